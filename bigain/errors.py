@@ -1,0 +1,10 @@
+"""The one exception for what a user can put right."""
+
+__all__ = ["UserError"]
+
+
+class UserError(Exception):
+    """A mistake in the input.  Its message is one line: what is wrong, its value, what is allowed.
+
+    The command line prints it to stderr and ends with code 2 (contract C5); nothing else does.
+    """
