@@ -1,31 +1,21 @@
-"""Fashion-MNIST from wherever it already lies: Debian's package, torchvision's folder, or a given root.
+"""The test split of Fashion-MNIST as a dataset.
 
-Images are 28 x 28 grey levels, padded by two black pixels on each side to 32 x 32 and
-standardised with the mean and standard deviation of the padded training split.  Labels 0..9.
-
-Source: Xiao, Rasul, Vollgraf 2017, arXiv:1708.07747; MIT licence.
+The order is class-balanced and seeded once and for all; the 1,000 images that ship with the package
+are its first 1,000.  So `dataset.limit=N` gives the same images with and without the full data.
 """
 
-import gzip
-import os
-from collections.abc import Sequence
+import hashlib
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from safetensors.numpy import load_file
 
+from bigain.data import fashion_mnist_files
+from bigain.data.base import Sample, balanced_order
 from bigain.errors import UserError
 
-__all__ = [
-    "CLASS_NAMES",
-    "MEAN",
-    "STD",
-    "find_root",
-    "pad_to_32",
-    "read_idx",
-    "read_split",
-    "standardise",
-]
+__all__ = ["CLASS_NAMES", "ORDER_SEED", "SLICE_SIZE", "FashionMNIST", "ordered_test_split"]
 
 CLASS_NAMES = (
     "T-shirt",
@@ -39,83 +29,74 @@ CLASS_NAMES = (
     "bag",
     "ankle boot",
 )
-MEAN = 0.2190
-STD = 0.3318
-
-_FILES = {
-    "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
-    "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
-}
-_DEBIAN_ROOT = Path("/usr/share/datasets/fashion-mnist")
-_IDX_UNSIGNED_BYTE = 0x08
+ORDER_SEED = 20261122
+SLICE_SIZE = 1000
+_SLICE = Path(__file__).parent.parent / "assets" / "fashion_mnist_test_1000.safetensors"
 
 
-def read_idx(path: Path) -> npt.NDArray[np.uint8]:
-    """Read one IDX file of unsigned bytes, gzipped or not, as an array of its stored shape.
+class FashionMNIST:
+    """The first `limit` test images of the fixed order (all that are found when None).
 
     Raises:
-        UserError: the file is not IDX, is not of unsigned bytes, or is cut short.
+        UserError: `limit` asks for more images than are found.
     """
-    raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    if len(raw) < 4 or raw[:3] != bytes([0, 0, _IDX_UNSIGNED_BYTE]):
-        raise UserError(f"{path} is not an IDX file of unsigned bytes")
-    header = 4 + 4 * raw[3]
-    shape = tuple(int(n) for n in np.frombuffer(raw[4:header], dtype=">u4"))
-    if len(raw) != header + int(np.prod(shape)):
-        raise UserError(f"{path} is cut short: {len(raw)} bytes do not hold shape {shape}")
-    return np.frombuffer(raw, dtype=np.uint8, offset=header).reshape(shape)
 
+    class_names = CLASS_NAMES
 
-def find_root(configured: Path | None = None) -> Path | None:
-    """The first folder that holds both splits, or None.
+    def __init__(self, limit: int | None = None, root: Path | None = None) -> None:
+        found = fashion_mnist_files.find_root(root)
+        if root is not None and found is None:
+            raise UserError(
+                f"dataset.root={root}: no Fashion-MNIST there; expected the four IDX files "
+                "(train and t10k, images and labels, gzipped or not), or leave it null"
+            )
+        arrays = ordered_test_split(found) if found is not None else _shipped_slice()
+        self._ids, self._labels, self._images = arrays
+        available = len(self._ids)
+        if limit is not None and limit > available:
+            raise UserError(
+                f"dataset.limit={limit}: only {available} images are here (the slice that ships); "
+                "for all 10000 install Debian's dataset-fashion-mnist or set dataset.root"
+            )
+        self._length = available if limit is None else limit
 
-    Order: `configured` (searched alone when given), `$BIGAIN_FASHION_MNIST`, Debian's package
-    folder, torchvision's `data/FashionMNIST/raw`.
-    """
-    if configured is not None:
-        candidates: Sequence[Path] = (configured, configured / "FashionMNIST" / "raw")
-    else:
-        named = os.environ.get("BIGAIN_FASHION_MNIST")
-        candidates = (
-            *([Path(named)] if named else []),
-            _DEBIAN_ROOT,
-            Path("data/FashionMNIST/raw"),
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, position: int) -> Sample:
+        if not 0 <= position < self._length:
+            raise IndexError(position)
+        return Sample(
+            image_id=int(self._ids[position]),
+            label=int(self._labels[position]),
+            image=self._images[position],
         )
-    names = [name for pair in _FILES.values() for name in pair]
-    for root in candidates:
-        if all(_existing(root, name) is not None for name in names):
-            return root
-    return None
+
+    @property
+    def image_ids(self) -> list[int]:
+        """Indices in the original test split, in the fixed order."""
+        return [int(i) for i in self._ids[: self._length]]
+
+    @property
+    def content_hash(self) -> str:
+        """sha256 over ids, labels and bytes of the images in use."""
+        digest = hashlib.sha256()
+        for array in (self._ids, self._labels, self._images):
+            digest.update(np.ascontiguousarray(array[: self._length]).tobytes())
+        return digest.hexdigest()
 
 
-def read_split(root: Path, split: str) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-    """Images (n, 28, 28) and labels (n,) of `split` ("train" or "test") under `root`.
-
-    Raises:
-        UserError: a file is missing, broken, or images and labels differ in number.
-    """
-    paths = []
-    for name in _FILES[split]:
-        path = _existing(root, name)
-        if path is None:
-            raise UserError(f"Fashion-MNIST: no {name}(.gz) in {root}")
-        paths.append(path)
-    images, labels = (read_idx(path) for path in paths)
-    if len(images) != len(labels):
-        raise UserError(f"Fashion-MNIST in {root}: {len(images)} images but {len(labels)} labels")
-    return images, labels
+def ordered_test_split(
+    root: Path,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+    """Ids, labels and 28 x 28 images of the whole test split in the fixed order."""
+    images, labels = fashion_mnist_files.read_split(root, "test")
+    order = balanced_order(labels, ORDER_SEED)
+    return order, labels[order], images[order]
 
 
-def pad_to_32(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """(n, 28, 28) -> (n, 32, 32) with two black pixels on each side."""
-    return np.pad(images, ((0, 0), (2, 2), (2, 2)))
-
-
-def standardise(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    """(n, 32, 32) bytes -> (n, 1, 32, 32) floats of about zero mean and unit variance."""
-    scaled = images[:, None].astype(np.float32) / 255.0
-    return ((scaled - MEAN) / STD).astype(np.float32)
-
-
-def _existing(root: Path, name: str) -> Path | None:
-    return next((p for p in (root / name, root / f"{name}.gz") if p.is_file()), None)
+def _shipped_slice() -> tuple[
+    npt.NDArray[np.int64], npt.NDArray[np.uint8], npt.NDArray[np.uint8]
+]:
+    arrays = load_file(_SLICE)
+    return arrays["image_ids"], arrays["labels"], arrays["images"]

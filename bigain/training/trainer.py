@@ -1,0 +1,165 @@
+"""Epsilon-prediction training of a mini backbone: unweighted MSE, AdamW, EMA, exact resume.
+
+Learning rate: linear warm-up, constant, then linear decay to zero over the last `decay_fraction`
+of the images.  The shipped weights are the exponential moving average.
+"""
+
+import logging
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.swa_utils import AveragedModel
+from tqdm import tqdm
+
+from bigain.atomic import append_csv_row, replace_file
+from bigain.backbones.mini_models import NULL_CLASS, MiniDiT, MiniUNet, build_mini
+from bigain.errors import UserError
+from bigain.training.config import TrainingConfig
+from bigain.training.data import TrainingData
+from bigain.training.validation import validate
+
+__all__ = ["Trainer", "learning_rate_factor"]
+
+_LOG = logging.getLogger(__name__)
+
+
+def learning_rate_factor(config: TrainingConfig, images_seen: int) -> float:
+    """Multiplier of the peak learning rate, in [0, 1], after `images_seen` images."""
+    warmup = min(1.0, (images_seen + config.batch_size) / max(1, config.warmup_images))
+    remaining = (config.images - images_seen) / (config.images * config.decay_fraction)
+    return min(warmup, max(0.0, remaining), 1.0)
+
+
+class Trainer:
+    """Holds model, average, optimiser and the step counter; everything else is a function of them."""
+
+    def __init__(self, config: TrainingConfig, data: TrainingData) -> None:
+        self.config = config
+        self.data = data
+        self.step = 0
+        torch.manual_seed(config.seed)
+        self.model = build_mini(config.backbone)
+        if config.channels_last:
+            self.model = self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.average = AveragedModel(self.model, multi_avg_fn=self._average_into, use_buffers=False)
+        self.optimiser = torch.optim.AdamW(
+            self.model.parameters(),
+            lr=config.learning_rate,
+            betas=(0.9, 0.99),
+            weight_decay=config.weight_decay,
+        )
+        self.schedule = LambdaLR(
+            self.optimiser, lambda step: learning_rate_factor(config, step * config.batch_size)
+        )
+        self.total_steps = config.images // config.batch_size
+
+    @property
+    def averaged_model(self) -> MiniUNet | MiniDiT:
+        """The model whose weights are the moving average."""
+        module = self.average.module
+        assert isinstance(module, MiniUNet | MiniDiT)
+        return module
+
+    def train(self) -> None:
+        """Run to `config.images`, from the checkpoint in `config.output` if there is one."""
+        self.config.output.mkdir(parents=True, exist_ok=True)
+        self._resume()
+        started = time.monotonic()
+        bar = tqdm(total=self.total_steps, initial=self.step, unit="step", mininterval=10)
+        while self.step < self.total_steps:
+            loss = self._update()
+            bar.update()
+            if self.step % self.config.validate_every == 0 or self.step == self.total_steps:
+                self._record(loss, time.monotonic() - started)
+            if self.step % self.config.checkpoint_every == 0 or self.step == self.total_steps:
+                self._checkpoint()
+        bar.close()
+        self.export(self.config.output / "model.safetensors")
+
+    def export(self, path: Path) -> None:
+        """Write the averaged weights in half precision, as they ship."""
+        state = {
+            name: value.half().contiguous()
+            for name, value in self.averaged_model.state_dict().items()
+        }
+        replace_file(path, lambda temporary: save_file(state, temporary))
+
+    def _update(self) -> float:
+        self.model.train()
+        loss = self._loss()
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.gradient_clip)
+        self.optimiser.step()
+        self.schedule.step()
+        self.average.update_parameters(self.model)
+        self.step += 1
+        return float(loss.detach())
+
+    def _loss(self) -> Tensor:
+        config = self.config
+        batch = self.data.batch(
+            self.step, config.batch_size, config.seed, config.class_dropout, NULL_CLASS
+        )
+        latents, noise = self.model.encode(batch.images), self.model.encode(batch.noise)
+        noisy = self.model.scheduler.add_noise(latents, noise, batch.timesteps)
+        if config.channels_last:
+            noisy = noisy.contiguous(memory_format=torch.channels_last)
+        prediction = self.model(noisy, batch.timesteps, batch.labels)
+        return F.mse_loss(prediction, noise)
+
+    def _average_into(
+        self, averaged: Sequence[Tensor], current: Sequence[Tensor], updates: Tensor | int
+    ) -> None:
+        n = int(updates)
+        decay = min(self.config.ema_decay, (1 + n) / (10 + n))
+        torch._foreach_lerp_(list(averaged), list(current), 1 - decay)
+
+    def _record(self, loss: float, seconds: float) -> None:
+        measured = validate(self.averaged_model, self.data, self.config.validation_images)
+        row: dict[str, Any] = {
+            "images": self.step * self.config.batch_size,
+            "batch_loss": round(loss, 5),
+            "learning_rate": round(self.schedule.get_last_lr()[0], 8),
+            **measured,
+            "seconds_this_session": round(seconds),
+        }
+        append_csv_row(self.config.output / "curve.csv", row)
+        _LOG.info("%s", row)
+
+    def _checkpoint(self) -> None:
+        state = {
+            "step": self.step,
+            "config": self.config.model_dump_json(),
+            "model": self.model.state_dict(),
+            "average": self.average.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+        }
+        path = self.config.output / "checkpoint.pt"
+        replace_file(path, lambda temporary: torch.save(state, temporary))
+
+    def _resume(self) -> None:
+        path = self.config.output / "checkpoint.pt"
+        if not path.exists():
+            return
+        state = torch.load(path, weights_only=True)
+        saved = TrainingConfig.model_validate_json(state["config"])
+        if not self.config.resumable_from(saved):
+            raise UserError(
+                f"training.output={self.config.output}: its checkpoint has another recipe; "
+                "give an empty folder or the same recipe (only images, threads and paths may change)"
+            )
+        self.model.load_state_dict(state["model"])
+        self.average.load_state_dict(state["average"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.step = int(state["step"])
+        self.schedule.last_epoch = self.step - 1
+        self.schedule.step()
+        _LOG.info("resumed at step %d of %d", self.step, self.total_steps)
