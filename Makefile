@@ -1,0 +1,93 @@
+# Everything a user or a developer runs.  `make help` lists it.  Works with GNU make 3.81 (macOS).
+
+PROFILE ?= mini
+RUN ?= 1
+LIMIT ?=
+WORKERS ?= 2
+ARGS ?=
+
+PYTHON_BIN := .venv/bin/python
+STAMP := .venv/.bigain-installed
+
+# One thread per process: two OpenMP threads on shared cores wait for each other.
+# What runs here needs no network once it is installed, and must not look for one.
+OFFLINE := HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 WANDB_MODE=offline
+TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(OFFLINE)
+
+ALL_TABLES := 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18
+# A table is ready when its specification is in configs/table.
+READY_TABLES := $(patsubst 0%,%,$(patsubst configs/table/table%.yaml,%,$(wildcard configs/table/table[0-9][0-9].yaml)))
+COMING_TABLES := $(filter-out $(READY_TABLES),$(ALL_TABLES))
+TABLE_FLAGS := --profile $(PROFILE) $(if $(filter 0,$(RUN)),--no-run) $(if $(LIMIT),--limit $(LIMIT)) $(ARGS)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-slow lint format tables figures report bench collect train-mini lock clean
+.PHONY: $(addprefix table,$(ALL_TABLES))
+
+help: ## list the targets
+	@echo "usage: make TARGET [VARIABLE=value ...]"; echo
+	@sed -n -e 's/^## \([^:]*\): /\1:## /p' -e '/^[a-z0-9-]*:.*## /p' Makefile \
+	    | awk 'BEGIN {FS = ":.*## "} {printf "  %-12s %s\n", $$1, $$2}'
+	@echo
+	@echo "  tables ready: $(if $(READY_TABLES),$(READY_TABLES),none); every target but help and clean sets .venv up first"
+
+setup: $(STAMP) ## create .venv and install the exact versions of constraints.txt (nothing when up to date)
+
+$(STAMP): pyproject.toml constraints.txt scripts/setup.sh
+	@sh scripts/setup.sh
+	@touch $@
+
+demo: $(STAMP) ## classify shipped images with five operators on both mini backbones: under 5 minutes, offline
+	$(OFFLINE) $(PYTHON_BIN) -m bigain demo $(ARGS)
+
+test: $(STAMP) ## all fast tests, offline; WORKERS=2 processes, ARGS="tests/operators -x"
+	$(TEST_ENV) $(PYTHON_BIN) -m pytest -n $(WORKERS) $(ARGS)
+
+test-slow: $(STAMP) ## the tests that compute for minutes
+	$(TEST_ENV) $(PYTHON_BIN) -m pytest -n $(WORKERS) -m slow $(ARGS)
+
+lint: $(STAMP) ## ruff check, ruff format --check, mypy --strict
+	$(PYTHON_BIN) -m ruff check
+	$(PYTHON_BIN) -m ruff format --check
+	$(PYTHON_BIN) -m mypy
+
+format: $(STAMP) ## let ruff repair and format the code
+	$(PYTHON_BIN) -m ruff check --fix
+	$(PYTHON_BIN) -m ruff format
+
+## tableN: N = 1 ... 18: run what the table lacks, render it; PROFILE=mini|paper RUN=0 (only render) LIMIT=20 (images)
+$(addprefix table,$(READY_TABLES)): table%: $(STAMP)
+	$(PYTHON_BIN) -m bigain table $* $(TABLE_FLAGS)
+
+$(addprefix table,$(COMING_TABLES)): table%:
+	$(call not-yet,table $*)
+
+tables: $(addprefix table,$(READY_TABLES)) ## every table that is ready
+
+figures: ## the figures (not in this version)
+	$(call not-yet,figures)
+
+report: ## one page with all tables and figures (not in this version)
+	$(call not-yet,report)
+
+bench: ## side-by-side speed measurements (not in this version)
+	$(call not-yet,bench)
+
+collect: $(STAMP) ## gather the metrics of all finished runs in results/<profile>/runs.csv
+	$(PYTHON_BIN) -m bigain collect $(ARGS)
+
+train-mini: $(STAMP) ## train both mini backbones from nothing (hours; resumes); needs the full Fashion-MNIST
+	$(PYTHON_BIN) scripts/train_mini.py training=mini_unet $(ARGS)
+	$(PYTHON_BIN) scripts/train_mini.py training=mini_dit $(ARGS)
+
+lock: $(STAMP) ## write the versions installed in .venv to constraints.txt
+	@{ grep '^#' constraints.txt; $(PYTHON_BIN) -m pip freeze --all --exclude-editable \
+	    | grep -vE '^(pip|nvidia-.*|cuda-.*|triton)=='; } > constraints.txt.new
+	@mv constraints.txt.new constraints.txt
+	@touch $(STAMP)
+
+clean: ## remove caches and what was built; .venv, results and trained weights stay
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis outputs multirun
+	find bigain scripts tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+not-yet = $(error $(1): not in this version (tables that are ready: $(READY_TABLES)); nothing was done)
