@@ -18,7 +18,9 @@ from bigain.training.trainer import Trainer
 def main(composed: DictConfig) -> None:
     """Validate the recipe, train, export `model.safetensors` beside the curve."""
     try:
-        config = TrainingConfig.model_validate(OmegaConf.to_container(composed.training, resolve=True))
+        config = TrainingConfig.model_validate(
+            OmegaConf.to_container(composed.training, resolve=True)
+        )
         torch.set_num_threads(config.threads)
         Trainer(config, load_training_data(config.data_root)).train()
     except ValidationError as error:

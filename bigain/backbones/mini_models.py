@@ -52,8 +52,8 @@ _DIT_CONFIG: dict[str, Any] = {
 class MiniDenoiser(Protocol):
     """What the mini backbone and the trainer need of either model."""
 
-    denoiser: nn.Module
-    scheduler: DDIMScheduler
+    denoiser: Any
+    scheduler: Any
 
     def encode(self, images: Tensor) -> Tensor:
         """(B, 1, 32, 32) standardised images -> clean latents."""
@@ -64,28 +64,29 @@ class MiniDenoiser(Protocol):
         ...
 
     def __call__(self, latents: Tensor, timesteps: Tensor, labels: Tensor) -> Tensor:
-        """Noise predicted from noisy `latents`, `timesteps` (B,) in 0..999, `labels` (B,) in 0..10."""
+        """Predict the noise in `latents` at `timesteps` (B,) in 0..999, `labels` (B,) in 0..10."""
         ...
 
 
 class MiniUNet(nn.Module):
-    """`UNet2DConditionModel` with a table of class contexts (11, 4, 48) in a text encoder's place."""
+    """`UNet2DConditionModel` with a table of class contexts (11, 4, 48) as its text encoder."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.denoiser = UNet2DConditionModel(**_UNET_CONFIG)
+        self.denoiser = _unet()
         self.context = nn.Parameter(torch.randn(NUM_CLASSES + 1, _CONTEXT_TOKENS, _CONTEXT_DIM))
-        self.scheduler = DDIMScheduler(
-            beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False
-        )
+        self.scheduler = _scheduler("scaled_linear", 0.00085, 0.012)
 
     def encode(self, images: Tensor) -> Tensor:
+        """(B, 1, 32, 32) -> (B, 4, 16, 16), lossless."""
         return F.pixel_unshuffle(images, 2)
 
     def decode(self, latents: Tensor) -> Tensor:
+        """(B, 4, 16, 16) -> (B, 1, 32, 32)."""
         return F.pixel_shuffle(latents, 2)
 
     def forward(self, latents: Tensor, timesteps: Tensor, labels: Tensor) -> Tensor:
+        """Predicted noise, shape of `latents`; `timesteps` and `labels` are (B,)."""
         context = self.context[labels]
         output = self.denoiser(latents, timesteps, encoder_hidden_states=context, return_dict=False)
         prediction: Tensor = output[0]
@@ -93,7 +94,7 @@ class MiniUNet(nn.Module):
 
 
 class MiniDiT(nn.Module):
-    """`DiTTransformer2DModel`; class embeddings start at unit scale, and only the caller drops labels.
+    """`DiTTransformer2DModel` whose class embeddings start at unit scale.
 
     diffusers lets every block drop the class on its own draw in training; one draw per sample is
     what classifier-free guidance means, so the blocks' own dropout is off.
@@ -101,7 +102,7 @@ class MiniDiT(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.denoiser = DiTTransformer2DModel(**_DIT_CONFIG)
+        self.denoiser = _dit()
         for block in self.denoiser.transformer_blocks:
             embedder = block.norm1.emb.class_embedder
             embedder.dropout_prob = 0.0
@@ -110,17 +111,18 @@ class MiniDiT(nn.Module):
             nn.init.zeros_(block.norm1.linear.bias)
         nn.init.zeros_(self.denoiser.proj_out_2.weight)
         nn.init.zeros_(self.denoiser.proj_out_2.bias)
-        self.scheduler = DDIMScheduler(
-            beta_start=1e-4, beta_end=0.02, beta_schedule="linear", clip_sample=False
-        )
+        self.scheduler = _scheduler("linear", 1e-4, 0.02)
 
     def encode(self, images: Tensor) -> Tensor:
+        """The image is its own latent."""
         return images
 
     def decode(self, latents: Tensor) -> Tensor:
+        """The latent is the image."""
         return latents
 
     def forward(self, latents: Tensor, timesteps: Tensor, labels: Tensor) -> Tensor:
+        """Predicted noise, shape of `latents`; `timesteps` and `labels` are (B,)."""
         output = self.denoiser(latents, timestep=timesteps, class_labels=labels, return_dict=False)
         prediction: Tensor = output[0]
         return prediction
@@ -128,4 +130,21 @@ class MiniDiT(nn.Module):
 
 def build_mini(name: str) -> MiniUNet | MiniDiT:
     """The untrained `mini_unet` or `mini_dit`, initialised from torch's global generator."""
-    return {"mini_unet": MiniUNet, "mini_dit": MiniDiT}[name]()
+    builders: dict[str, type[MiniUNet] | type[MiniDiT]] = {
+        "mini_unet": MiniUNet,
+        "mini_dit": MiniDiT,
+    }
+    return builders[name]()
+
+
+# diffusers' classes carry no types of their own: beyond this point they are Any.
+def _unet() -> Any:
+    return UNet2DConditionModel(**_UNET_CONFIG)
+
+
+def _dit() -> Any:
+    return DiTTransformer2DModel(**_DIT_CONFIG)
+
+
+def _scheduler(betas: str, start: float, end: float) -> Any:
+    return DDIMScheduler(beta_schedule=betas, beta_start=start, beta_end=end, clip_sample=False)

@@ -1,0 +1,1 @@
+"""Datasets in a fixed order, with stable image ids."""

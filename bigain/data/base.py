@@ -17,6 +17,7 @@ class Sample:
         image_id: Stable number of the image in its split, whatever the order or limit.
         label: Class index.
         image: Bytes of shape (height, width), or (height, width, 3) in colour.
+
     """
 
     image_id: int
@@ -61,13 +62,13 @@ def balanced_order(labels: npt.NDArray[np.integer], seed: int) -> npt.NDArray[np
 
     Returns:
         Positions into `labels`, shape (n,), each once.
+
     """
     generator = np.random.Generator(np.random.Philox(key=seed))
     classes = np.unique(labels)
     queues = {int(c): list(generator.permutation(np.flatnonzero(labels == c))) for c in classes}
     order: list[int] = []
     while len(order) < len(labels):
-        for label in generator.permutation(classes):
-            if queues[int(label)]:
-                order.append(int(queues[int(label)].pop()))
+        turns = (queues[int(label)] for label in generator.permutation(classes))
+        order.extend(int(queue.pop()) for queue in turns if queue)
     return np.asarray(order, dtype=np.int64)

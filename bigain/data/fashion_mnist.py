@@ -39,6 +39,7 @@ class FashionMNIST:
 
     Raises:
         UserError: `limit` asks for more images than are found.
+
     """
 
     class_names = CLASS_NAMES
@@ -95,8 +96,6 @@ def ordered_test_split(
     return order, labels[order], images[order]
 
 
-def _shipped_slice() -> tuple[
-    npt.NDArray[np.int64], npt.NDArray[np.uint8], npt.NDArray[np.uint8]
-]:
+def _shipped_slice() -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
     arrays = load_file(_SLICE)
     return arrays["image_ids"], arrays["labels"], arrays["images"]

@@ -29,6 +29,7 @@ def read_idx(path: Path) -> npt.NDArray[np.uint8]:
 
     Raises:
         UserError: the file is not IDX, is not of unsigned bytes, or is cut short.
+
     """
     raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     if len(raw) < 4 or raw[:3] != bytes([0, 0, _IDX_UNSIGNED_BYTE]):
@@ -67,6 +68,7 @@ def read_split(root: Path, split: str) -> tuple[npt.NDArray[np.uint8], npt.NDArr
 
     Raises:
         UserError: a file is missing, broken, or images and labels differ in number.
+
     """
     paths = []
     for name in _FILES[split]:

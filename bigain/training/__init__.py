@@ -1,0 +1,1 @@
+"""How the shipped backbones were trained."""

@@ -20,7 +20,7 @@ TRAINING_IMAGES = 55_000
 
 @dataclass(frozen=True)
 class Batch:
-    """images (B, 1, 32, 32), labels (B,) with dropped ones set to the null class, timesteps (B,)."""
+    """Images and noise (B, 1, 32, 32), timesteps (B,), labels (B,) with dropped ones null."""
 
     images: Tensor
     labels: Tensor
@@ -38,7 +38,7 @@ class TrainingData:
     validation_labels: Tensor
 
     def batch(self, step: int, size: int, seed: int, class_dropout: float, null: int) -> Batch:
-        """Batch number `step`.  Every epoch is one permutation; timesteps are stratified in a batch."""
+        """Batch number `step`: an epoch is one permutation, timesteps are stratified."""
         generator = _generator(seed, 1, step)
         index = self._indices(step * size, size, seed)
         labels = self.labels[index]
@@ -68,6 +68,7 @@ def load_training_data(root: Path | None) -> TrainingData:
 
     Raises:
         UserError: the data is nowhere; the message names both ways to get it.
+
     """
     found = fashion_mnist_files.find_root(root)
     if found is None:

@@ -38,7 +38,7 @@ def learning_rate_factor(config: TrainingConfig, images_seen: int) -> float:
 
 
 class Trainer:
-    """Holds model, average, optimiser and the step counter; everything else is a function of them."""
+    """Model, average, optimiser and step counter; everything else is a function of them."""
 
     def __init__(self, config: TrainingConfig, data: TrainingData) -> None:
         self.config = config
@@ -47,7 +47,7 @@ class Trainer:
         torch.manual_seed(config.seed)
         self.model = build_mini(config.backbone)
         if config.channels_last:
-            self.model = self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            self.model = self.model.to(memory_format=torch.channels_last)
         self.average = AveragedModel(self.model, multi_avg_fn=self._average_into, use_buffers=False)
         self.optimiser = torch.optim.AdamW(
             self.model.parameters(),
@@ -95,7 +95,7 @@ class Trainer:
         self.model.train()
         loss = self._loss()
         self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.gradient_clip)
         self.optimiser.step()
         self.schedule.step()
@@ -127,7 +127,7 @@ class Trainer:
         row: dict[str, Any] = {
             "images": self.step * self.config.batch_size,
             "batch_loss": round(loss, 5),
-            "learning_rate": round(self.schedule.get_last_lr()[0], 8),
+            "learning_rate": round(float(self.schedule.get_last_lr()[0]), 8),
             **measured,
             "seconds_this_session": round(seconds),
         }
@@ -154,7 +154,7 @@ class Trainer:
         if not self.config.resumable_from(saved):
             raise UserError(
                 f"training.output={self.config.output}: its checkpoint has another recipe; "
-                "give an empty folder or the same recipe (only images, threads and paths may change)"
+                "give an empty folder or the same recipe (images, threads, paths may change)"
             )
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])

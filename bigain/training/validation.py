@@ -1,7 +1,7 @@
 """Two numbers that follow training, on held-out images of the *training* split.
 
-`validation_loss` is the noise-prediction error at fixed noise; `validation_accuracy` is a five-trial
-diffusion classifier (timesteps 100, 300, ..., 900) on the same images.
+`validation_loss` is the noise-prediction error at fixed noise; `validation_accuracy` is that of a
+five-trial diffusion classifier (timesteps 100, 300, ..., 900) on the same images.
 """
 
 import torch
@@ -49,4 +49,4 @@ def _errors(model: MiniUNet | MiniDiT, images: Tensor, start: int) -> Tensor:
         for label in range(NUM_CLASSES):
             prediction = model(noisy, timesteps, torch.full_like(timesteps, label))
             columns.append((prediction - noise).square().flatten(1).mean(1))
-    return torch.stack(columns, dim=1).unflatten(1, (len(_TIMESTEPS), NUM_CLASSES))
+    return torch.stack(columns, dim=1).view(len(images), len(_TIMESTEPS), NUM_CLASSES)

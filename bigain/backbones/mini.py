@@ -1,0 +1,75 @@
+"""The two shipped backbones: `mini_unet` and `mini_dit`, trained on Fashion-MNIST.
+
+The weights lie in the package as half-precision safetensors beside a model card each.  The first
+twelve digits of a weight file's sha256 are its revision; the configuration names the revision, so
+that results of retrained weights can never be taken for results of these.
+"""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from bigain.backbones.mini_models import NUM_CLASSES, build_mini
+from bigain.backbones.preprocessing import pad_and_standardise
+from bigain.errors import UserError
+
+__all__ = ["MiniBackbone", "load_mini", "weights_path"]
+
+_ASSETS = Path(__file__).parent.parent / "assets"
+
+
+class MiniBackbone:
+    """A trained mini denoiser behind the `Backbone` protocol."""
+
+    num_classes = NUM_CLASSES
+
+    def __init__(self, name: str, weights: Path, device: torch.device, dtype: torch.dtype) -> None:
+        self.hashes = {f"{name}/{weights.name}": _sha256(weights)}
+        model = build_mini(name)
+        model.load_state_dict(load_file(weights))
+        self._model = model.to(device=device, dtype=dtype).eval().requires_grad_(False)
+        self._dtype = dtype
+        self.denoiser = self._model.denoiser
+        betas = self._model.scheduler.betas.double()
+        self.alphas_cumprod = torch.cumprod(1.0 - betas, dim=0)
+
+    def encode(self, image: npt.NDArray[np.uint8]) -> Tensor:
+        """(28, 28) bytes -> latents, (1, 4, 16, 16) for the U-Net, (1, 1, 32, 32) for the DiT."""
+        return self._model.encode(torch.from_numpy(pad_and_standardise(image[None])))
+
+    def predict_noise(self, latents: Tensor, timesteps: Tensor, classes: Tensor) -> Tensor:
+        """eps_theta(x_t, c, t) in fp32; class 10 is the null class."""
+        prediction: Tensor = self._model(latents.to(self._dtype), timesteps, classes)
+        return prediction.float()
+
+
+def weights_path(name: str) -> Path:
+    """Where the shipped weights of `name` lie."""
+    return _ASSETS / name / "model.safetensors"
+
+
+def load_mini(name: str, revision: str, device: torch.device, dtype: torch.dtype) -> MiniBackbone:
+    """Load the shipped weights of `name` ("mini_unet" or "mini_dit").
+
+    Raises:
+        UserError: the weights that ship are not those that `revision` names.
+
+    """
+    backbone = MiniBackbone(name, weights_path(name), device, dtype)
+    actual = next(iter(backbone.hashes.values()))[:12]
+    if actual != revision:
+        raise UserError(
+            f"backbone.revision={revision}: the weights of {name} in this package are {actual}; "
+            f"set backbone.revision={actual} if you mean them"
+        )
+    return backbone
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()

@@ -1,0 +1,130 @@
+"""The staged diffusion classifier: the class that explains the noise best.
+
+Forward process (Eq. 1): x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) eps.
+Error of a draw (Eq. 3): l(x, c; t, eps) = mean over elements of (eps - eps_theta(x_t, c, t))^2.
+Score (Eq. 4): mean error over the draws; the prediction is the class of lowest score.
+
+One (t, eps) per trial serves all classes and all operators, so every comparison is paired.  After
+each stage only the best classes go on (Algorithm 1).  How the evaluations of an image are cut into
+batches is an implementation detail that no result depends on.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bigain.backbones.base import Backbone
+from bigain.tasks.noise import keyed_noise
+from bigain.tasks.protocol import StagedProtocol
+
+__all__ = ["Classification", "DiffusionClassifier"]
+
+
+@dataclass(frozen=True)
+class Classification:
+    """What one image gave.
+
+    Attributes:
+        prediction: The surviving class.
+        errors: Error of each (trial, class), fp32, NaN where a class was pruned; shape
+            (trials, classes), trials in the order in which they were taken.
+        timesteps: Timestep of each trial.
+        first_stage: Number of trials that all classes took.
+
+    """
+
+    prediction: int
+    errors: Tensor
+    timesteps: tuple[int, ...]
+    first_stage: int
+
+    @property
+    def scores(self) -> Tensor:
+        """Mean error of each class over all trials it took, shape (classes,)."""
+        return self.errors.nanmean(dim=0)
+
+    @property
+    def trials(self) -> Tensor:
+        """Number of trials that each class took, shape (classes,)."""
+        return (~self.errors.isnan()).sum(dim=0)
+
+
+class DiffusionClassifier:
+    """Classifies latents with `backbone` under `protocol`.
+
+    Args:
+        backbone: The denoiser; an operator may be applied to it.
+        protocol: Trial list and keep list.
+        loss: Per-sample error of (prediction, noise), see `bigain.tasks.losses`.
+        seed: Seed of the noise.
+        batch_size: Evaluations per forward; changes speed and memory only.
+        device: Where the backbone lies.
+
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        protocol: StagedProtocol,
+        loss: Callable[[Tensor, Tensor], Tensor],
+        *,
+        seed: int,
+        batch_size: int,
+        device: torch.device,
+    ) -> None:
+        self._backbone = backbone
+        self._stages = protocol.stages()
+        self._keep = protocol.keep_list
+        self._loss = loss
+        self._seed = seed
+        self._batch_size = batch_size
+        self._device = device
+
+    @torch.inference_mode()
+    def classify(self, image_id: int, latents: Tensor) -> Classification:
+        """Classify clean `latents` (1, C, H, W) of the image numbered `image_id`."""
+        alive = torch.arange(self._backbone.num_classes)
+        taken: list[Tensor] = []
+        for timesteps, keep in zip(self._stages, self._keep, strict=True):
+            taken.append(self._stage(image_id, latents, timesteps, alive))
+            scores = torch.cat(taken).nanmean(dim=0)[alive]
+            order = scores.argsort(stable=True)
+            alive = alive[order[:keep]].sort().values
+        return Classification(
+            prediction=int(alive[0]),
+            errors=torch.cat(taken),
+            timesteps=tuple(t for stage in self._stages for t in stage),
+            first_stage=len(self._stages[0]),
+        )
+
+    def _stage(self, image_id: int, latents: Tensor, timesteps: list[int], alive: Tensor) -> Tensor:
+        """Errors (trials of this stage, all classes); NaN for classes that are not `alive`."""
+        noise = torch.cat(
+            [
+                keyed_noise(self._seed, "classification", image_id, t, shape=tuple(latents.shape))
+                for t in timesteps
+            ]
+        )
+        noisy = self._add_noise(latents, noise, torch.tensor(timesteps))
+        errors = torch.full((len(timesteps), self._backbone.num_classes), torch.nan)
+        times = torch.tensor(timesteps)
+        for trial, label in self._batches(len(timesteps), alive):
+            prediction = self._backbone.predict_noise(
+                noisy[trial].to(self._device),
+                times[trial].to(self._device),
+                label.to(self._device),
+            )
+            errors[trial, label] = self._loss(prediction, noise[trial].to(self._device)).cpu()
+        return errors
+
+    def _add_noise(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+        abar = self._backbone.alphas_cumprod[timesteps].view(-1, 1, 1, 1)
+        return abar.sqrt().float() * latents + (1 - abar).sqrt().float() * noise
+
+    def _batches(self, trials: int, alive: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """All (trial, class) pairs, trial by trial, in batches of index tensors."""
+        pairs = torch.cartesian_prod(torch.arange(trials), alive)
+        for chunk in pairs.split(self._batch_size):
+            yield chunk[:, 0], chunk[:, 1]

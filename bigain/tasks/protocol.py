@@ -1,0 +1,72 @@
+"""Which timesteps the diffusion classifier looks at, and which classes survive each stage.
+
+Stages follow Algorithm 1 and Table 10: stage i ends with `trial_list[i]` trials per surviving
+class and keeps the `keep_list[i]` classes of lowest mean error.
+"""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+from bigain.errors import UserError
+
+__all__ = ["StagedProtocol"]
+
+_TRAIN_TIMESTEPS = 1000
+
+
+@dataclass(frozen=True)
+class StagedProtocol:
+    """Trial list and keep list.
+
+    Attributes:
+        trial_list: Trials per class at the end of each stage, increasing, at most 1000.
+        keep_list: Classes kept after each stage, decreasing, the last one 1.
+
+    """
+
+    trial_list: tuple[int, ...]
+    keep_list: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        trials, keep = self.trial_list, self.keep_list
+        if not trials or any(a >= b for a, b in pairwise(trials)):
+            raise UserError(f"task.trial_list={list(trials)}: must be increasing, e.g. [5, 20]")
+        if trials[0] < 1 or trials[-1] > _TRAIN_TIMESTEPS:
+            raise UserError(f"task.trial_list={list(trials)}: allowed are 1..{_TRAIN_TIMESTEPS}")
+        if len(keep) != len(trials):
+            raise UserError(
+                f"task.keep_list={list(keep)}: needs one entry per stage of {list(trials)}"
+            )
+        if keep[-1] != 1 or any(a <= b for a, b in pairwise(keep)):
+            raise UserError(
+                f"task.keep_list={list(keep)}: must be decreasing and end with 1, e.g. [5, 1]"
+            )
+
+    def stages(self) -> list[list[int]]:
+        """The new timesteps of each stage, ascending; none is evaluated twice.
+
+        The finest grid has m = max(trial_list) points t_j = floor(floor(T/m)/2) + j floor(T/m).
+        A stage of n trials takes n of them from index floor(m/n/2) on with step floor(m/n), minus
+        those already taken; so [5, 20] gives 125, 325, ..., 925, then the rest of 25, 75, ..., 975.
+        A stage whose grid does not contain an earlier one (m/n not a multiple) has more than n
+        trials in all, as in [5, 20, 100], whose totals are 5, 25, 100.
+        """
+        finest = self.trial_list[-1]
+        step = _TRAIN_TIMESTEPS // finest
+        seen: set[int] = set()
+        stages = []
+        for trials in self.trial_list:
+            stride = finest // trials
+            first = finest // trials // 2
+            grid = [step // 2 + (first + i * stride) * step for i in range(trials)]
+            stages.append([t for t in grid if t not in seen])
+            seen.update(grid)
+        return stages
+
+    def evaluations(self, num_classes: int) -> int:
+        """Denoiser evaluations per image (Table 10): e.g. 260 for 37 classes, [5, 20], [5, 1]."""
+        alive = (num_classes, *self.keep_list[:-1])
+        return sum(
+            min(classes, num_classes) * len(new)
+            for classes, new in zip(alive, self.stages(), strict=True)
+        )

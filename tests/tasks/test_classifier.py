@@ -1,0 +1,110 @@
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from bigain.backbones.base import Backbone
+from bigain.tasks.classifier import Classification, DiffusionClassifier
+from bigain.tasks.losses import LOSSES
+from bigain.tasks.noise import keyed_noise
+from bigain.tasks.protocol import StagedProtocol
+
+PROTOCOLS = [((5, 20), (5, 1)), ((3,), (1,)), ((2, 5, 20), (6, 3, 1))]
+CPU = torch.device("cpu")
+
+
+def make(
+    backbone: Backbone, trials: tuple[int, ...], keep: tuple[int, ...], batch_size: int = 16
+) -> DiffusionClassifier:
+    protocol = StagedProtocol(trials, keep)
+    return DiffusionClassifier(
+        backbone, protocol, LOSSES["l2"], seed=4, batch_size=batch_size, device=CPU
+    )
+
+
+def plain_loop(
+    backbone: Backbone, protocol: StagedProtocol, image_id: int, latents: Tensor
+) -> tuple[int, dict[int, dict[int, float]]]:
+    """Classes and trials one by one, as the protocol reads, errors summed in double precision."""
+    alive = list(range(backbone.num_classes))
+    errors: dict[int, dict[int, float]] = {c: {} for c in alive}
+    for timesteps, keep in zip(protocol.stages(), protocol.keep_list, strict=True):
+        for t in timesteps:
+            eps = keyed_noise(4, "classification", image_id, t, shape=tuple(latents.shape))
+            abar = float(backbone.alphas_cumprod[t])
+            noisy = math.sqrt(abar) * latents + math.sqrt(1 - abar) * eps
+            for c in alive:
+                predicted = backbone.predict_noise(noisy, torch.tensor([t]), torch.tensor([c]))
+                errors[c][t] = float((predicted - eps).double().square().mean())
+        ranked = sorted(alive, key=lambda c: sum(errors[c].values()) / len(errors[c]))
+        alive = sorted(ranked[:keep])
+    return alive[0], errors
+
+
+def equal(a: Classification, b: Classification) -> bool:
+    same = torch.allclose(a.errors, b.errors, atol=1e-6, rtol=0, equal_nan=True)
+    return same and a.prediction == b.prediction
+
+
+@pytest.mark.parametrize(("trials", "keep"), PROTOCOLS)
+@pytest.mark.parametrize("batch_size", [1, 7, 64])
+def test_equals_the_plain_loop(
+    backbone: Backbone, trials: tuple[int, ...], keep: tuple[int, ...], batch_size: int
+) -> None:
+    for image_id in range(5):
+        latents = keyed_noise(0, "image", image_id, shape=(1, 1, 8, 8))
+        result = make(backbone, trials, keep, batch_size).classify(image_id, latents)
+        prediction, errors = plain_loop(backbone, StagedProtocol(trials, keep), image_id, latents)
+        assert result.prediction == prediction
+        for c, by_time in errors.items():
+            column = result.errors[:, c]
+            taken = {t: float(e) for t, e in zip(result.timesteps, column, strict=True)}
+            for t, error in taken.items():
+                assert (t in by_time) == (not math.isnan(error))
+                assert t not in by_time or abs(error - by_time[t]) < 1e-6
+            assert abs(float(result.scores[c]) - sum(by_time.values()) / len(by_time)) < 1e-6
+
+
+def test_order_of_images_changes_nothing(backbone: Backbone) -> None:
+    images = {i: keyed_noise(0, "image", i, shape=(1, 1, 8, 8)) for i in range(4)}
+    classifier = make(backbone, (5, 20), (5, 1))
+    forward = {i: classifier.classify(i, images[i]) for i in images}
+    backward = {i: classifier.classify(i, images[i]) for i in reversed(images)}
+    assert all(torch.equal(forward[i].scores, backward[i].scores) for i in images)
+
+
+def test_pruned_classes_keep_their_first_trials_only(backbone: Backbone) -> None:
+    result = make(backbone, (5, 20), (5, 1)).classify(0, torch.zeros(1, 1, 8, 8))
+    assert sorted(result.trials.tolist()) == [5] * 5 + [20] * 5
+    assert result.first_stage == 5
+    assert result.scores[result.prediction] == result.scores[result.trials == 20].min()
+
+
+def test_a_survivor_with_more_trials_is_never_beaten_by_a_pruned_class(backbone: Backbone) -> None:
+    for image_id in range(20):
+        latents = keyed_noise(1, "image", image_id, shape=(1, 1, 8, 8))
+        result = make(backbone, (2, 20), (2, 1)).classify(image_id, latents)
+        assert int(result.trials[result.prediction]) == 20
+
+
+def test_noise_does_not_depend_on_the_class_but_on_seed_image_and_time(backbone: Backbone) -> None:
+    seen: list[Tensor] = []
+    original = backbone.predict_noise
+
+    def spy(latents: Tensor, timesteps: Tensor, classes: Tensor) -> Tensor:
+        seen.append(latents.clone())
+        return original(latents, timesteps, classes)
+
+    backbone.predict_noise = spy  # type: ignore[method-assign]
+    make(backbone, (3,), (1,), batch_size=10).classify(0, torch.zeros(1, 1, 8, 8))
+    assert len(seen) == 3
+    assert all(torch.equal(batch, batch[:1].expand_as(batch)) for batch in seen)
+    assert not torch.equal(seen[0][0], seen[1][0])
+
+
+def test_ties_go_to_the_lower_class(backbone: Backbone) -> None:
+    backbone.predict_noise = lambda latents, *_: torch.zeros_like(latents)  # type: ignore[method-assign]
+    result = make(backbone, (5, 20), (5, 1)).classify(0, torch.zeros(1, 1, 8, 8))
+    assert result.prediction == 0
+    assert result.trials.tolist() == [20] * 5 + [5] * 5
