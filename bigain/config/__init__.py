@@ -1,0 +1,49 @@
+"""What a run is: frozen, validated settings, with no default of their own.
+
+The defaults live in `configs/`, once, each beside its range and its place in the paper.  The models
+here hold what is *allowed*: types, ranges and which settings go together.  The description of a
+field is the sentence that a user reads after `allowed:` when the value is wrong.
+"""
+
+from bigain.config.base import SETTING_COLUMNS
+from bigain.config.messages import format_validation_error
+from bigain.config.operator import (
+    AlphaSchedule,
+    AvgPoolConfig,
+    IEKVDConfig,
+    LGTMConfig,
+    NoneConfig,
+    OperatorConfig,
+    ToDoConfig,
+    ToMeConfig,
+)
+from bigain.config.run import (
+    BackboneConfig,
+    DatasetConfig,
+    PathsConfig,
+    RunConfig,
+    ShardConfig,
+    SitesConfig,
+)
+from bigain.config.task import ClassificationConfig, TaskConfig
+
+__all__ = [
+    "SETTING_COLUMNS",
+    "AlphaSchedule",
+    "AvgPoolConfig",
+    "BackboneConfig",
+    "ClassificationConfig",
+    "DatasetConfig",
+    "IEKVDConfig",
+    "LGTMConfig",
+    "NoneConfig",
+    "OperatorConfig",
+    "PathsConfig",
+    "RunConfig",
+    "ShardConfig",
+    "SitesConfig",
+    "TaskConfig",
+    "ToDoConfig",
+    "ToMeConfig",
+    "format_validation_error",
+]

@@ -1,0 +1,131 @@
+"""The whole of a run: model, data, operator and task, and how to execute them.
+
+`RunConfig` also knows which settings exclude each other although each is fine by itself.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from bigain.config.base import Integer, Settings, Switch, not_allowed
+from bigain.config.operator import OperatorConfig
+from bigain.config.task import TaskConfig
+
+__all__ = [
+    "BackboneConfig",
+    "DatasetConfig",
+    "PathsConfig",
+    "RunConfig",
+    "ShardConfig",
+    "SitesConfig",
+]
+
+_TOKEN_GRID = {"mini_unet": 16, "mini_dit": 16}
+"""Side of the largest token grid of each backbone."""
+
+_NUM_CLASSES = {"fashion_mnist": 10}
+
+_INDICES = "distinct integers >= 0"
+Index = Annotated[Integer, Field(ge=0)]
+Positive = Annotated[Integer, Field(ge=1)]
+
+
+class SitesConfig(Settings):
+    """Where the operator acts: which attention modules of the backbone."""
+
+    stages: tuple[Literal["encoder", "mid", "decoder"], ...] = Field(
+        min_length=1, description="a list of encoder, mid, decoder"
+    )
+    levels: tuple[Index, ...] = Field(
+        min_length=1, description=f"{_INDICES}; 0 is the level with the most tokens, such as [0]"
+    )
+    blocks: tuple[Index, ...] | Literal["first12"] | None = Field(
+        description=f"null (the backbone's default), {_INDICES} such as [0,1], or first12"
+    )
+
+
+class BackboneConfig(Settings):
+    """A denoiser and its weights."""
+
+    name: Literal["mini_unet", "mini_dit"] = Field(description="mini_unet or mini_dit")
+    revision: str = Field(
+        pattern="^[0-9a-f]{12}$",
+        description="12 hex digits in quotes, the beginning of the sha256 of the weights file",
+    )
+    sites: SitesConfig = Field(description="the settings stages, levels and blocks")
+
+
+class DatasetConfig(Settings):
+    """Labelled images in one fixed order."""
+
+    name: Literal["fashion_mnist"] = Field(description="fashion_mnist")
+    limit: Annotated[Integer, Field(ge=1, le=10_000)] | None = Field(
+        description="null (all) or an integer from 1 to 10000, the first N of a fixed order"
+    )
+    root: Path | None = Field(description="null (search the usual places) or a folder")
+
+
+class ShardConfig(Settings):
+    """The part of the images that this process takes: position % count == index."""
+
+    index: Index = Field(description="an integer from 0 to shard.count - 1")
+    count: Positive = Field(description="an integer >= 1")
+
+    @model_validator(mode="after")
+    def _index_is_a_shard(self) -> Self:
+        if self.index >= self.count:
+            allowed = f"an integer from 0 to {self.count - 1}, because shard.count={self.count}"
+            raise not_allowed("shard.index", self.index, allowed)
+        return self
+
+
+class PathsConfig(Settings):
+    """Where files are read and written."""
+
+    results: Path = Field(description="a folder")
+    data: Path | None = Field(description="null (search the usual places) or a folder")
+
+
+class RunConfig(Settings):
+    """One run.  Raises pydantic's ValidationError; `bigain.compose` turns it into one line."""
+
+    profile: Literal["mini", "paper"] = Field(description="mini or paper")
+    backbone: BackboneConfig = Field(description="mini_unet or mini_dit")
+    dataset: DatasetConfig = Field(description="fashion_mnist")
+    operator: OperatorConfig
+    task: TaskConfig = Field(description="classification")
+    seed: Integer = Field(ge=0, lt=2**32, description="an integer from 0 to 2**32 - 1")
+    batch_size: Positive = Field(description="an integer >= 1")
+    device: str = Field(
+        pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:N or mps"
+    )
+    dtype: Literal["float32", "bfloat16", "float16"] = Field(
+        description="float32, bfloat16 or float16"
+    )
+    threads: Positive | None = Field(description="null (torch's choice) or an integer >= 1")
+    shard: ShardConfig = Field(description="the settings index and count")
+    tracking: Literal["none"] = Field(description="none")
+    force: Switch = Field(description="true or false")
+    paths: PathsConfig = Field(description="the settings results and data")
+
+    @model_validator(mode="after")
+    def _settings_go_together(self) -> Self:
+        if self.profile == "paper":
+            allowed = "mini, because the paper's backbones (sd20, dit_xl2_512) are not here yet"
+            raise not_allowed("profile", "paper", allowed)
+        self._check_factor()
+        classes = _NUM_CLASSES[self.dataset.name]
+        keep = list(self.task.keep_list)
+        if keep[0] > classes:
+            allowed = f"at most {classes}, the number of classes of dataset={self.dataset.name}"
+            raise not_allowed("task.keep_list", keep, allowed)
+        return self
+
+    def _check_factor(self) -> None:
+        side = _TOKEN_GRID[self.backbone.name]
+        factor = getattr(self.operator, "factor", None)
+        if factor is not None and factor >= side:
+            allowed = f"an integer from 1 to {side - 1}, below the {side}x{side} tokens of"
+            allowed = f"{allowed} backbone={self.backbone.name}"
+            raise not_allowed("operator.factor", factor, allowed)

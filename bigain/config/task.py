@@ -1,0 +1,47 @@
+"""Settings of the tasks: so far the staged diffusion classifier (Algorithm 1, Table 10).
+
+Stage i brings every surviving class to `trial_list[i]` shared (t, eps) trials and keeps the
+`keep_list[i]` classes with the lowest mean error; the last one standing is the prediction.
+"""
+
+from itertools import pairwise
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from bigain.config.base import Integer, Settings, not_allowed
+
+__all__ = ["ClassificationConfig", "TaskConfig"]
+
+Trials = Annotated[Integer, Field(ge=1, le=1000)]
+Classes = Annotated[Integer, Field(ge=1)]
+
+
+class ClassificationConfig(Settings):
+    """Zero-shot classification by the class with the lowest noise-prediction error (Eq. 3-4)."""
+
+    name: Literal["classification"] = Field(description="classification")
+    trial_list: tuple[Trials, ...] = Field(
+        min_length=1,
+        description="increasing integers from 1 to 1000, one per stage, such as [5,20]",
+    )
+    keep_list: tuple[Classes, ...] = Field(
+        min_length=1, description="decreasing integers that end in 1, one per stage, such as [5,1]"
+    )
+    loss: Literal["l2", "l1", "huber"] = Field(description="l2, l1 or huber")
+
+    @model_validator(mode="after")
+    def _stages_agree(self) -> Self:
+        trials, keep = list(self.trial_list), list(self.keep_list)
+        if any(later <= earlier for earlier, later in pairwise(trials)):
+            raise not_allowed("task.trial_list", trials, "integers that increase")
+        if len(keep) != len(trials):
+            allowed = f"{len(trials)} integers, as many as task.trial_list={trials} has stages"
+            raise not_allowed("task.keep_list", keep, allowed)
+        if keep[-1] != 1 or any(later >= earlier for earlier, later in pairwise(keep)):
+            raise not_allowed("task.keep_list", keep, "integers that decrease and end in 1")
+        return self
+
+
+TaskConfig = ClassificationConfig
+"""All tasks there are; a union discriminated by `name` once there are more."""
