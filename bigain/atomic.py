@@ -1,20 +1,25 @@
 """Writing files so that nobody ever sees half of one."""
 
 import csv
+import io
 import os
+import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-__all__ = ["append_csv_row", "replace_file", "replace_text"]
+from bigain.errors import UserError
+
+__all__ = ["append_csv_row", "replace_file", "replace_text", "sync_folder"]
 
 
 def replace_file(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file beside `path`, flush it to disk, then rename it to `path`.
 
-    `path` is either its old self or the whole new file, whatever happens in between.
+    `path` is either its old self or the whole new file, whatever happens in between.  Any number
+    of processes and threads may replace the same file: the last one to finish wins.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         write(temporary)
         with temporary.open("rb") as handle:
@@ -22,29 +27,50 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Atomically set the content of `path` to `text` (UTF-8)."""
-    replace_file(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    """Atomically set the content of `path` to `text` (UTF-8, line ends as they are)."""
+    replace_file(path, lambda temporary: temporary.write_text(text, encoding="utf-8", newline=""))
 
 
 def append_csv_row(path: Path, row: Mapping[str, object]) -> None:
-    """Append one row to a CSV that starts with a header of the row's keys; on disk when it returns."""
+    """Append one row to a CSV that starts with a header of the row's keys; on disk when it returns.
+
+    A last line without its newline, left by a killed process, is cut off first.  One writer at a
+    time; no value may hold a line break.
+
+    Raises:
+        UserError: The file has other columns than the row.
+
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", newline="", encoding="utf-8") as handle:
-        writer = csv.DictWriter(handle, fieldnames=list(row))
-        if handle.tell() == 0:
-            writer.writeheader()
-        writer.writerow(row)
+    header, line = _csv_line(list(row)), _csv_line([*row.values()])
+    with path.open("a+b") as handle:
+        handle.seek(0)
+        whole, _, _ = handle.read().rpartition(b"\n")
+        found = whole.partition(b"\n")[0].rstrip(b"\r") + b"\n"
+        handle.truncate(len(whole) + 1 if whole else 0)
+        if whole and found != header:
+            raise UserError(
+                f"{path}: has columns {found.decode().strip()}, not {header.decode().strip()}"
+            )
+        handle.write(line if whole else header + line)
         handle.flush()
         os.fsync(handle.fileno())
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Bring the names in `folder` to disk: a new or renamed file survives a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _csv_line(values: list[object]) -> bytes:
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerow(values)
+    return buffer.getvalue().encode("utf-8")

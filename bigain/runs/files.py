@@ -1,0 +1,100 @@
+"""The files of a run folder: config.yaml, manifest.json, samples.csv, metrics.csv (contract C2).
+
+Each is replaced as a whole.  manifest.json is written last and says `done`: whoever reads `done`
+finds the rest complete.  samples.csv holds nothing that two executions may disagree on, so it is
+the same file, byte for byte, after any kills, in any shards; times are in journal and manifest.
+"""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bigain.atomic import replace_text
+from bigain.runs.identity import DESCRIBING_COLUMNS
+
+__all__ = [
+    "CONFIG",
+    "MANIFEST",
+    "METRICS",
+    "METRIC_COLUMNS",
+    "NOT_IN_SAMPLES",
+    "SAMPLES",
+    "csv_text",
+    "read_manifest",
+    "write_config",
+    "write_manifest",
+    "write_metrics",
+    "write_samples",
+]
+
+CONFIG = "config.yaml"
+MANIFEST = "manifest.json"
+SAMPLES = "samples.csv"
+METRICS = "metrics.csv"
+
+METRIC_COLUMNS = (*DESCRIBING_COLUMNS, "metric", "value", "n", "ci_low", "ci_high", "unit")
+NOT_IN_SAMPLES = ("seconds", "adopted_from")
+"""Parts of a journal record that depend on when and where it was made."""
+
+
+def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
+    """Rows as CSV: strings as they are, other values as JSON, None and not-a-number empty.
+
+    Raises:
+        ValueError: A row has other keys than `columns`.
+
+    """
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(columns)
+    for row in rows:
+        if set(row) != set(columns):
+            raise ValueError(f"row has columns {sorted(row)}, expected {sorted(columns)}")
+        writer.writerow([_cell(row[column]) for column in columns])
+    return buffer.getvalue()
+
+
+def read_manifest(folder: Path) -> dict[str, Any] | None:
+    """The manifest of the run in `folder`, None if there is none."""
+    try:
+        manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return manifest
+
+
+def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """Replace the manifest."""
+    replace_text(folder / MANIFEST, json.dumps(manifest, indent=2) + "\n")
+
+
+def write_config(folder: Path, plain: Mapping[str, Any]) -> None:
+    """Write the resolved configuration for people to read."""
+    from omegaconf import OmegaConf  # noqa: PLC0415 -- finished runs are skipped without it
+
+    replace_text(folder / CONFIG, OmegaConf.to_yaml(OmegaConf.create(dict(plain))))
+
+
+def write_samples(folder: Path, records: Sequence[Mapping[str, Any]]) -> None:
+    """Write the records, given in dataset order, with their `position` as first column."""
+    named = [key for key in records[0] if key not in NOT_IN_SAMPLES]
+    rows = (
+        {"position": position, **{k: v for k, v in record.items() if k not in NOT_IN_SAMPLES}}
+        for position, record in enumerate(records)
+    )
+    replace_text(folder / SAMPLES, csv_text(["position", *named], rows))
+
+
+def write_metrics(folder: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write tidy metrics, one row per metric."""
+    replace_text(folder / METRICS, csv_text(METRIC_COLUMNS, rows))
+
+
+def _cell(value: Any) -> str:  # noqa: ANN401 -- JSON data
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    return value if isinstance(value, str) else json.dumps(value)

@@ -1,0 +1,150 @@
+"""The name of a run: a hash of everything that can change its results, and of nothing else.
+
+    run_id = first 16 hex digits of sha256(canonical JSON of the resolved configuration - EXCLUDED)
+
+Canonical means: keys sorted, no white space, numbers by value (0.70 is 0.7, 1.0 is 1).  Two
+configurations with one run_id give the same records; so a finished run is never done twice.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+from bigain.errors import UserError
+
+__all__ = [
+    "DESCRIBING_COLUMNS",
+    "EXCLUDED",
+    "EXCLUDED_FROM_FAMILY",
+    "EXCLUDED_WITHOUT_OPERATOR",
+    "Config",
+    "baseline_id",
+    "canonical",
+    "describing_columns",
+    "family_id",
+    "resolved",
+    "run_id",
+]
+
+Config = BaseModel | Mapping[str, Any]
+
+EXCLUDED: Mapping[str, str] = {
+    "paths": "where files lie says nothing about what is in them",
+    "dataset.root": "a place; what is read from it is pinned by the dataset's name and hashes",
+    "device": "noise is drawn on the CPU and errors are reduced in fp32, so devices agree but for "
+    "rounding; the manifest names the device",
+    "batch_size": "noise and random merges depend on image and timestep, never on the batch",
+    "threads": "order of summation inside a kernel: rounding only",
+    "shard": "who computes an image, not what comes out; all shards fill the same run",
+    "tracking": "a sink beside the store",
+    "force": "whether to do it again, not what to do",
+}
+"""Dotted key -> why it cannot change results.  All else of a configuration is part of the name."""
+
+EXCLUDED_FROM_FAMILY: Mapping[str, str] = {
+    **EXCLUDED,
+    "dataset.limit": "how many images of a fixed order; no image's record depends on another",
+}
+"""Runs that agree in the rest have the same record for the same image, and may share it."""
+
+EXCLUDED_WITHOUT_OPERATOR: Mapping[str, str] = {
+    "backbone.sites": "with operator `none` there is nothing to do at any site",
+}
+
+DESCRIBING_COLUMNS = (
+    *("run_id", "profile", "backbone", "dataset", "task", "operator"),
+    *("ratio", "factor", "alpha", "score", "scope", "seed"),
+)
+"""The columns of metrics.csv that say which run it is (contract C2)."""
+
+_SETTINGS = ("ratio", "factor", "alpha", "score", "scope")
+
+
+def resolved(config: Config) -> dict[str, Any]:
+    """The configuration as plain JSON data: dicts, lists, strings, numbers, booleans, None."""
+    if isinstance(config, BaseModel):
+        return config.model_dump(mode="json")
+    plain: dict[str, Any] = json.loads(json.dumps(dict(config), default=str))
+    return plain
+
+
+def canonical(config: Config) -> str:
+    """The text whose hash is the run id.
+
+    Raises:
+        UserError: A number of the configuration is infinite or not a number.
+
+    """
+    return _canonical(resolved(config), EXCLUDED)
+
+
+def run_id(config: Config) -> str:
+    """Name of the run: 16 hex digits."""
+    return _digest(canonical(config))
+
+
+def family_id(config: Config) -> str:
+    """Name shared by the runs that differ in `dataset.limit` alone: 16 hex digits."""
+    return _digest(_canonical(resolved(config), EXCLUDED_FROM_FAMILY))
+
+
+def baseline_id(config: Config) -> str:
+    """Run id of the same configuration without acceleration (operator `none`)."""
+    return run_id({**resolved(config), "operator": {"name": "none"}})
+
+
+def describing_columns(config: Config) -> dict[str, Any]:
+    """`DESCRIBING_COLUMNS` of the run; settings that its operator does not have are None.
+
+    A setting that is no scalar, such as a schedule of alpha, is written as JSON.
+    """
+    plain = resolved(config)
+    own_words = getattr(getattr(config, "operator", None), "settings", None)
+    own = plain["operator"] if own_words is None else own_words()
+    settings = {key: _scalar(own.get(key)) for key in _SETTINGS}
+    named = {key: plain[key]["name"] for key in ("backbone", "dataset", "task", "operator")}
+    columns = {"run_id": run_id(config), "profile": plain["profile"], "seed": plain["seed"]}
+    columns |= named | settings
+    return {key: columns[key] for key in DESCRIBING_COLUMNS}
+
+
+def _canonical(plain: dict[str, Any], excluded: Collection[str]) -> str:
+    if plain.get("operator", {}).get("name") == "none":
+        plain = {**plain, "operator": {"name": "none"}}
+        excluded = [*excluded, *EXCLUDED_WITHOUT_OPERATOR]
+    kept = _without(plain, excluded, "")
+    return json.dumps(_by_value(kept, ""), sort_keys=True, separators=(",", ":"))
+
+
+def _without(node: Mapping[str, Any], excluded: Collection[str], prefix: str) -> dict[str, Any]:
+    return {
+        key: _without(value, excluded, f"{prefix}{key}.") if isinstance(value, dict) else value
+        for key, value in node.items()
+        if prefix + key not in excluded
+    }
+
+
+def _by_value(node: Any, key: str) -> Any:  # noqa: ANN401 -- JSON data
+    """Whole floats as integers, so that equal numbers have equal text."""
+    if isinstance(node, dict):
+        return {name: _by_value(value, f"{key}.{name}") for name, value in node.items()}
+    if isinstance(node, list):
+        return [_by_value(value, key) for value in node]
+    if not isinstance(node, float):
+        return node
+    if not math.isfinite(node):
+        raise UserError(f"{key.lstrip('.')}={node}: must be a finite number")
+    return int(node) if node.is_integer() else node
+
+
+def _scalar(value: Any) -> Any:  # noqa: ANN401 -- JSON data
+    is_scalar = value is None or isinstance(value, str | int | float)
+    return value if is_scalar else json.dumps(value, sort_keys=True)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()[:16]

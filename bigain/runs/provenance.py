@@ -1,0 +1,103 @@
+"""Where a result comes from: code, packages, machine.
+
+Nothing here may fail or matter to the results: what cannot be found out is None.
+"""
+
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+__all__ = ["PACKAGES", "collect", "cpu_model", "git_state", "now", "package_versions"]
+
+PACKAGES = (
+    *("bigain", "torch", "torchvision", "diffusers", "transformers", "safetensors"),
+    *("huggingface-hub", "numpy", "scipy", "pandas", "hydra-core", "omegaconf", "pydantic"),
+)
+_REPOSITORY = Path(__file__).parents[2]
+_CODE = ("bigain", "configs", "scripts")
+
+
+def collect(
+    attention_backend: str | None = None, hashes: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """What the manifest says about the origin of a run.
+
+    Args:
+        attention_backend: How torch computes attention, as the runner set it.
+        hashes: Name -> sha256 of the weights and data that were loaded.
+
+    """
+    return {
+        **git_state(_REPOSITORY),
+        "packages": package_versions(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpu_model": cpu_model(),
+        "cores": os.cpu_count(),
+        "torch_threads": _torch_threads(),
+        "attention_backend": attention_backend,
+        "hashes": dict(hashes or {}),
+    }
+
+
+def now() -> str:
+    """The time, UTC, ISO 8601, in whole seconds."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def git_state(repository: Path) -> dict[str, Any]:
+    """`git_commit` and `git_dirty` (code or configuration differs from it) of `repository`.
+
+    Both are None if it is not the top of a git work tree: an installed package that happens to
+    lie inside somebody's repository does not belong to that repository.
+    """
+    top = _output("git", "-C", str(repository), "rev-parse", "--show-toplevel")
+    if top is None or Path(top).resolve() != repository.resolve():
+        return {"git_commit": None, "git_dirty": None}
+    changes = _output("git", "-C", str(repository), "status", "--porcelain", "--", *_CODE)
+    return {
+        "git_commit": _output("git", "-C", str(repository), "rev-parse", "HEAD"),
+        "git_dirty": None if changes is None else changes != "",
+    }
+
+
+def package_versions() -> dict[str, str | None]:
+    """Versions of the packages that results may depend on."""
+    return {name: _version(name) for name in PACKAGES}
+
+
+def cpu_model() -> str | None:
+    """What the processor calls itself."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return _output("sysctl", "-n", "machdep.cpu.brand_string") or platform.processor() or None
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _torch_threads() -> int | None:
+    """Threads of torch if it is loaded; loading it only to ask would cost seconds."""
+    torch = sys.modules.get("torch")
+    return None if torch is None else int(torch.get_num_threads())
+
+
+def _output(*command: str) -> str | None:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

@@ -1,0 +1,139 @@
+"""One process at work on one shard of a run: what is left to do, and putting it on disk."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bigain.errors import UserError
+from bigain.runs.files import read_manifest, write_manifest, write_metrics, write_samples
+from bigain.runs.journal import Journal, Record, read_journals
+from bigain.runs.provenance import now
+
+if TYPE_CHECKING:
+    from bigain.runs.store import RunStore
+
+__all__ = ["RunSession", "Summarise"]
+
+Summarise = Callable[[list[Record]], Sequence[Mapping[str, Any]]]
+"""Records of all images in dataset order -> the rows of metrics.csv."""
+
+
+class RunSession:
+    """An open shard; made by `RunStore.open`.
+
+    Attributes:
+        done: Image id -> record of this run's images, of all shards when the session was opened,
+            and what this session added since.
+
+    """
+
+    def __init__(
+        self, store: "RunStore", journal: Journal, image_ids: Sequence[int], index: int, count: int
+    ) -> None:
+        if len(set(image_ids)) != len(image_ids) or not image_ids:
+            raise ValueError("image ids must be unique and at least one")
+        self._store = store
+        self._journal = journal
+        self._image_ids = tuple(image_ids)
+        self._own = self._image_ids[index::count]
+        self._started = time.monotonic()
+        known = read_journals(store.folder)
+        self.done: dict[int, Record] = {i: known[i] for i in image_ids if i in known}
+
+    def todo(self) -> list[int]:
+        """Image ids of this shard without a record, in dataset order."""
+        return [image_id for image_id in self._own if image_id not in self.done]
+
+    def append(self, record: Mapping[str, Any]) -> None:
+        """Keep the record of one image; it survives whatever happens after this returns.
+
+        Raises:
+            ValueError: The image is not of this shard, has its record already, or a value is
+                infinite.
+
+        """
+        image_id = record["image_id"]
+        if image_id not in self._own or image_id in self.done:
+            raise ValueError(f"image_id={image_id}: not an image that this shard has to do")
+        self._journal.append([record])
+        self.done[image_id] = dict(record)
+
+    def adopt(self) -> list[str]:
+        """Take over records of this shard's images from runs of other `dataset.limit`.
+
+        Such runs have our family id: one image's record is the same in all of them, finished or
+        not.  A damaged journal has nothing to give.
+
+        Returns:
+            Run ids that gave something, sorted.
+
+        """
+        for folder in self._siblings():
+            found = self._records_of(folder)
+            missing = [image_id for image_id in self.todo() if image_id in found]
+            fresh = [{"adopted_from": folder.name, **found[image_id]} for image_id in missing]
+            self._journal.append(fresh)
+            self.done |= dict(zip(missing, fresh, strict=True))
+        return _adopted(list(self.done.values()))
+
+    def finish(self, summarise: Summarise) -> bool:
+        """Write samples.csv, metrics.csv and the manifest's `done`, if all shards are through.
+
+        Of shards that end together one finds everything complete and finishes; for the other the
+        run is done already.
+
+        Returns:
+            Whether the run is done; False means that other shards have images left.
+
+        """
+        with self._store.lock():
+            if self._store.is_finished():
+                return True
+            records = read_journals(self._store.folder)
+            if any(image_id not in records for image_id in self._image_ids):
+                self._update()
+                return False
+            ordered = [records[image_id] for image_id in self._image_ids]
+            write_samples(self._store.folder, ordered)
+            write_metrics(self._store.folder, summarise(ordered))
+            self._update(
+                status="done",
+                error=None,
+                finished=now(),
+                image_seconds=sum(record.get("seconds") or 0.0 for record in ordered),
+                adopted_from=_adopted(ordered),
+            )
+            return True
+
+    def fail(self, error: BaseException) -> None:
+        """Put the failure on record; what was appended stays, and the run can be opened again."""
+        text = f"{type(error).__name__}: {error}".strip(": ")
+        with self._store.lock():
+            if not self._store.is_finished():
+                self._update(status="failed", error=text, finished=now())
+
+    def _update(self, **changes: Any) -> None:  # noqa: ANN401 -- JSON data
+        """Change the manifest, adding this session's wall time.  The caller holds the lock."""
+        manifest = self._store.manifest()
+        now_ = time.monotonic()
+        wall = manifest["wall_seconds"] + now_ - self._started
+        self._started = now_
+        write_manifest(self._store.folder, {**manifest, **changes, "wall_seconds": round(wall, 3)})
+
+    def _siblings(self) -> list[Path]:
+        own = self._store.folder
+        family = self._store.manifest()["family_id"]
+        folders = [path for path in sorted(own.parent.iterdir()) if path != own]
+        return [f for f in folders if (read_manifest(f) or {}).get("family_id") == family]
+
+    @staticmethod
+    def _records_of(folder: Path) -> dict[int, Record]:
+        try:
+            return read_journals(folder)
+        except UserError:
+            return {}
+
+
+def _adopted(records: Sequence[Record]) -> list[str]:
+    return sorted({record["adopted_from"] for record in records if "adopted_from" in record})

@@ -1,0 +1,157 @@
+"""The folder of a run: who may write, what is done already, when it is finished.
+
+    store = RunStore(results, run_id(config))
+    with store.open(config, image_ids, provenance) as session:
+        session.adopt()
+        for image_id in session.todo():
+            session.append(record_of(image_id))
+        session.finish(summarise)
+
+Life of a run: absent -> running -> done, or failed; opened again, it goes on where it stopped.
+A process may be killed at any moment: its journal keeps every record that was appended.
+Two locks: one per shard, held while a session is open (a second process is refused at once), and
+one per folder, held for the moments in which shared files change (a second process waits).
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from bigain.errors import UserError
+from bigain.runs.files import METRICS, SAMPLES, read_manifest, write_config, write_manifest
+from bigain.runs.identity import Config, baseline_id, describing_columns, family_id, resolved
+from bigain.runs.journal import Journal, journal_name, journal_paths
+from bigain.runs.provenance import now
+from bigain.runs.session import RunSession
+
+__all__ = ["SCHEMA_VERSION", "RunStore", "run_folders"]
+
+SCHEMA_VERSION = 1
+"""Of manifest.json and its neighbours; raised when a reader of old folders would be misled."""
+
+
+def run_folders(results: Path) -> list[Path]:
+    """Folders of all runs that have a manifest, by run id."""
+    return sorted(path.parent for path in (results / "runs").glob("*/manifest.json"))
+
+
+class RunStore:
+    """The run `run_id` under `<results>/runs/`."""
+
+    def __init__(self, results: Path, run_id: str) -> None:
+        self.run_id = run_id
+        self.folder = results / "runs" / run_id
+
+    def manifest(self) -> dict[str, Any]:
+        """The manifest as it is now, {} before the run was ever opened."""
+        return read_manifest(self.folder) or {}
+
+    def status(self) -> str:
+        """absent, running, failed or done.  A killed run still says running."""
+        return str(self.manifest().get("status", "absent"))
+
+    def is_finished(self) -> bool:
+        """Whether samples.csv and metrics.csv are there and complete."""
+        return self.status() == "done"
+
+    def lock(self) -> FileLock:
+        """The lock of the folder's shared files; waits."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return FileLock(self.folder / ".run.lock")
+
+    @contextmanager
+    def open(
+        self, config: Config, image_ids: Sequence[int], provenance: Mapping[str, Any]
+    ) -> Iterator[RunSession]:
+        """Work on the shard `config.shard` of the run over `image_ids`, given in dataset order.
+
+        With `config.force` the results are discarded first, and of the journals all that this
+        shard computes again: its own and those of other shard counts, but not those of its
+        sisters, which discard their own.  An exception inside marks the run as failed.
+
+        Args:
+            config: The configuration whose run id this store has.
+            image_ids: All images of the run, whatever the shard; unique.
+            provenance: What `bigain.runs.provenance.collect` returned.
+
+        Raises:
+            UserError: Another process works on the same shard.
+
+        """
+        plain = resolved(config)
+        shard = plain.get("shard") or {"index": 0, "count": 1}
+        path = self.folder / journal_name(shard["index"], shard["count"])
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with ExitStack() as held:
+            held.enter_context(self._shard_lock(path))
+            with self.lock():
+                if plain.get("force"):
+                    self._discard(path, shard["count"])
+                if plain.get("force") or not self.is_finished():
+                    self._begin(config, plain, provenance, len(image_ids))
+            journal = held.enter_context(Journal(path))
+            session = RunSession(self, journal, image_ids, shard["index"], shard["count"])
+            try:
+                yield session
+            except BaseException as error:
+                session.fail(error)
+                raise
+
+    def _begin(
+        self, config: Config, plain: dict[str, Any], provenance: Mapping[str, Any], n_images: int
+    ) -> None:
+        """Write manifest.json (running) and config.yaml.  The caller holds the folder's lock."""
+        before = {} if plain.get("force") else self.manifest()
+        write_config(self.folder, plain)
+        write_manifest(
+            self.folder,
+            {
+                "schema_version": SCHEMA_VERSION,
+                "run_id": self.run_id,
+                "family_id": family_id(config),
+                "baseline_id": baseline_id(config),
+                "status": "running",
+                "error": None,
+                "columns": describing_columns(config),
+                "config": plain,
+                **{key: plain.get(key) for key in ("seed", "device", "dtype", "threads")},
+                **provenance,
+                "n_images": n_images,
+                "started": before.get("started", now()),
+                "finished": None,
+                "wall_seconds": before.get("wall_seconds", 0.0),
+                "image_seconds": None,
+                "adopted_from": [],
+            },
+        )
+
+    def _discard(self, own: Path, count: int) -> None:
+        """Make the run as if this shard had never computed anything."""
+        sisters = {journal_name(index, count) for index in range(count)} - {own.name}
+        for path in journal_paths(self.folder):
+            if path == own:
+                path.unlink()
+            elif path.name not in sisters:
+                with self._shard_lock(path):
+                    path.unlink()
+        for name in ("manifest.json", SAMPLES, METRICS):
+            (self.folder / name).unlink(missing_ok=True)
+
+    @contextmanager
+    def _shard_lock(self, journal: Path) -> Iterator[None]:
+        lock = FileLock(self.folder / f".{journal.stem}.lock", timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            shard = journal.stem.partition("-")[2].replace("of", " of ")
+            raise UserError(
+                f"run_id={self.run_id}: another process is working on its shard {shard}; "
+                "wait for it, or take another shard.index"
+            ) from None
+        try:
+            yield
+        finally:
+            lock.release()

@@ -1,0 +1,127 @@
+"""Files are whole or untouched, whatever happens while they are written."""
+
+import csv
+import threading
+from pathlib import Path
+
+import pytest
+
+from bigain.atomic import append_csv_row, replace_file, replace_text, sync_folder
+from bigain.errors import UserError
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_replace_text_creates_folders_and_leaves_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b.txt"
+    replace_text(path, "ä\r\nb\n")
+    assert path.read_bytes() == "ä\r\nb\n".encode()
+    assert names(path.parent) == ["b.txt"]
+
+
+def test_replace_text_replaces_longer_content(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.write_text("much longer than before")
+    replace_text(path, "short")
+    assert path.read_text() == "short"
+
+
+def test_failing_writer_leaves_the_old_file_alone(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.write_text("old")
+
+    def write_half(temporary: Path) -> None:
+        temporary.write_text("ne")
+        raise RuntimeError("disk full")
+
+    with pytest.raises(RuntimeError, match="disk full"):
+        replace_file(path, write_half)
+    assert path.read_text() == "old"
+    assert names(tmp_path) == ["x"]
+
+
+def test_old_content_is_visible_until_the_writer_returns(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.write_text("old")
+    seen = []
+
+    def write(temporary: Path) -> None:
+        temporary.write_text("new")
+        seen.append(path.read_text())
+
+    replace_file(path, write)
+    assert seen == ["old"]
+    assert path.read_text() == "new"
+
+
+def test_threads_replacing_one_file_do_not_take_each_others_temporary(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    both_have_written = threading.Barrier(2, timeout=5)
+    failures: list[BaseException] = []
+
+    def replace(letter: str) -> None:
+        def write(temporary: Path) -> None:
+            temporary.write_text(letter * 3)
+            both_have_written.wait()
+
+        try:
+            replace_file(path, write)
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=replace, args=(letter,)) for letter in "ab"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert path.read_text() in {"aaa", "bbb"}
+    assert names(tmp_path) == ["x"]
+
+
+def test_sync_folder_wants_a_folder(tmp_path: Path) -> None:
+    sync_folder(tmp_path)
+    with pytest.raises(FileNotFoundError):
+        sync_folder(tmp_path / "absent")
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as handle:
+        return list(csv.DictReader(handle))
+
+
+def test_rows_gather_under_one_header(tmp_path: Path) -> None:
+    path = tmp_path / "sub" / "curve.csv"
+    append_csv_row(path, {"step": 1, "note": 'a, "b"'})
+    append_csv_row(path, {"step": 2, "note": "ü"})
+    assert read(path) == [{"step": "1", "note": 'a, "b"'}, {"step": "2", "note": "ü"}]
+
+
+def test_a_row_torn_at_any_byte_is_dropped(tmp_path: Path) -> None:
+    path = tmp_path / "curve.csv"
+    append_csv_row(path, {"step": 1, "loss": 0.5})
+    first = path.read_bytes()
+    append_csv_row(path, {"step": 2, "loss": 0.25})
+    whole = path.read_bytes()
+    for cut in range(len(whole)):
+        path.write_bytes(whole[:cut])
+        append_csv_row(path, {"step": 3, "loss": 0.125})
+        kept = 1 if cut >= len(first) else 0
+        assert [row["step"] for row in read(path)] == ["1"] * kept + ["3"], cut
+
+
+def test_other_columns_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "curve.csv"
+    append_csv_row(path, {"step": 1})
+    with pytest.raises(UserError, match=r"curve\.csv: has columns step, not step,loss"):
+        append_csv_row(path, {"step": 2, "loss": 1})
+    assert read(path) == [{"step": "1"}]
+
+
+def test_a_file_with_windows_line_ends_is_continued(tmp_path: Path) -> None:
+    path = tmp_path / "curve.csv"
+    path.write_bytes(b"step,loss\r\n1,2\r\n")
+    append_csv_row(path, {"step": 2, "loss": 1})
+    assert [row["loss"] for row in read(path)] == ["2", "1"]
