@@ -6,6 +6,7 @@ Source: Xiao, Rasul, Vollgraf 2017, arXiv:1708.07747; MIT licence.
 
 import gzip
 import os
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -31,7 +32,10 @@ def read_idx(path: Path) -> npt.NDArray[np.uint8]:
         UserError: the file is not IDX, is not of unsigned bytes, or is cut short.
 
     """
-    raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    try:
+        raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except (EOFError, gzip.BadGzipFile, zlib.error):
+        raise UserError(f"{path} is not a whole gzip file") from None
     if len(raw) < 4 or raw[:3] != bytes([0, 0, _IDX_UNSIGNED_BYTE]):
         raise UserError(f"{path} is not an IDX file of unsigned bytes")
     header = 4 + 4 * raw[3]

@@ -1,0 +1,85 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from bigain.data import fashion_mnist, fashion_mnist_files
+from bigain.data.fashion_mnist import FashionMNIST
+from bigain.errors import UserError
+
+
+@pytest.fixture
+def only_slice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fashion_mnist_files, "_DEBIAN_ROOT", Path("nowhere"))
+    monkeypatch.delenv("BIGAIN_FASHION_MNIST", raising=False)
+
+
+def test_shipped_slice_has_a_hundred_images_of_each_class(only_slice: None) -> None:
+    dataset = FashionMNIST()
+    labels = [dataset[i].label for i in range(len(dataset))]
+    assert np.bincount(labels).tolist() == [100] * 10
+    assert len(set(dataset.image_ids)) == 1000
+    assert dataset[0].image.shape == (28, 28)
+    assert dataset[0].image.dtype == np.uint8
+
+
+def test_shipped_images_look_like_their_class(only_slice: None) -> None:
+    dataset = FashionMNIST()
+    samples = [dataset[i] for i in range(1000)]
+    mean = {c: np.mean([s.image for s in samples if s.label == c], axis=0) for c in range(10)}
+    nearest = [min(mean, key=lambda c: float(np.square(s.image - mean[c]).sum())) for s in samples]
+    agreement = np.mean([a == s.label for a, s in zip(nearest, samples, strict=True)])
+    assert agreement > 0.6
+
+
+def test_limit_takes_the_first_images_of_the_same_order(only_slice: None) -> None:
+    long, short = FashionMNIST(limit=50), FashionMNIST(limit=20)
+    assert short.image_ids == long.image_ids[:20]
+    assert len(short) == 20
+    with pytest.raises(IndexError):
+        short[20]
+    with pytest.raises(IndexError):
+        short[-1]
+
+
+def test_limit_beyond_the_slice_says_where_to_get_the_rest(only_slice: None) -> None:
+    with pytest.raises(UserError, match=r"dataset\.limit=1001: only 1000 images"):
+        FashionMNIST(limit=1001)
+
+
+def test_missing_root_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"dataset\.root="):
+        FashionMNIST(root=tmp_path)
+
+
+def test_full_data_starts_with_the_slice(
+    full_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids, labels, images = fashion_mnist.ordered_test_split(full_root)
+    arrays = {"image_ids": ids, "labels": labels, "images": images}
+    shipped = tmp_path / "slice.safetensors"
+    save_file({name: np.ascontiguousarray(a[:30]) for name, a in arrays.items()}, shipped)
+    full = FashionMNIST(limit=30, root=full_root)
+    monkeypatch.setattr(fashion_mnist, "_SLICE", shipped)
+    monkeypatch.setattr(fashion_mnist_files, "_DEBIAN_ROOT", Path("nowhere"))
+    monkeypatch.delenv("BIGAIN_FASHION_MNIST", raising=False)
+    from_slice = FashionMNIST(limit=30)
+    assert from_slice.image_ids == full.image_ids
+    assert from_slice.content_hash == full.content_hash
+    assert len(FashionMNIST(root=full_root)) == 50
+
+
+def test_content_hash_follows_the_images_in_use(full_root: Path) -> None:
+    a, b = FashionMNIST(limit=10, root=full_root), FashionMNIST(limit=11, root=full_root)
+    assert a.content_hash != b.content_hash
+    assert a.content_hash == FashionMNIST(limit=10, root=full_root).content_hash
+
+
+def test_ids_point_into_the_original_split(full_root: Path) -> None:
+    images, labels = fashion_mnist_files.read_split(full_root, "test")
+    dataset = FashionMNIST(root=full_root)
+    for position in range(len(dataset)):
+        sample = dataset[position]
+        assert np.array_equal(sample.image, images[sample.image_id])
+        assert sample.label == labels[sample.image_id]
