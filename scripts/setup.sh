@@ -44,7 +44,7 @@ if ! .venv/bin/python -c '' 2>/dev/null; then
 fi
 
 # On a terminal pip shows its progress; in a log only what went wrong.
-quiet="--quiet"
+quiet="-qq"
 [ ! -t 1 ] || quiet=""
 echo "Installing BiGain and the versions of constraints.txt into .venv:" \
     "a few minutes, about 6 GB on Linux, 1 GB on macOS"

@@ -247,7 +247,7 @@ def test_setup_installs_the_pinned_versions(tmp_path: Path) -> None:
     assert "Creating .venv with Python 3.12.9" in done.stdout
     assert "Done" in done.stdout
     log = (folder / "pip.log").read_text()
-    assert log.startswith("-m pip install --quiet")
+    assert log.startswith("-m pip install -qq ")
     assert log.endswith("-c constraints.txt -e .[dev]\n")
 
 
