@@ -3,20 +3,24 @@
 Hydra alone lets `+operator.ratoi=0.7` through and answers other mistakes in several lines.  Here
 every mistake becomes a `UserError` of one line.  When Hydra refuses to compose, the overrides are
 composed once more with every key forced in, so that the same models name the mistake.
+
+Composing costs Hydra a tenth of a second; a sweep has hundreds of runs.  So what the group choices
+select is kept, until a file of `configs/` changes, and the values are applied to a copy.
 """
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from hydra import initialize_config_dir
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from hydra.errors import HydraException, MissingConfigException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from pydantic import ValidationError
@@ -28,10 +32,11 @@ from bigain.locations import CONFIGS
 
 __all__ = [
     "CONFIG_NAME",
-    "PlannedRun",
     "compose_config",
     "compose_configs",
-    "plan_runs",
+    "compose_with",
+    "config_loader",
+    "parse_overrides",
     "validate",
 ]
 
@@ -39,11 +44,14 @@ CONFIG_NAME = "config"
 
 
 @dataclass(frozen=True)
-class PlannedRun:
-    """One run of a command line: its own overrides (a sweep expanded) and what they compose to."""
+class _Base:
+    """What group choices alone compose to, and the names of all groups that can be chosen."""
 
-    overrides: tuple[str, ...]
-    config: RunConfig
+    job: DictConfig
+    groups: tuple[str, ...]
+
+
+_BASES: dict[tuple[object, ...], _Base] = {}
 
 
 def compose_config(overrides: Sequence[str] = ()) -> RunConfig:
@@ -52,161 +60,190 @@ def compose_config(overrides: Sequence[str] = ()) -> RunConfig:
 
 
 def compose_configs(commands: Sequence[Sequence[str]]) -> list[RunConfig]:
-    """`compose_config` for several runs, at a fraction of the cost of one call for each."""
-    with _config_loader() as loader:
-        return [_compose(loader, overrides) for overrides in commands]
+    """`compose_config` for several runs, with one start of Hydra."""
+    with config_loader() as loader:
+        return [compose_with(loader, overrides) for overrides in commands]
 
 
-def plan_runs(overrides: Sequence[str], multirun: bool = False) -> list[PlannedRun]:
-    """All runs of a command line, in the order in which Hydra's basic sweeper launches them.
-
-    A sweep is asked for by `multirun`, or by `hydra.mode: MULTIRUN` in an experiment.  Raises
-    UserError for the first run that is not allowed.
-    """
-    with _config_loader() as loader:
-        parsed = _parse(loader, overrides)
-        master = _master(loader, overrides)
-        sweeps = multirun or (master is not None and master.hydra.mode == RunMode.MULTIRUN)
-        combinations = _expand(loader, parsed, master) if sweeps else [list(overrides)]
-        return [PlannedRun(tuple(each), _compose(loader, each)) for each in combinations]
+def compose_with(loader: ConfigLoader, overrides: Sequence[str]) -> RunConfig:
+    """`compose_config` with a loader at hand."""
+    parsed = parse_overrides(loader, overrides)
+    groups = _base(loader, ()).groups
+    for override in parsed:
+        _refuse_outright(override, loader, groups)
+    try:
+        composed = _compose(loader, parsed)
+    except Exception as error:
+        raise UserError(_diagnose(loader, parsed, error)) from error
+    return _validate(composed, _typed(parsed), groups)
 
 
 def validate(composed: DictConfig) -> RunConfig:
-    """The run in a composed configuration (without its `hydra` node).  Raises UserError."""
-    return _validate(composed, {})
+    """The run in a composed configuration, with or without its `hydra` node.  Raises UserError."""
+    return _validate(_without_hydra(composed), {})
 
 
 @contextmanager
-def _config_loader() -> Iterator[ConfigLoader]:
+def config_loader() -> Iterator[ConfigLoader]:
+    """Hydra's reader of `configs/`; what Hydra knew before is put back at the end."""
     with initialize_config_dir(str(CONFIGS), version_base="1.3", job_name="bigain"):
         yield GlobalHydra.instance().config_loader()
 
 
-def _compose(loader: ConfigLoader, overrides: Sequence[str]) -> RunConfig:
-    parsed = _parse(loader, overrides)
-    for override in parsed:
-        _refuse_sweep(override)
-    try:
-        composed = _load(loader, overrides, RunMode.RUN)
-    except Exception as error:
-        raise UserError(_diagnose(loader, parsed, error)) from error
-    return _validate(composed, _typed(parsed), _groups(composed))
-
-
-def _load(loader: ConfigLoader, overrides: Sequence[str], mode: RunMode) -> DictConfig:
-    return loader.load_configuration(
-        CONFIG_NAME, list(overrides), mode, from_shell=False, validate_sweep_overrides=False
-    )
-
-
-def _validate(
-    composed: DictConfig, typed: Mapping[str, str], groups: Sequence[str] = ()
-) -> RunConfig:
-    job = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
-    try:
-        data = OmegaConf.to_container(job, resolve=True, throw_on_missing=True)
-        return RunConfig.model_validate(data)
-    except ValidationError as error:
-        raise UserError(format_validation_error(error, typed, groups)) from error
-    except Exception as error:
-        raise UserError(_one_line(error, typed.values())) from error
-
-
-def _parse(loader: ConfigLoader, overrides: Sequence[str]) -> list[Override]:
+def parse_overrides(loader: ConfigLoader, overrides: Sequence[str]) -> list[Override]:
+    """Hydra's view of each override.  Raises UserError for bad syntax."""
     parser = OverridesParser.create(config_loader=loader)
     parsed = []
     for text in overrides:
         try:
             parsed.append(parser.parse_override(text))
-        except (OverrideParseException, HydraException) as error:
+        except HydraException as error:
             allowed = "key=value, with quotes around special characters and brackets in pairs"
             raise UserError(f"{text}: not understood; allowed: {allowed}") from error
     return parsed
 
 
-def _refuse_sweep(override: Override) -> None:
-    if override.is_sweep_override():
-        text, key = override.input_line, override.key_or_group
-        value = str(text).partition("=")[2]
-        allowed = f"one value, a list {key}=[{value}], or several runs with -m (--multirun)"
-        raise UserError(f"{text}: several values; allowed: {allowed}")
+def _compose(loader: ConfigLoader, parsed: Sequence[Override]) -> DictConfig:
+    """The job of `parsed`, as Hydra composes it; raises what Hydra raises."""
+    texts = [str(override.input_line) for override in parsed]
+    if any(override.key_or_group.startswith("hydra.") for override in parsed):
+        return _without_hydra(_load(loader, texts))
+    choices = [override for override in parsed if _chooses(override, _base(loader, ()).groups)]
+    base = _base(loader, [str(override.input_line) for override in choices])
+    job = copy.deepcopy(base.job)
+    OmegaConf.set_struct(job, True)
+    values = [override for override in parsed if override not in choices]
+    ConfigLoaderImpl._apply_overrides_to_config(values, job)
+    return job
 
 
-def _master(loader: ConfigLoader, overrides: Sequence[str]) -> DictConfig | None:
-    """The configuration of a whole sweep; None when a mistake forbids it (found run by run later)."""
+def _load(loader: ConfigLoader, overrides: Sequence[str]) -> DictConfig:
+    return loader.load_configuration(CONFIG_NAME, list(overrides), RunMode.RUN, from_shell=False)
+
+
+def _base(loader: ConfigLoader, choices: Sequence[str]) -> _Base:
+    files = sorted(CONFIGS.rglob("*.yaml"))
+    changed = tuple((str(file), file.stat().st_mtime_ns) for file in files)
+    key = (changed, *choices)
+    if key not in _BASES:
+        composed = _load(loader, choices)
+        groups = tuple(str(name) for name in composed.hydra.runtime.choices)
+        _BASES[key] = _Base(_without_hydra(composed), groups)
+    return _BASES[key]
+
+
+def _without_hydra(composed: DictConfig) -> DictConfig:
+    return OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
+
+
+def _chooses(override: Override, groups: Sequence[str]) -> bool:
+    key = override.key_or_group
+    is_folder = "." not in key and (CONFIGS / key).is_dir()
+    return key in groups or "/" in key or override.package is not None or is_folder
+
+
+def _validate(
+    composed: DictConfig, typed: Mapping[str, str], groups: Sequence[str] = ()
+) -> RunConfig:
     try:
-        return _load(loader, overrides, RunMode.MULTIRUN)
-    except Exception:
-        return None
-
-
-def _expand(
-    loader: ConfigLoader, parsed: Sequence[Override], master: DictConfig | None
-) -> list[list[str]]:
-    """What Hydra's basic sweeper makes of the sweep in an experiment and on the command line."""
-    params = (master.hydra.sweeper.get("params") or {}) if master is not None else {}
-    swept = [f"{key}={value}" for key, value in params.items()]
-    swept += [str(each.input_line) for each in parsed if not each.is_hydra_override()]
-    fixed = [str(each.input_line) for each in parsed if each.is_hydra_override()]
-    try:
-        batches = BasicSweeper.split_arguments(_parse(loader, swept), max_batch_size=None)
-    except HydraException as error:
-        raise UserError(f"{' '.join(swept)}: allowed: lists, range(...), glob(...)") from error
-    return [[*fixed, *combination] for combination in batches[0]]
+        data = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
+        return RunConfig.model_validate(data)
+    except ValidationError as error:
+        raise UserError(format_validation_error(error, typed, groups)) from error
+    except Exception as error:
+        raise UserError(_one_line(error, typed)) from error
 
 
 def _typed(parsed: Sequence[Override]) -> dict[str, str]:
     return {override.key_or_group: str(override.input_line) for override in parsed}
 
 
-def _groups(composed: DictConfig) -> list[str]:
-    return [str(name) for name in composed.hydra.runtime.choices]
+def _refuse_outright(override: Override, loader: ConfigLoader, groups: Sequence[str]) -> None:
+    """Refuse what Hydra would take, or would answer at length, and what has one clear remedy."""
+    text, key = str(override.input_line), override.key_or_group
+    group, _, last = key.rpartition(".")
+    if override.is_sweep_override():
+        value = text.partition("=")[2]
+        allowed = f"one value, a list {key}=[{value}], or several runs with -m (--multirun)"
+        raise UserError(f"{text}: several values; allowed: {allowed}")
+    if override.package is not None and key in groups:
+        raise UserError(f"{text}: a group has one place; allowed: {_options(loader, key)}")
+    if key in groups and not override.is_delete() and not isinstance(override.value(), str):
+        raise UserError(f"{text}: allowed: {_options(loader, key)}")
+    if last == "name" and group in groups:
+        raise UserError(
+            f"{text}: a name comes with its settings; allowed: {group}=OPTION, one of "
+            f"{_options(loader, group)}"
+        )
+
+
+def _options(loader: ConfigLoader, group: str) -> str:
+    return ", ".join(loader.get_group_options(group))
 
 
 def _diagnose(loader: ConfigLoader, parsed: Sequence[Override], error: Exception) -> str:
     """The one line for overrides that Hydra refuses with `error`."""
+    typed = _typed(parsed)
     if isinstance(error, MissingConfigException) and error.options:
-        return _wrong_option(parsed, error)
-    groups = _groups(_load(loader, [], RunMode.RUN))
+        return _wrong_option(typed, error)
+    groups = _base(loader, ()).groups
     for override in parsed:
-        key, text = override.key_or_group, str(override.input_line)
-        if key not in groups and key.partition(".")[0] not in {*RunConfig.model_fields, "hydra"}:
-            allowed = list(RunConfig.model_fields)
-            return unknown_key(text, key, allowed, [*all_keys(), *groups])
+        line = _wrong_key(loader, override, groups)
+        if line is not None:
+            return line
     try:
-        forced = _load(loader, [_forced(each, groups) for each in parsed], RunMode.RUN)
-        _validate(forced, _typed(parsed), groups)
+        forced = [_forced(override, groups) for override in parsed]
+        _validate(_compose(loader, parse_overrides(loader, forced)), typed, groups)
     except UserError as mistake:
         return str(mistake)
     except Exception as second:
-        return _one_line(second, _typed(parsed).values())
+        return _one_line(second, typed)
     for override in parsed:
         if override.is_add():
             allowed = f"{str(override.input_line)[1:]} (the key exists, so no leading +)"
             return f"{override.input_line}: allowed: {allowed}"
-    return _one_line(error, _typed(parsed).values())
+    return _one_line(error, typed)
 
 
-def _wrong_option(parsed: Sequence[Override], error: MissingConfigException) -> str:
+def _wrong_option(typed: Mapping[str, str], error: MissingConfigException) -> str:
     options = list(error.options or ())
     group, _, option = str(error.missing_cfg_file).rpartition("/")
-    written = _typed(parsed).get(group, f"{group}={option}")
+    written = typed.get(group, f"{group}={option}")
     return f"{written}: allowed: {', '.join(options)}{did_you_mean(option, options)}"
+
+
+def _wrong_key(loader: ConfigLoader, override: Override, groups: Sequence[str]) -> str | None:
+    """The line for a key whose first part does not exist, or a setting that Hydra lacks."""
+    text, key = str(override.input_line), override.key_or_group
+    if key.startswith("hydra."):
+        known = _dotted(OmegaConf.to_container(_load(loader, []).hydra), "hydra.")
+        missing = key not in known and not override.is_add() and not override.is_force_add()
+        return unknown_key(text, key, ["what --cfg hydra shows"], known) if missing else None
+    if key in groups or key.partition(".")[0] in RunConfig.model_fields:
+        return None
+    return unknown_key(text, key, list(RunConfig.model_fields), [*all_keys(), *groups])
+
+
+def _dotted(node: Any, prefix: str) -> list[str]:
+    if not isinstance(node, Mapping):
+        return []
+    names = [(f"{prefix}{key}", value) for key, value in node.items()]
+    return [found for name, value in names for found in (name, *_dotted(value, f"{name}."))]
 
 
 def _forced(override: Override, groups: Sequence[str]) -> str:
     """The override as one that Hydra takes although the key may not exist."""
     text = str(override.input_line)
-    bare = text.lstrip("+")
-    if override.is_delete() or override.is_hydra_override():
+    if override.is_delete() or override.key_or_group.startswith("hydra."):
         return text
+    bare = text.lstrip("+")
     return bare if override.key_or_group in groups else f"++{bare}"
 
 
-def _one_line(error: Exception, typed: Any) -> str:
+def _one_line(error: Exception, typed: Mapping[str, str]) -> str:
     cause = error.__cause__ if not str(error) and error.__cause__ else error
     reason = next((line.strip() for line in str(cause).splitlines() if line.strip()), repr(cause))
-    return f"{' '.join(typed)}: {reason}".removeprefix(": ")
+    return f"{' '.join(typed.values())}: {reason}".removeprefix(": ")
 
 
 def _for_backbone(table: Mapping[str, Any], *, _root_: DictConfig) -> Any:

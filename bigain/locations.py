@@ -7,8 +7,11 @@ __all__ = ["ASSETS", "CONFIGS"]
 _PACKAGE = Path(__file__).resolve().parent
 
 _IN_WHEEL = _PACKAGE / "configs"
-CONFIGS = _IN_WHEEL if _IN_WHEEL.is_dir() else _PACKAGE.parent / "configs"
-"""The YAML files: beside the package in the repository, inside it when installed from a wheel."""
+CONFIGS = _PACKAGE / "configs"
+"""The YAML files: inside an installed package, at the top of the repository otherwise."""
+
+if not CONFIGS.is_dir():
+    CONFIGS = _PACKAGE.parent / "configs"
 
 ASSETS = _PACKAGE / "assets"
 """Weights, test images and the paper's values, inside the package."""

@@ -90,14 +90,24 @@ def _one(detail: Mapping[str, Any], typed: Mapping[str, str], groups: Iterable[s
 def _extra(place: _Place, value: object, typed: Mapping[str, str], groups: Iterable[str]) -> str:
     key = next((name for name in typed if f"{name}.".startswith(f"{place.key}.")), place.key)
     written = typed.get(key, f"{key}={_shown(value)}")
-    owner, _, _ = place.key.rpartition(".")
+    owner, _, name = place.key.rpartition(".")
     if not owner or place.model is None:
         candidates = [*all_keys(), *groups]
         return unknown_key(written, key, list(RunConfig.model_fields), candidates)
-    fields = [f"{owner}.{name}" for name in place.model.model_fields if name != "name"]
-    choice = getattr(place.model.model_fields.get("name"), "annotation", None)
-    of = f" (of {owner}={get_args(choice)[0]})" if len(get_args(choice)) == 1 else ""
-    return unknown_key(written, key, fields, fields).replace("no such key", f"no such key{of}")
+    fields = [field for field in place.model.model_fields if field != "name"]
+    near = difflib.get_close_matches(name, fields, n=1)
+    hint = f"; did you mean {owner}.{near[0]}?" if near else _elsewhere(owner, name)
+    allowed = [f"{owner}.{field}" for field in fields]
+    line = unknown_key(written, key, allowed, [])
+    tag = _tag(place.model)
+    return (line.replace("no such key", f"no such key of {owner}={tag}") if tag else line) + hint
+
+
+def _elsewhere(owner: str, name: str) -> str:
+    """Which options of the group `owner` have a setting `name`."""
+    _, tagged = _below(RunConfig.model_fields[owner.partition(".")[0]])
+    having = [tag for tag, model in tagged.items() if name in model.model_fields]
+    return f"; {owner}={'|'.join(having)} has it" if having else ""
 
 
 def _place(location: Sequence[str | int]) -> _Place:
@@ -123,9 +133,14 @@ def _below(field: FieldInfo) -> tuple[type[BaseModel] | None, dict[str, type[Bas
     """The model of a field's value, or the models that its discriminator chooses from."""
     models = _models(field)
     if field.discriminator:
-        tags = {get_args(model.model_fields["name"].annotation)[0]: model for model in models}
-        return None, tags
+        return None, {_tag(model): model for model in models}
     return (models[0] if field.annotation is models[0] else None) if models else None, {}
+
+
+def _tag(model: type[BaseModel]) -> str:
+    """The name that chooses this model in its group; empty for models that are not chosen."""
+    names = get_args(model.model_fields["name"].annotation) if "name" in model.model_fields else ()
+    return str(names[0]) if len(names) == 1 else ""
 
 
 def _models(field: FieldInfo) -> list[type[BaseModel]]:

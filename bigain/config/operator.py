@@ -36,7 +36,7 @@ class OperatorSettings(Settings):
     """What all operators share."""
 
     def settings(self) -> dict[str, float | int | str | None]:
-        """The columns ratio, factor, alpha, score, scope of metrics.csv; None where there is none."""
+        """Cells of the columns ratio, factor, alpha, score, scope of metrics.csv, or None."""
         return {key: _column(getattr(self, key, None)) for key in SETTING_COLUMNS}
 
 

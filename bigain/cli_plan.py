@@ -1,0 +1,84 @@
+"""What a command line will run: every combination of a sweep, validated before the first starts.
+
+The combinations are those of Hydra's basic sweeper, computed by its own code: choices, ranges and
+globs on the command line, and `hydra.sweeper.params` of an experiment.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from bigain.compose import CONFIG_NAME, compose_with, config_loader, parse_overrides
+from bigain.config import RunConfig
+from bigain.errors import UserError
+
+__all__ = ["Plan", "PlannedRun", "plan_runs"]
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One run of a command line: its own overrides (a sweep expanded) and what they compose to."""
+
+    overrides: tuple[str, ...]
+    config: RunConfig
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The runs of a command line, in the order of their launch, and whether they are a sweep."""
+
+    runs: tuple[PlannedRun, ...]
+    is_sweep: bool
+
+
+def plan_runs(overrides: Sequence[str], multirun: bool = False) -> Plan:
+    """All runs of a command line.
+
+    A sweep is asked for by `multirun`, or by `hydra.mode: MULTIRUN` in an experiment.
+
+    Raises:
+        UserError: A run is not allowed; the first such run in the order of launch.
+
+    """
+    with config_loader() as loader:
+        parsed = parse_overrides(loader, overrides)
+        master = _master(loader, parsed)
+        is_sweep = multirun or (master is not None and master.hydra.mode == RunMode.MULTIRUN)
+        combinations = _expand(loader, parsed, master) if is_sweep else [list(overrides)]
+        runs = [PlannedRun(tuple(each), compose_with(loader, each)) for each in combinations]
+        return Plan(tuple(runs), is_sweep)
+
+
+def _master(loader: ConfigLoader, parsed: Sequence[Override]) -> DictConfig | None:
+    """The configuration of the sweep as a whole; None if a mistake forbids it.
+
+    The mistake is found again, and explained, when the runs are composed one by one.
+    """
+    texts = [str(override.input_line) for override in parsed]
+    try:
+        return loader.load_configuration(
+            CONFIG_NAME, texts, RunMode.MULTIRUN, from_shell=False, validate_sweep_overrides=False
+        )
+    except Exception:
+        return None
+
+
+def _expand(
+    loader: ConfigLoader, parsed: Sequence[Override], master: DictConfig | None
+) -> list[list[str]]:
+    params = (master.hydra.sweeper.get("params") or {}) if master is not None else {}
+    swept = [f"{key}={value}" for key, value in params.items()]
+    swept += [str(each.input_line) for each in parsed if not each.is_hydra_override()]
+    fixed = [str(each.input_line) for each in parsed if each.is_hydra_override()]
+    try:
+        batches = BasicSweeper.split_arguments(parse_overrides(loader, swept), None)
+    except HydraException as error:
+        allowed = "values with commas, range(...), choice(...) or glob(...)"
+        raise UserError(f"{' '.join(swept)}: no such sweep; allowed: {allowed}") from error
+    return [[*fixed, *combination] for combination in batches[0]]
