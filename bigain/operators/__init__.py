@@ -1,0 +1,41 @@
+"""Token-compression operators of the BiGain paper as pure tensor mathematics (torch only).
+
+Every operator is a frozen object with `plan(metric, grid, draw) -> Reduction`; a reduction maps
+(B, N, C) to (B, N', C) and back.  `docs/operators.md` has the equations and how to add one;
+`bigain.apply` runs an operator inside a diffusers model.
+"""
+
+from bigain.operators.base import Identity, KeyValueReducer, Operator, TokenReducer
+from bigain.operators.bipartite import BipartiteMerge
+from bigain.operators.downsampling import IEKVD, AvgPool, KeyValueDownsampler, ToDo
+from bigain.operators.draw import Draw
+from bigain.operators.lgtm import LGTM
+from bigain.operators.merge import MergeReduction
+from bigain.operators.reduction import UNCHANGED, Reduction, Unchanged
+from bigain.operators.schedules import AlphaSchedule, ConstantAlpha, LinearAlpha
+from bigain.operators.scores import SCORES, token_score
+from bigain.operators.tome import ToMe
+
+__all__ = [
+    "IEKVD",
+    "LGTM",
+    "SCORES",
+    "UNCHANGED",
+    "AlphaSchedule",
+    "AvgPool",
+    "BipartiteMerge",
+    "ConstantAlpha",
+    "Draw",
+    "Identity",
+    "KeyValueDownsampler",
+    "KeyValueReducer",
+    "LinearAlpha",
+    "MergeReduction",
+    "Operator",
+    "Reduction",
+    "ToDo",
+    "ToMe",
+    "TokenReducer",
+    "Unchanged",
+    "token_score",
+]

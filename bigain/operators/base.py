@@ -1,0 +1,67 @@
+"""What every operator is: a small frozen object that plans a reduction from a metric tensor.
+
+Two kinds say how a reduction enters an attention:
+
+* `TokenReducer`: the hidden states are reduced, the attention runs on N' tokens, its output is
+  restored to N.
+* `KeyValueReducer`: queries come from all N tokens, keys and values from the reduced map; there is
+  nothing to restore.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from bigain.operators.draw import Draw
+from bigain.operators.reduction import UNCHANGED, Reduction
+from bigain.operators.validation import check_tokens
+
+__all__ = ["Identity", "KeyValueReducer", "Operator", "TokenReducer"]
+
+
+class Operator(ABC):
+    """A token-compression operator; immutable, comparable, its repr shows its settings."""
+
+    @abstractmethod
+    def plan(self, metric: Tensor, grid: tuple[int, int], draw: Draw | None = None) -> Reduction:
+        """The reduction for tokens `metric` (B, N, C) on a grid of (h, w), N = h * w.
+
+        `draw` carries seed, site and timesteps for what is random or depends on time.
+
+        Raises:
+            UserError: the grid does not fit the tensor or the operator's settings.
+
+        """
+
+    @abstractmethod
+    def kept(self, grid: tuple[int, int]) -> int:
+        """N', the number of tokens after reduction on a grid of (h, w).
+
+        Raises:
+            UserError: the grid does not fit the operator's settings.
+
+        """
+
+
+class TokenReducer(Operator):
+    """Reduces the tokens that enter a module and restores the module's output."""
+
+
+class KeyValueReducer(Operator):
+    """Reduces the tokens that keys and values are projected from."""
+
+
+@dataclass(frozen=True)
+class Identity(TokenReducer):
+    """No acceleration (`operator=none`): nothing is reduced, the model stays what it is."""
+
+    def plan(self, metric: Tensor, grid: tuple[int, int], draw: Draw | None = None) -> Reduction:
+        """The reduction that changes nothing."""
+        del draw
+        check_tokens(metric.shape[1], grid)
+        return UNCHANGED
+
+    def kept(self, grid: tuple[int, int]) -> int:
+        """N = h * w."""
+        return grid[0] * grid[1]

@@ -1,0 +1,66 @@
+"""Merging by an owner map: equal-weight averages in, copies out.
+
+With owner o: {0..N-1} -> {0..N'-1} (`bigain.operators.matching`),
+
+    reduce:   y_j = sum of x_i over o(i) = j, divided by their number    (dst + its sources)
+    restore:  z_i = y_{o(i)}
+
+so reduce is the plain mean of a destination and the sources merged into it,
+(dst + sum src) / (1 + count), an unmerged token passes through both exactly, and every token is
+owned once.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from bigain.operators.precision import at_least_float32
+from bigain.operators.reduction import Reduction
+
+__all__ = ["MergeReduction"]
+
+
+@dataclass(frozen=True, eq=False)
+class MergeReduction(Reduction):
+    """Merge N tokens into N'.
+
+    Attributes:
+        owner: (B, N) or (1, N) places 0..N'-1 in the reduced sequence; (1, N) serves any batch.
+        tokens: N', the length of the reduced sequence.
+        dst: (B, D) or (1, D) token numbers of the destinations (for pictures of the map).
+
+    """
+
+    owner: Tensor
+    tokens: int
+    dst: Tensor
+
+    def reduce(self, x: Tensor) -> Tensor:
+        """(B, N, C) -> (B, N', C): means over the tokens of each place, summed in fp32."""
+        batch, _, channels = x.shape
+        rows = at_least_float32(x).reshape(-1, channels)
+        total = rows.new_zeros(batch * self.tokens, channels)
+        total = total.index_add_(0, self._rows(batch), rows).view(batch, self.tokens, channels)
+        return total.div_(self.counts.unsqueeze(-1)).to(x.dtype)
+
+    def restore(self, y: Tensor) -> Tensor:
+        """(B, N', C) -> (B, N, C): every token receives what stands at its place."""
+        batch, _, channels = y.shape
+        rows = y.reshape(-1, channels).index_select(0, self._rows(batch))
+        return rows.view(batch, -1, channels)
+
+    @cached_property
+    def counts(self) -> Tensor:
+        """(B, N') or (1, N'): the number of tokens at each place, >= 1."""
+        ones = torch.ones_like(self.owner)
+        return ones.new_zeros(len(self.owner), self.tokens).scatter_add_(1, self.owner, ones)
+
+    def _rows(self, batch: int) -> Tensor:
+        """(B * N,) places in the flattened reduced batch."""
+        offsets = torch.arange(batch, device=self.owner.device)[:, None] * self.tokens
+        return (self.owner + offsets).flatten()
+
+    def __repr__(self) -> str:
+        return f"MergeReduction({self.owner.shape[1]} -> {self.tokens} tokens)"
