@@ -94,7 +94,7 @@ def write_metrics(folder: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     replace_text(folder / METRICS, csv_text(METRIC_COLUMNS, rows))
 
 
-def _cell(value: Any) -> str:  # noqa: ANN401 -- JSON data
+def _cell(value: Any) -> str:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     return value if isinstance(value, str) else json.dumps(value)

@@ -128,7 +128,7 @@ def _without(node: Mapping[str, Any], excluded: Collection[str], prefix: str) ->
     }
 
 
-def _by_value(node: Any, key: str) -> Any:  # noqa: ANN401 -- JSON data
+def _by_value(node: Any, key: str) -> Any:
     """Whole floats as integers, so that equal numbers have equal text."""
     if isinstance(node, dict):
         return {name: _by_value(value, f"{key}.{name}") for name, value in node.items()}
@@ -141,7 +141,7 @@ def _by_value(node: Any, key: str) -> Any:  # noqa: ANN401 -- JSON data
     return int(node) if node.is_integer() else node
 
 
-def _scalar(value: Any) -> Any:  # noqa: ANN401 -- JSON data
+def _scalar(value: Any) -> Any:
     is_scalar = value is None or isinstance(value, str | int | float)
     return value if is_scalar else json.dumps(value, sort_keys=True)
 

@@ -105,7 +105,7 @@ def _parse(line: bytes, path: Path, number: int) -> Record:
     return record
 
 
-def _plain(node: Any) -> Any:  # noqa: ANN401 -- JSON data
+def _plain(node: Any) -> Any:
     if isinstance(node, dict):
         return {key: _plain(value) for key, value in node.items()}
     if isinstance(node, list | tuple):

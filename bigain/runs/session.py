@@ -36,7 +36,7 @@ class RunSession:
         self._store = store
         self._journal = journal
         self._image_ids = tuple(image_ids)
-        self._own = self._image_ids[index::count]
+        self._own = dict.fromkeys(self._image_ids[index::count])
         self._started = time.monotonic()
         known = read_journals(store.folder)
         self.done: dict[int, Record] = {i: known[i] for i in image_ids if i in known}
@@ -113,7 +113,7 @@ class RunSession:
             if not self._store.is_finished():
                 self._update(status="failed", error=text, finished=now())
 
-    def _update(self, **changes: Any) -> None:  # noqa: ANN401 -- JSON data
+    def _update(self, **changes: Any) -> None:
         """Change the manifest, adding this session's wall time.  The caller holds the lock."""
         manifest = self._store.manifest()
         now_ = time.monotonic()

@@ -1,0 +1,22 @@
+"""Numbers with their uncertainty: accuracies, noise-prediction errors, margins, paired comparisons.
+
+All statistics are computed in float64 from one row per image; images are the sampling unit.
+"""
+
+from bigain.metrics.classification import Metric, classification_metrics, image_errors
+from bigain.metrics.intervals import mean_interval, wilson
+from bigain.metrics.margins import cantelli_bound
+from bigain.metrics.paired import PairedResult, paired_accuracy, paired_difference, relative_rise
+
+__all__ = [
+    "Metric",
+    "PairedResult",
+    "cantelli_bound",
+    "classification_metrics",
+    "image_errors",
+    "mean_interval",
+    "paired_accuracy",
+    "paired_difference",
+    "relative_rise",
+    "wilson",
+]

@@ -1,0 +1,104 @@
+"""Two finished runs side by side, image by image.
+
+Only runs that saw the same noise on the same images can be paired: same seed, dataset, backbone
+weights, trial list and loss.  Operators, and numbers of images, may differ.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bigain.errors import UserError
+from bigain.metrics import PairedResult, image_errors, paired_accuracy, relative_rise
+from bigain.runs.frames import read_samples
+from bigain.runs.store import RunStore
+
+__all__ = ["PAIRING_KEYS", "Comparison", "compare_runs", "describe"]
+
+PAIRING_KEYS = (
+    *("seed", "dataset.name", "backbone.name", "backbone.revision"),
+    *("task.name", "task.trial_list", "task.loss"),
+)
+"""What must agree for two runs to be paired."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Run a against run b over the `n` images of both.
+
+    Attributes:
+        a: Run id.
+        b: Run id of the reference.
+        n: Number of images in both.
+        accuracy: Accuracy of a minus that of b, fractions, with the exact McNemar p.
+        eps_rise: Rise of the true class's error of a over b, a fraction of b's.
+
+    """
+
+    a: str
+    b: str
+    n: int
+    accuracy: PairedResult
+    eps_rise: PairedResult
+
+
+def compare_runs(results: Path, a: str, b: str) -> Comparison:
+    """Compare the finished runs with ids `a` and `b`.
+
+    Raises:
+        UserError: A run is not finished, or the two are not paired.
+
+    """
+    first, second = _finished(results, a), _finished(results, b)
+    _check_paired(first.manifest()["config"], second.manifest()["config"], a, b)
+    left, right = read_samples(first.folder), read_samples(second.folder)
+    accuracy = paired_accuracy(_correct(left), _correct(right))
+    eps_rise = relative_rise(image_errors(left), image_errors(right))
+    return Comparison(a, b, accuracy.n, accuracy, eps_rise)
+
+
+def describe(comparison: Comparison) -> str:
+    """The comparison in three lines for a terminal."""
+    accuracy, rise = comparison.accuracy, comparison.eps_rise
+    return "\n".join(
+        [
+            f"{comparison.a} against {comparison.b}, paired over {comparison.n} images",
+            f"acc1            {_percent(accuracy)} points, McNemar p = {accuracy.p:.2g}",
+            f"eps_error_rise  {_percent(rise)} %, z = {rise.z:.1f}",
+        ]
+    )
+
+
+def _finished(results: Path, run_id: str) -> RunStore:
+    store = RunStore(results, run_id)
+    if not store.is_finished():
+        raise UserError(f"run_id={run_id}: is {store.status()}; allowed are finished runs (done)")
+    return store
+
+
+def _check_paired(first: dict[str, Any], second: dict[str, Any], a: str, b: str) -> None:
+    for key in PAIRING_KEYS:
+        left, right = _at(first, key), _at(second, key)
+        if left != right:
+            raise UserError(
+                f"{key}={left} in {a} but {right} in {b}: "
+                f"only runs that agree in {', '.join(PAIRING_KEYS)} can be paired"
+            )
+
+
+def _at(config: dict[str, Any], key: str) -> Any:
+    node: Any = config
+    for part in key.split("."):
+        node = node.get(part) if isinstance(node, dict) else None
+    return node
+
+
+def _correct(samples: pd.DataFrame) -> "pd.Series[bool]":
+    return samples.set_index("image_id")["correct"]
+
+
+def _percent(result: PairedResult) -> str:
+    mean, low, high = (100 * value for value in (result.mean, result.ci_low, result.ci_high))
+    return f"{mean:+.2f} [{low:+.2f}, {high:+.2f}]"

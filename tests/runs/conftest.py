@@ -1,0 +1,104 @@
+"""Configurations and records for the tests of the run store; no model, no data."""
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bigain.config import RunConfig
+from bigain.runs.identity import run_id
+from bigain.runs.store import RunStore
+from bigain.runs.summary import summary_of
+
+SETTINGS: dict[str, Any] = {
+    "profile": "mini",
+    "backbone": {
+        "name": "mini_dit",
+        "revision": "0123456789ab",
+        "sites": {"stages": ["encoder"], "levels": [0], "blocks": None},
+    },
+    "dataset": {"name": "fashion_mnist", "limit": 20, "root": None},
+    "operator": {"name": "none"},
+    "task": {
+        "name": "classification",
+        "trial_list": [5, 20],
+        "keep_list": [5, 1],
+        "loss": "l2",
+    },
+    "seed": 0,
+    "batch_size": 32,
+    "device": "cpu",
+    "dtype": "float32",
+    "threads": None,
+    "shard": {"index": 0, "count": 1},
+    "tracking": "none",
+    "force": False,
+    "paths": {"results": "results", "data": None},
+}
+
+TOME = {"name": "tome", "ratio": 0.7, "cell": [2, 2], "random": True, "scope": "self"}
+
+
+def config_with(**changes: Any) -> RunConfig:
+    """The settings above with dotted keys (double underscore) replaced."""
+    plain: dict[str, Any] = RunConfig.model_validate(SETTINGS).model_dump(mode="json")
+    for key, value in changes.items():
+        *path, last = key.split("__")
+        node = plain
+        for part in path:
+            node = node[part]
+        node[last] = value
+    return RunConfig.model_validate(plain)
+
+
+def record_for(image_id: int, rise: float = 0.0, seconds: float = 0.01) -> dict[str, Any]:
+    """A record that is a function of the image (and of the operator's rise in error) alone."""
+    draw = random.Random(image_id)
+    errors = [(1 + rise) * draw.uniform(0.1, 0.2) for _ in range(5)]
+    label = image_id % 10
+    prediction = label if draw.random() > 0.3 + rise else (label + 1) % 10
+    return {
+        "image_id": image_id,
+        "label": label,
+        "prediction": prediction,
+        "correct": label == prediction,
+        "scores": [draw.random() for _ in range(10)],
+        "trials": [20] * 5 + [5] * 5,
+        "true_errors": errors,
+        "margin_mean": draw.gauss(0.01, 0.01),
+        "margin_variance": draw.random() / 100,
+        "seconds": seconds,
+    }
+
+
+def finish_run(results: Path, config: RunConfig, rise: float = 0.0) -> RunStore:
+    """Do the whole run of `config` with made-up records."""
+    store = RunStore(results, run_id(config))
+    image_ids = list(range(100, 100 + (config.dataset.limit or 50)))
+    with store.open(config, image_ids, {"git_commit": None}) as session:
+        for image_id in session.todo():
+            session.append(record_for(image_id, rise))
+        assert session.finish(summary_of(config, results))
+    return store
+
+
+@pytest.fixture
+def make_config() -> Callable[..., RunConfig]:
+    return config_with
+
+
+@pytest.fixture
+def make_record() -> Callable[..., dict[str, Any]]:
+    return record_for
+
+
+@pytest.fixture
+def make_run() -> Callable[..., RunStore]:
+    return finish_run
+
+
+@pytest.fixture
+def tome() -> dict[str, Any]:
+    return dict(TOME)
