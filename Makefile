@@ -21,6 +21,8 @@ COMING_TABLES := $(filter-out $(READY_TABLES),$(ALL_TABLES))
 TABLE_FLAGS := --profile $(PROFILE) $(if $(filter 0,$(RUN)),--no-run) $(if $(LIMIT),--limit $(LIMIT)) $(ARGS)
 
 .DEFAULT_GOAL := help
+# Tables share runs: one after the other finds them done, two at once would meet at a lock.
+.NOTPARALLEL:
 .PHONY: help setup demo test test-slow lint format tables figures report bench collect train-mini lock clean
 .PHONY: $(addprefix table,$(ALL_TABLES))
 
