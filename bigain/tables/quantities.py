@@ -1,0 +1,98 @@
+"""How the quantities of a table are called and printed."""
+
+import math
+from dataclasses import dataclass
+
+from bigain.metrics import Metric
+from bigain.tables.cells import TO_NONE
+
+__all__ = ["QUANTITIES", "Quantity", "format_difference", "format_metric"]
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """One metric as a block of a table.
+
+    Attributes:
+        title: Heading of the block.
+        better: `higher` or `lower`.
+        caption: What the cells hold.
+        signed: Print a plus sign before positive values.
+        at_none: Metric that stands in the column of no acceleration.
+        to_none: Metric of the comparison with no acceleration, printed in a line of its own.
+
+    """
+
+    title: str
+    better: str
+    caption: str
+    signed: bool = False
+    at_none: str | None = None
+    to_none: str | None = None
+
+
+QUANTITIES = {
+    "acc1": Quantity(
+        title="Top-1 accuracy, %",
+        better="higher",
+        caption="Value, 95 % Wilson interval, number of images n. Differences are in points, "
+        "paired over images (same timesteps and noise), with their 95 % interval.",
+        to_none=TO_NONE,
+    ),
+    "map_image": Quantity(
+        title="Mean average precision, %",
+        better="higher",
+        caption="Average precision of an image, averaged over images.",
+    ),
+    "eps_error_rise": Quantity(
+        title="Rise of the noise-prediction error, %",
+        better="lower",
+        caption="Error of the true class against no acceleration on the same (image, timestep, "
+        "noise), relative to its mean, with the paired 95 % interval. The column of no "
+        "acceleration holds the error itself; differences between rows are in points.",
+        signed=True,
+        at_none="eps_error",
+    ),
+    "margin_mean": Quantity(
+        title="Margin: mean",
+        better="higher",
+        caption="Error of a wrong class minus error of the true class over the trials of the first "
+        "stage, mean over classes and trials, then over images, with the 95 % interval.",
+    ),
+    "margin_variance": Quantity(
+        title="Margin: variance",
+        better="lower",
+        caption="Variance of the margin over the trials of the first stage, mean over images, with "
+        "the 95 % interval.",
+    ),
+}
+"""Metric id -> how it is printed."""
+
+
+def format_metric(metric: Metric, *, signed: bool = False, with_n: bool = False) -> str:
+    """`65.76 [64.20, 67.28]`, on request with a sign or followed by `n=3669`."""
+    digits = _percent if metric.unit == "percent" else _significant
+    text = f"{digits(metric.value, signed)} {_interval(metric, signed)}".rstrip()
+    return f"{text} n={metric.n}" if with_n else text
+
+
+def format_difference(metric: Metric) -> str:
+    """`+1.25 [-0.30, +2.80]`, with typographic minus signs."""
+    return format_metric(metric, signed=True)
+
+
+def _interval(metric: Metric, signed: bool) -> str:
+    if math.isnan(metric.ci_low) or math.isnan(metric.ci_high):
+        return ""
+    digits = _percent if metric.unit == "percent" else _significant
+    return f"[{digits(metric.ci_low, signed)}, {digits(metric.ci_high, signed)}]"
+
+
+def _percent(value: float, signed: bool) -> str:
+    rounded = round(value, 2) + 0.0
+    text = f"{rounded:+.2f}" if signed and rounded else f"{rounded:.2f}"
+    return text.replace("-", "−")
+
+
+def _significant(value: float, signed: bool) -> str:
+    return (f"{value:+.4g}" if signed else f"{value:.4g}").replace("-", "−")
