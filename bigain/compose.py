@@ -93,10 +93,10 @@ def config_loader() -> Iterator[ConfigLoader]:
 def parse_overrides(loader: ConfigLoader, overrides: Sequence[str]) -> list[Override]:
     """Hydra's view of each override.  Raises UserError for bad syntax."""
     parser = OverridesParser.create(config_loader=loader)
-    parsed = []
+    parsed: list[Override] = []
     for text in overrides:
         try:
-            parsed.append(parser.parse_override(text))
+            parsed += parser.parse_overrides([text])
         except HydraException as error:
             allowed = "key=value, with quotes around special characters and brackets in pairs"
             raise UserError(f"{text}: not understood; allowed: {allowed}") from error
@@ -163,8 +163,9 @@ def _refuse_outright(override: Override, loader: ConfigLoader, groups: Sequence[
     text, key = str(override.input_line), override.key_or_group
     group, _, last = key.rpartition(".")
     if override.is_sweep_override():
-        value = text.partition("=")[2]
-        allowed = f"one value, a list {key}=[{value}], or several runs with -m (--multirun)"
+        list_form = f"a list {key}=[{text.partition('=')[2]}]"
+        one = f"one of {_options(loader, key)}" if key in groups else f"one value, {list_form}"
+        allowed = f"{one}, or several runs with -m (--multirun)"
         raise UserError(f"{text}: several values; allowed: {allowed}")
     if override.package is not None and key in groups:
         raise UserError(f"{text}: a group has one place; allowed: {_options(loader, key)}")

@@ -1,11 +1,12 @@
 """The pieces every settings model is made of: strict numbers, frozen models, telling refusals."""
 
+from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
-__all__ = ["SETTING_COLUMNS", "Integer", "Number", "Settings", "Switch", "not_allowed"]
+__all__ = ["SETTING_COLUMNS", "Folder", "Integer", "Number", "Settings", "Switch", "not_allowed"]
 
 SETTING_COLUMNS = ("ratio", "factor", "alpha", "score", "scope")
 """The operator settings that are columns of metrics.csv (contract C2), in this order."""
@@ -18,6 +19,16 @@ Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 
 Switch = Annotated[bool, Field(strict=True)]
 """`true` or `false`, and nothing that resembles them."""
+
+
+def _named(folder: object) -> object:
+    if folder == "":
+        raise ValueError("no folder is named")
+    return folder
+
+
+Folder = Annotated[Path, BeforeValidator(_named)]
+"""A path; the empty text, which would mean the working directory, is refused."""
 
 
 class Settings(BaseModel):

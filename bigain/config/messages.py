@@ -104,10 +104,15 @@ def _extra(place: _Place, value: object, typed: Mapping[str, str], groups: Itera
 
 
 def _elsewhere(owner: str, name: str) -> str:
-    """Which options of the group `owner` have a setting `name`."""
+    """Which options of the group `owner` have a setting `name`, or one that looks like it."""
     _, tagged = _below(RunConfig.model_fields[owner.partition(".")[0]])
-    having = [tag for tag, model in tagged.items() if name in model.model_fields]
-    return f"; {owner}={'|'.join(having)} has it" if having else ""
+    settings = [field for model in tagged.values() for field in model.model_fields]
+    near = difflib.get_close_matches(name, settings, n=1)
+    if not near:
+        return ""
+    having = [tag for tag, model in tagged.items() if near[0] in model.model_fields]
+    question = "" if near[0] == name else f"; did you mean {owner}.{near[0]}?"
+    return f"{question}; {owner}.{near[0]} belongs to {owner}={'|'.join(having)}"
 
 
 def _place(location: Sequence[str | int]) -> _Place:

@@ -3,12 +3,11 @@
 `RunConfig` also knows which settings exclude each other although each is fine by itself.
 """
 
-from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from bigain.config.base import Integer, Settings, Switch, not_allowed
+from bigain.config.base import Folder, Integer, Settings, Switch, not_allowed
 from bigain.config.operator import OperatorConfig
 from bigain.config.task import TaskConfig
 
@@ -63,7 +62,7 @@ class DatasetConfig(Settings):
     limit: Annotated[Integer, Field(ge=1, le=10_000)] | None = Field(
         description="null (all) or an integer from 1 to 10000, the first N of a fixed order"
     )
-    root: Path | None = Field(description="null (search the usual places) or a folder")
+    root: Folder | None = Field(description="null (search the usual places) or a folder")
 
 
 class ShardConfig(Settings):
@@ -83,8 +82,8 @@ class ShardConfig(Settings):
 class PathsConfig(Settings):
     """Where files are read and written."""
 
-    results: Path = Field(description="a folder")
-    data: Path | None = Field(description="null (search the usual places) or a folder")
+    results: Folder = Field(description="a folder")
+    data: Folder | None = Field(description="null (search the usual places) or a folder")
 
 
 class RunConfig(Settings):

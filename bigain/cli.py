@@ -1,0 +1,57 @@
+"""The command line: verbs, and beside them the Hydra runner (contracts C1 and C5).
+
+    python -m bigain VERB ...                     status, collect, compare, table, demo
+    python -m bigain [-m] [--cfg job] key=value ...    one run, or a sweep
+
+Exit codes: 0 done; 2 a mistake of the user, told in one line on stderr; 1 anything else.
+"""
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from bigain.config.messages import did_you_mean
+from bigain.errors import UserError
+
+__all__ = ["FAILED", "USER_ERROR", "VERBS", "main"]
+
+VERBS = {
+    "status": "bigain.commands.status",
+    "collect": "bigain.commands.collect",
+    "compare": "bigain.commands.compare",
+    "table": "bigain.tables.command",
+    "demo": "bigain.demo",
+}
+"""Verb -> the module whose `main(arguments)` does it."""
+
+USER_ERROR = 2
+FAILED = 1
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Do what `argv` (default: the process's arguments) asks for; the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _dispatch(arguments)
+    except UserError as error:
+        print(" ".join(str(error).split()), file=sys.stderr)
+        return USER_ERROR
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on where it stopped", file=sys.stderr)
+        return FAILED
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else FAILED if stop.code else 0
+
+
+def _dispatch(arguments: list[str]) -> int:
+    first = arguments[0] if arguments else ""
+    if first in VERBS:
+        return int(import_module(VERBS[first]).main(arguments[1:]) or 0)
+    if first and "=" not in first and first[0] not in "-~":
+        names = ", ".join(VERBS)
+        raise UserError(
+            f"{first}: no such verb; allowed: {names}, or key=value{did_you_mean(first, VERBS)}"
+        )
+    from bigain.cli_run import run_command_line  # noqa: PLC0415 -- verbs start faster without
+
+    return run_command_line(arguments)

@@ -1,0 +1,82 @@
+"""What the command line says about runs: the metrics of one, the failures of a sweep."""
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from bigain.cli_plan import PlannedRun
+from bigain.config import RunConfig
+from bigain.runs.files import METRICS
+from bigain.runs.identity import run_id
+from bigain.runs.store import RunStore
+
+__all__ = ["Outcome", "list_failures", "run_report"]
+
+
+class Outcome(Protocol):
+    """What is told of `bigain.runner.RunOutcome`."""
+
+    @property
+    def run_id(self) -> str:
+        """Name of the run."""
+
+    @property
+    def folder(self) -> Path:
+        """Where it lies."""
+
+    @property
+    def status(self) -> str:
+        """done, or running while other shards have images left."""
+
+
+def run_report(config: RunConfig, outcome: Outcome) -> str:
+    """A line about the run and one for each of its metrics."""
+    told = [
+        f"{key}={value}" for key, value in config.operator.settings().items() if value is not None
+    ]
+    name = " ".join([config.backbone.name, config.operator.name, *told])
+    head = f"{outcome.run_id}  {outcome.status}  {name}  {outcome.folder}\n"
+    if outcome.status != "done":
+        return head
+    with (outcome.folder / METRICS).open(newline="", encoding="utf-8") as handle:
+        return head + "".join(f"  {_metric(row)}\n" for row in csv.DictReader(handle))
+
+
+def list_failures(runs: Sequence[PlannedRun], problems: Mapping[str, Exception]) -> str:
+    """The runs of a sweep that are not done, one line each; empty if all are.
+
+    Read from the run store, because a launcher may have run them in other processes; `problems`
+    holds, by run id, what ended runs of this process before they had a folder.
+    """
+    lines = []
+    complete = _runs_with_all_shards(runs)
+    for planned in runs:
+        name = run_id(planned.config)
+        store = RunStore(planned.config.paths.results, name)
+        status = store.status()
+        waits = status == "running" and name not in complete
+        if name in problems or not (status == "done" or waits):
+            known = problems.get(name) or store.manifest().get("error") or f"is {status}"
+            reason = " ".join(str(known).split())
+            lines.append(f"  {name}  {' '.join(planned.overrides)}  {reason}\n")
+    return "".join([f"{len(lines)} of {len(runs)} runs failed:\n", *lines]) if lines else ""
+
+
+def _runs_with_all_shards(runs: Sequence[PlannedRun]) -> set[str]:
+    """Ids of the runs whose shards are all in the sweep; others wait for shards elsewhere."""
+    shards: dict[str, set[int]] = {}
+    for planned in runs:
+        shards.setdefault(run_id(planned.config), set()).add(planned.config.shard.index)
+    counts = {run_id(planned.config): planned.config.shard.count for planned in runs}
+    return {name for name, indices in shards.items() if len(indices) == counts[name]}
+
+
+def _metric(row: Mapping[str, str]) -> str:
+    value, low, high = (_number(row[key]) for key in ("value", "ci_low", "ci_high"))
+    interval = f"  [{low}, {high}]" if low and high else ""
+    return f"{row['metric']:<16}{value} {row['unit']}{interval}  n={row['n']}"
+
+
+def _number(cell: str) -> str:
+    return f"{float(cell):.4g}" if cell else ""

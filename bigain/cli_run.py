@@ -1,0 +1,134 @@
+"""`bigain [-m] key=value ...`: check every run of the command line, then let Hydra launch them.
+
+Hydra never sees an exception of a run: it would print a trace-back, and drop what else the sweep
+has.  A job keeps its failure (on disk, through the run store) and the sweep goes on; what became
+of it is read back from disk at the end, because a launcher may run the jobs in other processes.
+"""
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+import hydra
+from hydra._internal.utils import get_args_parser
+from omegaconf import DictConfig
+
+import bigain
+from bigain.cli_plan import Plan, plan_runs
+from bigain.cli_report import list_failures, run_report
+from bigain.compose import CONFIG_NAME, validate
+from bigain.config import RunConfig
+from bigain.config.messages import did_you_mean
+from bigain.errors import UserError
+from bigain.locations import CONFIGS
+from bigain.runs.identity import run_id
+
+__all__ = ["job", "run_command_line"]
+
+_FOREIGN = {
+    "config_path": "the configuration is bigain's; override it with key=value",
+    "config_name": "the configuration is bigain's; override it with key=value",
+    "config_dir": "a further folder is given as hydra.searchpath=[file://DIR]",
+    "experimental_rerun": "a run is repeated by its own command line with force=true",
+}
+
+_problems: dict[str, Exception] = {}
+"""Run id -> what ended it, for the runs of this process."""
+
+
+def run_command_line(arguments: Sequence[str]) -> int:
+    """Run, sweep, show the configuration or help; the exit code.
+
+    Raises:
+        UserError: The command line is wrong, or a single run ended by a mistake of the user.
+
+    """
+    if "--version" in arguments:
+        sys.stdout.write(f"bigain {bigain.__version__}\n")
+        return 0
+    options = _options(arguments)
+    flags = [argument for argument in arguments if argument not in options.overrides]
+    if not (options.help or options.hydra_help or options.info or options.shell_completion):
+        plan = plan_runs(options.overrides, options.multirun)
+        if not options.cfg:
+            return _execute(plan, [*options.overrides, *flags])
+    _hydra([*options.overrides, *flags])
+    return 0
+
+
+def job(composed: DictConfig) -> None:
+    """One run, as Hydra's launchers call it.  Its failure is told, kept and not raised."""
+    from bigain import runner  # noqa: PLC0415 -- loads torch
+
+    config = validate(composed)
+    try:
+        outcome = runner.run(config)
+    except UserError as error:
+        _problems[run_id(config)] = error
+        sys.stderr.write(f"{' '.join(str(error).split())}\n")
+    except Exception as error:
+        _problems[run_id(config)] = error
+        traceback.print_exc()
+    else:
+        sys.stdout.write(run_report(config, outcome))
+
+
+def _options(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = get_args_parser()
+    parser.exit_on_error = False
+    known = [flag for action in parser._actions for flag in action.option_strings]
+    try:
+        options, unknown = parser.parse_known_intermixed_args(list(arguments))
+    except argparse.ArgumentError as error:
+        raise UserError(f"{error.argument_name}: {error.message}") from error
+    if unknown:
+        allowed = ", ".join(flag for flag in known if flag.startswith("--"))
+        hint = did_you_mean(unknown[0], known)
+        raise UserError(f"{unknown[0]}: no such flag; allowed: {allowed}{hint}")
+    for name, remedy in _FOREIGN.items():
+        if getattr(options, name) is not None:
+            raise UserError(f"--{name.replace('_', '-')}: not here; {remedy}")
+    modes = [name for name in ("cfg", "run", "multirun") if getattr(options, name)]
+    if len(modes) > 1:
+        raise UserError(f"--{modes[0]} --{modes[1]}: allowed: one of --cfg, --run, --multirun")
+    if (options.resolve or options.package) and not (options.cfg or options.help):
+        raise UserError("--resolve, --package: allowed: together with --cfg job")
+    return options
+
+
+def _execute(plan: Plan, arguments: Sequence[str]) -> int:
+    for planned in plan.runs:
+        _check_writable(planned.config)
+    _problems.clear()
+    code = _hydra(arguments)
+    if plan.is_sweep:
+        failures = list_failures(plan.runs, _problems)
+        sys.stderr.write(failures)
+        return 1 if failures else code
+    problem = _problems.get(run_id(plan.runs[0].config))
+    if problem is not None:
+        return 2 if isinstance(problem, UserError) else 1
+    return code
+
+
+def _check_writable(config: RunConfig) -> None:
+    results = config.paths.results
+    nearest = next(path for path in [results, *results.absolute().parents] if path.exists())
+    if not (nearest.is_dir() and os.access(nearest, os.W_OK)):
+        place = "" if nearest == results else f" ({nearest} is not)"
+        raise UserError(f"paths.results={results}: allowed: a folder one can write to{place}")
+
+
+def _hydra(arguments: Sequence[str]) -> int:
+    """Hydra's own main on `arguments`; the code with which it would end the process."""
+    before = sys.argv
+    sys.argv = [before[0] if before else "bigain", *arguments]
+    try:
+        hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=CONFIG_NAME)(job)()
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else 1
+    finally:
+        sys.argv = before
+    return 0

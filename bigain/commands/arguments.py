@@ -1,0 +1,35 @@
+"""Arguments that verbs share, and a parser whose complaints are one line."""
+
+import argparse
+from pathlib import Path
+from typing import NoReturn
+
+from bigain.errors import UserError
+
+__all__ = ["VerbParser", "results_folder"]
+
+
+class VerbParser(argparse.ArgumentParser):
+    """`argparse` with `--results`, whose errors are `UserError`s."""
+
+    def __init__(self, verb: str, description: str) -> None:
+        super().__init__(prog=f"bigain {verb}", description=description, allow_abbrev=False)
+        self.add_argument(
+            "--results",
+            type=Path,
+            metavar="DIR",
+            help="the folder that holds runs/ (default: paths.results of the configuration)",
+        )
+
+    def error(self, message: str) -> NoReturn:
+        """Raise `UserError` in place of printing usage."""
+        raise UserError(f"{self.prog}: {message}; {self.format_usage().strip()}")
+
+
+def results_folder(given: Path | None) -> Path:
+    """`given`, or else `paths.results` of the default configuration."""
+    if given is not None:
+        return given
+    from bigain.compose import compose_config  # noqa: PLC0415 -- loads hydra
+
+    return compose_config().paths.results
