@@ -42,7 +42,7 @@ class FashionMNIST:
 
     """
 
-    class_names = CLASS_NAMES
+    class_names: tuple[str, ...] = CLASS_NAMES
 
     def __init__(self, limit: int | None = None, root: Path | None = None) -> None:
         found = fashion_mnist_files.find_root(root)

@@ -1,0 +1,120 @@
+"""From settings to objects: the one place that knows which class a name stands for."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from bigain.backbones.base import Backbone
+from bigain.backbones.mini import load_mini
+from bigain.config import (
+    AlphaSchedule,
+    AvgPoolConfig,
+    BackboneConfig,
+    DatasetConfig,
+    IEKVDConfig,
+    LGTMConfig,
+    NoneConfig,
+    RunConfig,
+    ToDoConfig,
+    ToMeConfig,
+)
+from bigain.data.base import Dataset
+from bigain.data.fashion_mnist import FashionMNIST
+from bigain.devices import DTYPES
+from bigain.operators import (
+    IEKVD,
+    LGTM,
+    AvgPool,
+    ConstantAlpha,
+    Identity,
+    LinearAlpha,
+    Operator,
+    ToDo,
+    ToMe,
+)
+from bigain.sites import SiteSelection
+from bigain.tasks.classifier import DiffusionClassifier
+from bigain.tasks.losses import LOSSES
+from bigain.tasks.protocol import StagedProtocol
+
+__all__ = [
+    "build_backbone",
+    "build_classifier",
+    "build_dataset",
+    "build_operator",
+    "build_sites",
+]
+
+_BACKBONES: dict[str, Callable[..., Backbone]] = {"mini_unet": load_mini, "mini_dit": load_mini}
+_DATASETS: dict[str, Callable[[DatasetConfig], Dataset]] = {
+    "fashion_mnist": lambda config: FashionMNIST(limit=config.limit, root=config.root),
+}
+
+
+def build_dataset(config: DatasetConfig) -> Dataset:
+    """The dataset with its limit; raises UserError if data is missing."""
+    return _DATASETS[config.name](config)
+
+
+def build_backbone(config: BackboneConfig, device: torch.device, dtype: str) -> Backbone:
+    """The backbone with its weights on `device`; raises UserError if they are not as named."""
+    return _BACKBONES[config.name](config.name, config.revision, device, DTYPES[dtype])
+
+
+def build_sites(config: BackboneConfig) -> SiteSelection:
+    """Where the operator acts."""
+    sites = config.sites
+    return SiteSelection(stages=sites.stages, levels=sites.levels, blocks=sites.blocks)
+
+
+def build_classifier(
+    config: RunConfig, backbone: Backbone, device: torch.device
+) -> DiffusionClassifier:
+    """The classifier of `task=classification` around `backbone`."""
+    return DiffusionClassifier(
+        backbone,
+        StagedProtocol(tuple(config.task.trial_list), tuple(config.task.keep_list)),
+        LOSSES[config.task.loss],
+        seed=config.seed,
+        batch_size=config.batch_size,
+        device=device,
+    )
+
+
+def build_operator(config: Any) -> Operator:
+    """The operator object of an operator's settings; raises UserError if a setting is out of range.
+
+    Args:
+        config: One of the models of `bigain.config.OperatorConfig`.
+
+    """
+    return _OPERATORS[type(config)](config)
+
+
+def _tome(config: ToMeConfig) -> Operator:
+    return ToMe(ratio=config.ratio, cell=config.cell, random=config.random)
+
+
+def _lgtm(config: LGTMConfig) -> Operator:
+    return LGTM(ratio=config.ratio, cell=config.cell, score=config.score)
+
+
+def _ie_kvd(config: IEKVDConfig) -> Operator:
+    alpha = config.alpha
+    schedule = (
+        LinearAlpha(start=alpha.start, end=alpha.end)
+        if isinstance(alpha, AlphaSchedule)
+        else ConstantAlpha(alpha)
+    )
+    return IEKVD(factor=config.factor, alpha=schedule, align=config.align)
+
+
+_OPERATORS: dict[type, Callable[[Any], Operator]] = {
+    NoneConfig: lambda _: Identity(),
+    ToMeConfig: _tome,
+    LGTMConfig: _lgtm,
+    ToDoConfig: lambda config: ToDo(factor=config.factor),
+    AvgPoolConfig: lambda config: AvgPool(factor=config.factor),
+    IEKVDConfig: _ie_kvd,
+}

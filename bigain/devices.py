@@ -1,0 +1,52 @@
+"""Where and how precisely a network computes."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from bigain.errors import UserError
+
+__all__ = ["DTYPES", "limited_threads", "resolve_device"]
+
+DTYPES = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+"""Precisions of the network, by the name they have in the configuration."""
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device that `name` (auto, cpu, cuda, cuda:N, mps) stands for on this machine.
+
+    Raises:
+        UserError: there is no such device here.
+
+    """
+    if name == "auto":
+        accelerator = torch.accelerator.current_accelerator() if _accelerated() else None
+        return accelerator or torch.device("cpu")
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UserError(
+            f"device={name}: {torch.cuda.device_count()} CUDA devices here; allowed: auto, cpu"
+        )
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise UserError(f"device={name}: no Metal device here; allowed: auto, cpu")
+    return device
+
+
+@contextmanager
+def limited_threads(count: int | None) -> Iterator[None]:
+    """Let torch use `count` threads (None: as it is) inside, and what it had before afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _accelerated() -> bool:
+    return torch.accelerator.is_available()

@@ -1,0 +1,75 @@
+"""Computing what a run still lacks: the part of a run that needs torch and the model."""
+
+import torch
+from tqdm import tqdm
+
+from bigain import build
+from bigain.backbones.base import Backbone
+from bigain.config import RunConfig
+from bigain.data.base import Dataset
+from bigain.devices import limited_threads, resolve_device
+from bigain.patching import apply
+from bigain.runs import provenance
+from bigain.runs.session import RunSession
+from bigain.runs.store import RunStore
+from bigain.runs.summary import summary_of
+from bigain.tasks.classification import classify_images
+
+__all__ = ["describe", "execute"]
+
+ATTENTION_BACKEND = "torch scaled_dot_product_attention"
+
+
+def execute(config: RunConfig, store: RunStore) -> int:
+    """Compute and store the images of this shard that are missing; finish the run if it is whole.
+
+    Returns:
+        How many images were computed (records taken over from a run of another limit not counted).
+
+    Raises:
+        UserError: data, weights or device are not what the configuration says, or another process
+            works on the same shard.
+
+    """
+    device = resolve_device(config.device)
+    with limited_threads(config.threads):
+        dataset = build.build_dataset(config.dataset)
+        backbone = build.build_backbone(config.backbone, device, config.dtype)
+        origin = provenance.collect(
+            attention_backend=ATTENTION_BACKEND,
+            hashes={**backbone.hashes, f"dataset/{config.dataset.name}": dataset.content_hash},
+        )
+        with store.open(config, dataset.image_ids, origin) as session:
+            session.adopt()
+            computed = _classify(config, session, dataset, backbone, device)
+            session.finish(summary_of(config, config.paths.results))
+    return computed
+
+
+def describe(config: RunConfig) -> str:
+    """The run in a few words, e.g. `mini_dit lgtm ratio=0.7 score=laplacian_l1`."""
+    settings = config.operator.settings().items()
+    told = [f"{key}={value}" for key, value in settings if value is not None and key != "scope"]
+    return " ".join([config.backbone.name, config.operator.name, *told])
+
+
+def _classify(
+    config: RunConfig,
+    session: RunSession,
+    dataset: Dataset,
+    backbone: Backbone,
+    device: torch.device,
+) -> int:
+    """Classify what is left of this shard, one record on disk after the other."""
+    position = {image_id: index for index, image_id in enumerate(dataset.image_ids)}
+    todo = [position[image_id] for image_id in session.todo()]
+    if not todo:
+        return 0
+    classifier = build.build_classifier(config, backbone, device)
+    operator, sites = build.build_operator(config.operator), build.build_sites(config.backbone)
+    bar = tqdm(total=len(todo), desc=describe(config), unit="image", disable=None, leave=False)
+    with bar, apply(backbone.denoiser, operator, sites=sites, seed=config.seed):
+        for record in classify_images(classifier, backbone, dataset, todo):
+            session.append(record)
+            bar.update()
+    return len(todo)
