@@ -29,14 +29,19 @@ class RunSession:
     """
 
     def __init__(
-        self, store: "RunStore", journal: Journal, image_ids: Sequence[int], index: int, count: int
+        self,
+        store: "RunStore",
+        journal: Journal,
+        image_ids: Sequence[int],
+        own: Sequence[int],
+        *,
+        may_adopt: bool,
     ) -> None:
-        if len(set(image_ids)) != len(image_ids) or not image_ids:
-            raise ValueError("image ids must be unique and at least one")
         self._store = store
         self._journal = journal
         self._image_ids = tuple(image_ids)
-        self._own = dict.fromkeys(self._image_ids[index::count])
+        self._own = dict.fromkeys(own)
+        self._may_adopt = may_adopt
         self._started = time.monotonic()
         known = read_journals(store.folder)
         self.done: dict[int, Record] = {i: known[i] for i in image_ids if i in known}
@@ -63,13 +68,13 @@ class RunSession:
         """Take over records of this shard's images from runs of other `dataset.limit`.
 
         Such runs have our family id: one image's record is the same in all of them, finished or
-        not.  A damaged journal has nothing to give.
+        not.  A damaged journal has nothing to give; with `force` nothing is taken.
 
         Returns:
             Run ids that gave something, sorted.
 
         """
-        for folder in self._siblings():
+        for folder in self._siblings() if self._may_adopt else []:
             found = self._records_of(folder)
             missing = [image_id for image_id in self.todo() if image_id in found]
             fresh = [{"adopted_from": folder.name, **found[image_id]} for image_id in missing]

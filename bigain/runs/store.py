@@ -78,22 +78,27 @@ class RunStore:
             provenance: What `bigain.runs.provenance.collect` returned.
 
         Raises:
-            UserError: Another process works on the same shard.
+            UserError: Another process works on the same shard, or a journal is damaged.
+            ValueError: Image ids repeat, or there are none.
 
         """
+        if len(set(image_ids)) != len(image_ids) or not image_ids:
+            raise ValueError("image ids must be unique and at least one")
         plain = resolved(config)
+        force = bool(plain.get("force"))
         shard = plain.get("shard") or {"index": 0, "count": 1}
         path = self.folder / journal_name(shard["index"], shard["count"])
         self.folder.mkdir(parents=True, exist_ok=True)
         with ExitStack() as held:
             held.enter_context(self._shard_lock(path))
             with self.lock():
-                if plain.get("force"):
+                if force:
                     self._discard(path, shard["count"])
-                if plain.get("force") or not self.is_finished():
+                if not self.is_finished():
                     self._begin(config, plain, provenance, len(image_ids))
             journal = held.enter_context(Journal(path))
-            session = RunSession(self, journal, image_ids, shard["index"], shard["count"])
+            own = image_ids[shard["index"] :: shard["count"]]
+            session = RunSession(self, journal, image_ids, own, may_adopt=not force)
             try:
                 yield session
             except BaseException as error:
@@ -104,7 +109,7 @@ class RunStore:
         self, config: Config, plain: dict[str, Any], provenance: Mapping[str, Any], n_images: int
     ) -> None:
         """Write manifest.json (running) and config.yaml.  The caller holds the folder's lock."""
-        before = {} if plain.get("force") else self.manifest()
+        before = self.manifest()
         write_config(self.folder, plain)
         write_manifest(
             self.folder,

@@ -1,5 +1,6 @@
 """Configurations and records for the tests of the run store; no model, no data."""
 
+import copy
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -49,7 +50,7 @@ def config_with(**changes: Any) -> RunConfig:
         node = plain
         for part in path:
             node = node[part]
-        node[last] = value
+        node[last] = copy.deepcopy(value)
     return RunConfig.model_validate(plain)
 
 
@@ -97,6 +98,11 @@ def make_record() -> Callable[..., dict[str, Any]]:
 @pytest.fixture
 def make_run() -> Callable[..., RunStore]:
     return finish_run
+
+
+@pytest.fixture
+def settings() -> dict[str, Any]:
+    return copy.deepcopy(SETTINGS)
 
 
 @pytest.fixture

@@ -1,0 +1,97 @@
+"""The four files of a run folder."""
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+
+from bigain.config import RunConfig
+from bigain.runs.files import (
+    METRIC_COLUMNS,
+    csv_text,
+    read_manifest,
+    write_config,
+    write_manifest,
+    write_metrics,
+    write_samples,
+)
+from bigain.runs.identity import resolved
+
+MakeRecord = Callable[..., dict[str, Any]]
+
+
+def test_the_columns_of_metrics_are_those_of_the_contract() -> None:
+    contract = (
+        "run_id, profile, backbone, dataset, task, operator, ratio, factor, alpha, score, scope, "
+        "seed, metric, value, n, ci_low, ci_high, unit"
+    )
+    assert ", ".join(METRIC_COLUMNS) == contract
+
+
+def test_cells_are_text_json_or_empty() -> None:
+    row = {"a": "none, or", "b": None, "c": float("nan"), "d": [1, 0.1], "e": True, "f": 0.1 + 0.2}
+    text = csv_text(list(row), [row])
+    assert text == 'a,b,c,d,e,f\n"none, or",,,"[1, 0.1]",true,0.30000000000000004\n'
+
+
+@pytest.mark.parametrize("row", [{"a": 1}, {"a": 1, "b": 2, "c": 3}, {"a": 1, "c": 2}])
+def test_rows_with_other_columns_are_refused(row: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match=r"expected \['a', 'b'\]"):
+        csv_text(["a", "b"], [row])
+
+
+def test_manifest_round_trip_and_absence(tmp_path: Path) -> None:
+    assert read_manifest(tmp_path) is None
+    write_manifest(tmp_path, {"status": "running", "n": 1, "error": None})
+    assert read_manifest(tmp_path) == {"status": "running", "n": 1, "error": None}
+    assert read_manifest(tmp_path / "manifest.json") is None
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["manifest.json"]
+
+
+def test_samples_carry_position_and_no_times(tmp_path: Path, make_record: MakeRecord) -> None:
+    records = [make_record(7), {**make_record(3), "adopted_from": "0123"}]
+    write_samples(tmp_path, records)
+    with (tmp_path / "samples.csv").open(newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    assert list(rows[0]) == [
+        *("position", "image_id", "label", "prediction", "correct", "scores", "trials"),
+        *("true_errors", "margin_mean", "margin_variance"),
+    ]
+    assert [row["position"] for row in rows] == ["0", "1"]
+    assert [row["image_id"] for row in rows] == ["7", "3"]
+    assert json.loads(rows[1]["true_errors"]) == records[1]["true_errors"]
+    assert float(rows[0]["margin_mean"]) == records[0]["margin_mean"]
+
+
+def test_samples_do_not_depend_on_seconds(tmp_path: Path, make_record: MakeRecord) -> None:
+    write_samples(tmp_path / "a", [make_record(1, seconds=0.5)])
+    write_samples(tmp_path / "b", [make_record(1, seconds=9.0)])
+    assert (tmp_path / "a/samples.csv").read_bytes() == (tmp_path / "b/samples.csv").read_bytes()
+
+
+def test_records_of_two_kinds_are_refused(tmp_path: Path, make_record: MakeRecord) -> None:
+    with pytest.raises(ValueError, match="row has columns"):
+        write_samples(tmp_path, [make_record(1), {"image_id": 2, "file": "x"}])
+    assert not (tmp_path / "samples.csv").exists()
+
+
+def test_metrics_need_all_columns(tmp_path: Path) -> None:
+    row = dict.fromkeys(METRIC_COLUMNS)
+    write_metrics(tmp_path, [row])
+    assert (tmp_path / "metrics.csv").read_text().splitlines()[1] == "," * 17
+    with pytest.raises(ValueError, match="row has columns"):
+        write_metrics(tmp_path, [{"metric": "acc1"}])
+
+
+def test_config_is_readable_yaml_of_the_resolved_configuration(
+    tmp_path: Path, make_config: Callable[..., RunConfig], tome: dict[str, Any]
+) -> None:
+    config = make_config(operator=tome)
+    write_config(tmp_path, resolved(config))
+    read = OmegaConf.to_container(OmegaConf.load(tmp_path / "config.yaml"))
+    assert isinstance(read, dict)
+    assert RunConfig.model_validate(read) == config

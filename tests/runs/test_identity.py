@@ -1,0 +1,191 @@
+"""Runs have one name if and only if they give the same results."""
+
+import hashlib
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from bigain.config import RunConfig
+from bigain.errors import UserError
+from bigain.runs.identity import (
+    DESCRIBING_COLUMNS,
+    EXCLUDED,
+    EXCLUDED_FROM_FAMILY,
+    baseline_id,
+    canonical,
+    describing_columns,
+    family_id,
+    resolved,
+    run_id,
+)
+
+Make = Callable[..., RunConfig]
+
+IRRELEVANT: dict[str, Any] = {
+    "paths__results": "/elsewhere",
+    "paths__data": "/data",
+    "dataset__root": "/data/fashion",
+    "device": "cuda",
+    "batch_size": 7,
+    "threads": 2,
+    "shard": {"index": 1, "count": 3},
+    "force": True,
+}
+RELEVANT: dict[str, Any] = {
+    "backbone__name": "mini_unet",
+    "backbone__revision": "ba9876543210",
+    "backbone__sites": {"stages": ["decoder"], "levels": [0], "blocks": None},
+    "operator__ratio": 0.5,
+    "operator__cell": [4, 4],
+    "operator__random": False,
+    "task__trial_list": [5, 10],
+    "task__keep_list": [3, 1],
+    "task__loss": "l1",
+    "seed": 1,
+    "dtype": "bfloat16",
+}
+
+
+def test_the_name_is_the_hash_of_the_canonical_text(make_config: Make) -> None:
+    config = make_config()
+    digest = hashlib.sha256(canonical(config).encode()).hexdigest()
+    assert run_id(config) == digest[:16]
+
+
+def test_canonical_text_is_sorted_compact_json_without_the_excluded_keys(
+    make_config: Make, tome: dict[str, Any]
+) -> None:
+    text = canonical(make_config(operator=tome))
+    tree = json.loads(text)
+    assert text == json.dumps(tree, sort_keys=True, separators=(",", ":"))
+    left_out = {key for key in EXCLUDED if "." not in key}
+    assert set(tree) == set(RunConfig.model_fields) - left_out
+    assert "root" not in tree["dataset"]
+
+
+def test_names_are_stable_over_releases(settings: dict[str, Any]) -> None:
+    """A change here orphans every finished run; the changelog has to say so."""
+    assert run_id(settings) == "4b03f855110f3cb7"
+    assert family_id(settings) == "32410c529dbe5483"
+
+
+def test_every_exclusion_has_a_reason_and_exists(make_config: Make) -> None:
+    tree = resolved(make_config())
+    for key, reason in EXCLUDED_FROM_FAMILY.items():
+        assert len(reason) > 20, key
+        node = tree
+        for part in key.split("."):
+            assert part in node, key
+            node = node[part]
+
+
+@pytest.mark.parametrize("key", IRRELEVANT)
+def test_what_cannot_change_results_does_not_change_the_name(
+    key: str, make_config: Make, tome: dict[str, Any]
+) -> None:
+    changed = make_config(operator=tome, **{key: IRRELEVANT[key]})
+    assert changed != make_config(operator=tome)
+    assert run_id(changed) == run_id(make_config(operator=tome))
+    assert family_id(changed) == family_id(make_config(operator=tome))
+
+
+def test_every_excluded_group_was_tried() -> None:
+    tried = {key.replace("__", ".") for key in IRRELEVANT}
+    tried |= {key.partition(".")[0] for key in tried if key.startswith("paths")}
+    assert set(EXCLUDED) - tried == {"tracking"}  # which has one value so far
+
+
+@pytest.mark.parametrize("key", RELEVANT)
+def test_what_changes_results_changes_name_and_family(
+    key: str, make_config: Make, tome: dict[str, Any]
+) -> None:
+    changed = make_config(operator=tome, **{key: RELEVANT[key]})
+    assert run_id(changed) != run_id(make_config(operator=tome))
+    assert family_id(changed) != family_id(make_config(operator=tome))
+
+
+def test_limit_changes_the_name_but_not_the_family(make_config: Make) -> None:
+    few, many = make_config(dataset__limit=20), make_config(dataset__limit=None)
+    assert run_id(few) != run_id(many)
+    assert family_id(few) == family_id(many)
+
+
+def test_numbers_count_by_value() -> None:
+    base = {"operator": {"name": "x", "alpha": 1}, "list": [0.70, 2.0, -0.0], "flag": True}
+    same = {"flag": True, "list": [0.7, 2, 0], "operator": {"alpha": 1.0, "name": "x"}}
+    assert canonical(base) == canonical(same)
+    assert canonical({"alpha": 1}) != canonical({"alpha": True})
+    assert canonical({"alpha": 0.1}) != canonical({"alpha": 0.1 + 1e-16 * 2})
+
+
+def test_numbers_that_are_none_are_refused() -> None:
+    with pytest.raises(UserError, match=r"operator\.alpha=inf: must be a finite number"):
+        run_id({"operator": {"name": "ie_kvd", "alpha": float("inf")}})
+
+
+def test_a_mapping_and_its_model_have_one_name(make_config: Make, tome: dict[str, Any]) -> None:
+    config = make_config(operator=tome)
+    assert run_id(config.model_dump(mode="json")) == run_id(config)
+    assert run_id(config.model_dump()) == run_id(config)
+
+
+def test_a_name_does_not_depend_on_the_process(make_config: Make) -> None:
+    text = json.dumps(make_config().model_dump(mode="json"))
+    code = "import json, sys; from bigain.runs.identity import run_id; "
+    code += "print(run_id(json.loads(sys.argv[1])), 'torch' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code, text], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == [run_id(make_config()), "False"]
+
+
+def test_the_baseline_is_the_run_without_operator(make_config: Make, tome: dict[str, Any]) -> None:
+    plain, merged = make_config(), make_config(operator=tome)
+    assert baseline_id(merged) == run_id(plain) == baseline_id(plain)
+    assert baseline_id(make_config(operator=tome, seed=1)) == run_id(make_config(seed=1))
+    assert baseline_id(merged) != run_id(merged)
+
+
+def test_without_an_operator_sites_do_not_matter(make_config: Make, tome: dict[str, Any]) -> None:
+    sites = {"stages": ["decoder"], "levels": [0, 1], "blocks": None}
+    elsewhere = make_config(backbone__sites=sites)
+    assert run_id(elsewhere) == run_id(make_config())
+    assert baseline_id(make_config(backbone__sites=sites, operator=tome)) == run_id(make_config())
+
+
+def test_describing_columns_of_a_merger(make_config: Make, tome: dict[str, Any]) -> None:
+    columns = describing_columns(make_config(operator=tome, seed=3))
+    assert tuple(columns) == DESCRIBING_COLUMNS
+    assert columns == {
+        "run_id": run_id(make_config(operator=tome, seed=3)),
+        "profile": "mini",
+        "backbone": "mini_dit",
+        "dataset": "fashion_mnist",
+        "task": "classification",
+        "operator": "tome",
+        "ratio": 0.7,
+        "factor": None,
+        "alpha": None,
+        "score": None,
+        "scope": "self",
+        "seed": 3,
+    }
+
+
+def test_describing_columns_of_a_schedule_are_one_cell(make_config: Make) -> None:
+    operator = {
+        "name": "ie_kvd",
+        "factor": 2,
+        "alpha": {"start": 0.8, "end": 1.2},
+        "align": "reference",
+        "scope": "self",
+    }
+    config = make_config(operator=operator)
+    assert describing_columns(config)["alpha"] == "0.8->1.2"
+    plain = describing_columns(config.model_dump(mode="json"))
+    assert plain["alpha"] == '{"end": 1.2, "start": 0.8}'
+    assert plain["factor"] == 2

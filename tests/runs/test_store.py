@@ -1,0 +1,267 @@
+"""Who may write into a run's folder, and what its manifest says in each phase of its life."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bigain.config import RunConfig
+from bigain.errors import UserError
+from bigain.runs.identity import baseline_id, family_id, run_id
+from bigain.runs.journal import read_journal
+from bigain.runs.store import SCHEMA_VERSION, RunStore, run_folders
+
+Make = Callable[..., RunConfig]
+MakeRecord = Callable[..., dict[str, Any]]
+IDS = list(range(10, 16))
+
+
+def store_of(results: Path, config: RunConfig) -> RunStore:
+    return RunStore(results, run_id(config))
+
+
+def complete(store: RunStore, config: RunConfig, make_record: MakeRecord) -> bool:
+    with store.open(config, IDS, {}) as session:
+        for image_id in session.todo():
+            session.append(make_record(image_id))
+        return session.finish(lambda _: [])
+
+
+def test_a_run_lives_from_absent_over_running_to_done(
+    tmp_path: Path, make_config: Make, make_record: MakeRecord
+) -> None:
+    config = make_config()
+    store = store_of(tmp_path, config)
+    assert store.folder == tmp_path / "runs" / run_id(config)
+    assert (store.status(), store.is_finished(), store.manifest()) == ("absent", False, {})
+    with store.open(config, IDS, {}) as session:
+        assert (store.status(), store.is_finished()) == ("running", False)
+        for image_id in session.todo():
+            session.append(make_record(image_id))
+        assert store.status() == "running"
+        assert session.finish(lambda _: [])
+        assert store.is_finished()
+    assert store.status() == "done"
+    assert run_folders(tmp_path) == [store.folder]
+
+
+def test_asking_for_the_status_creates_nothing(tmp_path: Path, make_config: Make) -> None:
+    store_of(tmp_path, make_config()).is_finished()
+    assert run_folders(tmp_path) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_manifest_tells_everything_from_the_start(
+    tmp_path: Path, make_config: Make, tome: dict[str, Any]
+) -> None:
+    config = make_config(operator=tome, threads=2, seed=5)
+    store = store_of(tmp_path, config)
+    provenance = {"git_commit": "abc", "hashes": {"weights": "123"}}
+    with store.open(config, IDS, provenance):
+        manifest = store.manifest()
+    started = manifest.pop("started")
+    assert abs((datetime.now(UTC) - datetime.fromisoformat(started)).total_seconds()) < 60
+    assert manifest.pop("columns")["operator"] == "tome"
+    assert manifest == {
+        "schema_version": SCHEMA_VERSION,
+        "run_id": run_id(config),
+        "family_id": family_id(config),
+        "baseline_id": baseline_id(config),
+        "status": "running",
+        "error": None,
+        "config": config.model_dump(mode="json"),
+        "seed": 5,
+        "device": "cpu",
+        "dtype": "float32",
+        "threads": 2,
+        "git_commit": "abc",
+        "hashes": {"weights": "123"},
+        "n_images": len(IDS),
+        "finished": None,
+        "wall_seconds": 0.0,
+        "image_seconds": None,
+        "adopted_from": [],
+    }
+    assert (store.folder / "config.yaml").exists()
+
+
+def test_a_failure_is_on_record_and_the_run_goes_on_where_it_stopped(
+    tmp_path: Path, make_config: Make, make_record: MakeRecord
+) -> None:
+    config = make_config()
+    store = store_of(tmp_path, config)
+
+    def run_out_of_memory() -> None:
+        with store.open(config, IDS, {}) as session:
+            session.append(make_record(IDS[0]))
+            raise MemoryError("out of memory")
+
+    with pytest.raises(MemoryError):
+        run_out_of_memory()
+    failed = store.manifest()
+    assert (failed["status"], failed["error"]) == ("failed", "MemoryError: out of memory")
+    assert failed["finished"] is not None
+    with store.open(config, IDS, {}) as session:
+        again = store.manifest()
+        assert (again["status"], again["error"], again["finished"]) == ("running", None, None)
+        assert again["started"] == failed["started"]
+        assert session.todo() == IDS[1:]
+    assert complete(store, config, make_record)
+    assert store.manifest()["wall_seconds"] >= failed["wall_seconds"]
+
+
+def test_an_interrupt_is_a_failure_too(tmp_path: Path, make_config: Make) -> None:
+    config = make_config()
+    store = store_of(tmp_path, config)
+    with pytest.raises(KeyboardInterrupt), store.open(config, IDS, {}):
+        raise KeyboardInterrupt
+    assert store.manifest()["error"] == "KeyboardInterrupt"
+
+
+def test_an_exception_after_finish_leaves_the_run_done(
+    tmp_path: Path, make_config: Make, make_record: MakeRecord
+) -> None:
+    config = make_config()
+    store = store_of(tmp_path, config)
+
+    def finish_and_raise() -> None:
+        with store.open(config, IDS, {}) as session:
+            for image_id in IDS:
+                session.append(make_record(image_id))
+            session.finish(lambda _: [])
+            raise RuntimeError("the tracker is offline")
+
+    with pytest.raises(RuntimeError):
+        finish_and_raise()
+    assert store.is_finished()
+
+
+def test_opening_a_finished_run_changes_nothing(
+    tmp_path: Path, make_config: Make, make_record: MakeRecord
+) -> None:
+    config = make_config()
+    store = store_of(tmp_path, config)
+    complete(store, config, make_record)
+    before = {path.name: path.read_bytes() for path in store.folder.iterdir()}
+    with store.open(config, IDS, {"git_commit": "later"}) as session:
+        assert session.todo() == []
+        assert store.is_finished()
+        assert session.finish(lambda _: [{"never": "called"}])
+    assert {path.name: path.read_bytes() for path in store.folder.iterdir()} == before
+
+
+def test_a_second_process_on_the_same_shard_is_refused_at_once(
+    tmp_path: Path, make_config: Make
+) -> None:
+    config = make_config()
+    store = store_of(tmp_path, config)
+    code = """
+import json, sys
+from pathlib import Path
+from bigain.errors import UserError
+from bigain.runs.store import RunStore
+config = json.loads(sys.argv[2])
+try:
+    with RunStore(Path(sys.argv[1]), sys.argv[3]).open(config, [1], {}):
+        print("opened")
+except UserError as error:
+    print(error)
+"""
+    arguments = [str(tmp_path), config.model_dump_json(), store.run_id]
+    command = [sys.executable, "-c", code, *arguments]
+    with store.open(config, IDS, {}):
+        refused = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+        assert refused.stdout.splitlines() == [
+            f"run_id={store.run_id}: another process is working on its shard 0 of 1; "
+            "wait for it, or take another shard.index"
+        ]
+        assert store.status() == "running"
+    allowed = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+    assert allowed.stdout == "opened\n"
+
+
+def test_the_lock_of_a_shard_is_free_again_after_a_failure(
+    tmp_path: Path, make_config: Make
+) -> None:
+    config = make_config()
+    store = store_of(tmp_path, config)
+    with pytest.raises(ZeroDivisionError), store.open(config, IDS, {}) as session:
+        session.append({"image_id": 10, "value": 1 / 0})
+    with store.open(config, IDS, {}), pytest.raises(UserError), store.open(config, IDS, {}):
+        pass
+
+
+def test_force_discards_journal_results_and_status(
+    tmp_path: Path, make_config: Make, make_record: MakeRecord
+) -> None:
+    config = make_config()
+    store = store_of(tmp_path, config)
+    complete(store, config, make_record)
+    first = store.manifest()
+    with store.open(make_config(force=True), IDS, {}) as session:
+        assert store.status() == "running"
+        assert session.todo() == IDS
+        assert not (store.folder / "samples.csv").exists()
+        assert not (store.folder / "metrics.csv").exists()
+        for image_id in session.todo():
+            session.append(make_record(image_id, rise=0.5))
+        assert session.finish(lambda _: [])
+    second = store.manifest()
+    assert second["status"] == "done"
+    assert second["wall_seconds"] < first["wall_seconds"] + 60
+    values = [record["true_errors"] for record in read_journal(store.folder / "journal-0of1.jsonl")]
+    assert values == [make_record(i, rise=0.5)["true_errors"] for i in IDS]
+
+
+def test_force_takes_the_journals_of_other_shard_counts_but_not_those_of_sisters(
+    tmp_path: Path, make_config: Make, make_record: MakeRecord
+) -> None:
+    store = store_of(tmp_path, make_config())
+    for shard in ((0, 1), (0, 2), (1, 2)):
+        config = make_config(shard={"index": shard[0], "count": shard[1]})
+        with store.open(config, IDS, {}) as session:
+            for image_id in session.todo()[:1]:
+                session.append(make_record(image_id))
+    forced = make_config(shard={"index": 0, "count": 2}, force=True)
+    with store.open(forced, IDS, {}) as session:
+        assert sorted(path.name for path in store.folder.glob("*.jsonl")) == [
+            "journal-0of2.jsonl",
+            "journal-1of2.jsonl",
+        ]
+        assert session.todo() == IDS[::2]
+
+
+def test_force_does_not_pull_the_journal_from_under_another_process(
+    tmp_path: Path, make_config: Make, make_record: MakeRecord
+) -> None:
+    config = make_config()
+    store = store_of(tmp_path, config)
+    forced = make_config(shard={"index": 0, "count": 2}, force=True)
+    with store.open(config, IDS, {}) as session:
+        session.append(make_record(IDS[0]))
+        with pytest.raises(UserError, match="shard 0 of 1"), store.open(forced, IDS, {}):
+            pass
+        session.append(make_record(IDS[1]))
+        assert store.status() == "running"
+    assert len(read_journal(store.folder / "journal-0of1.jsonl")) == 2
+
+
+def test_a_mapping_without_shard_or_force_is_one_shard(
+    tmp_path: Path, make_config: Make, make_record: MakeRecord
+) -> None:
+    plain = make_config().model_dump(mode="json")
+    del plain["shard"], plain["force"]
+    store = RunStore(tmp_path, run_id(plain))
+    with store.open(plain, IDS, {}) as session:
+        assert session.todo() == IDS
+
+
+def test_folders_without_manifest_are_no_runs(tmp_path: Path, make_config: Make) -> None:
+    (tmp_path / "runs" / "stray").mkdir(parents=True)
+    (tmp_path / "runs" / "file").write_text("x")
+    assert run_folders(tmp_path) == []
+    assert run_folders(tmp_path / "nowhere") == []
