@@ -39,7 +39,7 @@ def laplacian(x: Tensor, grid: tuple[int, int]) -> Tensor:
 
 def laplacian_l1(x: Tensor, grid: tuple[int, int]) -> Tensor:
     """(B, N, C) -> (B, N): the l1 norm over channels of the Laplacian (Eq. 7)."""
-    return laplacian(x, grid).abs().sum(dim=-1).flatten(1)
+    return laplacian(x, grid).abs_().sum(dim=-1).flatten(1)
 
 
 SCORES: dict[str, Score] = {"laplacian_l1": laplacian_l1}
