@@ -9,7 +9,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ __all__ = [
     "NOT_IN_SAMPLES",
     "SAMPLES",
     "csv_text",
+    "read_csv",
     "read_manifest",
     "write_config",
     "write_manifest",
@@ -56,6 +57,18 @@ def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
             raise ValueError(f"row has columns {sorted(row)}, expected {sorted(columns)}")
         writer.writerow([_cell(row[column]) for column in columns])
     return buffer.getvalue()
+
+
+def read_csv(path: Path, text: Collection[str] = ()) -> list[dict[str, Any]]:
+    """The rows that `csv_text` wrote, with the very same numbers; empty cells are None.
+
+    A cell that is no JSON is a string, and so is every cell of the columns `text`.
+    """
+    with path.open(newline="", encoding="utf-8") as handle:
+        return [
+            {key: _value(cell, is_text=key in text) for key, cell in row.items()}
+            for row in csv.DictReader(handle)
+        ]
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
@@ -98,3 +111,12 @@ def _cell(value: Any) -> str:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     return value if isinstance(value, str) else json.dumps(value)
+
+
+def _value(cell: str, *, is_text: bool) -> Any:
+    if cell == "" or is_text:
+        return cell or None
+    try:
+        return json.loads(cell)
+    except ValueError:
+        return cell

@@ -1,36 +1,29 @@
 """Run folders as data frames."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from bigain.runs.files import METRIC_COLUMNS, METRICS, NOT_IN_SAMPLES, SAMPLES
+from bigain.runs.files import METRIC_COLUMNS, METRICS, NOT_IN_SAMPLES, SAMPLES, read_csv
 from bigain.runs.store import RunStore
 
-__all__ = ["LISTS", "finished_samples", "read_metrics", "read_samples", "samples_frame"]
+__all__ = ["finished_samples", "read_metrics", "read_samples", "samples_frame"]
 
-LISTS = ("scores", "trials", "true_errors")
-"""Columns of samples.csv that hold lists, as JSON."""
+_NUMBERS = ("margin_mean", "margin_variance")
+_NOT_TEXT = ("ratio", "factor", "alpha", "seed", "value", "n", "ci_low", "ci_high")
 
 
 def samples_frame(records: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """The records of a run, in dataset order, as `read_samples` will read them from its folder."""
-    frame = pd.DataFrame([dict(record) for record in records])
-    frame.insert(0, "position", range(len(frame)))
-    numbers = [name for name in ("margin_mean", "margin_variance") if name in frame]
-    frame[numbers] = frame[numbers].astype("float64")
-    return frame.drop(columns=[name for name in NOT_IN_SAMPLES if name in frame])
+    kept = [{k: v for k, v in record.items() if k not in NOT_IN_SAMPLES} for record in records]
+    return _samples([{"position": position, **record} for position, record in enumerate(kept)])
 
 
 def read_samples(folder: Path) -> pd.DataFrame:
-    """samples.csv of the run in `folder`: one row per image, list columns parsed, floats exact."""
-    frame = _read(folder / SAMPLES)
-    for name in [name for name in LISTS if name in frame]:
-        frame[name] = [json.loads(text) for text in frame[name]]
-    return frame
+    """samples.csv of the run in `folder`: one row per image, lists as lists, floats exact."""
+    return _samples(read_csv(folder / SAMPLES))
 
 
 def finished_samples(results: Path, run_id: str) -> pd.DataFrame | None:
@@ -40,12 +33,12 @@ def finished_samples(results: Path, run_id: str) -> pd.DataFrame | None:
 
 
 def read_metrics(folder: Path) -> pd.DataFrame:
-    """metrics.csv of the run in `folder`; run id and alpha (maybe a schedule) are text."""
-    return _read(folder / METRICS, run_id=str, alpha=str)[list(METRIC_COLUMNS)]
+    """metrics.csv of the run in `folder`: ids and names are text, alpha a number or a schedule."""
+    text = [name for name in METRIC_COLUMNS if name not in _NOT_TEXT]
+    return pd.DataFrame(read_csv(folder / METRICS, text), columns=list(METRIC_COLUMNS))
 
 
-def _read(path: Path, **types: type) -> pd.DataFrame:
-    """Only an empty cell is missing: operator `none` is a name."""
-    return pd.read_csv(
-        path, dtype=types, keep_default_na=False, na_values=[""], float_precision="round_trip"
-    )
+def _samples(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Numbers that may be missing for all images are numbers nevertheless."""
+    frame = pd.DataFrame([dict(row) for row in rows])
+    return frame.astype({name: "float64" for name in _NUMBERS if name in frame})

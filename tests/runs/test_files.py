@@ -13,6 +13,7 @@ from bigain.config import RunConfig
 from bigain.runs.files import (
     METRIC_COLUMNS,
     csv_text,
+    read_csv,
     read_manifest,
     write_config,
     write_manifest,
@@ -36,6 +37,21 @@ def test_cells_are_text_json_or_empty() -> None:
     row = {"a": "none, or", "b": None, "c": float("nan"), "d": [1, 0.1], "e": True, "f": 0.1 + 0.2}
     text = csv_text(list(row), [row])
     assert text == 'a,b,c,d,e,f\n"none, or",,,"[1, 0.1]",true,0.30000000000000004\n'
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    row = {"a": "none", "b": None, "c": 1 / 3, "d": [1, [0.1]], "e": False, "f": 7, "g": "0.8->1"}
+    (tmp_path / "x.csv").write_text(csv_text(list(row), [row, row]))
+    assert read_csv(tmp_path / "x.csv") == [row, row]
+
+
+def test_columns_of_text_stay_text(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("id,n\n0012,0.5\n,1\n12e5,\n")
+    assert read_csv(tmp_path / "x.csv", text=["id"]) == [
+        {"id": "0012", "n": 0.5},
+        {"id": None, "n": 1},
+        {"id": "12e5", "n": None},
+    ]
 
 
 @pytest.mark.parametrize("row", [{"a": 1}, {"a": 1, "b": 2, "c": 3}, {"a": 1, "c": 2}])

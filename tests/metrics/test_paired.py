@@ -1,0 +1,215 @@
+"""Paired comparisons against scipy and statsmodels, and by the coverage of their intervals."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+from statsmodels.stats.contingency_tables import mcnemar
+
+from bigain.errors import UserError
+from bigain.metrics.paired import (
+    PairedResult,
+    paired_accuracy,
+    paired_difference,
+    relative_rise,
+)
+
+RNG = np.random.default_rng(20)
+COMPARISONS = [paired_difference, paired_accuracy, relative_rise]
+
+
+def series(values: object, first: int = 0) -> "pd.Series[float]":
+    array = np.asarray(values)
+    return pd.Series(array, index=range(first, first + len(array)))
+
+
+def counts(both: int, gains: int, losses: int, neither: int) -> PairedResult:
+    a = [True] * both + [True] * gains + [False] * losses + [False] * neither
+    b = [True] * both + [False] * gains + [True] * losses + [False] * neither
+    return paired_accuracy(series(a), series(b))
+
+
+def test_difference_equals_the_paired_t_test() -> None:
+    a, b = RNG.normal(1.1, 1, 40), RNG.normal(1, 1, 40)
+    expected = stats.ttest_rel(a, b)
+    low, high = expected.confidence_interval(0.95)
+    result = paired_difference(series(a), series(b))
+    assert result.mean == pytest.approx(np.mean(a - b))
+    assert (result.ci_low, result.ci_high) == pytest.approx((low, high))
+    assert result.z == pytest.approx(expected.statistic)
+    assert result.p == pytest.approx(expected.pvalue)
+    assert result.n == 40
+
+
+def test_pairing_is_by_image_not_by_place() -> None:
+    a = pd.Series([1.0, 2.0, 3.0], index=[7, 8, 9])
+    b = pd.Series([3.1, 0.9, 2.0], index=[9, 7, 8])
+    result = paired_difference(a, b)
+    assert result.mean == pytest.approx((0.1 + 0.0 - 0.1) / 3)
+
+
+def test_only_common_images_count() -> None:
+    a, b = series([1.0, 2.0, 4.0], first=0), series([1.0, 2.0, 100.0], first=1)
+    result = paired_difference(a, b)
+    assert (result.n, result.mean) == (2, 1.5)
+
+
+@pytest.mark.parametrize("compare", COMPARISONS)
+def test_nothing_in_common_is_a_user_error(compare: object) -> None:
+    assert callable(compare)
+    with pytest.raises(UserError, match="no image in common"):
+        compare(series([1.0, 0.0]), series([1.0, 0.0], first=5))
+
+
+@pytest.mark.parametrize("compare", COMPARISONS)
+def test_an_image_twice_is_a_bug(compare: object) -> None:
+    assert callable(compare)
+    twice = pd.Series([1.0, 0.0], index=[3, 3])
+    with pytest.raises(ValueError, match="twice"):
+        compare(twice, series([1.0, 0.0]))
+    with pytest.raises(ValueError, match="twice"):
+        compare(series([1.0, 0.0]), twice)
+
+
+def test_equal_runs_differ_by_nothing() -> None:
+    values = series(RNG.uniform(0.1, 0.2, 30))
+    for result in (paired_difference(values, values), relative_rise(values, values)):
+        assert result == PairedResult(mean=0.0, ci_low=0.0, ci_high=0.0, z=0.0, p=1.0, n=30)
+
+
+def test_a_constant_difference_is_infinitely_significant() -> None:
+    result = paired_difference(series([2.0, 3.0, 4.0]), series([3.0, 4.0, 5.0]))
+    assert (result.mean, result.z, result.p) == (-1.0, -math.inf, 0.0)
+
+
+def test_one_image_gives_an_estimate_without_interval() -> None:
+    for result in (
+        paired_difference(series([2.0]), series([1.0])),
+        relative_rise(series([2.0]), series([1.0])),
+    ):
+        assert (result.mean, result.n) == (1.0, 1)
+        assert all(math.isnan(x) for x in (result.ci_low, result.ci_high, result.z, result.p))
+
+
+def test_pairing_beats_the_variance_between_images() -> None:
+    images = RNG.uniform(0.05, 0.5, 400)
+    a, b = 1.02 * images, images
+    assert abs(stats.ttest_ind(a, b).statistic) < 1
+    assert paired_difference(series(a), series(b)).z > 20
+
+
+def test_float32_input_is_computed_in_double_precision() -> None:
+    a = np.float32(1e4) + np.arange(3, dtype=np.float32)
+    result = paired_difference(series(a), series(np.full(3, 1e4, np.float32)))
+    assert result.mean == 1.0
+    assert isinstance(result.mean, float)
+
+
+def test_relative_rise_is_a_ratio_of_means_not_a_mean_of_ratios() -> None:
+    errors, baseline = series([2.0, 12.0]), series([1.0, 10.0])
+    assert relative_rise(errors, baseline).mean == pytest.approx(14 / 11 - 1)
+
+
+def test_relative_rise_has_the_standard_error_of_the_delta_method() -> None:
+    errors, baseline = RNG.uniform(1, 3, 50), RNG.uniform(1, 2, 50)
+    result = relative_rise(series(errors), series(baseline))
+    (vx, cov), (_, vy) = np.cov(errors, baseline)
+    mx, my = errors.mean(), baseline.mean()
+    variance = (vx / my**2 - 2 * mx * cov / my**3 + mx**2 * vy / my**4) / 50
+    assert result.z == pytest.approx(result.mean / math.sqrt(variance))
+    half = stats.t.ppf(0.975, 49) * math.sqrt(variance)
+    assert (result.ci_low, result.ci_high) == pytest.approx(
+        (result.mean - half, result.mean + half)
+    )
+
+
+def test_relative_rise_does_not_depend_on_the_unit() -> None:
+    errors, baseline = RNG.uniform(1, 3, 20), RNG.uniform(1, 2, 20)
+    one = relative_rise(series(errors), series(baseline))
+    other = relative_rise(series(1000 * errors), series(1000 * baseline))
+    assert other.mean == pytest.approx(one.mean)
+    assert other.z == pytest.approx(one.z)
+
+
+def test_relative_rise_needs_something_to_rise_from() -> None:
+    with pytest.raises(UserError, match=r"baseline=0\.0: its mean error must be > 0"):
+        relative_rise(series([1.0, 2.0]), series([0.0, 0.0]))
+
+
+def test_a_diverged_run_has_no_number_instead_of_a_wrong_one() -> None:
+    result = relative_rise(series([1.0, np.nan]), series([1.0, 1.0]))
+    assert math.isnan(result.mean)
+    assert math.isnan(relative_rise(series([1.0, 1.0]), series([1.0, np.nan])).mean)
+
+
+def test_the_interval_of_the_relative_rise_covers_the_truth_95_times_in_100() -> None:
+    """Lognormal image difficulty, operator noise on top, true rise 20 %."""
+    rng = np.random.default_rng(7)
+    covered = 0
+    for _ in range(800):
+        baseline = rng.lognormal(-2, 0.6, 200)
+        errors = baseline * (1.2 + 0.3 * rng.standard_normal(200))
+        result = relative_rise(series(errors), series(baseline))
+        covered += result.ci_low <= 0.2 <= result.ci_high
+    assert 0.93 <= covered / 800 <= 0.97
+
+
+@pytest.mark.parametrize(("gains", "losses"), [(0, 0), (1, 0), (0, 9), (5, 5), (12, 30), (150, 60)])
+def test_accuracy_p_is_the_exact_mcnemar_test(gains: int, losses: int) -> None:
+    result = counts(300, gains, losses, 20)
+    table = [[300, gains], [losses, 20]]
+    assert result.p == pytest.approx(mcnemar(table, exact=True).pvalue)
+    if gains + losses:
+        expected = stats.binomtest(gains, gains + losses).pvalue
+        assert result.p == pytest.approx(expected)
+
+
+def test_accuracy_difference_and_interval() -> None:
+    result = counts(700, 40, 120, 140)
+    assert (result.mean, result.n) == (-0.08, 1000)
+    assert result.z == pytest.approx(-80 / math.sqrt(160))
+    half = 1.959964 * math.sqrt(41 - 1 + 121 - 80**2 / 1002) / 1002
+    assert result.ci_low == pytest.approx(-80 / 1002 - half, abs=1e-8)
+    assert result.ci_high == pytest.approx(-80 / 1002 + half, abs=1e-8)
+
+
+def test_accuracy_interval_is_antisymmetric_and_holds_the_difference() -> None:
+    for gains, losses in [(0, 0), (10, 0), (3, 8), (50, 50)]:
+        one, other = counts(30, gains, losses, 5), counts(30, losses, gains, 5)
+        assert (one.mean, one.ci_low, one.ci_high) == pytest.approx(
+            (-other.mean, -other.ci_high, -other.ci_low)
+        )
+        assert -1 <= one.ci_low <= one.mean <= one.ci_high <= 1
+        assert one.p == pytest.approx(other.p)
+
+
+def test_accuracy_interval_has_a_width_even_if_no_image_changed_sides() -> None:
+    result = counts(90, 0, 0, 10)
+    assert (result.mean, result.z, result.p) == (0.0, 0.0, 1.0)
+    assert result.ci_low < -0.01 < 0.01 < result.ci_high
+
+
+def test_accuracy_interval_stays_inside_minus_one_to_one() -> None:
+    assert counts(0, 3, 0, 0).ci_high == 1.0
+    assert counts(0, 0, 3, 0).ci_low == -1.0
+
+
+@pytest.mark.parametrize("cells", [[0.75, 0.02, 0.10, 0.13], [0.5, 0.2, 0.2, 0.1]])
+def test_accuracy_interval_covers_the_truth_95_times_in_100(cells: list[float]) -> None:
+    rng = np.random.default_rng(3)
+    truth = cells[1] - cells[2]
+    covered = 0
+    for _ in range(600):
+        result = counts(*(int(count) for count in rng.multinomial(150, cells)))
+        covered += result.ci_low <= truth <= result.ci_high
+    assert 0.93 <= covered / 600 <= 0.98
+
+
+def test_booleans_are_compared_as_accuracies() -> None:
+    a, b = series([True, True, False, True]), series([False, True, False, False])
+    assert paired_difference(a, b) == paired_accuracy(a, b)
+    numbers = paired_difference(a.astype(float), b.astype(float))
+    assert numbers.mean == paired_accuracy(a, b).mean
+    assert numbers.ci_low != paired_accuracy(a, b).ci_low

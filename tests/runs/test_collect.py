@@ -1,0 +1,146 @@
+"""One tidy table of all finished runs, the same whatever the order in which they finished."""
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from bigain.config import RunConfig
+from bigain.runs.collect import collect, collect_runs, refresh
+from bigain.runs.files import METRIC_COLUMNS
+from bigain.runs.identity import run_id
+from bigain.runs.store import RunStore
+
+Make = Callable[..., RunConfig]
+MakeRun = Callable[..., RunStore]
+
+
+@pytest.fixture
+def configs(make_config: Make, tome: dict[str, Any]) -> list[RunConfig]:
+    todo = {"name": "todo", "factor": 2, "scope": "self"}
+    mixed = {"name": "ie_kvd", "factor": 10, "align": "reference", "scope": "self"}
+    few = functools.partial(make_config, dataset__limit=4)
+    return [
+        few(),
+        few(seed=1),
+        few(operator=tome),
+        few(operator={**tome, "ratio": 0.5}),
+        few(operator=todo),
+        few(operator={**todo, "factor": 10}),
+        few(operator={**mixed, "alpha": 0.9}),
+        few(operator={**mixed, "alpha": {"start": 0.8, "end": 1.2}}),
+        few(backbone__name="mini_unet"),
+    ]
+
+
+def test_the_table_does_not_depend_on_the_order_of_the_runs(
+    tmp_path: Path, configs: list[RunConfig], make_run: MakeRun
+) -> None:
+    texts = []
+    for name, order in (("a", configs), ("b", configs[::-1])):
+        for config in order:
+            make_run(tmp_path / name, config, rise=0.1 * (config.operator.name != "none"))
+        assert collect(tmp_path / name) == [tmp_path / name / "mini" / "runs.csv"]
+        texts.append((tmp_path / name / "mini" / "runs.csv").read_text())
+    assert texts[0] == texts[1]
+    assert texts[0].splitlines()[0] == ",".join(METRIC_COLUMNS)
+
+
+def test_rows_are_sorted_by_what_the_runs_are(
+    tmp_path: Path, configs: list[RunConfig], make_run: MakeRun
+) -> None:
+    for config in configs:
+        make_run(tmp_path, config)
+    frame = collect_runs(tmp_path)
+    assert list(frame.columns) == list(METRIC_COLUMNS)
+    accuracy = frame[frame["metric"] == "acc1"].reset_index(drop=True)
+    found = list(accuracy[["backbone", "operator", "seed"]].itertuples(index=False, name=None))
+    assert found == [
+        ("mini_dit", "ie_kvd", 0),
+        ("mini_dit", "ie_kvd", 0),
+        ("mini_dit", "none", 0),
+        ("mini_dit", "none", 1),
+        ("mini_dit", "todo", 0),
+        ("mini_dit", "todo", 0),
+        ("mini_dit", "tome", 0),
+        ("mini_dit", "tome", 0),
+        ("mini_unet", "none", 0),
+    ]
+    assert list(accuracy["alpha"].dropna()) == [0.9, "0.8->1.2"]
+    assert list(accuracy["factor"].dropna()) == [10, 10, 2, 10], "numbers, not text"
+    assert list(accuracy["ratio"].dropna()) == [0.5, 0.7]
+    first = frame[frame["run_id"] == run_id(configs[2])]["metric"].tolist()
+    assert first == ["acc1", "eps_error", "eps_error_rise", "margin_mean", "margin_variance"]
+
+
+def test_the_file_holds_what_the_frame_holds(
+    tmp_path: Path, configs: list[RunConfig], make_run: MakeRun
+) -> None:
+    for config in configs:
+        make_run(tmp_path, config)
+    (path,) = collect(tmp_path)
+    read = pd.read_csv(path, dtype=str, keep_default_na=False)
+    frame = collect_runs(tmp_path)
+    assert len(read) == len(frame)
+    assert list(read["run_id"]) == list(frame["run_id"])
+    assert [float(value) for value in read["value"]] == list(frame["value"])
+    assert set(read["n"]) == {"4"}
+    assert set(read["factor"]) == {"", "2", "10"}
+
+
+def test_a_baseline_that_finishes_later_adds_the_rise(
+    tmp_path: Path, make_config: Make, make_run: MakeRun, tome: dict[str, Any]
+) -> None:
+    store = make_run(tmp_path, make_config(operator=tome), rise=0.25)
+    assert "eps_error_rise" not in set(collect_runs(tmp_path)["metric"])
+    make_run(tmp_path, make_config())
+    frame = collect_runs(tmp_path)
+    rises = frame[frame["metric"] == "eps_error_rise"]
+    assert list(rises["run_id"]) == [store.run_id]
+    assert rises["value"].iloc[0] == pytest.approx(25.0)
+    assert "eps_error_rise" in (store.folder / "metrics.csv").read_text()
+
+
+def test_refreshing_twice_writes_once(
+    tmp_path: Path, make_config: Make, make_run: MakeRun, tome: dict[str, Any]
+) -> None:
+    store = make_run(tmp_path, make_config(operator=tome), rise=0.25)
+    make_run(tmp_path, make_config())
+    path = store.folder / "metrics.csv"
+    states = [path.stat().st_ino]
+    for _ in range(2):
+        assert refresh(store, tmp_path) is not None
+        states.append(path.stat().st_ino)
+    assert states[0] != states[1]
+    assert states[1] == states[2]
+
+
+def test_lost_metrics_are_made_again_from_the_samples(
+    tmp_path: Path, make_config: Make, make_run: MakeRun
+) -> None:
+    store = make_run(tmp_path, make_config())
+    path = store.folder / "metrics.csv"
+    before = path.read_text()
+    path.unlink()
+    assert len(collect_runs(tmp_path)) == 4
+    assert path.read_text() == before
+
+
+def test_unfinished_runs_are_left_out(tmp_path: Path, make_config: Make, make_run: MakeRun) -> None:
+    running = make_config(seed=1)
+    store = RunStore(tmp_path, run_id(running))
+    with store.open(running, [1, 2], {}):
+        assert refresh(store, tmp_path) is None
+        make_run(tmp_path, make_config())
+        assert set(collect_runs(tmp_path)["seed"]) == {0}
+
+
+def test_nothing_to_collect(tmp_path: Path) -> None:
+    frame = collect_runs(tmp_path)
+    assert frame.empty
+    assert list(frame.columns) == list(METRIC_COLUMNS)
+    assert collect(tmp_path) == []
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,115 @@
+"""Two runs are compared image by image, and only if they saw the same noise."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bigain.config import RunConfig
+from bigain.errors import UserError
+from bigain.metrics import image_errors, paired_accuracy, relative_rise
+from bigain.runs.compare import PAIRING_KEYS, Comparison, compare_runs, describe
+from bigain.runs.frames import read_samples
+from bigain.runs.identity import run_id
+from bigain.runs.store import RunStore
+
+Make = Callable[..., RunConfig]
+MakeRun = Callable[..., RunStore]
+
+UNPAIRED: dict[str, tuple[str, Any]] = {
+    "seed": ("seed", 1),
+    "backbone.name": ("backbone__name", "mini_unet"),
+    "backbone.revision": ("backbone__revision", "ba9876543210"),
+    "task.trial_list": ("task__trial_list", [5, 10]),
+    "task.loss": ("task__loss", "l1"),
+}
+
+
+def test_a_run_against_the_baseline(
+    tmp_path: Path, make_config: Make, make_run: MakeRun, tome: dict[str, Any]
+) -> None:
+    a = make_run(tmp_path, make_config(operator=tome), rise=0.25)
+    b = make_run(tmp_path, make_config())
+    comparison = compare_runs(tmp_path, a.run_id, b.run_id)
+    left, right = (read_samples(store.folder).set_index("image_id") for store in (a, b))
+    assert comparison.accuracy == paired_accuracy(left["correct"], right["correct"])
+    assert comparison.accuracy.mean < 0
+    expected = relative_rise(image_errors(left.reset_index()), image_errors(right.reset_index()))
+    assert comparison.eps_rise == expected
+    assert comparison.eps_rise.mean == pytest.approx(0.25)
+    assert (comparison.a, comparison.b, comparison.n) == (a.run_id, b.run_id, 20)
+
+
+def test_swapping_the_runs_turns_the_sign(
+    tmp_path: Path, make_config: Make, make_run: MakeRun, tome: dict[str, Any]
+) -> None:
+    a = make_run(tmp_path, make_config(operator=tome), rise=0.25)
+    b = make_run(tmp_path, make_config())
+    one = compare_runs(tmp_path, a.run_id, b.run_id)
+    other = compare_runs(tmp_path, b.run_id, a.run_id)
+    assert other.accuracy.mean == -one.accuracy.mean
+    assert other.eps_rise.mean == pytest.approx(1 / 1.25 - 1)
+
+
+def test_runs_of_other_limits_meet_on_their_common_images(
+    tmp_path: Path, make_config: Make, make_run: MakeRun, tome: dict[str, Any]
+) -> None:
+    a = make_run(tmp_path, make_config(operator=tome, dataset__limit=8), rise=0.25)
+    b = make_run(tmp_path, make_config(dataset__limit=15))
+    assert compare_runs(tmp_path, a.run_id, b.run_id).n == 8
+
+
+@pytest.mark.parametrize("key", UNPAIRED)
+def test_runs_under_other_noise_are_refused(
+    key: str, tmp_path: Path, make_config: Make, make_run: MakeRun
+) -> None:
+    name, value = UNPAIRED[key]
+    a, b = make_run(tmp_path, make_config()), make_run(tmp_path, make_config(**{name: value}))
+    with pytest.raises(UserError) as caught:
+        compare_runs(tmp_path, b.run_id, a.run_id)
+    message = str(caught.value)
+    assert message.startswith(f"{key}={value} in {b.run_id} but ")
+    assert "\n" not in message
+    assert all(name in message for name in PAIRING_KEYS)
+
+
+def test_every_pairing_key_is_tried_or_has_one_value_so_far() -> None:
+    assert set(PAIRING_KEYS) - set(UNPAIRED) == {"dataset.name", "task.name"}
+
+
+def test_what_does_not_touch_the_noise_may_differ(
+    tmp_path: Path, make_config: Make, make_run: MakeRun
+) -> None:
+    a = make_run(tmp_path, make_config(dtype="bfloat16", task__keep_list=[3, 1]))
+    b = make_run(tmp_path, make_config())
+    assert compare_runs(tmp_path, a.run_id, b.run_id).n == 20
+
+
+def test_unfinished_or_unknown_runs_are_refused(
+    tmp_path: Path, make_config: Make, make_run: MakeRun, tome: dict[str, Any]
+) -> None:
+    done = make_run(tmp_path, make_config())
+    running = make_config(operator=tome)
+    with pytest.raises(UserError, match="run_id=0000: is absent; allowed are finished runs"):
+        compare_runs(tmp_path, "0000", done.run_id)
+    with (
+        RunStore(tmp_path, run_id(running)).open(running, [1], {}),
+        pytest.raises(UserError, match=f"run_id={run_id(running)}: is running"),
+    ):
+        compare_runs(tmp_path, done.run_id, run_id(running))
+
+
+def test_the_description_names_numbers_intervals_and_tests(
+    tmp_path: Path, make_config: Make, make_run: MakeRun, tome: dict[str, Any]
+) -> None:
+    a = make_run(tmp_path, make_config(operator=tome), rise=0.25)
+    b = make_run(tmp_path, make_config())
+    comparison = compare_runs(tmp_path, a.run_id, b.run_id)
+    assert isinstance(comparison, Comparison)
+    first, second, third = describe(comparison).splitlines()
+    assert first == f"{a.run_id} against {b.run_id}, paired over 20 images"
+    points = f"{100 * comparison.accuracy.mean:+.2f}"
+    assert re.fullmatch(rf"acc1 +{re.escape(points)} \[.+, .+\] points, McNemar p = .+", second)
+    assert re.fullmatch(r"eps_error_rise +\+25\.00 \[\+25\.00, \+25\.00\] %, z = .+", third)

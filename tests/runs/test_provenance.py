@@ -1,0 +1,121 @@
+"""Provenance says what it knows, None where it knows nothing, and never fails."""
+
+import json
+import subprocess
+import sys
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from bigain.runs import provenance
+from bigain.runs.provenance import collect, cpu_model, git_state, now, package_versions
+
+
+def git(folder: Path, *arguments: str) -> str:
+    identity = ("-c", "user.name=t", "-c", "user.email=t@example.org")
+    command = ["git", "-C", str(folder), *identity, *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    folder = tmp_path / "repository"
+    (folder / "bigain").mkdir(parents=True)
+    (folder / "configs").mkdir()
+    (folder / "scripts").mkdir()
+    (folder / "bigain" / "code.py").write_text("x = 1\n")
+    (folder / "notes.txt").write_text("a\n")
+    git(folder, "init", "--quiet")
+    git(folder, "add", ".")
+    git(folder, "commit", "--quiet", "-m", "first")
+    return folder
+
+
+def test_a_clean_commit(repository: Path) -> None:
+    commit = git(repository, "rev-parse", "HEAD")
+    assert git_state(repository) == {"git_commit": commit, "git_dirty": False}
+
+
+def test_changed_or_new_code_is_dirty(repository: Path) -> None:
+    (repository / "bigain" / "code.py").write_text("x = 2\n")
+    assert git_state(repository)["git_dirty"] is True
+    git(repository, "checkout", "--quiet", ".")
+    assert git_state(repository)["git_dirty"] is False
+    (repository / "configs" / "new.yaml").write_text("a: 1\n")
+    assert git_state(repository)["git_dirty"] is True
+
+
+def test_what_is_no_code_does_not_make_it_dirty(repository: Path) -> None:
+    (repository / "notes.txt").write_text("b\n")
+    (repository / "results.csv").write_text("1\n")
+    assert git_state(repository)["git_dirty"] is False
+
+
+def test_outside_of_git_nothing_is_known(tmp_path: Path) -> None:
+    assert git_state(tmp_path) == {"git_commit": None, "git_dirty": None}
+    assert git_state(tmp_path / "absent") == {"git_commit": None, "git_dirty": None}
+
+
+def test_a_package_inside_a_foreign_repository_is_not_of_that_repository(repository: Path) -> None:
+    installed = repository / "venv" / "site-packages"
+    installed.mkdir(parents=True)
+    assert git_state(installed) == {"git_commit": None, "git_dirty": None}
+
+
+def test_without_git_nothing_is_known(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    assert git_state(repository) == {"git_commit": None, "git_dirty": None}
+
+
+def test_versions_of_installed_packages_and_none_for_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(provenance, "PACKAGES", ("numpy", "no-such-package-here"))
+    assert package_versions() == {
+        "numpy": metadata.version("numpy"),
+        "no-such-package-here": None,
+    }
+
+
+def test_the_cpu_has_a_name() -> None:
+    assert cpu_model()
+
+
+def test_the_cpu_of_a_system_without_proc(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(self: Path, encoding: str) -> str:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(Path, "read_text", absent)
+    monkeypatch.setattr(provenance, "_output", lambda *command: "Model " + command[-1])
+    assert cpu_model() == "Model machdep.cpu.brand_string"
+
+
+def test_now_is_utc_in_iso_format() -> None:
+    stamp = datetime.fromisoformat(now())
+    assert stamp.utcoffset() is not None
+    assert abs((datetime.now(UTC) - stamp).total_seconds()) < 5
+    assert now().endswith("+00:00")
+
+
+def test_collect_is_json_and_complete() -> None:
+    found = collect("math", {"weights": "abc"})
+    assert json.loads(json.dumps(found)) == found
+    assert set(found) == {
+        *("git_commit", "git_dirty", "packages", "python", "platform", "cpu_model", "cores"),
+        *("torch_threads", "attention_backend", "hashes"),
+    }
+    assert found["attention_backend"] == "math"
+    assert found["hashes"] == {"weights": "abc"}
+    assert found["packages"]["pydantic"] == metadata.version("pydantic")
+    assert collect()["hashes"] == {}
+
+
+def test_threads_are_those_of_torch_if_it_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(get_num_threads=lambda: 3))
+    assert collect()["torch_threads"] == 3
+    monkeypatch.delitem(sys.modules, "torch")
+    assert collect()["torch_threads"] is None
+    assert "torch" not in sys.modules

@@ -1,0 +1,78 @@
+"""metrics.csv of a run: its describing columns beside each of its metrics."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bigain.config import RunConfig
+from bigain.metrics import classification_metrics
+from bigain.runs.files import METRIC_COLUMNS
+from bigain.runs.frames import read_metrics, samples_frame
+from bigain.runs.identity import baseline_id, describing_columns, run_id
+from bigain.runs.store import RunStore
+from bigain.runs.summary import metric_rows, summary_of
+
+Make = Callable[..., RunConfig]
+MakeRecord = Callable[..., dict[str, Any]]
+MakeRun = Callable[..., RunStore]
+
+
+def test_one_row_per_metric_with_the_columns_of_the_contract(
+    tmp_path: Path, make_config: Make, make_record: MakeRecord, tome: dict[str, Any]
+) -> None:
+    config = make_config(operator=tome, seed=4)
+    records = [make_record(i) for i in range(12)]
+    rows = summary_of(config, tmp_path)(records)
+    expected = classification_metrics(samples_frame(records))
+    assert [row["metric"] for row in rows] == [metric.metric for metric in expected]
+    assert [row["value"] for row in rows] == [metric.value for metric in expected]
+    for row in rows:
+        assert tuple(row) == METRIC_COLUMNS
+        assert row["n"] == 12
+        assert {key: row[key] for key in describing_columns(config)} == describing_columns(config)
+
+
+def test_the_rise_is_there_if_the_baseline_is_finished(
+    tmp_path: Path, make_config: Make, make_run: MakeRun, tome: dict[str, Any]
+) -> None:
+    make_run(tmp_path, make_config())
+    store = make_run(tmp_path, make_config(operator=tome), rise=0.25)
+    metrics = read_metrics(store.folder).set_index("metric")
+    assert metrics.loc["eps_error_rise", "value"] == pytest.approx(25.0)
+    assert metrics.loc["eps_error_rise", "unit"] == "percent"
+
+
+def test_no_rise_without_a_finished_baseline(
+    tmp_path: Path, make_config: Make, make_run: MakeRun, tome: dict[str, Any]
+) -> None:
+    baseline = make_config()
+    with RunStore(tmp_path, run_id(baseline)).open(baseline, [100], {}):
+        store = make_run(tmp_path, make_config(operator=tome), rise=0.25)
+    assert "eps_error_rise" not in set(read_metrics(store.folder)["metric"])
+
+
+def test_the_baseline_has_no_rise_over_itself(
+    tmp_path: Path, make_config: Make, make_run: MakeRun
+) -> None:
+    make_run(tmp_path, make_config())
+    again = make_run(tmp_path, make_config(force=True))
+    assert "eps_error_rise" not in set(read_metrics(again.folder)["metric"])
+
+
+def test_a_baseline_of_another_seed_does_not_count(
+    tmp_path: Path, make_config: Make, make_run: MakeRun, tome: dict[str, Any]
+) -> None:
+    make_run(tmp_path, make_config(seed=1))
+    store = make_run(tmp_path, make_config(operator=tome), rise=0.25)
+    assert "eps_error_rise" not in set(read_metrics(store.folder)["metric"])
+
+
+def test_an_unknown_task_has_no_metrics(
+    tmp_path: Path, make_config: Make, make_record: MakeRecord
+) -> None:
+    columns = {**describing_columns(make_config()), "task": "alchemy"}
+    samples = samples_frame([make_record(1)])
+    with pytest.raises(KeyError, match="alchemy"):
+        metric_rows(columns, baseline_id(make_config()), samples, tmp_path)
