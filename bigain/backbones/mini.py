@@ -18,7 +18,7 @@ from bigain.backbones.mini_models import NUM_CLASSES, build_mini
 from bigain.backbones.preprocessing import pad_and_standardise
 from bigain.errors import UserError
 
-__all__ = ["MiniBackbone", "load_mini", "weights_path"]
+__all__ = ["MiniBackbone", "file_sha256", "load_mini", "weights_path"]
 
 _ASSETS = Path(__file__).parent.parent / "assets"
 
@@ -29,9 +29,15 @@ class MiniBackbone:
     num_classes = NUM_CLASSES
 
     def __init__(self, name: str, weights: Path, device: torch.device, dtype: torch.dtype) -> None:
-        self.hashes = {f"{name}/{weights.name}": _sha256(weights)}
+        self.hashes = {f"{name}/{weights.name}": file_sha256(weights)}
         model = build_mini(name)
-        model.load_state_dict(load_file(weights))
+        missing, unexpected = model.load_state_dict(load_file(weights), strict=False)
+        if missing or unexpected:
+            first = (missing or unexpected)[0]
+            raise UserError(
+                f"backbone={name}: {weights} holds the weights of another architecture; "
+                f"{len(missing)} are missing and {len(unexpected)} not wanted, such as {first}"
+            )
         self._model = model.to(device=device, dtype=dtype).eval().requires_grad_(False)
         self._dtype = dtype
         self.denoiser = self._model.denoiser
@@ -60,16 +66,17 @@ def load_mini(name: str, revision: str, device: torch.device, dtype: torch.dtype
         UserError: the weights that ship are not those that `revision` names.
 
     """
-    backbone = MiniBackbone(name, weights_path(name), device, dtype)
-    actual = next(iter(backbone.hashes.values()))[:12]
+    path = weights_path(name)
+    actual = file_sha256(path)[:12]
     if actual != revision:
         raise UserError(
             f"backbone.revision={revision}: the weights of {name} in this package are {actual}; "
             f"set backbone.revision={actual} if you mean them"
         )
-    return backbone
+    return MiniBackbone(name, path, device, dtype)
 
 
-def _sha256(path: Path) -> str:
+def file_sha256(path: Path) -> str:
+    """sha256 of a file as hex digits."""
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()

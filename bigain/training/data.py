@@ -39,7 +39,7 @@ class TrainingData:
 
     def batch(self, step: int, size: int, seed: int, class_dropout: float, null: int) -> Batch:
         """Batch number `step`: an epoch is one permutation, timesteps are stratified."""
-        generator = _generator(seed, 1, step)
+        generator = _generator(seed, step)
         index = self._indices(step * size, size, seed)
         labels = self.labels[index]
         dropped = torch.rand(size, generator=generator) < class_dropout
@@ -55,7 +55,7 @@ class TrainingData:
         n = len(self.images)
         positions = torch.arange(start, start + size)
         parts = [
-            torch.randperm(n, generator=_generator(seed, 0, int(epoch)))[
+            torch.randperm(n, generator=_generator(seed, int(epoch)))[
                 positions[positions // n == epoch] % n
             ]
             for epoch in torch.unique(positions // n)
@@ -87,5 +87,9 @@ def load_training_data(root: Path | None) -> TrainingData:
     )
 
 
-def _generator(seed: int, stream: int, index: int) -> torch.Generator:
-    return torch.Generator().manual_seed(((seed * 2 + stream) << 32) + index)
+def _generator(seed: int, index: int) -> torch.Generator:
+    """Generator number `index` of `seed`: of batch `index`, and of the permutation of an epoch.
+
+    torch's CPU generator looks at the lower 32 bits of its seed only, so both must be in them.
+    """
+    return torch.Generator().manual_seed((seed * 0x9E3779B1 + index) % 2**32)

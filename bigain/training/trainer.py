@@ -55,9 +55,7 @@ class Trainer:
             betas=(0.9, 0.99),
             weight_decay=config.weight_decay,
         )
-        self.schedule = LambdaLR(
-            self.optimiser, lambda step: learning_rate_factor(config, step * config.batch_size)
-        )
+        self.schedule = self._make_schedule()
         self.total_steps = config.images // config.batch_size
 
     @property
@@ -102,6 +100,14 @@ class Trainer:
         self.average.update_parameters(self.model)
         self.step += 1
         return float(loss.detach())
+
+    def _make_schedule(self) -> LambdaLR:
+        """The learning rate from the current step on."""
+        return LambdaLR(
+            self.optimiser,
+            lambda step: learning_rate_factor(self.config, step * self.config.batch_size),
+            last_epoch=self.step - 1,
+        )
 
     def _loss(self) -> Tensor:
         config = self.config
@@ -160,6 +166,5 @@ class Trainer:
         self.average.load_state_dict(state["average"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.step = int(state["step"])
-        self.schedule.last_epoch = self.step - 1
-        self.schedule.step()
+        self.schedule = self._make_schedule()
         _LOG.info("resumed at step %d of %d", self.step, self.total_steps)

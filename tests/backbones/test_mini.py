@@ -1,0 +1,90 @@
+import hashlib
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from bigain.backbones import mini
+from bigain.backbones.mini import MiniBackbone, load_mini, weights_path
+from bigain.compose import compose_config
+from bigain.data.fashion_mnist import FashionMNIST
+from bigain.errors import UserError
+from bigain.tasks.noise import keyed_noise
+
+NAMES = ["mini_unet", "mini_dit"]
+CPU = torch.device("cpu")
+
+
+def shipped(name: str) -> MiniBackbone:
+    revision = compose_config([f"backbone={name}"]).backbone.revision
+    return load_mini(name, revision, CPU, torch.float32)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_shipped_weights_are_the_configured_revision_and_small(name: str) -> None:
+    path = weights_path(name)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert compose_config([f"backbone={name}"]).backbone.revision == digest[:12]
+    assert shipped(name).hashes == {f"{name}/model.safetensors": digest}
+    assert path.stat().st_size < 8_000_000
+    assert {t.dtype for t in load_file(path).values()} == {torch.float16}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_another_revision_is_refused(name: str) -> None:
+    with pytest.raises(UserError, match=r"backbone\.revision=0123456789ab"):
+        load_mini(name, "0123456789ab", CPU, torch.float32)
+
+
+def test_weights_of_another_architecture_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "model.safetensors"
+    save_file({"x": torch.zeros(1)}, path)
+    monkeypatch.setattr(mini, "weights_path", lambda _: path)
+    revision = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+    with pytest.raises(UserError, match="mini_dit"):
+        load_mini("mini_dit", revision, CPU, torch.float32)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_schedule_is_cumulative_double_precision_and_falling(name: str) -> None:
+    abar = shipped(name).alphas_cumprod
+    assert abar.dtype == torch.float64
+    assert abar.shape == (1000,)
+    assert bool((abar.diff() < 0).all())
+    assert 0 < float(abar[-1]) < 0.01
+    assert 0.99 < float(abar[0]) < 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+@torch.inference_mode()
+def test_the_true_class_explains_the_noise_better_than_the_others(name: str) -> None:
+    backbone, dataset = shipped(name), FashionMNIST(limit=10)
+    wins = []
+    for position in range(len(dataset)):
+        sample = dataset[position]
+        latents = backbone.encode(sample.image)
+        noise = keyed_noise(0, sample.image_id, shape=tuple(latents.shape))
+        abar = backbone.alphas_cumprod[525].float()
+        noisy = abar.sqrt() * latents + (1 - abar).sqrt() * noise
+        prediction = backbone.predict_noise(
+            noisy.expand(10, *noisy.shape[1:]), torch.full((10,), 525), torch.arange(10)
+        )
+        errors = (prediction - noise).square().flatten(1).mean(1)
+        wins.append(float((errors[sample.label] <= errors).float().mean()))
+    assert sum(wins) / len(wins) > 0.8
+
+
+@torch.inference_mode()
+def test_network_precision_is_not_the_precision_of_the_result() -> None:
+    revision = compose_config(["backbone=mini_dit"]).backbone.revision
+    half = load_mini("mini_dit", revision, CPU, torch.bfloat16)
+    latents = half.encode(FashionMNIST(limit=1)[0].image)
+    assert latents.dtype == torch.float32
+    out = half.predict_noise(latents, torch.tensor([500]), torch.tensor([1]))
+    full = shipped("mini_dit").predict_noise(latents, torch.tensor([500]), torch.tensor([1]))
+    assert out.dtype == torch.float32
+    assert torch.allclose(out, full, atol=0.2)
+    assert not torch.equal(out, full)

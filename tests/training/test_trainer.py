@@ -1,0 +1,109 @@
+import csv
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from bigain.errors import UserError
+from bigain.training import trainer
+from bigain.training.config import TrainingConfig
+from bigain.training.data import TrainingData
+from bigain.training.trainer import Trainer, learning_rate_factor
+
+
+@pytest.fixture(autouse=True)
+def _quick_validation(monkeypatch: pytest.MonkeyPatch) -> None:
+    measured = {"validation_loss": 0.5, "validation_accuracy": 0.5}
+    monkeypatch.setattr(trainer, "validate", lambda *_: measured)
+
+
+def test_learning_rate_warms_up_stays_and_decays_to_zero(config: TrainingConfig) -> None:
+    long = config.model_copy(update={"images": 1000, "warmup_images": 100, "decay_fraction": 0.2})
+    factors = [learning_rate_factor(long, seen) for seen in range(0, 1001, 50)]
+    assert factors[0] == pytest.approx(0.02)
+    assert factors[2:17] == [1.0] * 15
+    assert factors[18] == pytest.approx(0.5)
+    assert factors[20] == 0.0
+
+
+def test_before_the_decay_the_total_does_not_matter(config: TrainingConfig) -> None:
+    short, long = (config.model_copy(update={"images": n}) for n in (1000, 4000))
+    assert [learning_rate_factor(short, s) for s in range(500)] == [
+        learning_rate_factor(long, s) for s in range(500)
+    ]
+
+
+def test_training_writes_weights_curve_and_checkpoint(
+    config: TrainingConfig, data: TrainingData
+) -> None:
+    run = Trainer(config, data)
+    before = {k: v.clone() for k, v in run.model.state_dict().items()}
+    run.train()
+    rows = list(csv.DictReader((config.output / "curve.csv").open()))
+    assert [int(row["images"]) for row in rows] == [6, 12]
+    assert float(rows[-1]["learning_rate"]) == 0.0
+    weights = load_file(config.output / "model.safetensors")
+    assert {t.dtype for t in weights.values()} == {torch.float16}
+    assert set(weights) == set(before)
+    averaged = run.averaged_model.state_dict()
+    moved = [name for name in weights if not torch.equal(averaged[name], before[name])]
+    assert len(moved) > len(weights) / 2
+    assert all(torch.equal(weights[name], averaged[name].half()) for name in weights)
+
+
+def test_average_follows_the_warmed_up_decay(config: TrainingConfig, data: TrainingData) -> None:
+    run = Trainer(config, data)
+    name = "denoiser.proj_out_2.bias"
+    expected = None
+    for n in range(4):
+        run._update()
+        current = run.model.state_dict()[name].clone()
+        decay = min(config.ema_decay, (1 + n) / (10 + n))
+        expected = current if expected is None else decay * expected + (1 - decay) * current
+    assert expected is not None
+    assert torch.allclose(run.averaged_model.state_dict()[name], expected, atol=1e-7)
+
+
+def test_a_killed_run_resumes_to_the_same_bytes(config: TrainingConfig, data: TrainingData) -> None:
+    Trainer(config, data).train()
+    unbroken = (config.output / "model.safetensors").read_bytes()
+    broken = config.model_copy(update={"output": config.output.with_name("broken")})
+
+    class Killed(Trainer):
+        def _update(self) -> float:
+            if self.step == 3:
+                raise KeyboardInterrupt
+            return super()._update()
+
+    with pytest.raises(KeyboardInterrupt):
+        Killed(broken, data).train()
+    assert not (broken.output / "model.safetensors").exists()
+    resumed = Trainer(broken, data)
+    resumed.train()
+    assert (broken.output / "model.safetensors").read_bytes() == unbroken
+
+
+def test_a_checkpoint_of_another_recipe_is_refused(
+    config: TrainingConfig, data: TrainingData
+) -> None:
+    Trainer(config, data).train()
+    other = config.model_copy(update={"seed": 1})
+    with pytest.raises(UserError, match=r"training\.output="):
+        Trainer(other, data).train()
+
+
+def test_a_finished_run_may_be_prolonged(config: TrainingConfig, data: TrainingData) -> None:
+    Trainer(config, data).train()
+    longer = Trainer(config.model_copy(update={"images": 16}), data)
+    longer.train()
+    assert longer.step == 8
+
+
+def test_losses_fall_on_a_repeated_batch(config: TrainingConfig, data: TrainingData) -> None:
+    run = Trainer(config.model_copy(update={"images": 80, "learning_rate": 3e-3}), data)
+    batch = data.batch(0, 2, 0, 0.0, 10)
+    constant: Any = lambda *_: batch  # noqa: E731
+    run.data = type("Constant", (), {"batch": constant})()
+    losses = [run._update() for _ in range(30)]
+    assert losses[-1] < 0.8 * losses[0]
