@@ -198,7 +198,7 @@ def test_an_error_in_the_summary_leaves_the_run_unfinished(
 
 
 WORKER = """
-import json, random, sys, time
+import json, os, random, signal, sys, time
 from pathlib import Path
 from bigain.runs.identity import run_id
 from bigain.runs.store import RunStore
@@ -208,13 +208,13 @@ store = RunStore(Path(sys.argv[1]), run_id(config))
 with store.open(config, list(range(50, 0, -1)), {}) as session:
     for image_id in session.todo():
         draw = random.Random(image_id)
-        time.sleep(pause)
+        time.sleep(max(pause, 0))
         session.append({
             "image_id": image_id,
             "scores": [draw.random() for _ in range(200)],
             "seconds": time.perf_counter(),
         })
-    session.finish(lambda records: [])
+    session.finish(lambda records: os.kill(os.getpid(), signal.SIGKILL) if pause < 0 else [])
 """
 
 
@@ -248,6 +248,20 @@ def test_killed_at_any_moment_it_resumes_to_the_same_samples(
     assert killed.is_finished()
     for name in ("samples.csv", "metrics.csv"):
         assert (killed.folder / name).read_bytes() == (straight.folder / name).read_bytes()
+
+
+def test_killed_while_finishing_it_finishes_when_opened_again(
+    tmp_path: Path, make_config: Make
+) -> None:
+    config = make_config()
+    store = RunStore(tmp_path, run_id(config))
+    assert worker(tmp_path, config, -1).wait(timeout=60) == -signal.SIGKILL
+    samples = (store.folder / "samples.csv").read_bytes()
+    assert (store.status(), (store.folder / "metrics.csv").exists()) == ("running", False)
+    with store.open(config, list(range(50, 0, -1)), {}) as session:
+        assert session.todo() == []
+        assert session.finish(no_metrics)
+    assert (store.folder / "samples.csv").read_bytes() == samples
 
 
 def test_records_of_other_limits_are_adopted(
