@@ -1,0 +1,136 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bigain.compose import compose_config, compose_configs
+from bigain.config import RunConfig
+from bigain.errors import UserError
+from bigain.runs.identity import run_id
+from bigain.tables.planner import NONE, Plan, plan_table, results_folder, setting_name
+from bigain.tables.spec import load_spec
+
+MakePlan = Callable[..., Plan]
+FakeRunner = Callable[[RunConfig], None]
+
+DATASET = "fashion_mnist"
+
+
+@pytest.mark.parametrize(
+    ("number", "grid", "runs"),
+    [
+        (2, "default", 1 + 3 * 3),
+        (3, "default", 1 + 3 * 3),
+        (4, "default", 1 + 2 * 3),
+        (5, "default", 1 + 2 * 3),
+        (2, "full", 1 + 3 * 7),
+        (3, "full", 1 + 5 * 4),
+        (4, "full", 1 + 2 * 7),
+        (5, "full", 1 + 2 * 7),
+    ],
+)
+def test_one_run_per_cell_and_one_without_acceleration(
+    make_plan: MakePlan, number: int, grid: str, runs: int
+) -> None:
+    plan = make_plan(number, "mini", grid)
+    assert len(plan.distinct()) == len({run.run_id for run in plan.runs.values()}) == runs
+    assert plan.missing() == plan.distinct()
+
+
+def test_tables_of_one_backbone_share_the_run_without_acceleration(make_plan: MakePlan) -> None:
+    first = {number: make_plan(number).distinct()[0] for number in (2, 3, 4, 5)}
+    assert {run.config.operator.name for run in first.values()} == {NONE}
+    assert first[2].run_id == first[4].run_id != first[3].run_id == first[5].run_id
+
+
+def test_a_cell_is_the_run_that_its_command_makes(make_plan: MakePlan) -> None:
+    plan = make_plan(4)
+    run = plan.runs[DATASET, "lgtm", "ratio=0.7"]
+    assert run.config.operator.settings()["ratio"] == 0.7
+    assert run.config.backbone.name == "mini_unet"
+    start = (
+        "python -m bigain backbone=mini_unet dataset=fashion_mnist task=classification "
+        "operator=lgtm operator.ratio=0.7 dataset.limit=30 paths.results="
+    )
+    assert run.command.startswith(start)
+    assert run_id(compose_config(run.command.split()[3:])) == run.run_id
+
+
+@pytest.mark.parametrize(("number", "alpha"), [(2, 0.9), (3, 0.0)])
+def test_alpha_of_ie_kvd(make_plan: MakePlan, number: int, alpha: float) -> None:
+    run = make_plan(number).runs[DATASET, "ie_kvd", "factor=3"]
+    assert run.config.operator.settings()["alpha"] == alpha
+    assert f"operator.alpha={alpha}" in run.overrides
+
+
+def test_cost_is_images_times_the_protocol(make_plan: MakePlan) -> None:
+    """10 classes, trials [5, 20], kept [5, 1]: 10 x 5 + 5 x 15 = 125 evaluations per image."""
+    run = make_plan(4).distinct()[0]
+    assert run.evaluations_per_image == 125
+    assert run.evaluations == 30 * 125
+    shorter = make_plan(4, extra=["task.trial_list=[2,4]", "task.keep_list=[3,1]"]).distinct()[0]
+    assert shorter.evaluations_per_image == 10 * 2 + 3 * 2
+    assert make_plan(4, extra=["dataset.limit=null"]).distinct()[0].evaluations is None
+
+
+def test_finished_runs_are_not_missing(make_plan: MakePlan, runner: FakeRunner) -> None:
+    done = make_plan(4).runs[DATASET, "tome", "ratio=0.5"]
+    runner(done.config)
+    plan = make_plan(4)
+    assert plan.runs[DATASET, "tome", "ratio=0.5"].finished
+    assert len(plan.missing()) == 6
+    assert plan.pending() == plan.missing()
+    assert done.run_id not in {run.run_id for run in plan.missing()}
+
+
+def test_force_makes_all_of_them_again(make_plan: MakePlan, runner: FakeRunner) -> None:
+    runner(make_plan(4).distinct()[0].config)
+    plan = make_plan(4, extra=["force=true"])
+    assert len(plan.pending()) == 7
+    assert len(plan.missing()) == 6
+
+
+def test_the_paper_profile_has_no_runs_yet(make_plan: MakePlan) -> None:
+    plan = make_plan(4, "paper")
+    assert plan.distinct() == []
+    assert plan.settings == [f"ratio=0.{i}" for i in range(1, 8)]
+
+
+def test_the_command_that_fills_the_table() -> None:
+    extra = ("dataset.limit=20", "seed=1")
+    assert Plan(load_spec(4), "mini", "full", extra, {}).command == (
+        "python -m bigain table 4 --profile mini --grid full dataset.limit=20 seed=1"
+    )
+    plain = Plan(load_spec(3), "mini", "default", (), {})
+    assert plain.command == "python -m bigain table 3 --profile mini"
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "operator.ratio=0.9",
+        "operator=none",
+        "+operator.scope=self",
+        "backbone=mini_dit",
+        "dataset=fashion_mnist",
+        "task=classification",
+        "profile=paper",
+        "experiment=merging_sweep",
+    ],
+)
+def test_what_the_table_sets_cannot_be_overridden(override: str) -> None:
+    with pytest.raises(UserError, match=r"Table 4 sets \S+ itself; allowed: .*dataset.limit=20"):
+        plan_table(load_spec(4), "mini", "default", [override], compose_configs)
+
+
+def test_a_run_that_is_not_allowed_stops_the_plan() -> None:
+    with pytest.raises(UserError, match=r"dataset\.limit=0: allowed"):
+        plan_table(load_spec(4), "mini", "default", ["dataset.limit=0"], compose_configs)
+
+
+def test_the_results_folder_follows_the_overrides(tmp_path: Path) -> None:
+    assert results_folder([f"paths.results={tmp_path}"], compose_configs) == tmp_path
+
+
+def test_names_of_settings() -> None:
+    assert [setting_name("ratio", 0.3), setting_name("factor", 2)] == ["ratio=0.3", "factor=2"]

@@ -1,0 +1,44 @@
+import math
+
+import pytest
+
+from bigain.metrics import Metric
+from bigain.tables.quantities import QUANTITIES, format_difference, format_metric
+
+
+def metric(value: float, low: float, high: float, unit: str = "percent") -> Metric:
+    return Metric("acc1", value, 400, low, high, unit, higher_is_better=True)
+
+
+def test_value_interval_and_n() -> None:
+    assert format_metric(metric(85.25, 81.439, 88.4), with_n=True) == "85.25 [81.44, 88.40] n=400"
+    assert format_metric(metric(85.25, 81.439, 88.4)) == "85.25 [81.44, 88.40]"
+
+
+def test_differences_carry_signs() -> None:
+    assert format_difference(metric(1.2, -0.3, 2.8)) == "+1.20 [−0.30, +2.80]"
+    assert format_difference(metric(-9.5, -12.0, -7.0)) == "−9.50 [−12.00, −7.00]"
+
+
+@pytest.mark.parametrize("value", [0.0, -0.0, -0.001, 0.001])
+def test_zero_has_no_sign(value: float) -> None:
+    assert format_difference(metric(value, value, value)) == "0.00 [0.00, 0.00]"
+
+
+def test_no_interval_no_brackets() -> None:
+    assert format_metric(metric(100.0, math.nan, math.nan)) == "100.00"
+
+
+def test_errors_have_four_significant_digits() -> None:
+    assert format_metric(metric(0.0123456, 0.01, 0.02, "error")) == "0.01235 [0.01, 0.02]"
+    assert format_metric(metric(-1.5e-7, -2e-7, 1e-7, "error^2")) == "−1.5e−07 [−2e−07, 1e−07]"
+
+
+def test_which_direction_is_better() -> None:
+    assert {name: each.better for name, each in QUANTITIES.items()} == {
+        "acc1": "higher",
+        "map_image": "higher",
+        "eps_error_rise": "lower",
+        "margin_mean": "higher",
+        "margin_variance": "lower",
+    }

@@ -1,0 +1,146 @@
+import gzip
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from bigain.compose import compose_config
+from bigain.config import RunConfig
+from bigain.errors import UserError
+from bigain.runs.identity import run_id
+from bigain.tables.samples import (
+    COLUMNS,
+    has_samples,
+    load_samples,
+    publish_samples,
+    published_path,
+)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> RunConfig:
+    return compose_config(["dataset.limit=12", "operator=tome", f"paths.results={tmp_path}"])
+
+
+@pytest.fixture
+def name(config: RunConfig, runner: Callable[[RunConfig], None]) -> str:
+    """Run id of a finished run."""
+    runner(config)
+    return run_id(config)
+
+
+def load(results: Path, name: str) -> pd.DataFrame:
+    frame = load_samples(results, "mini", name)
+    assert frame is not None
+    return frame
+
+
+def remove_runs(results: Path) -> None:
+    """What a fresh clone has: no `runs/`."""
+    shutil.rmtree(results / "runs")
+
+
+def test_nothing_of_an_unknown_run(tmp_path: Path) -> None:
+    assert not has_samples(tmp_path, "mini", "0" * 16)
+    assert load_samples(tmp_path, "mini", "0" * 16) is None
+    assert publish_samples(tmp_path, "mini", "0" * 16) is None
+    assert not list(tmp_path.rglob("*.gz"))
+
+
+def test_records_of_a_finished_run(tmp_path: Path, name: str) -> None:
+    frame = load(tmp_path, name)
+    assert has_samples(tmp_path, "mini", name)
+    assert tuple(frame.columns) == COLUMNS
+    assert frame["position"].tolist() == list(range(12))
+    assert frame["image_id"].tolist() == list(range(100, 112))
+    assert frame["correct"].dtype == bool
+    assert (frame["correct"] == (frame["label"] == frame["prediction"])).all()
+    assert all(len(errors) == 5 for errors in frame["true_errors"])
+
+
+def test_an_unfinished_run_has_none(tmp_path: Path, name: str) -> None:
+    manifest = tmp_path / "runs" / name / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"done"', '"running"'))
+    assert load_samples(tmp_path, "mini", name) is None
+    assert publish_samples(tmp_path, "mini", name) is None
+
+
+def test_the_published_copy_replaces_the_run_to_the_last_digit(tmp_path: Path, name: str) -> None:
+    before = load(tmp_path, name)
+    path = publish_samples(tmp_path, "mini", name)
+    assert (
+        path == published_path(tmp_path, "mini", name) == tmp_path / f"mini/samples/{name}.csv.gz"
+    )
+    remove_runs(tmp_path)
+    assert has_samples(tmp_path, "mini", name)
+    pd.testing.assert_frame_equal(load(tmp_path, name), before, check_exact=True)
+
+
+def test_copies_are_the_same_bytes_whenever_they_are_made(tmp_path: Path, name: str) -> None:
+    path = published_path(tmp_path, "mini", name)
+    publish_samples(tmp_path, "mini", name)
+    first = path.read_bytes()
+    assert first[4:8] == b"\0\0\0\0", "a time of packing"
+    path.unlink()
+    publish_samples(tmp_path, "mini", name)
+    assert path.read_bytes() == first
+
+
+def test_an_equal_copy_is_left_alone(tmp_path: Path, name: str) -> None:
+    path = publish_samples(tmp_path, "mini", name)
+    assert path is not None
+    other_packing = gzip.compress(gzip.decompress(path.read_bytes()), compresslevel=1, mtime=1)
+    path.write_bytes(other_packing)
+    publish_samples(tmp_path, "mini", name)
+    assert path.read_bytes() == other_packing
+
+
+def test_the_copy_is_small(tmp_path: Path, name: str) -> None:
+    path = publish_samples(tmp_path, "mini", name)
+    assert path is not None
+    text = gzip.decompress(path.read_bytes()).decode()
+    assert text.splitlines()[0] == ",".join(COLUMNS)
+    assert "scores" not in text
+    assert path.stat().st_size < 100 * 12
+
+
+def test_the_run_goes_before_the_copy(tmp_path: Path, name: str) -> None:
+    before = load(tmp_path, name)
+    path = publish_samples(tmp_path, "mini", name)
+    assert path is not None
+    path.write_bytes(gzip.compress(b"position\n"))
+    pd.testing.assert_frame_equal(load(tmp_path, name), before)
+
+
+def test_a_column_that_is_missing_is_named(tmp_path: Path, name: str) -> None:
+    (tmp_path / "runs" / name / "samples.csv").write_text("position,image_id\n0,100\n")
+    with pytest.raises(UserError, match=rf"samples.csv of run {name}: lacks .*'correct'"):
+        load_samples(tmp_path, "mini", name)
+
+
+def test_a_damaged_line_is_named(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "runs" / name / "samples.csv"
+    path.write_text(path.read_text().replace('"[', '"[[', 1).replace("[0", "nonsense0"))
+    with pytest.raises(UserError, match=rf"records of run {name}: damaged"):
+        load_samples(tmp_path, "mini", name)
+
+
+@pytest.mark.parametrize("content", [b"no gzip", gzip.compress(b"position\n")[:-9]])
+def test_a_damaged_copy_is_named(tmp_path: Path, name: str, content: bytes) -> None:
+    path = publish_samples(tmp_path, "mini", name)
+    assert path is not None
+    remove_runs(tmp_path)
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=rf"{name}.csv.gz: damaged"):
+        load_samples(tmp_path, "mini", name)
+
+
+def test_a_copy_that_holds_something_else_is_named(tmp_path: Path, name: str) -> None:
+    path = publish_samples(tmp_path, "mini", name)
+    assert path is not None
+    remove_runs(tmp_path)
+    path.write_bytes(gzip.compress(b"position,image_id\n0,100\n"))
+    with pytest.raises(UserError, match=f"records of run {name}: damaged"):
+        load_samples(tmp_path, "mini", name)
