@@ -55,6 +55,9 @@ def main(argv: Sequence[str], compose: Compose | None = None, runner: Runner | N
         0 done; 1 a run failed (all of them are listed); 2 a mistake in the input (one line).
 
     """
+    if "--help" in argv:
+        _parser().print_help()
+        return 0
     try:
         return _table(_parse(argv), compose or _default_compose(), runner)
     except UserError as error:

@@ -9,7 +9,9 @@ import csv
 import gzip
 import io
 import json
-from collections.abc import Iterator
+import math
+import zlib
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -20,10 +22,23 @@ from bigain.runs.store import RunStore
 
 __all__ = ["COLUMNS", "has_samples", "load_samples", "publish_samples", "published_path"]
 
-COLUMNS = (
-    *("position", "image_id", "label", "prediction", "correct"),
-    *("true_errors", "margin_mean", "margin_variance"),
-)
+
+def _number(text: str) -> float:
+    return float(text) if text else math.nan
+
+
+_PARSERS: Mapping[str, Callable[[str], object]] = {
+    "position": int,
+    "image_id": int,
+    "label": int,
+    "prediction": int,
+    "correct": {"true": True, "false": False}.__getitem__,
+    "true_errors": json.loads,
+    "margin_mean": _number,
+    "margin_variance": _number,
+}
+
+COLUMNS = tuple(_PARSERS)
 """What is kept of an image: enough for accuracy, paired errors and margins."""
 
 
@@ -51,13 +66,12 @@ def load_samples(results: Path, profile: str, run_id: str) -> pd.DataFrame | Non
     if text is None:
         return None
     source = f"per-image records of run {run_id}"
+    lines = list(csv.DictReader(io.StringIO(text)))
     try:
-        frame = pd.read_csv(io.StringIO(text), float_precision="round_trip")
-        frame["correct"] = frame["correct"].astype(bool)
-        frame["true_errors"] = frame["true_errors"].map(json.loads)
-    except (ValueError, TypeError) as error:
+        columns = {key: [parse(line[key]) for line in lines] for key, parse in _PARSERS.items()}
+    except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{source}: damaged: {error}; redo it with force=true") from error
-    return frame.sort_values("position", ignore_index=True)
+    return pd.DataFrame(columns).sort_values("position", ignore_index=True)
 
 
 def publish_samples(results: Path, profile: str, run_id: str) -> Path | None:
@@ -80,7 +94,7 @@ def _own_text(results: Path, run_id: str) -> str | None:
     if not store.is_finished():
         return None
     with (store.folder / "samples.csv").open(newline="", encoding="utf-8") as handle:
-        return "".join(_kept_lines(csv.DictReader(handle), run_id))
+        return _kept(csv.DictReader(handle), run_id)
 
 
 def _published_text(path: Path) -> str | None:
@@ -88,11 +102,12 @@ def _published_text(path: Path) -> str | None:
         return None
     try:
         return gzip.decompress(path.read_bytes()).decode("utf-8")
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise UserError(f"{path}: damaged: {error}; remove it") from error
 
 
-def _kept_lines(reader: "csv.DictReader[str]", run_id: str) -> Iterator[str]:
+def _kept(reader: "csv.DictReader[str]", run_id: str) -> str:
+    """`COLUMNS` of samples.csv, in the same words."""
     lacking = set(COLUMNS) - set(reader.fieldnames or ())
     if lacking:
         raise UserError(f"samples.csv of run {run_id}: lacks the columns {sorted(lacking)}")
@@ -100,4 +115,4 @@ def _kept_lines(reader: "csv.DictReader[str]", run_id: str) -> Iterator[str]:
     writer = csv.DictWriter(buffer, COLUMNS, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     writer.writerows(reader)
-    yield buffer.getvalue()
+    return buffer.getvalue()
