@@ -35,7 +35,9 @@ _SLICE = Path(__file__).parent.parent / "assets" / "fashion_mnist_test_1000.safe
 
 
 class FashionMNIST:
-    """The first `limit` test images of the fixed order (all that are found when None).
+    """The first `limit` test images of the fixed order, or with None all 10,000.
+
+    None never stands for the slice that ships: one configuration has one set of images.
 
     Raises:
         UserError: `limit` asks for more images than are found.
@@ -54,10 +56,11 @@ class FashionMNIST:
         arrays = ordered_test_split(found) if found is not None else _shipped_slice()
         self._ids, self._labels, self._images = arrays
         available = len(self._ids)
-        if limit is not None and limit > available:
+        if (limit is None and found is None) or (limit or 0) > available:
             raise UserError(
-                f"dataset.limit={limit}: only {available} images are here (the slice that ships); "
-                "for all 10000 install Debian's dataset-fashion-mnist or set dataset.root"
+                f"dataset.limit={'null' if limit is None else limit}: only {available} images are "
+                f"here; set dataset.limit={available}, or for all 10000 install Debian's "
+                "dataset-fashion-mnist or set dataset.root"
             )
         self._length = available if limit is None else limit
 

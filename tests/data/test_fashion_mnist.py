@@ -16,7 +16,7 @@ def only_slice(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_shipped_slice_has_a_hundred_images_of_each_class(only_slice: None) -> None:
-    dataset = FashionMNIST()
+    dataset = FashionMNIST(limit=1000)
     labels = [dataset[i].label for i in range(len(dataset))]
     assert np.bincount(labels).tolist() == [100] * 10
     assert len(set(dataset.image_ids)) == 1000
@@ -25,7 +25,7 @@ def test_shipped_slice_has_a_hundred_images_of_each_class(only_slice: None) -> N
 
 
 def test_shipped_images_look_like_their_class(only_slice: None) -> None:
-    dataset = FashionMNIST()
+    dataset = FashionMNIST(limit=1000)
     samples = [dataset[i] for i in range(1000)]
     mean = {c: np.mean([s.image for s in samples if s.label == c], axis=0) for c in range(10)}
     nearest = [min(mean, key=lambda c: float(np.square(s.image - mean[c]).sum())) for s in samples]
@@ -48,6 +48,11 @@ def test_limit_beyond_the_slice_says_where_to_get_the_rest(only_slice: None) -> 
         FashionMNIST(limit=1001)
 
 
+def test_all_images_never_means_the_slice(only_slice: None) -> None:
+    with pytest.raises(UserError, match=r"dataset\.limit=null: .*dataset\.limit=1000"):
+        FashionMNIST()
+
+
 def test_missing_root_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"dataset\.root="):
         FashionMNIST(root=tmp_path)
@@ -56,10 +61,10 @@ def test_missing_root_is_named(tmp_path: Path) -> None:
 def test_full_data_starts_with_the_slice(
     full_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ids, labels, images = fashion_mnist.ordered_test_split(full_root)
-    arrays = {"image_ids": ids, "labels": labels, "images": images}
+    names = ("image_ids", "labels", "images")
+    arrays = zip(names, fashion_mnist.ordered_test_split(full_root), strict=True)
     shipped = tmp_path / "slice.safetensors"
-    save_file({name: np.ascontiguousarray(a[:30]) for name, a in arrays.items()}, shipped)
+    save_file({name: np.ascontiguousarray(a[:30]) for name, a in arrays}, shipped)
     full = FashionMNIST(limit=30, root=full_root)
     monkeypatch.setattr(fashion_mnist, "_SLICE", shipped)
     monkeypatch.setattr(fashion_mnist_files, "_DEBIAN_ROOT", Path("nowhere"))
