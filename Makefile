@@ -18,7 +18,7 @@ ALL_TABLES := 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18
 # A table is ready when its specification is in configs/table.
 READY_TABLES := $(patsubst 0%,%,$(patsubst configs/table/table%.yaml,%,$(wildcard configs/table/table[0-9][0-9].yaml)))
 COMING_TABLES := $(filter-out $(READY_TABLES),$(ALL_TABLES))
-TABLE_FLAGS := --profile $(PROFILE) $(if $(filter 0,$(RUN)),--no-run) $(if $(LIMIT),--limit $(LIMIT)) $(ARGS)
+TABLE_FLAGS := --profile $(PROFILE) $(if $(filter 0,$(RUN)),--no-run) $(if $(LIMIT),--limit $(LIMIT)) $(if $(GRID),--grid $(GRID)) $(ARGS)
 
 .DEFAULT_GOAL := help
 # Tables share runs: one after the other finds them done, two at once would meet at a lock.
@@ -57,7 +57,7 @@ format: $(STAMP) ## let ruff repair and format the code
 	$(PYTHON_BIN) -m ruff check --fix
 	$(PYTHON_BIN) -m ruff format
 
-## tableN: N = 1 ... 18: run what the table lacks, render it; PROFILE=mini|paper RUN=0 (only render) LIMIT=20 (images)
+## tableN: N = 1 ... 18: run what the table lacks, render it; PROFILE=mini|paper RUN=0 (only render) LIMIT=20 (images) GRID=full (the paper's columns)
 $(addprefix table,$(READY_TABLES)): table%: $(STAMP)
 	$(PYTHON_BIN) -m bigain table $* $(TABLE_FLAGS)
 
@@ -72,8 +72,8 @@ figures: ## the figures (not in this version)
 report: ## one page with all tables and figures (not in this version)
 	$(call not-yet,report)
 
-bench: ## side-by-side speed measurements (not in this version)
-	$(call not-yet,bench)
+bench: $(STAMP) ## what each operator costs beside the attention that it shortens, on this machine
+	OMP_NUM_THREADS=1 $(PYTHON_BIN) benchmarks/operators.py $(ARGS)
 
 collect: $(STAMP) ## gather the metrics of all finished runs in results/<profile>/runs.csv
 	$(PYTHON_BIN) -m bigain collect $(ARGS)

@@ -178,7 +178,7 @@ def test_tables_of_later_versions_end_with_one_line_and_code_2(target: str) -> N
     assert f"table {target.removeprefix('table')}: not in this version" in done.stderr
 
 
-@pytest.mark.parametrize("target", ["figures", "report", "bench"])
+@pytest.mark.parametrize("target", ["figures", "report"])
 def test_other_targets_of_later_versions_do_too(target: str) -> None:
     done = run("make", target)
     assert (done.returncode, done.stdout) == (2, "")

@@ -16,7 +16,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "bigain"
 MODULES = sorted(PACKAGE.rglob("*.py"))
-SCRIPTS = sorted((ROOT / "scripts").glob("*.py"))
+SCRIPTS = sorted(p for name in ("benchmarks", "scripts") for p in (ROOT / name).glob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 LIGHT = ["bigain", "bigain.cli", "bigain.compose", "bigain.config", "bigain.locations"]
 LIGHT += ["bigain.metrics", "bigain.runs", "bigain.tables"]
