@@ -179,9 +179,7 @@ def _has_self_attention(block: nn.Module) -> bool:
 
 def _select_unet(sites: list[Site], selection: SiteSelection) -> tuple[Site, ...]:
     if selection.blocks is not None:
-        raise UserError(
-            f"sites.blocks={selection.blocks}: a U-Net is selected by stages and levels"
-        )
+        raise UserError(f"sites.blocks={selection.blocks}: a U-Net has stages and levels instead")
     chosen = tuple(
         site for site in sites if site.stage in selection.stages and site.level in selection.levels
     )

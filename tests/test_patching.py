@@ -1,0 +1,308 @@
+import copy
+import gc
+import subprocess
+import sys
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import bigain
+from bigain.errors import UserError
+from bigain.operators import (
+    IEKVD,
+    LGTM,
+    AvgPool,
+    Draw,
+    Operator,
+    Reduction,
+    ToDo,
+    TokenReducer,
+    ToMe,
+)
+
+Run = Callable[..., Tensor]
+OPERATORS: list[Operator] = [ToMe(0.6), LGTM(0.6), ToDo(2), AvgPool(2), IEKVD(3, 0.9)]
+
+
+def hooks(model: nn.Module) -> int:
+    return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules())
+
+
+@pytest.mark.parametrize("operator", OPERATORS, ids=repr)
+def test_an_operator_acts_and_leaves_without_a_trace(
+    tiny_model: nn.Module, run: Run, operator: Operator
+) -> None:
+    bare, weights = run(tiny_model), copy.deepcopy(tiny_model.state_dict())
+    with bigain.apply(tiny_model, operator) as report:
+        accelerated = run(tiny_model)
+    assert (accelerated - bare).abs().max() > 1e-6
+    assert torch.equal(run(tiny_model), bare)
+    assert hooks(tiny_model) == 0
+    assert all(torch.equal(weights[name], now) for name, now in tiny_model.state_dict().items())
+    assert all(site.calls == 1 and site.after == operator.kept((8, 8)) for site in report.sites)
+
+
+def test_an_exception_in_the_block_removes_the_operator(tiny_model: nn.Module, run: Run) -> None:
+    bare = run(tiny_model)
+
+    def fail() -> None:
+        with bigain.apply(tiny_model, LGTM(0.5)):
+            run(tiny_model)
+            _ = 1 / 0
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert hooks(tiny_model) == 0
+    assert torch.equal(run(tiny_model), bare)
+
+
+@pytest.mark.parametrize("operator", OPERATORS, ids=repr)
+def test_an_exception_inside_a_forward_harms_neither_the_next_forward_nor_removal(
+    tiny_model: Any, run: Run, operator: Operator
+) -> None:
+    bare = run(tiny_model)
+    blocks = getattr(tiny_model, "transformer_blocks", None)
+    block = blocks[0] if blocks else tiny_model.down_blocks[0].attentions[0].transformer_blocks[0]
+    with bigain.apply(tiny_model, operator):
+        accelerated = run(tiny_model)
+        broken = block.attn1.to_v.register_forward_hook(lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run(tiny_model)
+        broken.remove()
+        assert torch.equal(run(tiny_model), accelerated)
+        block.attn1.to_v.register_forward_hook(lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run(tiny_model)
+        block.attn1.to_v._forward_hooks.clear()
+    assert torch.equal(run(tiny_model), bare)
+
+
+def test_applying_twice_is_refused_and_changes_nothing(tiny_model: nn.Module, run: Run) -> None:
+    with bigain.apply(tiny_model, ToMe(0.6)):
+        once, installed = run(tiny_model), hooks(tiny_model)
+        with pytest.raises(UserError, match=r"^model=\w+: ToMe\(ratio=0.6.* is applied already"):
+            bigain.apply(tiny_model, LGTM(0.5))
+        assert hooks(tiny_model) == installed
+        assert torch.equal(run(tiny_model), once)
+
+
+def test_after_removal_another_operator_may_follow(tiny_model: nn.Module, run: Run) -> None:
+    for operator in OPERATORS:
+        with bigain.apply(tiny_model, operator) as report:
+            run(tiny_model)
+        assert report.operator is operator
+
+
+def test_without_a_context_it_stays_until_removed(tiny_model: nn.Module, run: Run) -> None:
+    bare = run(tiny_model)
+    report = bigain.apply(tiny_model, LGTM(0.6))
+    assert report.active
+    accelerated = run(tiny_model)
+    assert torch.equal(run(tiny_model), accelerated)
+    bigain.remove(tiny_model)
+    assert not report.active
+    assert torch.equal(run(tiny_model), bare)
+    bigain.remove(tiny_model)
+
+
+def test_removing_inside_the_context_is_fine(tiny_model: nn.Module, run: Run) -> None:
+    with bigain.apply(tiny_model, LGTM(0.6)):
+        run(tiny_model)
+        bigain.remove(tiny_model)
+        with bigain.apply(tiny_model, ToMe(0.5)):
+            run(tiny_model)
+
+
+def test_leaving_an_old_context_does_not_remove_a_newer_operator(
+    tiny_model: nn.Module, run: Run
+) -> None:
+    bare = run(tiny_model)
+    with bigain.apply(tiny_model, LGTM(0.6)):
+        run(tiny_model)
+        bigain.remove(tiny_model)
+        newer = bigain.apply(tiny_model, ToMe(0.5))
+    assert newer.active
+    assert not torch.equal(run(tiny_model), bare)
+    with pytest.raises(UserError, match="applied already"):
+        bigain.apply(tiny_model, LGTM(0.6))
+
+
+def test_two_models_at_once_do_not_mix(tiny_unet: nn.Module, tiny_dit: nn.Module, run: Run) -> None:
+    with bigain.apply(tiny_unet, ToMe(0.6)):
+        unet_alone = run(tiny_unet)
+    with bigain.apply(tiny_dit, ToDo(2)):
+        dit_alone = run(tiny_dit)
+    with bigain.apply(tiny_unet, ToMe(0.6)) as first, bigain.apply(tiny_dit, ToDo(2)) as second:
+        assert torch.equal(run(tiny_unet), unet_alone)
+        assert torch.equal(run(tiny_dit), dit_alone)
+        assert torch.equal(run(tiny_unet), unet_alone)
+    assert (first.forwards, second.forwards) == (2, 1)
+
+
+def test_training_mode_is_left_alone(tiny_model: nn.Module) -> None:
+    for training in (True, False):
+        tiny_model.train(training)
+        with bigain.apply(tiny_model, LGTM(0.5)):
+            assert tiny_model.training is training
+        assert all(module.training is training for module in tiny_model.modules())
+
+
+def test_the_seed_reaches_random_operators_only(tiny_model: nn.Module, run: Run) -> None:
+    def result(operator: Operator, seed: int) -> Tensor:
+        with bigain.apply(tiny_model, operator, seed=seed):
+            return run(tiny_model)
+
+    assert torch.equal(result(ToMe(0.6), 1), result(ToMe(0.6), 1))
+    assert not torch.equal(result(ToMe(0.6), 1), result(ToMe(0.6), 2))
+    assert torch.equal(result(LGTM(0.6), 1), result(LGTM(0.6), 2))
+
+
+def test_the_report_tells_what_will_happen_and_then_what_did(
+    tiny_unet: nn.Module, run: Run
+) -> None:
+    report = bigain.apply(tiny_unet, LGTM(0.5))
+    assert [site.name for site in report.sites] == [
+        "down_blocks.0.attentions.0.transformer_blocks.0.attn1",
+        "up_blocks.1.attentions.0.transformer_blocks.0.attn1",
+        "up_blocks.1.attentions.1.transformer_blocks.0.attn1",
+    ]
+    assert {(s.grid, s.before, s.after, s.calls) for s in report.sites} == {((8, 8), 64, 32, 0)}
+    run(tiny_unet, size=(6, 10))
+    assert {(s.grid, s.before, s.after, s.calls) for s in report.sites} == {((6, 10), 60, 30, 1)}
+    assert report.forwards == 1
+    assert "LGTM(ratio=0.5" in str(report)
+    assert "UNet2DConditionModel" in repr(report)
+
+
+def test_chosen_sites_only_are_touched(tiny_dit: nn.Module, run: Run) -> None:
+    with bigain.apply(tiny_dit, ToDo(2), sites=bigain.SiteSelection(blocks=(3,))) as report:
+        run(tiny_dit)
+    assert report.calls == {"transformer_blocks.3.attn1": 1}
+
+
+def test_a_model_without_sites_is_refused(tiny_unet: nn.Module) -> None:
+    with pytest.raises(UserError, match=r"^model=Linear: has no site"):
+        bigain.apply(nn.Linear(2, 2), LGTM(0.5))
+    with pytest.raises(UserError, match="match no self-attention"):
+        bigain.apply(tiny_unet, LGTM(0.5), sites=bigain.SiteSelection(levels=(7,)))
+    assert hooks(tiny_unet) == 0
+    bigain.apply(tiny_unet, LGTM(0.5)).remove()
+
+
+@pytest.mark.parametrize("operator", ["lgtm", LGTM, None])
+def test_what_is_no_operator_is_refused(tiny_unet: nn.Module, operator: Any) -> None:
+    with pytest.raises(UserError, match=r"^operator=.*must be an operator object"):
+        bigain.apply(tiny_unet, operator)
+
+
+def test_sites_that_no_forward_reaches_are_an_error(tiny_dit: Any, run: Run) -> None:
+    tiny_dit.transformer_blocks[0].forward = lambda hidden_states, **_: hidden_states
+    one = bigain.SiteSelection(blocks=(0,))
+    with (
+        pytest.raises(UserError, match="1 forwards of DiTTransformer2DModel reached none"),
+        bigain.apply(tiny_dit, LGTM(0.5), sites=one) as report,
+    ):
+        run(tiny_dit)
+    assert report.silent == ("transformer_blocks.0.attn1",)
+    with bigain.apply(tiny_dit, LGTM(0.5)) as partly:
+        run(tiny_dit)
+    assert partly.silent == ("transformer_blocks.0.attn1",)
+
+
+def test_a_context_without_forwards_is_no_error(tiny_dit: nn.Module) -> None:
+    with bigain.apply(tiny_dit, LGTM(0.5)) as report:
+        pass
+    assert report.forwards == 0
+
+
+def test_fused_projections_serve_merging_but_not_key_reduction(tiny_unet: Any, run: Run) -> None:
+    with bigain.apply(tiny_unet, LGTM(0.5)):
+        separate = run(tiny_unet)
+    tiny_unet.fuse_qkv_projections()
+    with pytest.raises(UserError, match=r"^operator=ToDo.*unfuse_qkv_projections"):
+        bigain.apply(tiny_unet, ToDo(2))
+    with bigain.apply(tiny_unet, LGTM(0.5)):
+        torch.testing.assert_close(run(tiny_unet), separate, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["unet", "transformer"])
+def test_pipelines_are_looked_into(tiny_dit: nn.Module, run: Run, name: str) -> None:
+    pipeline = SimpleNamespace(**{name: tiny_dit})
+    with bigain.apply(pipeline, LGTM(0.5)) as report:
+        run(tiny_dit)
+        with pytest.raises(UserError, match="applied already"):
+            bigain.apply(tiny_dit, LGTM(0.5))
+        bigain.remove(pipeline)
+    assert report.forwards == 1
+    assert hooks(tiny_dit) == 0
+
+
+def test_what_is_no_model_is_refused() -> None:
+    with pytest.raises(UserError, match=r"^model=SimpleNamespace: must be a diffusers model"):
+        bigain.apply(SimpleNamespace(vae=None), LGTM(0.5))
+
+
+def test_a_forgotten_model_is_freed(tiny_dit: nn.Module) -> None:
+    model = copy.deepcopy(tiny_dit)
+    bigain.apply(model, LGTM(0.5))
+    alive = weakref.ref(model)
+    del model
+    gc.collect()
+    assert alive() is None
+
+
+@dataclass(frozen=True)
+class TopHalf(TokenReducer):
+    """A toy operator: the lower half of the map takes over the output of the upper half."""
+
+    def plan(self, metric: Tensor, grid: tuple[int, int], draw: Draw | None = None) -> Reduction:
+        del metric, draw
+        return HalfReduction(self.kept(grid))
+
+    def kept(self, grid: tuple[int, int]) -> int:
+        return grid[0] // 2 * grid[1]
+
+
+@dataclass(frozen=True)
+class HalfReduction(Reduction):
+    kept: int
+
+    def reduce(self, x: Tensor) -> Tensor:
+        return x[:, : self.kept]
+
+    def restore(self, y: Tensor) -> Tensor:
+        return torch.cat([y, y], dim=1)
+
+
+def test_a_new_operator_needs_nothing_but_its_class(tiny_model: nn.Module, run: Run) -> None:
+    bare = run(tiny_model)
+    with bigain.apply(tiny_model, TopHalf()) as report:
+        halved = run(tiny_model)
+    assert not torch.equal(halved, bare)
+    assert {(site.before, site.after) for site in report.sites} == {(64, 32)}
+    assert torch.equal(run(tiny_model), bare)
+
+
+def test_the_package_offers_its_names_without_loading_torch() -> None:
+    code = (
+        "import sys, bigain\n"
+        "assert 'torch' not in sys.modules\n"
+        "assert bigain.__version__\n"
+        "assert callable(bigain.apply) and callable(bigain.remove)\n"
+        "assert bigain.operators.LGTM(0.5).ratio == 0.5\n"
+        "assert all(getattr(bigain, name) for name in bigain.__all__)\n"
+        "import bigain.patching\n"
+        "assert callable(bigain.apply)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=bigain.__path__[0] + "/..")
+
+
+def test_unknown_names_of_the_package_are_refused() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'aply'"):
+        _ = bigain.aply
