@@ -14,7 +14,7 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from bigain.compose import CONFIG_NAME, compose_with, config_loader, parse_overrides
+from bigain.compose import compose_with, config_loader, hydra_settings, parse_overrides
 from bigain.config import RunConfig
 from bigain.errors import UserError
 
@@ -48,31 +48,28 @@ def plan_runs(overrides: Sequence[str], multirun: bool = False) -> Plan:
     """
     with config_loader() as loader:
         parsed = parse_overrides(loader, overrides)
-        master = _master(loader, parsed)
-        is_sweep = multirun or (master is not None and master.hydra.mode == RunMode.MULTIRUN)
-        combinations = _expand(loader, parsed, master) if is_sweep else [list(overrides)]
+        settings = _settings(loader, parsed)
+        is_sweep = multirun or settings is None or settings.mode == RunMode.MULTIRUN
+        combinations = _expand(loader, parsed, settings) if is_sweep else [list(overrides)]
         runs = [PlannedRun(tuple(each), compose_with(loader, each)) for each in combinations]
         return Plan(tuple(runs), is_sweep)
 
 
-def _master(loader: ConfigLoader, parsed: Sequence[Override]) -> DictConfig | None:
-    """The configuration of the sweep as a whole; None if a mistake forbids it.
+def _settings(loader: ConfigLoader, parsed: Sequence[Override]) -> DictConfig | None:
+    """Hydra's settings for the command line as a whole; None if a mistake forbids them.
 
     The mistake is found again, and explained, when the runs are composed one by one.
     """
-    texts = [str(override.input_line) for override in parsed]
     try:
-        return loader.load_configuration(
-            CONFIG_NAME, texts, RunMode.MULTIRUN, from_shell=False, validate_sweep_overrides=False
-        )
+        return hydra_settings(loader, parsed)
     except Exception:
         return None
 
 
 def _expand(
-    loader: ConfigLoader, parsed: Sequence[Override], master: DictConfig | None
+    loader: ConfigLoader, parsed: Sequence[Override], settings: DictConfig | None
 ) -> list[list[str]]:
-    params = (master.hydra.sweeper.get("params") or {}) if master is not None else {}
+    params = (settings.sweeper.get("params") or {}) if settings is not None else {}
     swept = [f"{key}={value}" for key, value in params.items()]
     swept += [str(each.input_line) for each in parsed if not each.is_hydra_override()]
     fixed = [str(each.input_line) for each in parsed if each.is_hydra_override()]

@@ -57,10 +57,16 @@ def list_failures(runs: Sequence[PlannedRun], problems: Mapping[str, Exception])
         status = store.status()
         waits = status == "running" and name not in complete
         if name in problems or not (status == "done" or waits):
-            known = problems.get(name) or store.manifest().get("error") or f"is {status}"
-            reason = " ".join(str(known).split())
+            kept = store.manifest().get("error") or f"is {status}"
+            told = _error_text(problems[name]) if name in problems else kept
+            reason = " ".join(told.removeprefix("UserError: ").split())
             lines.append(f"  {name}  {' '.join(planned.overrides)}  {reason}\n")
     return "".join([f"{len(lines)} of {len(runs)} runs failed:\n", *lines]) if lines else ""
+
+
+def _error_text(error: Exception) -> str:
+    """As the manifest of a failed run has it."""
+    return f"{type(error).__name__}: {error}".strip(": ")
 
 
 def _runs_with_all_shards(runs: Sequence[PlannedRun]) -> set[str]:

@@ -36,6 +36,7 @@ __all__ = [
     "compose_configs",
     "compose_with",
     "config_loader",
+    "hydra_settings",
     "parse_overrides",
     "validate",
 ]
@@ -48,6 +49,7 @@ class _Base:
     """What group choices alone compose to, and the names of all groups that can be chosen."""
 
     job: DictConfig
+    hydra: DictConfig
     groups: tuple[str, ...]
 
 
@@ -85,9 +87,14 @@ def validate(composed: DictConfig) -> RunConfig:
 
 @contextmanager
 def config_loader() -> Iterator[ConfigLoader]:
-    """Hydra's reader of `configs/`; what Hydra knew before is put back at the end."""
-    with initialize_config_dir(str(CONFIGS), version_base="1.3", job_name="bigain"):
-        yield GlobalHydra.instance().config_loader()
+    """Hydra's reader of `configs/`, also inside a Hydra application, which goes on undisturbed."""
+    outer = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(CONFIGS), version_base="1.3", job_name="bigain"):
+            yield GlobalHydra.instance().config_loader()
+    finally:
+        GlobalHydra.instance().hydra = outer
 
 
 def parse_overrides(loader: ConfigLoader, overrides: Sequence[str]) -> list[Override]:
@@ -103,16 +110,23 @@ def parse_overrides(loader: ConfigLoader, overrides: Sequence[str]) -> list[Over
     return parsed
 
 
+def hydra_settings(loader: ConfigLoader, parsed: Sequence[Override]) -> DictConfig:
+    """Hydra's own node for `parsed`, whatever of it is swept; raises what Hydra raises."""
+    fixed = [override for override in parsed if not override.is_sweep_override()]
+    if any(_is_hydras(override) for override in fixed):
+        node: DictConfig = _load(loader, [str(override.input_line) for override in fixed]).hydra
+        return node
+    return _base(loader, _choices(loader, fixed)).hydra
+
+
 def _compose(loader: ConfigLoader, parsed: Sequence[Override]) -> DictConfig:
     """The job of `parsed`, as Hydra composes it; raises what Hydra raises."""
-    texts = [str(override.input_line) for override in parsed]
-    if any(override.key_or_group.startswith("hydra.") for override in parsed):
-        return _without_hydra(_load(loader, texts))
-    choices = [override for override in parsed if _chooses(override, _base(loader, ()).groups)]
-    base = _base(loader, [str(override.input_line) for override in choices])
-    job = copy.deepcopy(base.job)
+    if any(_is_hydras(override) for override in parsed):
+        return _without_hydra(_load(loader, [str(override.input_line) for override in parsed]))
+    choices = _choices(loader, parsed)
+    job = copy.deepcopy(_base(loader, choices).job)
     OmegaConf.set_struct(job, True)
-    values = [override for override in parsed if override not in choices]
+    values = [override for override in parsed if override.input_line not in choices]
     ConfigLoaderImpl._apply_overrides_to_config(values, job)
     return job
 
@@ -128,7 +142,7 @@ def _base(loader: ConfigLoader, choices: Sequence[str]) -> _Base:
     if key not in _BASES:
         composed = _load(loader, choices)
         groups = tuple(str(name) for name in composed.hydra.runtime.choices)
-        _BASES[key] = _Base(_without_hydra(composed), groups)
+        _BASES[key] = _Base(_without_hydra(composed), composed.hydra, groups)
     return _BASES[key]
 
 
@@ -136,10 +150,20 @@ def _without_hydra(composed: DictConfig) -> DictConfig:
     return OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
 
 
+def _choices(loader: ConfigLoader, parsed: Sequence[Override]) -> list[str]:
+    """Those of the overrides that choose an option of a group."""
+    groups = _base(loader, ()).groups
+    return [str(override.input_line) for override in parsed if _chooses(override, groups)]
+
+
 def _chooses(override: Override, groups: Sequence[str]) -> bool:
     key = override.key_or_group
     is_folder = "." not in key and (CONFIGS / key).is_dir()
     return key in groups or "/" in key or override.package is not None or is_folder
+
+
+def _is_hydras(override: Override) -> bool:
+    return override.key_or_group.startswith("hydra.")
 
 
 def _validate(
@@ -216,8 +240,8 @@ def _wrong_option(typed: Mapping[str, str], error: MissingConfigException) -> st
 def _wrong_key(loader: ConfigLoader, override: Override, groups: Sequence[str]) -> str | None:
     """The line for a key whose first part does not exist, or a setting that Hydra lacks."""
     text, key = str(override.input_line), override.key_or_group
-    if key.startswith("hydra."):
-        known = _dotted(OmegaConf.to_container(_load(loader, []).hydra), "hydra.")
+    if _is_hydras(override):
+        known = _dotted(OmegaConf.to_container(_base(loader, ()).hydra), "hydra.")
         missing = key not in known and not override.is_add() and not override.is_force_add()
         return unknown_key(text, key, ["what --cfg hydra shows"], known) if missing else None
     if key in groups or key.partition(".")[0] in RunConfig.model_fields:
@@ -235,7 +259,7 @@ def _dotted(node: Any, prefix: str) -> list[str]:
 def _forced(override: Override, groups: Sequence[str]) -> str:
     """The override as one that Hydra takes although the key may not exist."""
     text = str(override.input_line)
-    if override.is_delete() or override.key_or_group.startswith("hydra."):
+    if override.is_delete() or _is_hydras(override):
         return text
     bare = text.lstrip("+")
     return bare if override.key_or_group in groups else f"++{bare}"

@@ -1,0 +1,181 @@
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from bigain.config.run import _NUM_CLASSES, _TOKEN_GRID, BackboneConfig, DatasetConfig, RunConfig
+from bigain.data.fashion_mnist import CLASS_NAMES
+from bigain.devices import DTYPES
+
+MERGING = {"name": "lgtm", "ratio": 0.5, "cell": [2, 2], "score": "laplacian_l1", "scope": "self"}
+WRONG: list[tuple[str, object]] = [
+    ("profile", "big"),
+    ("backbone", "mini_unet"),
+    ("backbone.name", "sd20"),
+    ("backbone.revision", "0123"),
+    ("backbone.revision", "0123456789AB"),
+    ("backbone.revision", 12),
+    ("backbone.sites.stages", []),
+    ("backbone.sites.stages", ["middle"]),
+    ("backbone.sites.stages", "encoder"),
+    ("backbone.sites.levels", []),
+    ("backbone.sites.levels", [-1]),
+    ("backbone.sites.blocks", "all"),
+    ("backbone.sites.blocks", [1.5]),
+    ("dataset.name", "mnist"),
+    ("dataset.limit", 0),
+    ("dataset.limit", 10_001),
+    ("dataset.limit", 1.5),
+    ("dataset.root", ""),
+    ("operator", "tome"),
+    ("seed", -1),
+    ("seed", 2**32),
+    ("seed", "x"),
+    ("seed", True),
+    ("batch_size", 0),
+    ("device", "gpu"),
+    ("device", "cuda:"),
+    ("device", "cpu0"),
+    ("dtype", "float64"),
+    ("threads", 0),
+    ("shard.index", -1),
+    ("shard.count", 0),
+    ("tracking", "wandb"),
+    ("force", "yes"),
+    ("paths.results", ""),
+    ("paths.results", None),
+]
+
+
+def replaced(plain: dict[str, Any], key: str, value: object) -> dict[str, Any]:
+    *path, last = key.split(".")
+    node = plain
+    for part in path:
+        node = node[part]
+    assert last in node, f"no key {key} to replace"
+    node[last] = value
+    return plain
+
+
+def models(model: type[BaseModel]) -> list[type[BaseModel]]:
+    """The model and all models below it."""
+    found = [model]
+    for field in model.model_fields.values():
+        for kind in [field.annotation, *get_args(field.annotation)]:
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                found += models(kind)
+    return found
+
+
+def test_a_run_is_accepted_as_it_is(plain: dict[str, Any]) -> None:
+    config = RunConfig.model_validate(plain)
+    assert config.backbone.sites.stages == ("encoder", "decoder")
+    assert config.paths.results == Path("results")
+    assert config.model_dump(mode="json") == plain
+
+
+@pytest.mark.parametrize(("key", "value"), WRONG)
+def test_wrong_values_are_refused(plain: dict[str, Any], key: str, value: object) -> None:
+    with pytest.raises(ValidationError) as caught:
+        RunConfig.model_validate(replaced(plain, key, value))
+    for error in caught.value.errors():
+        assert error["loc"][: key.count(".") + 1] == tuple(key.split("."))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("dataset.limit", None),
+        ("dataset.limit", 10_000),
+        ("dataset.root", "data"),
+        ("backbone.sites.blocks", [0, 1]),
+        ("backbone.sites.blocks", "first12"),
+        ("backbone.sites.stages", ["mid"]),
+        ("device", "auto"),
+        ("device", "cuda:1"),
+        ("device", "mps"),
+        ("dtype", "bfloat16"),
+        ("threads", 2),
+        ("seed", 2**32 - 1),
+        ("force", True),
+    ],
+)
+def test_the_ends_of_the_ranges_are_allowed(plain: dict[str, Any], key: str, value: object) -> None:
+    config = RunConfig.model_validate(replaced(plain, key, value)).model_dump(mode="json")
+    *path, last = key.split(".")
+    for part in path:
+        config = config[part]
+    assert config[last] == value
+
+
+@pytest.mark.parametrize("key", ["profile", "operator", "seed", "shard", "paths"])
+def test_no_setting_has_a_default(plain: dict[str, Any], key: str) -> None:
+    del plain[key]
+    with pytest.raises(ValidationError, match="missing"):
+        RunConfig.model_validate(plain)
+
+
+def test_every_model_refuses_unknown_keys_and_has_no_default() -> None:
+    for model in models(RunConfig):
+        assert model.model_config["extra"] == "forbid"
+        assert model.model_config["frozen"]
+        assert all(field.is_required() for field in model.model_fields.values())
+
+
+def test_every_field_says_what_is_allowed() -> None:
+    silent = [
+        f"{model.__name__}.{name}"
+        for model in models(RunConfig)
+        for name, field in model.model_fields.items()
+        if not field.description and not (name == "name" and len(get_args(field.annotation)) == 1)
+    ]
+    assert not silent
+
+
+def test_the_shard_is_one_of_the_shards(plain: dict[str, Any]) -> None:
+    plain["shard"] = {"index": 3, "count": 4}
+    assert RunConfig.model_validate(plain).shard.index == 3
+    plain["shard"] = {"index": 4, "count": 4}
+    with pytest.raises(ValidationError, match=r"shard.index=4: allowed: .* 0 to 3, because"):
+        RunConfig.model_validate(plain)
+
+
+@pytest.mark.parametrize("name", ["todo", "avg_pool"])
+def test_the_factor_leaves_more_than_one_token(plain: dict[str, Any], name: str) -> None:
+    plain["operator"] = {"name": name, "factor": 15, "scope": "self"}
+    RunConfig.model_validate(plain)
+    plain["operator"]["factor"] = 16
+    expected = r"operator.factor=16: allowed: an integer from 1 to 15, .* backbone=mini_unet"
+    with pytest.raises(ValidationError, match=expected):
+        RunConfig.model_validate(plain)
+
+
+def test_no_more_classes_are_kept_than_there_are(plain: dict[str, Any]) -> None:
+    plain["task"]["keep_list"] = [11, 1]
+    expected = r"task.keep_list=\[11, 1\]: allowed: at most 10, .* dataset=fashion_mnist"
+    with pytest.raises(ValidationError, match=expected):
+        RunConfig.model_validate(plain)
+
+
+def test_the_paper_profile_has_no_backbone_yet(plain: dict[str, Any]) -> None:
+    plain["profile"] = "paper"
+    with pytest.raises(ValidationError, match="profile=paper: allowed: mini, because"):
+        RunConfig.model_validate(plain)
+
+
+def test_every_backbone_and_dataset_is_known_in_size() -> None:
+    assert set(_TOKEN_GRID) == set(get_args(BackboneConfig.model_fields["name"].annotation))
+    datasets = DatasetConfig.model_fields["name"].annotation
+    assert set(_NUM_CLASSES) == set(get_args(datasets))
+    assert _NUM_CLASSES["fashion_mnist"] == len(CLASS_NAMES)
+
+
+def test_the_dtypes_are_those_that_are_implemented() -> None:
+    assert set(get_args(RunConfig.model_fields["dtype"].annotation)) == set(DTYPES)
+
+
+def test_merging_settings_survive_a_round_trip(plain: dict[str, Any]) -> None:
+    plain["operator"] = dict(MERGING)
+    config = RunConfig.model_validate(plain)
+    assert RunConfig.model_validate(config.model_dump(mode="json")) == config

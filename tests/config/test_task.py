@@ -1,0 +1,58 @@
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from bigain.config.task import ClassificationConfig
+
+
+def task(**changes: Any) -> ClassificationConfig:
+    plain = {"name": "classification", "trial_list": [5, 20], "keep_list": [5, 1], "loss": "l2"}
+    return ClassificationConfig.model_validate({**plain, **changes})
+
+
+@pytest.mark.parametrize(
+    ("trial_list", "keep_list"),
+    [([5, 20], [5, 1]), ([5, 20, 100], [50, 10, 1]), ([1], [1]), ([1000], [1])],
+)
+def test_the_stages_of_the_paper_and_fewer_are_allowed(
+    trial_list: list[int], keep_list: list[int]
+) -> None:
+    config = task(trial_list=trial_list, keep_list=keep_list)
+    assert (config.trial_list, config.keep_list) == (tuple(trial_list), tuple(keep_list))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"trial_list": [20, 5]}, r"task.trial_list=\[20, 5\]: allowed: integers that increase"),
+        ({"trial_list": [5, 5]}, "integers that increase"),
+        ({"keep_list": [1]}, r"task.keep_list=\[1\]: allowed: 2 integers, as many as"),
+        ({"keep_list": [5, 2, 1]}, "2 integers"),
+        ({"keep_list": [5, 2]}, "decrease and end in 1"),
+        ({"keep_list": [1, 1]}, "decrease and end in 1"),
+    ],
+)
+def test_stages_that_disagree_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        task(**changes)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("trial_list", []),
+        ("trial_list", [0, 20]),
+        ("trial_list", [5, 1001]),
+        ("trial_list", [5.0, 20]),
+        ("trial_list", 5),
+        ("keep_list", []),
+        ("keep_list", [5, 0]),
+        ("loss", "mse"),
+        ("name", "generation"),
+    ],
+)
+def test_wrong_values_are_refused(key: str, value: object) -> None:
+    with pytest.raises(ValidationError) as caught:
+        task(**{key: value})
+    assert {error["loc"][0] for error in caught.value.errors()} == {key}

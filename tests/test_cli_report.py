@@ -1,0 +1,126 @@
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from bigain.cli_plan import PlannedRun
+from bigain.cli_report import list_failures, run_report
+from bigain.compose import compose_configs
+from bigain.errors import UserError
+from bigain.runs.files import METRIC_COLUMNS, write_metrics
+from bigain.runs.identity import describing_columns, run_id
+from bigain.runs.store import RunStore
+
+COMMANDS = ["operator=tome operator.ratio=0.3", "operator=tome operator.ratio=0.7", "operator=none"]
+
+
+@dataclass
+class Outcome:
+    run_id: str
+    folder: Path
+    status: str
+
+
+@pytest.fixture
+def planned(tmp_path: Path) -> list[PlannedRun]:
+    commands = [(*command.split(), f"paths.results={tmp_path}") for command in COMMANDS]
+    configs = compose_configs(commands)
+    return [PlannedRun(o, config) for o, config in zip(commands, configs, strict=True)]
+
+
+@pytest.fixture
+def leave() -> Callable[..., str]:
+    """Leave a run on disk as done, running or failed."""
+
+    def leave(planned: PlannedRun, status: str, error: Exception | None = None) -> str:
+        store = RunStore(planned.config.paths.results, run_id(planned.config))
+        record = {"image_id": 1, "label": 0, "prediction": 0, "correct": True}
+        with suppress(UserError, RuntimeError), store.open(planned.config, [1], {}) as session:
+            if error:
+                raise error
+            if status == "done":
+                session.append(record)
+                session.finish(lambda _: [])
+        assert store.status() == status
+        return store.run_id
+
+    return leave
+
+
+def test_a_sweep_that_is_done_has_no_failures(
+    planned: list[PlannedRun], leave: Callable[..., str]
+) -> None:
+    for run in planned:
+        leave(run, "done")
+    assert list_failures(planned, {}) == ""
+
+
+def test_failures_are_read_from_disk_with_their_reason(
+    planned: list[PlannedRun], leave: Callable[..., str]
+) -> None:
+    leave(planned[0], "done")
+    failed = leave(planned[1], "failed", RuntimeError("no\nmemory"))
+    lines = list_failures(planned, {}).splitlines()
+    assert lines[0] == "2 of 3 runs failed:"
+    assert lines[1].split("  ")[1] == failed
+    assert "operator=tome operator.ratio=0.7" in lines[1]
+    assert lines[1].endswith("  RuntimeError: no memory")
+    assert lines[2].endswith("  is absent")
+    assert len(lines) == 3
+
+
+def test_a_users_mistake_is_quoted_without_its_class(
+    planned: list[PlannedRun], leave: Callable[..., str]
+) -> None:
+    leave(planned[0], "failed", UserError("device=cuda: not here"))
+    assert list_failures(planned[:1], {}).endswith("  device=cuda: not here\n")
+
+
+def test_a_killed_run_counts_as_failed(
+    planned: list[PlannedRun], leave: Callable[..., str]
+) -> None:
+    leave(planned[0], "running")
+    assert list_failures(planned[:1], {}).endswith("  is running\n")
+
+
+def test_what_happened_in_this_process_outweighs_an_old_success(
+    planned: list[PlannedRun], leave: Callable[..., str]
+) -> None:
+    name = leave(planned[0], "done")
+    problems: dict[str, Exception] = {name: UserError("dataset.root=x: is empty")}
+    assert list_failures(planned[:1], problems).endswith("  dataset.root=x: is empty\n")
+    problems = {name: ValueError("bug")}
+    assert list_failures(planned[:1], problems).endswith("  ValueError: bug\n")
+
+
+@pytest.mark.parametrize(("indices", "failed"), [([0], False), ([0, 1], True)])
+def test_a_shard_may_wait_for_shards_elsewhere(
+    tmp_path: Path, leave: Callable[..., str], indices: list[int], failed: bool
+) -> None:
+    commands = [(f"shard.index={i}", "shard.count=2", f"paths.results={tmp_path}") for i in indices]
+    configs = compose_configs(commands)
+    shards = [PlannedRun(o, config) for o, config in zip(commands, configs, strict=True)]
+    leave(shards[0], "running")
+    assert bool(list_failures(shards, {})) == failed
+
+
+def test_the_report_of_a_run_has_its_metrics(planned: list[PlannedRun], tmp_path: Path) -> None:
+    config = planned[1].config
+    known: dict[str, object] = dict.fromkeys(METRIC_COLUMNS) | describing_columns(config)
+    accuracy = {"metric": "acc1", "value": 84.25, "n": 400, "unit": "percent"}
+    accuracy |= {"ci_low": 80.36, "ci_high": 87.51}
+    error = {"metric": "eps_error", "value": 0.123456, "n": 400}
+    write_metrics(tmp_path, [{**known, **accuracy}, {**known, **error}])
+    lines = run_report(config, Outcome("0123", tmp_path, "done")).splitlines()
+    assert lines[0] == f"0123  done  mini_dit tome ratio=0.7 scope=self  {tmp_path}"
+    assert lines[1].split() == ["acc1", "84.25", "percent", "[80.36,", "87.51]", "n=400"]
+    assert lines[2].split() == ["eps_error", "0.1235", "n=400"]
+
+
+def test_the_report_of_a_shard_has_no_metrics_yet(
+    planned: list[PlannedRun], tmp_path: Path
+) -> None:
+    told = run_report(planned[2].config, Outcome("0123", tmp_path, "running"))
+    assert told == f"0123  running  mini_dit none  {tmp_path}\n"

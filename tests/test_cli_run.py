@@ -1,0 +1,263 @@
+"""The runner with a stand-in for `bigain.runner.run`: Hydra is real, no model is loaded."""
+
+import sys
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+import bigain
+import bigain.runner
+from bigain.cli import main
+from bigain.cli_run import job
+from bigain.config import RunConfig
+from bigain.errors import UserError
+from bigain.runner import RunOutcome
+from bigain.runs.identity import run_id
+from bigain.runs.store import RunStore
+
+Ran = list[RunConfig]
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("BIGAIN_RESULTS", raising=False)
+    return tmp_path
+
+
+@pytest.fixture
+def ran(here: Path, monkeypatch: pytest.MonkeyPatch) -> Ran:
+    """The runs made so far; seed 1 is a mistake of the user, 2 a bug, 3 an interrupt."""
+    runs: Ran = []
+    endings = {1: UserError("dataset.root=x: is\nempty"), 2: RuntimeError("a bug")}
+
+    def run(config: RunConfig) -> RunOutcome:
+        runs.append(config)
+        if config.seed == 3:
+            raise KeyboardInterrupt
+        store = RunStore(config.paths.results, run_id(config))
+        with store.open(config, [1], {}) as session:
+            if config.seed in endings:
+                raise endings[config.seed]
+            for image_id in session.todo():
+                session.append({"image_id": image_id})
+            session.finish(lambda _: [])
+        return RunOutcome(store.run_id, store.folder, store.status(), 1)
+
+    monkeypatch.setattr(bigain.runner, "run", run)
+    return runs
+
+
+def files(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+# One run.
+
+
+def test_a_run_gets_its_configuration_and_leaves_nothing_but_its_folder(
+    here: Path, ran: Ran, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["operator=tome", "operator.ratio=0.3", "seed=7"]) == 0
+    assert [(run.operator.name, run.seed) for run in ran] == [("tome", 7)]
+    out, err = capsys.readouterr()
+    assert out.startswith(f"{run_id(ran[0])}  done  mini_dit tome ratio=0.3 scope=self  results")
+    assert err == ""
+    assert {path.name for path in here.iterdir()} == {"results"}
+    assert {path.name for path in (here / "results").iterdir()} == {"runs"}
+
+
+def test_a_users_mistake_at_run_time_is_one_line_and_code_2(
+    ran: Ran, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["seed=1"]) == 2
+    assert capsys.readouterr() == ("", "dataset.root=x: is empty\n")
+
+
+def test_a_bug_shows_its_trace_back_and_code_1(
+    ran: Ran, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["seed=2"]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("Traceback")
+    assert err.endswith("RuntimeError: a bug\n")
+    assert "HYDRA_FULL_ERROR" not in err
+
+
+def test_a_failure_does_not_stick_to_the_next_command(ran: Ran) -> None:
+    assert [main(["seed=1"]), main(["seed=0"])] == [2, 0]
+
+
+def test_an_interrupt_is_one_line(ran: Ran, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["seed=3"]) == 1
+    assert capsys.readouterr().err == "interrupted; the same command goes on where it stopped\n"
+
+
+def test_the_arguments_of_the_process_are_put_back(ran: Ran) -> None:
+    before = list(sys.argv)
+    main(["seed=1"])
+    assert sys.argv == before
+
+
+# Sweeps.
+
+
+def test_a_sweep_makes_every_run_once_and_keeps_its_record_with_the_results(
+    here: Path, ran: Ran, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["-m", "operator=tome,lgtm", "operator.ratio=0.3,0.7"]) == 0
+    made = [(run.operator.name, run.operator.settings()["ratio"]) for run in ran]
+    assert made == [("tome", 0.3), ("tome", 0.7), ("lgtm", 0.3), ("lgtm", 0.7)]
+    out, err = capsys.readouterr()
+    assert [line.split()[0] for line in out.splitlines()] == [run_id(run) for run in ran]
+    assert "failed" not in err
+    assert {path.name for path in here.iterdir()} == {"results"}
+    elsewhere = {name for name in files(here / "results") if not name.startswith("runs/")}
+    assert [Path(name).name for name in elsewhere] == ["multirun.yaml"]
+
+
+def test_flags_may_stand_anywhere(ran: Ran) -> None:
+    assert main(["operator=tome", "--multirun", "seed=5,6"]) == 0
+    assert [(run.operator.name, run.seed) for run in ran] == [("tome", 5), ("tome", 6)]
+
+
+def test_failures_do_not_stop_a_sweep_and_are_listed_together(
+    ran: Ran, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["-m", "seed=0,1,2,4"]) == 1
+    assert [run.seed for run in ran] == [0, 1, 2, 4]
+    out, err = capsys.readouterr()
+    assert [line.split()[1] for line in out.splitlines()] == ["done", "done"]
+    listed = err[err.index("2 of 4 runs failed:\n") :].splitlines()[1:]
+    assert listed == [
+        f"  {run_id(ran[1])}  seed=1  dataset.root=x: is empty",
+        f"  {run_id(ran[2])}  seed=2  RuntimeError: a bug",
+    ]
+
+
+def test_a_sweep_with_users_mistakes_alone_failed_too(ran: Ran) -> None:
+    assert main(["-m", "seed=1"]) == 1
+
+
+def test_nothing_of_a_run_reaches_the_next(ran: Ran) -> None:
+    """The same runs, in one sweep and each alone, get equal configurations."""
+    main(["-m", "operator=ie_kvd,none", "backbone=mini_unet"])
+    swept = list(ran)
+    ran.clear()
+    for name in ("ie_kvd", "none"):
+        main([f"operator={name}", "backbone=mini_unet"])
+    assert ran == swept
+    assert len({run_id(run) for run in ran}) == 2
+
+
+def test_an_experiment_sweeps_without_a_flag(ran: Ran) -> None:
+    assert main(["experiment=merging_sweep", "operator=tome", "dataset.limit=3"]) == 0
+    assert len(ran) == 3
+    assert {run.dataset.limit for run in ran} == {3}
+
+
+# What is refused before anything happens.
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["operator.ratoi=0.7"],
+        ["+operator.ratoi=0.7"],
+        ["operator=tomee"],
+        ["operator=tome", "operator.ratio=0.9"],
+        ["operator=tome", "operator.ratio="],
+        ["operator=tome", "operator.cell=[2"],
+        ["profile=paper"],
+        ["-m", "seed=0,x"],
+        ["-m", "operator=tome,none", "operator.ratio=0.5"],
+        ["operator=tome,lgtm"],
+        ["seed=0", "status"],
+        ["--cfg", "jobs"],
+        ["--cfg", "job", "-m"],
+        ["--cfg", "job", "operator=tomee"],
+        ["--resolve"],
+        ["--mutlirun", "seed=0"],
+        ["--config-name", "train_mini"],
+        ["--config-dir", "x"],
+        ["--experimental-rerun", "x"],
+    ],
+)
+def test_a_wrong_command_line_is_one_line_and_does_nothing(
+    arguments: list[str], here: Path, ran: Ran, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("\n") == 1
+    assert err.endswith("\n")
+    assert ran == []
+    assert list(here.iterdir()) == []
+
+
+def test_a_misspelt_flag_is_recognised(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--mutlirun", "seed=0"]) == 2
+    assert capsys.readouterr().err.endswith("; did you mean --multirun?\n")
+
+
+@pytest.mark.parametrize("results", ["file", "file/below"])
+def test_results_need_a_folder(
+    here: Path, ran: Ran, capsys: pytest.CaptureFixture[str], results: str
+) -> None:
+    (here / "file").touch()
+    assert main([f"paths.results={results}"]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith(f"paths.results={results}: allowed: a folder one can write to")
+    assert told.count("\n") == 1
+    assert ran == []
+
+
+# What only shows something.
+
+
+def test_the_configuration_is_shown_and_nothing_runs(
+    here: Path, ran: Ran, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--cfg", "job", "operator=tome", "seed=4"]) == 0
+    out, err = capsys.readouterr()
+    shown = OmegaConf.create(out)
+    assert (shown.operator.name, shown.seed, err) == ("tome", 4, "")
+    assert "hydra" not in shown
+    assert ran == []
+    assert list(here.iterdir()) == []
+
+
+def test_the_resolved_configuration_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["operator=ie_kvd", "backbone=mini_unet", "--cfg", "job", "--resolve"]) == 0
+    assert OmegaConf.create(capsys.readouterr().out).operator.alpha == 0.9
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--help"], ["usage: python -m bigain", "verbs", "groups", "operator.ratio", "examples"]),
+        (["--hydra-help"], ["--multirun"]),
+        (["--version"], [f"bigain {bigain.__version__}\n"]),
+    ],
+)
+def test_help_is_printed(
+    arguments: list[str], expected: list[str], here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 0
+    out = capsys.readouterr().out
+    assert all(text in out for text in expected)
+    assert list(here.iterdir()) == []
+
+
+def test_the_help_stays_short(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["--help"])
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) < 50
+    assert max(map(len, lines)) <= 100
+
+
+def test_hydra_finds_the_job_by_name() -> None:
+    """Launchers that use other processes send its name, not its code."""
+    assert (job.__module__, job.__qualname__) == ("bigain.cli_run", "job")

@@ -1,0 +1,329 @@
+"""The YAML files and the models together: all of configs/ composes, mistakes are one line."""
+
+import re
+import shutil
+from itertools import pairwise, product
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig, OmegaConf
+
+import bigain.compose
+from bigain.compose import compose_config, compose_configs, validate
+from bigain.config import OperatorConfig, RunConfig
+from bigain.errors import UserError
+from bigain.locations import CONFIGS
+
+GROUPS = ("backbone", "dataset", "operator", "task", "profile", "paths", "experiment")
+OPTIONS = {group: sorted(f.stem for f in (CONFIGS / group).glob("*.yaml")) for group in GROUPS}
+EXPERIMENTS = {"merging_sweep", "downsampling_sweep"}
+"""All of configs/experiment: a new one is named here, and tested in test_cli_plan.py."""
+
+
+@pytest.fixture(autouse=True)
+def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("BIGAIN_RESULTS", raising=False)
+    monkeypatch.delenv("BIGAIN_DATA", raising=False)
+
+
+@pytest.fixture
+def configs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of configs/ that a test may change."""
+    copied = tmp_path / "configs"
+    shutil.copytree(CONFIGS, copied, ignore=shutil.ignore_patterns("local"))
+    monkeypatch.setattr(bigain.compose, "CONFIGS", copied)
+    return copied
+
+
+def load(file: Path) -> DictConfig:
+    loaded = OmegaConf.load(file)
+    assert isinstance(loaded, DictConfig)
+    return loaded
+
+
+def complaint(*overrides: str) -> str:
+    with pytest.raises(UserError) as caught:
+        compose_config(overrides)
+    told = str(caught.value)
+    assert "\n" not in told
+    return told
+
+
+# What is in configs/.
+
+
+def test_the_default_is_the_mini_profile_without_acceleration() -> None:
+    config = compose_config()
+    assert (config.profile, config.backbone.name, config.operator.name) == (
+        "mini",
+        "mini_dit",
+        "none",
+    )
+    assert (config.dataset.name, config.dataset.limit, config.seed) == ("fashion_mnist", 400, 0)
+    assert (config.task.trial_list, config.task.keep_list) == ((5, 20), (5, 1))
+    assert (config.batch_size, config.device, config.dtype) == (32, "cpu", "float32")
+    assert config.paths.results == Path("results")
+
+
+def test_every_operator_on_every_backbone_composes() -> None:
+    pairs = list(product(OPTIONS["backbone"], OPTIONS["operator"], OPTIONS["dataset"]))
+    commands = [(f"backbone={b}", f"operator={o}", f"dataset={d}") for b, o, d in pairs]
+    for (backbone, operator, dataset), config in zip(pairs, compose_configs(commands), strict=True):
+        assert (config.backbone.name, config.operator.name) == (backbone, operator)
+        assert config.dataset.name == dataset
+
+
+def test_there_is_an_option_for_every_operator_and_no_other() -> None:
+    union = get_args(get_args(OperatorConfig)[0])
+    names = {get_args(model.model_fields["name"].annotation)[0] for model in union}
+    assert set(OPTIONS["operator"]) == names
+
+
+@pytest.mark.parametrize("group", ["backbone", "dataset", "operator", "task"])
+def test_an_option_is_called_like_its_file(group: str) -> None:
+    for option in OPTIONS[group]:
+        plain = load(CONFIGS / group / f"{option}.yaml")
+        assert plain["name"] == option
+
+
+def test_every_experiment_is_tested_and_composes() -> None:
+    assert set(OPTIONS["experiment"]) == EXPERIMENTS
+    for experiment in EXPERIMENTS:
+        assert compose_config([f"experiment={experiment}"]).profile == "mini"
+
+
+def test_the_defaults_list_names_every_group() -> None:
+    listed = load(CONFIGS / "config.yaml").defaults
+    named = {key for entry in listed if isinstance(entry, DictConfig) for key in entry}
+    assert set(GROUPS) <= named
+
+
+@pytest.mark.parametrize("group", ["backbone", "dataset", "operator", "task", "paths"])
+def test_every_setting_is_explained(group: str) -> None:
+    """A comment on the line of the setting, or on the line before it."""
+    for option in OPTIONS[group]:
+        lines = (CONFIGS / group / f"{option}.yaml").read_text().splitlines()
+        assert lines[0].startswith("# ")
+        for before, line in pairwise(lines):
+            if not line.startswith(("name:", "#")):
+                assert "  #" in line or before.startswith("#"), f"{group}/{option}: {line}"
+
+
+def test_the_help_lists_the_options_there_are() -> None:
+    text = (CONFIGS / "hydra" / "help" / "bigain.yaml").read_text()
+    for group in set(GROUPS) - {"paths"}:
+        assert re.search(rf"^ +{group} +{', '.join(OPTIONS[group])}$", text, re.MULTILINE)
+
+
+def test_the_files_hold_all_settings_of_the_models() -> None:
+    """Nothing is required that configs/ lacks, nothing is there that the models lack."""
+    for operator in OPTIONS["operator"]:
+        config = compose_config([f"operator={operator}"])
+        written = load(CONFIGS / "operator" / f"{operator}.yaml")
+        assert set(written) == set(type(config.operator).model_fields)
+
+
+# What composing does.
+
+
+def test_values_override_files() -> None:
+    config = compose_config(["operator=lgtm", "operator.ratio=0.7", "dataset.limit=null", "seed=3"])
+    assert config.operator.settings()["ratio"] == 0.7
+    assert (config.dataset.limit, config.seed) == (None, 3)
+
+
+@pytest.mark.parametrize(("backbone", "alpha"), [("mini_unet", 0.9), ("mini_dit", 0.0)])
+def test_alpha_depends_on_the_backbone(backbone: str, alpha: float) -> None:
+    config = compose_config(["operator=ie_kvd", f"backbone={backbone}"])
+    assert config.operator.settings()["alpha"] == alpha
+
+
+def test_alpha_may_be_a_schedule() -> None:
+    config = compose_config(["operator=ie_kvd", "operator.alpha={start: 0.8, end: 1.2}"])
+    assert config.operator.settings()["alpha"] == "0.8->1.2"
+
+
+def test_larger_cells_allow_larger_ratios() -> None:
+    config = compose_config(["operator=tome", "operator.cell=[4,4]", "operator.ratio=0.9"])
+    assert config.operator.settings()["ratio"] == 0.9
+
+
+def test_folders_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BIGAIN_RESULTS", "elsewhere")
+    monkeypatch.setenv("BIGAIN_DATA", "data")
+    config = compose_config()
+    assert config.paths.results == Path("elsewhere")
+    assert config.paths.data == config.dataset.root == Path("data")
+
+
+def test_composing_works_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = compose_config(["operator=todo"])
+    monkeypatch.chdir(tmp_path)
+    assert compose_config(["operator=todo"]) == here
+    assert not list(tmp_path.iterdir())
+
+
+def test_many_runs_compose_as_one_by_one() -> None:
+    commands = [["operator=tome", f"operator.ratio={r}"] for r in (0.1, 0.3)] + [["seed=1"], []]
+    together = compose_configs(commands)
+    assert together == [compose_config(command) for command in commands]
+    assert len(set(together)) == len(commands)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        [],
+        ["operator=tome", "operator.ratio=0.3", "seed=2"],
+        ["++operator.ratio=0.3", "operator=lgtm", "backbone=mini_unet"],
+        ["task.keep_list=[3,1]", "paths.results=x", "experiment=merging_sweep"],
+    ],
+)
+def test_the_shortcut_composes_what_hydra_composes(overrides: list[str]) -> None:
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        composed = compose("config", overrides)
+    assert compose_config(overrides) == validate(composed)
+
+
+def test_a_changed_file_is_read_again(configs: Path) -> None:
+    before = compose_config(["operator=tome"])
+    file = configs / "operator" / "tome.yaml"
+    file.write_text(file.read_text().replace("ratio: 0.5", "ratio: 0.25"))
+    after = compose_config(["operator=tome"])
+    assert (before.operator.settings()["ratio"], after.operator.settings()["ratio"]) == (0.5, 0.25)
+
+
+def test_local_settings_apply_and_are_checked(configs: Path) -> None:
+    (configs / "local").mkdir()
+    local = configs / "local" / "default.yaml"
+    local.write_text("# @package _global_\nthreads: 2\n")
+    assert compose_config().threads == 2
+    local.write_text("# @package _global_\nthread: 2\nseed: 1\n")
+    expected = "thread=2: no such key; allowed: profile, backbone"
+    assert complaint().startswith(expected)
+    assert complaint().endswith("did you mean threads?")
+
+
+def test_a_damaged_file_is_one_line(configs: Path) -> None:
+    (configs / "operator" / "tome.yaml").write_text("name: [tome\n")
+    assert complaint("operator=tome").startswith("operator=tome: ")
+
+
+def test_hydra_is_left_as_it_was() -> None:
+    GlobalHydra.instance().clear()
+    compose_config(["operator=tome"])
+    assert not GlobalHydra.instance().is_initialized()
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        outer = GlobalHydra.instance().hydra
+        complaint("operator=tomee")
+        assert GlobalHydra.instance().hydra is outer
+
+
+def test_validate_takes_what_hydra_hands_to_the_job() -> None:
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        composed = compose("config", ["seed=5"], return_hydra_config=True)
+    assert validate(composed).seed == 5
+    OmegaConf.set_struct(composed, False)
+    composed.other = 1
+    with pytest.raises(UserError, match="other=1: no such key"):
+        validate(composed)
+
+
+# Mistakes.
+
+MISTAKES: list[tuple[str, str]] = [
+    # keys
+    ("operator.ratoi=0.7", "no such key of operator=none; allowed: no settings; did you mean"),
+    ("+operator.ratoi=0.7", "no such key of operator=none; allowed: no settings; did you mean"),
+    ("++operator.ratoi=0.7", "no such key of operator=none; allowed: no settings; did you mean"),
+    ("operator=tome | operator.ratoi=0.7", "did you mean operator.ratio?"),
+    ("operator=tome | +operator.ratoi=0.7", "did you mean operator.ratio?"),
+    ("operator=tome | ++operator.ratoi=0.7", "did you mean operator.ratio?"),
+    ("oprator=tome", "allowed: profile, backbone, dataset, operator, task, seed, batch_size"),
+    ("oprator=tome", "did you mean operator?"),
+    ("+oprator=tome", "did you mean operator?"),
+    ("oprator.ratio=0.5", "did you mean operator.ratio?"),
+    ("ratio=0.5", "did you mean operator.ratio?"),
+    ("backbone.sites.levls=[0]", "did you mean backbone.sites.levels?"),
+    ("+training=mini_unet", "no such key; allowed: profile"),
+    ("training=mini_unet", "no such key; allowed: profile"),
+    ("foo/bar=x", "no such key; allowed: profile"),
+    ("hydra.run.dirr=x", "did you mean hydra.run.dir?"),
+    ("operator@other=tome", "a group has one place; allowed: avg_pool, ie_kvd"),
+    # options
+    ("operator=tomee", "allowed: avg_pool, ie_kvd, lgtm, none, todo, tome; did you mean tome?"),
+    ("backbone=sd20", "allowed: mini_dit, mini_unet"),
+    ("task=generation", "allowed: classification"),
+    ("dataset=pets", "allowed: fashion_mnist"),
+    ("experiment=mergin_sweep", "did you mean merging_sweep?"),
+    ("profile=papr", "did you mean paper?"),
+    ("profile=paper", "allowed: mini, because the paper's backbones"),
+    ("hydra/launcher=submitit", "allowed: basic"),
+    ("operator=null", "allowed: avg_pool, ie_kvd"),
+    ("operator={name: tome}", "allowed: avg_pool, ie_kvd"),
+    ("~operator", "allowed: none, tome, lgtm, todo, avg_pool or ie_kvd"),
+    ("operator.name=lgtm", "a name comes with its settings; allowed: operator=OPTION, one of"),
+    # values
+    ("operator=tome | operator.ratio=abc", "allowed: a number from 0 to 1 - 1/(cell area)"),
+    ("operator=tome | operator.ratio=", "allowed: a number from 0"),
+    ("operator=lgtm | operator.ratio=0.9", "allowed: 0 to 0.75 = 1 - 1/4"),
+    ("operator=lgtm | operator.scope=all", "allowed: self"),
+    ("operator=lgtm | operator.score=l2", "allowed: laplacian_l1"),
+    ("operator=todo | operator.factor=16", "allowed: an integer from 1 to 15"),
+    ("dataset.limit=0", "allowed: null (all) or an integer from 1 to 10000"),
+    ("batch_size=-1", "allowed: an integer >= 1"),
+    ("seed=x", "allowed: an integer from 0 to 2**32 - 1"),
+    ("paths.results=", "allowed: a folder"),
+    ("paths.results=${nope}", "Interpolation key 'nope' not found"),
+    ("task.keep_list=[20,1]", "allowed: at most 10"),
+    ("shard.count=2 | shard.index=2", "allowed: an integer from 0 to 1, because shard.count=2"),
+    # combinations
+    ("operator=tome | operator.factor=2", "operator.factor belongs to operator=todo|avg_pool|ie_"),
+    ("operator=none | operator.ratio=0.5", "operator.ratio belongs to operator=tome|lgtm"),
+    # syntax
+    ("operator=tome | operator.cell=[2", "not understood; allowed: key=value"),
+    ("seed", "not understood; allowed: key=value"),
+    ("=1", "no such key; allowed: profile"),
+    ("operator=tome | +operator.ratio=0.5", "allowed: operator.ratio=0.5 (the key exists, so no"),
+    ("+experiment=merging_sweep", "allowed: experiment=merging_sweep (the key exists"),
+    ("task.trial_list=5,20", "allowed: one value, a list task.trial_list=[5,20], or several"),
+    ("operator=tome,lgtm", "allowed: one of avg_pool, ie_kvd, lgtm, none, todo, tome, or several"),
+]
+
+
+@pytest.mark.parametrize(("command", "expected"), MISTAKES)
+def test_a_mistake_is_one_line_that_quotes_it(command: str, expected: str) -> None:
+    overrides = command.split(" | ")
+    told = complaint(*overrides)
+    wrong = overrides[-1]
+    assert told.startswith(wrong if "_list=[" not in wrong else wrong.partition("[")[0])
+    assert expected in told
+
+
+def test_all_settings_can_be_overridden() -> None:
+    """Whatever the models allow is a key that Hydra knows, so nobody needs a leading plus."""
+
+    def leaves(node: dict[str, Any], prefix: str = "") -> list[str]:
+        return [
+            leaf
+            for key, value in node.items()
+            for leaf in (
+                leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else [f"{prefix}{key}"]
+            )
+        ]
+
+    base: RunConfig = compose_config(["operator=ie_kvd"])
+    plain = base.model_dump(mode="json")
+    keys = [key for key in leaves(plain) if not key.endswith("name") and key != "profile"]
+    node: Any
+    overrides = []
+    for key in keys:
+        node = plain
+        for part in key.split("."):
+            node = node[part]
+        overrides.append(f"{key}={'null' if node is None else str(node).replace(' ', '')}")
+    quoted = [text.replace("000000000000", "'000000000000'") for text in overrides]
+    assert compose_config(["operator=ie_kvd", *quoted]) == base
