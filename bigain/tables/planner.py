@@ -4,6 +4,7 @@ A *cell* is (dataset, row id, setting); its setting is empty for no acceleration
 or `factor=2`.  No acceleration is one cell per dataset, whatever the row.
 """
 
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,7 +61,7 @@ class PlannedRun:
     @property
     def command(self) -> str:
         """The command line that makes this run."""
-        return " ".join(("python -m bigain", *self.overrides))
+        return shlex.join(("python", "-m", "bigain", *self.overrides))
 
     @property
     def evaluations(self) -> int | None:
@@ -92,8 +93,8 @@ class Plan:
     def command(self) -> str:
         """The command line that makes all missing runs and renders the table."""
         grid = () if self.grid == "default" else ("--grid", self.grid)
-        parts = ("--profile", self.profile, *grid, *self.extra)
-        return " ".join(("python -m bigain table", str(self.spec.number), *parts))
+        start = ("python", "-m", "bigain", "table", str(self.spec.number))
+        return shlex.join((*start, "--profile", self.profile, *grid, *self.extra))
 
     def distinct(self) -> list[PlannedRun]:
         """Each run once, in the order of the table."""

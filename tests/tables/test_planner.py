@@ -101,6 +101,8 @@ def test_the_command_that_fills_the_table() -> None:
     assert Plan(load_spec(4), "mini", "full", extra, {}).command == (
         "python -m bigain table 4 --profile mini --grid full dataset.limit=20 seed=1"
     )
+    listed = Plan(load_spec(4), "mini", "default", ("task.keep_list=[3,1]",), {})
+    assert listed.command.endswith(" 'task.keep_list=[3,1]'"), "a shell would read the brackets"
     plain = Plan(load_spec(3), "mini", "default", (), {})
     assert plain.command == "python -m bigain table 3 --profile mini"
 
