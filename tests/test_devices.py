@@ -1,0 +1,57 @@
+import pytest
+import torch
+
+from bigain.devices import DTYPES, limited_threads, resolve_device
+from bigain.errors import UserError
+
+
+def test_cpu_is_cpu_and_auto_is_a_device_that_works() -> None:
+    assert resolve_device("cpu") == torch.device("cpu")
+    assert torch.ones(2, device=resolve_device("auto")).sum() == 2
+
+
+def test_auto_takes_the_accelerator_when_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device("cuda"))
+    assert resolve_device("auto") == torch.device("cuda")
+
+
+@pytest.mark.parametrize(("name", "count"), [("cuda", 0), ("cuda:1", 1)])
+def test_a_missing_gpu_is_named(name: str, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    with pytest.raises(UserError, match=f"device={name}: {count} CUDA devices"):
+        resolve_device(name)
+
+
+def test_a_gpu_that_is_there_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert resolve_device("cuda:1") == torch.device("cuda:1")
+
+
+def test_missing_metal_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with pytest.raises(UserError, match="device=mps"):
+        resolve_device("mps")
+
+
+def test_threads_are_limited_inside_only_even_after_an_exception() -> None:
+    before = torch.get_num_threads()
+    inside = []
+
+    def fail() -> None:
+        with limited_threads(before + 1):
+            inside.append(torch.get_num_threads())
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert inside == [before + 1]
+    assert torch.get_num_threads() == before
+    with limited_threads(None):
+        assert torch.get_num_threads() == before
+
+
+def test_precisions_are_those_of_the_configuration() -> None:
+    assert {name: str(dtype) for name, dtype in DTYPES.items()} == {
+        name: f"torch.{name}" for name in ("float32", "bfloat16", "float16")
+    }
