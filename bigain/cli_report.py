@@ -2,39 +2,21 @@
 
 import csv
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Protocol
 
 from bigain.cli_plan import PlannedRun
 from bigain.config import RunConfig
+from bigain.runner import RunOutcome
 from bigain.runs.files import METRICS
 from bigain.runs.identity import run_id
 from bigain.runs.store import RunStore
 
-__all__ = ["Outcome", "list_failures", "run_report"]
+__all__ = ["list_failures", "run_report"]
 
 
-class Outcome(Protocol):
-    """What is told of `bigain.runner.RunOutcome`."""
-
-    @property
-    def run_id(self) -> str:
-        """Name of the run."""
-
-    @property
-    def folder(self) -> Path:
-        """Where it lies."""
-
-    @property
-    def status(self) -> str:
-        """done, or running while other shards have images left."""
-
-
-def run_report(config: RunConfig, outcome: Outcome) -> str:
-    """A line about the run and one for each of its metrics."""
-    told = [
-        f"{key}={value}" for key, value in config.operator.settings().items() if value is not None
-    ]
+def run_report(config: RunConfig, outcome: RunOutcome) -> str:
+    """A line about the run, and one for each of its metrics."""
+    settings = config.operator.settings().items()
+    told = [f"{key}={value}" for key, value in settings if value is not None and key != "scope"]
     name = " ".join([config.backbone.name, config.operator.name, *told])
     head = f"{outcome.run_id}  {outcome.status}  {name}  {outcome.folder}\n"
     if outcome.status != "done":

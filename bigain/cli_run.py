@@ -16,6 +16,7 @@ from hydra._internal.utils import get_args_parser
 from omegaconf import DictConfig
 
 import bigain
+from bigain import runner
 from bigain.cli_plan import Plan, plan_runs
 from bigain.cli_report import list_failures, run_report
 from bigain.compose import CONFIG_NAME, validate
@@ -60,8 +61,6 @@ def run_command_line(arguments: Sequence[str]) -> int:
 
 def job(composed: DictConfig) -> None:
     """One run, as Hydra's launchers call it.  Its failure is told, kept and not raised."""
-    from bigain import runner  # noqa: PLC0415 -- loads torch
-
     config = validate(composed)
     try:
         outcome = runner.run(config)

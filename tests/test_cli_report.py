@@ -1,6 +1,5 @@
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -9,18 +8,12 @@ from bigain.cli_plan import PlannedRun
 from bigain.cli_report import list_failures, run_report
 from bigain.compose import compose_configs
 from bigain.errors import UserError
+from bigain.runner import RunOutcome
 from bigain.runs.files import METRIC_COLUMNS, write_metrics
 from bigain.runs.identity import describing_columns, run_id
 from bigain.runs.store import RunStore
 
 COMMANDS = ["operator=tome operator.ratio=0.3", "operator=tome operator.ratio=0.7", "operator=none"]
-
-
-@dataclass
-class Outcome:
-    run_id: str
-    folder: Path
-    status: str
 
 
 @pytest.fixture
@@ -113,8 +106,8 @@ def test_the_report_of_a_run_has_its_metrics(planned: list[PlannedRun], tmp_path
     accuracy |= {"ci_low": 80.36, "ci_high": 87.51}
     error = {"metric": "eps_error", "value": 0.123456, "n": 400}
     write_metrics(tmp_path, [{**known, **accuracy}, {**known, **error}])
-    lines = run_report(config, Outcome("0123", tmp_path, "done")).splitlines()
-    assert lines[0] == f"0123  done  mini_dit tome ratio=0.7 scope=self  {tmp_path}"
+    lines = run_report(config, RunOutcome("0123", tmp_path, "done", 400)).splitlines()
+    assert lines[0] == f"0123  done  mini_dit tome ratio=0.7  {tmp_path}"
     assert lines[1].split() == ["acc1", "84.25", "percent", "[80.36,", "87.51]", "n=400"]
     assert lines[2].split() == ["eps_error", "0.1235", "n=400"]
 
@@ -122,5 +115,5 @@ def test_the_report_of_a_run_has_its_metrics(planned: list[PlannedRun], tmp_path
 def test_the_report_of_a_shard_has_no_metrics_yet(
     planned: list[PlannedRun], tmp_path: Path
 ) -> None:
-    told = run_report(planned[2].config, Outcome("0123", tmp_path, "running"))
+    told = run_report(planned[2].config, RunOutcome("0123", tmp_path, "running", 1))
     assert told == f"0123  running  mini_dit none  {tmp_path}\n"

@@ -62,7 +62,7 @@ def test_a_run_gets_its_configuration_and_leaves_nothing_but_its_folder(
     assert main(["operator=tome", "operator.ratio=0.3", "seed=7"]) == 0
     assert [(run.operator.name, run.seed) for run in ran] == [("tome", 7)]
     out, err = capsys.readouterr()
-    assert out.startswith(f"{run_id(ran[0])}  done  mini_dit tome ratio=0.3 scope=self  results")
+    assert out.startswith(f"{run_id(ran[0])}  done  mini_dit tome ratio=0.3  results")
     assert err == ""
     assert {path.name for path in here.iterdir()} == {"results"}
     assert {path.name for path in (here / "results").iterdir()} == {"runs"}
@@ -107,9 +107,9 @@ def test_the_arguments_of_the_process_are_put_back(ran: Ran) -> None:
 def test_a_sweep_makes_every_run_once_and_keeps_its_record_with_the_results(
     here: Path, ran: Ran, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["-m", "operator=tome,lgtm", "operator.ratio=0.3,0.7"]) == 0
+    assert main(["-m", "operator=tome,lgtm", "operator.ratio=0.3"]) == 0
     made = [(run.operator.name, run.operator.settings()["ratio"]) for run in ran]
-    assert made == [("tome", 0.3), ("tome", 0.7), ("lgtm", 0.3), ("lgtm", 0.7)]
+    assert made == [("tome", 0.3), ("lgtm", 0.3)]
     out, err = capsys.readouterr()
     assert [line.split()[0] for line in out.splitlines()] == [run_id(run) for run in ran]
     assert "failed" not in err
@@ -119,21 +119,21 @@ def test_a_sweep_makes_every_run_once_and_keeps_its_record_with_the_results(
 
 
 def test_flags_may_stand_anywhere(ran: Ran) -> None:
-    assert main(["operator=tome", "--multirun", "seed=5,6"]) == 0
-    assert [(run.operator.name, run.seed) for run in ran] == [("tome", 5), ("tome", 6)]
+    assert main(["operator=tome", "--multirun", "seed=5"]) == 0
+    assert [(run.operator.name, run.seed) for run in ran] == [("tome", 5)]
 
 
 def test_failures_do_not_stop_a_sweep_and_are_listed_together(
     ran: Ran, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["-m", "seed=0,1,2,4"]) == 1
-    assert [run.seed for run in ran] == [0, 1, 2, 4]
+    assert main(["-m", "seed=1,2,0"]) == 1
+    assert [run.seed for run in ran] == [1, 2, 0]
     out, err = capsys.readouterr()
-    assert [line.split()[1] for line in out.splitlines()] == ["done", "done"]
-    listed = err[err.index("2 of 4 runs failed:\n") :].splitlines()[1:]
+    assert [line.split()[1] for line in out.splitlines()] == ["done"]
+    listed = err[err.index("2 of 3 runs failed:\n") :].splitlines()[1:]
     assert listed == [
-        f"  {run_id(ran[1])}  seed=1  dataset.root=x: is empty",
-        f"  {run_id(ran[2])}  seed=2  RuntimeError: a bug",
+        f"  {run_id(ran[0])}  seed=1  dataset.root=x: is empty",
+        f"  {run_id(ran[1])}  seed=2  RuntimeError: a bug",
     ]
 
 
@@ -152,10 +152,10 @@ def test_nothing_of_a_run_reaches_the_next(ran: Ran) -> None:
     assert len({run_id(run) for run in ran}) == 2
 
 
-def test_an_experiment_sweeps_without_a_flag(ran: Ran) -> None:
-    assert main(["experiment=merging_sweep", "operator=tome", "dataset.limit=3"]) == 0
-    assert len(ran) == 3
-    assert {run.dataset.limit for run in ran} == {3}
+def test_an_experiment_sweeps_without_a_flag(ran: Ran, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["experiment=merging_sweep", "operator=tome", "operator.ratio=0.3"]) == 0
+    assert [run.operator.settings()["ratio"] for run in ran] == [0.3]
+    assert "Launching 1 jobs" in capsys.readouterr().err
 
 
 # What is refused before anything happens.

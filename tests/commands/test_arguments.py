@@ -1,0 +1,49 @@
+from pathlib import Path
+
+import pytest
+
+from bigain.commands.arguments import VerbParser, results_folder
+from bigain.errors import UserError
+
+
+def test_every_verb_knows_results() -> None:
+    parser = VerbParser("greet", "Say something.")
+    assert parser.parse_args([]).results is None
+    assert parser.parse_args(["--results", "a/b"]).results == Path("a/b")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--loud"], "unrecognized arguments: --loud"),
+        (["--results"], "expected one argument"),
+        (["--resul", "x"], "unrecognized arguments: --resul x"),
+    ],
+)
+def test_complaints_are_one_line_with_the_usage(
+    arguments: list[str], expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(UserError) as caught:
+        VerbParser("greet", "Say something.").parse_args(arguments)
+    told = str(caught.value)
+    assert told.startswith("bigain greet: ")
+    assert expected in told
+    assert "usage: bigain greet [-h] [--results DIR]" in told
+    assert "\n" not in told
+    assert capsys.readouterr() == ("", "")
+
+
+def test_help_describes_the_verb(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        VerbParser("greet", "Say something.").parse_args(["-h"])
+    assert caught.value.code == 0
+    assert "Say something." in capsys.readouterr().out
+
+
+def test_the_given_folder_is_taken() -> None:
+    assert results_folder(Path("here")) == Path("here")
+
+
+def test_the_default_folder_is_that_of_the_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BIGAIN_RESULTS", "from/the/environment")
+    assert results_folder(None) == Path("from/the/environment")

@@ -1,0 +1,33 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from bigain.commands.collect import main
+
+
+def test_finished_runs_come_into_one_file(
+    tmp_path: Path,
+    make_run: Callable[..., str],
+    tome: dict[str, Any],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    finished = {make_run(), make_run(tome)}
+    make_run({**tome, "ratio": 0.3}, images=3)
+    assert main(["--results", str(tmp_path)]) == 0
+    path = tmp_path / "mini" / "runs.csv"
+    assert capsys.readouterr() == (f"{path}\n", "")
+    frame = pd.read_csv(path, dtype={"run_id": str})
+    assert set(frame["run_id"]) == finished
+    assert {"acc1", "eps_error"} <= set(frame["metric"])
+
+
+def test_without_a_finished_run_it_says_so(
+    tmp_path: Path, make_run: Callable[..., str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_run(images=3)
+    assert main(["--results", str(tmp_path)]) == 0
+    assert capsys.readouterr().out == f"no finished run in {tmp_path / 'runs'}\n"
+    assert not (tmp_path / "mini").exists()

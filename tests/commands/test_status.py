@@ -1,0 +1,80 @@
+import csv
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bigain.commands.status import COLUMNS, main, status_rows
+from bigain.config import SETTING_COLUMNS
+
+
+def show(tmp_path: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    assert main(["--results", str(tmp_path), *arguments]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    return out
+
+
+@pytest.fixture
+def three(make_run: Callable[..., str], tome: dict[str, Any]) -> dict[str, str]:
+    """A finished, an interrupted and a failed run."""
+    return {
+        "done": make_run(),
+        "running": make_run(tome, images=5),
+        "failed": make_run({**tome, "ratio": 0.3}, images=2, error=RuntimeError("no\nmemory")),
+    }
+
+
+def test_without_runs_it_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert show(tmp_path, capsys) == f"no run in {tmp_path / 'runs'}\n"
+    assert json.loads(show(tmp_path, capsys, "--format", "json")) == []
+    assert show(tmp_path, capsys, "--format", "csv") == ",".join(COLUMNS) + "\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_rows_tell_what_runs_are_and_how_far(tmp_path: Path, three: dict[str, str]) -> None:
+    rows = {row["run_id"]: row for row in status_rows(tmp_path)}
+    assert {rows[name]["status"]: name for name in rows} == three
+    progress = {row["status"]: (row["images_done"], row["images_needed"]) for row in rows.values()}
+    assert progress == {"done": (12, 12), "running": (5, 12), "failed": (2, 12)}
+    failed = rows[three["failed"]]
+    assert (failed["operator"], failed["ratio"], failed["scope"]) == ("tome", 0.3, "self")
+    assert failed["error"] == "RuntimeError: no\nmemory"
+    assert rows[three["done"]]["error"] is None
+    assert {rows[three["done"]][key] for key in SETTING_COLUMNS} == {None}
+    assert all(tuple(row) == COLUMNS for row in rows.values())
+
+
+def test_rows_are_sorted_by_what_they_are(
+    tmp_path: Path, three: dict[str, str], make_run: Callable[..., str]
+) -> None:
+    other = make_run(seed=1)
+    names = [row["run_id"] for row in status_rows(tmp_path)]
+    assert names == [three["done"], other, three["failed"], three["running"]]
+
+
+def test_people_read_one_line_per_run(
+    tmp_path: Path, three: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = show(tmp_path, capsys).splitlines()
+    assert lines[0].split() == [
+        *("run_id", "status", "images", "backbone", "operator", "settings", "seed", "error")
+    ]
+    assert len(lines) == 2 + len(three)
+    assert lines[2].split() == [three["done"], "done", "12/12", "mini_dit", "none", "0"]
+    failed = next(line for line in lines if three["failed"] in line)
+    for text in ("failed", "2/12", "tome", "ratio=0.3 scope=self", "RuntimeError: no memory"):
+        assert text in failed
+
+
+def test_machines_read_json_and_csv(
+    tmp_path: Path, three: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = json.loads(show(tmp_path, capsys, "--format", "json"))
+    assert rows == status_rows(tmp_path)
+    table = list(csv.DictReader(io.StringIO(show(tmp_path, capsys, "--format", "csv"))))
+    assert [row["run_id"] for row in table] == [row["run_id"] for row in rows]
+    assert {row["ratio"] for row in table} == {"", "0.3", "0.7"}
