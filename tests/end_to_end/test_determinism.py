@@ -1,0 +1,121 @@
+"""What never changes a result: batch size, threads, order, shards, kills; and what must."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from bigain import build
+from bigain.compose import compose_config
+from bigain.config import RunConfig
+from bigain.devices import limited_threads
+from bigain.patching import apply
+from bigain.runner import run
+from bigain.runs.frames import read_samples
+from bigain.tasks.classification import classify_images
+
+OPERATORS = {
+    "none": ["operator=none"],
+    "tome": ["operator=tome", "operator.ratio=0.7"],
+    "lgtm": ["operator=lgtm", "operator.ratio=0.7"],
+    "todo": ["operator=todo", "operator.factor=2"],
+    "avg_pool": ["operator=avg_pool", "operator.factor=4"],
+    "ie_kvd": ["operator=ie_kvd", "operator.factor=3", "operator.alpha=0.9"],
+}
+SHORT = ["task.trial_list=[2,4]", "task.keep_list=[3,1]", "dataset.limit=3"]
+BACKBONES = ["mini_unet", "mini_dit"]
+CPU = torch.device("cpu")
+Records = dict[int, dict[str, Any]]
+
+
+def classify(config: RunConfig, positions: list[int]) -> Records:
+    with limited_threads(config.threads):
+        backbone = build.build_backbone(config.backbone, CPU, config.dtype)
+        dataset = build.build_dataset(config.dataset)
+        classifier = build.build_classifier(config, backbone, CPU)
+        operator, sites = build.build_operator(config.operator), build.build_sites(config.backbone)
+        with apply(backbone.denoiser, operator, sites=sites, seed=config.seed):
+            records = list(classify_images(classifier, backbone, dataset, positions))
+    return {record["image_id"]: record for record in records}
+
+
+def assert_same(a: Records, b: Records) -> None:
+    assert a.keys() == b.keys()
+    for image_id, record in a.items():
+        other = b[image_id]
+        assert record["prediction"] == other["prediction"]
+        assert record["trials"] == other["trials"]
+        for key in ("scores", "true_errors"):
+            assert np.allclose(record[key], other[key], rtol=0, atol=1e-5), key
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("operator", sorted(OPERATORS))
+def test_batch_size_threads_and_order_change_nothing(backbone: str, operator: str) -> None:
+    common = [f"backbone={backbone}", *OPERATORS[operator], *SHORT]
+    reference = classify(compose_config([*common, "batch_size=7", "threads=1"]), [0, 1, 2])
+    for overrides, order in (
+        (["batch_size=1", "threads=1"], [2, 0, 1]),
+        (["batch_size=64", "threads=2"], [1, 2, 0]),
+    ):
+        assert_same(reference, classify(compose_config([*common, *overrides]), order))
+
+
+def test_another_seed_gives_other_errors() -> None:
+    first = classify(compose_config([*SHORT, "seed=0"]), [0])
+    second = classify(compose_config([*SHORT, "seed=1"]), [0])
+    (a,), (b,) = first.values(), second.values()
+    assert not np.allclose(a["scores"], b["scores"], rtol=0, atol=1e-5)
+
+
+def test_shards_fill_one_run_that_equals_the_whole(tmp_path: Path) -> None:
+    def config(name: str, *overrides: str) -> RunConfig:
+        return compose_config(
+            [*SHORT, "operator=lgtm", f"paths.results={tmp_path / name}", *overrides]
+        )
+
+    whole = run(config("whole"))
+    statuses = [
+        run(config("sharded", f"shard.index={i}", "shard.count=2")).status for i in range(2)
+    ]
+    assert statuses == ["running", "done"]
+    sharded = tmp_path / "sharded" / "runs" / whole.run_id
+    for name in ("samples.csv", "metrics.csv"):
+        assert (sharded / name).read_bytes() == (whole.folder / name).read_bytes()
+
+
+def test_a_killed_run_goes_on_to_the_same_files(tmp_path: Path) -> None:
+    settings = ["task.trial_list=[2,4]", "task.keep_list=[3,1]", "dataset.limit=12", "threads=1"]
+    unbroken = run(compose_config([*settings, f"paths.results={tmp_path / 'unbroken'}"]))
+    broken = [*settings, f"paths.results={tmp_path / 'broken'}"]
+    journal = tmp_path / "broken" / "runs" / unbroken.run_id / "journal-0of1.jsonl"
+    process = subprocess.Popen([sys.executable, "-m", "bigain", *broken], stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not (journal.exists() and journal.read_text()):
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    done = len(journal.read_text().splitlines())
+    assert 0 < done < 12
+    resumed = run(compose_config(broken))
+    assert resumed.computed < 12
+    for name in ("samples.csv", "metrics.csv"):
+        assert (resumed.folder / name).read_bytes() == (unbroken.folder / name).read_bytes()
+
+
+def test_operators_meet_the_same_noise_so_ratio_zero_is_no_acceleration(tmp_path: Path) -> None:
+    results = f"paths.results={tmp_path}"
+    none = run(compose_config([*SHORT, results]))
+    merged = run(compose_config([*SHORT, results, "operator=tome", "operator.ratio=0"]))
+    a, b = read_samples(none.folder), read_samples(merged.folder)
+    assert a.equals(b)
+    rise = json.loads((merged.folder / "manifest.json").read_text())
+    assert rise["status"] == "done"
