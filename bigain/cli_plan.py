@@ -4,7 +4,7 @@ The combinations are those of Hydra's basic sweeper, computed by its own code: c
 globs on the command line, and `hydra.sweeper.params` of an experiment.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -31,10 +31,18 @@ class PlannedRun:
 
 @dataclass(frozen=True)
 class Plan:
-    """The runs of a command line, in the order of their launch, and whether they are a sweep."""
+    """A command line understood.
+
+    Attributes:
+        runs: Its runs, in the order of their launch.
+        is_sweep: Whether they are a sweep, be it of one run.
+        arguments: The overrides in a form that makes Hydra launch these runs.
+
+    """
 
     runs: tuple[PlannedRun, ...]
     is_sweep: bool
+    arguments: tuple[str, ...]
 
 
 def plan_runs(overrides: Sequence[str], multirun: bool = False) -> Plan:
@@ -50,9 +58,11 @@ def plan_runs(overrides: Sequence[str], multirun: bool = False) -> Plan:
         parsed = parse_overrides(loader, overrides)
         settings = _settings(loader, parsed)
         is_sweep = multirun or settings is None or settings.mode == RunMode.MULTIRUN
-        combinations = _expand(loader, parsed, settings) if is_sweep else [list(overrides)]
+        params = _params(settings)
+        combinations = _expand(loader, parsed, params) if is_sweep else [list(overrides)]
         runs = [PlannedRun(tuple(each), compose_with(loader, each)) for each in combinations]
-        return Plan(tuple(runs), is_sweep)
+        arguments = _for_hydra(parsed, params) if is_sweep else list(overrides)
+        return Plan(tuple(runs), is_sweep, tuple(arguments))
 
 
 def _settings(loader: ConfigLoader, parsed: Sequence[Override]) -> DictConfig | None:
@@ -66,10 +76,15 @@ def _settings(loader: ConfigLoader, parsed: Sequence[Override]) -> DictConfig | 
         return None
 
 
+def _params(settings: DictConfig | None) -> dict[str, str]:
+    """The sweep of an experiment, swept key -> values."""
+    params = {} if settings is None else settings.sweeper.get("params") or {}
+    return {str(key): str(value) for key, value in params.items()}
+
+
 def _expand(
-    loader: ConfigLoader, parsed: Sequence[Override], settings: DictConfig | None
+    loader: ConfigLoader, parsed: Sequence[Override], params: Mapping[str, str]
 ) -> list[list[str]]:
-    params = (settings.sweeper.get("params") or {}) if settings is not None else {}
     swept = [f"{key}={value}" for key, value in params.items()]
     swept += [str(each.input_line) for each in parsed if not each.is_hydra_override()]
     fixed = [str(each.input_line) for each in parsed if each.is_hydra_override()]
@@ -79,3 +94,27 @@ def _expand(
         allowed = "values with commas, range(...), choice(...) or glob(...)"
         raise UserError(f"{' '.join(swept)}: no such sweep; allowed: {allowed}") from error
     return [[*fixed, *combination] for combination in batches[0]]
+
+
+def _for_hydra(parsed: Sequence[Override], params: Mapping[str, str]) -> list[str]:
+    """Overrides that Hydra accepts for the sweep as a whole.
+
+    It first composes the sweep without what is swept.  With `operator=tome,lgtm` swept, it would
+    not know the key of `operator.ratio=0.7`; as a choice of one value it is swept too.
+    """
+    swept = {*params, *(each.key_or_group for each in parsed if each.is_sweep_override())}
+    return [
+        _as_choice(each) if _below_any(each, swept) else str(each.input_line) for each in parsed
+    ]
+
+
+def _below_any(override: Override, swept: Collection[str]) -> bool:
+    """Whether the key is one of a swept group, or of whatever a swept experiment chooses."""
+    group, dot, _ = override.key_or_group.partition(".")
+    plain = not (override.is_sweep_override() or override.is_delete() or group == "hydra")
+    return plain and bool(dot) and (group in swept or "experiment" in swept)
+
+
+def _as_choice(override: Override) -> str:
+    key, _, value = str(override.input_line).partition("=")
+    return f"{key}=choice({value})"

@@ -54,7 +54,7 @@ def run_command_line(arguments: Sequence[str]) -> int:
     if not (options.help or options.hydra_help or options.info or options.shell_completion):
         plan = plan_runs(options.overrides, options.multirun)
         if not options.cfg:
-            return _execute(plan, [*options.overrides, *flags])
+            return _execute(plan, [*plan.arguments, *flags])
     _hydra([*options.overrides, *flags])
     return 0
 

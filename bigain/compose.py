@@ -113,10 +113,12 @@ def parse_overrides(loader: ConfigLoader, overrides: Sequence[str]) -> list[Over
 def hydra_settings(loader: ConfigLoader, parsed: Sequence[Override]) -> DictConfig:
     """Hydra's own node for `parsed`, whatever of it is swept; raises what Hydra raises."""
     fixed = [override for override in parsed if not override.is_sweep_override()]
-    if any(_is_hydras(override) for override in fixed):
-        node: DictConfig = _load(loader, [str(override.input_line) for override in fixed]).hydra
-        return node
-    return _base(loader, _choices(loader, fixed)).hydra
+    choices = _choices(loader, fixed)
+    own = [str(override.input_line) for override in fixed if _is_hydras(override)]
+    if not own:
+        return _base(loader, choices).hydra
+    node: DictConfig = _load(loader, [*choices, *own]).hydra
+    return node
 
 
 def _compose(loader: ConfigLoader, parsed: Sequence[Override]) -> DictConfig:

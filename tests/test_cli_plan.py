@@ -114,3 +114,38 @@ def test_a_sweep_may_be_asked_for_in_hydras_own_words() -> None:
     plan = plan_runs(["hydra.mode=MULTIRUN", "operator=tome,todo"])
     assert plan.is_sweep
     assert [planned.config.operator.name for planned in plan.runs] == ["tome", "todo"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "arguments"),
+    [
+        (["operator=tome", "operator.ratio=0.3"], ["operator=tome", "operator.ratio=0.3"]),
+        (
+            ["operator=tome,lgtm", "operator.ratio=0.3", "++operator.cell=[4,4]", "seed=1"],
+            [
+                *("operator=tome,lgtm", "operator.ratio=choice(0.3)"),
+                *("++operator.cell=choice([4,4])", "seed=1"),
+            ],
+        ),
+        (
+            ["experiment=merging_sweep", "operator.ratio=0.3", "hydra.verbose=false"],
+            ["experiment=merging_sweep", "operator.ratio=choice(0.3)", "hydra.verbose=false"],
+        ),
+        (
+            ["experiment=merging_sweep,downsampling_sweep", "task.keep_list=[3,1]", "seed=1"],
+            [
+                "experiment=merging_sweep,downsampling_sweep",
+                *("task.keep_list=choice([3,1])", "seed=1"),
+            ],
+        ),
+    ],
+)
+def test_hydra_gets_a_form_it_accepts(overrides: list[str], arguments: list[str]) -> None:
+    plan = plan_runs(overrides, multirun=True)
+    assert list(plan.arguments) == arguments
+    again = plan_runs(plan.arguments, multirun=True)
+    assert [planned.config for planned in again.runs] == [planned.config for planned in plan.runs]
+
+
+def test_a_single_run_goes_to_hydra_as_it_is() -> None:
+    assert plan_runs(["operator=tome", "seed=1"]).arguments == ("operator=tome", "seed=1")
