@@ -18,7 +18,8 @@ def run_report(config: RunConfig, outcome: RunOutcome) -> str:
     settings = config.operator.settings().items()
     told = [f"{key}={value}" for key, value in settings if value is not None and key != "scope"]
     name = " ".join([config.backbone.name, config.operator.name, *told])
-    head = f"{outcome.run_id}  {outcome.status}  {name}  {outcome.folder}\n"
+    note = "" if outcome.computed else "  (nothing was left to compute)"
+    head = f"{outcome.run_id}  {outcome.status}  {name}  {outcome.folder}{note}\n"
     if outcome.status != "done":
         return head
     with (outcome.folder / METRICS).open(newline="", encoding="utf-8") as handle:

@@ -117,3 +117,9 @@ def test_the_report_of_a_shard_has_no_metrics_yet(
 ) -> None:
     told = run_report(planned[2].config, RunOutcome("0123", tmp_path, "running", 1))
     assert told == f"0123  running  mini_dit none  {tmp_path}\n"
+
+
+def test_a_run_that_was_done_before_says_so(planned: list[PlannedRun], tmp_path: Path) -> None:
+    write_metrics(tmp_path, [])
+    told = run_report(planned[2].config, RunOutcome("0123", tmp_path, "done", 0))
+    assert told == f"0123  done  mini_dit none  {tmp_path}  (nothing was left to compute)\n"
