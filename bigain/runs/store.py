@@ -59,7 +59,7 @@ class RunStore:
 
     def lock(self) -> FileLock:
         """The lock of the folder's shared files; waits."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self._make_folder()
         return FileLock(self.folder / ".run.lock")
 
     @contextmanager
@@ -88,7 +88,7 @@ class RunStore:
         force = bool(plain.get("force"))
         shard = plain.get("shard") or {"index": 0, "count": 1}
         path = self.folder / journal_name(shard["index"], shard["count"])
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self._make_folder()
         with ExitStack() as held:
             held.enter_context(self._shard_lock(path))
             with self.lock():
@@ -104,6 +104,15 @@ class RunStore:
             except BaseException as error:
                 session.fail(error)
                 raise
+
+    def _make_folder(self) -> None:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(
+                f"paths.results={self.folder.parent.parent}: cannot make a folder there "
+                f"({error.strerror}); allowed: a folder that you may write to"
+            ) from None
 
     def _begin(
         self, config: Config, plain: dict[str, Any], provenance: Mapping[str, Any], n_images: int

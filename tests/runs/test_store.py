@@ -265,3 +265,13 @@ def test_folders_without_manifest_are_no_runs(tmp_path: Path, make_config: Make)
     (tmp_path / "runs" / "file").write_text("x")
     assert run_folders(tmp_path) == []
     assert run_folders(tmp_path / "nowhere") == []
+
+
+def test_a_place_where_nothing_can_be_written_is_named(tmp_path: Path, make_config: Make) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("not a folder")
+    config = make_config()
+    session = store_of(blocked, config).open(config, IDS, {})
+    with pytest.raises(UserError, match=r"paths\.results=.*file: cannot make a folder") as caught:
+        session.__enter__()
+    assert "\n" not in str(caught.value)
