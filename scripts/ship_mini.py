@@ -7,7 +7,9 @@ keep their run ids, which the new revision never gives again.
 
 import re
 import sys
+from functools import partial
 from pathlib import Path
+from shutil import copyfile
 
 from bigain.atomic import replace_file, replace_text
 from bigain.backbones.mini import file_sha256, weights_path
@@ -28,8 +30,7 @@ def main(arguments: list[str]) -> None:
         if not needed.is_file():
             raise SystemExit(f"{needed} is missing: is the training of {name} finished?")
     for file in (target.name, "curve.csv"):
-        content = (folder / file).read_bytes()
-        replace_file(target.with_name(file), lambda path, data=content: path.write_bytes(data))
+        replace_file(target.with_name(file), partial(copyfile, folder / file))
     revision = file_sha256(target)[:12]
     text, count = REVISION.subn(f'revision: "{revision}"', config.read_text(encoding="utf-8"))
     if count != 1:

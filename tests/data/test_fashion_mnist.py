@@ -1,6 +1,8 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from safetensors.numpy import save_file
 
@@ -61,10 +63,10 @@ def test_missing_root_is_named(tmp_path: Path) -> None:
 def test_full_data_starts_with_the_slice(
     full_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    names = ("image_ids", "labels", "images")
-    arrays = zip(names, fashion_mnist.ordered_test_split(full_root), strict=True)
+    ids, labels, images = fashion_mnist.ordered_test_split(full_root)
+    arrays: dict[str, npt.NDArray[Any]] = {"image_ids": ids, "labels": labels, "images": images}
     shipped = tmp_path / "slice.safetensors"
-    save_file({name: np.ascontiguousarray(a[:30]) for name, a in arrays}, shipped)
+    save_file({name: np.ascontiguousarray(a[:30]) for name, a in arrays.items()}, shipped)
     full = FashionMNIST(limit=30, root=full_root)
     monkeypatch.setattr(fashion_mnist, "_SLICE", shipped)
     monkeypatch.setattr(fashion_mnist_files, "_DEBIAN_ROOT", Path("nowhere"))
