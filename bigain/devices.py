@@ -4,10 +4,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from torch import nn
 
 from bigain.errors import UserError
 
-__all__ = ["DTYPES", "limited_threads", "resolve_device"]
+__all__ = ["DTYPES", "attention_backend", "limited_threads", "resolve_device"]
 
 DTYPES = {
     "float32": torch.float32,
@@ -46,6 +47,26 @@ def limited_threads(count: int | None) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def attention_backend(model: nn.Module) -> str:
+    """How `model` computes attention: diffusers' processors, and the kernels torch may choose from.
+
+    E.g. `AttnProcessor2_0; sdpa: flash, mem_efficient, math`.
+    """
+    processors = {
+        type(module.processor).__name__
+        for module in model.modules()
+        if getattr(module, "processor", None) is not None
+    }
+    cuda = torch.backends.cuda
+    enabled = {
+        "flash": cuda.flash_sdp_enabled(),
+        "mem_efficient": cuda.mem_efficient_sdp_enabled(),
+        "math": cuda.math_sdp_enabled(),
+    }
+    kernels = ", ".join(name for name, is_on in enabled.items() if is_on)
+    return f"{', '.join(sorted(processors)) or 'no attention'}; sdpa: {kernels}"
 
 
 def _accelerated() -> bool:

@@ -7,7 +7,7 @@ from bigain import build
 from bigain.backbones.base import Backbone
 from bigain.config import RunConfig
 from bigain.data.base import Dataset
-from bigain.devices import limited_threads, resolve_device
+from bigain.devices import attention_backend, limited_threads, resolve_device
 from bigain.patching import apply
 from bigain.runs import provenance
 from bigain.runs.session import RunSession
@@ -16,8 +16,6 @@ from bigain.runs.summary import summary_of
 from bigain.tasks.classification import classify_images
 
 __all__ = ["describe", "execute"]
-
-ATTENTION_BACKEND = "torch scaled_dot_product_attention"
 
 
 def execute(config: RunConfig, store: RunStore) -> int:
@@ -36,7 +34,7 @@ def execute(config: RunConfig, store: RunStore) -> int:
         dataset = build.build_dataset(config.dataset)
         backbone = build.build_backbone(config.backbone, device, config.dtype)
         origin = provenance.collect(
-            attention_backend=ATTENTION_BACKEND,
+            attention_backend=attention_backend(backbone.denoiser),
             hashes={**backbone.hashes, f"dataset/{config.dataset.name}": dataset.content_hash},
         )
         with store.open(config, dataset.image_ids, origin) as session:

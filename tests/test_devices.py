@@ -1,7 +1,8 @@
 import pytest
 import torch
+from torch import nn
 
-from bigain.devices import DTYPES, limited_threads, resolve_device
+from bigain.devices import DTYPES, attention_backend, limited_threads, resolve_device
 from bigain.errors import UserError
 
 
@@ -49,6 +50,19 @@ def test_threads_are_limited_inside_only_even_after_an_exception() -> None:
     assert torch.get_num_threads() == before
     with limited_threads(None):
         assert torch.get_num_threads() == before
+
+
+def test_attention_backend_tells_what_the_model_and_torch_are_set_to(
+    tiny_dit: nn.Module,
+) -> None:
+    assert attention_backend(tiny_dit).startswith("AttnProcessor2_0; sdpa: ")
+    before = torch.backends.cuda.flash_sdp_enabled()
+    try:
+        torch.backends.cuda.enable_flash_sdp(enabled=False)
+        assert "flash" not in attention_backend(tiny_dit)
+    finally:
+        torch.backends.cuda.enable_flash_sdp(enabled=before)
+    assert attention_backend(nn.Linear(1, 1)).startswith("no attention")
 
 
 def test_precisions_are_those_of_the_configuration() -> None:

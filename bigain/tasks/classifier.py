@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from bigain.backbones.base import Backbone
+from bigain.errors import UserError
 from bigain.tasks.noise import keyed_noise
 from bigain.tasks.protocol import StagedProtocol
 
@@ -84,7 +85,12 @@ class DiffusionClassifier:
 
     @torch.inference_mode()
     def classify(self, image_id: int, latents: Tensor) -> Classification:
-        """Classify clean `latents` (1, C, H, W) of the image numbered `image_id`."""
+        """Classify clean `latents` (1, C, H, W) of the image numbered `image_id`.
+
+        Raises:
+            UserError: an error is not finite.
+
+        """
         alive = torch.arange(self._backbone.num_classes)
         taken: list[Tensor] = []
         for timesteps, keep in zip(self._stages, self._keep, strict=True):
@@ -101,6 +107,9 @@ class DiffusionClassifier:
 
     def _stage(self, image_id: int, latents: Tensor, timesteps: list[int], alive: Tensor) -> Tensor:
         """Errors (trials of this stage, all classes); NaN for classes that are not `alive`."""
+        errors = torch.full((len(timesteps), self._backbone.num_classes), torch.nan)
+        if not timesteps:  # the grid of this stage was taken by earlier ones: it only prunes
+            return errors
         noise = torch.cat(
             [
                 keyed_noise(self._seed, "classification", image_id, t, shape=tuple(latents.shape))
@@ -108,7 +117,6 @@ class DiffusionClassifier:
             ]
         )
         noisy = self._add_noise(latents, noise, torch.tensor(timesteps))
-        errors = torch.full((len(timesteps), self._backbone.num_classes), torch.nan)
         times = torch.tensor(timesteps)
         for trial, label in self._batches(len(timesteps), alive):
             prediction = self._backbone.predict_noise(
@@ -117,7 +125,20 @@ class DiffusionClassifier:
                 label.to(self._device),
             )
             errors[trial, label] = self._loss(prediction, noise[trial].to(self._device)).cpu()
+        self._check_finite(errors[:, alive], image_id, timesteps, alive)
         return errors
+
+    @staticmethod
+    def _check_finite(errors: Tensor, image_id: int, timesteps: list[int], alive: Tensor) -> None:
+        """Refuse an overflow of the network: it must not pass for a pruned class."""
+        wrong = (~errors.isfinite()).nonzero()
+        if len(wrong):
+            trial, column = wrong[0].tolist()
+            raise UserError(
+                f"image_id={image_id}: the noise error at timestep {timesteps[trial]}, class "
+                f"{int(alive[column])} is {float(errors[trial, column])}; the network overflows in "
+                "this precision, allowed: dtype=float32 or bfloat16"
+            )
 
     def _add_noise(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
         abar = self._backbone.alphas_cumprod[timesteps].view(-1, 1, 1, 1)

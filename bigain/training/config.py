@@ -11,8 +11,9 @@ __all__ = ["TrainingConfig"]
 class TrainingConfig(BaseModel):
     """One recipe.  `images` counts training images seen, with repetition.
 
-    Only `images`, `output`, `data_root` and `threads` may differ when a checkpoint is resumed: the
-    learning rate depends on `images` in its closing decay alone.
+    Only `images`, `output`, `data_root` and `threads` may differ when a checkpoint is resumed, and
+    `images` only before the closing decay of either recipe: until there the learning rate does not
+    depend on it, so the result is the same as that of the new recipe from nothing.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -36,7 +37,14 @@ class TrainingConfig(BaseModel):
     output: Path
     data_root: Path | None
 
-    def resumable_from(self, other: "TrainingConfig") -> bool:
-        """Whether a checkpoint written under `other` may be continued under this recipe."""
+    @property
+    def decay_start(self) -> float:
+        """Images seen when the learning rate begins to fall."""
+        return self.images * (1 - self.decay_fraction)
+
+    def resumable_from(self, other: "TrainingConfig", images_seen: int) -> bool:
+        """Whether a checkpoint of `other` after `images_seen` may continue under this recipe."""
         free = {"images", "output", "data_root", "threads"}
-        return self.model_dump(exclude=free) == other.model_dump(exclude=free)
+        alike = self.model_dump(exclude=free) == other.model_dump(exclude=free)
+        before_decay = images_seen <= min(self.decay_start, other.decay_start) * (1 + 1e-9)
+        return alike and (self.images == other.images or before_decay)

@@ -18,7 +18,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
-from bigain.atomic import append_csv_row, replace_file
+from bigain.atomic import append_csv_row, replace_file, replace_text
 from bigain.backbones.mini_models import NULL_CLASS, MiniDiT, MiniUNet, build_mini
 from bigain.errors import UserError
 from bigain.training.config import TrainingConfig
@@ -140,6 +140,14 @@ class Trainer:
         append_csv_row(self.config.output / "curve.csv", row)
         _LOG.info("%s", row)
 
+    def _forget_rows_after(self, images_seen: int) -> None:
+        """Drop rows of the curve that will be written again."""
+        path = self.config.output / "curve.csv"
+        if path.exists():
+            header, *rows = path.read_text(encoding="utf-8").splitlines(keepends=True)
+            kept = [row for row in rows if int(row.partition(",")[0]) <= images_seen]
+            replace_text(path, "".join([header, *kept]))
+
     def _checkpoint(self) -> None:
         state = {
             "step": self.step,
@@ -157,14 +165,17 @@ class Trainer:
             return
         state = torch.load(path, weights_only=True)
         saved = TrainingConfig.model_validate_json(state["config"])
-        if not self.config.resumable_from(saved):
+        seen = int(state["step"]) * saved.batch_size
+        if not self.config.resumable_from(saved, seen):
             raise UserError(
-                f"training.output={self.config.output}: its checkpoint has another recipe; "
-                "give an empty folder or the same recipe (images, threads, paths may change)"
+                f"training.output={self.config.output}: its checkpoint after {seen} images has "
+                "another recipe; allowed: an empty folder, or the same recipe (threads and paths "
+                "may change, training.images before the decay)"
             )
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.step = int(state["step"])
         self.schedule = self._make_schedule()
+        self._forget_rows_after(seen)
         _LOG.info("resumed at step %d of %d", self.step, self.total_steps)

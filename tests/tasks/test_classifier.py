@@ -2,15 +2,23 @@ import math
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
 from bigain.backbones.base import Backbone
+from bigain.errors import UserError
 from bigain.tasks.classifier import Classification, DiffusionClassifier
 from bigain.tasks.losses import LOSSES
 from bigain.tasks.noise import keyed_noise
 from bigain.tasks.protocol import StagedProtocol
 
-PROTOCOLS = [((5, 20), (5, 1)), ((3,), (1,)), ((2, 5, 20), (6, 3, 1))]
+PROTOCOLS = [
+    ((5, 20), (5, 1)),
+    ((3,), (1,)),
+    ((2, 5, 20), (6, 3, 1)),
+    ((2, 3, 4), (5, 3, 1)),  # the second stage has no timestep of its own
+]
 CPU = torch.device("cpu")
 
 
@@ -108,3 +116,39 @@ def test_ties_go_to_the_lower_class(backbone: Backbone) -> None:
     result = make(backbone, (5, 20), (5, 1)).classify(0, torch.zeros(1, 1, 8, 8))
     assert result.prediction == 0
     assert result.trials.tolist() == [20] * 5 + [5] * 5
+
+
+@given(
+    st.lists(st.integers(1, 40), min_size=1, max_size=4, unique=True).map(sorted),
+    st.integers(0, 3),
+)
+@settings(
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+def test_every_valid_protocol_classifies(
+    backbone: Backbone, trials: list[int], image_id: int
+) -> None:
+    keep = tuple(range(len(trials), 0, -1))
+    latents = keyed_noise(0, "image", image_id, shape=(1, 1, 8, 8))
+    protocol = StagedProtocol(tuple(trials), keep)
+    result = make(backbone, tuple(trials), keep).classify(image_id, latents)
+    assert int(result.trials.sum()) == protocol.evaluations(10)
+    assert int(result.trials[result.prediction]) == len(result.timesteps)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_an_overflow_is_named_and_never_taken_for_a_pruned_class(
+    backbone: Backbone, value: float
+) -> None:
+    original = backbone.predict_noise
+
+    def overflowing(latents: Tensor, timesteps: Tensor, classes: Tensor) -> Tensor:
+        prediction = original(latents, timesteps, classes)
+        prediction[(timesteps == 325) & (classes == 4)] = value
+        return prediction
+
+    backbone.predict_noise = overflowing  # type: ignore[method-assign]
+    with pytest.raises(UserError, match=r"image_id=7: .*timestep 325, class 4 .*dtype=float32"):
+        make(backbone, (5, 20), (5, 1)).classify(7, torch.zeros(1, 1, 8, 8))

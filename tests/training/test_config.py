@@ -47,4 +47,22 @@ def test_unknown_keys_are_refused() -> None:
 )
 def test_what_may_change_when_training_is_resumed(key: str, value: int, resumable: bool) -> None:
     config = load(RECIPES[0])
-    assert config.model_copy(update={key: value}).resumable_from(config) is resumable
+    assert config.model_copy(update={key: value}).resumable_from(config, 0) is resumable
+
+
+@pytest.mark.parametrize(
+    ("seen", "images", "resumable"),
+    [
+        (700, 2000, True),
+        (700, 1000, True),
+        (701, 2000, False),
+        (701, 1000, True),
+        (700, 999, False),
+    ],
+)
+def test_the_total_is_fixed_once_the_decay_has_begun(
+    seen: int, images: int, resumable: bool
+) -> None:
+    recipe = load(RECIPES[0])
+    saved = recipe.model_copy(update={"images": 1000, "decay_fraction": 0.3})
+    assert saved.model_copy(update={"images": images}).resumable_from(saved, seen) is resumable

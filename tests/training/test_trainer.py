@@ -93,11 +93,42 @@ def test_a_checkpoint_of_another_recipe_is_refused(
         Trainer(other, data).train()
 
 
-def test_a_finished_run_may_be_prolonged(config: TrainingConfig, data: TrainingData) -> None:
+def test_a_total_changed_before_the_decay_gives_what_it_gives_from_nothing(
+    config: TrainingConfig, data: TrainingData
+) -> None:
     Trainer(config, data).train()
-    longer = Trainer(config.model_copy(update={"images": 16}), data)
-    longer.train()
-    assert longer.step == 8
+    longer = config.model_copy(
+        update={"images": 16, "validate_every": 2, "output": config.output.with_name("longer")}
+    )
+
+    class Killed(Trainer):
+        def _update(self) -> float:
+            if self.step == 3:
+                raise KeyboardInterrupt
+            return super()._update()
+
+    with pytest.raises(KeyboardInterrupt):
+        Killed(longer, data).train()
+    Trainer(longer.model_copy(update={"images": 12}), data).train()
+    assert (longer.output / "model.safetensors").read_bytes() == (
+        config.output / "model.safetensors"
+    ).read_bytes()
+    with pytest.raises(UserError, match=r"after 12 images .*training\.images before the decay"):
+        Trainer(longer, data).train()
+
+
+def test_a_kill_after_a_row_does_not_repeat_it(config: TrainingConfig, data: TrainingData) -> None:
+    class Killed(Trainer):
+        def _checkpoint(self) -> None:
+            if self.step == 6:
+                raise KeyboardInterrupt
+            super()._checkpoint()
+
+    with pytest.raises(KeyboardInterrupt):
+        Killed(config, data).train()
+    Trainer(config, data).train()
+    rows = list(csv.DictReader((config.output / "curve.csv").open()))
+    assert [int(row["images"]) for row in rows] == [6, 12]
 
 
 def test_losses_fall_on_a_repeated_batch(config: TrainingConfig, data: TrainingData) -> None:
