@@ -6,6 +6,7 @@ that results of retrained weights can never be taken for results of these.
 """
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +18,9 @@ from torch import Tensor
 from bigain.backbones.mini_models import NUM_CLASSES, build_mini
 from bigain.backbones.preprocessing import pad_and_standardise
 from bigain.errors import UserError
+from bigain.locations import ASSETS
 
 __all__ = ["MiniBackbone", "file_sha256", "load_mini", "weights_path"]
-
-_ASSETS = Path(__file__).parent.parent / "assets"
 
 
 class MiniBackbone:
@@ -31,13 +31,9 @@ class MiniBackbone:
     def __init__(self, name: str, weights: Path, device: torch.device, dtype: torch.dtype) -> None:
         self.hashes = {f"{name}/{weights.name}": file_sha256(weights)}
         model = build_mini(name)
-        missing, unexpected = model.load_state_dict(load_file(weights), strict=False)
-        if missing or unexpected:
-            first = (missing or unexpected)[0]
-            raise UserError(
-                f"backbone={name}: {weights} holds the weights of another architecture; "
-                f"{len(missing)} are missing and {len(unexpected)} not wanted, such as {first}"
-            )
+        state = load_file(weights)
+        _check_architecture(name, weights, state, model.state_dict())
+        model.load_state_dict(state)
         self._model = model.to(device=device, dtype=dtype).eval().requires_grad_(False)
         self._dtype = dtype
         self.denoiser = self._model.denoiser
@@ -56,7 +52,7 @@ class MiniBackbone:
 
 def weights_path(name: str) -> Path:
     """Where the shipped weights of `name` lie."""
-    return _ASSETS / name / "model.safetensors"
+    return ASSETS / name / "model.safetensors"
 
 
 def load_mini(name: str, revision: str, device: torch.device, dtype: torch.dtype) -> MiniBackbone:
@@ -74,6 +70,22 @@ def load_mini(name: str, revision: str, device: torch.device, dtype: torch.dtype
             f"set backbone.revision={actual} if you mean them"
         )
     return MiniBackbone(name, path, device, dtype)
+
+
+def _check_architecture(
+    name: str, weights: Path, found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]
+) -> None:
+    """Raise UserError unless `found` has the names and shapes of `wanted`."""
+    missing = [key for key in wanted if key not in found]
+    unexpected = [key for key in found if key not in wanted]
+    reshaped = [key for key in wanted if key in found and found[key].shape != wanted[key].shape]
+    wrong = [*missing, *unexpected, *reshaped]
+    if wrong:
+        raise UserError(
+            f"backbone={name}: {weights} holds the weights of another architecture; "
+            f"{len(missing)} are missing, {len(unexpected)} not wanted and {len(reshaped)} of "
+            f"another shape, such as {wrong[0]}"
+        )
 
 
 def file_sha256(path: Path) -> str:

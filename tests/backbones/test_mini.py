@@ -37,14 +37,29 @@ def test_another_revision_is_refused(name: str) -> None:
         load_mini(name, "0123456789ab", CPU, torch.float32)
 
 
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"x": torch.zeros(1)}, "0 are missing, 1 not wanted and 0 of another shape, such as x"),
+        ({"denoiser.proj_out_2.bias": None}, "1 are missing, 0 not wanted and 0 of another shape"),
+        (
+            {"denoiser.proj_out_2.bias": torch.zeros(5)},
+            r"and 1 of another shape, such as denoiser\.proj_out_2\.bias",
+        ),
+    ],
+)
 def test_weights_of_another_architecture_are_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    changes: dict[str, torch.Tensor | None],
+    complaint: str,
 ) -> None:
+    changed = {**load_file(weights_path("mini_dit")), **changes}
     path = tmp_path / "model.safetensors"
-    save_file({"x": torch.zeros(1)}, path)
+    save_file({name: tensor for name, tensor in changed.items() if tensor is not None}, path)
     monkeypatch.setattr(mini, "weights_path", lambda _: path)
     revision = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
-    with pytest.raises(UserError, match="mini_dit"):
+    with pytest.raises(UserError, match=f"backbone=mini_dit: .*{complaint}"):
         load_mini("mini_dit", revision, CPU, torch.float32)
 
 
