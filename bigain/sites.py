@@ -1,7 +1,7 @@
 """Where an operator acts: the transformer blocks of a diffusers model, by stage, level and index.
 
 A *site* is one attention of one transformer block.  It is found by structure, not by class, so any
-model that is built in one of these two ways has sites:
+model that is built in one of these two ways, of blocks with a self-attention `attn1`, has sites:
 
 * U-Net (`down_blocks`, `mid_block`, `up_blocks`, each with `attentions` of `transformer_blocks`, as
   `UNet2DConditionModel`): `down_blocks.i` is level i of stage `encoder`, the up blocks mirror them
@@ -117,7 +117,13 @@ def find_sites(model: nn.Module, selection: SiteSelection | None = None) -> tupl
     if hasattr(model, "down_blocks") and hasattr(model, "up_blocks"):
         return _select_unet(list(_unet_sites(model)), selection)
     if hasattr(model, "transformer_blocks"):
-        return _select_transformer(list(_transformer_sites(model)), selection)
+        sites = list(_transformer_sites(model))
+        if not sites:
+            raise UserError(
+                f"model={type(model).__name__}: its blocks have no self-attention `attn1`; "
+                "allowed: blocks as those of DiT (SD3 and Flux attend to image and text jointly)"
+            )
+        return _select_transformer(sites, selection)
     raise UserError(
         f"model={type(model).__name__}: has no site to act on; needs a diffusers U-Net with "
         "attention (down_blocks, up_blocks) or a transformer (transformer_blocks)"

@@ -135,8 +135,18 @@ def test_patches_divide_the_grid() -> None:
 
 
 def test_cross_attention_only_is_no_site() -> None:
-    with pytest.raises(UserError, match="sites"):
+    with pytest.raises(UserError, match=r"^model=Transformer: .* no self-attention `attn1`"):
         find_sites(Transformer(3, only_cross_attention=True))
+
+
+@pytest.mark.parametrize("settings", [{}, {"blocks": (0,)}, {"blocks": "first12"}])
+def test_joint_attention_is_no_site_whatever_is_selected(settings: dict[str, object]) -> None:
+    model = Transformer(3)
+    for block in model.transformer_blocks:
+        block.attn = block.attn1
+        del block.attn1
+    with pytest.raises(UserError, match=r"^model=Transformer: .* no self-attention `attn1`"):
+        find_sites(model, SiteSelection(**settings))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
