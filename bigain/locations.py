@@ -6,7 +6,6 @@ __all__ = ["ASSETS", "CONFIGS"]
 
 _PACKAGE = Path(__file__).resolve().parent
 
-_IN_WHEEL = _PACKAGE / "configs"
 CONFIGS = _PACKAGE / "configs"
 """The YAML files: inside an installed package, at the top of the repository otherwise."""
 
