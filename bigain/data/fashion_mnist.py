@@ -15,7 +15,15 @@ from bigain.data import fashion_mnist_files
 from bigain.data.base import Sample, balanced_order
 from bigain.errors import UserError
 
-__all__ = ["CLASS_NAMES", "ORDER_SEED", "SLICE_SIZE", "FashionMNIST", "ordered_test_split"]
+__all__ = [
+    "CLASS_NAMES",
+    "ORDER_SEED",
+    "SLICE_SIZE",
+    "TEST_SHA256",
+    "TEST_SHAPE",
+    "FashionMNIST",
+    "ordered_test_split",
+]
 
 CLASS_NAMES = (
     "T-shirt",
@@ -31,6 +39,9 @@ CLASS_NAMES = (
 )
 ORDER_SEED = 20261122
 SLICE_SIZE = 1000
+TEST_SHAPE = (10_000, 28, 28)
+TEST_SHA256 = "9f1ec356a747bfe4ebab3cfb722d3694c9ca737e2570f6f90cf31d7b6fd689d4"
+"""sha256 over the bytes of the published test split, images before labels."""
 _SLICE = Path(__file__).parent.parent / "assets" / "fashion_mnist_test_1000.safetensors"
 
 
@@ -40,7 +51,8 @@ class FashionMNIST:
     None never stands for the slice that ships: one configuration has one set of images.
 
     Raises:
-        UserError: `limit` asks for more images than are found.
+        UserError: `limit` asks for more images than are found, or what is found under `root` is not
+            Fashion-MNIST.
 
     """
 
@@ -93,8 +105,21 @@ class FashionMNIST:
 def ordered_test_split(
     root: Path,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-    """Ids, labels and 28 x 28 images of the whole test split in the fixed order."""
+    """Ids, labels and 28 x 28 images of the whole test split in the fixed order.
+
+    Raises:
+        UserError: the files are not the published ones (MNIST has the same file names), but
+            one run id stands for one set of images.
+
+    """
     images, labels = fashion_mnist_files.read_split(root, "test")
+    digest = hashlib.sha256(images.tobytes() + labels.tobytes()).hexdigest()
+    if images.shape != TEST_SHAPE or digest != TEST_SHA256:
+        raise UserError(
+            f"dataset.root={root}: is not Fashion-MNIST's test split (images of shape "
+            f"{images.shape}, sha256 {digest[:12]}); allowed: the published files (shape "
+            f"{TEST_SHAPE}, sha256 {TEST_SHA256[:12]})"
+        )
     order = balanced_order(labels, ORDER_SEED)
     return order, labels[order], images[order]
 

@@ -5,7 +5,6 @@ Source: Xiao, Rasul, Vollgraf 2017, arXiv:1708.07747; MIT licence.
 """
 
 import gzip
-import os
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -48,18 +47,13 @@ def read_idx(path: Path) -> npt.NDArray[np.uint8]:
 def find_root(configured: Path | None = None) -> Path | None:
     """The first folder that holds both splits, or None.
 
-    Order: `configured` (searched alone when given), `$BIGAIN_FASHION_MNIST`, Debian's package
-    folder, torchvision's `data/FashionMNIST/raw`.
+    Order: `configured` (searched alone when given), Debian's package folder, torchvision's
+    `data/FashionMNIST/raw`.
     """
     if configured is not None:
         candidates: Sequence[Path] = (configured, configured / "FashionMNIST" / "raw")
     else:
-        named = os.environ.get("BIGAIN_FASHION_MNIST")
-        candidates = (
-            *([Path(named)] if named else []),
-            _DEBIAN_ROOT,
-            Path("data/FashionMNIST/raw"),
-        )
+        candidates = (_DEBIAN_ROOT, Path("data/FashionMNIST/raw"))
     names = [name for pair in _FILES.values() for name in pair]
     for root in candidates:
         if all(_existing(root, name) is not None for name in names):

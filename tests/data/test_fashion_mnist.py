@@ -1,3 +1,6 @@
+import gzip
+import hashlib
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +15,18 @@ from bigain.errors import UserError
 
 
 @pytest.fixture
+def published_root(full_root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The small data set in the place of the published one."""
+    images, labels = fashion_mnist_files.read_split(full_root, "test")
+    digest = hashlib.sha256(images.tobytes() + labels.tobytes()).hexdigest()
+    monkeypatch.setattr(fashion_mnist, "TEST_SHAPE", images.shape)
+    monkeypatch.setattr(fashion_mnist, "TEST_SHA256", digest)
+    return full_root
+
+
+@pytest.fixture
 def only_slice(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fashion_mnist_files, "_DEBIAN_ROOT", Path("nowhere"))
-    monkeypatch.delenv("BIGAIN_FASHION_MNIST", raising=False)
 
 
 def test_shipped_slice_has_a_hundred_images_of_each_class(only_slice: None) -> None:
@@ -61,32 +73,58 @@ def test_missing_root_is_named(tmp_path: Path) -> None:
 
 
 def test_full_data_starts_with_the_slice(
-    full_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    published_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ids, labels, images = fashion_mnist.ordered_test_split(full_root)
+    ids, labels, images = fashion_mnist.ordered_test_split(published_root)
     arrays: dict[str, npt.NDArray[Any]] = {"image_ids": ids, "labels": labels, "images": images}
     shipped = tmp_path / "slice.safetensors"
     save_file({name: np.ascontiguousarray(a[:30]) for name, a in arrays.items()}, shipped)
-    full = FashionMNIST(limit=30, root=full_root)
+    full = FashionMNIST(limit=30, root=published_root)
     monkeypatch.setattr(fashion_mnist, "_SLICE", shipped)
     monkeypatch.setattr(fashion_mnist_files, "_DEBIAN_ROOT", Path("nowhere"))
-    monkeypatch.delenv("BIGAIN_FASHION_MNIST", raising=False)
     from_slice = FashionMNIST(limit=30)
     assert from_slice.image_ids == full.image_ids
     assert from_slice.content_hash == full.content_hash
-    assert len(FashionMNIST(root=full_root)) == 50
+    assert len(FashionMNIST(root=published_root)) == 50
 
 
-def test_content_hash_follows_the_images_in_use(full_root: Path) -> None:
-    a, b = FashionMNIST(limit=10, root=full_root), FashionMNIST(limit=11, root=full_root)
+def test_content_hash_follows_the_images_in_use(published_root: Path) -> None:
+    a, b = FashionMNIST(limit=10, root=published_root), FashionMNIST(limit=11, root=published_root)
     assert a.content_hash != b.content_hash
-    assert a.content_hash == FashionMNIST(limit=10, root=full_root).content_hash
+    assert a.content_hash == FashionMNIST(limit=10, root=published_root).content_hash
 
 
-def test_ids_point_into_the_original_split(full_root: Path) -> None:
-    images, labels = fashion_mnist_files.read_split(full_root, "test")
-    dataset = FashionMNIST(root=full_root)
+def test_ids_point_into_the_original_split(published_root: Path) -> None:
+    images, labels = fashion_mnist_files.read_split(published_root, "test")
+    dataset = FashionMNIST(root=published_root)
     for position in range(len(dataset)):
         sample = dataset[position]
         assert np.array_equal(sample.image, images[sample.image_id])
         assert sample.label == labels[sample.image_id]
+
+
+def test_other_data_in_files_of_the_same_name_is_refused(full_root: Path) -> None:
+    """MNIST is such data; and a run id must not stand for it."""
+    with pytest.raises(
+        UserError, match=r"dataset\.root=.*: is not Fashion-MNIST's test split"
+    ) as e:
+        FashionMNIST(limit=10, root=full_root)
+    assert "(50, 28, 28)" in str(told.value)
+    assert "(10000, 28, 28)" in str(told.value)
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize("changed", ["t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"])
+def test_one_other_byte_is_refused(published_root: Path, changed: str) -> None:
+    assert len(FashionMNIST(root=published_root)) == 50
+    content = bytearray(gzip.decompress((published_root / changed).read_bytes()))
+    content[-1] ^= 1
+    (published_root / changed).write_bytes(gzip.compress(bytes(content)))
+    with pytest.raises(UserError, match="is not Fashion-MNIST's test split"):
+        FashionMNIST(root=published_root)
+
+
+def test_the_published_split_is_the_one_that_the_slice_was_cut_from(only_slice: None) -> None:
+    assert fashion_mnist.TEST_SHAPE == (10_000, 28, 28)
+    assert re.fullmatch("[0-9a-f]{64}", fashion_mnist.TEST_SHA256)
+    assert max(FashionMNIST(limit=1000).image_ids) < fashion_mnist.TEST_SHAPE[0]

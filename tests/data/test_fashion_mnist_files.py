@@ -1,4 +1,5 @@
 import gzip
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -60,9 +61,18 @@ def test_torchvision_layout_is_found(tmp_path: Path, full_root: Path) -> None:
     assert find_root(tmp_path / "data") == raw
 
 
-def test_environment_variable_comes_first(full_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("BIGAIN_FASHION_MNIST", str(full_root))
+def test_without_a_root_debian_comes_before_torchvision(
+    full_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = Path("data/FashionMNIST/raw")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(fashion_mnist_files, "_DEBIAN_ROOT", full_root)
+    shutil.copytree(full_root, raw)
     assert find_root() == full_root
+    next(full_root.glob("train-labels*")).unlink()
+    assert find_root() == raw
+    shutil.rmtree(raw)
+    assert find_root() is None
 
 
 def test_half_a_dataset_is_none(full_root: Path) -> None:
