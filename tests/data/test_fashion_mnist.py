@@ -107,7 +107,7 @@ def test_other_data_in_files_of_the_same_name_is_refused(full_root: Path) -> Non
     """MNIST is such data; and a run id must not stand for it."""
     with pytest.raises(
         UserError, match=r"dataset\.root=.*: is not Fashion-MNIST's test split"
-    ) as e:
+    ) as told:
         FashionMNIST(limit=10, root=full_root)
     assert "(50, 28, 28)" in str(told.value)
     assert "(10000, 28, 28)" in str(told.value)
