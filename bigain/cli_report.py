@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from bigain.cli_plan import PlannedRun
 from bigain.config import RunConfig
+from bigain.errors import UserError
 from bigain.runner import RunOutcome
 from bigain.runs.files import METRICS
 from bigain.runs.identity import run_id
@@ -40,11 +41,17 @@ def list_failures(runs: Sequence[PlannedRun], problems: Mapping[str, Exception])
         status = store.status()
         waits = status == "running" and name not in complete
         if name in problems or not (status == "done" or waits):
-            kept = store.manifest().get("error") or f"is {status}"
-            told = _error_text(problems[name]) if name in problems else kept
+            told = _error_text(problems[name]) if name in problems else _kept_error(store)
             reason = " ".join(told.removeprefix("UserError: ").split())
             lines.append(f"  {name}  {' '.join(planned.overrides)}  {reason}\n")
     return "".join([f"{len(lines)} of {len(runs)} runs failed:\n", *lines]) if lines else ""
+
+
+def _kept_error(store: RunStore) -> str:
+    try:
+        return store.manifest().get("error") or f"is {store.status()}"
+    except UserError as damage:
+        return str(damage)
 
 
 def _error_text(error: Exception) -> str:

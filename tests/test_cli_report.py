@@ -88,6 +88,15 @@ def test_what_happened_in_this_process_outweighs_an_old_success(
     assert list_failures(planned[:1], problems).endswith("  ValueError: bug\n")
 
 
+def test_a_damaged_manifest_is_a_failure_that_names_the_file(
+    planned: list[PlannedRun], leave: Callable[..., str]
+) -> None:
+    name = leave(planned[0], "done")
+    manifest = planned[0].config.paths.results / "runs" / name / "manifest.json"
+    manifest.write_text("{}")
+    assert f"{manifest}: is damaged; delete it" in list_failures(planned[:1], {})
+
+
 @pytest.mark.parametrize(("indices", "failed"), [([0], False), ([0, 1], True)])
 def test_a_shard_may_wait_for_shards_elsewhere(
     tmp_path: Path, leave: Callable[..., str], indices: list[int], failed: bool

@@ -1,4 +1,8 @@
-"""`bigain status`: the runs on disk, what they are and how far."""
+"""`bigain status`: the runs on disk, what they are and how far.
+
+What the manifest calls running is shown as interrupted if no process is at work on it, and a run
+whose files cannot be read is shown as damaged.
+"""
 
 import csv
 import io
@@ -12,6 +16,7 @@ from tabulate import tabulate
 
 from bigain.commands.arguments import VerbParser, results_folder
 from bigain.config import SETTING_COLUMNS
+from bigain.errors import UserError
 from bigain.runs.journal import read_journals
 from bigain.runs.store import RunStore, run_folders
 
@@ -47,18 +52,27 @@ def status_rows(results: Path) -> list[dict[str, Any]]:
 
 
 def _row(results: Path, folder: Path) -> dict[str, Any]:
-    store = RunStore(results, folder.name)
+    try:
+        known = _known(RunStore(results, folder.name))
+    except UserError as damage:
+        known = {"run_id": folder.name, "status": "damaged", "error": str(damage)}
+    return {key: known.get(key) for key in COLUMNS}
+
+
+def _known(store: RunStore) -> dict[str, Any]:
+    """What the run's folder says; UserError if its manifest or a journal is damaged."""
     manifest = store.manifest()
-    status, needed = store.status(), manifest["n_images"]
-    done = needed if status == "done" else min(len(read_journals(folder)), needed)
-    known = {
+    status, needed = manifest["status"], manifest["n_images"]
+    done = needed if status == "done" else min(len(read_journals(store.folder)), needed)
+    if status == "running" and not store.is_open():
+        status = "interrupted"
+    return {
         **manifest["columns"],
         "status": status,
         "images_done": done,
         "images_needed": needed,
         "error": manifest.get("error"),
     }
-    return {key: known[key] for key in COLUMNS}
 
 
 def _text(rows: Sequence[dict[str, Any]]) -> str:
@@ -67,11 +81,12 @@ def _text(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def _cells(row: dict[str, Any]) -> list[str]:
-    images = f"{row['images_done']}/{row['images_needed']}"
+    known = row["images_needed"] is not None
+    images = f"{row['images_done']}/{row['images_needed']}" if known else "?"
     settings = [f"{key}={row[key]}" for key in SETTING_COLUMNS if row[key] is not None]
     error = " ".join((row["error"] or "").split())[:_LONGEST_ERROR]
-    named = [row["run_id"], row["status"], images, row["backbone"], row["operator"]]
-    return [*named, " ".join(settings), str(row["seed"]), error]
+    named = [row["run_id"], row["status"], images, row["backbone"] or "?", row["operator"] or "?"]
+    return [*named, " ".join(settings), str(row["seed"]) if known else "?", error]
 
 
 def _csv(rows: Sequence[dict[str, Any]]) -> str:

@@ -48,7 +48,7 @@ def compare_runs(results: Path, a: str, b: str) -> Comparison:
     """Compare the finished runs with ids `a` and `b`.
 
     Raises:
-        UserError: A run is not finished, or the two are not paired.
+        UserError: A run is not finished or its manifest is damaged, or the two are not paired.
 
     """
     first, second = _finished(results, a), _finished(results, b)
@@ -73,6 +73,8 @@ def describe(comparison: Comparison) -> str:
 
 def _finished(results: Path, run_id: str) -> RunStore:
     store = RunStore(results, run_id)
+    if store.status() == "damaged":
+        store.manifest()  # raises, and says which file and what to do
     if not store.is_finished():
         raise UserError(f"run_id={run_id}: is {store.status()}; allowed are finished runs (done)")
     return store

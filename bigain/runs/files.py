@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bigain.atomic import replace_text
+from bigain.errors import UserError
 from bigain.runs.identity import DESCRIBING_COLUMNS
 
 __all__ = [
@@ -40,6 +41,11 @@ METRICS = "metrics.csv"
 METRIC_COLUMNS = (*DESCRIBING_COLUMNS, "metric", "value", "n", "ci_low", "ci_high", "unit")
 NOT_IN_SAMPLES = ("seconds", "adopted_from")
 """Parts of a journal record that depend on when and where it was made."""
+
+_READ_FROM_MANIFEST = (
+    *("run_id", "family_id", "baseline_id", "status", "columns", "config"),
+    *("n_images", "wall_seconds"),
+)
 
 
 def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
@@ -72,11 +78,21 @@ def read_csv(path: Path, text: Collection[str] = ()) -> list[dict[str, Any]]:
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """The manifest of the run in `folder`, None if there is none."""
+    """The manifest of the run in `folder`, None if there is none.
+
+    Raises:
+        UserError: The file is damaged: cut short, no JSON object, or without what all of ours have.
+
+    """
+    path = folder / MANIFEST
     try:
-        manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        manifest = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except ValueError:
+        manifest = None
+    if not isinstance(manifest, dict) or not manifest.keys() >= set(_READ_FROM_MANIFEST):
+        raise UserError(f"{path}: is damaged; delete it, or do the run again with force=true")
     return manifest
 
 

@@ -68,7 +68,8 @@ class RunSession:
         """Take over records of this shard's images from runs of other `dataset.limit`.
 
         Such runs have our family id: one image's record is the same in all of them, finished or
-        not.  A damaged journal has nothing to give; with `force` nothing is taken.
+        not.  A run of other weights, or with damaged files, has nothing to give; with `force`
+        nothing is taken.
 
         Returns:
             Run ids that gave something, sorted.
@@ -128,9 +129,9 @@ class RunSession:
 
     def _siblings(self) -> list[Path]:
         own = self._store.folder
-        family = self._store.manifest()["family_id"]
+        manifest = self._store.manifest()
         folders = [path for path in sorted(own.parent.iterdir()) if path != own]
-        return [f for f in folders if (read_manifest(f) or {}).get("family_id") == family]
+        return [folder for folder in folders if _are_related(manifest, _manifest_or_none(folder))]
 
     @staticmethod
     def _records_of(folder: Path) -> dict[int, Record]:
@@ -138,6 +139,29 @@ class RunSession:
             return read_journals(folder)
         except UserError:
             return {}
+
+
+def _are_related(own: Mapping[str, Any], other: Mapping[str, Any] | None) -> bool:
+    """Whether both are of one family, and made with the same weights as far as they say.
+
+    The hash of the data covers the images in use, so it differs between runs of other limits.
+    """
+    if other is None or other["family_id"] != own["family_id"]:
+        return False
+    mine, theirs = _weights(own), _weights(other)
+    return not (mine and theirs) or mine == theirs
+
+
+def _weights(manifest: Mapping[str, Any]) -> dict[str, str]:
+    hashes: Mapping[str, str] = manifest.get("hashes") or {}
+    return {name: value for name, value in hashes.items() if not name.startswith("dataset/")}
+
+
+def _manifest_or_none(folder: Path) -> dict[str, Any] | None:
+    try:
+        return read_manifest(folder)
+    except UserError:
+        return None
 
 
 def _adopted(records: Sequence[Record]) -> list[str]:

@@ -21,21 +21,36 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from bigain.errors import UserError
-from bigain.runs.files import METRICS, SAMPLES, read_manifest, write_config, write_manifest
+from bigain.runs.files import (
+    MANIFEST,
+    METRICS,
+    SAMPLES,
+    read_manifest,
+    write_config,
+    write_manifest,
+)
 from bigain.runs.identity import Config, baseline_id, describing_columns, family_id, resolved
 from bigain.runs.journal import Journal, journal_name, journal_paths
 from bigain.runs.provenance import now
 from bigain.runs.session import RunSession
 
-__all__ = ["SCHEMA_VERSION", "RunStore", "run_folders"]
+__all__ = ["SCHEMA_VERSION", "RunStore", "damaged_runs", "run_folders"]
 
 SCHEMA_VERSION = 1
 """Of manifest.json and its neighbours; raised when a reader of old folders would be misled."""
+
+_PATIENCE = 0.2
+"""Seconds to try for the lock of a shard: far more than `RunStore.is_open` may hold it."""
 
 
 def run_folders(results: Path) -> list[Path]:
     """Folders of all runs that have a manifest, by run id."""
     return sorted(path.parent for path in (results / "runs").glob("*/manifest.json"))
+
+
+def damaged_runs(results: Path) -> list[str]:
+    """What is wrong with the manifests that nobody can read: one line each, by run id."""
+    return [text for folder in run_folders(results) if (text := _damage(folder)) is not None]
 
 
 class RunStore:
@@ -46,16 +61,23 @@ class RunStore:
         self.folder = results / "runs" / run_id
 
     def manifest(self) -> dict[str, Any]:
-        """The manifest as it is now, {} before the run was ever opened."""
+        """The manifest as it is now, {} before the run was ever opened; UserError if damaged."""
         return read_manifest(self.folder) or {}
 
     def status(self) -> str:
-        """absent, running, failed or done.  A killed run still says running."""
-        return str(self.manifest().get("status", "absent"))
+        """absent, running, failed, done or damaged.  A killed run still says running."""
+        try:
+            return str(self.manifest().get("status", "absent"))
+        except UserError:
+            return "damaged"
 
     def is_finished(self) -> bool:
         """Whether samples.csv and metrics.csv are there and complete."""
         return self.status() == "done"
+
+    def is_open(self) -> bool:
+        """Whether a process works on one of the shards at this moment; never waits."""
+        return any(map(_is_held, self.folder.glob(".journal-*of*.lock")))
 
     def lock(self) -> FileLock:
         """The lock of the folder's shared files; waits."""
@@ -78,7 +100,8 @@ class RunStore:
             provenance: What `bigain.runs.provenance.collect` returned.
 
         Raises:
-            UserError: Another process works on the same shard, or a journal is damaged.
+            UserError: Another process works on the same shard, the run was begun with other data or
+                weights, or its manifest or a journal is damaged.
             ValueError: Image ids repeat, or there are none.
 
         """
@@ -94,7 +117,7 @@ class RunStore:
             with self.lock():
                 if force:
                     self._discard(path, shard["count"])
-                if not self.is_finished():
+                if self.manifest().get("status") != "done":
                     self._begin(config, plain, provenance, len(image_ids))
             journal = held.enter_context(Journal(path))
             own = image_ids[shard["index"] :: shard["count"]]
@@ -119,6 +142,7 @@ class RunStore:
     ) -> None:
         """Write manifest.json (running) and config.yaml.  The caller holds the folder's lock."""
         before = self.manifest()
+        self._check_same_hashes(before.get("hashes"), provenance.get("hashes"))
         write_config(self.folder, plain)
         write_manifest(
             self.folder,
@@ -142,21 +166,35 @@ class RunStore:
             },
         )
 
+    def _check_same_hashes(
+        self, before: Mapping[str, str] | None, present: Mapping[str, str] | None
+    ) -> None:
+        """Records of two sets of weights or data must not meet in one run."""
+        if not before or not present or before == present:
+            return
+        names = sorted(before.keys() | present.keys())
+        differ = [name for name in names if before.get(name) != present.get(name)]
+        raise UserError(
+            f"run_id={self.run_id}: was begun with another {' and another '.join(differ)}; "
+            "put back what it was begun with, or do it again with force=true"
+        )
+
     def _discard(self, own: Path, count: int) -> None:
-        """Make the run as if this shard had never computed anything."""
+        """Make the run as if this shard had never computed anything; all of it, or nothing."""
         sisters = {journal_name(index, count) for index in range(count)} - {own.name}
-        for path in journal_paths(self.folder):
-            if path == own:
+        journals = [path for path in journal_paths(self.folder) if path.name not in sisters]
+        with ExitStack() as held:
+            for path in journals:
+                if path != own:
+                    held.enter_context(self._shard_lock(path))
+            for path in journals:
                 path.unlink()
-            elif path.name not in sisters:
-                with self._shard_lock(path):
-                    path.unlink()
-        for name in ("manifest.json", SAMPLES, METRICS):
-            (self.folder / name).unlink(missing_ok=True)
+            for name in (MANIFEST, SAMPLES, METRICS):
+                (self.folder / name).unlink(missing_ok=True)
 
     @contextmanager
     def _shard_lock(self, journal: Path) -> Iterator[None]:
-        lock = FileLock(self.folder / f".{journal.stem}.lock", timeout=0)
+        lock = FileLock(self.folder / f".{journal.stem}.lock", timeout=_PATIENCE)
         try:
             lock.acquire()
         except Timeout:
@@ -169,3 +207,20 @@ class RunStore:
             yield
         finally:
             lock.release()
+
+
+def _damage(folder: Path) -> str | None:
+    try:
+        read_manifest(folder)
+    except UserError as error:
+        return str(error)
+    return None
+
+
+def _is_held(path: Path) -> bool:
+    """Whether somebody holds this lock file; what cannot be tried counts as held."""
+    try:
+        with FileLock(path, timeout=0):
+            return False
+    except (Timeout, OSError):
+        return True

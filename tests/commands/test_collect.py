@@ -31,3 +31,23 @@ def test_without_a_finished_run_it_says_so(
     assert main(["--results", str(tmp_path)]) == 0
     assert capsys.readouterr().out == f"no finished run in {tmp_path / 'runs'}\n"
     assert not (tmp_path / "mini").exists()
+
+
+@pytest.mark.parametrize("text", ['{"status": "do', "{}"])
+def test_a_damaged_run_is_named_and_the_others_are_collected(
+    tmp_path: Path,
+    make_run: Callable[..., str],
+    tome: dict[str, Any],
+    capsys: pytest.CaptureFixture[str],
+    text: str,
+) -> None:
+    whole, damaged = make_run(), make_run(tome)
+    manifest = tmp_path / "runs" / damaged / "manifest.json"
+    manifest.write_text(text)
+    assert main(["--results", str(tmp_path)]) == 0
+    path = tmp_path / "mini" / "runs.csv"
+    out, err = capsys.readouterr()
+    assert out == f"{path}\n"
+    assert err.startswith(f"left out: {manifest}: is damaged; ")
+    assert err.count("\n") == 1
+    assert set(pd.read_csv(path, dtype={"run_id": str})["run_id"]) == {whole}

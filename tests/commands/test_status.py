@@ -9,6 +9,9 @@ import pytest
 
 from bigain.commands.status import COLUMNS, main, status_rows
 from bigain.config import SETTING_COLUMNS
+from bigain.runs.store import RunStore
+
+IMAGES = list(range(100, 112))
 
 
 def show(tmp_path: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
@@ -23,7 +26,7 @@ def three(make_run: Callable[..., str], tome: dict[str, Any]) -> dict[str, str]:
     """A finished, an interrupted and a failed run."""
     return {
         "done": make_run(),
-        "running": make_run(tome, images=5),
+        "interrupted": make_run(tome, images=5),
         "failed": make_run({**tome, "ratio": 0.3}, images=2, error=RuntimeError("no\nmemory")),
     }
 
@@ -39,7 +42,7 @@ def test_rows_tell_what_runs_are_and_how_far(tmp_path: Path, three: dict[str, st
     rows = {row["run_id"]: row for row in status_rows(tmp_path)}
     assert {rows[name]["status"]: name for name in rows} == three
     progress = {row["status"]: (row["images_done"], row["images_needed"]) for row in rows.values()}
-    assert progress == {"done": (12, 12), "running": (5, 12), "failed": (2, 12)}
+    assert progress == {"done": (12, 12), "interrupted": (5, 12), "failed": (2, 12)}
     failed = rows[three["failed"]]
     assert (failed["operator"], failed["ratio"], failed["scope"]) == ("tome", 0.3, "self")
     assert failed["error"] == "RuntimeError: no\nmemory"
@@ -53,7 +56,7 @@ def test_rows_are_sorted_by_what_they_are(
 ) -> None:
     other = make_run(seed=1)
     names = [row["run_id"] for row in status_rows(tmp_path)]
-    assert names == [three["done"], other, three["failed"], three["running"]]
+    assert names == [three["done"], other, three["failed"], three["interrupted"]]
 
 
 def test_people_read_one_line_per_run(
@@ -78,3 +81,40 @@ def test_machines_read_json_and_csv(
     table = list(csv.DictReader(io.StringIO(show(tmp_path, capsys, "--format", "csv"))))
     assert [row["run_id"] for row in table] == [row["run_id"] for row in rows]
     assert {row["ratio"] for row in table} == {"", "0.3", "0.7"}
+
+
+def test_a_run_that_a_process_works_on_is_running(
+    tmp_path: Path, make_run: Callable[..., str], tome: dict[str, Any]
+) -> None:
+    name = make_run(tome, images=5)
+    store = RunStore(tmp_path, name)
+    assert [row["status"] for row in status_rows(tmp_path)] == ["interrupted"]
+    with store.open(store.manifest()["config"], IMAGES, {}):
+        assert [row["status"] for row in status_rows(tmp_path)] == ["running"]
+    assert store.status() == "running"
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("manifest.json", '{"status": "do'),
+        ("manifest.json", "{}"),
+        ("journal-0of1.jsonl", "rubbish\n"),
+    ],
+)
+def test_a_damaged_run_is_a_row_among_the_others(
+    tmp_path: Path,
+    three: dict[str, str],
+    capsys: pytest.CaptureFixture[str],
+    file: str,
+    text: str,
+) -> None:
+    name = three.pop("interrupted")
+    (tmp_path / "runs" / name / file).write_text(text)
+    rows = {row["run_id"]: row for row in status_rows(tmp_path)}
+    assert rows[name]["status"] == "damaged"
+    assert file in rows[name]["error"]
+    assert {rows[other]["status"] for other in three.values()} == set(three)
+    line = next(line for line in show(tmp_path, capsys).splitlines() if name in line)
+    assert line.split()[1:6] == ["damaged", "?", "?", "?", "?"]
+    assert json.loads(show(tmp_path, capsys, "--format", "json")) == status_rows(tmp_path)

@@ -10,6 +10,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from bigain.config import RunConfig
+from bigain.errors import UserError
 from bigain.runs.files import (
     METRIC_COLUMNS,
     csv_text,
@@ -23,6 +24,11 @@ from bigain.runs.files import (
 from bigain.runs.identity import resolved
 
 MakeRecord = Callable[..., dict[str, Any]]
+MANIFEST_OF_A_RUN: dict[str, Any] = {
+    **dict.fromkeys(("run_id", "family_id", "baseline_id"), "0123456789abcdef"),
+    **{"status": "running", "columns": {}, "config": {}, "n_images": 1, "wall_seconds": 0.5},
+    "error": None,
+}
 
 
 def test_the_columns_of_metrics_are_those_of_the_contract() -> None:
@@ -62,10 +68,34 @@ def test_rows_with_other_columns_are_refused(row: dict[str, int]) -> None:
 
 def test_manifest_round_trip_and_absence(tmp_path: Path) -> None:
     assert read_manifest(tmp_path) is None
-    write_manifest(tmp_path, {"status": "running", "n": 1, "error": None})
-    assert read_manifest(tmp_path) == {"status": "running", "n": 1, "error": None}
+    write_manifest(tmp_path, MANIFEST_OF_A_RUN)
+    assert read_manifest(tmp_path) == MANIFEST_OF_A_RUN
     assert read_manifest(tmp_path / "manifest.json") is None
     assert sorted(path.name for path in tmp_path.iterdir()) == ["manifest.json"]
+
+
+@pytest.mark.parametrize("text", ["", '{"status": "do', "{}", "[]", "null", '{"status": "done"}'])
+def test_a_damaged_manifest_is_named_with_what_to_do(tmp_path: Path, text: str) -> None:
+    (tmp_path / "manifest.json").write_text(text)
+    with pytest.raises(UserError) as caught:
+        read_manifest(tmp_path)
+    path = tmp_path / "manifest.json"
+    assert str(caught.value) == (
+        f"{path}: is damaged; delete it, or do the run again with force=true"
+    )
+
+
+@pytest.mark.parametrize("lost", ["status", "columns", "config", "n_images", "family_id"])
+def test_a_manifest_without_what_readers_need_is_damaged(tmp_path: Path, lost: str) -> None:
+    write_manifest(tmp_path, {k: v for k, v in MANIFEST_OF_A_RUN.items() if k != lost})
+    with pytest.raises(UserError, match="is damaged"):
+        read_manifest(tmp_path)
+
+
+def test_bytes_that_are_no_text_are_damage_too(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UserError, match="is damaged"):
+        read_manifest(tmp_path)
 
 
 def test_samples_carry_position_and_no_times(tmp_path: Path, make_record: MakeRecord) -> None:

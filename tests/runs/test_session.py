@@ -1,6 +1,7 @@
 """Shards, kills, adoption: whatever happens in between, the results are the same in the end."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -374,3 +375,37 @@ def test_the_manifest_is_json_that_others_can_read(
     text = (store.folder / "manifest.json").read_text()
     assert json.loads(text)["status"] == "done"
     assert "NaN" not in text
+
+
+def test_runs_with_other_weights_give_nothing(
+    tmp_path: Path, make_config: Make, make_record: MakeRecord
+) -> None:
+    """The hash of the data is that of the images in use: it says nothing about other limits."""
+
+    def origin(weights: str, limit: int) -> dict[str, Any]:
+        return {"hashes": {"mini_dit": weights, "dataset/fashion_mnist": f"first {limit}"}}
+
+    few = make_config(dataset__limit=3)
+    with RunStore(tmp_path, run_id(few)).open(few, IDS[:3], origin("aa", 3)) as session:
+        for image_id in session.todo():
+            session.append(make_record(image_id))
+    many = make_config(dataset__limit=7)
+    for weights, given in (("bb", []), ("aa", [run_id(few)])):
+        store = RunStore(tmp_path / weights, run_id(many))
+        shutil.copytree(tmp_path / "runs", tmp_path / weights / "runs")
+        with store.open(many, IDS, origin(weights, 7)) as session:
+            assert session.adopt() == given
+
+
+@pytest.mark.parametrize("text", ["", "{}"])
+def test_a_sibling_with_a_damaged_manifest_is_passed_over(
+    tmp_path: Path, make_config: Make, make_record: MakeRecord, text: str
+) -> None:
+    few = make_config(dataset__limit=3)
+    sibling = RunStore(tmp_path, run_id(few))
+    with sibling.open(few, IDS[:3], {}) as session:
+        session.append(make_record(IDS[0]))
+    (sibling.folder / "manifest.json").write_text(text)
+    config = make_config(dataset__limit=7)
+    with RunStore(tmp_path, run_id(config)).open(config, IDS, {}) as session:
+        assert session.adopt() == []

@@ -2,18 +2,20 @@
 
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 from bigain.config import RunConfig
 from bigain.errors import UserError
 from bigain.runs.identity import baseline_id, family_id, run_id
 from bigain.runs.journal import read_journal
-from bigain.runs.store import SCHEMA_VERSION, RunStore, run_folders
+from bigain.runs.store import SCHEMA_VERSION, RunStore, damaged_runs, run_folders
 
 Make = Callable[..., RunConfig]
 MakeRecord = Callable[..., dict[str, Any]]
@@ -275,3 +277,119 @@ def test_a_place_where_nothing_can_be_written_is_named(tmp_path: Path, make_conf
     with pytest.raises(UserError, match=r"paths\.results=.*file: cannot make a folder") as caught:
         session.__enter__()
     assert "\n" not in str(caught.value)
+
+
+WEIGHTS = {"mini_dit/model.safetensors": "aa", "dataset/fashion_mnist": "bb"}
+
+
+@pytest.mark.parametrize("name", sorted(WEIGHTS))
+def test_a_run_is_not_resumed_with_other_weights_or_data(
+    tmp_path: Path, make_config: Make, make_record: MakeRecord, name: str
+) -> None:
+    config = make_config()
+    store = store_of(tmp_path, config)
+    with store.open(config, IDS, {"hashes": WEIGHTS}) as session:
+        session.append(make_record(IDS[0]))
+    before = store.manifest()
+    other = {"hashes": {**WEIGHTS, name: "cc"}}
+    with (
+        pytest.raises(UserError, match=f"was begun with another {name};") as told,
+        store.open(config, IDS, other),
+    ):
+        pass
+    assert "force=true" in str(told.value)
+    assert store.manifest() == before
+    with store.open(make_config(force=True), IDS, other) as session:
+        assert session.todo() == IDS
+        assert store.manifest()["hashes"] == other["hashes"]
+
+
+@pytest.mark.parametrize(("before", "after"), [(WEIGHTS, WEIGHTS), (WEIGHTS, {}), ({}, WEIGHTS)])
+def test_a_run_is_resumed_if_nothing_speaks_against_it(
+    tmp_path: Path,
+    make_config: Make,
+    make_record: MakeRecord,
+    before: dict[str, str],
+    after: dict[str, str],
+) -> None:
+    config = make_config()
+    store = store_of(tmp_path, config)
+    with store.open(config, IDS, {"hashes": before}) as session:
+        session.append(make_record(IDS[0]))
+    with store.open(config, IDS, {"hashes": after}) as session:
+        assert session.todo() == IDS[1:]
+
+
+@pytest.mark.parametrize("text", ['{"status": "runn', "{}"])
+def test_a_damaged_manifest_stops_the_run_until_it_is_deleted_or_forced(
+    tmp_path: Path, make_config: Make, make_record: MakeRecord, text: str
+) -> None:
+    config = make_config()
+    store = store_of(tmp_path, config)
+    complete(store, config, make_record)
+    path = store.folder / "manifest.json"
+    path.write_text(text)
+    assert (store.status(), store.is_finished()) == ("damaged", False)
+    assert damaged_runs(tmp_path) == [
+        f"{path}: is damaged; delete it, or do the run again with force=true"
+    ]
+    with pytest.raises(UserError, match=r"manifest\.json: is damaged"), store.open(config, IDS, {}):
+        pass
+    assert path.read_text() == text
+    with store.open(make_config(force=True), IDS, {}) as session:
+        assert session.todo() == IDS
+        session.append(make_record(IDS[0]))
+    path.unlink()
+    with store.open(config, IDS, {}) as session:
+        assert session.todo() == IDS[1:]
+    assert damaged_runs(tmp_path) == []
+
+
+def test_a_refused_force_leaves_everything_as_it_was(
+    tmp_path: Path, make_config: Make, make_record: MakeRecord
+) -> None:
+    """The lock of another shard count is held: not even the own journal may be gone."""
+    forced = make_config(shard={"index": 0, "count": 2}, force=True)
+    store = store_of(tmp_path, forced)
+    with store.open(make_config(shard={"index": 0, "count": 2}), IDS, {}) as session:
+        session.append(make_record(IDS[0]))
+    whole, other = make_config(), make_config(shard={"index": 2, "count": 3})
+    with store.open(whole, IDS, {}) as session:
+        session.append(make_record(IDS[1]))
+    with store.open(other, IDS, {}) as session:
+        session.append(make_record(IDS[2]))
+        before = {path.name: path.read_bytes() for path in store.folder.iterdir()}
+        with pytest.raises(UserError, match="shard 2 of 3"), store.open(forced, IDS, {}):
+            pass
+        assert {path.name: path.read_bytes() for path in store.folder.iterdir()} == before
+
+
+def test_whether_a_process_works_on_a_run(
+    tmp_path: Path, make_config: Make, make_record: MakeRecord
+) -> None:
+    config = make_config(shard={"index": 1, "count": 2})
+    store = store_of(tmp_path, config)
+    assert not store.is_open()
+    with store.open(config, IDS, {}) as session:
+        assert store.is_open()
+        session.append(make_record(IDS[1]))
+    assert store.status() == "running"
+    assert not store.is_open()
+    with store.open(config, IDS, {}):
+        assert store.is_open()
+
+
+def test_a_glance_at_the_lock_does_not_turn_a_starting_process_away(
+    tmp_path: Path, make_config: Make
+) -> None:
+    config = make_config()
+    store = store_of(tmp_path, config)
+    with store.open(config, IDS, {}):
+        pass
+    glance = FileLock(store.folder / ".journal-0of1.lock", timeout=0, thread_local=False)
+    glance.acquire()
+    timer = threading.Timer(0.05, glance.release)
+    timer.start()
+    with store.open(config, IDS, {}):
+        assert store.is_open()
+    timer.join()
