@@ -5,6 +5,7 @@ here hold what is *allowed*: types, ranges and which settings go together.  The 
 field is the sentence that a user reads after `allowed:` when the value is wrong.
 """
 
+from bigain.config.backbone import BackboneConfig, SitesConfig
 from bigain.config.base import SETTING_COLUMNS
 from bigain.config.messages import format_validation_error
 from bigain.config.operator import (
@@ -17,14 +18,7 @@ from bigain.config.operator import (
     ToDoConfig,
     ToMeConfig,
 )
-from bigain.config.run import (
-    BackboneConfig,
-    DatasetConfig,
-    PathsConfig,
-    RunConfig,
-    ShardConfig,
-    SitesConfig,
-)
+from bigain.config.run import DatasetConfig, PathsConfig, RunConfig, ShardConfig
 from bigain.config.task import ClassificationConfig, TaskConfig
 
 __all__ = [

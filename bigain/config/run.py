@@ -7,52 +7,22 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from bigain.config.backbone import BackboneConfig
 from bigain.config.base import Folder, Integer, Settings, Switch, not_allowed
 from bigain.config.operator import OperatorConfig
 from bigain.config.task import TaskConfig
 
 __all__ = [
-    "BackboneConfig",
     "DatasetConfig",
     "PathsConfig",
     "RunConfig",
     "ShardConfig",
-    "SitesConfig",
 ]
-
-_TOKEN_GRID = {"mini_unet": 16, "mini_dit": 16}
-"""Side of the largest token grid of each backbone."""
 
 _NUM_CLASSES = {"fashion_mnist": 10}
 
-_INDICES = "distinct integers >= 0"
 Index = Annotated[Integer, Field(ge=0)]
 Positive = Annotated[Integer, Field(ge=1)]
-
-
-class SitesConfig(Settings):
-    """Where the operator acts: which attention modules of the backbone."""
-
-    stages: tuple[Literal["encoder", "mid", "decoder"], ...] = Field(
-        min_length=1, description="a list of encoder, mid, decoder"
-    )
-    levels: tuple[Index, ...] = Field(
-        min_length=1, description=f"{_INDICES}; 0 is the level with the most tokens, such as [0]"
-    )
-    blocks: tuple[Index, ...] | Literal["first12"] | None = Field(
-        description=f"null (the backbone's default), {_INDICES} such as [0,1], or first12"
-    )
-
-
-class BackboneConfig(Settings):
-    """A denoiser and its weights."""
-
-    name: Literal["mini_unet", "mini_dit"] = Field(description="mini_unet or mini_dit")
-    revision: str = Field(
-        pattern="^[0-9a-f]{12}$",
-        description="12 hex digits in quotes, the beginning of the sha256 of the weights file",
-    )
-    sites: SitesConfig = Field(description="the settings stages, levels and blocks")
 
 
 class DatasetConfig(Settings):
@@ -122,9 +92,10 @@ class RunConfig(Settings):
         return self
 
     def _check_factor(self) -> None:
-        side = _TOKEN_GRID[self.backbone.name]
+        side = self.backbone.smallest_grid()
         factor = getattr(self.operator, "factor", None)
         if factor is not None and factor >= side:
+            levels = ",".join(map(str, self.backbone.sites.levels))
             allowed = f"an integer from 1 to {side - 1}, below the {side}x{side} tokens of"
-            allowed = f"{allowed} backbone={self.backbone.name}"
+            allowed = f"{allowed} backbone={self.backbone.name} at backbone.sites.levels=[{levels}]"
             raise not_allowed("operator.factor", factor, allowed)

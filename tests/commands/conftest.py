@@ -18,7 +18,7 @@ PLAIN: dict[str, Any] = {
     "backbone": {
         "name": "mini_dit",
         "revision": "0123456789ab",
-        "sites": {"stages": ["encoder"], "levels": [0], "blocks": None},
+        "sites": {"stages": ["encoder", "decoder"], "levels": [0], "blocks": None},
     },
     "dataset": {"name": "fashion_mnist", "limit": 12, "root": None},
     "operator": {"name": "none"},

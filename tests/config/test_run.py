@@ -1,10 +1,11 @@
+import re
 from pathlib import Path
 from typing import Any, get_args
 
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from bigain.config.run import _NUM_CLASSES, _TOKEN_GRID, BackboneConfig, DatasetConfig, RunConfig
+from bigain.config.run import _NUM_CLASSES, DatasetConfig, RunConfig
 from bigain.data.fashion_mnist import CLASS_NAMES
 from bigain.devices import DTYPES
 
@@ -89,9 +90,8 @@ def test_wrong_values_are_refused(plain: dict[str, Any], key: str, value: object
         ("dataset.limit", None),
         ("dataset.limit", 10_000),
         ("dataset.root", "data"),
-        ("backbone.sites.blocks", [0, 1]),
-        ("backbone.sites.blocks", "first12"),
-        ("backbone.sites.stages", ["mid"]),
+        ("backbone.sites.levels", [1, 0]),
+        ("backbone.sites.stages", ["decoder"]),
         ("device", "auto"),
         ("device", "cuda:1"),
         ("device", "mps"),
@@ -151,6 +151,20 @@ def test_the_factor_leaves_more_than_one_token(plain: dict[str, Any], name: str)
         RunConfig.model_validate(plain)
 
 
+@pytest.mark.parametrize("levels", [[1], [0, 1]])
+def test_the_factor_is_held_against_the_smallest_selected_level(
+    plain: dict[str, Any], levels: list[int]
+) -> None:
+    plain["backbone"]["sites"]["levels"] = levels
+    plain["operator"] = {"name": "todo", "factor": 7, "scope": "self"}
+    RunConfig.model_validate(plain)
+    plain["operator"]["factor"] = 8
+    expected = r"operator.factor=8: allowed: an integer from 1 to 7, .*sites.levels=\[.*1\]$"
+    with pytest.raises(ValidationError) as caught:
+        RunConfig.model_validate(plain)
+    assert re.match(expected, caught.value.errors()[0]["msg"])
+
+
 def test_no_more_classes_are_kept_than_there_are(plain: dict[str, Any]) -> None:
     plain["task"]["keep_list"] = [11, 1]
     expected = r"task.keep_list=\[11, 1\]: allowed: at most 10, .* dataset=fashion_mnist"
@@ -164,8 +178,7 @@ def test_the_paper_profile_has_no_backbone_yet(plain: dict[str, Any]) -> None:
         RunConfig.model_validate(plain)
 
 
-def test_every_backbone_and_dataset_is_known_in_size() -> None:
-    assert set(_TOKEN_GRID) == set(get_args(BackboneConfig.model_fields["name"].annotation))
+def test_every_dataset_is_known_in_size() -> None:
     datasets = DatasetConfig.model_fields["name"].annotation
     assert set(_NUM_CLASSES) == set(get_args(datasets))
     assert _NUM_CLASSES["fashion_mnist"] == len(CLASS_NAMES)

@@ -38,7 +38,7 @@ IRRELEVANT: dict[str, Any] = {
 RELEVANT: dict[str, Any] = {
     "backbone__name": "mini_unet",
     "backbone__revision": "ba9876543210",
-    "backbone__sites": {"stages": ["decoder"], "levels": [0], "blocks": None},
+    "backbone__sites": {"stages": ["encoder", "decoder"], "levels": [0], "blocks": [1]},
     "operator__ratio": 0.5,
     "operator__cell": [4, 4],
     "operator__random": False,
@@ -151,7 +151,7 @@ def test_the_baseline_is_the_run_without_operator(make_config: Make, tome: dict[
 
 
 def test_without_an_operator_sites_do_not_matter(make_config: Make, tome: dict[str, Any]) -> None:
-    sites = {"stages": ["decoder"], "levels": [0, 1], "blocks": None}
+    sites = {"stages": ["encoder", "decoder"], "levels": [0], "blocks": [2, 3]}
     elsewhere = make_config(backbone__sites=sites)
     assert run_id(elsewhere) == run_id(make_config())
     assert baseline_id(make_config(backbone__sites=sites, operator=tome)) == run_id(make_config())
