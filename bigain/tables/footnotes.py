@@ -1,6 +1,10 @@
-"""Letters for the remarks on single cells, fixed by their order in the table's specification."""
+"""Letters for the remarks on single cells, fixed by their order in the table's specification.
+
+They are a to z, then aa, ab and so on: no remark is lost, however many there are.
+"""
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import count, product
 from string import ascii_lowercase
 
 from bigain.tables.spec import Footnote
@@ -20,5 +24,11 @@ def texts_of(footnotes: Sequence[Footnote], cells: Iterable[str]) -> list[tuple[
 
 
 def _marked(footnotes: Sequence[Footnote]) -> Iterator[tuple[str, Footnote]]:
+    letters = _letters()
     local = (note for note in footnotes if note.cells)
-    return ((f"[{letter}]", note) for letter, note in zip(ascii_lowercase, local, strict=False))
+    return ((f"[{next(letters)}]", note) for note in local)
+
+
+def _letters() -> Iterator[str]:
+    for length in count(1):
+        yield from map("".join, product(ascii_lowercase, repeat=length))

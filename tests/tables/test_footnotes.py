@@ -23,3 +23,15 @@ def test_only_printed_marks_are_explained() -> None:
 
 def test_an_interval_is_no_mark() -> None:
     assert texts_of(NOTES, ["85.00 [81.2, 88.1] n=400"]) == []
+
+
+def test_no_remark_is_lost_when_the_alphabet_is_used_up() -> None:
+    notes = [
+        Footnote(text=str(i), cells=(("pets", "tome", "acc1", f"ratio={i}"),)) for i in range(30)
+    ]
+    marks = [marks_of(notes, ("pets", "tome", "acc1", f"ratio={i}")) for i in range(30)]
+    assert marks[0] == "[a]"
+    assert marks[25:28] == ["[z]", "[aa]", "[ab]"]
+    assert len(set(marks)) == 30
+    assert texts_of(notes, marks) == list(zip(marks, map(str, range(30)), strict=True))
+    assert texts_of(notes, ["1 [aa]"]) == [("[aa]", "26")]
