@@ -1,6 +1,5 @@
 """What never changes a result: batch size, threads, order, shards, kills; and what must."""
 
-import json
 import os
 import signal
 import subprocess
@@ -19,7 +18,7 @@ from bigain.config import RunConfig
 from bigain.devices import limited_threads
 from bigain.patching import apply
 from bigain.runner import run
-from bigain.runs.frames import read_samples
+from bigain.runs.frames import read_metrics, read_samples
 from bigain.tasks.classification import classify_images
 
 OPERATORS = {
@@ -117,5 +116,6 @@ def test_operators_meet_the_same_noise_so_ratio_zero_is_no_acceleration(tmp_path
     merged = run(compose_config([*SHORT, results, "operator=tome", "operator.ratio=0"]))
     a, b = read_samples(none.folder), read_samples(merged.folder)
     assert a.equals(b)
-    rise = json.loads((merged.folder / "manifest.json").read_text())
-    assert rise["status"] == "done"
+    metrics = read_metrics(merged.folder).set_index("metric")
+    assert metrics.loc["eps_error_rise", ["value", "n"]].tolist() == [0, 3]
+    assert "eps_error_rise" not in read_metrics(none.folder)["metric"].tolist()
