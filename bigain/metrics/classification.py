@@ -31,8 +31,7 @@ class Metric:
         n: Number of images behind it.
         ci_low: Lower end of the 95 % interval, NaN if there is none.
         ci_high: Upper end.
-        unit: `percent`, `error` (of the task's loss) or `error^2`.
-        higher_is_better: Whether a user wants it large.
+        unit: `percent`, `error` (of the task's loss), `error^2` or `ratio`.
 
     """
 
@@ -42,7 +41,6 @@ class Metric:
     ci_low: float
     ci_high: float
     unit: str
-    higher_is_better: bool
 
 
 def classification_metrics(
@@ -61,15 +59,15 @@ def classification_metrics(
     """
     if samples.empty:
         raise UserError("samples: has no images, so there is nothing to measure")
-    metrics = [_accuracy(samples), _mean("eps_error", image_errors(samples), "error", better=False)]
+    metrics = [_accuracy(samples), _mean("eps_error", image_errors(samples), "error")]
     if baseline is not None and samples["image_id"].isin(baseline["image_id"]).all():
         metrics.append(_rise(samples, baseline))
     # The variance of a single trial does not exist; an error that does not exist is a fault, so
     # NaN there shows up in eps_error.
     return [
         *metrics,
-        _mean("margin_mean", samples["margin_mean"].dropna(), "error", better=True),
-        _mean("margin_variance", samples["margin_variance"].dropna(), "error^2", better=False),
+        _mean("margin_mean", samples["margin_mean"].dropna(), "error"),
+        _mean("margin_variance", samples["margin_variance"].dropna(), "error^2"),
     ]
 
 
@@ -86,20 +84,20 @@ def _accuracy(samples: pd.DataFrame) -> Metric:
     successes, n = int(samples["correct"].sum()), len(samples)
     low, high = wilson(successes, n)
     value = 100 * successes / n
-    return Metric("acc1", value, n, 100 * low, 100 * high, "percent", higher_is_better=True)
+    return Metric("acc1", value, n, 100 * low, 100 * high, "percent")
 
 
 def _rise(samples: pd.DataFrame, baseline: pd.DataFrame) -> Metric:
     rise = relative_rise(image_errors(samples), image_errors(baseline))
     value, low, high = 100 * rise.mean, 100 * rise.ci_low, 100 * rise.ci_high
-    return Metric("eps_error_rise", value, rise.n, low, high, "percent", higher_is_better=False)
+    return Metric("eps_error_rise", value, rise.n, low, high, "percent")
 
 
-def _mean(name: str, column: "pd.Series[float]", unit: str, *, better: bool) -> Metric:
+def _mean(name: str, column: "pd.Series[float]", unit: str) -> Metric:
     values = np.asarray(column, np.float64)
     value = float(values.mean()) if len(values) else math.nan
     low, high = mean_interval(values)
-    return Metric(name, value, len(values), low, high, unit, higher_is_better=better)
+    return Metric(name, value, len(values), low, high, unit)
 
 
 def _numbers(errors: str | Sequence[float]) -> NDArray[np.float64]:

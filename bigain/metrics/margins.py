@@ -8,7 +8,9 @@ chance that the distractor c' still wins is at most rho / (rho + S) with rho = s
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["cantelli_bound"]
+from bigain.metrics.intervals import mean_interval
+
+__all__ = ["cantelli_bound", "margin_ratio"]
 
 
 def cantelli_bound(mean: ArrayLike, variance: ArrayLike, trials: ArrayLike) -> NDArray[np.float64]:
@@ -25,3 +27,23 @@ def cantelli_bound(mean: ArrayLike, variance: ArrayLike, trials: ArrayLike) -> N
     with np.errstate(invalid="ignore", divide="ignore"):
         bound = var / (var + squared)
     return np.where(mu > 0, bound, np.where(np.isnan(mu), np.nan, 1.0))
+
+
+def margin_ratio(means: ArrayLike, variances: ArrayLike) -> tuple[float, float, float]:
+    """Mean of sigma^2 over squared mean of mu, over images, and the 95 % interval of this rho.
+
+    With v = mean of sigma^2 and m = mean of mu, the delta method gives image i the influence
+    (sigma_i^2 - v) / m^2 - 2 v (mu_i - m) / m^3.
+
+    Args:
+        means: mu of each image, shape (n,), n >= 1, no NaN.
+        variances: sigma^2 of each image, shape (n,).
+
+    """
+    mu, var = np.asarray(means, np.float64), np.asarray(variances, np.float64)
+    m, v = mu.mean(), var.mean()
+    with np.errstate(invalid="ignore", divide="ignore"):
+        ratio = v / m**2
+        influence = (var - v) / m**2 - 2 * v * (mu - m) / m**3
+    low, high = mean_interval(ratio + influence)
+    return float(ratio), low, high

@@ -10,14 +10,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from bigain.errors import UserError
 from bigain.metrics import (
     Metric,
     PairedResult,
+    cantelli_bound,
     classification_metrics,
     image_errors,
+    margin_ratio,
     paired_accuracy,
     relative_rise,
 )
@@ -70,8 +73,12 @@ def measure(plan: Plan, results: Path) -> Measured:
 
 
 def run_metrics(frame: pd.DataFrame, none: pd.DataFrame | None) -> dict[str, Metric]:
-    """The metrics of one run by id; with `none` also the paired comparisons with it."""
+    """The metrics of one run by id; with `none` also the paired comparisons with it.
+
+    Beside those of metrics.csv: margin_rho and margin_bound, where the margin has a variance.
+    """
     metrics = {each.metric: each for each in classification_metrics(frame, none)}
+    metrics |= {each.metric: each for each in _margin_metrics(frame)}
     if none is not None:
         metrics[TO_NONE] = _accuracy_difference(TO_NONE, frame, none)
     return metrics
@@ -86,7 +93,7 @@ def delta_metrics(
         base = image_errors(none)
         shifted = base + image_errors(row) - image_errors(versus)
         result = relative_rise(shifted, base)
-        metrics["eps_error_rise"] = _percent("eps_error_rise", result, higher_is_better=False)
+        metrics["eps_error_rise"] = _percent("eps_error_rise", result)
     return metrics
 
 
@@ -119,9 +126,24 @@ def _comparisons(plan: Plan) -> list[tuple[Delta, str]]:
 
 def _accuracy_difference(name: str, a: pd.DataFrame, b: pd.DataFrame) -> Metric:
     correct = (frame.set_index("image_id")["correct"] for frame in (a, b))
-    return _percent(name, paired_accuracy(*correct), higher_is_better=True)
+    return _percent(name, paired_accuracy(*correct))
 
 
-def _percent(name: str, result: PairedResult, *, higher_is_better: bool) -> Metric:
+def _margin_metrics(frame: pd.DataFrame) -> list[Metric]:
+    """The ratio rho of the margin, and Cantelli's bound for the trials of the first stage."""
+    kept = frame.dropna(subset=["margin_mean", "margin_variance"])
+    if kept.empty:
+        return []
+    rho = np.array(margin_ratio(kept["margin_mean"], kept["margin_variance"]))
+    # The bound depends on rho and on the sign of the mean: it is that of mean 1 and variance rho.
+    sign, trials = np.sign(kept["margin_mean"].mean()), len(kept["true_errors"].iloc[0])
+    bound = 100 * cantelli_bound(sign, np.maximum(rho, 0), trials)
+    return [
+        Metric("margin_rho", rho[0], len(kept), rho[1], rho[2], "ratio"),
+        Metric("margin_bound", bound[0], len(kept), bound[1], bound[2], "percent"),
+    ]
+
+
+def _percent(name: str, result: PairedResult) -> Metric:
     value, low, high = (100 * each for each in (result.mean, result.ci_low, result.ci_high))
-    return Metric(name, value, result.n, low, high, "percent", higher_is_better)
+    return Metric(name, value, result.n, low, high, "percent")

@@ -1,12 +1,16 @@
 """The lines of a table, block by block, as plain strings: the part that all output formats share.
 
+Every measured number has its number of images n: said once per block if it is the same for all of
+the block's numbers, else in every cell.
+
 A block has one column for no acceleration and one per setting.  Every row of the table gives a line
 of measured values; below it stand its difference to no acceleration and the paper's values, and at
 the end of the block the differences between rows.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from bigain.metrics import Metric
 from bigain.tables.cells import Measured
@@ -16,7 +20,7 @@ from bigain.tables.planner import NONE, Plan
 from bigain.tables.quantities import QUANTITIES, format_difference, format_metric
 from bigain.tables.spec import Block, Delta, PaperBlock, Row
 
-__all__ = ["DASH", "Line", "Sources", "block_lines", "is_empty", "paper_lines"]
+__all__ = ["DASH", "Line", "Sources", "block_lines", "common_n", "is_empty", "paper_lines"]
 
 DASH = "—"
 """Stands where no finished run exists."""
@@ -48,6 +52,15 @@ def is_empty(sources: Sources, block: Block) -> bool:
     )
 
 
+def common_n(sources: Sources, block: Block) -> int | None:
+    """The number of images behind every number of the block; None if they differ or there are none.
+
+    When they differ, the cells of the block say each its own.
+    """
+    counts = {metric.n for metric in _numbers(sources, block)}
+    return counts.pop() if len(counts) == 1 else None
+
+
 def block_lines(sources: Sources, block: Block) -> Iterator[Line]:
     """The lines of a measured block, with the paper's values where the block has some beside it."""
     spec, quantity = sources.plan.spec, QUANTITIES[block.metric]
@@ -58,7 +71,7 @@ def block_lines(sources: Sources, block: Block) -> Iterator[Line]:
             yield _to_none(sources, block, row, quantity.to_none)
         if beside is not None and row.in_paper:
             yield _paper_row(sources, beside, row, f"· paper: {spec.paper.label}, {beside.label}")
-    if block.metric not in ("acc1", "eps_error_rise", "map_image"):
+    if not quantity.deltas:
         return
     for delta in spec.deltas_of(sources.plan.grid):
         yield _delta(sources, block, delta)
@@ -79,21 +92,18 @@ def paper_lines(sources: Sources, block: PaperBlock) -> Iterator[Line]:
 
 def _measured(sources: Sources, block: Block, row: Row) -> Line:
     quantity, runs = QUANTITIES[block.metric], sources.measured.runs
-    with_n = block.metric == "acc1"
+    write = partial(format_metric, with_n=common_n(sources, block) is None)
     at_none = runs.get((block.dataset, NONE, ""), {}).get(quantity.at_none or block.metric)
-
-    def shown(setting: str) -> str:
-        metric = runs.get((block.dataset, row.id, setting), {}).get(block.metric)
-        return _text(metric, lambda m: format_metric(m, signed=quantity.signed, with_n=with_n))
-
-    none = _text(at_none, lambda metric: format_metric(metric, with_n=with_n))
-    return Line("measured", row.label, (none, *map(shown, sources.plan.settings)))
+    keys = ((block.dataset, row.id, setting) for setting in sources.plan.settings)
+    found = (runs.get(key, {}).get(block.metric) for key in keys)
+    cells = (_text(metric, partial(write, signed=quantity.signed)) for metric in found)
+    return Line("measured", row.label, (_text(at_none, write), *cells))
 
 
 def _to_none(sources: Sources, block: Block, row: Row, metric: str) -> Line:
     runs = sources.measured.runs
     found = (runs.get((block.dataset, row.id, s), {}).get(metric) for s in sources.plan.settings)
-    cells = ("", *(_text(each, format_difference) for each in found))
+    cells = ("", *_differences(sources, block, found))
     return Line("comparison", "· minus no acceleration", cells)
 
 
@@ -101,7 +111,24 @@ def _delta(sources: Sources, block: Block, delta: Delta) -> Line:
     known = sources.measured.deltas
     keys = ((block.dataset, delta.row, delta.versus, s) for s in sources.plan.settings)
     found = (known.get(key, {}).get(block.metric) for key in keys)
-    return Line("measured", delta.label, ("", *(_text(m, format_difference) for m in found)))
+    return Line("measured", delta.label, ("", *_differences(sources, block, found)))
+
+
+def _differences(sources: Sources, block: Block, found: Iterable[Metric | None]) -> Iterator[str]:
+    write = partial(format_difference, with_n=common_n(sources, block) is None)
+    return (_text(metric, write) for metric in found)
+
+
+def _numbers(sources: Sources, block: Block) -> Iterator[Metric]:
+    """All that is measured and printed in a block."""
+    quantity, measured = QUANTITIES[block.metric], sources.measured
+    names = {block.metric, quantity.to_none, quantity.at_none}
+    runs = [metrics for key, metrics in measured.runs.items() if key[0] == block.dataset]
+    deltas = [metrics for key, metrics in measured.deltas.items() if key[0] == block.dataset]
+    for metrics in runs:
+        yield from (m for name, m in metrics.items() if name in names and _known(m))
+    if quantity.deltas:
+        yield from (m[block.metric] for m in deltas if _known(m.get(block.metric)))
 
 
 def _paper_row(sources: Sources, block: PaperBlock, row: Row, label: str) -> Line:

@@ -4,7 +4,15 @@ from collections.abc import Iterator, Sequence
 
 from bigain.config import RunConfig
 from bigain.tables.footnotes import texts_of
-from bigain.tables.layout import DASH, Line, Sources, block_lines, is_empty, paper_lines
+from bigain.tables.layout import (
+    DASH,
+    Line,
+    Sources,
+    block_lines,
+    common_n,
+    is_empty,
+    paper_lines,
+)
 from bigain.tables.quantities import QUANTITIES
 
 __all__ = ["render_markdown"]
@@ -69,7 +77,9 @@ def _measured_blocks(sources: Sources) -> Iterator[tuple[str, list[Line]]]:
         lines = list(block_lines(sources, block))
         title = f"## {quantity.title}: {profile.label}, {profile.datasets[block.dataset].label}"
         caption = f"{quantity.caption} Better: {quantity.better}."
-        yield "\n\n".join((title, caption, _table(sources, lines))), lines
+        n = common_n(sources, block)
+        count = [f"n = {n} images behind every measured number."] if n is not None else []
+        yield "\n\n".join((title, caption, _table(sources, lines), *count)), lines
 
 
 def _paper_blocks(sources: Sources) -> Iterator[tuple[str, list[Line]]]:

@@ -20,6 +20,7 @@ class Quantity:
         signed: Print a plus sign before positive values.
         at_none: Metric that stands in the column of no acceleration.
         to_none: Metric of the comparison with no acceleration, printed in a line of its own.
+        deltas: Whether rows are compared with each other, at the end of the block.
 
     """
 
@@ -29,20 +30,23 @@ class Quantity:
     signed: bool = False
     at_none: str | None = None
     to_none: str | None = None
+    deltas: bool = False
 
 
 QUANTITIES = {
     "acc1": Quantity(
         title="Top-1 accuracy, %",
         better="higher",
-        caption="Value, 95 % Wilson interval, number of images n. Differences are in points, "
-        "paired over images (same timesteps and noise), with their 95 % interval.",
+        caption="Value and 95 % Wilson interval. Differences are in points, paired over images "
+        "(same timesteps and noise), with their 95 % interval.",
         to_none=TO_NONE,
+        deltas=True,
     ),
     "map_image": Quantity(
         title="Mean average precision, %",
         better="higher",
         caption="Average precision of an image, averaged over images.",
+        deltas=True,
     ),
     "eps_error_rise": Quantity(
         title="Rise of the noise-prediction error, %",
@@ -52,6 +56,7 @@ QUANTITIES = {
         "acceleration holds the error itself; differences between rows are in points.",
         signed=True,
         at_none="eps_error",
+        deltas=True,
     ),
     "margin_mean": Quantity(
         title="Margin: mean",
@@ -65,6 +70,19 @@ QUANTITIES = {
         caption="Variance of the margin over the trials of the first stage, mean over images, with "
         "the 95 % interval.",
     ),
+    "margin_rho": Quantity(
+        title="Margin: rho",
+        better="lower",
+        caption="Mean variance of the margin over its squared mean, sigma^2 / mu^2, with the 95 % "
+        "interval (delta method over images).",
+    ),
+    "margin_bound": Quantity(
+        title="Margin: Cantelli bound, %",
+        better="lower",
+        caption="rho / (rho + S) with the S trials of the first stage (Eq. 14): what Cantelli's "
+        "inequality leaves of the chance that a wrong class wins, at the mean margin and variance. "
+        "The interval is that of rho.",
+    ),
 }
 """Metric id -> how it is printed."""
 
@@ -76,9 +94,9 @@ def format_metric(metric: Metric, *, signed: bool = False, with_n: bool = False)
     return f"{text} n={metric.n}" if with_n else text
 
 
-def format_difference(metric: Metric) -> str:
+def format_difference(metric: Metric, *, with_n: bool = False) -> str:
     """`+1.25 [-0.30, +2.80]`, with typographic minus signs."""
-    return format_metric(metric, signed=True)
+    return format_metric(metric, signed=True, with_n=with_n)
 
 
 def _interval(metric: Metric, signed: bool) -> str:

@@ -48,7 +48,7 @@ def test_the_metrics_and_their_order() -> None:
 def test_accuracy_is_in_percent_with_wilson_interval() -> None:
     metric = by_name(classification_metrics(samples(8)))["acc1"]
     low, high = wilson(6, 8)
-    assert metric == Metric("acc1", 75.0, 8, 100 * low, 100 * high, "percent", True)
+    assert metric == Metric("acc1", 75.0, 8, 100 * low, 100 * high, "percent")
 
 
 def test_error_is_the_mean_over_images_of_the_mean_over_trials() -> None:
@@ -56,7 +56,7 @@ def test_error_is_the_mean_over_images_of_the_mean_over_trials() -> None:
     frame["true_errors"] = [[0.1, 0.3], [0.2]] * 4  # images weigh the same, not trials
     metric = by_name(classification_metrics(frame))["eps_error"]
     assert metric.value == pytest.approx(0.2)
-    assert (metric.n, metric.unit, metric.higher_is_better) == (8, "error", False)
+    assert (metric.n, metric.unit) == (8, "error")
     varied = samples()
     metric = by_name(classification_metrics(varied))["eps_error"]
     expected = mean_interval([np.mean(errors) for errors in varied["true_errors"]])
@@ -72,7 +72,7 @@ def test_rise_is_paired_and_in_percent() -> None:
     assert (metric.ci_low, metric.ci_high) == pytest.approx(
         (100 * expected.ci_low, 100 * expected.ci_high)
     )
-    assert (metric.n, metric.unit, metric.higher_is_better) == (8, "percent", False)
+    assert (metric.n, metric.unit) == (8, "percent")
 
 
 def test_baseline_may_have_more_images_in_another_order() -> None:
@@ -91,9 +91,8 @@ def test_no_rise_if_the_baseline_lacks_an_image() -> None:
 def test_margins_are_means_over_images() -> None:
     frame = samples()
     metrics = by_name(classification_metrics(frame))
-    for name, better in (("margin_mean", True), ("margin_variance", False)):
+    for name in ("margin_mean", "margin_variance"):
         assert metrics[name].value == pytest.approx(frame[name].mean())
-        assert metrics[name].higher_is_better is better
         assert metrics[name].ci_low < metrics[name].value < metrics[name].ci_high
     assert metrics["margin_variance"].unit == "error^2"
 

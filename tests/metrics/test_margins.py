@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bigain.metrics.margins import cantelli_bound
+from bigain.metrics.margins import cantelli_bound, margin_ratio
 
 
 def test_it_is_equation_14() -> None:
@@ -51,3 +51,36 @@ def test_the_extremal_distribution_reaches_it() -> None:
     mean = (1 - lower_share) * upper
     variance = lower_share * (1 - lower_share) * upper**2
     assert float(cantelli_bound(mean, variance, 1)) == pytest.approx(lower_share)
+
+
+def test_the_ratio_is_that_of_the_means() -> None:
+    rho, low, high = margin_ratio([0.1, 0.3], [0.02, 0.06])
+    assert rho == pytest.approx(0.04 / 0.2**2)
+    assert low < rho < high
+
+
+def test_the_interval_of_the_ratio_is_that_of_the_delta_method() -> None:
+    """The same standard error from gradient and covariance."""
+    draw = np.random.default_rng(0)
+    mu, var = draw.normal(0.2, 0.05, 400), draw.gamma(4.0, 0.01, 400)
+    rho, low, high = margin_ratio(mu, var)
+    m, v = mu.mean(), var.mean()
+    gradient = np.array([-2 * v / m**3, 1 / m**2])
+    error = np.sqrt(gradient @ np.cov(mu, var) @ gradient / len(mu))
+    assert high - low == pytest.approx(2 * 1.965927 * error, rel=1e-5)
+    assert (low + high) / 2 == pytest.approx(rho)
+
+
+def test_the_interval_of_the_ratio_covers_the_truth() -> None:
+    draw = np.random.default_rng(1)
+    hits = 0
+    for _ in range(400):
+        _, low, high = margin_ratio(draw.normal(0.2, 0.05, 100), draw.gamma(4.0, 0.01, 100))
+        hits += low <= 0.04 / 0.2**2 <= high
+    assert 0.92 <= hits / 400 <= 0.98
+
+
+def test_a_single_image_has_a_ratio_and_no_interval() -> None:
+    rho, low, high = margin_ratio([0.1], [0.01])
+    assert rho == pytest.approx(1)
+    assert np.isnan([low, high]).all()

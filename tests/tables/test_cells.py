@@ -26,6 +26,7 @@ def frame(correct: list[int], errors: list[float], first: int = 0) -> pd.DataFra
     )
 
 
+ALONE = {"acc1", "eps_error", "margin_mean", "margin_variance", "margin_rho", "margin_bound"}
 NONE_RUN = frame([1, 1, 1, 0], [0.1, 0.2, 0.3, 0.4])
 TOME = frame([1, 0, 1, 0], [0.2, 0.4, 0.3, 0.5])
 LGTM = frame([1, 1, 0, 1], [0.15, 0.35, 0.4, 0.45])
@@ -39,7 +40,7 @@ def test_accuracy_has_a_wilson_interval_and_n() -> None:
 
 
 def test_without_a_baseline_nothing_is_compared() -> None:
-    assert set(run_metrics(TOME, None)) == {"acc1", "eps_error", "margin_mean", "margin_variance"}
+    assert set(run_metrics(TOME, None)) == ALONE
 
 
 def test_the_difference_to_no_acceleration_is_in_points() -> None:
@@ -52,6 +53,26 @@ def test_the_rise_is_relative_to_the_mean_error_without_acceleration() -> None:
     rise = run_metrics(TOME, NONE_RUN)["eps_error_rise"]
     assert rise.value == pytest.approx(100 * (0.35 - 0.25) / 0.35)
     assert rise.ci_low < rise.value < rise.ci_high
+
+
+def test_rho_and_the_bound_of_the_margin() -> None:
+    metrics = run_metrics(TOME, None)
+    rho, bound = metrics["margin_rho"], metrics["margin_bound"]
+    assert rho.value == pytest.approx(0.15 / 0.02**2)
+    assert bound.value == pytest.approx(100 * rho.value / (rho.value + 2)), "two trials"
+    assert bound.ci_high == pytest.approx(100 * rho.ci_high / (rho.ci_high + 2))
+    assert 0 <= bound.ci_low < bound.value < bound.ci_high < 100
+    assert (rho.n, rho.unit, bound.n, bound.unit) == (4, "ratio", 4, "percent")
+
+
+def test_a_margin_that_is_not_positive_promises_nothing() -> None:
+    worse = TOME.assign(margin_mean=-TOME["margin_mean"])
+    assert run_metrics(worse, None)["margin_bound"].value == 100
+
+
+def test_margins_of_a_single_trial_have_no_ratio() -> None:
+    single = TOME.assign(margin_variance=np.nan)
+    assert {"margin_rho", "margin_bound"}.isdisjoint(run_metrics(single, None))
 
 
 def test_rows_are_compared_in_points_of_accuracy() -> None:
@@ -121,7 +142,7 @@ def test_without_the_baseline_only_values(
 ) -> None:
     runner(make_plan(4).runs["fashion_mnist", "tome", "ratio=0.3"].config)
     (metrics,) = measure(make_plan(4), tmp_path).runs.values()
-    assert set(metrics) == {"acc1", "eps_error", "margin_mean", "margin_variance"}
+    assert set(metrics) == ALONE
 
 
 def test_runs_over_other_images_are_not_compared(

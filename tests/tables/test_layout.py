@@ -1,9 +1,12 @@
+import re
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
 from bigain.config import RunConfig
-from bigain.tables.layout import DASH, Line, Sources, block_lines, is_empty, paper_lines
+from bigain.tables.layout import DASH, Line, Sources, block_lines, common_n, is_empty, paper_lines
+from bigain.tables.spec import Block
 
 MakeSources = Callable[..., Sources]
 
@@ -23,6 +26,12 @@ def labelled(sources: Sources, number: int) -> dict[str, Line]:
             row = line.label
             named[row] = line
     return named
+
+
+def cells_of(sources: Sources, block: Block) -> list[str]:
+    """All measured cells of a block that are not empty."""
+    lines = [line for line in block_lines(sources, block) if line.kind != "paper"]
+    return [cell for line in lines for cell in line.cells if cell]
 
 
 def only(*names: str) -> Callable[[RunConfig], bool]:
@@ -51,11 +60,29 @@ def test_every_line_has_one_cell_per_column(complete: Sources) -> None:
         assert {len(line.cells) for line in block_lines(complete, block)} == {4}
 
 
-def test_measured_cells_hold_value_interval_and_n(complete: Sources) -> None:
+def test_measured_cells_hold_value_and_interval(complete: Sources) -> None:
     for row in ("ToMe", "L-GTM (BiGain)"):
         for cell in accuracy(complete)[row].cells:
-            assert cell.endswith(" n=30")
-            assert "[" in cell
+            assert re.fullmatch(r"\d+\.\d\d \[.+, .+\]", cell)
+
+
+def test_n_is_said_once_if_it_is_the_same_everywhere(complete: Sources, empty: Sources) -> None:
+    for block in complete.plan.spec.profile("mini").blocks:
+        assert common_n(complete, block) == 30
+        assert not any("n=" in cell for cell in cells_of(complete, block))
+        assert common_n(empty, block) is None
+
+
+@pytest.mark.parametrize("number", range(6))
+def test_every_measured_cell_has_its_n_if_they_differ(complete: Sources, number: int) -> None:
+    block = complete.plan.spec.profile("mini").blocks[number]
+    key = ("fashion_mnist", "tome", "ratio=0.5")
+    fewer = {name: replace(m, n=29) for name, m in complete.measured.runs[key].items()}
+    runs = {**complete.measured.runs, key: fewer}
+    mixed = replace(complete, measured=replace(complete.measured, runs=runs))
+    assert common_n(mixed, block) is None
+    cells = cells_of(mixed, block)
+    assert {cell.rpartition(" ")[2] for cell in cells} == {"n=29", "n=30"}
 
 
 def test_no_acceleration_is_one_run_for_all_rows(complete: Sources) -> None:
@@ -100,6 +127,7 @@ def test_the_error_itself_stands_at_no_acceleration(complete: Sources) -> None:
 
 def test_margins_have_values_only(complete: Sources) -> None:
     assert list(labelled(complete, 2)) == list(labelled(complete, 3)) == ["ToMe", "L-GTM (BiGain)"]
+    assert list(labelled(complete, 4)) == list(labelled(complete, 5)) == ["ToMe", "L-GTM (BiGain)"]
 
 
 def test_blocks_that_nobody_measured_are_empty(complete: Sources, empty: Sources) -> None:

@@ -110,3 +110,11 @@ def test_it_ends_with_one_newline(make_sources: MakeSources) -> None:
     text = render_markdown(make_sources(5, lambda _: False))
     assert text.endswith("\n")
     assert not text.endswith("\n\n")
+
+
+def test_the_number_of_images_stands_under_every_measured_block(make_sources: MakeSources) -> None:
+    text = render_markdown(make_sources(4))
+    measured = text.partition("## Only in the paper")[0].split("\n## ")[1:]
+    assert len(measured) == 6
+    assert all("\n\nn = 30 images behind every measured number." in block for block in measured)
+    assert "n = " not in render_markdown(make_sources(4, lambda _: False))

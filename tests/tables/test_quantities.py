@@ -7,7 +7,7 @@ from bigain.tables.quantities import QUANTITIES, format_difference, format_metri
 
 
 def metric(value: float, low: float, high: float, unit: str = "percent") -> Metric:
-    return Metric("acc1", value, 400, low, high, unit, higher_is_better=True)
+    return Metric("acc1", value, 400, low, high, unit)
 
 
 def test_value_interval_and_n() -> None:
@@ -17,6 +17,7 @@ def test_value_interval_and_n() -> None:
 
 def test_differences_carry_signs() -> None:
     assert format_difference(metric(1.2, -0.3, 2.8)) == "+1.20 [−0.30, +2.80]"
+    assert format_difference(metric(1.2, -0.3, 2.8), with_n=True) == "+1.20 [−0.30, +2.80] n=400"
     assert format_difference(metric(-9.5, -12.0, -7.0)) == "−9.50 [−12.00, −7.00]"
 
 
@@ -41,4 +42,14 @@ def test_which_direction_is_better() -> None:
         "eps_error_rise": "lower",
         "margin_mean": "higher",
         "margin_variance": "lower",
+        "margin_rho": "lower",
+        "margin_bound": "lower",
+    }
+
+
+def test_which_blocks_compare_rows() -> None:
+    assert {name for name, each in QUANTITIES.items() if each.deltas} == {
+        "acc1",
+        "map_image",
+        "eps_error_rise",
     }

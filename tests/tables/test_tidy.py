@@ -32,7 +32,8 @@ def test_every_cell_of_a_finished_run(make_sources: MakeSources) -> None:
     rows = [row for row in read(make_sources(4)) if row["source"] == "measured"]
     tome = [row for row in rows if (row["row"], row["setting"]) == ("tome", "ratio=0.7")]
     assert [row["metric"] for row in tome] == [
-        "acc1", "eps_error", "eps_error_rise", "margin_mean", "margin_variance", "acc1_to_none",
+        "acc1", "eps_error", "eps_error_rise", "margin_mean", "margin_variance", "margin_rho",
+        "margin_bound", "acc1_to_none",
     ]  # fmt: skip
     for row in tome:
         assert float(row["ci_low"]) <= float(row["value"]) <= float(row["ci_high"])
@@ -69,7 +70,7 @@ def test_missing_cells_are_there_and_empty(make_sources: MakeSources) -> None:
 def test_no_acceleration_has_no_rise(make_sources: MakeSources) -> None:
     rows = read(make_sources(4, lambda _: False))
     none = [row["metric"] for row in rows if row["row"] == "none"]
-    assert none == ["acc1", "margin_mean", "margin_variance"]
+    assert none == ["acc1", "margin_mean", "margin_variance", "margin_rho", "margin_bound"]
 
 
 @pytest.mark.parametrize(
