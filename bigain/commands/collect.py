@@ -14,7 +14,7 @@ def main(arguments: Sequence[str]) -> int:
     """Write `<results>/<profile>/runs.csv`, print the paths; name the runs that are left out."""
     parser = VerbParser("collect", "Gather the metrics of all finished runs.")
     results = results_folder(parser.parse_args(arguments).results)
-    sys.stderr.write("".join(f"left out: {damage}\n" for damage in damaged_runs(results)))
+    sys.stderr.write("".join(f"left out: {damage}\n" for damage in damaged_runs(results).values()))
     written = collect(results)
     if not written:
         sys.stdout.write(f"no finished run in {results / 'runs'}\n")

@@ -48,9 +48,10 @@ def run_folders(results: Path) -> list[Path]:
     return sorted(path.parent for path in (results / "runs").glob("*/manifest.json"))
 
 
-def damaged_runs(results: Path) -> list[str]:
-    """What is wrong with the manifests that nobody can read: one line each, by run id."""
-    return [text for folder in run_folders(results) if (text := _damage(folder)) is not None]
+def damaged_runs(results: Path) -> dict[str, str]:
+    """Run id -> what is wrong with its manifest, in one line, where nobody can read it."""
+    found = ((folder.name, _damage(folder)) for folder in run_folders(results))
+    return {name: damage for name, damage in found if damage is not None}
 
 
 class RunStore:

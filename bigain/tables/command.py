@@ -13,6 +13,7 @@ from typing import NoReturn
 
 from bigain.atomic import replace_text
 from bigain.errors import UserError
+from bigain.runs.store import damaged_runs
 from bigain.tables.cells import measure
 from bigain.tables.execute import Failure, Runner, execute
 from bigain.tables.layout import Sources
@@ -67,6 +68,7 @@ def main(argv: Sequence[str], compose: Compose | None = None, runner: Runner | N
 
 def _table(request: _Request, compose: Compose, runner: Runner | None) -> int:
     plan = _plan(request, compose)
+    _name_damaged(plan)
     if request.dry:
         _say(_describe(plan))
         return 0
@@ -96,6 +98,16 @@ def _render(plan: Plan, results: Path) -> None:
     replace_text(path.with_suffix(".md"), text)
     replace_text(path.with_suffix(".csv"), render_csv(sources))
     _say(f"{text}\nwritten: {path}.md, {path}.csv")
+
+
+def _name_damaged(plan: Plan) -> None:
+    """Say which runs count as missing because nobody can read their manifests."""
+    wanted = {run.run_id for run in plan.distinct()}
+    folders = {run.config.paths.results for run in plan.distinct()}
+    for folder in sorted(folders):
+        for name, damage in damaged_runs(folder).items():
+            if name in wanted:
+                _complain(f"counts as missing: {damage}")
 
 
 def _describe(plan: Plan) -> str:

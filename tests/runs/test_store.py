@@ -330,9 +330,9 @@ def test_a_damaged_manifest_stops_the_run_until_it_is_deleted_or_forced(
     path = store.folder / "manifest.json"
     path.write_text(text)
     assert (store.status(), store.is_finished()) == ("damaged", False)
-    assert damaged_runs(tmp_path) == [
-        f"{path}: is damaged; delete it, or do the run again with force=true"
-    ]
+    assert damaged_runs(tmp_path) == {
+        store.run_id: f"{path}: is damaged; delete it, or do the run again with force=true"
+    }
     with pytest.raises(UserError, match=r"manifest\.json: is damaged"), store.open(config, IDS, {}):
         pass
     assert path.read_text() == text
@@ -342,7 +342,7 @@ def test_a_damaged_manifest_stops_the_run_until_it_is_deleted_or_forced(
     path.unlink()
     with store.open(config, IDS, {}) as session:
         assert session.todo() == IDS[1:]
-    assert damaged_runs(tmp_path) == []
+    assert damaged_runs(tmp_path) == {}
 
 
 def test_a_refused_force_leaves_everything_as_it_was(

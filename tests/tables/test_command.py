@@ -208,3 +208,22 @@ def test_nothing_heavy_is_loaded_to_plan_and_to_render(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "mini" / "tables" / "table04.md").exists()
+
+
+def test_a_damaged_run_counts_as_missing_and_is_named(
+    table: Table, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert table("4") == 0
+    manifest = next((tmp_path / "runs").glob("*/manifest.json"))
+    shutil.rmtree(tmp_path / "mini")
+    manifest.write_text('{"status": "do')
+    capsys.readouterr()
+    assert table("4", "--no-run", runner=forbidden) == 0
+    shown = capsys.readouterr()
+    assert shown.err.startswith(f"counts as missing: {manifest}: is damaged; delete it")
+    assert shown.err.count("\n") == 1
+    assert "Runs: 6 of 7 done." in shown.out
+    assert table("4") == 1
+    assert f"{manifest}: is damaged" in capsys.readouterr().err.splitlines()[-1]
+    assert table("4", "force=true") == 0
+    assert "Runs: 7 of 7 done." in capsys.readouterr().out
