@@ -93,7 +93,11 @@ def _expand(
     except HydraException as error:
         allowed = "values with commas, range(...), choice(...) or glob(...)"
         raise UserError(f"{' '.join(swept)}: no such sweep; allowed: {allowed}") from error
-    return [[*fixed, *combination] for combination in batches[0]]
+    combinations = [[*fixed, *combination] for batch in batches for combination in batch]
+    if not combinations:
+        allowed = "at least one value of each key, range(START,STOP) with START < STOP"
+        raise UserError(f"{' '.join(swept)}: a sweep of no runs; allowed: {allowed}")
+    return combinations
 
 
 def _for_hydra(parsed: Sequence[Override], params: Mapping[str, str]) -> list[str]:

@@ -6,10 +6,10 @@ of it is read back from disk at the end, because a launcher may run the jobs in 
 """
 
 import argparse
-import os
 import sys
 import traceback
 from collections.abc import Sequence
+from typing import Any
 
 import hydra
 from hydra._internal.utils import get_args_parser
@@ -21,9 +21,10 @@ from bigain.cli_plan import Plan, plan_runs
 from bigain.cli_report import list_failures, run_report
 from bigain.compose import CONFIG_NAME, validate
 from bigain.config import RunConfig
-from bigain.config.messages import did_you_mean
+from bigain.config.messages import all_keys, did_you_mean
 from bigain.errors import UserError
 from bigain.locations import CONFIGS
+from bigain.runs.folder import check_results, make_results
 from bigain.runs.identity import run_id
 
 __all__ = ["job", "run_command_line"]
@@ -34,6 +35,8 @@ _FOREIGN = {
     "config_dir": "a further folder is given as hydra.searchpath=[file://DIR]",
     "experimental_rerun": "a run is repeated by its own command line with force=true",
 }
+
+USER_ERROR = 2
 
 _problems: dict[str, Exception] = {}
 """Run id -> what ended it, for the runs of this process."""
@@ -55,8 +58,9 @@ def run_command_line(arguments: Sequence[str]) -> int:
         plan = plan_runs(options.overrides, options.multirun)
         if not options.cfg:
             return _execute(plan, [*plan.arguments, *flags])
-    _hydra([*options.overrides, *flags])
-    return 0
+        _check_package(options, plan)
+    code = _hydra([*options.overrides, *flags])
+    return USER_ERROR if code and options.cfg else code
 
 
 def job(composed: DictConfig) -> None:
@@ -81,7 +85,8 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     try:
         options, unknown = parser.parse_known_intermixed_args(list(arguments))
     except argparse.ArgumentError as error:
-        raise UserError(f"{error.argument_name}: {error.message}") from error
+        message = error.message.replace(" (choose from ", "; allowed: ").removesuffix(")")
+        raise UserError(f"{error.argument_name}: {message}") from error
     if unknown:
         allowed = ", ".join(flag for flag in known if flag.startswith("--"))
         hint = did_you_mean(unknown[0], known)
@@ -97,9 +102,24 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     return options
 
 
+def _check_package(options: argparse.Namespace, plan: Plan) -> None:
+    """Raise UserError if `--package` names nothing of the run's configuration to show."""
+    name = options.package
+    if options.cfg != "job" or name in (None, "_global_"):
+        return
+    part: Any = plan.runs[0].config.model_dump()
+    for key in name.split("."):
+        part = part.get(key) if isinstance(part, dict) else None
+    if part is None:
+        allowed = ", ".join(RunConfig.model_fields)
+        hint = did_you_mean(name, all_keys())
+        raise UserError(f"--package {name}: nothing to show; allowed: {allowed}{hint}")
+
+
 def _execute(plan: Plan, arguments: Sequence[str]) -> int:
-    for planned in plan.runs:
-        _check_writable(planned.config)
+    for results in {planned.config.paths.results for planned in plan.runs}:
+        # Hydra keeps the record of a sweep there; a single run makes its folder when it starts.
+        (make_results if plan.is_sweep else check_results)(results)
     _problems.clear()
     code = _hydra(arguments)
     if plan.is_sweep:
@@ -108,16 +128,8 @@ def _execute(plan: Plan, arguments: Sequence[str]) -> int:
         return 1 if failures else code
     problem = _problems.get(run_id(plan.runs[0].config))
     if problem is not None:
-        return 2 if isinstance(problem, UserError) else 1
+        return USER_ERROR if isinstance(problem, UserError) else 1
     return code
-
-
-def _check_writable(config: RunConfig) -> None:
-    results = config.paths.results
-    nearest = next(path for path in [results, *results.absolute().parents] if path.exists())
-    if not (nearest.is_dir() and os.access(nearest, os.W_OK)):
-        place = "" if nearest == results else f" ({nearest} is not)"
-        raise UserError(f"paths.results={results}: allowed: a folder one can write to{place}")
 
 
 def _hydra(arguments: Sequence[str]) -> int:

@@ -91,6 +91,15 @@ def test_settings_of_hydra_go_to_every_run() -> None:
             ["seed=interval(0,1)"],
             r"seed=interval\(0,1\): no such sweep; allowed: values with commas",
         ),
+        (
+            ["seed=range(1,0)"],
+            r"seed=range\(1,0\): a sweep of no runs; allowed: at least one value",
+        ),
+        (["operator=tome,lgtm", "seed=range(2,2)"], "a sweep of no runs; allowed: at least one"),
+        (
+            ["backbone=mini_unet,mini_dit", "backbone.sites.levels=[1]"],
+            r"backbone.sites.levels=\[1\]: allowed: \[0\], because backbone=mini_dit",
+        ),
         (["seed=range(0,2"], r"seed=range\(0,2: not understood"),
         (["shard.index=0,1,2", "shard.count=2"], "shard.index=2: allowed: an integer from 0 to 1"),
         (["experiment=merging_sweep", "operator=todo"], "operator.ratio=0.3: no such key of"),

@@ -1,5 +1,6 @@
 """The runner with a stand-in for `bigain.runner.run`: Hydra is real, no model is loaded."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -171,6 +172,11 @@ def test_an_experiment_sweeps_without_a_flag(ran: Ran, capsys: pytest.CaptureFix
         ["operator=tome", "operator.ratio="],
         ["operator=tome", "operator.cell=[2"],
         ["profile=paper"],
+        ["backbone=mini_dit", "backbone.sites.blocks=[4]"],
+        ["backbone=mini_unet", "backbone.sites.levels=[2]"],
+        ["-m", "backbone=mini_unet,mini_dit", "backbone.sites.stages=[decoder]"],
+        ["-m", "seed=range(1,0)"],
+        ["--cfg", "job", "-p", "foo"],
         ["-m", "seed=0,x"],
         ["-m", "operator=tome,none", "operator.ratio=0.5"],
         ["operator=tome,lgtm"],
@@ -197,17 +203,46 @@ def test_a_wrong_command_line_is_one_line_and_does_nothing(
     assert list(here.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ("--cfg jobs", r"--cfg/-c: invalid choice: 'jobs'; allowed: '?job'?, '?hydra'?, '?all'?"),
+        ("--cfg job -p foo", "--package foo: nothing to show; allowed: profile, backbone, .*paths"),
+        ("--cfg job -p operatr.ratio", ".*; did you mean operator.ratio\\?"),
+        ("--cfg hydra -p foo", "package 'foo' not found in config"),
+    ],
+)
+def test_what_cannot_be_shown_is_one_line(
+    arguments: str, expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments.split()) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert re.fullmatch(f"{expected}\n", err)
+
+
+@pytest.mark.parametrize("package", ["operator", "backbone.sites.levels", "_global_"])
+def test_a_part_of_the_configuration_is_shown(
+    package: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--cfg", "job", "-p", package]) == 0
+    out, err = capsys.readouterr()
+    assert out
+    assert err == ""
+
+
 def test_a_misspelt_flag_is_recognised(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--mutlirun", "seed=0"]) == 2
     assert capsys.readouterr().err.endswith("; did you mean --multirun?\n")
 
 
 @pytest.mark.parametrize("results", ["file", "file/below"])
+@pytest.mark.parametrize("flags", [[], ["-m"]])
 def test_results_need_a_folder(
-    here: Path, ran: Ran, capsys: pytest.CaptureFixture[str], results: str
+    here: Path, ran: Ran, capsys: pytest.CaptureFixture[str], results: str, flags: list[str]
 ) -> None:
     (here / "file").touch()
-    assert main([f"paths.results={results}"]) == 2
+    assert main([*flags, f"paths.results={results}"]) == 2
     told = capsys.readouterr().err
     assert told.startswith(f"paths.results={results}: allowed: a folder one can write to")
     assert told.count("\n") == 1
