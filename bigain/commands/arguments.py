@@ -4,9 +4,12 @@ import argparse
 from pathlib import Path
 from typing import NoReturn
 
+from bigain.config.messages import did_you_mean
 from bigain.errors import UserError
 
 __all__ = ["VerbParser", "results_folder"]
+
+_UNKNOWN = "unrecognized arguments: "
 
 
 class VerbParser(argparse.ArgumentParser):
@@ -22,8 +25,12 @@ class VerbParser(argparse.ArgumentParser):
         )
 
     def error(self, message: str) -> NoReturn:
-        """Raise `UserError` in place of printing usage."""
-        raise UserError(f"{self.prog}: {message}; {self.format_usage().strip()}")
+        """Raise `UserError` in place of printing usage; a misspelt option is recognised."""
+        unknown = message.removeprefix(_UNKNOWN) if message.startswith(_UNKNOWN) else ""
+        word = unknown.partition(" ")[0].partition("=")[0]
+        hint = did_you_mean(word, self._option_string_actions) if word.startswith("-") else ""
+        usage = " ".join(self.format_usage().split())
+        raise UserError(f"{self.prog}: {message}; {usage}{hint}")
 
 
 def results_folder(given: Path | None) -> Path:

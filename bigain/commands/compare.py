@@ -8,6 +8,7 @@ from bigain.commands.arguments import VerbParser, results_folder
 from bigain.config.messages import did_you_mean
 from bigain.errors import UserError
 from bigain.runs.compare import compare_runs, describe
+from bigain.runs.folder import need_results
 from bigain.runs.store import run_folders
 
 __all__ = ["find_run", "main"]
@@ -20,6 +21,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("run_b", help="id of the run to compare with, or its beginning")
     options = parser.parse_args(arguments)
     results = results_folder(options.results)
+    need_results(results)
     a, b = find_run(results, options.run_a), find_run(results, options.run_b)
     sys.stdout.write(f"{describe(compare_runs(results, a, b))}\n")
     return 0

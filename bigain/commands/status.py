@@ -17,6 +17,7 @@ from tabulate import tabulate
 from bigain.commands.arguments import VerbParser, results_folder
 from bigain.config import SETTING_COLUMNS
 from bigain.errors import UserError
+from bigain.runs.folder import need_results
 from bigain.runs.journal import read_journals
 from bigain.runs.store import RunStore, run_folders
 
@@ -37,6 +38,7 @@ def main(arguments: Sequence[str]) -> int:
     )
     options = parser.parse_args(arguments)
     results = results_folder(options.results)
+    need_results(results)
     rows = status_rows(results)
     if not rows and options.format == "text":
         sys.stdout.write(f"no run in {results / 'runs'}\n")

@@ -33,6 +33,22 @@ def test_complaints_are_one_line_with_the_usage(
     assert capsys.readouterr() == ("", "")
 
 
+@pytest.mark.parametrize(
+    ("word", "hint"),
+    [("--result", "; did you mean --results?"), ("--reslts=x", "; did you mean --results?")],
+)
+def test_a_misspelt_option_is_recognised(word: str, hint: str) -> None:
+    with pytest.raises(UserError) as caught:
+        VerbParser("greet", "Say something.").parse_args([word])
+    assert str(caught.value).endswith(hint)
+
+
+@pytest.mark.parametrize("word", ["--xyzzy", "result"])
+def test_nothing_is_suggested_for_what_resembles_no_option(word: str) -> None:
+    with pytest.raises(UserError, match=r"usage: bigain greet \[-h\] \[--results DIR\]$"):
+        VerbParser("greet", "Say something.").parse_args([word])
+
+
 def test_help_describes_the_verb(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         VerbParser("greet", "Say something.").parse_args(["-h"])

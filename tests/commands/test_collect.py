@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from bigain.commands.collect import main
+from bigain.errors import UserError
 
 
 def test_finished_runs_come_into_one_file(
@@ -51,3 +52,9 @@ def test_a_damaged_run_is_named_and_the_others_are_collected(
     assert err.startswith(f"left out: {manifest}: is damaged; ")
     assert err.count("\n") == 1
     assert set(pd.read_csv(path, dtype={"run_id": str})["run_id"]) == {whole}
+
+
+def test_a_file_holds_no_runs(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"^paths\.results=.*file: allowed: a folder one can write"):
+        main(["--results", str(tmp_path / "file")])

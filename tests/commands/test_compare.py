@@ -63,3 +63,10 @@ def test_an_unknown_run_is_refused_with_a_near_match(tmp_path: Path) -> None:
         find_run(tmp_path, "aa11cb")
     with pytest.raises(UserError, match=r"run_id=9: no such run"):
         find_run(tmp_path, "9")
+
+
+@pytest.mark.parametrize(("name", "wrong"), [("file", "is not a folder"), ("no", "does not exist")])
+def test_results_are_in_a_folder(tmp_path: Path, name: str, wrong: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=f"{name}: {wrong}; allowed: the folder that holds runs/"):
+        main([*["a", "b"], "--results", str(tmp_path / name)])

@@ -9,6 +9,7 @@ import pytest
 
 from bigain.commands.status import COLUMNS, main, status_rows
 from bigain.config import SETTING_COLUMNS
+from bigain.errors import UserError
 from bigain.runs.store import RunStore
 
 IMAGES = list(range(100, 112))
@@ -118,3 +119,10 @@ def test_a_damaged_run_is_a_row_among_the_others(
     line = next(line for line in show(tmp_path, capsys).splitlines() if name in line)
     assert line.split()[1:6] == ["damaged", "?", "?", "?", "?"]
     assert json.loads(show(tmp_path, capsys, "--format", "json")) == status_rows(tmp_path)
+
+
+@pytest.mark.parametrize(("name", "wrong"), [("file", "is not a folder"), ("no", "does not exist")])
+def test_results_are_in_a_folder(tmp_path: Path, name: str, wrong: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=f"{name}: {wrong}; allowed: the folder that holds runs/"):
+        main(["--results", str(tmp_path / name)])
