@@ -1,9 +1,11 @@
 """From settings to objects: the one place that knows which class a name stands for."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
+from torch import nn
 
 from bigain.backbones.base import Backbone
 from bigain.backbones.mini import load_mini
@@ -33,12 +35,14 @@ from bigain.operators import (
     ToDo,
     ToMe,
 )
+from bigain.patching import apply
 from bigain.sites import SiteSelection
 from bigain.tasks.classifier import DiffusionClassifier
 from bigain.tasks.losses import LOSSES
 from bigain.tasks.protocol import StagedProtocol
 
 __all__ = [
+    "build_acceleration",
     "build_backbone",
     "build_classifier",
     "build_dataset",
@@ -66,6 +70,18 @@ def build_sites(config: BackboneConfig) -> SiteSelection:
     """Where the operator acts."""
     sites = config.sites
     return SiteSelection(stages=sites.stages, levels=sites.levels, blocks=sites.blocks)
+
+
+def build_acceleration(config: RunConfig, denoiser: nn.Module) -> AbstractContextManager[object]:
+    """The operator at its sites for as long as the context lasts.
+
+    Without an operator (`operator=none`) the denoiser stays untouched: the baseline of every
+    comparison runs without a hook.  Raises UserError if the sites do not exist.
+    """
+    if isinstance(config.operator, NoneConfig):
+        return nullcontext()
+    operator, sites = build_operator(config.operator), build_sites(config.backbone)
+    return apply(denoiser, operator, sites=sites, seed=config.seed)
 
 
 def build_classifier(

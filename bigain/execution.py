@@ -1,5 +1,9 @@
 """Computing what a run still lacks: the part of a run that needs torch and the model."""
 
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
 import torch
 from tqdm import tqdm
 
@@ -8,7 +12,6 @@ from bigain.backbones.base import Backbone
 from bigain.config import RunConfig
 from bigain.data.base import Dataset
 from bigain.devices import attention_backend, limited_threads, resolve_device
-from bigain.patching import apply
 from bigain.runs import provenance
 from bigain.runs.session import RunSession
 from bigain.runs.store import RunStore
@@ -18,8 +21,13 @@ from bigain.tasks.classification import classify_images
 __all__ = ["describe", "execute"]
 
 
-def execute(config: RunConfig, store: RunStore) -> int:
+def execute(config: RunConfig, store: RunStore, *, progress: bool = True) -> int:
     """Compute and store the images of this shard that are missing; finish the run if it is whole.
+
+    Args:
+        config: The run.
+        store: Where it lies.
+        progress: Whether a terminal shows a bar over the images.
 
     Returns:
         How many images were computed (records taken over from a run of another limit not counted).
@@ -30,6 +38,7 @@ def execute(config: RunConfig, store: RunStore) -> int:
 
     """
     device = resolve_device(config.device)
+    bar = partial(tqdm, desc=describe(config), disable=None if progress else True)
     with limited_threads(config.threads):
         dataset = build.build_dataset(config.dataset)
         backbone = build.build_backbone(config.backbone, device, config.dtype)
@@ -39,7 +48,7 @@ def execute(config: RunConfig, store: RunStore) -> int:
         )
         with store.open(config, dataset.image_ids, origin) as session:
             session.adopt()
-            computed = _classify(config, session, dataset, backbone, device)
+            computed = _classify(config, session, dataset, backbone, device, bar)
             session.finish(summary_of(config, config.paths.results))
     return computed
 
@@ -57,6 +66,7 @@ def _classify(
     dataset: Dataset,
     backbone: Backbone,
     device: torch.device,
+    progress_bar: Callable[..., Any],
 ) -> int:
     """Classify what is left of this shard, one record on disk after the other."""
     position = {image_id: index for index, image_id in enumerate(dataset.image_ids)}
@@ -64,9 +74,8 @@ def _classify(
     if not todo:
         return 0
     classifier = build.build_classifier(config, backbone, device)
-    operator, sites = build.build_operator(config.operator), build.build_sites(config.backbone)
-    bar = tqdm(total=len(todo), desc=describe(config), unit="image", disable=None, leave=False)
-    with bar, apply(backbone.denoiser, operator, sites=sites, seed=config.seed):
+    bar = progress_bar(total=len(todo), unit="image", leave=False)
+    with bar, build.build_acceleration(config, backbone.denoiser):
         for record in classify_images(classifier, backbone, dataset, todo):
             session.append(record)
             bar.update()

@@ -32,8 +32,12 @@ class RunOutcome:
     computed: int
 
 
-def run(config: RunConfig) -> RunOutcome:
+def run(config: RunConfig, *, progress: bool = True) -> RunOutcome:
     """Do what is left to do of `config`.
+
+    Args:
+        config: The run.
+        progress: Whether a terminal shows a bar over the images; for callers with one of their own.
 
     Raises:
         UserError: data, weights or device are not what the configuration says, or another process
@@ -45,5 +49,5 @@ def run(config: RunConfig) -> RunOutcome:
     if config.force or not store.is_finished():
         from bigain.execution import execute  # noqa: PLC0415 -- finished runs need no torch
 
-        computed = execute(config, store)
+        computed = execute(config, store, progress=progress)
     return RunOutcome(store.run_id, store.folder, store.status(), computed)

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch import nn
 
 from bigain import build
 from bigain.compose import compose_config
@@ -52,3 +53,27 @@ def test_dataset_and_classifier_follow_the_configuration() -> None:
     classifier = build.build_classifier(config, backbone, torch.device("cpu"))
     result = classifier.classify(0, backbone.encode(build.build_dataset(config.dataset)[0].image))
     assert result.errors.shape == (20, 10)
+
+
+def hooks(model: nn.Module) -> int:
+    return sum(
+        len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules()
+    )
+
+
+def test_without_an_operator_the_model_is_not_touched(tiny_dit: nn.Module) -> None:
+    before = hooks(tiny_dit)
+    with build.build_acceleration(compose_config(["operator=none"]), tiny_dit):
+        assert hooks(tiny_dit) == before
+    with build.build_acceleration(compose_config(["operator=todo"]), tiny_dit):
+        assert hooks(tiny_dit) > before
+    assert hooks(tiny_dit) == before
+
+
+def test_the_operator_acts_at_the_configured_sites_with_the_configured_seed(
+    tiny_dit: nn.Module,
+) -> None:
+    config = compose_config(["operator=tome", "backbone.sites.blocks=[1,3]", "seed=5"])
+    with build.build_acceleration(config, tiny_dit) as report:
+        assert [use.index for use in report.sites] == [1, 3]  # type: ignore[attr-defined]
+        assert report.operator == ToMe(0.5)  # type: ignore[attr-defined]

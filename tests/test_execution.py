@@ -51,3 +51,17 @@ def test_a_single_trial_has_no_margin_variance_but_a_result(tmp_path: Path) -> N
     store = RunStore(tmp_path, run_id(config))
     execute(config, store)
     assert store.status() == "done"
+
+
+@pytest.mark.parametrize(("settings", "told"), [({}, True), ({"progress": False}, False)])
+def test_a_terminal_shows_a_bar_unless_the_caller_has_its_own(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    settings: dict[str, bool],
+    told: bool,
+) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    config = compose_config([*SHORT, f"paths.results={tmp_path}"])
+    execute(config, RunStore(tmp_path, run_id(config)), **settings)
+    assert ("mini_dit none" in capsys.readouterr().err) is told
