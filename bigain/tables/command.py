@@ -13,6 +13,7 @@ from typing import NoReturn
 
 from bigain.atomic import replace_text
 from bigain.errors import UserError
+from bigain.runs.folder import check_results, make_results
 from bigain.runs.store import damaged_runs
 from bigain.tables.cells import measure
 from bigain.tables.execute import Failure, Runner, execute
@@ -68,6 +69,8 @@ def main(argv: Sequence[str], compose: Compose | None = None, runner: Runner | N
 
 def _table(request: _Request, compose: Compose, runner: Runner | None) -> int:
     plan = _plan(request, compose)
+    results = results_folder(request.extra, compose)
+    check_results(results)
     _name_damaged(plan)
     if request.dry:
         _say(_describe(plan))
@@ -78,11 +81,12 @@ def _table(request: _Request, compose: Compose, runner: Runner | None) -> int:
             f"profile={plan.profile}: the runs of table {request.number} cannot be made: {reason}; "
             "allowed: --profile mini, or --no-run (make: RUN=0) to lay out the paper's grid"
         )
+    make_results(results)
     failures: list[Failure] = []
     if request.run and plan.pending():
         failures = execute(plan.pending(), runner or _default_runner(), _complain)
         plan = _plan(request, compose)
-    _render(plan, results_folder(request.extra, compose))
+    _render(plan, results)
     for failure in failures:
         _complain(f"failed: {failure.run.command}: {failure.reason}")
     return 1 if failures else 0

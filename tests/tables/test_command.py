@@ -227,3 +227,29 @@ def test_a_damaged_run_counts_as_missing_and_is_named(
     assert f"{manifest}: is damaged" in capsys.readouterr().err.splitlines()[-1]
     assert table("4", "force=true") == 0
     assert "Runs: 7 of 7 done." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("flags", [[], ["--dry-run"], ["--no-run"]])
+def test_results_need_a_folder(
+    tmp_path: Path, compose: Compose, capsys: pytest.CaptureFixture[str], flags: list[str]
+) -> None:
+    (tmp_path / "file").touch()
+    words = ["4", *flags, f"paths.results={tmp_path / 'file'}"]
+    assert main(words, compose, forbidden) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert err.startswith(f"paths.results={tmp_path / 'file'}: allowed: a folder one can write to")
+
+
+def test_a_folder_that_the_system_refuses_is_one_line(
+    tmp_path: Path,
+    compose: Compose,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise FileNotFoundError(2, "No such file or directory")
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    assert main(["4", f"paths.results={tmp_path / 'x'}"], compose, forbidden) == 2
+    assert capsys.readouterr().err.endswith("to (No such file or directory)\n")
