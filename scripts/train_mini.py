@@ -2,20 +2,28 @@
 
 import logging
 import sys
+from collections.abc import Sequence
 
 import hydra
 import torch
+from hydra._internal.utils import get_args_parser
+from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 from pydantic import ValidationError
 
+from bigain.compose import config_loader, parse_overrides
+from bigain.config.messages import did_you_mean, unknown_key
 from bigain.errors import UserError
+from bigain.locations import CONFIGS
 from bigain.training.config import TrainingConfig
 from bigain.training.data import load_training_data
 from bigain.training.trainer import Trainer
 
+_RECIPES = "training"
 
-@hydra.main(version_base="1.3", config_path="../configs", config_name="train_mini")
-def main(composed: DictConfig) -> None:
+
+@hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="train_mini")
+def train(composed: DictConfig) -> None:
     """Validate the recipe, train, export `model.safetensors` beside the curve."""
     try:
         config = TrainingConfig.model_validate(
@@ -31,6 +39,39 @@ def main(composed: DictConfig) -> None:
     except UserError as error:
         print(error, file=sys.stderr)
         raise SystemExit(2) from None
+
+
+def check_overrides(overrides: Sequence[str]) -> None:
+    """Raise UserError for a recipe or a key that does not exist, which Hydra tells at length."""
+    with config_loader() as loader:
+        recipes = loader.get_group_options(_RECIPES)
+        for override in parse_overrides(loader, overrides):
+            _check_override(override, recipes)
+
+
+def _check_override(override: Override, recipes: Sequence[str]) -> None:
+    text, key = str(override.input_line), override.key_or_group
+    if key == _RECIPES:
+        if not override.is_sweep_override() and override.value() not in recipes:
+            hint = did_you_mean(str(override.value()), recipes)
+            raise UserError(f"{text}: allowed: {', '.join(recipes)}{hint}")
+    elif not key.startswith("hydra"):
+        known = [f"{_RECIPES}.{name}" for name in TrainingConfig.model_fields]
+        if key not in known:
+            raise UserError(unknown_key(text, key, known, known))
+        if override.is_add() or override.is_delete():
+            raise UserError(f"{text}: allowed: {key}=VALUE (the key exists and stays)")
+
+
+def main() -> None:
+    """Check the command line, then train; a mistake is one line and exit code 2."""
+    options, _ = get_args_parser().parse_known_intermixed_args()
+    try:
+        check_overrides(options.overrides)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        raise SystemExit(2) from None
+    train()
 
 
 if __name__ == "__main__":
