@@ -4,7 +4,7 @@ The demo is an ordinary sweep with small settings: it composes configurations, r
 runner into `<results>/demo`, reads the run folders back and prints them.
 """
 
-import argparse
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,11 +14,13 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from bigain.compose import compose_config
+from bigain.commands.arguments import VerbParser, results_folder
+from bigain.compose import compose_configs
 from bigain.config import RunConfig
-from bigain.metrics import paired_accuracy, wilson
+from bigain.metrics import image_errors, paired_accuracy, relative_rise, wilson
 from bigain.runner import RunOutcome, run
-from bigain.runs.frames import read_metrics, read_samples
+from bigain.runs.folder import make_results
+from bigain.runs.frames import read_samples
 
 __all__ = ["BACKBONES", "OPERATORS", "demo_configs", "main"]
 
@@ -33,52 +35,68 @@ OPERATORS: dict[str, tuple[str, ...]] = {
 _PROTOCOL = ("task.trial_list=[5,10]", "task.keep_list=[5,1]")
 _MAP_TIMESTEP = 325
 
+_Named = tuple[str, str, RunConfig]
+"""Backbone, operator as printed, and the run itself."""
 
-def demo_configs(images: int, results: Path) -> list[tuple[str, str, RunConfig]]:
+
+def demo_configs(images: int, results: Path) -> list[_Named]:
     """(backbone, operator as printed, configuration) of every run of the demo, baselines first.
 
     Raises:
         UserError: `images` is out of range.
 
     """
-    common = (f"dataset.limit={images}", f"paths.results={results}", *_PROTOCOL)
+    common = (f"dataset.limit={images}", f"paths.results='{results}'", *_PROTOCOL)
+    names = [(backbone, name) for backbone in BACKBONES for name in OPERATORS]
+    configs = compose_configs(
+        [[f"backbone={backbone}", *OPERATORS[name], *common] for backbone, name in names]
+    )
     return [
-        (backbone, name, compose_config([f"backbone={backbone}", *overrides, *common]))
-        for backbone in BACKBONES
-        for name, overrides in OPERATORS.items()
+        (backbone, _with_alpha(name, config), config)
+        for (backbone, name), config in zip(names, configs, strict=True)
     ]
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str]) -> int:
     """Run the demo; returns the exit code.
 
     Raises:
-        UserError: a setting is out of range.
+        UserError: a setting is out of range, or the results have no folder.
 
     """
-    parser = argparse.ArgumentParser(prog="bigain demo", description=__doc__)
+    parser = VerbParser("demo", "Classify a few images with and without token compression.")
     parser.add_argument("--images", type=int, default=24, help="images to classify (default 24)")
-    parser.add_argument("--results", type=Path, default=Path("results/demo"), help="where to write")
     arguments = parser.parse_args(argv)
+    results = arguments.results or results_folder(None) / "demo"
+    configs = demo_configs(arguments.images, results)
+    make_results(results)
     console = Console()
-    configs = demo_configs(arguments.images, arguments.results)
     console.print(
         f"Classifying {arguments.images} Fashion-MNIST test images with two small diffusion models "
         f"and {len(OPERATORS)} operators each, 75 denoiser evaluations per image."
     )
     outcomes = _run_all(configs, console)
     console.print(_table(configs, outcomes, arguments.images))
-    picture = arguments.results / "merge_maps.png"
+    picture = results / "merge_maps.png"
     _draw(picture)
-    console.print(_closing(arguments.images, arguments.results, picture), highlight=False)
+    console.print(_closing(arguments.images, results, picture), highlight=False, soft_wrap=True)
     return 0
 
 
-def _run_all(configs: Sequence[tuple[str, str, RunConfig]], console: Console) -> list[RunOutcome]:
+def _with_alpha(name: str, config: RunConfig) -> str:
+    """The name with alpha, which is each backbone's own: at 0, IE-KVD is average pooling."""
+    alpha = config.operator.settings()["alpha"]
+    if not isinstance(alpha, float):
+        return name
+    return f"{name}, a={alpha:g}{' (avg)' if alpha == 0 else ''}"
+
+
+def _run_all(configs: Sequence[_Named], console: Console) -> list[RunOutcome]:
+    """Run all in order; one bar over the runs, so none over the images of each."""
     columns = (
-        TextColumn("{task.description:24}"),
-        BarColumn(),
-        TextColumn("{task.completed}/{task.total} runs"),
+        TextColumn("{task.description:34}"),
+        BarColumn(bar_width=16),
+        TextColumn("{task.completed}/{task.total}"),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
@@ -87,47 +105,57 @@ def _run_all(configs: Sequence[tuple[str, str, RunConfig]], console: Console) ->
         task = progress.add_task("loading", total=len(configs))
         for backbone, name, config in configs:
             progress.update(task, description=f"{backbone} {name}")
-            outcomes.append(run(config))
+            outcomes.append(run(config, progress=False))
             progress.advance(task)
     return outcomes
 
 
-def _table(
-    configs: Sequence[tuple[str, str, RunConfig]], outcomes: Sequence[RunOutcome], images: int
-) -> Table:
-    table = Table(title=f"Diffusion classifier, {images} images, 95 % intervals", box=SIMPLE_HEAD)
-    for heading in ("backbone", "operator"):
-        table.add_column(heading, no_wrap=True)
+def _table(configs: Sequence[_Named], outcomes: Sequence[RunOutcome], images: int) -> Table:
+    table = Table(
+        title=f"Diffusion classifier, {images} images, 95 % intervals",
+        caption="a: alpha of IE-KVD, 1 takes the nearest token, 0 the average",
+        box=SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        collapse_padding=True,
+    )
+    table.add_column("operator", no_wrap=True)
     for heading in ("Acc@1 %", "against none", "noise error, %"):
         table.add_column(heading, justify="right", no_wrap=True)
     baseline = pd.DataFrame()
-    for (backbone, name, _), outcome in zip(configs, outcomes, strict=True):
+    for (backbone, name, config), outcome in zip(configs, outcomes, strict=True):
         samples = read_samples(outcome.folder)
-        if name == "none":
+        if config.operator.name == "none":
             baseline = samples
             table.add_section()
-        table.add_row(backbone, name, *_cells(samples, baseline, outcome.folder, name == "none"))
+            table.add_row(backbone, style="bold")
+            table.add_row(f" {name}", _accuracy(samples))
+        else:
+            table.add_row(f" {name}", _accuracy(samples), *_against(samples, baseline))
     return table
 
 
-def _cells(
-    samples: pd.DataFrame, baseline: pd.DataFrame, folder: Path, is_baseline: bool
-) -> tuple[str, str, str]:
+def _accuracy(samples: pd.DataFrame) -> str:
     correct, n = int(samples["correct"].sum()), len(samples)
     low, high = wilson(correct, n)
-    accuracy = f"{100 * correct / n:.1f} [{100 * low:.0f}, {100 * high:.0f}]"
-    if is_baseline:
-        return accuracy, "", ""
+    return f"{100 * correct / n:.1f}{_interval(low, high, '.0f')}"
+
+
+def _against(samples: pd.DataFrame, baseline: pd.DataFrame) -> tuple[str, str]:
+    """Paired differences to the run without operator: of accuracies, and of noise errors."""
     difference = paired_accuracy(
         samples.set_index("image_id")["correct"], baseline.set_index("image_id")["correct"]
     )
-    rise = read_metrics(folder).set_index("metric").loc["eps_error_rise"]
+    rise = relative_rise(image_errors(samples), image_errors(baseline))
     return (
-        accuracy,
-        f"{100 * difference.mean:+.1f} "
-        f"[{100 * difference.ci_low:+.0f}, {100 * difference.ci_high:+.0f}]",
-        f"{rise['value']:+.1f} [{rise['ci_low']:+.1f}, {rise['ci_high']:+.1f}]",
+        f"{100 * difference.mean:+.1f}{_interval(difference.ci_low, difference.ci_high, '+.0f')}",
+        f"{100 * rise.mean:+.1f}{_interval(rise.ci_low, rise.ci_high, '.1f')}",
     )
+
+
+def _interval(low: float, high: float, form: str) -> str:
+    """Two fractions as ` [low, high]` in per cent; nothing where one image gives no interval."""
+    return "" if math.isnan(low) else f" [{100 * low:{form}}, {100 * high:{form}}]"
 
 
 def _draw(path: Path) -> None:
@@ -137,7 +165,7 @@ def _draw(path: Path) -> None:
     from bigain.figures.merge_maps import draw_merge_maps, merge_map  # noqa: PLC0415
     from bigain.operators import LGTM, ToMe  # noqa: PLC0415
 
-    config = compose_config(["backbone=mini_dit", "dataset.limit=1000"])
+    (config,) = compose_configs([["backbone=mini_dit", "dataset.limit=1000"]])
     dataset = build.build_dataset(config.dataset)
     backbone = build.build_backbone(config.backbone, torch.device("cpu"), config.dtype)
     rows = []
