@@ -1,6 +1,7 @@
 """Configurations and records for the tests of the run store; no model, no data."""
 
 import copy
+import json
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -13,31 +14,7 @@ from bigain.runs.identity import run_id
 from bigain.runs.store import RunStore
 from bigain.runs.summary import summary_of
 
-SETTINGS: dict[str, Any] = {
-    "profile": "mini",
-    "backbone": {
-        "name": "mini_dit",
-        "revision": "0123456789ab",
-        "sites": {"stages": ["encoder", "decoder"], "levels": [0], "blocks": None},
-    },
-    "dataset": {"name": "fashion_mnist", "limit": 20, "root": None},
-    "operator": {"name": "none"},
-    "task": {
-        "name": "classification",
-        "trial_list": [5, 20],
-        "keep_list": [5, 1],
-        "loss": "l2",
-    },
-    "seed": 0,
-    "batch_size": 32,
-    "device": "cpu",
-    "dtype": "float32",
-    "threads": None,
-    "shard": {"index": 0, "count": 1},
-    "tracking": "none",
-    "force": False,
-    "paths": {"results": "results", "data": None},
-}
+SETTINGS: dict[str, Any] = json.loads((Path(__file__).parents[1] / "run_settings.json").read_text())
 
 TOME = {"name": "tome", "ratio": 0.7, "cell": [2, 2], "random": True, "scope": "self"}
 

@@ -12,6 +12,15 @@ from bigain.training.data import TrainingData
 from bigain.training.trainer import Trainer, learning_rate_factor
 
 
+class KilledAtThree(Trainer):
+    """Dies in its fourth step."""
+
+    def _update(self) -> float:
+        if self.step == 3:
+            raise KeyboardInterrupt
+        return super()._update()
+
+
 @pytest.fixture(autouse=True)
 def _quick_validation(monkeypatch: pytest.MonkeyPatch) -> None:
     measured = {"validation_loss": 0.5, "validation_accuracy": 0.5}
@@ -70,14 +79,8 @@ def test_a_killed_run_resumes_to_the_same_bytes(config: TrainingConfig, data: Tr
     unbroken = (config.output / "model.safetensors").read_bytes()
     broken = config.model_copy(update={"output": config.output.with_name("broken")})
 
-    class Killed(Trainer):
-        def _update(self) -> float:
-            if self.step == 3:
-                raise KeyboardInterrupt
-            return super()._update()
-
     with pytest.raises(KeyboardInterrupt):
-        Killed(broken, data).train()
+        KilledAtThree(broken, data).train()
     assert not (broken.output / "model.safetensors").exists()
     resumed = Trainer(broken, data)
     resumed.train()
@@ -101,14 +104,8 @@ def test_a_total_changed_before_the_decay_gives_what_it_gives_from_nothing(
         update={"images": 16, "validate_every": 2, "output": config.output.with_name("longer")}
     )
 
-    class Killed(Trainer):
-        def _update(self) -> float:
-            if self.step == 3:
-                raise KeyboardInterrupt
-            return super()._update()
-
     with pytest.raises(KeyboardInterrupt):
-        Killed(longer, data).train()
+        KilledAtThree(longer, data).train()
     Trainer(longer.model_copy(update={"images": 12}), data).train()
     assert (longer.output / "model.safetensors").read_bytes() == (
         config.output / "model.safetensors"
