@@ -32,6 +32,7 @@ OPERATORS: dict[str, tuple[str, ...]] = {
     "ToDo 2x": ("operator=todo", "operator.factor=2"),
     "IE-KVD 2x": ("operator=ie_kvd", "operator.factor=2"),
 }
+_THREADS = "threads=1"  # as fast as two on shared cores, where OpenMP threads wait for each other
 _PROTOCOL = ("task.trial_list=[5,10]", "task.keep_list=[5,1]")
 _MAP_TIMESTEP = 325
 
@@ -46,7 +47,7 @@ def demo_configs(images: int, results: Path) -> list[_Named]:
         UserError: `images` is out of range.
 
     """
-    common = (f"dataset.limit={images}", f"paths.results='{results}'", *_PROTOCOL)
+    common = (f"dataset.limit={images}", f"paths.results='{results}'", _THREADS, *_PROTOCOL)
     names = [(backbone, name) for backbone in BACKBONES for name in OPERATORS]
     configs = compose_configs(
         [[f"backbone={backbone}", *OPERATORS[name], *common] for backbone, name in names]
