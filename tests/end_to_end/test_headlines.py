@@ -1,0 +1,57 @@
+"""What the documents claim of the shipped backbones, computed again from the committed records.
+
+1,000 test images, trial list [5, 20], keep list [5, 1], seed 0.  New weights have new run ids, so a
+change of the weights without new measurements fails here.
+"""
+
+from itertools import combinations
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from bigain.compose import compose_config
+from bigain.metrics import paired_accuracy, paired_difference
+from bigain.runs.identity import run_id
+from bigain.tables.samples import load_samples
+
+RESULTS = Path(__file__).parents[2] / "results"
+UNET = {
+    "none": ["operator=none"],
+    "tome": ["operator=tome", "operator.ratio=0.7"],
+    "nearest": ["operator=todo", "operator.factor=4"],
+    "average": ["operator=avg_pool", "operator.factor=4"],
+}
+
+
+def records(backbone: str, overrides: list[str]) -> pd.DataFrame:
+    config = compose_config([f"backbone={backbone}", *overrides, "dataset.limit=1000"])
+    samples = load_samples(RESULTS, "mini", run_id(config))
+    assert samples is not None, f"no committed records of {backbone} {overrides}"
+    assert len(samples) == 1000
+    return samples.set_index("image_id")
+
+
+def errors(samples: pd.DataFrame) -> "pd.Series[float]":
+    return pd.Series({i: sum(e) / len(e) for i, e in samples["true_errors"].items()})
+
+
+@pytest.mark.parametrize(("backbone", "floor"), [("mini_unet", 0.84), ("mini_dit", 0.82)])
+def test_accuracy_without_acceleration(backbone: str, floor: float) -> None:
+    assert records(backbone, ["operator=none"])["correct"].mean() >= floor
+
+
+def test_merging_seven_tenths_costs_the_dit_at_least_eight_points() -> None:
+    merged = records("mini_dit", ["operator=tome", "operator.ratio=0.7"])["correct"]
+    difference = paired_accuracy(merged, records("mini_dit", ["operator=none"])["correct"])
+    assert difference.n == 1000
+    assert difference.mean <= -0.08
+    assert difference.ci_high < 0
+
+
+@pytest.mark.parametrize(("a", "b"), list(combinations(UNET, 2)))
+def test_noise_errors_separate_the_operators_of_the_unet(a: str, b: str) -> None:
+    left, right = (errors(records("mini_unet", UNET[name])) for name in (a, b))
+    difference = paired_difference(left, right)
+    assert difference.n == 1000
+    assert abs(difference.z) > 3
