@@ -1,6 +1,6 @@
 """Print the paired comparisons of docs/results.md: every pair of runs with committed records.
 
-`python scripts/results.py [mini_unet|mini_dit]`; one line per pair of runs of one backbone, over the
+`python scripts/results.py [mini_unet|mini_dit]` gives one line per pair of runs, over the
 images that both saw: accuracy difference in points, and difference of the noise errors with its z.
 """
 
