@@ -36,7 +36,7 @@ from bigain.operators import (
     ToMe,
 )
 from bigain.patching import apply
-from bigain.sites import SiteSelection
+from bigain.site_selection import SiteSelection
 from bigain.tasks.classifier import DiffusionClassifier
 from bigain.tasks.losses import LOSSES
 from bigain.tasks.protocol import StagedProtocol

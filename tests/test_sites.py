@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from bigain.errors import UserError
-from bigain.sites import SiteSelection, default_blocks, find_sites
+from bigain.site_selection import SiteSelection, default_blocks
+from bigain.sites import find_sites
 
 
 def names(model: nn.Module, **settings: object) -> list[str]:

@@ -22,7 +22,7 @@ from bigain.backbones.base import Backbone
 from bigain.operators import MergeReduction, TokenReducer, token_score
 from bigain.operators.recording import Recording
 from bigain.patching import apply
-from bigain.sites import SiteSelection
+from bigain.site_selection import SiteSelection
 from bigain.tasks.noise import keyed_noise
 
 __all__ = ["MergeMap", "draw_merge_maps", "merge_map"]

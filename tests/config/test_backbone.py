@@ -7,7 +7,8 @@ from bigain.backbones.mini_models import build_mini
 from bigain.compose import compose_config
 from bigain.config.backbone import BLOCKS, GRIDS, BackboneConfig
 from bigain.errors import UserError
-from bigain.sites import STAGES, SiteSelection, find_sites
+from bigain.site_selection import STAGES, SiteSelection
+from bigain.sites import find_sites
 
 NAMES = ["mini_unet", "mini_dit"]
 LATENTS = {"mini_unet": 16, "mini_dit": 32}

@@ -11,7 +11,7 @@ CPU = torch.device("cpu")
 
 
 def rows(timesteps: Tensor | None, batch: int, seed: int = 0, site: str = "a") -> Tensor:
-    return Draw(seed, site, timesteps).integers(64, 4, batch, CPU)
+    return Draw(seed, site, timesteps).integers(64, 4, torch.empty(batch, 1))
 
 
 @settings(max_examples=30, deadline=None)
@@ -27,7 +27,7 @@ def test_the_draw_is_a_pure_function() -> None:
 
 
 def test_the_draw_is_the_same_on_every_machine() -> None:
-    drawn = Draw(3, "transformer_blocks.1", torch.tensor(500)).integers(12, 4, 1, CPU)
+    drawn = Draw(3, "transformer_blocks.1", torch.tensor(500)).integers(12, 4, torch.empty(1, 1))
     assert drawn[0].tolist() == [2, 2, 1, 1, 2, 3, 3, 2, 0, 0, 1, 0]
 
 
@@ -44,10 +44,10 @@ def test_the_timestep_changes_the_draw() -> None:
 def test_torchs_global_generator_is_neither_read_nor_moved() -> None:
     torch.manual_seed(1)
     before = torch.get_rng_state()
-    first = Draw(11, "untouched", None).integers(8, 4, 1, CPU)
+    first = Draw(11, "untouched", None).integers(8, 4, torch.empty(1, 1))
     assert torch.equal(torch.get_rng_state(), before)
     torch.manual_seed(2)
-    assert torch.equal(first, Draw(11, "untouched", None).integers(8, 4, 1, CPU))
+    assert torch.equal(first, Draw(11, "untouched", None).integers(8, 4, torch.empty(1, 1)))
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_without_time_all_rows_are_one_draw() -> None:
 
 
 def test_values_are_uniform_over_the_range() -> None:
-    drawn = Draw(0, "x", torch.arange(500)).integers(64, 4, 500, CPU)
+    drawn = Draw(0, "x", torch.arange(500)).integers(64, 4, torch.empty(500, 1))
     shares = torch.bincount(drawn.flatten(), minlength=4) / drawn.numel()
     assert len(shares) == 4
     assert (shares - 0.25).abs().max() < 0.01
@@ -88,5 +88,5 @@ def test_per_sample_timesteps_are_expanded() -> None:
 def test_a_draw_first_made_in_inference_mode_serves_training() -> None:
     draw = Draw(99, "cached", None)
     with torch.inference_mode():
-        draw.integers(4, 2, 1, CPU)
-    assert not draw.integers(4, 2, 1, CPU).is_inference()
+        draw.integers(4, 2, torch.empty(1, 1))
+    assert not draw.integers(4, 2, torch.empty(1, 1)).is_inference()

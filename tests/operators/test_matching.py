@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from bigain.operators.matching import assign_owners, complement, cosine_similarity, take_tokens
+from bigain.operators.matching import assign_owners, cosine_similarity
+from bigain.operators.tokens import complement, take_tokens
 
 
 def random_destinations(batch: int, tokens: int, count: int) -> Tensor:

@@ -41,7 +41,7 @@ def test_it_is_its_definition(
     draw = Draw(4, "site", torch.tensor([10, 20, 30]))
     plan = ToMe(ratio, random=random).plan(metric, grid, draw)
     cells = slow.cells(*grid, 2, 2)
-    positions = draw.integers(len(cells), 4, 3, metric.device).tolist()
+    positions = draw.integers(len(cells), 4, metric).tolist()
     reduced = plan.reduce(x)
     for b in range(3):
         dst = [
