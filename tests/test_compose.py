@@ -12,6 +12,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
 import bigain.compose
+from bigain.backbones.architectures import ARCHITECTURES
 from bigain.compose import compose_config, compose_configs, validate
 from bigain.config import OperatorConfig, RunConfig
 from bigain.errors import UserError
@@ -27,6 +28,14 @@ EXPERIMENTS = {"merging_sweep", "downsampling_sweep"}
 def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("BIGAIN_RESULTS", raising=False)
     monkeypatch.delenv("BIGAIN_DATA", raising=False)
+
+
+SUITED = {
+    "fashion_labels": {"fashion_mnist", "fashion_mosaic"},
+    "prompts": {"imagenet1k", "imagenet100", "pets", "coco2017"},
+    "imagenet_classes": {"imagenet1k", "imagenet100"},
+}
+"""The datasets whose classes a backbone can be told, by its conditioning."""
 
 
 @pytest.fixture
@@ -69,11 +78,21 @@ def test_the_default_is_the_mini_profile_without_acceleration() -> None:
 
 
 def test_every_operator_on_every_backbone_composes() -> None:
-    pairs = list(product(OPTIONS["backbone"], OPTIONS["operator"], OPTIONS["dataset"]))
+    combined = product(OPTIONS["backbone"], OPTIONS["operator"], OPTIONS["dataset"])
+    pairs = [(b, o, d) for b, o, d in combined if d in SUITED[ARCHITECTURES[b].conditioning]]
+    assert {backbone for backbone, _, _ in pairs} >= {"mini_unet", "mini_dit"}
     commands = [(f"backbone={b}", f"operator={o}", f"dataset={d}") for b, o, d in pairs]
     for (backbone, operator, dataset), config in zip(pairs, compose_configs(commands), strict=True):
         assert (config.backbone.name, config.operator.name) == (backbone, operator)
         assert config.dataset.name == dataset
+
+
+@pytest.mark.parametrize("backbone", OPTIONS["backbone"])
+def test_every_backbone_has_an_alpha(backbone: str) -> None:
+    """The paper's for SD-2.0, average pooling (which the DiT's numbers follow) for transformers."""
+    operator = load(CONFIGS / "operator" / "ie_kvd.yaml")
+    composed = OmegaConf.create({"backbone": {"name": backbone}, "operator": operator})
+    assert composed.operator.alpha == (0.0 if "dit" in backbone else 0.9)
 
 
 def test_there_is_an_option_for_every_operator_and_no_other() -> None:
@@ -255,12 +274,13 @@ MISTAKES: list[tuple[str, str]] = [
     ("operator@other=tome", "a group has one place; allowed: avg_pool, ie_kvd"),
     # options
     ("operator=tomee", "allowed: avg_pool, ie_kvd, lgtm, none, todo, tome; did you mean tome?"),
-    ("backbone=sd20", "allowed: mini_dit, mini_unet"),
+    ("backbone=sd21", "allowed: dit_xl2_512, mini_dit, mini_unet, sd15, sd20, sdxl; did you mean"),
+    ("backbone=sd20 | dataset=fashion_mnist", "allowed: imagenet1k, imagenet100, pets or coco2017"),
     ("task=generation", "allowed: classification"),
     ("dataset=pets", "allowed: fashion_mnist"),
     ("experiment=mergin_sweep", "did you mean merging_sweep?"),
     ("profile=papr", "did you mean paper?"),
-    ("profile=paper", "allowed: mini, because the paper's backbones"),
+    ("profile=paper", "allowed: mini, because backbone=mini_dit is not one of the paper's"),
     ("hydra/launcher=submitit", "allowed: basic"),
     ("operator=null", "allowed: avg_pool, ie_kvd"),
     ("operator={name: tome}", "allowed: avg_pool, ie_kvd"),

@@ -16,37 +16,14 @@ import torch.nn.functional as F
 from diffusers import DDIMScheduler, DiTTransformer2DModel, UNet2DConditionModel
 from torch import Tensor, nn
 
+from bigain.backbones.architectures import ARCHITECTURES
+
 __all__ = ["NULL_CLASS", "NUM_CLASSES", "MiniDenoiser", "MiniDiT", "MiniUNet", "build_mini"]
 
 NUM_CLASSES = 10
 NULL_CLASS = 10
 _CONTEXT_TOKENS = 4
-_CONTEXT_DIM = 48
-
-_UNET_CONFIG: dict[str, Any] = {
-    "sample_size": 16,
-    "in_channels": 4,
-    "out_channels": 4,
-    "down_block_types": ("CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-    "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
-    "block_out_channels": (48, 64),
-    "layers_per_block": 1,
-    "norm_num_groups": 16,
-    "cross_attention_dim": _CONTEXT_DIM,
-    "attention_head_dim": 2,
-}
-_DIT_CONFIG: dict[str, Any] = {
-    "sample_size": 32,
-    "in_channels": 1,
-    "out_channels": 1,
-    "patch_size": 2,
-    "num_layers": 4,
-    "num_attention_heads": 4,
-    "attention_head_dim": 32,
-    "num_embeds_ada_norm": NUM_CLASSES,
-    "norm_num_groups": 16,
-    "activation_fn": "gelu",
-}
+_CONTEXT_DIM = int(ARCHITECTURES["mini_unet"].settings["cross_attention_dim"])
 
 
 class MiniDenoiser(Protocol):
@@ -139,11 +116,11 @@ def build_mini(name: str) -> MiniUNet | MiniDiT:
 
 # diffusers' classes carry no types of their own: beyond this point they are Any.
 def _unet() -> Any:
-    return UNet2DConditionModel(**_UNET_CONFIG)
+    return UNet2DConditionModel(**ARCHITECTURES["mini_unet"].settings)
 
 
 def _dit() -> Any:
-    return DiTTransformer2DModel(**_DIT_CONFIG)
+    return DiTTransformer2DModel(**ARCHITECTURES["mini_dit"].settings)
 
 
 def _scheduler(betas: str, start: float, end: float) -> Any:

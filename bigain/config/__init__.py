@@ -5,7 +5,12 @@ here hold what is *allowed*: types, ranges and which settings go together.  The 
 field is the sentence that a user reads after `allowed:` when the value is wrong.
 """
 
-from bigain.config.backbone import BackboneConfig, SitesConfig
+from bigain.config.backbone import (
+    BackboneConfig,
+    HubBackboneConfig,
+    MiniBackboneConfig,
+    SitesConfig,
+)
 from bigain.config.base import SETTING_COLUMNS
 from bigain.config.messages import format_validation_error
 from bigain.config.operator import (
@@ -28,8 +33,10 @@ __all__ = [
     "BackboneConfig",
     "ClassificationConfig",
     "DatasetConfig",
+    "HubBackboneConfig",
     "IEKVDConfig",
     "LGTMConfig",
+    "MiniBackboneConfig",
     "NoneConfig",
     "OperatorConfig",
     "PathsConfig",

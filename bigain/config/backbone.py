@@ -1,27 +1,39 @@
 """Settings of the backbones: which denoiser, which weights, and where the operator acts in it.
 
 The two architectures count their blocks differently (see `bigain.sites`): a U-Net has stages and
-levels, a flat transformer indices.  What the shipped models are made of is known here without
-loading them, so that sites that do not exist are refused before anything is read or written.
+levels, a flat transformer indices.  What the models are made of is known without loading them
+(`bigain.backbones.architectures`), so that sites that do not exist, and datasets that a model
+cannot classify, are refused before anything is read or written.
 """
 
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from bigain.config.base import Integer, Settings, not_allowed
+from bigain.backbones.architectures import ARCHITECTURES, Architecture
+from bigain.config.base import Folder, Integer, Settings, not_allowed
 
-__all__ = ["BLOCKS", "GRIDS", "BackboneConfig", "SitesConfig"]
-
-GRIDS: dict[str, tuple[int, ...]] = {"mini_unet": (16, 8), "mini_dit": (16,)}
-"""Side of the token grid at each level; a U-Net's middle is at the last level."""
-
-BLOCKS: dict[str, int] = {"mini_dit": 4}
-"""Number of blocks of each flat transformer."""
+__all__ = [
+    "BackboneConfig",
+    "DiTXL2Config",
+    "HubBackboneConfig",
+    "MiniBackboneConfig",
+    "MiniDiTConfig",
+    "MiniUNetConfig",
+    "SD15Config",
+    "SD20Config",
+    "SDXLConfig",
+    "SitesConfig",
+]
 
 _INDICES = "distinct integers >= 0"
 _BOTH_ENDS = ("encoder", "decoder")
+_REPOSITORY = r"^[\w.-]+/[\w.-]+$"
+_FASHION = ("fashion_mnist", "fashion_mosaic")
+_IMAGENET = ("imagenet1k", "imagenet100")
+
 Index = Annotated[Integer, Field(ge=0)]
+Repository = Annotated[str, Field(pattern=_REPOSITORY)]
 
 
 class SitesConfig(Settings):
@@ -38,27 +50,57 @@ class SitesConfig(Settings):
     )
 
 
-class BackboneConfig(Settings):
-    """A denoiser and its weights."""
+class _Backbone(Settings):
+    """What all backbones share: a name, sites that exist, and what their classes are told by."""
 
-    name: Literal["mini_unet", "mini_dit"] = Field(description="mini_unet or mini_dit")
-    revision: str = Field(
-        pattern="^[0-9a-f]{12}$",
-        description="12 hex digits in quotes, the beginning of the sha256 of the weights file",
-    )
+    name: str
     sites: SitesConfig = Field(description="the settings stages, levels and blocks")
+
+    @property
+    def architecture(self) -> Architecture:
+        """What the denoiser is made of."""
+        return ARCHITECTURES[self.name]
+
+    @property
+    def is_mini(self) -> bool:
+        """Whether the weights come with the package."""
+        return self.architecture.conditioning == "fashion_labels"
+
+    def smallest_grid(self) -> int:
+        """Side of the smallest token grid among the sites that are selected."""
+        grids = self.architecture.grids
+        return min(grids[level] for level in self._selected_levels() or self.sites.levels)
+
+    def check_dataset(self, dataset: str) -> None:
+        """Raise the error of a validator if this backbone has no condition for its classes."""
+        fashion, because = dataset in _FASHION, f"because backbone={self.name}"
+        match self.architecture.conditioning:
+            case "fashion_labels" if not fashion:
+                allowed = f"{' or '.join(_FASHION)}, {because} knows the classes of Fashion-MNIST"
+            case "prompts" if fashion:
+                allowed = f"imagenet1k, imagenet100, pets or coco2017, {because} knows photographs"
+                allowed = f"{allowed}; or backbone=mini_unet"
+            case "imagenet_classes" if dataset not in _IMAGENET:
+                allowed = f"{' or '.join(_IMAGENET)}, {because} has class-index conditioning: it "
+                allowed = f"{allowed}knows ImageNet's classes and no text"
+            case _:
+                return
+        raise not_allowed("dataset", dataset, allowed)
 
     @model_validator(mode="after")
     def _sites_exist(self) -> Self:
-        if self.name in BLOCKS:
-            self._check_blocks(BLOCKS[self.name])
+        depth = self.architecture.blocks
+        if depth is None:
+            self._check_levels(len(self.architecture.grids) - 1)
         else:
-            self._check_levels(len(GRIDS[self.name]) - 1)
+            self._check_blocks(depth)
         return self
 
-    def smallest_grid(self) -> int:
-        """Side of the smallest token grid among the levels that are selected."""
-        return min(GRIDS[self.name][level] for level in self.sites.levels)
+    def _selected_levels(self) -> set[int]:
+        """Levels of a U-Net at which at least one self-attention is selected."""
+        places = self.architecture.places
+        wanted = {(stage, level) for stage in self.sites.stages for level in self.sites.levels}
+        return {level for _, level in places & wanted}
 
     def _check_blocks(self, depth: int) -> None:
         """A flat transformer: blocks 0..depth-1, and nothing but the default of the rest."""
@@ -73,21 +115,100 @@ class BackboneConfig(Settings):
             raise self._refused("blocks", f"{allowed}, the blocks of backbone={self.name}")
 
     def _check_levels(self, last: int) -> None:
-        """A U-Net: levels 0..last, the middle at the last, and no blocks."""
+        """A U-Net: levels 0..last, at least one with self-attention, and no blocks."""
         if self.sites.blocks is not None:
             because = f"because backbone={self.name} is selected by stages and levels"
             raise self._refused("blocks", f"null, {because}")
         if not _are_indices(self.sites.levels, last):
             allowed = f"a list of distinct integers from 0 to {last}"
             raise self._refused("levels", f"{allowed}, the levels of backbone={self.name}")
-        if set(self.sites.stages) == {"mid"} and last not in self.sites.levels:
-            because = f"because the middle of backbone={self.name} is there"
-            raise self._refused("levels", f"a list with {last}, {because}")
+        if not self._selected_levels():
+            stages = set(self.sites.stages)
+            there = {level for stage, level in self.architecture.places if stage in stages}
+            levels = " or ".join(map(str, sorted(there)))
+            stages_named = ",".join(self.sites.stages)
+            allowed = f"a list with {levels}, where backbone={self.name} has self-attention in"
+            raise self._refused("levels", f"{allowed} stages=[{stages_named}]")
 
     def _refused(self, setting: str, allowed: str) -> Exception:
         value = getattr(self.sites, setting)
         shown = f"[{','.join(map(str, value))}]" if isinstance(value, tuple) else value
         return not_allowed(f"backbone.sites.{setting}", shown, allowed)
+
+
+class MiniBackboneConfig(_Backbone):
+    """A denoiser whose weights come with the package."""
+
+    revision: str = Field(
+        pattern="^[0-9a-f]{12}$",
+        description="12 hex digits in quotes, the beginning of the sha256 of the weights file",
+    )
+
+
+class MiniUNetConfig(MiniBackboneConfig):
+    """`UNet2DConditionModel` on Fashion-MNIST."""
+
+    name: Literal["mini_unet"]
+
+
+class MiniDiTConfig(MiniBackboneConfig):
+    """`DiTTransformer2DModel` on Fashion-MNIST."""
+
+    name: Literal["mini_dit"]
+
+
+class HubBackboneConfig(_Backbone):
+    """A published model: where its files are found, in the order path, repository, mirrors."""
+
+    repository: Repository = Field(description="OWNER/NAME, a model repository of the hub")
+    revision: str = Field(
+        min_length=1, description="a branch, tag or commit of the repository, such as main"
+    )
+    mirrors: tuple[Repository, ...] = Field(
+        description="a list of OWNER/NAME, tried in order when the repository has no such model"
+    )
+    path: Folder | None = Field(
+        description="null (the hub's cache, or the hub) or a folder in the hub's layout"
+    )
+    variant: Literal["fp16"] | None = Field(
+        description="null or fp16 (files of half precision, half the download)"
+    )
+    fingerprint: Annotated[str, Field(pattern="^[0-9a-f]{12}$")] | None = Field(
+        description="null (any weights) or the 12 hex digits in quotes that the weights must have"
+    )
+    attention: Literal["sdpa", "eager"] = Field(
+        description="sdpa (torch's fused kernels) or eager (the attention matrix is materialised)"
+    )
+
+
+class SD20Config(HubBackboneConfig):
+    """Stable Diffusion 2.0 base, 512 px."""
+
+    name: Literal["sd20"]
+
+
+class SD15Config(HubBackboneConfig):
+    """Stable Diffusion 1.5, 512 px."""
+
+    name: Literal["sd15"]
+
+
+class SDXLConfig(HubBackboneConfig):
+    """Stable Diffusion XL base 1.0, 1024 px."""
+
+    name: Literal["sdxl"]
+
+
+class DiTXL2Config(HubBackboneConfig):
+    """DiT-XL/2, 512 px, ImageNet classes."""
+
+    name: Literal["dit_xl2_512"]
+
+
+BackboneConfig = Annotated[
+    MiniUNetConfig | MiniDiTConfig | SD20Config | SD15Config | SDXLConfig | DiTXL2Config,
+    Field(discriminator="name", description="mini_unet, mini_dit, sd20, sd15, sdxl or dit_xl2_512"),
+]
 
 
 def _are_indices(values: tuple[int, ...], last: int) -> bool:

@@ -19,6 +19,7 @@ __all__ = [
     "ShardConfig",
 ]
 
+_TASKS_WITH_IMAGES = ("classification", "generation")
 _NUM_CLASSES = {"fashion_mnist": 10}
 
 Index = Annotated[Integer, Field(ge=0)]
@@ -60,7 +61,7 @@ class RunConfig(Settings):
     """One run.  Raises pydantic's ValidationError; `bigain.compose` turns it into one line."""
 
     profile: Literal["mini", "paper"] = Field(description="mini or paper")
-    backbone: BackboneConfig = Field(description="mini_unet or mini_dit")
+    backbone: BackboneConfig
     dataset: DatasetConfig = Field(description="fashion_mnist")
     operator: OperatorConfig
     task: TaskConfig = Field(description="classification")
@@ -80,9 +81,11 @@ class RunConfig(Settings):
 
     @model_validator(mode="after")
     def _settings_go_together(self) -> Self:
-        if self.profile == "paper":
-            allowed = "mini, because the paper's backbones (sd20, dit_xl2_512) are not here yet"
-            raise not_allowed("profile", "paper", allowed)
+        if self.profile == "paper" and self.backbone.is_mini:
+            allowed = f"mini, because backbone={self.backbone.name} is not one of the paper's"
+            raise not_allowed("profile", "paper", f"{allowed} (sd20, dit_xl2_512, sd15, sdxl)")
+        if self.task.name in _TASKS_WITH_IMAGES:
+            self.backbone.check_dataset(self.dataset.name)
         self._check_factor()
         classes = _NUM_CLASSES[self.dataset.name]
         keep = list(self.task.keep_list)

@@ -1,68 +1,141 @@
 from typing import Any, get_args
 
 import pytest
-from pydantic import ValidationError
+from omegaconf import OmegaConf
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import PydanticCustomError
 
-from bigain.backbones.mini_models import build_mini
+from bigain.backbones.architectures import ARCHITECTURES
+from bigain.backbones.denoisers import build_denoiser
 from bigain.compose import compose_config
-from bigain.config.backbone import BLOCKS, GRIDS, BackboneConfig
+from bigain.config.backbone import BackboneConfig
 from bigain.errors import UserError
-from bigain.site_selection import STAGES, SiteSelection
-from bigain.sites import find_sites
+from bigain.locations import CONFIGS
+from bigain.sites import SiteSelection, find_sites
 
-NAMES = ["mini_unet", "mini_dit"]
-LATENTS = {"mini_unet": 16, "mini_dit": 32}
+HUB = ["sd20", "sd15", "sdxl", "dit_xl2_512"]
+PLACE: dict[str, Any] = {
+    "repository": "owner/name",
+    "revision": "main",
+    "mirrors": [],
+    "path": None,
+    "variant": None,
+    "fingerprint": None,
+    "attention": "sdpa",
+}
+VALIDATE: Any = TypeAdapter(BackboneConfig)
 
 
 def settings(name: str, **sites: object) -> dict[str, Any]:
     default = {"stages": ["encoder", "decoder"], "levels": [0], "blocks": None}
-    return {"name": name, "revision": "0123456789ab", "sites": {**default, **sites}}
+    weights = PLACE if name in HUB else {"revision": "0123456789ab"}
+    return {"name": name, **weights, "sites": {**default, **sites}}
 
 
-def test_every_backbone_is_known_in_size() -> None:
-    assert set(GRIDS) == set(get_args(BackboneConfig.model_fields["name"].annotation))
-    assert set(BLOCKS) <= set(GRIDS)
+def test_every_backbone_has_an_architecture_and_a_file() -> None:
+    models = get_args(get_args(BackboneConfig)[0])
+    names = [get_args(model.model_fields["name"].annotation)[0] for model in models]
+    assert sorted(names) == sorted(ARCHITECTURES)
+    assert sorted(names) == sorted(file.stem for file in (CONFIGS / "backbone").glob("*.yaml"))
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_sizes_are_those_of_the_model(name: str) -> None:
-    model = build_mini(name).denoiser
-    if name in BLOCKS:
-        assert len(model.transformer_blocks) == BLOCKS[name]
-        selection = SiteSelection(blocks=tuple(range(BLOCKS[name])))
-    else:
-        selection = SiteSelection(stages=STAGES, levels=tuple(range(len(GRIDS[name]) + 3)))
-    sites = find_sites(model, selection)
-    sides = {site.level: site.grid(LATENTS[name], LATENTS[name]) for site in sites}
-    assert sides == {level: (side, side) for level, side in enumerate(GRIDS[name])}
-
-
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", list(ARCHITECTURES))
 def test_what_is_accepted_is_what_the_model_has(name: str) -> None:
     """Every choice of stages and levels or blocks, held against the model itself."""
-    model = build_mini(name).denoiser
+    model, side = build_denoiser(name, "meta"), ARCHITECTURES[name].settings["sample_size"]
     stages = [["encoder"], ["mid"], ["decoder"], ["encoder", "decoder"], ["mid", "encoder"]]
-    levels = [[0], [1], [0, 1], [2]]
-    blocks: list[object] = [None, "first12", [0], [3, 1], [4], [0, 5]]
-    choices = [
+    levels = [[0], [1], [2], [3], [0, 1], [1, 2], [0, 3], [4]]
+    blocks: list[object] = [None, "first12", [0], [3, 1], [4], [0, 5], [27], [28]]
+    choices: list[dict[str, Any]] = [
         {"stages": s, "levels": n, "blocks": b} for s in stages for n in levels for b in blocks
     ]
     agreed = {True: 0, False: 0}
     for choice in choices:
         try:
-            config = BackboneConfig.model_validate(settings(name, **choice))
+            config = VALIDATE.validate_python(settings(name, **choice))
         except ValidationError:
-            with pytest.raises(UserError):
-                find_sites(model, SiteSelection(**choice))  # type: ignore[arg-type]
+            if set(choice["levels"]) <= set(range(len(ARCHITECTURES[name].grids))):
+                with pytest.raises(UserError):
+                    find_sites(model, SiteSelection(**choice))
             agreed[False] += 1
         else:
             sites = config.sites
             selection = SiteSelection(sites.stages, sites.levels, sites.blocks)
-            found = find_sites(model, selection)
-            grids = [site.grid(LATENTS[name], LATENTS[name])[0] for site in found]
+            grids = [site.grid(side, side)[0] for site in find_sites(model, selection)]
             assert config.smallest_grid() == min(grids)
             agreed[True] += 1
     assert min(agreed.values()) >= 4
+
+
+@pytest.mark.parametrize("name", HUB)
+def test_files_of_the_hub_backbones_name_a_source(name: str) -> None:
+    plain = OmegaConf.to_container(OmegaConf.load(CONFIGS / "backbone" / f"{name}.yaml"))
+    config = VALIDATE.validate_python(plain)
+    assert not config.is_mini
+    assert "/" in config.repository
+    assert config.path is None
+    assert config.repository not in config.mirrors
+    found = find_sites(build_denoiser(name, "meta"), selection(config))
+    assert len(found) == {"sd20": 5, "sd15": 5, "sdxl": 10, "dit_xl2_512": 10}[name]
+
+
+def selection(config: Any) -> SiteSelection:
+    return SiteSelection(config.sites.stages, config.sites.levels, config.sites.blocks)
+
+
+@pytest.mark.parametrize(
+    ("name", "dataset", "allowed"),
+    [
+        ("mini_unet", "pets", "fashion_mnist or fashion_mosaic, because backbone=mini_unet"),
+        ("mini_dit", "imagenet100", "fashion_mnist or fashion_mosaic, because"),
+        ("sd20", "fashion_mnist", "imagenet1k, imagenet100, pets or coco2017, because"),
+        ("sdxl", "fashion_mosaic", "imagenet1k, imagenet100, pets or coco2017, because"),
+        ("dit_xl2_512", "fashion_mnist", "imagenet1k or imagenet100, because"),
+        ("dit_xl2_512", "pets", "it knows ImageNet's classes and no text"),
+        ("dit_xl2_512", "coco2017", "backbone=dit_xl2_512 has class-index conditioning"),
+    ],
+)
+def test_a_dataset_that_the_model_has_no_condition_for_is_refused(
+    name: str, dataset: str, allowed: str
+) -> None:
+    config = VALIDATE.validate_python(settings(name, levels=[1] if name == "sdxl" else [0]))
+    with pytest.raises(PydanticCustomError) as caught:
+        config.check_dataset(dataset)
+    assert f"dataset={dataset}: allowed: " in str(caught.value)
+    assert allowed in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "dataset"),
+    [
+        ("mini_unet", "fashion_mnist"),
+        ("mini_dit", "fashion_mosaic"),
+        *((name, data) for name in ("sd20", "sd15") for data in ("pets", "coco2017")),
+        *((name, data) for name in ("sd20", "dit_xl2_512") for data in ("imagenet1k",)),
+        ("dit_xl2_512", "imagenet100"),
+    ],
+)
+def test_a_dataset_that_the_model_can_classify_is_accepted(name: str, dataset: str) -> None:
+    VALIDATE.validate_python(settings(name)).check_dataset(dataset)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("repository", "stable-diffusion"),
+        ("repository", "a/b/c"),
+        ("revision", ""),
+        ("mirrors", ["x"]),
+        ("path", ""),
+        ("variant", "fp32"),
+        ("fingerprint", "0123"),
+        ("attention", "flash"),
+    ],
+)
+def test_wrong_sources_are_refused(key: str, value: object) -> None:
+    with pytest.raises(ValidationError) as caught:
+        VALIDATE.validate_python({**settings("sd20"), key: value})
+    assert caught.value.errors()[0]["loc"][:2] == ("sd20", key)
 
 
 @pytest.mark.parametrize(
@@ -85,8 +158,8 @@ def test_what_is_accepted_is_what_the_model_has(name: str) -> None:
         ),
         (
             ["backbone=mini_unet", "backbone.sites.stages=[mid]"],
-            "backbone.sites.levels=[0]: allowed: a list with 1, because the middle of "
-            "backbone=mini_unet is there",
+            "backbone.sites.levels=[0]: allowed: a list with 1, where backbone=mini_unet has "
+            "self-attention in stages=[mid]",
         ),
         (
             ["backbone=mini_dit", "backbone.sites.blocks=[0,4]"],
@@ -107,6 +180,21 @@ def test_what_is_accepted_is_what_the_model_has(name: str) -> None:
             ["backbone=mini_dit", "backbone.sites.levels=[1]"],
             "backbone.sites.levels=[1]: allowed: [0], because backbone=mini_dit is selected by "
             "blocks",
+        ),
+        (
+            ["backbone=sdxl", "backbone.sites.levels=[0]"],
+            "backbone.sites.levels=[0]: allowed: a list with 1 or 2, where backbone=sdxl has "
+            "self-attention in stages=[encoder,decoder]",
+        ),
+        (
+            ["backbone=sd20", "backbone.sites.levels=[4]"],
+            "backbone.sites.levels=[4]: allowed: a list of distinct integers from 0 to 3, "
+            "the levels of backbone=sd20",
+        ),
+        (
+            ["backbone=dit_xl2_512", "backbone.sites.blocks=[28]"],
+            "backbone.sites.blocks=[28]: allowed: null, first12 or a list of distinct integers "
+            "from 0 to 27, the blocks of backbone=dit_xl2_512",
         ),
     ],
 )

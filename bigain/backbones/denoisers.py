@@ -1,0 +1,101 @@
+"""Denoisers without weights, and inputs of one forward: for counting, timing and tests.
+
+`build_denoiser` on the meta device costs no memory, whatever the size of the model.
+"""
+
+from typing import Any
+
+import diffusers
+import torch
+from torch import Tensor, nn
+
+from bigain.backbones.architectures import ARCHITECTURES, Architecture
+from bigain.errors import UserError
+
+__all__ = ["build_denoiser", "example_inputs"]
+
+PROMPT_TOKENS = 77
+"""Length of the text encoders' context."""
+
+_MINI_CONTEXT = 4
+_LAST_TIMESTEP = 999
+_SDXL_TIME_IDS = 6
+
+
+def build_denoiser(name: str, device: torch.device | str = "cpu") -> nn.Module:
+    """The denoiser of backbone `name`, without its weights, in eval mode, in torch's default dtype.
+
+    Args:
+        name: A backbone of the configuration, such as "sd20" or "mini_dit".
+        device: Where it is built; "meta" for shapes alone.  Elsewhere its initial weights are drawn
+            from torch's global generator.
+
+    Raises:
+        UserError: there is no such backbone.
+
+    """
+    architecture = _architecture(name)
+    with torch.device(device):
+        model: Any = getattr(diffusers, architecture.model)(**architecture.settings)
+    denoiser: nn.Module = model.eval().requires_grad_(False)
+    return denoiser
+
+
+def example_inputs(
+    name: str,
+    batch: int = 1,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> dict[str, Any]:
+    """Keyword arguments of one forward of `build_denoiser(name)`: seeded noise at t = 999.
+
+    A U-Net gets `sample` (B, 4, H, W), `timestep` (B,) and `encoder_hidden_states` (B, 77, C), SDXL
+    also `added_cond_kwargs`; a DiT gets `hidden_states` (B, C, H, W), `timestep` and `class_labels`
+    (B,).  The context of the mini U-Net has 4 tokens.
+
+    Raises:
+        UserError: there is no such backbone.
+
+    """
+    architecture = _architecture(name)
+    settings = architecture.settings
+    side = settings["sample_size"]
+    latents = _noise((batch, settings["in_channels"], side, side), device, dtype)
+    times = torch.full((batch,), _LAST_TIMESTEP, device=device)
+    if architecture.blocks is not None:
+        labels = torch.zeros(batch, dtype=torch.int64, device=device)
+        return {"hidden_states": latents, "timestep": times, "class_labels": labels}
+    tokens = PROMPT_TOKENS if architecture.conditioning == "prompts" else _MINI_CONTEXT
+    context = _noise((batch, tokens, settings["cross_attention_dim"]), device, dtype)
+    inputs = {"sample": latents, "timestep": times, "encoder_hidden_states": context}
+    return {**inputs, **_added_conditions(architecture, batch, device, dtype)}
+
+
+def _added_conditions(
+    architecture: Architecture, batch: int, device: torch.device | str, dtype: torch.dtype
+) -> dict[str, Any]:
+    """SDXL's pooled text embedding (B, 1280) and time ids (B, 6): sizes and crop of the image."""
+    settings = architecture.settings
+    if settings.get("addition_embed_type") != "text_time":
+        return {}
+    sizes = _SDXL_TIME_IDS * settings["addition_time_embed_dim"]
+    pooled = settings["projection_class_embeddings_input_dim"] - sizes
+    side = 8.0 * settings["sample_size"]
+    time_ids = torch.tensor([[side, side, 0.0, 0.0, side, side]], device=device, dtype=dtype)
+    embeds = _noise((batch, pooled), device, dtype)
+    conditions = {"text_embeds": embeds, "time_ids": time_ids.expand(batch, -1)}
+    return {"added_cond_kwargs": conditions}
+
+
+def _noise(shape: tuple[int, ...], device: torch.device | str, dtype: torch.dtype) -> Tensor:
+    """The same numbers on every device; on the meta device, which holds none, the shape alone."""
+    if torch.device(device).type == "meta":
+        return torch.empty(shape, device=device, dtype=dtype)
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(shape, generator=generator).to(device=device, dtype=dtype)
+
+
+def _architecture(name: str) -> Architecture:
+    if name not in ARCHITECTURES:
+        raise UserError(f"backbone={name}: allowed: {', '.join(ARCHITECTURES)}")
+    return ARCHITECTURES[name]
