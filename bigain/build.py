@@ -2,39 +2,17 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
 
 import torch
 from torch import nn
 
 from bigain.backbones.base import Backbone
 from bigain.backbones.mini import load_mini
-from bigain.config import (
-    AlphaSchedule,
-    AvgPoolConfig,
-    BackboneConfig,
-    DatasetConfig,
-    IEKVDConfig,
-    LGTMConfig,
-    NoneConfig,
-    RunConfig,
-    ToDoConfig,
-    ToMeConfig,
-)
+from bigain.build_operator import build_operator
+from bigain.config import BackboneConfig, DatasetConfig, NoneConfig, RunConfig
 from bigain.data.base import Dataset
 from bigain.data.fashion_mnist import FashionMNIST
 from bigain.devices import DTYPES
-from bigain.operators import (
-    IEKVD,
-    LGTM,
-    AvgPool,
-    ConstantAlpha,
-    Identity,
-    LinearAlpha,
-    Operator,
-    ToDo,
-    ToMe,
-)
 from bigain.patching import apply
 from bigain.site_selection import SiteSelection
 from bigain.tasks.classifier import DiffusionClassifier
@@ -46,7 +24,6 @@ __all__ = [
     "build_backbone",
     "build_classifier",
     "build_dataset",
-    "build_operator",
     "build_sites",
 ]
 
@@ -66,10 +43,10 @@ def build_backbone(config: BackboneConfig, device: torch.device, dtype: str) -> 
     return _BACKBONES[config.name](config.name, config.revision, device, DTYPES[dtype])
 
 
-def build_sites(config: BackboneConfig) -> SiteSelection:
-    """Where the operator acts."""
-    sites = config.sites
-    return SiteSelection(stages=sites.stages, levels=sites.levels, blocks=sites.blocks)
+def build_sites(config: RunConfig) -> SiteSelection:
+    """Where the operator acts: the backbone's blocks, and the operator's scope inside them."""
+    sites, scope = config.backbone.sites, getattr(config.operator, "scope", "self")
+    return SiteSelection(stages=sites.stages, levels=sites.levels, blocks=sites.blocks, scope=scope)
 
 
 def build_acceleration(config: RunConfig, denoiser: nn.Module) -> AbstractContextManager[object]:
@@ -80,7 +57,7 @@ def build_acceleration(config: RunConfig, denoiser: nn.Module) -> AbstractContex
     """
     if isinstance(config.operator, NoneConfig):
         return nullcontext()
-    operator, sites = build_operator(config.operator), build_sites(config.backbone)
+    operator, sites = build_operator(config.operator), build_sites(config)
     return apply(denoiser, operator, sites=sites, seed=config.seed)
 
 
@@ -96,41 +73,3 @@ def build_classifier(
         batch_size=config.batch_size,
         device=device,
     )
-
-
-def build_operator(config: Any) -> Operator:
-    """The operator object of an operator's settings; raises UserError if a setting is out of range.
-
-    Args:
-        config: One of the models of `bigain.config.OperatorConfig`.
-
-    """
-    return _OPERATORS[type(config)](config)
-
-
-def _tome(config: ToMeConfig) -> Operator:
-    return ToMe(ratio=config.ratio, cell=config.cell, random=config.random)
-
-
-def _lgtm(config: LGTMConfig) -> Operator:
-    return LGTM(ratio=config.ratio, cell=config.cell, score=config.score)
-
-
-def _ie_kvd(config: IEKVDConfig) -> Operator:
-    alpha = config.alpha
-    schedule = (
-        LinearAlpha(start=alpha.start, end=alpha.end)
-        if isinstance(alpha, AlphaSchedule)
-        else ConstantAlpha(alpha)
-    )
-    return IEKVD(factor=config.factor, alpha=schedule, align=config.align)
-
-
-_OPERATORS: dict[type, Callable[[Any], Operator]] = {
-    NoneConfig: lambda _: Identity(),
-    ToMeConfig: _tome,
-    LGTMConfig: _lgtm,
-    ToDoConfig: lambda config: ToDo(factor=config.factor),
-    AvgPoolConfig: lambda config: AvgPool(factor=config.factor),
-    IEKVDConfig: _ie_kvd,
-}

@@ -14,34 +14,49 @@ from bigain.config.backbone import (
 from bigain.config.base import SETTING_COLUMNS
 from bigain.config.messages import format_validation_error
 from bigain.config.operator import (
-    AlphaSchedule,
+    ABMConfig,
     AvgPoolConfig,
+    CachedConfig,
+    CustomConfig,
+    EncoderIEKVDConfig,
+    EncoderLGTMConfig,
     IEKVDConfig,
+    KVSelectConfig,
     LGTMConfig,
     NoneConfig,
     OperatorConfig,
+    SiToConfig,
     ToDoConfig,
     ToMeConfig,
 )
+from bigain.config.operator_base import AlphaSchedule, OperatorSettings
 from bigain.config.run import DatasetConfig, PathsConfig, RunConfig, ShardConfig
 from bigain.config.task import ClassificationConfig, TaskConfig
 
 __all__ = [
     "SETTING_COLUMNS",
+    "ABMConfig",
     "AlphaSchedule",
     "AvgPoolConfig",
     "BackboneConfig",
+    "CachedConfig",
     "ClassificationConfig",
+    "CustomConfig",
     "DatasetConfig",
+    "EncoderIEKVDConfig",
+    "EncoderLGTMConfig",
     "HubBackboneConfig",
     "IEKVDConfig",
+    "KVSelectConfig",
     "LGTMConfig",
     "MiniBackboneConfig",
     "NoneConfig",
     "OperatorConfig",
+    "OperatorSettings",
     "PathsConfig",
     "RunConfig",
     "ShardConfig",
+    "SiToConfig",
     "SitesConfig",
     "TaskConfig",
     "ToDoConfig",

@@ -98,9 +98,12 @@ class _Backbone(Settings):
 
     def _selected_levels(self) -> set[int]:
         """Levels of a U-Net at which at least one self-attention is selected."""
-        places = self.architecture.places
+        return {level for _, level in self._selected_places()}
+
+    def _selected_places(self) -> set[tuple[str, int]]:
+        """(stage, level) of a U-Net's self-attentions that are selected."""
         wanted = {(stage, level) for stage in self.sites.stages for level in self.sites.levels}
-        return {level for _, level in places & wanted}
+        return wanted & self.architecture.sites.keys()
 
     def _check_blocks(self, depth: int) -> None:
         """A flat transformer: blocks 0..depth-1, and nothing but the default of the rest."""
@@ -115,20 +118,27 @@ class _Backbone(Settings):
             raise self._refused("blocks", f"{allowed}, the blocks of backbone={self.name}")
 
     def _check_levels(self, last: int) -> None:
-        """A U-Net: levels 0..last, at least one with self-attention, and no blocks."""
-        if self.sites.blocks is not None:
-            because = f"because backbone={self.name} is selected by stages and levels"
-            raise self._refused("blocks", f"null, {because}")
+        """A U-Net: levels 0..last, at least one with self-attention, blocks as positions there."""
         if not _are_indices(self.sites.levels, last):
             allowed = f"a list of distinct integers from 0 to {last}"
             raise self._refused("levels", f"{allowed}, the levels of backbone={self.name}")
         if not self._selected_levels():
             stages = set(self.sites.stages)
-            there = {level for stage, level in self.architecture.places if stage in stages}
+            there = {level for stage, level in self.architecture.sites if stage in stages}
             levels = " or ".join(map(str, sorted(there)))
             stages_named = ",".join(self.sites.stages)
             allowed = f"a list with {levels}, where backbone={self.name} has self-attention in"
             raise self._refused("levels", f"{allowed} stages=[{stages_named}]")
+        self._check_positions()
+
+    def _check_positions(self) -> None:
+        """Blocks of a U-Net count the self-attentions of the selected stages and levels."""
+        blocks = self.sites.blocks
+        last = sum(self.architecture.sites[place] for place in self._selected_places()) - 1
+        if blocks is None or (isinstance(blocks, tuple) and blocks and _are_indices(blocks, last)):
+            return
+        allowed = f"null or a list of distinct integers from 0 to {last}, positions among the"
+        raise self._refused("blocks", f"{allowed} selected stages and levels of {self.name}")
 
     def _refused(self, setting: str, allowed: str) -> Exception:
         value = getattr(self.sites, setting)

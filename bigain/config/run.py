@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from bigain.config.backbone import BackboneConfig
 from bigain.config.base import Folder, Integer, Settings, Switch, not_allowed
 from bigain.config.operator import OperatorConfig
+from bigain.config.placement import check_placement
 from bigain.config.task import TaskConfig
 
 __all__ = [
@@ -86,19 +87,10 @@ class RunConfig(Settings):
             raise not_allowed("profile", "paper", f"{allowed} (sd20, dit_xl2_512, sd15, sdxl)")
         if self.task.name in _TASKS_WITH_IMAGES:
             self.backbone.check_dataset(self.dataset.name)
-        self._check_factor()
+        check_placement(self.backbone, self.operator)
         classes = _NUM_CLASSES[self.dataset.name]
         keep = list(self.task.keep_list)
         if keep[0] > classes:
             allowed = f"at most {classes}, the number of classes of dataset={self.dataset.name}"
             raise not_allowed("task.keep_list", keep, allowed)
         return self
-
-    def _check_factor(self) -> None:
-        side = self.backbone.smallest_grid()
-        factor = getattr(self.operator, "factor", None)
-        if factor is not None and factor >= side:
-            levels = ",".join(map(str, self.backbone.sites.levels))
-            allowed = f"an integer from 1 to {side - 1}, below the {side}x{side} tokens of"
-            allowed = f"{allowed} backbone={self.backbone.name} at backbone.sites.levels=[{levels}]"
-            raise not_allowed("operator.factor", factor, allowed)

@@ -21,6 +21,7 @@ __all__ = [
     "EXCLUDED",
     "EXCLUDED_FROM_FAMILY",
     "EXCLUDED_WITHOUT_OPERATOR",
+    "NEUTRAL",
     "Config",
     "baseline_id",
     "canonical",
@@ -54,6 +55,14 @@ EXCLUDED_FROM_FAMILY: Mapping[str, str] = {
 EXCLUDED_WITHOUT_OPERATOR: Mapping[str, str] = {
     "backbone.sites": "with operator `none` there is nothing to do at any site",
 }
+
+NEUTRAL: Mapping[str, Any] = {
+    "operator.skip_final_step": False,
+}
+"""Dotted key -> the value at which a setting that came later leaves everything as it was before.
+
+At that value it is no part of the name, so results keep their names when the software learns more.
+"""
 
 DESCRIBING_COLUMNS = (
     *("run_id", "profile", "backbone", "dataset", "task", "operator"),
@@ -107,6 +116,7 @@ def describing_columns(config: Config) -> dict[str, Any]:
     own = plain["operator"] if own_words is None else own_words()
     settings = {key: _scalar(own.get(key)) for key in _SETTINGS}
     named = {key: plain[key]["name"] for key in ("backbone", "dataset", "task", "operator")}
+    named["operator"] = plain["operator"].get("target", named["operator"])
     columns = {"run_id": run_id(config), "profile": plain["profile"], "seed": plain["seed"]}
     columns |= named | settings
     return {key: columns[key] for key in DESCRIBING_COLUMNS}
@@ -116,8 +126,18 @@ def _canonical(plain: dict[str, Any], excluded: Collection[str]) -> str:
     if plain.get("operator", {}).get("name") == "none":
         plain = {**plain, "operator": {"name": "none"}}
         excluded = [*excluded, *EXCLUDED_WITHOUT_OPERATOR]
-    kept = _without(plain, excluded, "")
+    kept = _without(_without_neutral(plain), excluded, "")
     return json.dumps(_by_value(kept, ""), sort_keys=True, separators=(",", ":"))
+
+
+def _without_neutral(plain: dict[str, Any]) -> dict[str, Any]:
+    """`plain` without the settings that stand at their neutral value."""
+    for dotted, value in NEUTRAL.items():
+        group, _, key = dotted.partition(".")
+        if plain.get(group, {}).get(key) == value:
+            rest = {name: of for name, of in plain[group].items() if name != key}
+            plain = {**plain, group: rest}
+    return plain
 
 
 def _without(node: Mapping[str, Any], excluded: Collection[str], prefix: str) -> dict[str, Any]:
