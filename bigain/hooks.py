@@ -50,7 +50,7 @@ class ModelCall:
         """Hook the model."""
         return [
             model.register_forward_pre_hook(self._before, with_kwargs=True),
-            model.register_forward_hook(self._after),
+            model.register_forward_hook(torch.compiler.disable(self._after)),
         ]
 
     def _before(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -64,7 +64,6 @@ class ModelCall:
         for use in self._report.sites:
             use.forget()
 
-    @torch.compiler.disable
     def _after(self, model: nn.Module, args: object, output: object) -> None:
         del model, args, output
         self._report.forwards += 1

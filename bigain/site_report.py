@@ -186,8 +186,10 @@ class SiteReport:
         return f"SiteReport({self.operator!r} on {self.model}, {len(self.sites)} sites{state})"
 
     def __str__(self) -> str:
-        kinds = {isinstance(use.operator, KeyValueReducer) for use in self.sites}
-        what = {(True,): "keys/values", (False,): "tokens"}.get(tuple(kinds), "tokens, keys/values")
+        reduced = [isinstance(use.operator, KeyValueReducer) for use in self.sites]
+        what = (
+            "keys/values" if all(reduced) else "tokens, keys/values" if any(reduced) else "tokens"
+        )
         state = "applied" if self.active else "removed"
         saved = "?" if self.flops_saved is None else f"{self.flops_saved / 1e9:.4g}"
         head = (

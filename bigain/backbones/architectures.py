@@ -58,20 +58,21 @@ class Architecture:
         return self.blocks is None
 
     @property
-    def sites(self) -> Mapping[tuple[str, int], int]:
-        """Number of self-attentions of a U-Net by (stage, level); empty for a flat transformer."""
+    def sites(self) -> tuple[tuple[str, int], ...]:
+        """(stage, level) of each self-attention of a U-Net, in the order of the forward pass."""
         if self.blocks is not None:
-            return {}
+            return ()
         down, up = self.settings["down_block_types"], self.settings["up_block_types"]
         last, layers = len(down) - 1, int(self.settings["layers_per_block"])
-        found = {("mid", last): self._depth(last)}
-        for level, kind in enumerate(down):
-            if kind.startswith("CrossAttn"):
-                found["encoder", level] = layers * self._depth(level)
-        for i, kind in enumerate(up):
-            if kind.startswith("CrossAttn"):
-                found["decoder", last - i] = (layers + 1) * self._depth(last - i)
-        return found
+        counted = [("encoder", i, layers) for i, k in enumerate(down) if k.startswith("CrossAttn")]
+        counted.append(("mid", last, 1))
+        ups = [last - i for i, kind in enumerate(up) if kind.startswith("CrossAttn")]
+        counted += [("decoder", level, layers + 1) for level in ups]
+        return tuple(
+            (stage, level)
+            for stage, level, attentions in counted
+            for _ in range(attentions * self._depth(level))
+        )
 
     def _depth(self, level: int) -> int:
         """Transformer blocks behind one another in each attention of a level."""

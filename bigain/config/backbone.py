@@ -68,8 +68,10 @@ class _Backbone(Settings):
 
     def smallest_grid(self) -> int:
         """Side of the smallest token grid among the sites that are selected."""
-        grids = self.architecture.grids
-        return min(grids[level] for level in self._selected_levels() or self.sites.levels)
+        grids, levels = self.architecture.grids, self._selected_levels()
+        if isinstance(self.sites.blocks, tuple) and levels:
+            levels = [levels[position] for position in self.sites.blocks]
+        return min(grids[level] for level in levels or self.sites.levels)
 
     def check_dataset(self, dataset: str) -> None:
         """Raise the error of a validator if this backbone has no condition for its classes."""
@@ -96,14 +98,14 @@ class _Backbone(Settings):
             self._check_blocks(depth)
         return self
 
-    def _selected_levels(self) -> set[int]:
-        """Levels of a U-Net at which at least one self-attention is selected."""
-        return {level for _, level in self._selected_places()}
-
-    def _selected_places(self) -> set[tuple[str, int]]:
-        """(stage, level) of a U-Net's self-attentions that are selected."""
-        wanted = {(stage, level) for stage in self.sites.stages for level in self.sites.levels}
-        return wanted & self.architecture.sites.keys()
+    def _selected_levels(self) -> list[int]:
+        """Level of each self-attention of a U-Net in the selected stages and levels, in order."""
+        chosen = self.sites
+        return [
+            level
+            for stage, level in self.architecture.sites
+            if stage in chosen.stages and level in chosen.levels
+        ]
 
     def _check_blocks(self, depth: int) -> None:
         """A flat transformer: blocks 0..depth-1, and nothing but the default of the rest."""
@@ -133,8 +135,7 @@ class _Backbone(Settings):
 
     def _check_positions(self) -> None:
         """Blocks of a U-Net count the self-attentions of the selected stages and levels."""
-        blocks = self.sites.blocks
-        last = sum(self.architecture.sites[place] for place in self._selected_places()) - 1
+        blocks, last = self.sites.blocks, len(self._selected_levels()) - 1
         if blocks is None or (isinstance(blocks, tuple) and blocks and _are_indices(blocks, last)):
             return
         allowed = f"null or a list of distinct integers from 0 to {last}, positions among the"

@@ -6,28 +6,28 @@ later.  Under `torch.compile` they are made inside the graph, which folds them.
 
 from collections.abc import Callable
 from functools import lru_cache, wraps
-from typing import ParamSpec
+from typing import TypeVarTuple
 
 import torch
 from torch import Tensor
 
 __all__ = ["constant"]
 
-P = ParamSpec("P")
+Arguments = TypeVarTuple("Arguments")
 
 
-def constant(function: Callable[P, Tensor]) -> Callable[P, Tensor]:
+def constant(function: Callable[[*Arguments], Tensor]) -> Callable[[*Arguments], Tensor]:
     """Remember what `function` returns, by its (hashable) arguments."""
 
     @lru_cache(maxsize=256)
-    def remembered(*args: P.args, **kwargs: P.kwargs) -> Tensor:
+    def remembered(*args: *Arguments) -> Tensor:
         with torch.inference_mode(mode=False):
-            return function(*args, **kwargs)
+            return function(*args)
 
     @wraps(function)
-    def call(*args: P.args, **kwargs: P.kwargs) -> Tensor:
+    def call(*args: *Arguments) -> Tensor:
         if torch.compiler.is_compiling():
-            return function(*args, **kwargs)
-        return remembered(*args, **kwargs)
+            return function(*args)
+        return remembered(*args)
 
     return call

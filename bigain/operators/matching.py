@@ -50,7 +50,8 @@ def unit_tokens(x: Tensor) -> Tensor:
     """`x` (B, N, C) with every token divided by its norm, in fp32 at least; zero stays zero."""
     x = at_least_float32(x)
     norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-    return x / norm.clamp_min(_EPSILON)
+    unit: Tensor = x / norm.clamp_min(_EPSILON)
+    return unit
 
 
 def matching_flops(tokens: int, destinations: int, channels: int) -> int:

@@ -60,7 +60,7 @@ def laplacian_l2(x: Tensor, grid: tuple[int, int]) -> Tensor:
 
     F_i = sqrt(sum_c r_ic^2)
     """
-    return torch.linalg.vector_norm(laplacian(x, grid), dim=-1).flatten(1)
+    return _norm(laplacian(x, grid)).flatten(1)
 
 
 def global_mean_deviation(x: Tensor, grid: tuple[int, int]) -> Tensor:
@@ -69,7 +69,7 @@ def global_mean_deviation(x: Tensor, grid: tuple[int, int]) -> Tensor:
     F_i = ||x_i - m||_2
     """
     tokens = _tokens(x, grid)
-    return torch.linalg.vector_norm(tokens - tokens.mean(dim=1, keepdim=True), dim=-1)
+    return _norm(tokens - tokens.mean(dim=1, keepdim=True))
 
 
 def l1_norm(x: Tensor, grid: tuple[int, int]) -> Tensor:
@@ -85,7 +85,7 @@ def l2_norm(x: Tensor, grid: tuple[int, int]) -> Tensor:
 
     F_i = ||x_i||_2
     """
-    return torch.linalg.vector_norm(_tokens(x, grid), dim=-1)
+    return _norm(_tokens(x, grid))
 
 
 def channel_variance(x: Tensor, grid: tuple[int, int]) -> Tensor:
@@ -102,7 +102,7 @@ def dft_spectral_centroid(x: Tensor, grid: tuple[int, int]) -> Tensor:
 
     F_i = sum_k k |X_k| / (sum_k |X_k| + 1e-7)
     """
-    amplitude = torch.fft.fft(_tokens(x, grid), dim=-1).abs()
+    amplitude = _spectrum(_tokens(x, grid))
     k = torch.arange(amplitude.shape[-1], device=x.device, dtype=amplitude.dtype)
     return (k * amplitude).sum(dim=-1) / (amplitude.sum(dim=-1) + _EPSILON)
 
@@ -112,7 +112,7 @@ def dft_amplitude(x: Tensor, grid: tuple[int, int]) -> Tensor:
 
     F_i = sum_{k>=1} |X_k|
     """
-    return torch.fft.fft(_tokens(x, grid), dim=-1)[..., 1:].abs().sum(dim=-1)
+    return _spectrum(_tokens(x, grid))[..., 1:].sum(dim=-1)
 
 
 def cosine_neighbors(x: Tensor, grid: tuple[int, int]) -> Tensor:
@@ -199,15 +199,29 @@ def _tokens(x: Tensor, grid: tuple[int, int]) -> Tensor:
     return at_least_float32(x)
 
 
+def _norm(x: Tensor) -> Tensor:
+    norm: Tensor = torch.linalg.vector_norm(x, dim=-1)
+    return norm
+
+
+def _spectrum(x: Tensor) -> Tensor:
+    """|X_k| of real tokens, k = 0..C-1."""
+    amplitude: Tensor = torch.fft.fft(x, dim=-1).abs()
+    return amplitude
+
+
 def _as_map(x: Tensor, grid: tuple[int, int]) -> Tensor:
     return _tokens(x, grid).reshape(x.shape[0], *grid, x.shape[-1])
 
 
 def _neighbours(grid: tuple[int, int], like: Tensor) -> Tensor:
     """(h, w) numbers of neighbours inside the grid."""
-    rows, columns = (
-        2.0 - (place == 0).to(like) - (place == side - 1).to(like)
-        for side in grid
-        for place in [torch.arange(side, device=like.device)]
-    )
+    rows, columns = (_inside(side, like) for side in grid)
     return rows[:, None] + columns
+
+
+def _inside(side: int, like: Tensor) -> Tensor:
+    """(side,) numbers of neighbours along one axis: 2, at an end 1, alone 0."""
+    place = torch.arange(side, device=like.device)
+    ends: Tensor = (place == 0).to(like) + (place == side - 1).to(like)
+    return 2 - ends

@@ -157,7 +157,7 @@ def test_the_shard_is_one_of_the_shards(plain: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("name", ["todo", "avg_pool"])
 def test_the_factor_leaves_more_than_one_token(plain: dict[str, Any], name: str) -> None:
-    plain["operator"] = {"name": name, "factor": 15, "scope": "self"}
+    plain["operator"] = {"name": name, "factor": 15, "skip_final_step": False, "scope": "self"}
     RunConfig.model_validate(plain)
     plain["operator"]["factor"] = 16
     expected = r"operator.factor=16: allowed: an integer from 1 to 15, .* backbone=mini_unet"
@@ -170,7 +170,7 @@ def test_the_factor_is_held_against_the_smallest_selected_level(
     plain: dict[str, Any], levels: list[int]
 ) -> None:
     plain["backbone"]["sites"]["levels"] = levels
-    plain["operator"] = {"name": "todo", "factor": 7, "scope": "self"}
+    plain["operator"] = {"name": "todo", "factor": 7, "skip_final_step": False, "scope": "self"}
     RunConfig.model_validate(plain)
     plain["operator"]["factor"] = 8
     expected = r"operator.factor=8: allowed: an integer from 1 to 7, .*sites.levels=\[.*1\]$"

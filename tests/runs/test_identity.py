@@ -15,6 +15,7 @@ from bigain.runs.identity import (
     DESCRIBING_COLUMNS,
     EXCLUDED,
     EXCLUDED_FROM_FAMILY,
+    NEUTRAL,
     baseline_id,
     canonical,
     describing_columns,
@@ -182,6 +183,7 @@ def test_describing_columns_of_a_schedule_are_one_cell(make_config: Make) -> Non
         "factor": 2,
         "alpha": {"start": 0.8, "end": 1.2},
         "align": "reference",
+        "skip_final_step": False,
         "scope": "self",
     }
     config = make_config(operator=operator)
@@ -189,3 +191,19 @@ def test_describing_columns_of_a_schedule_are_one_cell(make_config: Make) -> Non
     plain = describing_columns(config.model_dump(mode="json"))
     assert plain["alpha"] == '{"end": 1.2, "start": 0.8}'
     assert plain["factor"] == 2
+
+
+def test_a_setting_that_came_later_leaves_old_names_alone(make_config: Make) -> None:
+    later = {"name": "todo", "factor": 2, "skip_final_step": False, "scope": "self"}
+    plain = make_config(operator=later).model_dump(mode="json")
+    before = {**plain, "operator": {"name": "todo", "factor": 2, "scope": "self"}}
+    assert run_id(plain) == run_id(before)
+    changed = {**plain, "operator": {**later, "skip_final_step": True}}
+    assert len({run_id(plain), run_id(changed)}) == 2
+    assert all(key.partition(".")[0] in plain for key in NEUTRAL)
+
+
+def test_somebody_elses_operator_is_called_by_its_class(make_config: Make) -> None:
+    custom = {"name": "custom", "target": "bigain.operators.ToMe", "arguments": {"ratio": 0.5}}
+    config = make_config(operator={**custom, "scope": "self"})
+    assert describing_columns(config)["operator"] == "bigain.operators.ToMe"
