@@ -13,10 +13,12 @@ _UNKNOWN = "unrecognized arguments: "
 
 
 class VerbParser(argparse.ArgumentParser):
-    """`argparse` with `--results`, whose errors are `UserError`s."""
+    """`argparse` whose errors are `UserError`s, with `--results` for verbs that look at runs."""
 
-    def __init__(self, verb: str, description: str) -> None:
+    def __init__(self, verb: str, description: str, results: bool = True) -> None:
         super().__init__(prog=f"bigain {verb}", description=description, allow_abbrev=False)
+        if not results:
+            return
         self.add_argument(
             "--results",
             type=Path,

@@ -1,23 +1,39 @@
-"""Numbers with their uncertainty: accuracies, noise-prediction errors, margins, paired comparisons.
+"""Numbers with their uncertainty: accuracies, errors, margins, paired comparisons, distances.
 
 All statistics are computed in float64 from one row per image; images are the sampling unit.
 """
 
 from bigain.metrics.classification import Metric, classification_metrics, image_errors
+from bigain.metrics.frechet import FewImagesWarning, FrechetResult, frechet, frechet_distance
+from bigain.metrics.generation import generation_metrics
 from bigain.metrics.intervals import mean_interval, wilson
+from bigain.metrics.kid import KidResult, kid
+from bigain.metrics.manifold import precision_recall
 from bigain.metrics.margins import cantelli_bound, margin_ratio
+from bigain.metrics.moments import Moments, StreamedMoments, moments
 from bigain.metrics.paired import PairedResult, paired_accuracy, paired_difference, relative_rise
 
 __all__ = [
+    "FewImagesWarning",
+    "FrechetResult",
+    "KidResult",
     "Metric",
+    "Moments",
     "PairedResult",
+    "StreamedMoments",
     "cantelli_bound",
     "classification_metrics",
+    "frechet",
+    "frechet_distance",
+    "generation_metrics",
     "image_errors",
+    "kid",
     "margin_ratio",
     "mean_interval",
+    "moments",
     "paired_accuracy",
     "paired_difference",
+    "precision_recall",
     "relative_rise",
     "wilson",
 ]
