@@ -49,7 +49,7 @@ def read_recipe(overrides: Sequence[str]) -> ExtractorRecipe:
         raise UserError(f"{key}={first['input']!r}: {first['msg']}; keys: {allowed}") from None
 
 
-def test_accuracy(recipe: ExtractorRecipe) -> tuple[int, int]:
+def accuracy_on_test_split(recipe: ExtractorRecipe) -> tuple[int, int]:
     """Number of test images in their class, and of test images, with the exported weights."""
     root = fashion_mnist_files.find_root(recipe.data_root)
     assert root is not None, "the training split was there"
@@ -70,7 +70,7 @@ def main(arguments: Sequence[str]) -> int:
     except UserError as error:
         print(" ".join(str(error).split()), file=sys.stderr)
         return 2
-    right, n = test_accuracy(recipe)
+    right, n = accuracy_on_test_split(recipe)
     low, high = wilson(right, n)
     path = recipe.output / "model.safetensors"
     print(f"revision {file_sha256(path)[:12]}, {path.stat().st_size} bytes")

@@ -19,7 +19,7 @@ from bigain.locations import ASSETS
 
 __all__ = ["REVISION", "MiniExtractor", "load_classifier", "mini_weights"]
 
-REVISION = "000000000000"
+REVISION = "30e50ebb5b15"
 """Of the weights that ship; results name it, so that other weights give other results."""
 
 
