@@ -19,7 +19,7 @@ import numpy.typing as npt
 from bigain.atomic import replace_file, replace_text
 from bigain.errors import UserError
 from bigain.features.base import Extractor, Images, extract
-from bigain.metrics.moments import Moments, moments
+from bigain.metrics.moments import Moments, moments_of
 
 __all__ = [
     "Reference",
@@ -106,7 +106,7 @@ def compute_reference(features: npt.NDArray[np.float32], about: dict[str, Any]) 
         UserError: Fewer than two images, or a feature that is not finite.
 
     """
-    return Reference(moments(features), features, {**about, "n": len(features)})
+    return Reference(moments_of(features), features, {**about, "n": len(features)})
 
 
 def read_reference(path: Path) -> Reference:

@@ -4,13 +4,18 @@ All statistics are computed in float64 from one row per image; images are the sa
 """
 
 from bigain.metrics.classification import Metric, classification_metrics, image_errors
-from bigain.metrics.frechet import FewImagesWarning, FrechetResult, frechet, frechet_distance
+from bigain.metrics.frechet import (
+    FewImagesWarning,
+    FrechetResult,
+    frechet_distance,
+    frechet_with_interval,
+)
 from bigain.metrics.generation import generation_metrics
 from bigain.metrics.intervals import mean_interval, wilson
-from bigain.metrics.kid import KidResult, kid
+from bigain.metrics.kid import KidResult, kernel_distance
 from bigain.metrics.manifold import precision_recall
 from bigain.metrics.margins import cantelli_bound, margin_ratio
-from bigain.metrics.moments import Moments, StreamedMoments, moments
+from bigain.metrics.moments import Moments, StreamedMoments, moments_of
 from bigain.metrics.paired import PairedResult, paired_accuracy, paired_difference, relative_rise
 
 __all__ = [
@@ -23,14 +28,14 @@ __all__ = [
     "StreamedMoments",
     "cantelli_bound",
     "classification_metrics",
-    "frechet",
     "frechet_distance",
+    "frechet_with_interval",
     "generation_metrics",
     "image_errors",
-    "kid",
+    "kernel_distance",
     "margin_ratio",
     "mean_interval",
-    "moments",
+    "moments_of",
     "paired_accuracy",
     "paired_difference",
     "precision_recall",

@@ -29,9 +29,9 @@ from scipy import linalg
 
 from bigain.errors import UserError
 from bigain.metrics.intervals import mean_interval
-from bigain.metrics.moments import Moments, check_features, moments
+from bigain.metrics.moments import Moments, check_features, moments_of
 
-__all__ = ["FewImagesWarning", "FrechetResult", "frechet", "frechet_distance"]
+__all__ = ["FewImagesWarning", "FrechetResult", "frechet_distance", "frechet_with_interval"]
 
 FloatArray = NDArray[np.float64]
 
@@ -72,7 +72,7 @@ def frechet_distance(a: Moments, b: Moments) -> float:
     return _distance(a, b, roots)
 
 
-def frechet(features: ArrayLike, reference: Moments) -> FrechetResult:
+def frechet_with_interval(features: ArrayLike, reference: Moments) -> FrechetResult:
     """Distance of images with these features, shape (n, d), from the reference, with its interval.
 
     Warns:
@@ -83,7 +83,7 @@ def frechet(features: ArrayLike, reference: Moments) -> FrechetResult:
 
     """
     rows = check_features(features)
-    own = moments(rows)
+    own = moments_of(rows)
     _warn_if_few(len(rows), reference)
     factor, vectors, roots = _coupling(own, reference)
     value = _distance(own, reference, roots)

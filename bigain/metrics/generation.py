@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bigain.metrics.classification import Metric
-from bigain.metrics.frechet import frechet
+from bigain.metrics.frechet import frechet_with_interval
 from bigain.metrics.intervals import wilson
-from bigain.metrics.kid import kid
+from bigain.metrics.kid import kernel_distance
 from bigain.metrics.manifold import NEIGHBOURS, precision_recall
 from bigain.metrics.moments import Moments
 
@@ -41,7 +41,7 @@ def generation_metrics(
         UserError: Fewer than two images, a feature that is not finite, or another d.
 
     """
-    distance = frechet(features, reference)
+    distance = frechet_with_interval(features, reference)
     low, high = distance.ci_low, distance.ci_high
     metrics = [Metric(name, distance.value, distance.n, low, high, "feature^2")]
     if (
@@ -49,12 +49,12 @@ def generation_metrics(
         or min(map(_length, (features, reference_features))) <= NEIGHBOURS
     ):
         return metrics
-    kernel = kid(features, reference_features, seed=seed)
+    kernel = kernel_distance(features, reference_features, seed=seed)
     inside = precision_recall(features, reference_features)
     shares = zip(("precision", "recall"), inside, strict=True)
     return [
         *metrics,
-        Metric("kid", kernel.value, kernel.n, kernel.ci_low, kernel.ci_high, "mmd^2"),
+        Metric("kernel_distance", kernel.value, kernel.n, kernel.ci_low, kernel.ci_high, "mmd^2"),
         *(_share(name, values) for name, values in shares),
     ]
 

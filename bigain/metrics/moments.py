@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from bigain.errors import UserError
 
-__all__ = ["Moments", "StreamedMoments", "check_features", "moments"]
+__all__ = ["Moments", "StreamedMoments", "check_features", "moments_of"]
 
 _CHUNK = 256
 
@@ -94,7 +94,7 @@ class StreamedMoments:
         return count, self._mean + shift * (len(rows) / count), scatter
 
 
-def moments(features: ArrayLike) -> Moments:
+def moments_of(features: ArrayLike) -> Moments:
     """Moments of all rows of one array, shape (n, d).
 
     Raises:

@@ -14,7 +14,7 @@ from bigain.data.fashion_mnist import FashionMNIST
 from bigain.errors import UserError
 from bigain.features.base import extract
 from bigain.features.mini import REVISION, MiniExtractor
-from bigain.metrics import frechet_distance, generation_metrics, moments
+from bigain.metrics import frechet_distance, generation_metrics, moments_of
 
 Write = Callable[..., Path]
 
@@ -49,7 +49,7 @@ def test_two_folders(write_clothes: Write, capsys: pytest.CaptureFixture[str]) -
     a, b = write_clothes("a", 0, 80), write_clothes("b", 80, 160)
     found, err = run(capsys, a, b, "--extractor", "mini", "--workers", 3)
     x, y = features(0, 80), features(80, 160)
-    expected = generation_metrics("frechet_mini", x, moments(y), y)
+    expected = generation_metrics("frechet_mini", x, moments_of(y), y)
     assert [m["metric"] for m in found["metrics"]] == ["frechet_mini", "kid", "precision", "recall"]
     assert [m["value"] for m in found["metrics"]] == [m.value for m in expected]
     assert found["metrics"][0]["ci"] == [expected[0].ci_low, expected[0].ci_high]
@@ -93,7 +93,7 @@ def test_statistics_on_either_side(
     assert [m["metric"] for m in folder["metrics"]] == ["frechet_mini"]
     assert folder["metrics"][0]["ci"] is not None
     assert files["metrics"][0]["ci"] is None
-    expected = frechet_distance(moments(more), moments(rows))
+    expected = frechet_distance(moments_of(more), moments_of(rows))
     for found in (folder, files):
         assert found["metrics"][0]["value"] == pytest.approx(expected, rel=1e-4)
     assert main([str(c), str(b)]) == 0

@@ -84,8 +84,8 @@ def random_inception(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight)  # the default ones let activations vanish
-    name = pytorch_fid_inception.FID_WEIGHTS_URL.rpartition("/")[2]
-    path = tmp_path_factory.mktemp("torch_home") / "hub" / "checkpoints" / name
+    name = str(pytorch_fid_inception.FID_WEIGHTS_URL).rpartition("/")[2]
+    path: Path = tmp_path_factory.mktemp("torch_home") / "hub" / "checkpoints" / name
     path.parent.mkdir(parents=True)
     torch.save(network.state_dict(), path)
     return path

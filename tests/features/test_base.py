@@ -12,7 +12,7 @@ from bigain.data.fashion_mnist import FashionMNIST
 from bigain.errors import UserError
 from bigain.features.base import DatasetImages, Extractor, extract, feature_blocks
 from bigain.features.mini import MiniExtractor
-from bigain.metrics import StreamedMoments, moments
+from bigain.metrics import StreamedMoments, moments_of
 
 Images = list[npt.NDArray[np.uint8]]
 
@@ -74,7 +74,7 @@ def test_a_real_network_gives_the_same_bits_for_any_workers_and_pieces() -> None
         for piece in feature_blocks(extractor, dataset, workers):
             for row in piece:
                 stream.update(row[None])
-        assert np.array_equal(stream.result().covariance, moments(alone).covariance)
+        assert np.array_equal(stream.result().covariance, moments_of(alone).covariance)
         assert np.array_equal(extract(extractor, dataset, workers), alone)
 
 

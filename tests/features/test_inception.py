@@ -19,15 +19,15 @@ import numpy as np
 import pytest
 import torch
 from pytorch_fid import fid_score
+from pytorch_fid import inception as pytorch_fid_inception
 from pytorch_fid.inception import InceptionV3
 from scipy import linalg
 
 from bigain.errors import UserError
-from bigain.features import inception
 from bigain.features.base import extract
 from bigain.features.folder import FolderImages
 from bigain.features.inception import WEIGHTS_URL, InceptionExtractor, find_weights
-from bigain.metrics import frechet_distance, moments
+from bigain.metrics import frechet_distance, moments_of
 
 WriteImages = Callable[..., Path]
 
@@ -63,11 +63,11 @@ def test_features_are_those_of_pytorch_fid(hub: Path, write_images: WriteImages)
 
 @pytest.mark.usefixtures("sqrtm_with_disp")
 def test_the_distance_is_that_of_pytorch_fid(hub: Path, write_images: WriteImages) -> None:
-    """Two folders through both programs, at 64 features, which are quick; see also the slow test."""
+    """Two folders through both programs, at 64 features, which are quick."""
     a, b = write_images("a", 20), write_images("b", 24, level=40)
     theirs = fid_score.calculate_fid_given_paths([str(a), str(b)], 7, "cpu", 64, 0)
     extractor = InceptionExtractor(dimension=64)
-    ours = [moments(extract(extractor, FolderImages(f), workers=2)) for f in (a, b)]
+    ours = [moments_of(extract(extractor, FolderImages(f), workers=2)) for f in (a, b)]
     assert theirs > 0.01
     assert frechet_distance(*ours) == pytest.approx(theirs, rel=1e-4)
 
@@ -205,6 +205,6 @@ def test_files_of_something_else_are_refused_and_run_no_code(
 
 
 def test_pytorch_fid_is_left_as_it_was(random_inception: Path) -> None:
-    before = inception.pytorch_fid_inception.load_state_dict_from_url
+    before = pytorch_fid_inception.load_state_dict_from_url
     InceptionExtractor(random_inception, dimension=64)
-    assert inception.pytorch_fid_inception.load_state_dict_from_url is before
+    assert pytorch_fid_inception.load_state_dict_from_url is before

@@ -16,7 +16,7 @@ from bigain.features.reference import (
     compute_reference,
     read_reference,
 )
-from bigain.metrics import moments
+from bigain.metrics import moments_of
 
 SOURCE = ReferenceSource(dataset="fashion_mnist", split="test", content="c" * 64)
 
@@ -45,7 +45,7 @@ def test_it_is_computed_once(tmp_path: Path, corners: Any, images: Counted) -> N
     assert again.features is not None
     assert np.array_equal(first.features, again.features)
     assert np.array_equal(first.moments.covariance, again.moments.covariance)
-    assert np.array_equal(first.moments.mean, moments(first.features).mean)
+    assert np.array_equal(first.moments.mean, moments_of(first.features).mean)
     assert again.about == first.about
     assert again.moments.n == 20
 

@@ -66,7 +66,7 @@ def test_one_mode_alone_is_precise_and_recalls_little() -> None:
 
 @pytest.mark.parametrize("sizes", [(3, 50), (50, 3)])
 def test_too_few_images_are_refused(sizes: tuple[int, int]) -> None:
-    with pytest.raises(UserError, match="n=3: .* at least 4 images on each side"):
+    with pytest.raises(UserError, match=r"n=3: .* at least 4 images on each side"):
         precision_recall(sample(0, sizes[0]), sample(1, sizes[1]))
 
 

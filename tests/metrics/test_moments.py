@@ -3,7 +3,7 @@ import numpy.typing as npt
 import pytest
 
 from bigain.errors import UserError
-from bigain.metrics.moments import Moments, StreamedMoments, check_features, moments
+from bigain.metrics.moments import Moments, StreamedMoments, check_features, moments_of
 
 
 def features(n: int, d: int, offset: float = 0.0) -> npt.NDArray[np.float64]:
@@ -26,7 +26,7 @@ def streamed(rows: npt.NDArray[np.float64], *sizes: int) -> Moments:
 def test_streaming_equals_two_passes(n: int, offset: float) -> None:
     """The offset costs a sum of squares 12 of its 16 digits, and this one none."""
     rows = features(n, 7, offset)
-    found = moments(rows)
+    found = moments_of(rows)
     spread = np.abs(np.cov(rows, rowvar=False)).max()
     assert found.n == n
     assert found.dimension == 7
@@ -38,7 +38,7 @@ def test_streaming_equals_two_passes(n: int, offset: float) -> None:
 @pytest.mark.parametrize("sizes", [(1,), (3, 50), (256,), (999,), (100, 1, 400)])
 def test_the_pieces_do_not_change_a_bit(sizes: tuple[int, ...]) -> None:
     rows = features(1000, 5)
-    found, whole = streamed(rows, *sizes), moments(rows)
+    found, whole = streamed(rows, *sizes), moments_of(rows)
     assert np.array_equal(found.mean, whole.mean)
     assert np.array_equal(found.covariance, whole.covariance)
 
@@ -48,21 +48,21 @@ def test_a_result_in_between_changes_nothing() -> None:
     stream.update(rows[:300])
     early = stream.result()
     stream.update(rows[300:])
-    assert np.array_equal(early.covariance, moments(rows[:300]).covariance)
-    assert np.array_equal(stream.result().covariance, moments(rows).covariance)
+    assert np.array_equal(early.covariance, moments_of(rows[:300]).covariance)
+    assert np.array_equal(stream.result().covariance, moments_of(rows).covariance)
 
 
 def test_single_precision_is_summed_in_double() -> None:
     rows = features(700, 3, offset=100.0).astype(np.float32)
     np.testing.assert_allclose(
-        moments(rows).covariance, np.cov(rows.astype(np.float64), rowvar=False), rtol=1e-10
+        moments_of(rows).covariance, np.cov(rows.astype(np.float64), rowvar=False), rtol=1e-10
     )
 
 
 @pytest.mark.parametrize("n", [0, 1])
 def test_one_image_has_no_covariance(n: int) -> None:
     with pytest.raises(UserError, match=f"n={n}: a covariance needs at least 2 images"):
-        moments(np.zeros((n, 3)))
+        moments_of(np.zeros((n, 3)))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -73,7 +73,7 @@ def test_numbers_that_are_none_are_refused(value: float) -> None:
         check_features(rows)
     assert "\n" not in str(told.value)
     with pytest.raises(UserError):
-        moments(rows)
+        moments_of(rows)
 
 
 @pytest.mark.parametrize("shape", [(3,), (2, 3, 4)])

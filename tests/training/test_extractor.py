@@ -80,7 +80,7 @@ def test_it_learns_what_it_sees(recipe: ExtractorRecipe, data: TrainingData) -> 
 def test_a_killed_run_goes_on_to_the_same_weights(
     recipe: ExtractorRecipe, data: TrainingData, tmp_path: Path
 ) -> None:
-    """It dies after step 5, an epoch after its last checkpoint but one."""
+    """It dies in its sixth step; the last checkpoint is of step 4."""
     whole = recipe.model_copy(update={"output": tmp_path / "whole"})
     ExtractorTrainer(whole, data).train()
     with pytest.raises(KeyboardInterrupt):
