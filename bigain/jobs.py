@@ -13,7 +13,7 @@ from bigain import build
 from bigain.build_operator import build_operator
 from bigain.config import EfficiencyConfig, NoneConfig, RunConfig
 from bigain.devices import DTYPES, attention_backend, resolve_device
-from bigain.flops import count_flops
+from bigain.flops import FlopCount, count_flops
 from bigain.tasks.classification import classify_images
 from bigain.tasks.efficiency import (
     FLOPS_ID,
@@ -23,7 +23,7 @@ from bigain.tasks.efficiency import (
     flops_record,
 )
 
-__all__ = ["JOBS", "Job", "make_job"]
+__all__ = ["JOBS", "Job", "configured_flops", "make_job"]
 
 Record = dict[str, Any]
 
@@ -60,6 +60,14 @@ def make_job(config: RunConfig) -> Job:
     return JOBS[config.task.name](config)
 
 
+def configured_flops(config: RunConfig) -> FlopCount:
+    """FLOPs of one forward of the run's backbone with its operator at its sites."""
+    if isinstance(config.operator, NoneConfig):
+        return count_flops(config.backbone.name)
+    operator, sites = build_operator(config.operator), build.build_sites(config)
+    return count_flops(config.backbone.name, operator, sites)
+
+
 def _classification(config: RunConfig) -> Job:
     device = resolve_device(config.device)
     dataset = build.build_dataset(config.dataset)
@@ -88,7 +96,8 @@ def _efficiency(config: RunConfig) -> Job:
 
     def records(todo: Sequence[int]) -> Generator[Record, None, None]:
         if FLOPS_ID in todo:
-            yield _count(config)
+            has_operator = not isinstance(config.operator, NoneConfig)
+            yield flops_record(configured_flops(config), has_operator=has_operator)
         repeats = [each for each in todo if each != FLOPS_ID]
         if stopwatch and repeats:
             yield from stopwatch.records(repeats)
@@ -97,13 +106,6 @@ def _efficiency(config: RunConfig) -> Job:
         return Job(ids, "count", records, notes={"weights": "none: counted on the meta device"})
     weights = f"random, seed {config.seed}: time does not depend on their values"
     return Job(ids, "repeat", records, stopwatch.attention, notes={"weights": weights})
-
-
-def _count(config: RunConfig) -> Record:
-    if isinstance(config.operator, NoneConfig):
-        return flops_record(count_flops(config.backbone.name), has_operator=False)
-    operator, sites = build_operator(config.operator), build.build_sites(config)
-    return flops_record(count_flops(config.backbone.name, operator, sites), has_operator=True)
 
 
 def _stopwatch(config: RunConfig) -> Stopwatch:
