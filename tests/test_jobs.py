@@ -66,9 +66,7 @@ def test_flops_of_the_papers_backbone_need_no_weights_and_no_data(
     assert metrics["dataset"].isna().all()
     manifest = json.loads((outcome.folder / "manifest.json").read_text())
     assert manifest["weights"] == "none: counted on the meta device"
-    assert (
-        manifest["profile"] if "profile" in manifest else manifest["columns"]["profile"] == profile
-    )
+    assert manifest["columns"]["profile"] == profile
 
 
 def test_time_is_a_run_like_any_other(tmp_path: Path) -> None:
