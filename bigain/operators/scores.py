@@ -168,7 +168,7 @@ def score_map(name: str, x: Tensor, grid: tuple[int, int]) -> Tensor:
         UserError: no such score, or the grid does not fit.
 
     """
-    return token_score(name)(x, grid).unflatten(1, grid)
+    return token_score(name)(x, grid).view(len(x), *grid)
 
 
 def score_formula(name: str) -> str:
