@@ -18,7 +18,7 @@ counter sees no attention at all on real CPU tensors.  `FUSED_ATTENTION` supplie
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import torch
@@ -133,7 +133,7 @@ FUSED_ATTENTION: Mapping[Any, Callable[..., int]] = _missing_formulas()
 
 
 # The model has no weights and `apply` leaves it as it was, so one serves all counts of a backbone.
-@lru_cache(maxsize=2)
+@cache
 def _on_meta(backbone: str) -> tuple[nn.Module, dict[str, Any], FlopCount]:
     model = build_denoiser(backbone, "meta")
     inputs = example_inputs(backbone, device="meta")

@@ -181,7 +181,9 @@ SKIPPING: list[Downsampler] = [
 @pytest.mark.parametrize("operator", SKIPPING, ids=repr)
 @pytest.mark.parametrize("times", [torch.tensor(0), torch.tensor([0.0]), torch.zeros(3).long()])
 def test_the_final_step_keeps_all_keys_when_asked_to(operator: Operator, times: Tensor) -> None:
-    assert operator.plan(torch.randn(3, 64, 4), (8, 8), Draw(timesteps=times)) is UNCHANGED
+    for batch in {len(times.reshape(-1)), 3}:
+        x = torch.randn(batch, 64, 4)
+        assert operator.plan(x, (8, 8), Draw(timesteps=times)) is UNCHANGED
 
 
 @pytest.mark.parametrize("operator", SKIPPING, ids=repr)
