@@ -212,3 +212,10 @@ def test_by_default_the_final_step_is_like_the_others() -> None:
 def test_skipping_is_a_switch() -> None:
     with pytest.raises(UserError, match=r"^skip_final_step=1: must be true or false"):
         ToDo(2, skip_final_step=1)  # type: ignore[arg-type]
+
+
+def test_on_the_meta_device_no_step_is_the_final_one() -> None:
+    """FLOPs are counted there, of a step that is accelerated."""
+    x = torch.empty(2, 64, 4, device="meta")
+    draw = Draw(timesteps=torch.zeros(2, dtype=torch.int64, device="meta"))
+    assert reduced(ToDo(2, skip_final_step=True), x, (8, 8), draw).shape == (2, 16, 4)
