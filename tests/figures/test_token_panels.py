@@ -110,4 +110,5 @@ def test_scores_and_images_are_shown_as_they_are(axis: Axes, plan: Plan, image: 
     other = Figure().add_subplot()
     show.show_through(other, image, plan(KVSelect(0.75))[0])
     seen = other.images[0].get_array()
-    assert np.sum(np.ma.getmaskarray(seen)) == 192 * 4
+    assert isinstance(seen, np.ma.MaskedArray)
+    assert seen.mask.sum() == 192 * 4
