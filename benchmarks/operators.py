@@ -3,8 +3,9 @@
 For each shape (batch, side of the grid, channels) it times, in milliseconds per call and
 interleaved in one process: plan, reduce and restore of every operator; one plain self-attention
 (projections and fused kernel); the attention with the operator; and `tomesd`'s plan, merge and
-unmerge where that package is installed.  The best of `--repeats` is shown, and with one thread its
-CPU time, since other work on the machine only ever adds time.
+unmerge where that package is installed, with the sum of the three as the measure of ours.  The best
+of `--repeats` is shown, and with one thread its CPU time, since other work on the machine only ever
+adds time.
 """
 
 import argparse
@@ -17,21 +18,30 @@ import torch
 from torch import Tensor, nn
 
 from bigain.operators import (
+    ABM,
     IEKVD,
     LGTM,
     AvgPool,
     Draw,
     KeyValueReducer,
+    KVSelect,
     Operator,
+    SiTo,
     ToDo,
     ToMe,
 )
 
 __all__ = ["main"]
 
-_OPERATORS: tuple[Operator, ...] = (ToMe(0.7), LGTM(0.7), ToDo(2), AvgPool(2), IEKVD(2, 0.9))
+_OPERATORS: tuple[Operator, ...] = (
+    *(ToMe(0.7), LGTM(0.7), ABM(0.7), SiTo(0.7)),
+    *(ToDo(2), AvgPool(2), IEKVD(2, 0.9), KVSelect(0.75)),
+)
+_PARTS = ("plan", "reduce", "restore")
 _SHAPES = ((10, 16, 48), (64, 16, 48), (10, 16, 128), (64, 16, 128), (1, 64, 320))
-_HEADER = "operator    plan  reduce  restore  attention + operator   of plain attention"
+_HEADER = (
+    "operator    plan  reduce  restore      sum  of tomesd's  with attention  of plain attention"
+)
 
 
 class _Attention(nn.Module):
@@ -79,20 +89,24 @@ def _report(batch: int, side: int, channels: int, repeats: int) -> None:
     if find_spec("tomesd"):
         tasks |= _tomesd_tasks(x, side)
     best = _interleaved(tasks, repeats)
-    plain = best["plain"]
     threads = torch.get_num_threads()
     _say(f"\nbatch {batch}, {side}x{side} tokens, {channels} channels, {threads} thread(s)")
-    _say(f"plain attention {plain:.2f} ms")
+    _say(f"plain attention {best['plain']:.2f} ms (scaled_dot_product_attention)")
     _say(_HEADER)
-    for operator in _OPERATORS:
-        name = type(operator).__name__
-        parts = [best[f"{name} {part}"] for part in ("plan", "reduce", "restore", "whole")]
-        _say(
-            "{:8s} {:7.3f} {:7.3f} {:8.3f} {:15.2f} {:19.2f}".format(name, *parts, parts[3] / plain)
+    rival = sum(best.get(f"tomesd {part}", float("nan")) for part in _PARTS)
+    for name in (*(type(operator).__name__ for operator in _OPERATORS), "tomesd"):
+        if f"{name} plan" in best:
+            _say(_row(name, best, rival))
+
+
+def _row(name: str, best: dict[str, float], rival: float) -> str:
+    parts = [best[f"{name} {part}"] for part in _PARTS]
+    whole = best.get(f"{name} whole", float("nan"))
+    return (
+        "{:8s} {:7.3f} {:7.3f} {:8.3f} {:8.3f} {:12.2f} {:15.2f} {:19.2f}".format(
+            name, *parts, sum(parts), sum(parts) / rival, whole, whole / best["plain"]
         )
-    if "tomesd plan" in best:
-        parts = [best[f"tomesd {part}"] for part in ("plan", "reduce", "restore")]
-        _say("tomesd   {:7.3f} {:7.3f} {:8.3f}".format(*parts))
+    ).replace("nan", "  -")
 
 
 def _tasks(

@@ -9,7 +9,13 @@ from torch import nn
 from bigain.backbones.base import Backbone
 from bigain.backbones.mini import load_mini
 from bigain.build_operator import build_operator
-from bigain.config import BackboneConfig, DatasetConfig, NoneConfig, RunConfig
+from bigain.config import (
+    BackboneConfig,
+    ClassificationConfig,
+    DatasetConfig,
+    NoneConfig,
+    RunConfig,
+)
 from bigain.data.base import Dataset
 from bigain.data.fashion_mnist import FashionMNIST
 from bigain.devices import DTYPES
@@ -65,10 +71,11 @@ def build_classifier(
     config: RunConfig, backbone: Backbone, device: torch.device
 ) -> DiffusionClassifier:
     """The classifier of `task=classification` around `backbone`."""
+    task = config.task_as(ClassificationConfig)
     return DiffusionClassifier(
         backbone,
-        StagedProtocol(tuple(config.task.trial_list), tuple(config.task.keep_list)),
-        LOSSES[config.task.loss],
+        StagedProtocol(tuple(task.trial_list), tuple(task.keep_list)),
+        LOSSES[task.loss],
         seed=config.seed,
         batch_size=config.batch_size,
         device=device,

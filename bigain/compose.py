@@ -278,4 +278,10 @@ def _for_backbone(table: Mapping[str, Any], *, _root_: DictConfig) -> Any:
     return table[_root_.backbone.name]
 
 
+def _for_task(table: Mapping[str, Any], otherwise: Any, *, _root_: DictConfig) -> Any:
+    """`${for_task:{efficiency:4},32}`: the task's entry, or the other."""
+    return table.get(_root_.task.name, otherwise)
+
+
 OmegaConf.register_new_resolver("for_backbone", _for_backbone, replace=True)
+OmegaConf.register_new_resolver("for_task", _for_task, replace=True)

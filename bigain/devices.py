@@ -7,8 +7,17 @@ import torch
 from torch import nn
 
 from bigain.errors import UserError
+from bigain.runs.provenance import cpu_model
 
-__all__ = ["DTYPES", "attention_backend", "limited_threads", "resolve_device"]
+__all__ = [
+    "DTYPES",
+    "attention_backend",
+    "device_name",
+    "limited_threads",
+    "resolve_device",
+    "set_attention",
+    "synchronize",
+]
 
 DTYPES = {
     "float32": torch.float32,
@@ -67,6 +76,36 @@ def attention_backend(model: nn.Module) -> str:
     }
     kernels = ", ".join(name for name, is_on in enabled.items() if is_on)
     return f"{', '.join(sorted(processors)) or 'no attention'}; sdpa: {kernels}"
+
+
+def set_attention(model: nn.Module, name: str) -> None:
+    """Let a diffusers model compute attention by torch's fused kernels, or in plain steps.
+
+    Args:
+        model: The model; its attentions get a new processor.
+        name: `sdpa`: fused, as torch sees fit; `eager`: the attention matrix is materialised.
+
+    """
+    from diffusers.models import attention_processor  # noqa: PLC0415 - slow to import
+
+    kinds = {"sdpa": "AttnProcessor2_0", "eager": "AttnProcessor"}
+    kind = getattr(attention_processor, kinds[name])
+    for module in model.modules():
+        if isinstance(module, attention_processor.Attention):
+            module.set_processor(kind())
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until `device` has done all that was asked of it; the CPU always has."""
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
+
+
+def device_name(device: torch.device) -> str | None:
+    """What the processor or the graphics card calls itself; None if it does not say."""
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    return cpu_model()
 
 
 def _accelerated() -> bool:

@@ -56,10 +56,12 @@ class ModelCall:
     def _before(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         del model
         sample = args[0] if args else kwargs[self._image]
-        given = len(args) > self._time_position
-        time = args[self._time_position] if given else kwargs.get("timestep")
+        by_place = len(args) > self._time_position
+        time = args[self._time_position] if by_place else kwargs.get("timestep")
         self.size = (int(sample.shape[-2]), int(sample.shape[-1]))
-        self.timesteps = None if time is None else torch.as_tensor(time)
+        # Not converted without need: compiled, that would be a graph of its own.
+        given = time is None or isinstance(time, Tensor)
+        self.timesteps = time if given else torch.as_tensor(time)
         self.shared = {}
         for use in self._report.sites:
             use.forget()
@@ -110,6 +112,7 @@ class _TokenHooks(BlockHooks):
     _reduction: Reduction = UNCHANGED
 
     def install(self) -> list[RemovableHandle]:
+        self._metric = None  # appearing in the first forward, it would compile the second anew
         handles = []
         if self._site.metric == "block":
             block = self._site.block

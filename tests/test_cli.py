@@ -94,7 +94,7 @@ def test_the_arguments_of_the_process_are_the_default(
         ("tabel", "did you mean table"),
         (
             "xyzzy",
-            "no such verb; allowed: status, collect, compare, table, fid, demo, or key=value$",
+            "allowed: status, collect, compare, table, flops, fid, demo, or key=value$",
         ),
     ],
 )
@@ -108,7 +108,7 @@ def test_a_misspelt_verb_is_recognised(
         raise UserError(err.strip().removesuffix("?"))
 
 
-@pytest.mark.parametrize("name", ["status", "collect", "compare", "fid"])
+@pytest.mark.parametrize("name", ["status", "collect", "compare", "flops", "fid"])
 def test_every_verb_has_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main([name, "--help"]) == 0
     assert f"usage: bigain {name}" in capsys.readouterr().out

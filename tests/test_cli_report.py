@@ -114,11 +114,13 @@ def test_the_report_of_a_run_has_its_metrics(planned: list[PlannedRun], tmp_path
     accuracy = {"metric": "acc1", "value": 84.25, "n": 400, "unit": "percent"}
     accuracy |= {"ci_low": 80.36, "ci_high": 87.51}
     error = {"metric": "eps_error", "value": 0.123456, "n": 400}
-    write_metrics(tmp_path, [{**known, **accuracy}, {**known, **error}])
+    flops = {"metric": "flops_g", "value": 1049.16743, "n": 1, "unit": "GFLOPs"}
+    write_metrics(tmp_path, [{**known, **each} for each in (accuracy, error, flops)])
     lines = run_report(config, RunOutcome("0123", tmp_path, "done", 400)).splitlines()
     assert lines[0] == f"0123  done  mini_dit tome ratio=0.7  {tmp_path}"
     assert lines[1].split() == ["acc1", "84.25", "percent", "[80.36,", "87.51]", "n=400"]
     assert lines[2].split() == ["eps_error", "0.1235", "n=400"]
+    assert lines[3].split() == ["flops_g", "1049.17", "GFLOPs", "n=1"]
 
 
 def test_the_report_of_a_shard_has_no_metrics_yet(

@@ -31,7 +31,7 @@ from bigain.config.operator import (
 )
 from bigain.config.operator_base import AlphaSchedule, OperatorSettings
 from bigain.config.run import DatasetConfig, PathsConfig, RunConfig, ShardConfig
-from bigain.config.task import ClassificationConfig, TaskConfig
+from bigain.config.task import ClassificationConfig, EfficiencyConfig, TaskConfig
 
 __all__ = [
     "SETTING_COLUMNS",
@@ -43,6 +43,7 @@ __all__ = [
     "ClassificationConfig",
     "CustomConfig",
     "DatasetConfig",
+    "EfficiencyConfig",
     "EncoderIEKVDConfig",
     "EncoderLGTMConfig",
     "HubBackboneConfig",

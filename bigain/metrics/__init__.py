@@ -4,6 +4,7 @@ All statistics are computed in float64 from one row per image; images are the sa
 """
 
 from bigain.metrics.classification import Metric, classification_metrics, image_errors
+from bigain.metrics.efficiency import efficiency_metrics
 from bigain.metrics.frechet import (
     FewImagesWarning,
     FrechetResult,
@@ -28,6 +29,7 @@ __all__ = [
     "StreamedMoments",
     "cantelli_bound",
     "classification_metrics",
+    "efficiency_metrics",
     "frechet_distance",
     "frechet_with_interval",
     "generation_metrics",

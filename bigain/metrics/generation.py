@@ -54,7 +54,7 @@ def generation_metrics(
     shares = zip(("precision", "recall"), inside, strict=True)
     return [
         *metrics,
-        Metric("kernel_distance", kernel.value, kernel.n, kernel.ci_low, kernel.ci_high, "mmd^2"),
+        Metric("kid", kernel.value, kernel.n, kernel.ci_low, kernel.ci_high, "mmd^2"),
         *(_share(name, values) for name, values in shares),
     ]
 

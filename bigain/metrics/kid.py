@@ -6,9 +6,9 @@ With the kernel k(x, y) = (x'y/d + 1)^3 (Binkowski et al. 2018),
 
 whose expectation does not depend on the numbers of images, and which may be negative.  It is
 usually averaged over random subsets of 1,000 images; all pairs at once have the same expectation
-and the smallest variance, so they are taken here.  Its standard error is the jackknife over disjoint
-random subsets: each is left out of both sides once.  The spread of overlapping subsets, which
-others print, only tells how much their draw matters.
+and the smallest variance, so they are taken here.  Its standard error is the jackknife over
+disjoint random subsets: each is left out of both sides once.  The spread of overlapping subsets,
+which others print, only tells how much their draw matters.
 """
 
 import math

@@ -100,10 +100,15 @@ class KeyValueDownsampler(KeyValueReducer):
 
 
 def _is_final(draw: Draw | None, batch: int) -> bool:
-    """Whether the samples of a forward are at timestep 0; they cannot differ in their length."""
+    """Whether the samples of a forward are at timestep 0; they cannot differ in their length.
+
+    Timesteps on the meta device have no value: FLOPs are counted of any other step.
+    """
     timesteps = draw.per_sample_timesteps(batch) if draw else None
     if timesteps is None:
         raise UserError("skip_final_step=True: depends on the timestep, but the call gives none")
+    if timesteps.is_meta:
+        return False
     final = timesteps == 0
     if final.any() and not final.all():
         raise UserError(

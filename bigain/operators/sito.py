@@ -64,6 +64,8 @@ class SiTo(TokenReducer):
         similarity = unit @ unit.transpose(1, 2)
         noise = (draw or Draw()).normals(metric.shape[1], metric)
         importance = self.sim_beta * similarity.sum(dim=-1) + self.noise_alpha * noise
+        # What is not a number is kept as long as possible, so that it shows in the output.
+        importance = importance.nan_to_num().masked_fill(unit.isnan().any(dim=-1), torch.inf)
         dst = self._destinations(importance, grid)
         return _select(similarity, dropped=_redundant(similarity, dst, removed))
 
@@ -89,7 +91,7 @@ def _redundant(similarity: Tensor, dst: Tensor, removed: int) -> Tensor:
     src = complement(dst, tokens)
     is_dst = mark(dst, tokens)
     best = similarity.masked_fill(~is_dst[:, None, :], -torch.inf).amax(dim=-1).gather(1, src)
-    order = best.argsort(dim=-1, descending=True, stable=True)
+    order = best.nan_to_num(-torch.inf).argsort(dim=-1, descending=True, stable=True)
     return src.gather(1, order[:, :removed])
 
 

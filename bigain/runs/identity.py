@@ -19,6 +19,7 @@ from bigain.errors import UserError
 __all__ = [
     "DESCRIBING_COLUMNS",
     "EXCLUDED",
+    "EXCLUDED_BY_MEASURE",
     "EXCLUDED_FROM_FAMILY",
     "EXCLUDED_WITHOUT_OPERATOR",
     "NEUTRAL",
@@ -51,6 +52,40 @@ EXCLUDED_FROM_FAMILY: Mapping[str, str] = {
     "dataset.limit": "how many images of a fixed order; no image's record depends on another",
 }
 """Runs that agree in the rest have the same record for the same image, and may share it."""
+
+_WITHOUT_WEIGHTS: Mapping[str, str] = {
+    "paths": EXCLUDED["paths"],
+    "tracking": EXCLUDED["tracking"],
+    "force": EXCLUDED["force"],
+    "shard": "there is one: all repeats are of one process",
+    "dataset": "no image is read",
+    **dict.fromkeys(
+        [
+            f"backbone.{key}"
+            for key in ("revision", "repository", "mirrors", "path", "variant", "fingerprint")
+        ],
+        "no weights are read: neither FLOPs nor time depend on their values",
+    ),
+}
+
+EXCLUDED_BY_MEASURE: Mapping[str, Mapping[str, str]] = {
+    "flops": {
+        **_WITHOUT_WEIGHTS,
+        **dict.fromkeys(
+            ["device", "dtype", "batch_size", "threads", "seed", "backbone.attention"],
+            "FLOPs are counted of one sample without numbers",
+        ),
+        **dict.fromkeys(
+            ["task.steps", "task.repeats", "task.warmup"], "one forward, which is always the same"
+        ),
+    },
+    "time": _WITHOUT_WEIGHTS,
+    "all": _WITHOUT_WEIGHTS,
+}
+"""`task.measure` -> what takes the place of `EXCLUDED`, in a task that has this setting.
+
+A time depends on device, precision, batch and threads; so there they are part of the name.
+"""
 
 EXCLUDED_WITHOUT_OPERATOR: Mapping[str, str] = {
     "backbone.sites": "with operator `none` there is nothing to do at any site",
@@ -109,20 +144,29 @@ def baseline_id(config: Config) -> str:
 def describing_columns(config: Config) -> dict[str, Any]:
     """`DESCRIBING_COLUMNS` of the run; settings that its operator does not have are None.
 
-    A setting that is no scalar, such as a schedule of alpha, is written as JSON.
+    So is the dataset of a run that reads none.  A setting that is no scalar, such as a schedule of
+    alpha, is written as JSON.
     """
     plain = resolved(config)
     own_words = getattr(getattr(config, "operator", None), "settings", None)
     own = plain["operator"] if own_words is None else own_words()
     settings = {key: _scalar(own.get(key)) for key in _SETTINGS}
     named = {key: plain[key]["name"] for key in ("backbone", "dataset", "task", "operator")}
+    if "dataset" in _excluded(plain, EXCLUDED):
+        named["dataset"] = None
     named["operator"] = plain["operator"].get("target", named["operator"])
     columns = {"run_id": run_id(config), "profile": plain["profile"], "seed": plain["seed"]}
     columns |= named | settings
     return {key: columns[key] for key in DESCRIBING_COLUMNS}
 
 
-def _canonical(plain: dict[str, Any], excluded: Collection[str]) -> str:
+def _excluded(plain: Mapping[str, Any], usual: Collection[str]) -> Collection[str]:
+    """What is no part of the name: `usual`, or what a measure has in its place."""
+    return EXCLUDED_BY_MEASURE.get(plain.get("task", {}).get("measure"), usual)
+
+
+def _canonical(plain: dict[str, Any], usual: Collection[str]) -> str:
+    excluded = _excluded(plain, usual)
     if plain.get("operator", {}).get("name") == "none":
         plain = {**plain, "operator": {"name": "none"}}
         excluded = [*excluded, *EXCLUDED_WITHOUT_OPERATOR]

@@ -28,7 +28,7 @@ LGTM |= {"name": "lgtm", "score": "laplacian_l1"}
 ABM = {**LGTM, "name": "abm", "aggregate": "max"}
 SITO = {key: TOME[key] for key in ("ratio", "cell", "scope")}
 SITO |= {"name": "sito", "sim_beta": 1.0, "noise_alpha": 0.1}
-TODO: dict[str, Any] = {"name": "todo", "factor": 2, "skip_final_step": False, "scope": "self"}
+NEAREST: dict[str, Any] = {"name": "todo", "factor": 2, "skip_final_step": False, "scope": "self"}
 KV_SELECT: dict[str, Any] = {
     "name": "kv_select",
     "sparsity": 0.75,
@@ -60,8 +60,8 @@ ALL: list[dict[str, Any]] = [
     ABM,
     {**LGTM, "name": "cached"},
     SITO,
-    TODO,
-    {**TODO, "name": "avg_pool"},
+    NEAREST,
+    {**NEAREST, "name": "avg_pool"},
     IE_KVD,
     KV_SELECT,
     *HYBRIDS,
@@ -152,8 +152,8 @@ def test_scopes_may_be_in_the_words_of_the_papers_table(papers: str, ours: str) 
         (ABM, "aggregate", "median"),
         (SITO, "noise_alpha", float("inf")),
         (SITO, "sim_beta", "1"),
-        (TODO, "scope", "self+mlp"),
-        (TODO, "skip_final_step", 0),
+        (NEAREST, "scope", "self+mlp"),
+        (NEAREST, "skip_final_step", 0),
         (KV_SELECT, "sparsity", 1.0),
         (KV_SELECT, "sparsity", -0.1),
         (KV_SELECT, "strategy", "mid_frequency"),

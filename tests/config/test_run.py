@@ -7,6 +7,7 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from bigain.config.run import _NUM_CLASSES, DatasetConfig, RunConfig
+from bigain.config.task import ClassificationConfig, EfficiencyConfig
 from bigain.data.fashion_mnist import CLASS_NAMES
 from bigain.devices import DTYPES
 
@@ -216,3 +217,19 @@ def test_merging_settings_survive_a_round_trip(plain: dict[str, Any]) -> None:
     plain["operator"] = dict(MERGING)
     config = RunConfig.model_validate(plain)
     assert RunConfig.model_validate(config.model_dump(mode="json")) == config
+
+
+EFFICIENCY = {"name": "efficiency", "measure": "flops", "steps": 2, "repeats": 1, "warmup": 0}
+
+
+def test_efficiency_looks_at_no_dataset(plain: dict[str, Any]) -> None:
+    config = RunConfig.model_validate({**plain, "backbone": SD20, "task": EFFICIENCY})
+    assert config.task_as(EfficiencyConfig).measure == "flops"
+    with pytest.raises(TypeError, match="task=efficiency: is no ClassificationConfig"):
+        config.task_as(ClassificationConfig)
+
+
+def test_efficiency_is_not_sharded(plain: dict[str, Any]) -> None:
+    changes = {"task": EFFICIENCY, "shard": {"index": 0, "count": 2}}
+    with pytest.raises(ValidationError, match=r"shard.count=2: allowed: 1, because task=efficien"):
+        RunConfig.model_validate({**plain, **changes})

@@ -120,7 +120,8 @@ def test_kid_precision_and_recall_agree(
     rest = features(images[500:])
     same, broken = features(images[:500]), features(shuffled(images[:500]))
     trousers = features(images[:500][labels[:500] == 1])
-    assert kernel_distance(same, rest).ci_low < 0 < kernel_distance(same, rest).ci_high
+    # a little below 0: both halves are balanced by class, so they are more alike than by chance
+    assert abs(kernel_distance(same, rest).value) < 0.02
     assert kernel_distance(broken, rest).ci_low > 1
     (precise, recalled), (imprecise, _) = (precision_recall(f, rest) for f in (same, broken))
     assert precise.mean() > 0.8

@@ -127,7 +127,9 @@ def test_a_damaged_line_is_named(tmp_path: Path, name: str) -> None:
         load_samples(tmp_path, "mini", name)
 
 
-@pytest.mark.parametrize("content", [b"no gzip", gzip.compress(b"position\n")[:-9]])
+@pytest.mark.parametrize(
+    "content", [b"no gzip", gzip.compress(b"position\n")[:-9]], ids=["text", "cut"]
+)
 def test_a_damaged_copy_is_named(tmp_path: Path, name: str, content: bytes) -> None:
     path = publish_samples(tmp_path, "mini", name)
     assert path is not None

@@ -1,0 +1,118 @@
+"""What an operator saves of a whole denoiser; `python benchmarks/unet.py`.
+
+The U-Net of SD-2.0 (or `--backbone` any other) with random weights, since time does not depend on
+them: one forward without acceleration, with `tomesd` where that package is installed, and with each
+operator, interleaved in one process for `--repeats` rounds.  Shown are the median time and the
+ratio to the forward without acceleration of the same round (median, smallest and largest), beside
+the ratio of the counted FLOPs.  `tomesd` is told to act where we do (`max_downsample=1`).
+"""
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+from torch import nn
+
+import bigain
+from bigain.backbones.denoisers import build_denoiser, example_inputs
+from bigain.devices import attention_backend
+from bigain.flops import count_flops
+from bigain.operators import ABM, IEKVD, LGTM, CachedAssignment, Operator, SiTo, ToDo, ToMe
+
+__all__ = ["main"]
+
+_OPERATORS: tuple[Operator, ...] = (
+    *(ToMe(0.7), LGTM(0.7), CachedAssignment(0.7), ABM(0.7), SiTo(0.7), ToDo(2), IEKVD(2, 0.9)),
+)
+
+Contexts = dict[str, Callable[[], AbstractContextManager[object]]]
+
+
+def main() -> None:
+    """Print one line per operator."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--backbone", default="sd20")
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--batch", type=int, default=1)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    torch.manual_seed(0)
+    denoiser = build_denoiser(arguments.backbone)
+    inputs = example_inputs(arguments.backbone, arguments.batch)
+    sample = inputs.pop(next(iter(inputs)))  # by position, as tomesd wants it
+    contexts = _contexts(denoiser)
+    with torch.inference_mode():
+        seconds = _interleaved(contexts, lambda: denoiser(sample, **inputs), arguments.repeats)
+    _say(
+        f"{arguments.backbone}, batch {arguments.batch}, {arguments.threads} threads, float32, "
+        f"{attention_backend(denoiser)}, {arguments.repeats} rounds"
+    )
+    _say("operator            seconds  of no acceleration (range)  of its FLOPs")
+    shares = _flop_shares(arguments.backbone)
+    for name, times in seconds.items():
+        ratios = [own / none for own, none in zip(times, seconds["none"], strict=True)]
+        _say(
+            f"{name:18s} {statistics.median(times):8.3f}  {statistics.median(ratios):18.3f} "
+            f"({min(ratios):.3f}-{max(ratios):.3f})  {shares.get(name, float('nan')):10.3f}"
+        )
+
+
+def _contexts(denoiser: nn.Module) -> Contexts:
+    """What is timed, by name; each puts its operator on and takes it off again."""
+    contexts: Contexts = {"none": nullcontext}
+    if find_spec("tomesd"):
+        contexts["tomesd"] = lambda: _tomesd(denoiser)
+    for operator in _OPERATORS:
+        contexts[type(operator).__name__] = partial(bigain.apply, denoiser, operator)
+    return contexts
+
+
+@contextmanager
+def _tomesd(denoiser: nn.Module) -> Any:
+    import tomesd  # noqa: PLC0415 -- optional
+
+    tomesd.apply_patch(denoiser, ratio=0.7, max_downsample=1)
+    try:
+        yield
+    finally:
+        tomesd.remove_patch(denoiser)
+
+
+def _interleaved(
+    contexts: Contexts, forward: Callable[[], object], repeats: int
+) -> dict[str, list[float]]:
+    """Seconds of every forward, all names once per round; one round before does not count."""
+    seconds: dict[str, list[float]] = {name: [] for name in contexts}
+    for counted in range(-1, repeats):
+        for name, context in contexts.items():
+            with context():
+                start = time.perf_counter()
+                forward()
+                if counted >= 0:
+                    seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def _flop_shares(backbone: str) -> dict[str, float]:
+    """Counted FLOPs of each operator as a share of those without acceleration."""
+    none = count_flops(backbone).total
+    shares = {type(o).__name__: count_flops(backbone, o).total / none for o in _OPERATORS}
+    return {"none": 1.0, "tomesd": shares["ToMe"], **shares}
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""The code of docs/operators.md runs, and its tables name what there is."""
+
+import re
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import bigain
+from bigain import operators
+from bigain.build_operator import build_operator
+from bigain.compose import compose_config
+from bigain.locations import CONFIGS
+
+TEXT = (CONFIGS.parent / "docs" / "operators.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture
+def names(tiny_unet: nn.Module) -> dict[str, Any]:
+    """What a reader has at hand: a pipeline, its U-Net, something to call it with."""
+    sample, text = torch.zeros(1, 2, 8, 8), torch.zeros(1, 3, 6)
+
+    class Pipeline:
+        unet = tiny_unet
+
+        def __call__(self, prompt: str) -> SimpleNamespace:
+            output = self.unet(sample, 500, encoder_hidden_states=text)
+            return SimpleNamespace(images=[output.sample, prompt])
+
+    return {"pipeline": Pipeline(), "unet": tiny_unet, "sample": sample, "text": text}
+
+
+def test_the_examples_run(names: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    first, second, third = blocks("python")
+    exec(first, names)
+    assert "removed, 3 sites, 1 forwards" in capsys.readouterr().out
+    exec(second, names)
+    assert [use.part for use in names["report"].sites] == ["self", "mlp"]
+    exec(third, {"__name__": "top_rows"})
+
+
+def test_the_new_operator_is_one_module_and_one_yaml(
+    names: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "top_rows.py").write_text(blocks("python")[2])
+    (yaml,) = blocks("yaml")
+    (tmp_path / "operator").mkdir()
+    (tmp_path / "operator" / "top_rows.yaml").write_text(yaml)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    config = compose_config([f"hydra.searchpath=[file://{tmp_path}]", "operator=top_rows"]).operator
+    with bigain.apply(names["unet"], build_operator(config)) as report:
+        names["pipeline"]("")
+    assert [(use.before, use.after) for use in report.sites] == [(64, 32)] * 3
+
+
+def test_every_operator_of_the_configuration_is_in_the_table() -> None:
+    table = TEXT.partition("SA(q, k) =")[0]
+    told = set(re.findall(r"^\| \[?`(\w+)`", table, re.MULTILINE))
+    assert told == {path.stem for path in (CONFIGS / "operator").glob("*.yaml")}
+    classes = set(re.findall(r"`(\w+)(?:\(\w+, \w+\))?` \|", table)) & set(operators.__all__)
+    assert classes >= {"Identity", "ToMe", "LGTM", "CachedAssignment", "ABM", "SiTo", "ToDo"}
+    assert classes >= {"AvgPool", "IEKVD", "KVSelect", "ByStage"}
+
+
+def test_every_score_is_in_the_table() -> None:
+    section = TEXT.partition("## Token scores")[2].partition("\n## ")[0]
+    rows = "".join(line for line in section.splitlines() if line.startswith("| `"))
+    assert set(re.findall(r"`(\w+)`", rows)) >= set(operators.SCORES)
+    assert not [name for name in operators.SCORES if f"`{name}`" not in rows]
+
+
+def test_links_inside_the_document_lead_to_headings() -> None:
+    headings = re.findall(r"^#+ (.*)$", TEXT, re.MULTILINE)
+    anchors = {re.sub(r"[^\w\- ]", "", each.lower()).replace(" ", "-") for each in headings}
+    assert set(re.findall(r"\]\(#([^)]+)\)", TEXT)) <= anchors
