@@ -67,9 +67,10 @@ def test_the_distance_is_that_of_pytorch_fid(hub: Path, write_images: WriteImage
     a, b = write_images("a", 20), write_images("b", 24, level=40)
     theirs = fid_score.calculate_fid_given_paths([str(a), str(b)], 7, "cpu", 64, 0)
     extractor = InceptionExtractor(dimension=64)
-    ours = [moments_of(extract(extractor, FolderImages(f), workers=2)) for f in (a, b)]
+    left, right = (extract(extractor, FolderImages(f), workers=2) for f in (a, b))
     assert theirs > 0.01
-    assert frechet_distance(*ours) == pytest.approx(theirs, rel=1e-4)
+    assert frechet_distance(*map(moments_of, (left, right))) == pytest.approx(theirs, rel=1e-4)
+    assert np.array_equal(extract(extractor, FolderImages(a)), left)
 
 
 @pytest.mark.slow
