@@ -7,6 +7,15 @@ field is the sentence that a user reads after `allowed:` when the value is wrong
 
 from bigain.config.backbone import BackboneConfig, SitesConfig
 from bigain.config.base import SETTING_COLUMNS
+from bigain.config.dataset import (
+    CocoConfig,
+    DatasetConfig,
+    DatasetSettings,
+    FashionMNISTConfig,
+    ImageNet1KConfig,
+    ImageNet100Config,
+    PetsConfig,
+)
 from bigain.config.messages import format_validation_error
 from bigain.config.operator import (
     AlphaSchedule,
@@ -18,7 +27,7 @@ from bigain.config.operator import (
     ToDoConfig,
     ToMeConfig,
 )
-from bigain.config.run import DatasetConfig, PathsConfig, RunConfig, ShardConfig
+from bigain.config.run import PathsConfig, RunConfig, ShardConfig
 from bigain.config.task import ClassificationConfig, TaskConfig
 
 __all__ = [
@@ -27,12 +36,18 @@ __all__ = [
     "AvgPoolConfig",
     "BackboneConfig",
     "ClassificationConfig",
+    "CocoConfig",
     "DatasetConfig",
+    "DatasetSettings",
+    "FashionMNISTConfig",
     "IEKVDConfig",
+    "ImageNet1KConfig",
+    "ImageNet100Config",
     "LGTMConfig",
     "NoneConfig",
     "OperatorConfig",
     "PathsConfig",
+    "PetsConfig",
     "RunConfig",
     "ShardConfig",
     "SitesConfig",

@@ -9,30 +9,17 @@ from pydantic import Field, model_validator
 
 from bigain.config.backbone import BackboneConfig
 from bigain.config.base import Folder, Integer, Settings, Switch, not_allowed
+from bigain.config.dataset import DatasetConfig
 from bigain.config.operator import OperatorConfig
 from bigain.config.task import TaskConfig
 
-__all__ = [
-    "DatasetConfig",
-    "PathsConfig",
-    "RunConfig",
-    "ShardConfig",
-]
+__all__ = ["PathsConfig", "RunConfig", "ShardConfig"]
 
-_NUM_CLASSES = {"fashion_mnist": 10}
+_TRAINED_ON = {"mini_unet": "fashion_mnist", "mini_dit": "fashion_mnist"}
+"""Backbones that know the classes of one dataset only."""
 
 Index = Annotated[Integer, Field(ge=0)]
 Positive = Annotated[Integer, Field(ge=1)]
-
-
-class DatasetConfig(Settings):
-    """Labelled images in one fixed order."""
-
-    name: Literal["fashion_mnist"] = Field(description="fashion_mnist")
-    limit: Annotated[Integer, Field(ge=1, le=10_000)] | None = Field(
-        description="null (all) or an integer from 1 to 10000, the first N of a fixed order"
-    )
-    root: Folder | None = Field(description="null (search the usual places) or a folder")
 
 
 class ShardConfig(Settings):
@@ -61,7 +48,7 @@ class RunConfig(Settings):
 
     profile: Literal["mini", "paper"] = Field(description="mini or paper")
     backbone: BackboneConfig = Field(description="mini_unet or mini_dit")
-    dataset: DatasetConfig = Field(description="fashion_mnist")
+    dataset: DatasetConfig
     operator: OperatorConfig
     task: TaskConfig = Field(description="classification")
     seed: Integer = Field(ge=0, lt=2**32, description="an integer from 0 to 2**32 - 1")
@@ -83,13 +70,21 @@ class RunConfig(Settings):
         if self.profile == "paper":
             allowed = "mini, because the paper's backbones (sd20, dit_xl2_512) are not here yet"
             raise not_allowed("profile", "paper", allowed)
+        self._check_dataset()
         self._check_factor()
-        classes = _NUM_CLASSES[self.dataset.name]
+        classes = self.dataset.num_classes
         keep = list(self.task.keep_list)
         if keep[0] > classes:
             allowed = f"at most {classes}, the number of classes of dataset={self.dataset.name}"
             raise not_allowed("task.keep_list", keep, allowed)
         return self
+
+    def _check_dataset(self) -> None:
+        name = self.backbone.name
+        known = _TRAINED_ON.get(name, self.dataset.name)
+        if self.dataset.name != known:
+            allowed = f"{known}, because backbone={name} knows its classes only"
+            raise not_allowed("dataset", self.dataset.name, allowed)
 
     def _check_factor(self) -> None:
         side = self.backbone.smallest_grid()
