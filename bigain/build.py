@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,7 +24,10 @@ from bigain.config import (
     ToMeConfig,
 )
 from bigain.data.base import Dataset
+from bigain.data.coco import load_coco
 from bigain.data.fashion_mnist import FashionMNIST
+from bigain.data.imagenet import load_imagenet
+from bigain.data.pets import load_pets
 from bigain.devices import DTYPES
 from bigain.operators import (
     IEKVD,
@@ -51,14 +56,18 @@ __all__ = [
 ]
 
 _BACKBONES: dict[str, Callable[..., Backbone]] = {"mini_unet": load_mini, "mini_dit": load_mini}
-_DATASETS: dict[str, Callable[[DatasetConfig], Dataset]] = {
-    "fashion_mnist": lambda config: FashionMNIST(limit=config.limit, root=config.root),
+_DATASETS: dict[str, Callable[[int | None, Path | None], Dataset]] = {
+    "fashion_mnist": FashionMNIST,
+    "pets": load_pets,
+    "imagenet100": partial(load_imagenet, "imagenet100"),
+    "imagenet1k": partial(load_imagenet, "imagenet1k"),
+    "coco2017": load_coco,
 }
 
 
 def build_dataset(config: DatasetConfig) -> Dataset:
     """The dataset with its limit; raises UserError if data is missing."""
-    return _DATASETS[config.name](config)
+    return _DATASETS[config.name](config.limit, config.root)
 
 
 def build_backbone(config: BackboneConfig, device: torch.device, dtype: str) -> Backbone:

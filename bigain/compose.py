@@ -278,4 +278,10 @@ def _for_backbone(table: Mapping[str, Any], *, _root_: DictConfig) -> Any:
     return table[_root_.backbone.name]
 
 
+def _for_dataset(table: Mapping[str, Any], otherwise: Any, *, _root_: DictConfig) -> Any:
+    """`${for_dataset:{imagenet1k:[50,10,1]},[5,1]}`: the dataset's entry, or the other."""
+    return table.get(_root_.dataset.name, otherwise)
+
+
 OmegaConf.register_new_resolver("for_backbone", _for_backbone, replace=True)
+OmegaConf.register_new_resolver("for_dataset", _for_dataset, replace=True)

@@ -12,6 +12,15 @@ from bigain.config.backbone import (
     SitesConfig,
 )
 from bigain.config.base import SETTING_COLUMNS
+from bigain.config.dataset import (
+    CocoConfig,
+    DatasetConfig,
+    DatasetSettings,
+    FashionMNISTConfig,
+    ImageNet1KConfig,
+    ImageNet100Config,
+    PetsConfig,
+)
 from bigain.config.messages import format_validation_error
 from bigain.config.operator import (
     AlphaSchedule,
@@ -23,7 +32,7 @@ from bigain.config.operator import (
     ToDoConfig,
     ToMeConfig,
 )
-from bigain.config.run import DatasetConfig, PathsConfig, RunConfig, ShardConfig
+from bigain.config.run import PathsConfig, RunConfig, ShardConfig
 from bigain.config.task import ClassificationConfig, TaskConfig
 
 __all__ = [
@@ -32,14 +41,20 @@ __all__ = [
     "AvgPoolConfig",
     "BackboneConfig",
     "ClassificationConfig",
+    "CocoConfig",
     "DatasetConfig",
+    "DatasetSettings",
+    "FashionMNISTConfig",
     "HubBackboneConfig",
     "IEKVDConfig",
+    "ImageNet1KConfig",
+    "ImageNet100Config",
     "LGTMConfig",
     "MiniBackboneConfig",
     "NoneConfig",
     "OperatorConfig",
     "PathsConfig",
+    "PetsConfig",
     "RunConfig",
     "ShardConfig",
     "SitesConfig",

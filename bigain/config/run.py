@@ -9,31 +9,16 @@ from pydantic import Field, model_validator
 
 from bigain.config.backbone import BackboneConfig
 from bigain.config.base import Folder, Integer, Settings, Switch, not_allowed
+from bigain.config.dataset import DatasetConfig
 from bigain.config.operator import OperatorConfig
 from bigain.config.task import TaskConfig
 
-__all__ = [
-    "DatasetConfig",
-    "PathsConfig",
-    "RunConfig",
-    "ShardConfig",
-]
+__all__ = ["PathsConfig", "RunConfig", "ShardConfig"]
 
 _TASKS_WITH_IMAGES = ("classification", "generation")
-_NUM_CLASSES = {"fashion_mnist": 10}
 
 Index = Annotated[Integer, Field(ge=0)]
 Positive = Annotated[Integer, Field(ge=1)]
-
-
-class DatasetConfig(Settings):
-    """Labelled images in one fixed order."""
-
-    name: Literal["fashion_mnist"] = Field(description="fashion_mnist")
-    limit: Annotated[Integer, Field(ge=1, le=10_000)] | None = Field(
-        description="null (all) or an integer from 1 to 10000, the first N of a fixed order"
-    )
-    root: Folder | None = Field(description="null (search the usual places) or a folder")
 
 
 class ShardConfig(Settings):
@@ -62,7 +47,7 @@ class RunConfig(Settings):
 
     profile: Literal["mini", "paper"] = Field(description="mini or paper")
     backbone: BackboneConfig
-    dataset: DatasetConfig = Field(description="fashion_mnist")
+    dataset: DatasetConfig
     operator: OperatorConfig
     task: TaskConfig = Field(description="classification")
     seed: Integer = Field(ge=0, lt=2**32, description="an integer from 0 to 2**32 - 1")
@@ -87,7 +72,7 @@ class RunConfig(Settings):
         if self.task.name in _TASKS_WITH_IMAGES:
             self.backbone.check_dataset(self.dataset.name)
         self._check_factor()
-        classes = _NUM_CLASSES[self.dataset.name]
+        classes = self.dataset.num_classes
         keep = list(self.task.keep_list)
         if keep[0] > classes:
             allowed = f"at most {classes}, the number of classes of dataset={self.dataset.name}"
