@@ -10,7 +10,10 @@ import torch
 from torch import nn
 
 from bigain.backbones.base import Backbone
+from bigain.backbones.dit import ClassConditionalDiT
 from bigain.backbones.mini import load_mini
+from bigain.backbones.pipeline import Caches
+from bigain.backbones.stable_diffusion import StableDiffusion
 from bigain.config import (
     AlphaSchedule,
     AvgPoolConfig,
@@ -18,6 +21,7 @@ from bigain.config import (
     DatasetConfig,
     IEKVDConfig,
     LGTMConfig,
+    MiniBackboneConfig,
     NoneConfig,
     RunConfig,
     ToDoConfig,
@@ -45,17 +49,24 @@ from bigain.sites import SiteSelection
 from bigain.tasks.classifier import DiffusionClassifier
 from bigain.tasks.losses import LOSSES
 from bigain.tasks.protocol import StagedProtocol
+from bigain.tensor_cache import TensorCache
 
 __all__ = [
     "build_acceleration",
     "build_backbone",
+    "build_caches",
     "build_classifier",
     "build_dataset",
     "build_operator",
     "build_sites",
 ]
 
-_BACKBONES: dict[str, Callable[..., Backbone]] = {"mini_unet": load_mini, "mini_dit": load_mini}
+_BACKBONES: dict[str, Callable[..., Backbone]] = {
+    "sd20": StableDiffusion,
+    "sd15": StableDiffusion,
+    "sdxl": StableDiffusion,
+    "dit_xl2_512": ClassConditionalDiT,
+}
 _DATASETS: dict[str, Callable[[int | None, Path | None], Dataset]] = {
     "fashion_mnist": FashionMNIST,
     "pets": load_pets,
@@ -70,9 +81,27 @@ def build_dataset(config: DatasetConfig) -> Dataset:
     return _DATASETS[config.name](config.limit, config.root)
 
 
-def build_backbone(config: BackboneConfig, device: torch.device, dtype: str) -> Backbone:
-    """The backbone with its weights on `device`; raises UserError if they are not as named."""
-    return _BACKBONES[config.name](config.name, config.revision, device, DTYPES[dtype])
+def build_backbone(
+    config: BackboneConfig, device: torch.device, dtype: str, caches: Caches | None = None
+) -> Backbone:
+    """The backbone with its weights on `device`; raises UserError if they are not as named.
+
+    It knows no class before `condition_on`, unless it was made for one dataset alone.  Without
+    `caches` it computes every latent and every embedding again.
+    """
+    if isinstance(config, MiniBackboneConfig):
+        return load_mini(config.name, config.revision, device, DTYPES[dtype])
+    caches = caches or Caches(TensorCache(None, 0), TensorCache(None, 0))
+    return _BACKBONES[config.name](config, device, DTYPES[dtype], caches)
+
+
+def build_caches(config: RunConfig) -> Caches:
+    """Where latents and prompt embeddings are kept between runs; nothing is read or made yet."""
+    settings, folder = config.cache, config.paths.cache
+    return Caches(
+        latents=TensorCache(folder / "latents" if settings.latents else None, settings.gigabytes),
+        prompts=TensorCache(folder / "prompts" if settings.prompts else None, settings.gigabytes),
+    )
 
 
 def build_sites(config: BackboneConfig) -> SiteSelection:

@@ -1,14 +1,24 @@
 """Where and how precisely a network computes."""
 
+import resource
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from diffusers.models.attention_processor import Attention, AttnProcessor, AttnProcessor2_0
 from torch import nn
 
 from bigain.errors import UserError
 
-__all__ = ["DTYPES", "attention_backend", "limited_threads", "resolve_device"]
+__all__ = [
+    "DTYPES",
+    "attention_backend",
+    "limited_threads",
+    "peak_memory",
+    "resolve_device",
+    "set_attention",
+]
 
 DTYPES = {
     "float32": torch.float32,
@@ -67,6 +77,28 @@ def attention_backend(model: nn.Module) -> str:
     }
     kernels = ", ".join(name for name, is_on in enabled.items() if is_on)
     return f"{', '.join(sorted(processors)) or 'no attention'}; sdpa: {kernels}"
+
+
+def set_attention(model: nn.Module, name: str) -> None:
+    """Let every attention of `model` compute by torch's fused kernels or step by step.
+
+    Args:
+        model: A diffusers model.
+        name: "sdpa" (fused) or "eager" (the whole attention matrix is made, as the paper timed it).
+
+    """
+    processor = {"sdpa": AttnProcessor2_0, "eager": AttnProcessor}[name]
+    for module in model.modules():
+        if isinstance(module, Attention):
+            module.set_processor(processor())
+
+
+def peak_memory(device: torch.device) -> int:
+    """Most bytes held at once: by tensors on a CUDA device, by the whole process elsewhere."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def _accelerated() -> bool:

@@ -4,19 +4,19 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import torch
 from tqdm import tqdm
 
 from bigain import build
 from bigain.backbones.base import Backbone
 from bigain.config import RunConfig
 from bigain.data.base import Dataset
-from bigain.devices import attention_backend, limited_threads, resolve_device
+from bigain.devices import attention_backend, limited_threads, peak_memory, resolve_device
 from bigain.runs import provenance
 from bigain.runs.session import RunSession
 from bigain.runs.store import RunStore
 from bigain.runs.summary import summary_of
 from bigain.tasks.classification import classify_images
+from bigain.tasks.classifier import DiffusionClassifier
 
 __all__ = ["describe", "execute"]
 
@@ -41,15 +41,23 @@ def execute(config: RunConfig, store: RunStore, *, progress: bool = True) -> int
     bar = partial(tqdm, desc=describe(config), disable=None if progress else True)
     with limited_threads(config.threads):
         dataset = build.build_dataset(config.dataset)
-        backbone = build.build_backbone(config.backbone, device, config.dtype)
+        caches = build.build_caches(config)
+        backbone = build.build_backbone(config.backbone, device, config.dtype, caches)
+        backbone.condition_on(dataset)
         origin = provenance.collect(
             attention_backend=attention_backend(backbone.denoiser),
+            source=backbone.source,
             hashes={**backbone.hashes, f"dataset/{config.dataset.name}": dataset.content_hash},
         )
         with store.open(config, dataset.image_ids, origin) as session:
             session.adopt()
-            computed = _classify(config, session, dataset, backbone, device, bar)
-            session.finish(summary_of(config, config.paths.results))
+            classifier = build.build_classifier(config, backbone, device)
+            computed = _classify(config, session, dataset, backbone, classifier, bar)
+            facts = {
+                "peak_memory_bytes": peak_memory(device),
+                "micro_batch": classifier.micro_batch,
+            }
+            session.finish(summary_of(config, config.paths.results), facts)
     return computed
 
 
@@ -65,7 +73,7 @@ def _classify(
     session: RunSession,
     dataset: Dataset,
     backbone: Backbone,
-    device: torch.device,
+    classifier: DiffusionClassifier,
     progress_bar: Callable[..., Any],
 ) -> int:
     """Classify what is left of this shard, one record on disk after the other."""
@@ -73,7 +81,6 @@ def _classify(
     todo = [position[image_id] for image_id in session.todo()]
     if not todo:
         return 0
-    classifier = build.build_classifier(config, backbone, device)
     bar = progress_bar(total=len(todo), unit="image", leave=False)
     with bar, build.build_acceleration(config, backbone.denoiser):
         for record in classify_images(classifier, backbone, dataset, todo):

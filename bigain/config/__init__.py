@@ -32,7 +32,7 @@ from bigain.config.operator import (
     ToDoConfig,
     ToMeConfig,
 )
-from bigain.config.run import PathsConfig, RunConfig, ShardConfig
+from bigain.config.run import CacheConfig, PathsConfig, RunConfig, ShardConfig
 from bigain.config.task import ClassificationConfig, TaskConfig
 
 __all__ = [
@@ -40,6 +40,7 @@ __all__ = [
     "AlphaSchedule",
     "AvgPoolConfig",
     "BackboneConfig",
+    "CacheConfig",
     "ClassificationConfig",
     "CocoConfig",
     "DatasetConfig",

@@ -8,12 +8,12 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from bigain.config.backbone import BackboneConfig
-from bigain.config.base import Folder, Integer, Settings, Switch, not_allowed
+from bigain.config.base import Folder, Integer, Number, Settings, Switch, not_allowed
 from bigain.config.dataset import DatasetConfig
 from bigain.config.operator import OperatorConfig
 from bigain.config.task import TaskConfig
 
-__all__ = ["PathsConfig", "RunConfig", "ShardConfig"]
+__all__ = ["CacheConfig", "PathsConfig", "RunConfig", "ShardConfig"]
 
 _TASKS_WITH_IMAGES = ("classification", "generation")
 
@@ -35,11 +35,20 @@ class ShardConfig(Settings):
         return self
 
 
+class CacheConfig(Settings):
+    """What is kept on disk between runs because it is dear to compute; changes no result."""
+
+    latents: Switch = Field(description="true or false (compute the latents of images every time)")
+    prompts: Switch = Field(description="true or false (encode the prompts every time)")
+    gigabytes: Number = Field(gt=0, description="a number > 0, the most that each may hold")
+
+
 class PathsConfig(Settings):
     """Where files are read and written."""
 
     results: Folder = Field(description="a folder")
     data: Folder | None = Field(description="null (search the usual places) or a folder")
+    cache: Folder = Field(description="a folder")
 
 
 class RunConfig(Settings):
@@ -62,7 +71,8 @@ class RunConfig(Settings):
     shard: ShardConfig = Field(description="the settings index and count")
     tracking: Literal["none"] = Field(description="none")
     force: Switch = Field(description="true or false")
-    paths: PathsConfig = Field(description="the settings results and data")
+    cache: CacheConfig = Field(description="the settings latents, prompts and gigabytes")
+    paths: PathsConfig = Field(description="the settings results, data and cache")
 
     @model_validator(mode="after")
     def _settings_go_together(self) -> Self:

@@ -21,6 +21,7 @@ __all__ = [
     "EXCLUDED",
     "EXCLUDED_FROM_FAMILY",
     "EXCLUDED_WITHOUT_OPERATOR",
+    "EXCLUDED_WITH_FINGERPRINT",
     "Config",
     "baseline_id",
     "canonical",
@@ -35,6 +36,8 @@ Config = BaseModel | Mapping[str, Any]
 EXCLUDED: Mapping[str, str] = {
     "paths": "where files lie says nothing about what is in them",
     "dataset.root": "a place; what is read from it is pinned by the dataset's name and hashes",
+    "cache": "what is kept is what would be computed",
+    "backbone.mirrors": "other places of the same files; the manifest names the one that served",
     "device": "noise is drawn on the CPU and errors are reduced in fp32, so devices agree but for "
     "rounding; the manifest names the device",
     "batch_size": "noise and random merges depend on image and timestep, never on the batch",
@@ -50,6 +53,11 @@ EXCLUDED_FROM_FAMILY: Mapping[str, str] = {
     "dataset.limit": "how many images of a fixed order; no image's record depends on another",
 }
 """Runs that agree in the rest have the same record for the same image, and may share it."""
+
+EXCLUDED_WITH_FINGERPRINT: Mapping[str, str] = {
+    "backbone.path": "a place; what is read from it must have the fingerprint that is named",
+}
+"""Without a fingerprint nothing else says which weights the folder holds, so the folder counts."""
 
 EXCLUDED_WITHOUT_OPERATOR: Mapping[str, str] = {
     "backbone.sites": "with operator `none` there is nothing to do at any site",
@@ -116,6 +124,8 @@ def _canonical(plain: dict[str, Any], excluded: Collection[str]) -> str:
     if plain.get("operator", {}).get("name") == "none":
         plain = {**plain, "operator": {"name": "none"}}
         excluded = [*excluded, *EXCLUDED_WITHOUT_OPERATOR]
+    if plain.get("backbone", {}).get("fingerprint"):
+        excluded = [*excluded, *EXCLUDED_WITH_FINGERPRINT]
     kept = _without(plain, excluded, "")
     return json.dumps(_by_value(kept, ""), sort_keys=True, separators=(",", ":"))
 

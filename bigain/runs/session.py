@@ -83,8 +83,10 @@ class RunSession:
             self.done |= dict(zip(missing, fresh, strict=True))
         return _adopted(list(self.done.values()))
 
-    def finish(self, summarise: Summarise) -> bool:
+    def finish(self, summarise: Summarise, facts: Mapping[str, Any] | None = None) -> bool:
         """Write samples.csv, metrics.csv and the manifest's `done`, if all shards are through.
+
+        `facts` about how this process went, such as its peak memory, go into the manifest.
 
         Of shards that end together one finds everything complete and finishes; for the other the
         run is done already.
@@ -98,12 +100,13 @@ class RunSession:
                 return True
             records = read_journals(self._store.folder)
             if any(image_id not in records for image_id in self._image_ids):
-                self._update()
+                self._update(**(facts or {}))
                 return False
             ordered = [records[image_id] for image_id in self._image_ids]
             write_samples(self._store.folder, ordered)
             write_metrics(self._store.folder, summarise(ordered))
             self._update(
+                **(facts or {}),
                 status="done",
                 error=None,
                 finished=now(),
