@@ -14,9 +14,9 @@ def main() -> None:
     """Write all of them, or those that are named."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("root", type=Path, help="folder to write to, for dataset.root")
-    parser.add_argument("datasets", nargs="*", choices=[[], *TINY], help="default: all")
+    parser.add_argument("--dataset", action="append", choices=list(TINY), help="default: all")
     arguments = parser.parse_args()
-    for name in arguments.datasets or TINY:
+    for name in arguments.dataset or TINY:
         count = write_tiny(name, arguments.root)
         print(f"{name}: {count} images, one of them cut short; use dataset.limit={count} or less")
 

@@ -68,8 +68,8 @@ class RunSession:
         """Take over records of this shard's images from runs of other `dataset.limit`.
 
         Such runs have our family id: one image's record is the same in all of them, finished or
-        not.  A run of other weights, or with damaged files, has nothing to give; with `force`
-        nothing is taken.
+        not.  A run of other weights, or with damaged files, has nothing to give, nor has an image
+        that could not be read; with `force` nothing is taken.
 
         Returns:
             Run ids that gave something, sorted.
@@ -77,7 +77,7 @@ class RunSession:
         """
         for folder in self._siblings() if self._may_adopt else []:
             found = self._records_of(folder)
-            missing = [image_id for image_id in self.todo() if image_id in found]
+            missing = [i for i in self.todo() if i in found and "failure" not in found[i]]
             fresh = [{"adopted_from": folder.name, **found[image_id]} for image_id in missing]
             self._journal.append(fresh)
             self.done |= dict(zip(missing, fresh, strict=True))

@@ -1,3 +1,5 @@
+import runpy
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -71,3 +73,18 @@ def test_classes_look_different(tmp_path: Path) -> None:
     dataset = load_imagenet("imagenet100", 20, tmp_path)
     colours = {tuple(dataset[i].image.mean(axis=(0, 1)).round(-1)) for i in range(5, 20)}
     assert len(colours) > 10
+
+
+def test_the_script_writes_what_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = Path(__file__).parents[2] / "scripts" / "make_tiny_datasets.py"
+    monkeypatch.setattr(
+        sys, "argv", [str(script), str(tmp_path), "--dataset=pets", "--dataset=coco2017"]
+    )
+    runpy.run_path(str(script), run_name="__main__")
+    told = capsys.readouterr().out.splitlines()
+    assert [line.partition(":")[0] for line in told] == ["pets", "coco2017"]
+    assert "use dataset.limit=37 or less" in told[0]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["coco", "oxford-iiit-pet"]
+    assert len(load_coco(12, tmp_path)) == 12
