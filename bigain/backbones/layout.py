@@ -15,7 +15,15 @@ from pathlib import Path
 
 from bigain.backbones.architectures import ARCHITECTURES
 
-__all__ = ["Component", "components_of", "files_of", "list_files", "problem", "wanted"]
+__all__ = [
+    "Component",
+    "components_of",
+    "files_of",
+    "list_files",
+    "missing_shards",
+    "problem",
+    "wanted",
+]
 
 
 @dataclass(frozen=True)
@@ -119,11 +127,11 @@ def missing_shards(folder: Path, names: Collection[str]) -> list[str]:
 def _no_weights(files: Collection[str], component: Component, variant: str | None) -> str:
     folder, dotted = component.folder, f".{variant}" if variant else ""
     name = f"{folder}/{component.stem}{dotted}.safetensors"
-    own = [file for file in files if file.startswith(f"{folder}/{component.stem}")]
     if variant and files_of(files, component, None):
         return f"has no {name}, but full precision; set backbone.variant=null"
     if not variant and files_of(files, component, "fp16"):
         return f"has no {name}, but half precision; set backbone.variant=fp16"
+    own = [file for file in files if file.startswith(f"{folder}/")]
     pickled = sorted(file for file in own if file.endswith((".bin", ".ckpt", ".pt")))
     if pickled:
         return (

@@ -132,7 +132,12 @@ def _unet_parts(name: str) -> dict[str, Any]:
             "projection_class_embeddings_input_dim": _WIDTH + 6 * _ADDED_TIME,
         }
     scheduler = diffusers.DDIMScheduler(
-        beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, clip_sample=False
+        beta_schedule="scaled_linear",
+        beta_start=0.00085,
+        beta_end=0.012,
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
     )
     unet = diffusers.UNet2DConditionModel(**settings)
     return {"unet": unet, "vae": _vae(), **encoders, "scheduler": scheduler}

@@ -126,6 +126,7 @@ def test_a_dataset_that_the_model_can_classify_is_accepted(name: str, dataset: s
         ("repository", "a/b/c"),
         ("revision", ""),
         ("mirrors", ["x"]),
+        ("mirrors", ["a/b@"]),
         ("path", ""),
         ("variant", "fp32"),
         ("fingerprint", "0123"),

@@ -19,6 +19,7 @@ from sklearn.metrics import average_precision_score
 from torch import Tensor, nn
 
 from bigain import build
+from bigain.backbones.base import Classes
 from bigain.cli_report import run_report
 from bigain.compose import compose_config
 from bigain.config import DatasetConfig, RunConfig
@@ -45,6 +46,10 @@ class ColourBackbone:
         self._conditions = 3 * torch.randn(num_classes, 1, 6, generator=generator)
         self.alphas_cumprod = torch.cumprod(1 - torch.linspace(1e-4, 0.02, 1000).double(), 0)
         self.hashes: dict[str, str] = {}
+        self.source: dict[str, Any] = {}
+
+    def condition_on(self, classes: Classes) -> None:
+        assert len(classes.prompts) == self.num_classes
 
     def encode(self, image: npt.NDArray[np.uint8]) -> Tensor:
         assert image.ndim == 3, "whatever the file, the image is RGB"
