@@ -282,7 +282,7 @@ def _for_dataset(
     table: Mapping[str, list[int]], otherwise: list[int], *, _root_: DictConfig
 ) -> ListConfig:
     """`${for_dataset:{imagenet1k:[50,10,1]},[5,1]}`: the dataset's entry, or the other."""
-    return OmegaConf.create(table.get(_root_.dataset.name, otherwise))
+    return OmegaConf.create(table.get(OmegaConf.select(_root_, "dataset.name"), otherwise))
 
 
 OmegaConf.register_new_resolver("for_backbone", _for_backbone, replace=True)
