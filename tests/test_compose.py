@@ -312,6 +312,7 @@ MISTAKES: list[tuple[str, str]] = [
     ("hydra/launcher=submitit", "allowed: basic"),
     ("operator=null", "allowed: avg_pool, ie_kvd"),
     ("operator={name: tome}", "allowed: avg_pool, ie_kvd"),
+    ("~dataset", "allowed: fashion_mnist, pets, imagenet100, imagenet1k or coco2017"),
     ("~operator", "allowed: none, tome, lgtm, todo, avg_pool or ie_kvd"),
     ("operator.name=lgtm", "a name comes with its settings; allowed: operator=OPTION, one of"),
     # values

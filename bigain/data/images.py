@@ -1,7 +1,7 @@
 """Image files as RGB bytes, and the square that a 512-pixel model sees of them.
 
-Reading follows torchvision's loader, so that numbers compare with those of others: grey, palette,
-CMYK and 16-bit files are converted to RGB by PIL, alpha is dropped (not composited), and the EXIF
+Reading follows torchvision's loader, so that numbers compare with those of others: grey, palette
+and CMYK files are converted to RGB by PIL, alpha is dropped (not composited), and the EXIF
 orientation is ignored: pixels stay as they are stored, which is also how COCO is annotated.
 
 A model sees the shorter side resized to `side` (bicubic, antialiased) and of that the centre
