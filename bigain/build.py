@@ -10,10 +10,8 @@ import torch
 from torch import nn
 
 from bigain.backbones.base import Backbone
-from bigain.backbones.dit import ClassConditionalDiT
 from bigain.backbones.mini import load_mini
 from bigain.backbones.pipeline import Caches
-from bigain.backbones.stable_diffusion import StableDiffusion
 from bigain.config import (
     AlphaSchedule,
     AvgPoolConfig,
@@ -61,12 +59,6 @@ __all__ = [
     "build_sites",
 ]
 
-_BACKBONES: dict[str, Callable[..., Backbone]] = {
-    "sd20": StableDiffusion,
-    "sd15": StableDiffusion,
-    "sdxl": StableDiffusion,
-    "dit_xl2_512": ClassConditionalDiT,
-}
 _DATASETS: dict[str, Callable[[int | None, Path | None], Dataset]] = {
     "fashion_mnist": FashionMNIST,
     "pets": load_pets,
@@ -92,7 +84,15 @@ def build_backbone(
     if isinstance(config, MiniBackboneConfig):
         return load_mini(config.name, config.revision, device, DTYPES[dtype])
     caches = caches or Caches(TensorCache(None, 0), TensorCache(None, 0))
-    return _BACKBONES[config.name](config, device, DTYPES[dtype], caches)
+    return _published(config.name)(config, device, DTYPES[dtype], caches)
+
+
+def _published(name: str) -> Callable[..., Backbone]:
+    """The class of a published backbone; imported here, since text encoders take a second."""
+    from bigain.backbones.dit import ClassConditionalDiT  # noqa: PLC0415
+    from bigain.backbones.stable_diffusion import StableDiffusion  # noqa: PLC0415
+
+    return ClassConditionalDiT if name == "dit_xl2_512" else StableDiffusion
 
 
 def build_caches(config: RunConfig) -> Caches:
