@@ -16,6 +16,7 @@ __all__ = [
     "attention_backend",
     "limited_threads",
     "peak_memory",
+    "reset_peak_memory",
     "resolve_device",
     "set_attention",
 ]
@@ -93,8 +94,14 @@ def set_attention(model: nn.Module, name: str) -> None:
             module.set_processor(processor())
 
 
+def reset_peak_memory(device: torch.device) -> None:
+    """Begin to count `peak_memory` anew; the peak of a process cannot be reset."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
 def peak_memory(device: torch.device) -> int:
-    """Most bytes held at once: by tensors on a CUDA device, by the whole process elsewhere."""
+    """Most bytes held at once: by tensors on a CUDA device since the last reset, by the process."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
     unit = 1 if sys.platform == "darwin" else 1024

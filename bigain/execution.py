@@ -10,7 +10,13 @@ from bigain import build
 from bigain.backbones.base import Backbone
 from bigain.config import RunConfig
 from bigain.data.base import Dataset
-from bigain.devices import attention_backend, limited_threads, peak_memory, resolve_device
+from bigain.devices import (
+    attention_backend,
+    limited_threads,
+    peak_memory,
+    reset_peak_memory,
+    resolve_device,
+)
 from bigain.runs import provenance
 from bigain.runs.session import RunSession
 from bigain.runs.store import RunStore
@@ -38,6 +44,7 @@ def execute(config: RunConfig, store: RunStore, *, progress: bool = True) -> int
 
     """
     device = resolve_device(config.device)
+    reset_peak_memory(device)
     bar = partial(tqdm, desc=describe(config), disable=None if progress else True)
     with limited_threads(config.threads):
         dataset = build.build_dataset(config.dataset)

@@ -9,6 +9,7 @@ from bigain.devices import (
     attention_backend,
     limited_threads,
     peak_memory,
+    reset_peak_memory,
     resolve_device,
     set_attention,
 )
@@ -112,8 +113,15 @@ def test_peak_memory_counts_the_process_in_bytes() -> None:
 
 
 def test_peak_memory_of_a_gpu_is_that_of_its_tensors(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 7 + device.index)
+    peaks = {0: 7, 1: 8}
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: peaks[device.index])
+    monkeypatch.setattr(
+        torch.cuda, "reset_peak_memory_stats", lambda device: peaks.update({device.index: 0})
+    )
     assert peak_memory(torch.device("cuda:1")) == 8
+    reset_peak_memory(torch.device("cuda:1"))
+    reset_peak_memory(torch.device("cpu"))
+    assert peaks == {0: 7, 1: 0}
 
 
 def test_precisions_are_those_of_the_configuration() -> None:

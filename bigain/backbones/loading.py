@@ -19,7 +19,7 @@ from torch import nn
 
 from bigain.errors import UserError
 
-__all__ = ["load_component", "read_settings"]
+__all__ = ["load_component", "quiet_libraries", "read_settings"]
 
 
 def load_component(
@@ -42,7 +42,7 @@ def load_component(
     if issubclass(cls, transformers.PreTrainedModel):
         extra = {"dtype": dtype}
     try:
-        with _quiet():
+        with quiet_libraries():
             model, report = cls.from_pretrained(
                 folder,
                 subfolder=part,
@@ -88,8 +88,8 @@ def _check(report: dict[str, Collection[Any]], name: str, place: Path) -> None:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the libraries' bars and warnings: what they warn of is an error here."""
+def quiet_libraries() -> Iterator[None]:
+    """Without the bars and warnings of diffusers and transformers, and as before afterwards."""
     libraries: list[Any] = [diffusers.utils.logging, transformers.utils.logging]
     before = [library.get_verbosity() for library in libraries]
     bars = [library.is_progress_bar_enabled() for library in libraries]

@@ -18,6 +18,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 
 from bigain.atomic import replace_text
 from bigain.backbones.architectures import ARCHITECTURES
+from bigain.backbones.loading import quiet_libraries
 from bigain.errors import UserError
 
 __all__ = ["LAYOUTS", "byte_pair_vocabulary", "save_tiny_pipeline"]
@@ -55,7 +56,7 @@ def save_tiny_pipeline(
     if name not in LAYOUTS:
         raise UserError(f"backbone={name}: no tiny version; allowed: {', '.join(LAYOUTS)}")
     folder.mkdir(parents=True, exist_ok=True)
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), quiet_libraries():
         torch.manual_seed(seed)
         parts = _dit_parts(classes) if name == "dit_xl2_512" else _unet_parts(name)
         for part, model in parts.items():

@@ -36,10 +36,10 @@ class RandomBackbone:
     """A denoiser of full size behind the protocol; conditions are random but different."""
 
     num_classes = CLASSES
-    hashes: dict[str, str] = {}
-    source: dict[str, Any] = {}
 
     def __init__(self, name: str, denoiser: nn.Module) -> None:
+        self.hashes: dict[str, str] = {}
+        self.source: dict[str, Any] = {}
         self.denoiser = denoiser
         self._name = name
         settings = {"num_train_timesteps": 1000, **SCHEDULES[name]}
