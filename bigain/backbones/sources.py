@@ -15,7 +15,6 @@ from typing import Any
 from huggingface_hub import HfApi, constants, snapshot_download
 from huggingface_hub.errors import (
     GatedRepoError,
-    HfHubHTTPError,
     LocalEntryNotFoundError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
@@ -32,6 +31,9 @@ from bigain.backbones.layout import (
 )
 from bigain.config import HubBackboneConfig
 from bigain.errors import UserError
+
+_PATIENCE = 20.0
+"""Seconds that the hub may take to answer what a repository holds."""
 
 __all__ = ["Source", "file_hashes", "find_source", "fingerprint"]
 
@@ -89,8 +91,8 @@ def find_source(config: HubBackboneConfig) -> Source:
     raise UserError(
         f"backbone={config.name}: no weights found ({'; '.join(reasons)}); allowed: "
         "backbone.path=FOLDER with a copy in the hub's layout, or where there is a network "
-        f"`hf download {config.repository} --revision {config.revision}` into the hub's cache"
-        + (" (this process is offline, HF_HUB_OFFLINE is set)" if offline else "")
+        f"`hf download {config.repository} --revision {config.revision}` (or a mirror) into the "
+        "hub's cache" + (" (this process is offline, HF_HUB_OFFLINE is set)" if offline else "")
     )
 
 
@@ -151,7 +153,8 @@ def _downloaded(
     repository: str, revision: str, components: tuple[Component, ...], variant: str | None
 ) -> Source:
     try:
-        listed = set(HfApi().list_repo_files(repository, revision=revision))
+        info = HfApi().model_info(repository, revision=revision, timeout=_PATIENCE)
+        listed = {sibling.rfilename for sibling in info.siblings or ()}
         for component in components:
             reason = problem(listed, component, variant)
             if reason is not None:
@@ -165,8 +168,11 @@ def _downloaded(
         raise _Unusable("has no such revision") from None
     except RepositoryNotFoundError:
         raise _Unusable("no such repository, or it is private") from None
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise _Unusable(f"the hub cannot be reached ({type(error).__name__})") from None
+    except _Unusable:
+        raise
+    except Exception as error:  # whatever HTTP library the hub's client uses in this version
+        reason = next(iter(str(error).splitlines()), "")
+        raise _Unusable(f"cannot be downloaded ({type(error).__name__}: {reason})") from error
     return Source(folder, "hub", repository, revision, folder.name)
 
 

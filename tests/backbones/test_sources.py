@@ -2,6 +2,7 @@ import hashlib
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,6 +23,10 @@ from bigain.errors import UserError
 MakeConfig = Callable[..., HubBackboneConfig]
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 SETTINGS = {"path": None, "repository": "own/model", "mirrors": ["mirror/one", "mirror/two"]}
+
+
+class ForeignError(Exception):
+    """As an HTTP library has that shares no base class with any other."""
 
 
 class Hub:
@@ -46,14 +51,16 @@ class Hub:
         (place / "refs" / revision).write_text(COMMIT)
         return folder
 
-    def list_repo_files(self, repository: str, revision: str) -> list[str]:
+    def model_info(self, repository: str, revision: str, timeout: float) -> SimpleNamespace:
+        assert timeout < 60
         self.asked.append((repository, revision))
         found = self.online.get(repository)
         if found is None:
             raise self.error(RepositoryNotFoundError)
         if isinstance(found, Exception):
             raise found
-        return sorted(list_files(found))
+        siblings = [SimpleNamespace(rfilename=name) for name in sorted(list_files(found))]
+        return SimpleNamespace(siblings=siblings)
 
     def download(self, repository: str, revision: str, **options: Any) -> str:
         if options.get("local_files_only"):
@@ -158,8 +165,9 @@ def test_a_download_takes_what_is_read_and_from_the_repository_first(
         (RepositoryNotFoundError, "no such repository, or it is private"),
         (RevisionNotFoundError, "has no such revision"),
         (GatedRepoError, "its licence must be accepted"),
-        (LocalEntryNotFoundError, "the hub cannot be reached"),
-        (ConnectionError, "the hub cannot be reached (ConnectionError)"),
+        (LocalEntryNotFoundError, "cannot be downloaded (LocalEntryNotFoundError"),
+        (ConnectionError, "cannot be downloaded (ConnectionError"),
+        (ForeignError, "cannot be downloaded (ForeignError"),
     ],
 )
 def test_mirrors_are_downloaded_in_order_when_the_repository_fails(
