@@ -23,7 +23,7 @@ TABLE_FLAGS := --profile $(PROFILE) $(if $(filter 0,$(RUN)),--no-run) $(if $(LIM
 .DEFAULT_GOAL := help
 # Tables share runs: one after the other finds them done, two at once would meet at a lock.
 .NOTPARALLEL:
-.PHONY: help setup demo test test-slow lint format tables figures report bench collect train-mini lock clean
+.PHONY: help setup demo test test-slow lint format tables figures report bench flops collect train-mini lock clean
 .PHONY: $(addprefix table,$(ALL_TABLES))
 
 help: ## list the targets
@@ -74,6 +74,9 @@ report: ## one page with all tables and figures (not in this version)
 
 bench: $(STAMP) ## what each operator costs beside the attention that it shortens, on this machine
 	OMP_NUM_THREADS=1 $(PYTHON_BIN) benchmarks/operators.py $(ARGS)
+
+flops: $(STAMP) ## FLOPs of every operator; ARGS="--backbone dit_xl2_512 --format markdown"
+	$(OFFLINE) $(PYTHON_BIN) -m bigain flops $(ARGS)
 
 collect: $(STAMP) ## gather the metrics of all finished runs in results/<profile>/runs.csv
 	$(PYTHON_BIN) -m bigain collect $(ARGS)

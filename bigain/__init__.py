@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from bigain import operators
     from bigain.patching import apply, remove
     from bigain.site_report import SiteReport
-    from bigain.sites import SiteSelection
+    from bigain.site_selection import SiteSelection
 
 __all__ = ["SiteReport", "SiteSelection", "__version__", "apply", "operators", "remove"]
 
 _HOMES = {
     "SiteReport": "bigain.site_report",
-    "SiteSelection": "bigain.sites",
+    "SiteSelection": "bigain.site_selection",
     "apply": "bigain.patching",
     "remove": "bigain.patching",
 }

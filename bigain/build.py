@@ -4,7 +4,6 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -12,18 +11,14 @@ from torch import nn
 from bigain.backbones.base import Backbone
 from bigain.backbones.mini import load_mini
 from bigain.backbones.pipeline import Caches
+from bigain.build_operator import build_operator
 from bigain.config import (
-    AlphaSchedule,
-    AvgPoolConfig,
     BackboneConfig,
+    ClassificationConfig,
     DatasetConfig,
-    IEKVDConfig,
-    LGTMConfig,
     MiniBackboneConfig,
     NoneConfig,
     RunConfig,
-    ToDoConfig,
-    ToMeConfig,
 )
 from bigain.data.base import Dataset
 from bigain.data.coco import load_coco
@@ -31,19 +26,8 @@ from bigain.data.fashion_mnist import FashionMNIST
 from bigain.data.imagenet import load_imagenet
 from bigain.data.pets import load_pets
 from bigain.devices import DTYPES
-from bigain.operators import (
-    IEKVD,
-    LGTM,
-    AvgPool,
-    ConstantAlpha,
-    Identity,
-    LinearAlpha,
-    Operator,
-    ToDo,
-    ToMe,
-)
 from bigain.patching import apply
-from bigain.sites import SiteSelection
+from bigain.site_selection import SiteSelection
 from bigain.tasks.classifier import DiffusionClassifier
 from bigain.tasks.losses import LOSSES
 from bigain.tasks.protocol import StagedProtocol
@@ -55,7 +39,6 @@ __all__ = [
     "build_caches",
     "build_classifier",
     "build_dataset",
-    "build_operator",
     "build_sites",
 ]
 
@@ -104,10 +87,10 @@ def build_caches(config: RunConfig) -> Caches:
     )
 
 
-def build_sites(config: BackboneConfig) -> SiteSelection:
-    """Where the operator acts."""
-    sites = config.sites
-    return SiteSelection(stages=sites.stages, levels=sites.levels, blocks=sites.blocks)
+def build_sites(config: RunConfig) -> SiteSelection:
+    """Where the operator acts: the backbone's blocks, and the operator's scope inside them."""
+    sites, scope = config.backbone.sites, getattr(config.operator, "scope", "self")
+    return SiteSelection(stages=sites.stages, levels=sites.levels, blocks=sites.blocks, scope=scope)
 
 
 def build_acceleration(config: RunConfig, denoiser: nn.Module) -> AbstractContextManager[object]:
@@ -118,7 +101,7 @@ def build_acceleration(config: RunConfig, denoiser: nn.Module) -> AbstractContex
     """
     if isinstance(config.operator, NoneConfig):
         return nullcontext()
-    operator, sites = build_operator(config.operator), build_sites(config.backbone)
+    operator, sites = build_operator(config.operator), build_sites(config)
     return apply(denoiser, operator, sites=sites, seed=config.seed)
 
 
@@ -126,49 +109,12 @@ def build_classifier(
     config: RunConfig, backbone: Backbone, device: torch.device
 ) -> DiffusionClassifier:
     """The classifier of `task=classification` around `backbone`."""
+    task = config.task_as(ClassificationConfig)
     return DiffusionClassifier(
         backbone,
-        StagedProtocol(tuple(config.task.trial_list), tuple(config.task.keep_list)),
-        LOSSES[config.task.loss],
+        StagedProtocol(tuple(task.trial_list), tuple(task.keep_list)),
+        LOSSES[task.loss],
         seed=config.seed,
         batch_size=config.batch_size,
         device=device,
     )
-
-
-def build_operator(config: Any) -> Operator:
-    """The operator object of an operator's settings; raises UserError if a setting is out of range.
-
-    Args:
-        config: One of the models of `bigain.config.OperatorConfig`.
-
-    """
-    return _OPERATORS[type(config)](config)
-
-
-def _tome(config: ToMeConfig) -> Operator:
-    return ToMe(ratio=config.ratio, cell=config.cell, random=config.random)
-
-
-def _lgtm(config: LGTMConfig) -> Operator:
-    return LGTM(ratio=config.ratio, cell=config.cell, score=config.score)
-
-
-def _ie_kvd(config: IEKVDConfig) -> Operator:
-    alpha = config.alpha
-    schedule = (
-        LinearAlpha(start=alpha.start, end=alpha.end)
-        if isinstance(alpha, AlphaSchedule)
-        else ConstantAlpha(alpha)
-    )
-    return IEKVD(factor=config.factor, alpha=schedule, align=config.align)
-
-
-_OPERATORS: dict[type, Callable[[Any], Operator]] = {
-    NoneConfig: lambda _: Identity(),
-    ToMeConfig: _tome,
-    LGTMConfig: _lgtm,
-    ToDoConfig: lambda config: ToDo(factor=config.factor),
-    AvgPoolConfig: lambda config: AvgPool(factor=config.factor),
-    IEKVDConfig: _ie_kvd,
-}

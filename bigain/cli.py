@@ -1,6 +1,6 @@
 """The command line: verbs, and beside them the Hydra runner (contracts C1 and C5).
 
-    python -m bigain VERB ...                     status, collect, compare, table, demo
+    python -m bigain VERB ...                     status, collect, compare, table, flops, demo
     python -m bigain [-m] [--cfg job] key=value ...    one run, or a sweep
 
 Exit codes: 0 done; 2 a mistake of the user, told in one line on stderr; 1 anything else.
@@ -21,6 +21,7 @@ VERBS = {
     "collect": "bigain.commands.collect",
     "compare": "bigain.commands.compare",
     "table": "bigain.tables.command",
+    "flops": "bigain.commands.flops",
     "demo": "bigain.demo",
 }
 """Verb -> the module whose `main(arguments)` does it."""

@@ -13,6 +13,8 @@ from bigain.runs.store import RunStore
 
 __all__ = ["list_failures", "run_report"]
 
+_WIDTH = 20
+
 
 def run_report(config: RunConfig, outcome: RunOutcome) -> str:
     """A line about the run, and one for each of its metrics."""
@@ -71,8 +73,12 @@ def _runs_with_all_shards(runs: Sequence[PlannedRun]) -> set[str]:
 def _metric(row: Mapping[str, str]) -> str:
     value, low, high = (_number(row[key]) for key in ("value", "ci_low", "ci_high"))
     interval = f"  [{low}, {high}]" if low and high else ""
-    return f"{row['metric']:<16}{value} {row['unit']}{interval}  n={row['n']}"
+    return f"{row['metric']:<{_WIDTH}}{value} {row['unit']}{interval}  n={row['n']}"
 
 
 def _number(cell: str) -> str:
-    return f"{float(cell):.4g}" if cell else ""
+    """Four digits, and at least two behind the point of what is 100 or more."""
+    if not cell:
+        return ""
+    value = float(cell)
+    return f"{value:.2f}" if abs(value) >= 100 else f"{value:.4g}"

@@ -285,5 +285,11 @@ def _for_dataset(
     return OmegaConf.create(table.get(OmegaConf.select(_root_, "dataset.name"), otherwise))
 
 
+def _for_task(table: Mapping[str, Any], otherwise: Any, *, _root_: DictConfig) -> Any:
+    """`${for_task:{efficiency:4},32}`: the task's entry, or the other."""
+    return table.get(_root_.task.name, otherwise)
+
+
 OmegaConf.register_new_resolver("for_backbone", _for_backbone, replace=True)
 OmegaConf.register_new_resolver("for_dataset", _for_dataset, replace=True)
+OmegaConf.register_new_resolver("for_task", _for_task, replace=True)

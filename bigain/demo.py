@@ -163,7 +163,13 @@ def _draw(path: Path) -> None:
     import torch  # noqa: PLC0415 -- `--help` and wrong settings answer without torch
 
     from bigain import build  # noqa: PLC0415
-    from bigain.figures.merge_maps import draw_merge_maps, merge_map  # noqa: PLC0415
+    from bigain.figures.operator_pictures import (  # noqa: PLC0415
+        draw_rows,
+        groups_panel,
+        image_panel,
+        score_panel,
+    )
+    from bigain.figures.token_maps import token_maps  # noqa: PLC0415
     from bigain.operators import LGTM, ToMe  # noqa: PLC0415
 
     (config,) = compose_configs([["backbone=mini_dit", "dataset.limit=1000"]])
@@ -173,13 +179,15 @@ def _draw(path: Path) -> None:
     for label in (8, 9):
         sample = next(s for s in map(dataset.__getitem__, range(len(dataset))) if s.label == label)
         latents = backbone.encode(sample.image)
-        maps = [
-            merge_map(title, operator, backbone, latents, label=label, timestep=_MAP_TIMESTEP)
-            for title, operator in (("ToMe 0.7", ToMe(0.7)), ("L-GTM 0.7", LGTM(0.7)))
-        ]
-        padded = torch.nn.functional.pad(torch.from_numpy(sample.image), (2, 2, 2, 2)).numpy()
-        rows.append((f"{dataset.class_names[label]}, t = {_MAP_TIMESTEP}", padded, maps))
-    draw_merge_maps(path, rows)
+        tome, lgtm = (
+            token_maps(operator, backbone, latents, label=label, timestep=_MAP_TIMESTEP)[0]
+            for operator in (ToMe(0.7), LGTM(0.7))
+        )
+        image = torch.nn.functional.pad(torch.from_numpy(sample.image), (2, 2, 2, 2)).numpy()
+        row = [image_panel(image, tome, dataset.class_names[label]), score_panel(lgtm)]
+        row += [groups_panel(image, tome, "ToMe 0.7"), groups_panel(image, lgtm, "L-GTM 0.7")]
+        rows.append(row)
+    draw_rows(path, rows)
 
 
 def _closing(images: int, results: Path, picture: Path) -> str:

@@ -6,19 +6,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from diffusers.models.attention_processor import Attention, AttnProcessor, AttnProcessor2_0
 from torch import nn
 
 from bigain.errors import UserError
+from bigain.runs.provenance import cpu_model
 
 __all__ = [
     "DTYPES",
     "attention_backend",
+    "device_name",
     "limited_threads",
     "peak_memory",
     "reset_peak_memory",
     "resolve_device",
     "set_attention",
+    "synchronize",
 ]
 
 DTYPES = {
@@ -81,17 +83,33 @@ def attention_backend(model: nn.Module) -> str:
 
 
 def set_attention(model: nn.Module, name: str) -> None:
-    """Let every attention of `model` compute by torch's fused kernels or step by step.
+    """Let a diffusers model compute attention by torch's fused kernels, or in plain steps.
 
     Args:
-        model: A diffusers model.
-        name: "sdpa" (fused) or "eager" (the whole attention matrix is made, as the paper timed it).
+        model: The model; its attentions get a new processor.
+        name: `sdpa`: fused, as torch sees fit; `eager`: the attention matrix is materialised.
 
     """
-    processor = {"sdpa": AttnProcessor2_0, "eager": AttnProcessor}[name]
+    from diffusers.models import attention_processor  # noqa: PLC0415 - slow to import
+
+    kinds = {"sdpa": "AttnProcessor2_0", "eager": "AttnProcessor"}
+    kind = getattr(attention_processor, kinds[name])
     for module in model.modules():
-        if isinstance(module, Attention):
-            module.set_processor(processor())
+        if isinstance(module, attention_processor.Attention):
+            module.set_processor(kind())
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until `device` has done all that was asked of it; the CPU always has."""
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
+
+
+def device_name(device: torch.device) -> str | None:
+    """What the processor or the graphics card calls itself; None if it does not say."""
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    return cpu_model()
 
 
 def reset_peak_memory(device: torch.device) -> None:

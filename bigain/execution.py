@@ -1,70 +1,47 @@
 """Computing what a run still lacks: the part of a run that needs torch and the model."""
 
 from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from typing import Any
 
 from tqdm import tqdm
 
-from bigain import build
-from bigain.backbones.base import Backbone
 from bigain.config import RunConfig
-from bigain.data.base import Dataset
-from bigain.devices import (
-    attention_backend,
-    limited_threads,
-    peak_memory,
-    reset_peak_memory,
-    resolve_device,
-)
+from bigain.devices import limited_threads
+from bigain.jobs import Job, make_job
 from bigain.runs import provenance
 from bigain.runs.session import RunSession
 from bigain.runs.store import RunStore
 from bigain.runs.summary import summary_of
-from bigain.tasks.classification import classify_images
-from bigain.tasks.classifier import DiffusionClassifier
 
 __all__ = ["describe", "execute"]
 
 
 def execute(config: RunConfig, store: RunStore, *, progress: bool = True) -> int:
-    """Compute and store the images of this shard that are missing; finish the run if it is whole.
+    """Compute and store the records of this shard that are missing; finish the run if it is whole.
 
     Args:
         config: The run.
         store: Where it lies.
-        progress: Whether a terminal shows a bar over the images.
+        progress: Whether a terminal shows a bar over the records.
 
     Returns:
-        How many images were computed (records taken over from a run of another limit not counted).
+        How many records were computed (records taken over from a run of another limit not counted).
 
     Raises:
         UserError: data, weights or device are not what the configuration says, or another process
             works on the same shard.
 
     """
-    device = resolve_device(config.device)
-    reset_peak_memory(device)
     bar = partial(tqdm, desc=describe(config), disable=None if progress else True)
     with limited_threads(config.threads):
-        dataset = build.build_dataset(config.dataset)
-        caches = build.build_caches(config)
-        backbone = build.build_backbone(config.backbone, device, config.dtype, caches)
-        backbone.condition_on(dataset)
-        origin = provenance.collect(
-            attention_backend=attention_backend(backbone.denoiser),
-            source=backbone.source,
-            hashes={**backbone.hashes, f"dataset/{config.dataset.name}": dataset.content_hash},
-        )
-        with store.open(config, dataset.image_ids, origin) as session:
+        job = make_job(config)
+        origin = provenance.collect(job.attention_backend, job.hashes, job.source)
+        with store.open(config, job.ids, {**origin, **job.notes}) as session:
             session.adopt()
-            classifier = build.build_classifier(config, backbone, device)
-            computed = _classify(config, session, dataset, backbone, classifier, bar)
-            facts = {
-                "peak_memory_bytes": peak_memory(device),
-                "micro_batch": classifier.micro_batch,
-            }
-            session.finish(summary_of(config, config.paths.results), facts)
+            computed = _compute(job, session, bar)
+            session.finish(summary_of(config, config.paths.results), job.facts())
     return computed
 
 
@@ -75,22 +52,14 @@ def describe(config: RunConfig) -> str:
     return " ".join([config.backbone.name, config.operator.name, *told])
 
 
-def _classify(
-    config: RunConfig,
-    session: RunSession,
-    dataset: Dataset,
-    backbone: Backbone,
-    classifier: DiffusionClassifier,
-    progress_bar: Callable[..., Any],
-) -> int:
-    """Classify what is left of this shard, one record on disk after the other."""
-    position = {image_id: index for index, image_id in enumerate(dataset.image_ids)}
-    todo = [position[image_id] for image_id in session.todo()]
+def _compute(job: Job, session: RunSession, progress_bar: Callable[..., Any]) -> int:
+    """Compute what is left of this shard, one record on disk after the other."""
+    todo = session.todo()
     if not todo:
         return 0
-    bar = progress_bar(total=len(todo), unit="image", leave=False)
-    with bar, build.build_acceleration(config, backbone.denoiser):
-        for record in classify_images(classifier, backbone, dataset, todo):
+    bar = progress_bar(total=len(todo), unit=job.unit, leave=False)
+    with bar, closing(job.records(todo)) as records:
+        for record in records:
             session.append(record)
             bar.update()
     return len(todo)

@@ -1,12 +1,16 @@
-"""The forward hooks that run an operator at one self-attention.
+"""The forward hooks that run an operator at the modules of one transformer block.
 
-The model's pre-hook notes sample shape and timesteps (`ModelCall`).  At a site, with plan P made on
-the metric tensor,
+The model's pre-hook notes sample shape and timesteps (`ModelCall`).  At a block, with the plan P
+made on the metric tensor when its self-attention is reached,
 
-    TokenReducer:     attn1(x)  ->  P.restore(attn1(P.reduce(x)))
+    TokenReducer:     f(x)      ->  P.restore(f(P.reduce(x)))      f: attn1, and by scope attn2, ff
     KeyValueReducer:  attn1(x)  ->  attn1(x, encoder_hidden_states=P.reduce(x))
 
 When the plan changes nothing, the hooks pass nothing on, and the model's own path is taken.
+
+`torch.compile` traces all of this into the graph of the model, but for `ModelCall._after`, which
+counts: one graph break, behind the forward.  So nothing that a hook reads may change between
+forwards except tensors.
 """
 
 import inspect
@@ -22,89 +26,101 @@ from bigain.operators import UNCHANGED, Draw, KeyValueReducer, Operator, Reducti
 from bigain.site_report import SiteReport, SiteUse
 from bigain.sites import Site
 
-__all__ = ["ModelCall", "SiteHooks", "site_hooks"]
+__all__ = ["BlockHooks", "ModelCall", "block_hooks"]
 
 _Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
 
 class ModelCall:
-    """What the model was last called with.
+    """What the model was last called with, and the plans that its sites share.
 
     It outlives the call, so that a backward pass that recomputes blocks finds it.
     """
 
     def __init__(self, model: nn.Module, report: SiteReport) -> None:
+        names = list(inspect.signature(model.forward).parameters)
+        self._image = names[0]
+        self._time_position = names.index("timestep") if "timestep" in names else len(names)
         self.size: tuple[int, int] | None = None
         self.timesteps: Tensor | None = None
-        self._signature = inspect.signature(model.forward)
+        self.shared: dict[tuple[str, int], Reduction] = {}
         self._report = report
 
     def install(self, model: nn.Module) -> list[RemovableHandle]:
         """Hook the model."""
         return [
             model.register_forward_pre_hook(self._before, with_kwargs=True),
-            model.register_forward_hook(self._after),
+            model.register_forward_hook(torch.compiler.disable(self._after)),
         ]
 
     def _before(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         del model
-        given = self._signature.bind(*args, **kwargs).arguments
-        sample = given["sample"] if "sample" in given else given["hidden_states"]
-        time = given.get("timestep")
+        sample = args[0] if args else kwargs[self._image]
+        by_place = len(args) > self._time_position
+        time = args[self._time_position] if by_place else kwargs.get("timestep")
         self.size = (int(sample.shape[-2]), int(sample.shape[-1]))
-        self.timesteps = None if time is None else torch.as_tensor(time)
+        # Not converted without need: compiled, that would be a graph of its own.
+        given = time is None or isinstance(time, Tensor)
+        self.timesteps = time if given else torch.as_tensor(time)
+        self.shared = {}
+        for use in self._report.sites:
+            use.forget()
 
     def _after(self, model: nn.Module, args: object, output: object) -> None:
         del model, args, output
         self._report.forwards += 1
+        for use in self._report.sites:
+            use.count()
 
 
-class SiteHooks(ABC):
-    """An operator at one site: planning, and counting what was done."""
+class BlockHooks(ABC):
+    """An operator at one block: planning, and noting what was done."""
 
     def __init__(
-        self, site: Site, use: SiteUse, operator: Operator, seed: int, call: ModelCall
+        self, site: Site, uses: tuple[SiteUse, ...], operator: Operator, seed: int, call: ModelCall
     ) -> None:
-        self.site = site
-        self._use = use
+        self._site = site
+        self._uses = uses
         self._operator = operator
         self._seed = seed
         self._call = call
 
     @abstractmethod
     def install(self) -> list[RemovableHandle]:
-        """Hook the site's block and attention."""
+        """Hook the block and its modules."""
 
-    def _reduce(
-        self, x: Tensor, metric: Tensor, kwargs: dict[str, Any]
-    ) -> tuple[Reduction, Tensor]:
-        """The reduction planned on `metric` (B, N, C), and `x` reduced by it; counts the call."""
+    def _grid(self) -> tuple[int, int]:
         if self._call.size is None:
-            raise UserError(f"site={self.site.name}: was called outside of a forward of its model")
-        if kwargs.get("attention_mask") is not None:
-            raise UserError("attention_mask: is not supported on the image tokens of a site")
-        grid = self.site.grid(*self._call.size)
-        draw = Draw(self._seed, self.site.name, self._call.timesteps)
+            raise UserError(f"site={self._site.name}: was called outside of a forward of its model")
+        return self._site.grid(*self._call.size)
+
+    def _plan(self, metric: Tensor) -> Reduction:
+        """The reduction of this forward, planned on `metric` (B, N, C), or shared by the stage."""
+        grid, place = self._grid(), (self._site.stage, self._site.level)
+        if self._operator.shared_in_stage and place in self._call.shared:
+            return self._call.shared[place]
+        draw = Draw(self._seed, self._site.name, self._call.timesteps)
         reduction = self._operator.plan(metric, grid, draw)
-        reduced = reduction.reduce(x)
-        self._use.count(grid, reduced.shape[1])
-        return reduction, reduced
+        self._call.shared[place] = reduction
+        return reduction
 
 
-class _TokenHooks(SiteHooks):
-    """Reduce what enters the attention, restore what leaves it."""
+class _TokenHooks(BlockHooks):
+    """Reduce what enters each module of the scope, restore what leaves it; one plan for all."""
 
     _metric: Tensor | None = None
     _reduction: Reduction = UNCHANGED
 
     def install(self) -> list[RemovableHandle]:
-        block, attention = self.site.block, self.site.attention
-        handles = [
-            attention.register_forward_pre_hook(self._before_attention, with_kwargs=True),
-            attention.register_forward_hook(self._after_attention),
-        ]
-        if self.site.metric == "block":
+        self._metric = None  # appearing in the first forward, it would compile the second anew
+        handles = []
+        if self._site.metric == "block":
+            block = self._site.block
             handles.append(block.register_forward_pre_hook(self._before_block, with_kwargs=True))
+        before = {"self": self._before_self, "cross": self._before_cross, "mlp": self._before_mlp}
+        for part, _, module in self._site.modules:
+            handles.append(module.register_forward_pre_hook(before[part], with_kwargs=True))
+            handles.append(module.register_forward_hook(self._after))
         return handles
 
     def _before_block(
@@ -113,48 +129,87 @@ class _TokenHooks(SiteHooks):
         del block
         self._metric = _hidden_states(args, kwargs)
 
-    def _before_attention(
-        self, attention: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    def _before_self(
+        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> _Arguments | None:
-        del attention
-        hidden_states = _hidden_states(args, kwargs)
+        del module
+        _refuse_mask(kwargs)
         metric, self._metric = self._metric, None
-        metric = hidden_states if metric is None else metric
-        self._reduction, reduced = self._reduce(hidden_states, metric, kwargs)
+        self._reduction = self._plan(_hidden_states(args, kwargs) if metric is None else metric)
+        return self._reduced(args, kwargs, "self", None)
+
+    def _before_cross(
+        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> _Arguments | None:
+        del module
+        context = args[1] if len(args) > 1 else kwargs.get("encoder_hidden_states")
+        tokens = None if context is None else int(context.shape[1])
+        return self._reduced(args, kwargs, "cross", tokens)
+
+    def _before_mlp(
+        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> _Arguments | None:
+        del module
+        if getattr(self._site.block, "_chunk_size", None) is not None:
+            raise UserError(
+                f"scope={'+'.join(self._site.parts)}: needs the whole map at once in the MLP; "
+                "allowed: a model without chunked feed-forward, or a scope without mlp"
+            )
+        return self._reduced(args, kwargs, "mlp", None)
+
+    def _reduced(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], part: str, context: int | None
+    ) -> _Arguments | None:
+        """The call with its hidden states reduced; None when there is nothing to reduce."""
+        hidden_states = _hidden_states(args, kwargs)
+        use = self._uses[self._site.parts.index(part)]
         if self._reduction is UNCHANGED:
+            use.see(self._grid(), hidden_states.shape[1], context)
             return None
+        reduced = self._reduction.reduce(hidden_states)
+        use.see(self._grid(), reduced.shape[1], context)
         return _with_argument(args, kwargs, 0, reduced)
 
-    def _after_attention(self, attention: nn.Module, args: object, output: Tensor) -> Tensor | None:
-        del attention, args
-        reduction, self._reduction = self._reduction, UNCHANGED
-        return None if reduction is UNCHANGED else reduction.restore(output)
+    def _after(self, module: nn.Module, args: object, output: Tensor) -> Tensor | None:
+        del module, args
+        return None if self._reduction is UNCHANGED else self._reduction.restore(output)
 
 
-class _KeyValueHooks(SiteHooks):
-    """Give the attention a reduced map to project keys and values from."""
+class _KeyValueHooks(BlockHooks):
+    """Give the self-attention a reduced map to project keys and values from."""
 
     def install(self) -> list[RemovableHandle]:
-        attention = self.site.attention
-        return [attention.register_forward_pre_hook(self._before_attention, with_kwargs=True)]
+        modules = [module for _, _, module in self._site.modules]
+        return [
+            module.register_forward_pre_hook(self._before, with_kwargs=True) for module in modules
+        ]
 
-    def _before_attention(
-        self, attention: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    def _before(
+        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> _Arguments | None:
-        del attention
+        del module
+        _refuse_mask(kwargs)
         hidden_states = _hidden_states(args, kwargs)
-        reduction, reduced = self._reduce(hidden_states, hidden_states, kwargs)
-        if reduction is UNCHANGED:
-            return None
-        return _with_argument(args, kwargs, 1, reduced)
+        reduction = self._plan(hidden_states)
+        reduced = reduction.reduce(hidden_states)
+        self._uses[0].see(self._grid(), reduced.shape[1], None)
+        return None if reduction is UNCHANGED else _with_argument(args, kwargs, 1, reduced)
 
 
-def site_hooks(
-    site: Site, use: SiteUse, operator: Operator, seed: int, call: ModelCall
-) -> SiteHooks:
-    """The hooks that the operator's kind needs at `site`, not installed yet."""
+def block_hooks(
+    site: Site, uses: tuple[SiteUse, ...], operator: Operator, seed: int, call: ModelCall
+) -> BlockHooks:
+    """The hooks that the operator's kind needs at `site`, not installed yet.
+
+    `uses` are those of the site's modules, in their order.
+    """
     kind = _KeyValueHooks if isinstance(operator, KeyValueReducer) else _TokenHooks
-    return kind(site, use, operator, seed, call)
+    return kind(site, uses, operator, seed, call)
+
+
+def _refuse_mask(kwargs: dict[str, Any]) -> None:
+    if kwargs.get("attention_mask") is not None:
+        raise UserError("attention_mask: is not supported on the image tokens of a site")
 
 
 def _hidden_states(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
@@ -165,7 +220,7 @@ def _hidden_states(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
 def _with_argument(
     args: tuple[Any, ...], kwargs: dict[str, Any], position: int, value: Tensor
 ) -> _Arguments:
-    """The call of an attention with its first or second argument replaced."""
+    """The call of a module with its first or second argument replaced."""
     if len(args) > position:
         return (*args[:position], value, *args[position + 1 :]), kwargs
     name = ("hidden_states", "encoder_hidden_states")[position]

@@ -10,16 +10,20 @@ removing the hooks leaves the model as it was, bit for bit.
 The module is named `patching` because `bigain.apply` is the function.
 """
 
+import sys
 from typing import Any
 from weakref import WeakKeyDictionary
 
+import torch
 from torch import nn
 
 from bigain.errors import UserError
-from bigain.hooks import ModelCall, site_hooks
-from bigain.operators import KeyValueReducer, Operator
+from bigain.hooks import ModelCall, block_hooks
+from bigain.operators import Acceleration, KeyValueReducer, Operator
+from bigain.site_cost import cost_of
 from bigain.site_report import SiteReport, SiteUse
-from bigain.sites import Site, SiteSelection, find_sites
+from bigain.site_selection import SiteSelection
+from bigain.sites import Site, find_sites
 
 __all__ = ["apply", "remove"]
 
@@ -28,7 +32,7 @@ _APPLIED: "WeakKeyDictionary[nn.Module, SiteReport]" = WeakKeyDictionary()
 
 def apply(
     model: Any,
-    operator: Operator,
+    operator: Acceleration,
     *,
     sites: SiteSelection | None = None,
     seed: int = 0,
@@ -36,8 +40,9 @@ def apply(
     """Run `operator` at the selected sites of `model` from now on.
 
     Args:
-        model: a diffusers U-Net or DiT, or a pipeline that has one as `unet` or `transformer`.
-        operator: any `bigain.operators.Operator`.
+        model: a diffusers U-Net or DiT, compiled or not, or a pipeline that has one as `unet` or
+            `transformer`.
+        operator: any `bigain.operators.Operator`, or `ByStage` of two.
         sites: where; by default what the paper uses (`bigain.sites`).
         seed: of the operator's random draws.
 
@@ -45,10 +50,11 @@ def apply(
         The report; as a context manager it removes the operator on exit.
 
     Raises:
-        UserError: `model` has no selected site, or an operator is applied to it already.
+        UserError: `model` has no selected site, the operator cannot act at one of them, or an
+            operator is applied to it already.
 
     """
-    if not isinstance(operator, Operator):
+    if not isinstance(operator, Acceleration):
         raise UserError(f"operator={operator!r}: must be an operator object, e.g. LGTM(ratio=0.5)")
     denoiser = _denoiser(model)
     applied = _APPLIED.get(denoiser)
@@ -57,14 +63,17 @@ def apply(
             f"model={type(denoiser).__name__}: {applied.operator!r} is applied already; "
             "remove it first, with bigain.remove(model)"
         )
-    chosen = find_sites(denoiser, sites)
-    _check_separate_projections(chosen, operator)
-    uses = tuple(_expected_use(denoiser, site, operator) for site in chosen)
-    report = SiteReport(type(denoiser).__name__, operator, uses)
+    placed = [(site, _operator_at(site, operator)) for site in find_sites(denoiser, sites)]
+    for site, acting in placed:
+        _check_fits(site, acting)
+    uses = [_uses(denoiser, site, acting, placed) for site, acting in placed]
+    report = SiteReport(type(denoiser).__name__, operator, tuple(use for of in uses for use in of))
     call = ModelCall(denoiser, report)
     report.keep(call.install(denoiser))
-    for site, use in zip(chosen, uses, strict=True):
-        report.keep(site_hooks(site, use, operator, seed, call).install())
+    for (site, acting), own in zip(placed, uses, strict=True):
+        report.keep(block_hooks(site, own, acting, seed, call).install())
+    report.on_removal(_forget_compiled)
+    _forget_compiled()
     _APPLIED[denoiser] = report
     return report
 
@@ -93,21 +102,54 @@ def _denoiser(model: Any) -> nn.Module:
     return model
 
 
-def _check_separate_projections(sites: tuple[Site, ...], operator: Operator) -> None:
-    """Fused projections take q, k and v from one tensor, so keys cannot come from another one."""
-    fused = any(getattr(site.attention, "fused_projections", False) for site in sites)
-    if fused and isinstance(operator, KeyValueReducer):
+def _forget_compiled() -> None:
+    """Let `torch.compile` see the hooks come and go: it does not look at them twice by itself.
+
+    Code compiled before would go on without the operator, or with one that was removed.
+    """
+    if "torch._dynamo" in sys.modules:
+        torch.compiler.reset()
+
+
+def _operator_at(site: Site, operator: Acceleration) -> Operator:
+    acting = operator.at(site.stage)
+    if acting is None:
+        raise UserError(
+            f"operator={operator!r}: has nothing for the stage `{site.stage}` of {site.name}; "
+            "allowed: sites of encoder and decoder in a U-Net"
+        )
+    return acting
+
+
+def _check_fits(site: Site, operator: Operator) -> None:
+    """Keys and values are reduced in self-attentions with projections of their own."""
+    if not isinstance(operator, KeyValueReducer):
+        return
+    if site.parts != ("self",):
+        raise UserError(
+            f"scope={'+'.join(site.parts)}: {operator!r} reduces keys and values of the image's "
+            "own tokens; allowed: self"
+        )
+    if getattr(site.block.attn1, "fused_projections", False):
         raise UserError(
             f"operator={operator!r}: needs separate projections of keys and values; "
             "call model.unfuse_qkv_projections() first"
         )
 
 
-def _expected_use(model: nn.Module, site: Site, operator: Operator) -> SiteUse:
-    """What `site` will see at the model's configured sample size, where it has one."""
-    use = SiteUse(f"{site.name}.attn1", site.stage, site.level, site.index)
+def _uses(
+    model: nn.Module, site: Site, operator: Operator, placed: list[tuple[Site, Operator]]
+) -> tuple[SiteUse, ...]:
+    """What the modules of `site` will see at the model's configured sample size, if it has one."""
+    place = (site.stage, site.level)
+    first = next(other for other, _ in placed if (other.stage, other.level) == place)
+    plans = first is site or not operator.shared_in_stage
     size = getattr(getattr(model, "config", None), "sample_size", None)
-    if size is not None:
-        height, width = (size, size) if isinstance(size, int) else size
-        use.expect(site.grid(height, width), operator)
-    return use
+    uses = []
+    for part, path, module in site.modules:
+        pays = plans and part == "self"
+        use = SiteUse(path, part, site, operator, cost_of(part, module), pays)
+        if size is not None:
+            use.expect(site.grid(*((size, size) if isinstance(size, int) else size)))
+        uses.append(use)
+    return tuple(uses)

@@ -1,75 +1,37 @@
 """Where an operator acts: the transformer blocks of a diffusers model, by stage, level and index.
 
-A *site* is one attention of one transformer block.  It is found by structure, not by class, so any
+A *site* is one module of one transformer block: its self-attention `attn1`, and by `scope` its
+cross-attention `attn2` and MLP `ff`.  Blocks are found by structure, not by class, so any
 model that is built in one of these two ways, of blocks with a self-attention `attn1`, has sites:
 
 * U-Net (`down_blocks`, `mid_block`, `up_blocks`, each with `attentions` of `transformer_blocks`, as
   `UNet2DConditionModel`): `down_blocks.i` is level i of stage `encoder`, the up blocks mirror them
-  as stage `decoder`, the middle is stage `mid` at the last level.  Default: level 0 of encoder and
-  decoder; for SD-2.0 these are its five self-attentions at 64x64.
-* flat transformer (`transformer_blocks`, as `DiTTransformer2DModel`): one stage, `blocks` selects
-  by index.  Default: of 28 blocks those that the paper's reference code enables, else (and as
-  `first12`) the first 12/28 of them, rounded, at least one.
+  as stage `decoder`, the middle is stage `mid` at the last level.  Default: encoder and decoder at
+  the highest resolution that has attention; for SD-2.0 its five self-attentions at 64x64.
+* flat transformer (`transformer_blocks`, as `DiTTransformer2DModel` and PixArt's): one stage.
+  Default: of 28 blocks those that the paper's reference code enables, else (and as `first12`) the
+  first 12/28 of them, rounded, at least one.
 
-The metric tensor of a U-Net site is the block's input before its norm; of a flat transformer's site
-it is what enters the attention.
+The metric tensor of a U-Net block is its input before the norm; of a flat transformer's block it
+is what enters the self-attention.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from torch import nn
 
 from bigain.errors import UserError
+from bigain.site_selection import SiteSelection, default_blocks, first_share
 
-__all__ = ["STAGES", "Site", "SiteSelection", "default_blocks", "find_sites"]
+__all__ = ["Site", "find_sites"]
 
-STAGES = ("encoder", "mid", "decoder")
-_DEFAULT_STAGES = ("encoder", "decoder")
-_REFERENCE_DEPTH = 28
-_REFERENCE_SHARE = 12
-_REFERENCE_BLOCKS = (1, 2, 3, 4, 5, 7, 8, 9, 10, 11)
-
-
-@dataclass(frozen=True)
-class SiteSelection:
-    """Which sites to take.
-
-    Args:
-        stages: of a U-Net: any of `encoder`, `mid`, `decoder`.
-        levels: of a U-Net: 0 is the highest resolution.
-        blocks: of a flat transformer: indices, `first12` (the first 12/28), or None: the default.
-        scope: `self`, the self-attentions.
-
-    Raises:
-        UserError: an unknown stage or scope, a negative level, or an unknown name of blocks.
-
-    """
-
-    stages: tuple[str, ...] = _DEFAULT_STAGES
-    levels: tuple[int, ...] = (0,)
-    blocks: tuple[int, ...] | str | None = None
-    scope: str = "self"
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "stages", tuple(self.stages))
-        object.__setattr__(self, "levels", tuple(self.levels))
-        if isinstance(self.blocks, list):
-            object.__setattr__(self, "blocks", tuple(self.blocks))
-        unknown = [stage for stage in self.stages if stage not in STAGES]
-        if unknown:
-            raise UserError(f"sites.stages={unknown[0]!r}: must be among {', '.join(STAGES)}")
-        if any(level < 0 for level in self.levels):
-            raise UserError(f"sites.levels={self.levels}: must be integers >= 0")
-        if isinstance(self.blocks, str) and self.blocks != "first12":
-            raise UserError(f"sites.blocks={self.blocks!r}: must be indices or 'first12'")
-        if self.scope != "self":
-            raise UserError(f"sites.scope={self.scope!r}: must be 'self'")
+_MODULES = {"self": "attn1", "cross": "attn2", "mlp": "ff"}
 
 
 @dataclass(frozen=True, eq=False)
 class Site:
-    """One attention of one transformer block.
+    """One transformer block and those of its modules that an operator acts on.
 
     Attributes:
         name: path of the block inside the model; the site's key for random draws.
@@ -78,6 +40,7 @@ class Site:
         patch: side of the patches that the model cuts its input into.
         halvings: how often the map was halved (rounding up) before it came here.
         metric: `block` (its input, before the norm) or `attention` (what enters it).
+        parts: `self`, then `cross` and `mlp` as the scope says.
 
     """
 
@@ -89,14 +52,18 @@ class Site:
     patch: int
     halvings: int
     metric: str
+    parts: tuple[str, ...] = ("self",)
 
     @property
-    def attention(self) -> nn.Module:
-        """The self-attention of the block."""
-        return self.block.get_submodule("attn1")
+    def modules(self) -> tuple[tuple[str, str, nn.Module], ...]:
+        """(part, path in the model, module) of each module that the operator acts on."""
+        names = [(part, _MODULES[part]) for part in self.parts]
+        return tuple(
+            (part, f"{self.name}.{name}", self.block.get_submodule(name)) for part, name in names
+        )
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
-        """Token grid (h, w) for a model input of `height` x `width`."""
+        """The token grid (h, w) for a model input of (height, width)."""
         return self._side(height), self._side(width)
 
     def _side(self, side: int) -> int:
@@ -115,9 +82,9 @@ def find_sites(model: nn.Module, selection: SiteSelection | None = None) -> tupl
     """
     selection = selection or SiteSelection()
     if hasattr(model, "down_blocks") and hasattr(model, "up_blocks"):
-        return _select_unet(list(_unet_sites(model)), selection)
+        return _select_unet(list(_unet_sites(model, selection.parts)), selection)
     if hasattr(model, "transformer_blocks"):
-        sites = list(_transformer_sites(model))
+        sites = list(_transformer_sites(model, selection.parts))
         if not sites:
             raise UserError(
                 f"model={type(model).__name__}: its blocks have no self-attention `attn1`; "
@@ -130,48 +97,36 @@ def find_sites(model: nn.Module, selection: SiteSelection | None = None) -> tupl
     )
 
 
-def default_blocks(depth: int) -> tuple[int, ...]:
-    """The default blocks of a flat transformer of `depth` blocks."""
-    return _REFERENCE_BLOCKS if depth == _REFERENCE_DEPTH else _first_share(depth)
-
-
-def _first_share(depth: int) -> tuple[int, ...]:
-    return tuple(range(max(1, round(_REFERENCE_SHARE * depth / _REFERENCE_DEPTH))))
-
-
-def _unet_sites(model: nn.Module) -> Iterator[Site]:
+def _unet_sites(model: nn.Module, parts: tuple[str, ...]) -> Iterator[Site]:
     downs = list(_children(model, "down_blocks"))
     halvings = [0]
     for down in downs:
         halvings.append(halvings[-1] + bool(getattr(down, "downsamplers", None)))
     last = len(downs) - 1
-    for level, down in enumerate(downs):
-        yield from _stage_sites(down, f"down_blocks.{level}", "encoder", level, halvings[level])
+    stages = [(down, f"down_blocks.{i}", "encoder", i) for i, down in enumerate(downs)]
     middle = getattr(model, "mid_block", None)
     if middle is not None:
-        yield from _stage_sites(middle, "mid_block", "mid", last, halvings[-1])
-    for i, up in enumerate(_children(model, "up_blocks")):
-        yield from _stage_sites(up, f"up_blocks.{i}", "decoder", last - i, halvings[last - i])
+        stages.append((middle, "mid_block", "mid", last))
+    ups = enumerate(_children(model, "up_blocks"))
+    stages += [(up, f"up_blocks.{i}", "decoder", last - i) for i, up in ups]
+    for parent, path, stage, level in stages:
+        for index, (name, block) in enumerate(_blocks(parent, path)):
+            if _has_self_attention(block):
+                yield Site(name, stage, level, index, block, 1, halvings[level], "block", parts)
 
 
-def _stage_sites(
-    parent: nn.Module, path: str, stage: str, level: int, halvings: int
-) -> Iterator[Site]:
-    index = 0
+def _blocks(parent: nn.Module, path: str) -> Iterator[tuple[str, nn.Module]]:
     for j, attention in enumerate(_children(parent, "attentions")):
         for k, block in enumerate(_children(attention, "transformer_blocks")):
-            name = f"{path}.attentions.{j}.transformer_blocks.{k}"
-            if _has_self_attention(block):
-                yield Site(name, stage, level, index, block, 1, halvings, "block")
-            index += 1
+            yield f"{path}.attentions.{j}.transformer_blocks.{k}", block
 
 
-def _transformer_sites(model: nn.Module) -> Iterator[Site]:
+def _transformer_sites(model: nn.Module, parts: tuple[str, ...]) -> Iterator[Site]:
     patch = int(getattr(getattr(model, "config", model), "patch_size", None) or 1)
     for i, block in enumerate(_children(model, "transformer_blocks")):
         if _has_self_attention(block):
             name = f"transformer_blocks.{i}"
-            yield Site(name, "transformer", 0, i, block, patch, 0, "attention")
+            yield Site(name, "transformer", 0, i, block, patch, 0, "attention", parts)
 
 
 def _children(parent: nn.Module, name: str) -> Iterator[nn.Module]:
@@ -184,41 +139,62 @@ def _has_self_attention(block: nn.Module) -> bool:
 
 
 def _select_unet(sites: list[Site], selection: SiteSelection) -> tuple[Site, ...]:
-    if selection.blocks is not None:
-        raise UserError(f"sites.blocks={selection.blocks}: a U-Net has stages and levels instead")
-    chosen = tuple(
-        site for site in sites if site.stage in selection.stages and site.level in selection.levels
-    )
+    staged = [site for site in sites if site.stage in selection.stages]
+    highest = min((site.level for site in staged), default=0)
+    levels = (highest,) if selection.levels is None else selection.levels
+    chosen = [site for site in staged if site.level in levels]
     if not chosen:
         places = sorted({f"{site.stage} {site.level}" for site in sites})
         raise UserError(
-            f"sites: stages={','.join(selection.stages)} levels={_listed(selection.levels)} match "
+            f"sites: stages={','.join(selection.stages)} levels={_listed(levels)} match "
             f"no self-attention of this U-Net; it has: {', '.join(places) or 'none'}"
         )
-    return chosen
+    if isinstance(selection.blocks, str):
+        raise UserError(
+            f"sites.blocks={selection.blocks}: is for transformers without stages; allowed in a "
+            f"U-Net: positions in 0..{len(chosen) - 1} of the selected stages and levels"
+        )
+    blocks = range(len(chosen)) if selection.blocks is None else selection.blocks
+    return _with_parts(_picked(chosen, blocks))
 
 
 def _select_transformer(sites: list[Site], selection: SiteSelection) -> tuple[Site, ...]:
-    if selection.stages != _DEFAULT_STAGES or selection.levels != (0,):
+    if selection.stages != SiteSelection().stages or selection.levels not in (None, (0,)):
+        levels = "" if selection.levels is None else f" levels={_listed(selection.levels)}"
         raise UserError(
-            f"sites: stages={','.join(selection.stages)} levels={_listed(selection.levels)} match "
+            f"sites: stages={','.join(selection.stages)}{levels} match "
             "nothing in a transformer without stages; select by blocks"
         )
-    blocks = _wanted_blocks(selection.blocks, len(sites))
+    blocks = selection.blocks
+    if blocks is None:
+        blocks = default_blocks(len(sites))
+    elif isinstance(blocks, str):
+        blocks = first_share(len(sites))
+    return _with_parts(_picked(sites, blocks))
+
+
+def _picked(sites: list[Site], blocks: Sequence[int]) -> tuple[Site, ...]:
+    """The sites at the positions `blocks`, in the order of the forward pass."""
     wrong = [block for block in blocks if block not in range(len(sites))]
     if wrong or not blocks:
         raise UserError(
             f"sites.blocks={_listed(wrong or blocks)}: must be indices in 0..{len(sites) - 1}, "
             "at least one"
         )
-    return tuple(site for site in sites if site.index in blocks)
+    return tuple(site for position, site in enumerate(sites) if position in blocks)
 
 
-def _wanted_blocks(blocks: tuple[int, ...] | str | None, depth: int) -> tuple[int, ...]:
-    if blocks is None:
-        return default_blocks(depth)
-    return _first_share(depth) if isinstance(blocks, str) else blocks
+def _with_parts(sites: tuple[Site, ...]) -> tuple[Site, ...]:
+    """`sites` themselves; refuses a scope that a block has no module for."""
+    for site in sites:
+        for part in site.parts:
+            if not isinstance(getattr(site.block, _MODULES[part], None), nn.Module):
+                raise UserError(
+                    f"scope={'+'.join(site.parts)}: {site.name} has no {part} module "
+                    f"`{_MODULES[part]}`; allowed: a scope without {part}"
+                )
+    return sites
 
 
-def _listed(numbers: list[int] | tuple[int, ...]) -> str:
+def _listed(numbers: Sequence[int]) -> str:
     return ",".join(map(str, numbers)) or "()"

@@ -92,7 +92,10 @@ def test_the_arguments_of_the_process_are_the_default(
     [
         ("statsu", "statsu: no such verb; allowed: status, collect, .*did you mean status"),
         ("tabel", "did you mean table"),
-        ("xyzzy", "no such verb; allowed: status, collect, compare, table, demo, or key=value$"),
+        (
+            "xyzzy",
+            "no such verb; allowed: status, collect, compare, table, flops, demo, or key=value$",
+        ),
     ],
 )
 def test_a_misspelt_verb_is_recognised(
@@ -105,7 +108,7 @@ def test_a_misspelt_verb_is_recognised(
         raise UserError(err.strip().removesuffix("?"))
 
 
-@pytest.mark.parametrize("name", ["status", "collect", "compare"])
+@pytest.mark.parametrize("name", ["status", "collect", "compare", "flops"])
 def test_every_verb_has_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main([name, "--help"]) == 0
     assert f"usage: bigain {name}" in capsys.readouterr().out

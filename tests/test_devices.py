@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -7,13 +8,16 @@ from torch import Tensor, nn
 from bigain.devices import (
     DTYPES,
     attention_backend,
+    device_name,
     limited_threads,
     peak_memory,
     reset_peak_memory,
     resolve_device,
     set_attention,
+    synchronize,
 )
 from bigain.errors import UserError
+from bigain.runs.provenance import cpu_model
 
 
 def test_cpu_is_cpu_and_auto_is_a_device_that_works() -> None:
@@ -128,3 +132,25 @@ def test_precisions_are_those_of_the_configuration() -> None:
     assert {name: str(dtype) for name, dtype in DTYPES.items()} == {
         name: f"torch.{name}" for name in ("float32", "bfloat16", "float16")
     }
+
+
+def test_attention_is_fused_or_in_plain_steps(tiny_model: nn.Module, run: Any) -> None:
+    fused = run(tiny_model)
+    set_attention(tiny_model, "eager")
+    assert attention_backend(tiny_model).startswith("AttnProcessor; ")
+    torch.testing.assert_close(run(tiny_model), fused)
+    set_attention(tiny_model, "sdpa")
+    assert attention_backend(tiny_model).startswith("AttnProcessor2_0; ")
+    assert torch.equal(run(tiny_model), fused)
+
+
+def test_the_graphics_card_is_waited_for_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[torch.device] = []
+    monkeypatch.setattr(torch.accelerator, "synchronize", waited.append)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"card {device.index}")
+    synchronize(torch.device("cpu"))
+    assert waited == []
+    synchronize(torch.device("cuda:1"))
+    assert waited == [torch.device("cuda:1")]
+    assert device_name(torch.device("cuda:1")) == "card 1"
+    assert device_name(torch.device("cpu")) == cpu_model()

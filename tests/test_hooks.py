@@ -10,19 +10,25 @@ from torch import Tensor, nn
 import bigain
 from bigain.errors import UserError
 from bigain.operators import (
+    ABM,
     IEKVD,
     LGTM,
     AvgPool,
+    ByStage,
+    CachedAssignment,
     Draw,
     Identity,
     KeyValueReducer,
+    KVSelect,
     LinearAlpha,
     Operator,
     Reduction,
+    SiTo,
     ToDo,
     TokenReducer,
     ToMe,
 )
+from bigain.operators.recording import Recording
 
 Run = Callable[..., Tensor]
 
@@ -111,7 +117,7 @@ def test_merging_attends_on_the_reduced_tokens_and_restores(tiny_dit: Any, run: 
     torch.testing.assert_close(seen.outputs[0], expected, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("operator", [ToDo(2), AvgPool(2), IEKVD(3, 0.9)], ids=repr)
+@pytest.mark.parametrize("operator", [ToDo(2), AvgPool(2), IEKVD(3, 0.9), KVSelect()], ids=repr)
 def test_downsampling_keeps_queries_and_reduces_keys(
     tiny_model: Any, run: Run, operator: Operator
 ) -> None:
@@ -194,7 +200,13 @@ def test_the_grid_follows_the_sample(tiny_unet: nn.Module, run: Run, size: tuple
     assert output.shape[-2:] == size
 
 
-@pytest.mark.parametrize("operator", [ToMe(0.6), LGTM(0.6), ToDo(2), IEKVD(3, 0.9)], ids=repr)
+EVERY: list[Operator] = [
+    *(ToMe(0.6), LGTM(0.6), CachedAssignment(0.6), ABM(0.6), SiTo(0.6)),
+    *(ToDo(2), AvgPool(3), IEKVD(3, 0.9), KVSelect(), KVSelect(0.4, "high_frequency")),
+]
+
+
+@pytest.mark.parametrize("operator", EVERY, ids=repr)
 def test_odd_and_oblong_samples_work(tiny_unet: nn.Module, run: Run, operator: Operator) -> None:
     with bigain.apply(tiny_unet, operator) as report:
         assert run(tiny_unet, size=(9, 13)).isfinite().all()
@@ -202,10 +214,7 @@ def test_odd_and_oblong_samples_work(tiny_unet: nn.Module, run: Run, operator: O
     assert report.sites[0].after == operator.kept((9, 13))
 
 
-MIXED = [ToMe(0.6), LGTM(0.6), ToDo(2), AvgPool(3), IEKVD(2, LinearAlpha(0.8, 1.2))]
-
-
-@pytest.mark.parametrize("operator", MIXED, ids=repr)
+@pytest.mark.parametrize("operator", [*EVERY, IEKVD(2, LinearAlpha(0.8, 1.2))], ids=repr)
 def test_a_sample_gets_the_same_alone_and_among_other_timesteps(
     tiny_model: nn.Module, run: Run, operator: Operator
 ) -> None:
@@ -221,7 +230,7 @@ def test_guidance_batches_share_their_draw(tiny_unet: nn.Module, run: Run) -> No
         run(tiny_unet, batch=6, timesteps=torch.tensor(500))
     draw = spy.draws[0]
     assert draw is not None
-    rows = draw.integers(16, 4, 6, torch.device("cpu"))
+    rows = draw.integers(16, 4, torch.empty(6, 1))
     assert (rows == rows[:1]).all()
 
 
@@ -235,7 +244,13 @@ def test_cross_attention_and_mlp_see_all_tokens(tiny_unet: Any, run: Run) -> Non
     assert mlp.inputs[0]["hidden_states"].shape[1] == 64
 
 
-@pytest.mark.parametrize("operator", [Identity(), ToMe(0), LGTM(0), ToDo(1), IEKVD(1)], ids=repr)
+NOTHING: list[Operator] = [
+    *(Identity(), ToMe(0), LGTM(0), CachedAssignment(0), ABM(0), SiTo(0)),
+    *(ToDo(1), AvgPool(1), IEKVD(1), KVSelect(0)),
+]
+
+
+@pytest.mark.parametrize("operator", NOTHING, ids=repr)
 def test_with_nothing_to_do_outputs_are_those_of_the_bare_model_bit_for_bit(
     tiny_model: nn.Module, run: Run, operator: Operator
 ) -> None:
@@ -244,30 +259,64 @@ def test_with_nothing_to_do_outputs_are_those_of_the_bare_model_bit_for_bit(
         assert torch.equal(run(tiny_model), bare)
     assert all(site.calls == 1 for site in report.sites)
     assert all(site.before == site.after == 64 for site in report.sites)
+    assert torch.equal(run(tiny_model), bare)
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_models_work(tiny_dit: nn.Module, run: Run, dtype: torch.dtype) -> None:
-    model = tiny_dit.to(dtype)
-    for operator in (ToMe(0.6), LGTM(0.6), IEKVD(2, 0.9)):
+@pytest.mark.parametrize("scope", ["self", "self+mlp"])
+@pytest.mark.parametrize("operator", [ToMe(0), CachedAssignment(0), SiTo(0)], ids=repr)
+def test_with_nothing_to_do_a_scope_does_nothing_either(
+    tiny_model: nn.Module, run: Run, operator: Operator, scope: str
+) -> None:
+    bare = run(tiny_model)
+    with bigain.apply(tiny_model, operator, sites=bigain.SiteSelection(scope=scope)) as report:
+        assert torch.equal(run(tiny_model), bare)
+    assert all(site.calls == 1 and site.after == 64 for site in report.sites)
+
+
+def test_both_stages_with_nothing_to_do_are_the_bare_model(tiny_unet: nn.Module, run: Run) -> None:
+    bare = run(tiny_unet)
+    with bigain.apply(tiny_unet, ByStage(ToMe(0), ToDo(1))):
+        assert torch.equal(run(tiny_unet), bare)
+    assert torch.equal(run(tiny_unet), bare)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64], ids=str)
+def test_models_of_other_precision_work(
+    tiny_model: nn.Module, run: Run, dtype: torch.dtype
+) -> None:
+    model = tiny_model.to(dtype)
+    for operator in EVERY:
         with bigain.apply(model, operator):
             output = run(model, dtype=dtype)
         assert output.dtype == dtype
         assert output.isfinite().all()
 
 
-def test_inference_mode_works_and_leaves_nothing_behind(tiny_model: nn.Module, run: Run) -> None:
-    with bigain.apply(tiny_model, LGTM(0.6)):
+@pytest.mark.parametrize("operator", EVERY, ids=repr)
+def test_inference_mode_works_and_leaves_nothing_behind(
+    tiny_model: nn.Module, run: Run, operator: Operator
+) -> None:
+    with bigain.apply(tiny_model, operator):
         with torch.inference_mode():
             first = run(tiny_model)
         assert torch.equal(run(tiny_model), first)
 
 
-def test_not_a_number_stays_not_a_number(tiny_unet: Any, run: Run) -> None:
-    tiny_unet.conv_in.weight.data[:] = float("nan")
-    for operator in (ToMe(0.6), LGTM(0.6), ToDo(2), AvgPool(2), IEKVD(2, 0.9)):
-        with bigain.apply(tiny_unet, operator):
-            assert run(tiny_unet).isnan().all()
+@pytest.mark.parametrize("operator", EVERY, ids=repr)
+def test_not_a_number_in_a_sample_stays_in_that_sample(
+    tiny_unet: Any, run: Run, operator: Operator
+) -> None:
+    def spoil(module: nn.Module, args: tuple[Tensor]) -> Tensor:
+        del module
+        sample = args[0].clone()
+        sample[1, :, 3, 4] = float("nan")
+        return sample
+
+    tiny_unet.conv_in.register_forward_pre_hook(spoil)
+    with bigain.apply(tiny_unet, operator):
+        output = run(tiny_unet)
+    assert output[1].isnan().all()
+    assert output[[0, 2]].isfinite().all()
 
 
 def test_training_with_recomputed_blocks_works(tiny_dit: Any) -> None:
@@ -313,3 +362,280 @@ def test_arguments_by_name_are_understood(tiny_unet: Any, run: Run) -> None:
     assert spy.draws[0] is not None
     assert spy.draws[0].timesteps is not None
     assert spy.draws[0].timesteps.item() == 8
+
+
+# Scopes: one plan per block, for each module that the scope names.
+
+
+@pytest.fixture
+def tiny_pixart() -> nn.Module:
+    """Three blocks with self-attention, cross-attention to text and MLP on 8x8 tokens."""
+    from diffusers import PixArtTransformer2DModel  # noqa: PLC0415 - most tests need no diffusers
+
+    torch.manual_seed(0)
+    model: nn.Module = PixArtTransformer2DModel(
+        sample_size=16,
+        in_channels=1,
+        out_channels=2,
+        patch_size=2,
+        num_layers=3,
+        num_attention_heads=2,
+        attention_head_dim=6,
+        cross_attention_dim=12,
+        caption_channels=5,
+        norm_num_groups=4,
+        use_additional_conditions=False,
+    )
+    return model.eval()
+
+
+def run_pixart(model: Any, batch: int = 3, **inputs: Any) -> Tensor:
+    generator = torch.Generator().manual_seed(7)
+    sample = torch.randn(batch, 1, 16, 16, generator=generator)
+    text = torch.randn(batch, 4, 5, generator=generator)
+    times = torch.arange(batch) * 300
+    conditions = {"resolution": None, "aspect_ratio": None}
+    with torch.no_grad():
+        output: Tensor = model(
+            sample, text, timestep=times, added_cond_kwargs=conditions, **inputs
+        ).sample
+    return output
+
+
+def by_hand(block: Any, call: dict[str, Any], operator: Operator, scope: tuple[str, ...]) -> Tensor:
+    """The block's output from its own modules, with an explicit reduction around each."""
+    x: Tensor = call["hidden_states"]
+    text: Any = {"encoder_hidden_states": call.get("encoder_hidden_states")}
+    gates: list[Any] = [1, 1]
+    shift, scale = 0, 0
+    single = block.norm_type == "ada_norm_single"
+    if block.norm_type == "ada_norm_zero":
+        normed, gates[0], shift, scale, gates[1] = block.norm1(
+            x, call["timestep"], call["class_labels"], hidden_dtype=x.dtype
+        )
+        gates = [gate[:, None] for gate in gates]
+        shift, scale = shift[:, None], scale[:, None]
+    elif single:
+        table = block.scale_shift_table[None] + call["timestep"].reshape(len(x), 6, -1)
+        first_shift, first_scale, gates[0], shift, scale, gates[1] = table.chunk(6, dim=1)
+        normed = block.norm1(x) * (1 + first_scale) + first_shift
+    else:
+        normed = block.norm1(x)
+    metric = x if block.norm_type == "layer_norm" else normed
+    if isinstance(operator, KeyValueReducer):
+        kept = operator.plan(normed, (8, 8)).reduce(normed)
+        x = x + gates[0] * block.attn1(normed, encoder_hidden_states=kept)
+    else:
+        x = x + gates[0] * around(block.attn1, "self", normed, operator, metric, scope)
+    if block.attn2 is not None:
+        normed = x if single else block.norm2(x)
+        x = x + around(block.attn2, "cross", normed, operator, metric, scope, **text)
+    normed = (block.norm2 if single else block.norm3)(x) * (1 + scale) + shift
+    output: Tensor = x + gates[1] * around(block.ff, "mlp", normed, operator, metric, scope)
+    return output
+
+
+def around(
+    module: Any,
+    part: str,
+    x: Tensor,
+    operator: Operator,
+    metric: Tensor,
+    scope: tuple[str, ...],
+    **context: Tensor,
+) -> Tensor:
+    if part not in scope or isinstance(operator, KeyValueReducer):
+        output: Tensor = module(x, **context)
+        return output
+    plan = operator.plan(metric, (8, 8))
+    return plan.restore(module(plan.reduce(x), **context))
+
+
+SCOPES = ["self", "self+cross", "self+mlp", "self+cross+mlp"]
+REDUCERS: list[Operator] = [
+    *(ToMe(0.5, random=False), LGTM(0.6), ABM(0.6), SiTo(0.6, noise_alpha=0.0)),
+]
+BY_HAND = [("unet", operator, scope) for operator in REDUCERS for scope in SCOPES]
+BY_HAND += [("dit", operator, scope) for operator in REDUCERS for scope in ("self", "self+mlp")]
+BY_HAND += [("pixart", LGTM(0.6), scope) for scope in SCOPES]
+BY_HAND += [(name, KVSelect(0.6), "self") for name in ("unet", "dit", "pixart")]
+BY_HAND += [(name, IEKVD(2, 0.9), "self") for name in ("unet", "dit", "pixart")]
+
+
+@pytest.mark.parametrize(("name", "operator", "scope"), BY_HAND, ids=str)
+def test_a_block_is_what_its_modules_give_with_an_explicit_reduction(
+    request: pytest.FixtureRequest, run: Run, name: str, operator: Operator, scope: str
+) -> None:
+    model: Any = request.getfixturevalue(f"tiny_{name}")
+    block = first_block(model)
+    record = Record(block)
+    with bigain.apply(model, operator, sites=bigain.SiteSelection(scope=scope)):
+        (run_pixart if name == "pixart" else run)(model)
+    with torch.no_grad():
+        expected = by_hand(block, record.inputs[0], operator, tuple(scope.split("+")))
+        bare = by_hand(block, record.inputs[0], Identity(), ())
+    torch.testing.assert_close(record.outputs[0], expected, rtol=1e-5, atol=1e-5)
+    assert (record.outputs[0] - bare).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+@pytest.mark.parametrize("name", ["unet", "pixart"])
+def test_one_plan_serves_every_module_of_a_block(
+    request: pytest.FixtureRequest, run: Run, name: str, scope: str
+) -> None:
+    model, spy = request.getfixturevalue(f"tiny_{name}"), Spy()
+    block = first_block(model)
+    with bigain.apply(model, spy, sites=bigain.SiteSelection(scope=scope)) as report:
+        seen = {part: Record(block.get_submodule(path)) for part, path in PARTS.items()}
+        (run_pixart if name == "pixart" else run)(model)
+    blocks = {site.site.name for site in report.sites}
+    assert len(spy.draws) == len(blocks)
+    assert len(report.sites) == len(blocks) * len(scope.split("+"))
+    for part, record in seen.items():
+        (call,) = record.inputs
+        assert call["hidden_states"].shape[1] == (32 if part in scope.split("+") else 64)
+    assert seen["cross"].inputs[0]["encoder_hidden_states"].shape[1] in (3, 4)
+    assert all(site.calls == 1 and site.after == 32 for site in report.sites)
+
+
+PARTS = {"self": "attn1", "cross": "attn2", "mlp": "ff"}
+
+
+def test_pixart_gives_its_timesteps_to_the_draw(tiny_pixart: nn.Module) -> None:
+    spy = Spy()
+    with bigain.apply(tiny_pixart, spy, seed=3):
+        run_pixart(tiny_pixart)
+    (draw,) = spy.draws
+    assert draw is not None
+    assert draw.timesteps is not None
+    assert draw.timesteps.tolist() == [0, 300, 600]
+    assert (draw.seed, draw.site) == (3, "transformer_blocks.0")
+
+
+@pytest.mark.parametrize("operator", [*EVERY, IEKVD(2, LinearAlpha(0.8, 1.2))], ids=repr)
+def test_pixart_runs_with_every_operator(tiny_pixart: nn.Module, operator: Operator) -> None:
+    bare = run_pixart(tiny_pixart)
+    with bigain.apply(tiny_pixart, operator) as report:
+        accelerated = run_pixart(tiny_pixart)
+    assert not torch.equal(accelerated, bare)
+    assert report.sites[0].after == operator.kept((8, 8))
+    assert torch.equal(run_pixart(tiny_pixart), bare)
+
+
+@pytest.mark.parametrize("operator", [LGTM(0.5), ToDo(2)], ids=repr)
+def test_pixart_takes_a_mask_of_text_but_none_of_image_tokens(
+    tiny_pixart: nn.Module, operator: Operator
+) -> None:
+    with bigain.apply(tiny_pixart, operator):
+        run_pixart(tiny_pixart, encoder_attention_mask=torch.ones(3, 4))
+        with pytest.raises(UserError, match=r"^attention_mask: is not supported"):
+            run_pixart(tiny_pixart, attention_mask=torch.ones(3, 64))
+
+
+@pytest.mark.parametrize("scope", SCOPES[1:])
+@pytest.mark.parametrize("operator", [ToDo(2), KVSelect()], ids=repr)
+def test_key_reducers_act_in_self_attention_only(
+    tiny_unet: nn.Module, operator: Operator, scope: str
+) -> None:
+    message = rf"^scope={scope.replace('+', '.')}: .* keys and values of .*allowed: self"
+    with pytest.raises(UserError, match=message) as caught:
+        bigain.apply(tiny_unet, operator, sites=bigain.SiteSelection(scope=scope))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_chunked_mlp_is_refused(tiny_unet: Any, run: Run) -> None:
+    first_block(tiny_unet).set_chunk_feed_forward(32, 1)
+    with (
+        bigain.apply(tiny_unet, LGTM(0.5), sites=bigain.SiteSelection(scope="self+mlp")),
+        pytest.raises(UserError, match=r"^scope=self\+mlp: .* without chunked feed-forward"),
+    ):
+        run(tiny_unet)
+    with bigain.apply(tiny_unet, LGTM(0.5)):
+        run(tiny_unet)
+
+
+# Cached assignment: one map per stage, grid and forward.
+
+
+@dataclass(frozen=True)
+class SharedRecording(Recording):
+    """Remembers the plans of an operator that shares them."""
+
+    shared_in_stage = True
+
+
+@pytest.mark.parametrize(
+    ("levels", "planning"),
+    [
+        ((0,), ["down_blocks.0.attentions.0", "up_blocks.1.attentions.0"]),
+        (
+            (0, 1),
+            [
+                *("down_blocks.0.attentions.0", "down_blocks.1.attentions.0"),
+                *("up_blocks.0.attentions.0", "up_blocks.1.attentions.0"),
+            ],
+        ),
+    ],
+)
+def test_the_first_site_of_a_stage_and_level_plans_for_the_others_in_each_forward(
+    tiny_unet: nn.Module, run: Run, levels: tuple[int, ...], planning: list[str]
+) -> None:
+    sites, spy = bigain.SiteSelection(levels=levels), SharedRecording(CachedAssignment(0.6))
+    expected = [f"{place}.transformer_blocks.0" for place in planning]
+    with bigain.apply(tiny_unet, spy, sites=sites) as report:
+        for forward in (1, 2):
+            run(tiny_unet, timesteps=torch.tensor(forward))
+            assert [site for site, _, _ in spy.calls] == expected * forward
+    assert len({id(reduction) for _, _, reduction in spy.calls}) == 2 * len(expected)
+    assert all(site.calls == 2 for site in report.sites)
+
+
+def test_another_operator_plans_at_every_site(tiny_unet: nn.Module, run: Run) -> None:
+    spy = Recording(LGTM(0.6))
+    with bigain.apply(tiny_unet, spy):
+        run(tiny_unet)
+    assert len(spy.calls) == 3
+
+
+def test_a_shared_map_merges_the_values_of_each_site_afresh(tiny_unet: Any, run: Run) -> None:
+    spy = SharedRecording(CachedAssignment(0.6))
+    blocks = [attention.transformer_blocks[0] for attention in tiny_unet.up_blocks[1].attentions]
+    inputs = [Record(block) for block in blocks]
+    with bigain.apply(tiny_unet, spy):
+        attentions = [Record(block.attn1) for block in blocks]
+        run(tiny_unet)
+    _, metric, plan = spy.calls[1]
+    assert torch.equal(metric, inputs[0].inputs[0]["hidden_states"])
+    for block, outer, inner in zip(blocks, inputs, attentions, strict=True):
+        with torch.no_grad():
+            normed = block.norm1(outer.inputs[0]["hidden_states"])
+        assert torch.equal(inner.inputs[0]["hidden_states"], plan.reduce(normed))
+
+
+def test_no_map_survives_its_forward(tiny_unet: nn.Module, run: Run) -> None:
+    """A forward among others is the same as a forward alone."""
+    with bigain.apply(tiny_unet, CachedAssignment(0.6)):
+        alone = run(tiny_unet)
+    with bigain.apply(tiny_unet, CachedAssignment(0.6)):
+        run(tiny_unet, batch=5, size=(6, 10), timesteps=torch.tensor(4))
+        assert torch.equal(run(tiny_unet), alone)
+
+
+def test_a_flat_transformer_is_one_stage(tiny_dit: nn.Module, run: Run) -> None:
+    spy = SharedRecording(CachedAssignment(0.6))
+    with bigain.apply(tiny_dit, spy, sites=bigain.SiteSelection(blocks=(1, 2, 3))):
+        run(tiny_dit)
+    assert [site for site, _, _ in spy.calls] == ["transformer_blocks.1"]
+
+
+@pytest.mark.parametrize(
+    "times", [torch.tensor([0, 0, 0]), torch.tensor([0.0, 0.0, 0.0]), torch.tensor([40, 2, 999])]
+)
+def test_the_final_step_is_the_bare_model_when_asked_to(
+    tiny_model: nn.Module, run: Run, times: Tensor
+) -> None:
+    bare = run(tiny_model, timesteps=times)
+    with bigain.apply(tiny_model, ToDo(2, skip_final_step=True)) as report:
+        output = run(tiny_model, timesteps=times)
+    assert torch.equal(output, bare) is bool((times == 0).all())
+    assert report.sites[0].after == (64 if (times == 0).all() else 16)

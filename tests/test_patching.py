@@ -15,19 +15,30 @@ from torch import Tensor, nn
 import bigain
 from bigain.errors import UserError
 from bigain.operators import (
+    ABM,
     IEKVD,
     LGTM,
+    Acceleration,
     AvgPool,
+    ByStage,
+    CachedAssignment,
     Draw,
+    KVSelect,
     Operator,
     Reduction,
+    SiTo,
     ToDo,
     TokenReducer,
     ToMe,
 )
+from bigain.operators.recording import Recording
 
 Run = Callable[..., Tensor]
-OPERATORS: list[Operator] = [ToMe(0.6), LGTM(0.6), ToDo(2), AvgPool(2), IEKVD(3, 0.9)]
+OPERATORS: list[Operator] = [
+    *(ToMe(0.6), LGTM(0.6), CachedAssignment(0.6), ABM(0.6), SiTo(0.6)),
+    *(ToDo(2), AvgPool(2), IEKVD(3, 0.9), KVSelect(0.6, "high_frequency")),
+]
+HYBRIDS = [ByStage(LGTM(0.6), IEKVD(2)), ByStage(ToDo(2), CachedAssignment(0.6))]
 
 
 def hooks(model: nn.Module) -> int:
@@ -48,6 +59,87 @@ def test_an_operator_acts_and_leaves_without_a_trace(
     assert all(site.calls == 1 and site.after == operator.kept((8, 8)) for site in report.sites)
 
 
+@pytest.mark.parametrize("scope", ["self+cross", "self+cross+mlp"])
+@pytest.mark.parametrize("operator", OPERATORS[:5], ids=repr)
+def test_a_wider_scope_acts_and_leaves_without_a_trace(
+    tiny_unet: nn.Module, run: Run, operator: Operator, scope: str
+) -> None:
+    bare = run(tiny_unet)
+    with bigain.apply(tiny_unet, operator) as narrow:
+        alone = run(tiny_unet)
+    with bigain.apply(tiny_unet, operator, sites=bigain.SiteSelection(scope=scope)) as wide:
+        accelerated = run(tiny_unet)
+    assert (accelerated - bare).abs().max() > 1e-6
+    assert not torch.equal(accelerated, alone)
+    assert torch.equal(run(tiny_unet), bare)
+    assert hooks(tiny_unet) == 0
+    assert len(wide.sites) == len(scope.split("+")) * len(narrow.sites)
+    assert all(site.calls == 1 and site.after == operator.kept((8, 8)) for site in wide.sites)
+
+
+@pytest.mark.parametrize("hybrid", HYBRIDS, ids=repr)
+def test_a_hybrid_acts_as_its_parts_where_they_belong_and_leaves_without_a_trace(
+    tiny_unet: Any, run: Run, hybrid: ByStage
+) -> None:
+    bare = run(tiny_unet)
+    with bigain.apply(tiny_unet, hybrid) as report:
+        together = run(tiny_unet)
+    assert torch.equal(run(tiny_unet), bare)
+    assert hooks(tiny_unet) == 0
+    parts = {"encoder": hybrid.encoder, "decoder": hybrid.decoder}
+    for site in report.sites:
+        assert site.operator is parts[site.site.stage]
+        assert (site.calls, site.after) == (1, site.operator.kept((8, 8)))
+    assert [site.site.stage for site in report.sites] == ["encoder", "decoder", "decoder"]
+    # Neither part alone gives it.
+    for stage, operator in parts.items():
+        with bigain.apply(tiny_unet, operator, sites=bigain.SiteSelection((stage,))):
+            assert not torch.equal(run(tiny_unet), together)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_a_hybrid_equals_the_sum_of_its_parts(tiny_unet: Any, run: Run, reverse: bool) -> None:
+    """Its encoder leaves what its part alone leaves; from there on its decoder plans as alone."""
+    encoder, decoder = Recording(LGTM(0.6)), Recording(ToMe(0.5))
+    hybrid = ByStage(decoder, encoder) if reverse else ByStage(encoder, decoder)
+    first = hybrid.encoder
+    captured: list[Tensor] = []
+    tiny_unet.mid_block.register_forward_pre_hook(lambda _, args: captured.append(args[0]))
+    with bigain.apply(tiny_unet, hybrid):
+        run(tiny_unet)
+    with bigain.apply(tiny_unet, first, sites=bigain.SiteSelection(("encoder",))):
+        run(tiny_unet)
+    assert torch.equal(captured[0], captured[1])
+    places = [[site.split(".")[0] for site, _, _ in part.calls] for part in (encoder, decoder)]
+    ours, theirs = (places[1], places[0]) if reverse else (places[0], places[1])
+    assert ours == ["down_blocks"] * 2  # in the hybrid, then alone
+    assert theirs == ["up_blocks"] * 2
+
+
+def test_a_hybrid_needs_stages(tiny_unet: nn.Module, tiny_dit: nn.Module) -> None:
+    message = r"^operator=ByStage.*: has nothing for the stage `{}` of {}"
+    with pytest.raises(UserError, match=message.format("transformer", "transformer_blocks.0")):
+        bigain.apply(tiny_dit, HYBRIDS[0])
+    middle = bigain.SiteSelection(("encoder", "mid"), (0, 1))
+    with pytest.raises(UserError, match=message.format("mid", "mid_block")) as caught:
+        bigain.apply(tiny_unet, HYBRIDS[0], sites=middle)
+    assert "\n" not in str(caught.value)
+    assert hooks(tiny_unet) == hooks(tiny_dit) == 0
+
+
+def test_a_hybrid_with_keys_and_a_wider_scope_is_refused(tiny_unet: nn.Module) -> None:
+    wide = bigain.SiteSelection(scope="self+mlp")
+    with pytest.raises(UserError, match=r"^scope=self\+mlp: IEKVD"):
+        bigain.apply(tiny_unet, HYBRIDS[0], sites=wide)
+    bigain.apply(tiny_unet, ByStage(LGTM(0.5), ToMe(0.5)), sites=wide).remove()
+
+
+def test_the_report_of_a_hybrid_names_both_kinds(tiny_unet: nn.Module) -> None:
+    report = bigain.apply(tiny_unet, HYBRIDS[0])
+    assert "; tokens, keys/values before -> after" in str(report)
+    assert repr(HYBRIDS[0]) in str(report)
+
+
 def test_an_exception_in_the_block_removes_the_operator(tiny_model: nn.Module, run: Run) -> None:
     bare = run(tiny_model)
 
@@ -62,10 +154,15 @@ def test_an_exception_in_the_block_removes_the_operator(tiny_model: nn.Module, r
     assert torch.equal(run(tiny_model), bare)
 
 
-@pytest.mark.parametrize("operator", OPERATORS, ids=repr)
+PLACED = [(name, operator) for name in ("unet", "dit") for operator in OPERATORS]
+PLACED_HYBRIDS = [("unet", operator) for operator in HYBRIDS]
+
+
+@pytest.mark.parametrize(("name", "operator"), [*PLACED, *PLACED_HYBRIDS], ids=str)
 def test_an_exception_inside_a_forward_harms_neither_the_next_forward_nor_removal(
-    tiny_model: Any, run: Run, operator: Operator
+    request: pytest.FixtureRequest, run: Run, name: str, operator: Acceleration
 ) -> None:
+    tiny_model: Any = request.getfixturevalue(f"tiny_{name}")
     bare = run(tiny_model)
     blocks = getattr(tiny_model, "transformer_blocks", None)
     block = blocks[0] if blocks else tiny_model.down_blocks[0].attentions[0].transformer_blocks[0]

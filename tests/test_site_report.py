@@ -1,55 +1,198 @@
+from typing import Any
+
 import pytest
+import torch
 from torch import nn
 
+import bigain
 from bigain.errors import UserError
-from bigain.operators import LGTM, Operator, ToDo, ToMe
+from bigain.operators import IEKVD, LGTM, ByStage, CachedAssignment, Operator, SiTo, ToDo, ToMe
+from bigain.site_cost import AttentionCost, MLPCost, ModuleCost
 from bigain.site_report import SiteReport, SiteUse
+from bigain.sites import Site
+
+WIDTH = 4
+SELF: ModuleCost = AttentionCost(WIDTH, WIDTH, WIDTH, WIDTH)
 
 
-def use(name: str = "blocks.0.attn1") -> SiteUse:
-    return SiteUse(name, "encoder", 0, 0)
+class Block(nn.Module):
+    """A transformer block, as far as the report looks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attn1 = nn.Module()
+        self.attn1.to_q = nn.Linear(WIDTH, WIDTH)
+
+
+def use(
+    operator: Operator,
+    name: str = "blocks.0.attn1",
+    part: str = "self",
+    cost: ModuleCost = SELF,
+    *,
+    plans: bool = True,
+) -> SiteUse:
+    site = Site("blocks.0", "encoder", 0, 0, Block(), 1, 0, "block")
+    return SiteUse(name, part, site, operator, cost, plans)
 
 
 def report(operator: Operator, *sites: SiteUse) -> SiteReport:
     return SiteReport("Model", operator, sites)
 
 
+def forward(
+    site: SiteUse, grid: tuple[int, int], after: int, context: int | None = None
+) -> SiteUse:
+    site.forget()
+    site.see(grid, after, context)
+    site.count()
+    return site
+
+
+def attention(queries: int, keys: int) -> int:
+    return 4 * queries * keys * WIDTH + 4 * (queries + keys) * WIDTH**2
+
+
 def test_before_the_first_forward_a_use_holds_what_is_expected() -> None:
-    site = use()
-    assert str(site) == "blocks.0.attn1  ?  ? -> ?  calls=0"
-    site.expect((8, 8), ToMe(0.5))
+    site = use(ToMe(0.5))
+    assert str(site) == "blocks.0.attn1  ?  ? -> ?  saves ? G  calls=0"
+    assert site.flops_saved is None
+    site.expect((8, 8))
     assert (site.grid, site.before, site.after, site.calls) == ((8, 8), 64, 32, 0)
+    assert site.flops_saved is not None
 
 
 def test_what_does_not_fit_is_left_open_until_the_call() -> None:
-    site = use()
-    site.expect((2, 2), ToDo(4))
-    assert (site.before, site.after) == (4, None)
-    assert str(site).endswith("2x2  4 -> ?  calls=0")
+    site = use(ToDo(4))
+    site.expect((2, 2))
+    assert (site.before, site.after, site.flops_saved) == (4, None, None)
+    assert str(site).endswith("2x2  4 -> ?  saves ? G  calls=0")
 
 
 def test_calls_replace_what_was_expected() -> None:
-    site = use()
-    site.expect((8, 8), ToMe(0.5))
-    site.count((4, 6), 12)
-    site.count((4, 6), 12)
+    site = use(ToMe(0.5))
+    site.expect((8, 8))
+    forward(site, (4, 6), 12)
+    forward(site, (4, 6), 12)
     assert (site.grid, site.before, site.after, site.calls) == ((4, 6), 24, 12, 2)
-    assert str(site) == "blocks.0.attn1  4x6  24 -> 12  calls=2"
+    assert str(site).startswith("blocks.0.attn1  4x6  24 -> 12  saves ")
+    assert str(site).endswith("calls=2")
+
+
+def test_a_forward_that_did_not_come_here_is_not_counted() -> None:
+    site = use(ToMe(0.5))
+    site.forget()
+    site.count()
+    assert (site.calls, site.grid) == (0, None)
+    site.see((4, 4), 8, None)
+    site.forget()  # a forward that broke off
+    site.count()
+    assert site.calls == 0
+    forward(site, (4, 4), 8).count()
+    assert site.calls == 1
+
+
+def test_merging_saves_queries_and_keys_less_the_plan() -> None:
+    site = forward(use(LGTM(0.5)), (8, 8), 32)
+    plan = 2 * 48 * 16 * WIDTH + 18 * 64 * WIDTH
+    assert site.flops_saved == attention(64, 64) - attention(32, 32) - plan
+
+
+def test_a_key_reducer_saves_keys_only() -> None:
+    site = forward(use(ToDo(2)), (8, 8), 16)
+    assert site.flops_saved == attention(64, 64) - attention(64, 16)
+
+
+def test_a_shared_plan_is_paid_for_once() -> None:
+    first, second = (use(CachedAssignment(0.5), plans=plans) for plans in (True, False))
+    forward(first, (8, 8), 32)
+    forward(second, (8, 8), 32)
+    assert second.flops_saved == attention(64, 64) - attention(32, 32)
+    both = report(first.operator, first, second)
+    assert first.flops_saved is not None
+    assert both.flops_saved == first.flops_saved + second.flops_saved
+
+
+def test_cross_attention_saves_queries_once_the_text_is_seen() -> None:
+    cost = AttentionCost(WIDTH, 6, WIDTH, WIDTH)
+    site = use(ToMe(0.5), part="cross", cost=cost, plans=False)
+    site.expect((8, 8))
+    assert site.flops_saved is None
+    assert report(ToMe(0.5), site).flops_saved is None
+    forward(site, (8, 8), 32, 7)
+    assert site.flops_saved == cost.flops(64, 7) - cost.flops(32, 7)
+
+
+def test_an_mlp_saves_by_the_token() -> None:
+    site = use(ToMe(0.5), part="mlp", cost=MLPCost(100), plans=False)
+    site.expect((8, 8))
+    assert site.flops_saved == 2 * 32 * 100
+
+
+@pytest.mark.parametrize(
+    ("operator", "saved"),
+    [
+        (ToMe(0.7), 804.2575 - 704.87),
+        (LGTM(0.7), 804.2575 - 704.99),
+        (CachedAssignment(0.7), 804.2575 - 698.88),
+        (SiTo(0.7), 804.2575 - 748.49),
+        (IEKVD(2), 804.2575 - 717.44),
+    ],
+    ids=repr,
+)
+def test_five_sites_of_sd2_save_what_the_paper_publishes(operator: Operator, saved: float) -> None:
+    """GFLOPs of docs/operators.md, to the printed digits."""
+    width = 320
+    block = Block()
+    block.attn1.to_q = nn.Linear(width, width, bias=False)
+    uses = []
+    for i, stage in enumerate(["encoder"] * 2 + ["decoder"] * 3):
+        site = Site(f"{stage}.{i}", stage, 0, i, block, 1, 0, "block")
+        plans = not operator.shared_in_stage or i in (0, 2)
+        cost = AttentionCost(width, width, width, width)
+        uses.append(SiteUse(f"{i}", "self", site, operator, cost, plans))
+        uses[-1].expect((64, 64))
+    total = report(operator, *uses).flops_saved
+    assert total is not None
+    assert total / 1e9 == pytest.approx(saved, abs=0.006)
+
+
+def test_the_report_of_a_model_is_what_torch_counts_less(tiny_unet: Any) -> None:
+    """Flops of the bare model minus those of the accelerated one, on the meta device."""
+    model = tiny_unet.to("meta")
+    inputs = (torch.empty(1, 2, 8, 8, device="meta"), torch.tensor(5))
+    context = torch.empty(1, 3, 6, device="meta")
+
+    def count() -> int:
+        with torch.utils.flop_counter.FlopCounterMode(display=False) as counter:
+            model(*inputs, encoder_hidden_states=context)
+        return int(counter.get_total_flops())
+
+    bare = count()
+    sites = bigain.SiteSelection(scope="self+cross+mlp")
+    for operator in (LGTM(0.5), CachedAssignment(0.7), SiTo(0.6)):
+        with bigain.apply(model, operator, sites=sites) as done:
+            assert bare - count() == done.flops_saved
+    hybrid = ByStage(LGTM(0.5), IEKVD(2))
+    with bigain.apply(model, hybrid) as done:
+        assert done.flops_saved is not None  # of self-attention it is known in advance
+        assert bare - count() == done.flops_saved
 
 
 def test_calls_and_silent_sites_by_name() -> None:
-    first, second = use("a"), use("b")
-    both = report(ToMe(0.5), first, second)
+    operator = ToMe(0.5)
+    first, second = use(operator, "a"), use(operator, "b")
+    both = report(operator, first, second)
     assert not both.silent
     both.forwards = 1
-    first.count((4, 4), 8)
+    forward(first, (4, 4), 8)
     assert both.calls == {"a": 1, "b": 0}
     assert both.silent == ("b",)
     both.verify()
 
 
 def test_an_operator_that_no_forward_reached_is_an_error() -> None:
-    unused = report(ToMe(0.5), use())
+    unused = report(ToMe(0.5), use(ToMe(0.5)))
     unused.verify()
     unused.forwards = 3
     with pytest.raises(UserError, match=r"^operator=ToMe.* 3 forwards of Model reached none"):
@@ -57,14 +200,14 @@ def test_an_operator_that_no_forward_reached_is_an_error() -> None:
 
 
 def test_leaving_the_context_verifies() -> None:
-    unused = report(ToMe(0.5), use())
+    unused = report(ToMe(0.5), use(ToMe(0.5)))
     with pytest.raises(UserError, match="reached none"), unused:
         unused.forwards = 1
     assert not unused.active
 
 
 def test_leaving_by_an_exception_does_not_hide_it() -> None:
-    unused = report(ToMe(0.5), use())
+    unused = report(ToMe(0.5), use(ToMe(0.5)))
 
     def fail() -> None:
         with unused:
@@ -76,25 +219,36 @@ def test_leaving_by_an_exception_does_not_hide_it() -> None:
     assert not unused.active
 
 
-def test_removal_takes_the_hooks_off_once() -> None:
-    module = nn.Identity()
-    applied = report(ToMe(0.5), use())
+def test_removal_takes_the_hooks_off_once_and_tells_once() -> None:
+    module, told = nn.Identity(), []
+    applied = report(ToMe(0.5), use(ToMe(0.5)))
     applied.keep([module.register_forward_hook(lambda *_: None)])
+    applied.on_removal(lambda: told.append(len(module._forward_hooks)))
     assert len(module._forward_hooks) == 1
     applied.remove()
     applied.remove()
-    assert len(module._forward_hooks) == 0
+    assert told == [0]
     assert not applied.active
 
 
 def test_repr_and_str_are_readable() -> None:
-    applied = report(LGTM(0.5), use())
-    applied.sites[0].expect((8, 8), applied.operator)
+    applied = report(LGTM(0.5), use(LGTM(0.5)))
+    applied.sites[0].expect((8, 8))
     assert repr(applied) == f"SiteReport({applied.operator!r} on Model, 1 sites)"
+    saved = (attention(64, 64) - attention(32, 32) - 2 * 48 * 16 * WIDTH - 18 * 64 * WIDTH) / 1e9
     assert str(applied).splitlines() == [
-        f"{applied.operator!r} on Model: applied, 1 sites, 0 forwards; tokens before -> after:",
-        "  blocks.0.attn1  8x8  64 -> 32  calls=0",
+        f"{applied.operator!r} on Model: applied, 1 sites, 0 forwards, saves {saved:.4g} GFLOPs "
+        "per sample and forward; tokens before -> after:",
+        f"  blocks.0.attn1  8x8  64 -> 32  saves {saved:.3g} G  calls=0",
     ]
     applied.remove()
     assert repr(applied).endswith(", removed)")
-    assert "keys/values before -> after" in str(report(ToDo(2), use()))
+    assert " removed, 1 sites, " in str(applied)
+
+
+def test_the_heading_tells_what_is_counted() -> None:
+    merge, keys = use(ToMe(0.5)), use(ToDo(2))
+    assert "; keys/values before -> after" in str(report(ToDo(2), keys))
+    assert "; tokens before -> after" in str(report(ToMe(0.5), merge))
+    assert "; tokens, keys/values before -> after" in str(report(ToMe(0.5), merge, keys))
+    assert " saves ? GFLOPs" in str(report(ToDo(2), keys))

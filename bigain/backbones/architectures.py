@@ -53,17 +53,31 @@ class Architecture:
         return int(self.settings["num_layers"]) if is_flat else None
 
     @property
-    def places(self) -> frozenset[tuple[str, int]]:
-        """(stage, level) of all self-attentions of a U-Net; empty for a flat transformer."""
+    def has_cross_attention(self) -> bool:
+        """Whether its blocks attend to a text, or something in its place."""
+        return self.blocks is None
+
+    @property
+    def sites(self) -> tuple[tuple[str, int], ...]:
+        """(stage, level) of each self-attention of a U-Net, in the order of the forward pass."""
         if self.blocks is not None:
-            return frozenset()
+            return ()
         down, up = self.settings["down_block_types"], self.settings["up_block_types"]
-        last = len(down) - 1
-        found = {("encoder", i) for i, kind in enumerate(down) if kind.startswith("CrossAttn")}
-        found |= {
-            ("decoder", last - i) for i, kind in enumerate(up) if kind.startswith("CrossAttn")
-        }
-        return frozenset(found | {("mid", last)})
+        last, layers = len(down) - 1, int(self.settings["layers_per_block"])
+        counted = [("encoder", i, layers) for i, k in enumerate(down) if k.startswith("CrossAttn")]
+        counted.append(("mid", last, 1))
+        ups = [last - i for i, kind in enumerate(up) if kind.startswith("CrossAttn")]
+        counted += [("decoder", level, layers + 1) for level in ups]
+        return tuple(
+            (stage, level)
+            for stage, level, attentions in counted
+            for _ in range(attentions * self._depth(level))
+        )
+
+    def _depth(self, level: int) -> int:
+        """Transformer blocks behind one another in each attention of a level."""
+        depths = self.settings.get("transformer_layers_per_block", 1)
+        return int(depths if isinstance(depths, int) else depths[level])
 
 
 _MINI_UNET = {

@@ -13,16 +13,17 @@ _UNKNOWN = "unrecognized arguments: "
 
 
 class VerbParser(argparse.ArgumentParser):
-    """`argparse` with `--results`, whose errors are `UserError`s."""
+    """`argparse` whose errors are `UserError`s, with `--results` unless the verb needs none."""
 
-    def __init__(self, verb: str, description: str) -> None:
+    def __init__(self, verb: str, description: str, *, results: bool = True) -> None:
         super().__init__(prog=f"bigain {verb}", description=description, allow_abbrev=False)
-        self.add_argument(
-            "--results",
-            type=Path,
-            metavar="DIR",
-            help="the folder that holds runs/ (default: paths.results of the configuration)",
-        )
+        if results:
+            self.add_argument(
+                "--results",
+                type=Path,
+                metavar="DIR",
+                help="the folder that holds runs/ (default: paths.results of the configuration)",
+            )
 
     def error(self, message: str) -> NoReturn:
         """Raise `UserError` in place of printing usage; a misspelt option is recognised."""

@@ -69,8 +69,10 @@ class _Backbone(Settings):
 
     def smallest_grid(self) -> int:
         """Side of the smallest token grid among the sites that are selected."""
-        grids = self.architecture.grids
-        return min(grids[level] for level in self._selected_levels() or self.sites.levels)
+        grids, levels = self.architecture.grids, self._selected_levels()
+        if isinstance(self.sites.blocks, tuple) and levels:
+            levels = [levels[position] for position in self.sites.blocks]
+        return min(grids[level] for level in levels or self.sites.levels)
 
     def check_dataset(self, dataset: str) -> None:
         """Raise the error of a validator if this backbone has no condition for its classes."""
@@ -97,11 +99,14 @@ class _Backbone(Settings):
             self._check_blocks(depth)
         return self
 
-    def _selected_levels(self) -> set[int]:
-        """Levels of a U-Net at which at least one self-attention is selected."""
-        places = self.architecture.places
-        wanted = {(stage, level) for stage in self.sites.stages for level in self.sites.levels}
-        return {level for _, level in places & wanted}
+    def _selected_levels(self) -> list[int]:
+        """Level of each self-attention of a U-Net in the selected stages and levels, in order."""
+        chosen = self.sites
+        return [
+            level
+            for stage, level in self.architecture.sites
+            if stage in chosen.stages and level in chosen.levels
+        ]
 
     def _check_blocks(self, depth: int) -> None:
         """A flat transformer: blocks 0..depth-1, and nothing but the default of the rest."""
@@ -116,20 +121,26 @@ class _Backbone(Settings):
             raise self._refused("blocks", f"{allowed}, the blocks of backbone={self.name}")
 
     def _check_levels(self, last: int) -> None:
-        """A U-Net: levels 0..last, at least one with self-attention, and no blocks."""
-        if self.sites.blocks is not None:
-            because = f"because backbone={self.name} is selected by stages and levels"
-            raise self._refused("blocks", f"null, {because}")
+        """A U-Net: levels 0..last, at least one with self-attention, blocks as positions there."""
         if not _are_indices(self.sites.levels, last):
             allowed = f"a list of distinct integers from 0 to {last}"
             raise self._refused("levels", f"{allowed}, the levels of backbone={self.name}")
         if not self._selected_levels():
             stages = set(self.sites.stages)
-            there = {level for stage, level in self.architecture.places if stage in stages}
+            there = {level for stage, level in self.architecture.sites if stage in stages}
             levels = " or ".join(map(str, sorted(there)))
             stages_named = ",".join(self.sites.stages)
             allowed = f"a list with {levels}, where backbone={self.name} has self-attention in"
             raise self._refused("levels", f"{allowed} stages=[{stages_named}]")
+        self._check_positions()
+
+    def _check_positions(self) -> None:
+        """Blocks of a U-Net count the self-attentions of the selected stages and levels."""
+        blocks, last = self.sites.blocks, len(self._selected_levels()) - 1
+        if blocks is None or (isinstance(blocks, tuple) and blocks and _are_indices(blocks, last)):
+            return
+        allowed = f"null or a list of distinct integers from 0 to {last}, positions among the"
+        raise self._refused("blocks", f"{allowed} selected stages and levels of {self.name}")
 
     def _refused(self, setting: str, allowed: str) -> Exception:
         value = getattr(self.sites, setting)

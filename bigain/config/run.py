@@ -3,7 +3,7 @@
 `RunConfig` also knows which settings exclude each other although each is fine by itself.
 """
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import Field, model_validator
 
@@ -11,12 +11,14 @@ from bigain.config.backbone import BackboneConfig
 from bigain.config.base import Folder, Integer, Number, Settings, Switch, not_allowed
 from bigain.config.dataset import DatasetConfig
 from bigain.config.operator import OperatorConfig
-from bigain.config.task import TaskConfig
+from bigain.config.placement import check_placement
+from bigain.config.task import ClassificationConfig, EfficiencyConfig, TaskConfig
 
 __all__ = ["CacheConfig", "PathsConfig", "RunConfig", "ShardConfig"]
 
 _TASKS_WITH_IMAGES = ("classification", "generation")
 
+Task = TypeVar("Task", bound=Settings)
 Index = Annotated[Integer, Field(ge=0)]
 Positive = Annotated[Integer, Field(ge=1)]
 
@@ -58,7 +60,7 @@ class RunConfig(Settings):
     backbone: BackboneConfig
     dataset: DatasetConfig
     operator: OperatorConfig
-    task: TaskConfig = Field(description="classification")
+    task: TaskConfig
     seed: Integer = Field(ge=0, lt=2**32, description="an integer from 0 to 2**32 - 1")
     batch_size: Positive = Field(description="an integer >= 1")
     device: str = Field(
@@ -74,6 +76,12 @@ class RunConfig(Settings):
     cache: CacheConfig = Field(description="the settings latents, prompts and gigabytes")
     paths: PathsConfig = Field(description="the settings results, data and cache")
 
+    def task_as(self, kind: type[Task]) -> Task:
+        """The settings of the task, for what serves tasks of this kind alone."""
+        if not isinstance(self.task, kind):
+            raise TypeError(f"task={self.task.name}: is no {kind.__name__}")
+        return self.task
+
     @model_validator(mode="after")
     def _settings_go_together(self) -> Self:
         if self.profile == "paper" and self.backbone.is_mini:
@@ -81,19 +89,16 @@ class RunConfig(Settings):
             raise not_allowed("profile", "paper", f"{allowed} (sd20, dit_xl2_512, sd15, sdxl)")
         if self.task.name in _TASKS_WITH_IMAGES:
             self.backbone.check_dataset(self.dataset.name)
-        self._check_factor()
+        check_placement(self.backbone, self.operator)
+        if isinstance(self.task, ClassificationConfig):
+            self._check_classes(list(self.task.keep_list))
+        if isinstance(self.task, EfficiencyConfig) and self.shard.count > 1:
+            allowed = "1, because task=efficiency times all its repeats in one process"
+            raise not_allowed("shard.count", self.shard.count, allowed)
+        return self
+
+    def _check_classes(self, keep: list[int]) -> None:
         classes = self.dataset.num_classes
-        keep = list(self.task.keep_list)
         if keep[0] > classes:
             allowed = f"at most {classes}, the number of classes of dataset={self.dataset.name}"
             raise not_allowed("task.keep_list", keep, allowed)
-        return self
-
-    def _check_factor(self) -> None:
-        side = self.backbone.smallest_grid()
-        factor = getattr(self.operator, "factor", None)
-        if factor is not None and factor >= side:
-            levels = ",".join(map(str, self.backbone.sites.levels))
-            allowed = f"an integer from 1 to {side - 1}, below the {side}x{side} tokens of"
-            allowed = f"{allowed} backbone={self.backbone.name} at backbone.sites.levels=[{levels}]"
-            raise not_allowed("operator.factor", factor, allowed)

@@ -1,7 +1,8 @@
-"""Settings of the tasks: so far the staged diffusion classifier (Algorithm 1, Table 10).
+"""Settings of the tasks: the staged diffusion classifier (Algorithm 1, Table 10), and efficiency.
 
-Stage i brings every surviving class to `trial_list[i]` shared (t, eps) trials and keeps the
-`keep_list[i]` classes with the lowest mean error; the last one standing is the prediction.
+Stage i of the classifier brings every surviving class to `trial_list[i]` shared (t, eps) trials and
+keeps the `keep_list[i]` classes with the lowest mean error; the last one standing is the
+prediction.
 """
 
 from itertools import pairwise
@@ -11,7 +12,7 @@ from pydantic import Field, model_validator
 
 from bigain.config.base import Integer, Settings, not_allowed
 
-__all__ = ["ClassificationConfig", "TaskConfig"]
+__all__ = ["ClassificationConfig", "EfficiencyConfig", "TaskConfig"]
 
 Trials = Annotated[Integer, Field(ge=1, le=1000)]
 Classes = Annotated[Integer, Field(ge=1)]
@@ -43,5 +44,29 @@ class ClassificationConfig(Settings):
         return self
 
 
-TaskConfig = ClassificationConfig
-"""All tasks there are; a union discriminated by `name` once there are more."""
+class EfficiencyConfig(Settings):
+    """FLOPs of one forward, and time of the denoiser, with and without the operator."""
+
+    name: Literal["efficiency"] = Field(description="efficiency")
+    measure: Literal["flops", "time", "all"] = Field(description="flops, time or all")
+    steps: Annotated[Integer, Field(ge=1, le=1000)] = Field(
+        description="an integer from 1 to 1000, denoising steps of one repeat"
+    )
+    repeats: Annotated[Integer, Field(ge=1)] = Field(
+        description="an integer >= 1, repeats of the baseline and the operator in turn"
+    )
+    warmup: Annotated[Integer, Field(ge=0)] = Field(
+        description="an integer >= 0, steps of each that are not timed, before the first repeat"
+    )
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """What is measured: flops, time or both."""
+        return ("flops", "time") if self.measure == "all" else (self.measure,)
+
+
+TaskConfig = Annotated[
+    ClassificationConfig | EfficiencyConfig,
+    Field(discriminator="name", description="classification or efficiency"),
+]
+"""All tasks there are."""

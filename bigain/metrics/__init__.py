@@ -4,6 +4,7 @@ All statistics are computed in float64 from one row per image; images are the sa
 """
 
 from bigain.metrics.classification import Metric, classification_metrics, image_errors
+from bigain.metrics.efficiency import efficiency_metrics
 from bigain.metrics.intervals import mean_interval, wilson
 from bigain.metrics.margins import cantelli_bound, margin_ratio
 from bigain.metrics.paired import PairedResult, paired_accuracy, paired_difference, relative_rise
@@ -16,6 +17,7 @@ __all__ = [
     "cantelli_bound",
     "class_ranks",
     "classification_metrics",
+    "efficiency_metrics",
     "image_errors",
     "margin_ratio",
     "mean_class_precision",

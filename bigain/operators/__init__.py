@@ -5,37 +5,51 @@ Every operator is a frozen object with `plan(metric, grid, draw) -> Reduction`; 
 `bigain.apply` runs an operator inside a diffusers model.
 """
 
-from bigain.operators.base import Identity, KeyValueReducer, Operator, TokenReducer
+from bigain.operators.abm import ABM
+from bigain.operators.base import Acceleration, Identity, KeyValueReducer, Operator, TokenReducer
 from bigain.operators.bipartite import BipartiteMerge
+from bigain.operators.cached import CachedAssignment
+from bigain.operators.combination import ByStage
 from bigain.operators.downsampling import IEKVD, AvgPool, KeyValueDownsampler, ToDo
 from bigain.operators.draw import Draw
 from bigain.operators.lgtm import LGTM
 from bigain.operators.merge import MergeReduction
 from bigain.operators.reduction import UNCHANGED, Reduction, Unchanged
 from bigain.operators.schedules import AlphaSchedule, ConstantAlpha, LinearAlpha
-from bigain.operators.scores import SCORES, token_score
+from bigain.operators.scores import SCORES, score_formula, score_map, token_score
+from bigain.operators.selection import KVSelect, SelectReduction
+from bigain.operators.sito import SiTo
 from bigain.operators.tome import ToMe
 
 __all__ = [
+    "ABM",
     "IEKVD",
     "LGTM",
     "SCORES",
     "UNCHANGED",
+    "Acceleration",
     "AlphaSchedule",
     "AvgPool",
     "BipartiteMerge",
+    "ByStage",
+    "CachedAssignment",
     "ConstantAlpha",
     "Draw",
     "Identity",
+    "KVSelect",
     "KeyValueDownsampler",
     "KeyValueReducer",
     "LinearAlpha",
     "MergeReduction",
     "Operator",
     "Reduction",
+    "SelectReduction",
+    "SiTo",
     "ToDo",
     "ToMe",
     "TokenReducer",
     "Unchanged",
+    "score_formula",
+    "score_map",
     "token_score",
 ]

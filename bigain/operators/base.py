@@ -6,10 +6,14 @@ Two kinds say how a reduction enters an attention:
   restored to N.
 * `KeyValueReducer`: queries come from all N tokens, keys and values from the reduced map; there is
   nothing to restore.
+
+What `bigain.apply` takes is an `Acceleration`: one operator for all stages of a model, or a
+combination of them (`bigain.operators.combination`).
 """
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -17,11 +21,27 @@ from bigain.operators.draw import Draw
 from bigain.operators.reduction import UNCHANGED, Reduction
 from bigain.operators.validation import check_tokens
 
-__all__ = ["Identity", "KeyValueReducer", "Operator", "TokenReducer"]
+__all__ = ["Acceleration", "Identity", "KeyValueReducer", "Operator", "TokenReducer"]
 
 
-class Operator(ABC):
-    """A token-compression operator; immutable, comparable, its repr shows its settings."""
+class Acceleration(ABC):
+    """Says which operator acts at which stage of a model."""
+
+    @abstractmethod
+    def at(self, stage: str) -> "Operator | None":
+        """The operator for sites of `stage` (encoder, mid, decoder, transformer), None: none."""
+
+
+class Operator(Acceleration):
+    """A token-compression operator; immutable, comparable, its repr shows its settings.
+
+    Attributes:
+        shared_in_stage: whether the plan of the first site of a stage serves the other sites of
+            that stage and grid in the same forward (never across forwards).
+
+    """
+
+    shared_in_stage: ClassVar[bool] = False
 
     @abstractmethod
     def plan(self, metric: Tensor, grid: tuple[int, int], draw: Draw | None = None) -> Reduction:
@@ -42,6 +62,21 @@ class Operator(ABC):
             UserError: the grid does not fit the operator's settings.
 
         """
+
+    def plan_flops(self, grid: tuple[int, int], channels: int) -> int:
+        """FLOPs that planning costs per sample: matrix products (2 per MAC) and convolutions.
+
+        Sorting, indexing and element-wise arithmetic count nothing, as in torch's own counter.  An
+        operator that multiplies matrices or convolves overrides this; the tests compare it with
+        what that counter sees.
+        """
+        del grid, channels
+        return 0
+
+    def at(self, stage: str) -> "Operator":
+        """The operator itself, whatever the stage."""
+        del stage
+        return self
 
 
 class TokenReducer(Operator):

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bigain.errors import UserError
 from bigain.operators.base import TokenReducer
-from bigain.operators.cells import cell_count
+from bigain.operators.cells import cell_count, removed_tokens
 from bigain.operators.draw import Draw
-from bigain.operators.matching import assign_owners
+from bigain.operators.matching import assign_owners, matching_flops
 from bigain.operators.merge import MergeReduction
 from bigain.operators.reduction import UNCHANGED, Reduction
 from bigain.operators.validation import check_cell, check_ratio, check_tokens
@@ -50,30 +49,26 @@ class BipartiteMerge(TokenReducer):
     def plan(self, metric: Tensor, grid: tuple[int, int], draw: Draw | None = None) -> Reduction:
         """Choose destinations, match sources to them, merge the best r = int(N * ratio)."""
         check_tokens(metric.shape[1], grid)
-        removed = self.removed(grid)
+        removed = removed_tokens(grid, self.cell, self.ratio)
         if removed == 0:
             return UNCHANGED
         dst = self.destinations(metric, grid, draw or Draw())
         owner = assign_owners(metric, dst, removed)
         return MergeReduction(owner, metric.shape[1] - removed, dst)
 
-    def removed(self, grid: tuple[int, int]) -> int:
-        """Count what is merged: r = int(N * ratio), at most N minus the number of cells.
-
-        Raises:
-            UserError: tokens are to be merged but no cell fits in the grid.
-
-        """
-        tokens = grid[0] * grid[1]
-        wanted = int(tokens * self.ratio)
-        cells = cell_count(grid, self.cell)
-        if wanted and not cells:
-            raise UserError(
-                f"cell={self.cell[0]}x{self.cell[1]}: does not fit in the token grid "
-                f"{grid[0]}x{grid[1]}"
-            )
-        return min(wanted, tokens - cells)
-
     def kept(self, grid: tuple[int, int]) -> int:
         """N - r."""
-        return grid[0] * grid[1] - self.removed(grid)
+        return grid[0] * grid[1] - removed_tokens(grid, self.cell, self.ratio)
+
+    def plan_flops(self, grid: tuple[int, int], channels: int) -> int:
+        """The similarities, and what the choice of destinations costs (`choice_flops`)."""
+        if not removed_tokens(grid, self.cell, self.ratio):
+            return 0
+        tokens = grid[0] * grid[1]
+        similarities = matching_flops(tokens, cell_count(grid, self.cell), channels)
+        return similarities + self.choice_flops(tokens, channels)
+
+    def choice_flops(self, tokens: int, channels: int) -> int:
+        """FLOPs of `destinations` per sample."""
+        del tokens, channels
+        return 0

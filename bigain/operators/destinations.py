@@ -25,7 +25,7 @@ def random_position(
     """A uniformly random token of every cell, by (seed, site, timestep of the sample)."""
     tokens = cell_tokens(grid, cell, metric.device)
     count, area = cell_count(grid, cell), cell[0] * cell[1]
-    positions = draw.integers(count, area, metric.shape[0], metric.device)
+    positions = draw.integers(count, area, metric)
     return tokens.flatten()[positions + torch.arange(count, device=metric.device) * area]
 
 

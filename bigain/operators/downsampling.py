@@ -8,7 +8,7 @@ in between and beyond is IE-KVD, BiGain's token downsampling.  The output has al
 """
 
 from abc import abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
@@ -19,7 +19,7 @@ from bigain.operators.pooling import ALIGNMENTS, average_pool, nearest_pool, poo
 from bigain.operators.precision import at_least_float32
 from bigain.operators.reduction import UNCHANGED, Reduction
 from bigain.operators.schedules import AlphaSchedule, ConstantAlpha
-from bigain.operators.validation import check_factor, check_factor_fits, check_tokens
+from bigain.operators.validation import check_factor, check_factor_fits, check_switch, check_tokens
 
 __all__ = ["IEKVD", "AvgPool", "KeyValueDownsampler", "ToDo"]
 
@@ -58,16 +58,20 @@ class KeyValueDownsampler(KeyValueReducer):
 
     Args:
         factor: integer >= 1, smaller than the sides of the token grid; 1 changes nothing.
+        skip_final_step: whether a forward at timestep 0 keeps all keys and values, as the paper's
+            released code does (the last of 50 Euler steps).
 
     Raises:
-        UserError: factor out of range.
+        UserError: factor or skip_final_step out of range.
 
     """
 
     factor: int
+    skip_final_step: bool = field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
         check_factor(self.factor)
+        check_switch("skip_final_step", self.skip_final_step)
 
     @property
     @abstractmethod
@@ -82,7 +86,7 @@ class KeyValueDownsampler(KeyValueReducer):
     def plan(self, metric: Tensor, grid: tuple[int, int], draw: Draw | None = None) -> Reduction:
         """D_{alpha,s}, with alpha at the timestep of each sample; `metric` gives B and N only."""
         check_tokens(metric.shape[1], grid)
-        if self.factor == 1:
+        if self.factor == 1 or (self.skip_final_step and _is_final(draw, len(metric))):
             return UNCHANGED
         check_factor_fits(self.factor, grid)
         alpha = self.schedule.at(draw.per_sample_timesteps(len(metric)) if draw else None)
@@ -93,6 +97,20 @@ class KeyValueDownsampler(KeyValueReducer):
         check_factor_fits(self.factor, grid)
         rows, columns = pooled_grid(grid, self.factor)
         return rows * columns
+
+
+def _is_final(draw: Draw | None, batch: int) -> bool:
+    """Whether the samples of a forward are at timestep 0; they cannot differ in their length."""
+    timesteps = draw.per_sample_timesteps(batch) if draw else None
+    if timesteps is None:
+        raise UserError("skip_final_step=True: depends on the timestep, but the call gives none")
+    final = timesteps == 0
+    if final.any() and not final.all():
+        raise UserError(
+            "skip_final_step=True: a batch mixes timestep 0 with others; allowed: false, "
+            "or one timestep per forward"
+        )
+    return bool(final.all())
 
 
 @dataclass(frozen=True)
@@ -123,9 +141,10 @@ class IEKVD(KeyValueDownsampler):
         factor: integer >= 1, smaller than the sides of the token grid; 1 changes nothing.
         alpha: a number, or a schedule over the timestep; not clamped.
         align: `reference` or `window` (`bigain.operators.pooling`).
+        skip_final_step: as in `KeyValueDownsampler`.
 
     Raises:
-        UserError: factor, alpha or align out of range.
+        UserError: factor, alpha, align or skip_final_step out of range.
 
     """
 

@@ -6,6 +6,7 @@ does not depend on the rest of the batch, on the order of calls, on sharding, or
 """
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -32,18 +33,36 @@ class Draw:
     site: str = ""
     timesteps: Tensor | None = None
 
-    def integers(self, count: int, high: int, batch: int, device: torch.device) -> Tensor:
-        """(batch, count) integers, uniform in 0..high-1; row b depends on timestep b only.
+    def integers(self, count: int, high: int, like: Tensor) -> Tensor:
+        """(B, count) integers, uniform in 0..high-1; row b depends on timestep b only.
+
+        Args:
+            count: Numbers per sample.
+            high: Their upper bound, not included.
+            like: Any tensor of the batch: gives B and the device.
 
         Raises:
             UserError: neither one timestep nor one per sample was given.
 
         """
-        times = self._times(batch)
-        rows = {t: _integers(self.seed, self.site, t, count, high) for t in set(times)}
-        if len(rows) == 1:
-            return rows[times[0]].to(device).expand(batch, count)
-        return torch.stack([rows[t] for t in times]).to(device)
+        times = self.per_sample_timesteps(len(like))
+        drawn: Tensor = torch.ops.bigain.integers(like, times, self.seed, self.site, count, high)
+        return drawn
+
+    def normals(self, count: int, like: Tensor) -> Tensor:
+        """(B, count) standard normal numbers in fp32; row b depends on timestep b only.
+
+        Args:
+            count: Numbers per sample.
+            like: Any tensor of the batch: gives B and the device.
+
+        Raises:
+            UserError: neither one timestep nor one per sample was given.
+
+        """
+        times = self.per_sample_timesteps(len(like))
+        drawn: Tensor = torch.ops.bigain.normals(like, times, self.seed, self.site, count)
+        return drawn
 
     def per_sample_timesteps(self, batch: int) -> Tensor | None:
         """The timesteps as (batch,), or None when there are none.
@@ -61,15 +80,71 @@ class Draw:
             )
         return flat.expand(batch)
 
-    def _times(self, batch: int) -> list[float | None]:
-        timesteps = self.per_sample_timesteps(batch)
-        return [None] * batch if timesteps is None else [float(t) for t in timesteps.tolist()]
+
+# Drawing is an operation of its own in torch's eyes: opaque to `torch.compile`, which could not
+# trace a generator, and without numbers on the meta device, where FLOPs are counted.
+_LIBRARY = torch.library.Library("bigain", "DEF")
+_LIBRARY.define(
+    "integers(Tensor like, Tensor? timesteps, int seed, str site, int count, int high) -> Tensor"
+)
+_LIBRARY.define("normals(Tensor like, Tensor? timesteps, int seed, str site, int count) -> Tensor")
+_DEVICES = ("CPU", "CUDA", "MPS")
+
+
+def _drawn_integers(
+    like: Tensor, timesteps: Tensor | None, seed: int, site: str, count: int, high: int
+) -> Tensor:
+    return _per_sample(like, timesteps, lambda time: _integers(seed, site, time, count, high))
+
+
+def _drawn_normals(
+    like: Tensor, timesteps: Tensor | None, seed: int, site: str, count: int
+) -> Tensor:
+    return _per_sample(like, timesteps, lambda time: _normals(seed, site, time, count))
+
+
+def _no_integers(
+    like: Tensor, timesteps: Tensor | None, seed: int, site: str, count: int, high: int
+) -> Tensor:
+    del timesteps, seed, site, high
+    return like.new_empty(len(like), count, dtype=torch.int64)
+
+
+def _no_normals(like: Tensor, timesteps: Tensor | None, seed: int, site: str, count: int) -> Tensor:
+    del timesteps, seed, site
+    return like.new_empty(len(like), count, dtype=torch.float32)
+
+
+for _device in _DEVICES:
+    _LIBRARY.impl("integers", _drawn_integers, _device)
+    _LIBRARY.impl("normals", _drawn_normals, _device)
+torch.library.register_fake("bigain::integers", _no_integers, lib=_LIBRARY)
+torch.library.register_fake("bigain::normals", _no_normals, lib=_LIBRARY)
+
+
+def _per_sample(
+    like: Tensor, timesteps: Tensor | None, row: Callable[[float | None], Tensor]
+) -> Tensor:
+    """A (B, count) tensor on the device of `like`, whose row b is `row(timesteps[b])`."""
+    if timesteps is None:
+        return row(None).expand(len(like), -1).contiguous().to(like.device)
+    return torch.stack([row(float(time)) for time in timesteps.tolist()]).to(like.device)
 
 
 @lru_cache(maxsize=2048)
 def _integers(seed: int, site: str, time: float | None, count: int, high: int) -> Tensor:
     """(count,) integers on the CPU; a normal tensor even when first asked for in inference mode."""
-    key = hashlib.sha256(f"{seed}|{site}|{time!r}".encode()).digest()
     with torch.inference_mode(mode=False):
-        generator = torch.Generator().manual_seed(int.from_bytes(key[:4], "little"))
-        return torch.randint(high, (count,), generator=generator)
+        return torch.randint(high, (count,), generator=_generator(seed, site, time))
+
+
+@lru_cache(maxsize=256)
+def _normals(seed: int, site: str, time: float | None, count: int) -> Tensor:
+    """(count,) numbers on the CPU; a normal tensor even when first asked for in inference mode."""
+    with torch.inference_mode(mode=False):
+        return torch.randn(count, generator=_generator(seed, site, time))
+
+
+def _generator(seed: int, site: str, time: float | None) -> torch.Generator:
+    key = hashlib.sha256(f"{seed}|{site}|{time!r}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(key[:4], "little"))

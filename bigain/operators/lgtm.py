@@ -12,7 +12,7 @@ from torch import Tensor
 from bigain.operators.bipartite import BipartiteMerge
 from bigain.operators.destinations import lowest_score
 from bigain.operators.draw import Draw
-from bigain.operators.scores import token_score
+from bigain.operators.scores import score_flops, token_score
 
 __all__ = ["LGTM"]
 
@@ -41,3 +41,7 @@ class LGTM(BipartiteMerge):
         """(B, D) token numbers: the lowest score of every cell, of equal ones the first."""
         del draw
         return lowest_score(metric, grid, self.cell, token_score(self.score))
+
+    def choice_flops(self, tokens: int, channels: int) -> int:
+        """What the score costs."""
+        return score_flops(self.score, tokens, channels)

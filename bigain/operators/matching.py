@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from bigain.operators.precision import at_least_float32
+from bigain.operators.tokens import complement, take_tokens
 
-__all__ = ["assign_owners", "complement", "cosine_similarity", "take_tokens"]
+__all__ = ["assign_owners", "cosine_similarity", "matching_flops", "unit_tokens"]
 
 _EPSILON = 1e-12
 
@@ -39,27 +40,20 @@ def assign_owners(metric: Tensor, dst: Tensor, removed: int) -> Tensor:
     return owner.scatter_(1, dst, dst_places.expand_as(dst))
 
 
-def complement(dst: Tensor, tokens: int) -> Tensor:
-    """(B, N - D): the token numbers that are not in `dst` (B, D), in ascending order."""
-    is_src = torch.ones(dst.shape[0], tokens, dtype=torch.bool, device=dst.device)
-    is_src.scatter_(1, dst, value=False)
-    count = tokens - dst.shape[1]
-    slots = torch.where(is_src, is_src.cumsum(dim=-1) - 1, count)
-    numbers = torch.arange(tokens, device=dst.device).expand_as(slots)
-    return slots.new_empty(dst.shape[0], count + 1).scatter_(1, slots, numbers)[:, :count]
-
-
 def cosine_similarity(metric: Tensor, src: Tensor, dst: Tensor) -> Tensor:
     """(B, S, D) cosines between the tokens `src` (B, S) and `dst` (B, D) of `metric` (B, N, C)."""
-    metric = at_least_float32(metric)
-    norm = torch.linalg.vector_norm(metric, dim=-1, keepdim=True)
-    unit = metric / norm.clamp_min(_EPSILON)
+    unit = unit_tokens(metric)
     return take_tokens(unit, src) @ take_tokens(unit, dst).transpose(1, 2)
 
 
-def take_tokens(x: Tensor, index: Tensor) -> Tensor:
-    """Tokens `index` (B, M) of `x` (B, N, C), as (B, M, C): rows copied whole, not by element."""
-    batch, tokens, channels = x.shape
-    offsets = torch.arange(batch, device=x.device)[:, None] * tokens
-    rows = (index + offsets).flatten()
-    return x.reshape(-1, channels).index_select(0, rows).view(batch, -1, channels)
+def unit_tokens(x: Tensor) -> Tensor:
+    """`x` (B, N, C) with every token divided by its norm, in fp32 at least; zero stays zero."""
+    x = at_least_float32(x)
+    norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+    unit: Tensor = x / norm.clamp_min(_EPSILON)
+    return unit
+
+
+def matching_flops(tokens: int, destinations: int, channels: int) -> int:
+    """FLOPs of the similarities, 2 (N - D) D C; sorting and indexing count nothing."""
+    return 2 * (tokens - destinations) * destinations * channels

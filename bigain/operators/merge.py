@@ -11,7 +11,6 @@ owned once.
 """
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -51,7 +50,7 @@ class MergeReduction(Reduction):
         rows = y.reshape(-1, channels).index_select(0, self._rows(batch))
         return rows.view(batch, -1, channels)
 
-    @cached_property
+    @property
     def counts(self) -> Tensor:
         """(B, N') or (1, N'): the number of tokens at each place, >= 1."""
         ones = torch.ones_like(self.owner)

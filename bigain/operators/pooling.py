@@ -7,12 +7,11 @@
   that window as well, i.e. floor((i + 1/2) * s).
 """
 
-from functools import lru_cache
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bigain.operators.constants import constant
 from bigain.operators.precision import at_least_float32
 
 __all__ = ["ALIGNMENTS", "average_pool", "nearest_pool", "nearest_tokens", "pooled_grid"]
@@ -36,13 +35,12 @@ def nearest_pool(x: Tensor, grid: tuple[int, int], factor: int, align: str = "re
     return x.index_select(1, nearest_tokens(grid, factor, align, x.device))
 
 
-@lru_cache(maxsize=256)
+@constant
 def nearest_tokens(grid: tuple[int, int], factor: int, align: str, device: torch.device) -> Tensor:
     """(h' * w',) numbers of the tokens that `nearest_pool` keeps, row by row."""
     rows, columns = (_nearest_axis(side, factor, align) for side in grid)
-    with torch.inference_mode(mode=False):
-        index = torch.tensor(rows)[:, None] * grid[1] + torch.tensor(columns)
-        return index.flatten().to(device)
+    index = torch.tensor(rows, device=device)[:, None] * grid[1]
+    return (index + torch.tensor(columns, device=device)).flatten()
 
 
 def _nearest_axis(side: int, factor: int, align: str) -> list[int]:

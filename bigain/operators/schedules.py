@@ -6,13 +6,13 @@ Each sample of a batch has its own timestep, hence its own alpha.  Nothing clamp
 extrapolates past nearest.
 """
 
-import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from bigain.errors import UserError
+from bigain.operators.validation import check_finite
 
 __all__ = ["AlphaSchedule", "ConstantAlpha", "LinearAlpha"]
 
@@ -39,7 +39,7 @@ class ConstantAlpha(AlphaSchedule):
     value: float
 
     def __post_init__(self) -> None:
-        _check_finite("alpha", self.value)
+        check_finite("alpha", self.value)
 
     def at(self, timesteps: Tensor | None) -> float:
         """`value`, whatever the time."""
@@ -55,8 +55,8 @@ class LinearAlpha(AlphaSchedule):
     end: float
 
     def __post_init__(self) -> None:
-        _check_finite("alpha.start", self.start)
-        _check_finite("alpha.end", self.end)
+        check_finite("alpha.start", self.start)
+        check_finite("alpha.end", self.end)
 
     def at(self, timesteps: Tensor | None) -> Tensor:
         """Evaluate start * t/999 + end * (1 - t/999) for every sample, (B,)."""
@@ -64,9 +64,3 @@ class LinearAlpha(AlphaSchedule):
             raise UserError(f"alpha={self!r}: depends on the timestep, but the call gives none")
         share = timesteps.float() / _LAST_TIMESTEP
         return self.start * share + self.end * (1 - share)
-
-
-def _check_finite(key: str, value: float) -> None:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not (is_number and math.isfinite(value)):
-        raise UserError(f"{key}={value!r}: must be a finite number")

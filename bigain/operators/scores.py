@@ -1,25 +1,39 @@
 """Token scores F (Tables 8 and 13): one number per token; low = smooth = preferred destination.
 
-`laplacian_l1` is Eq. 7 of the paper: r_i = depthwise 3x3 convolution of the map of tokens with
-
-    L = [[0, 1, 0], [1, -4, 1], [0, 1, 0]],  zero padding,    F_i = sum over channels of |r_ic|.
-
 A score is a function (x of (B, N, C), grid) -> (B, N) in `SCORES`; it computes in fp32 whatever the
-precision of x.
+precision of x (fp64 for fp64).  x_i is the vector of token i, m the mean token of the sample, X_k
+the discrete Fourier transform of x_i over the *channel* axis (k = 0..C-1, both sides), and
+
+    r_i = the 3x3 convolution of every channel with L = [[0, 1, 0], [1, -4, 1], [0, 1, 0]],
+
+zero beyond the border.  The last line of each docstring is the formula; the tables print it.
 """
 
 from collections.abc import Callable
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from bigain.errors import UserError
+from bigain.operators.matching import unit_tokens
 from bigain.operators.precision import at_least_float32
 from bigain.operators.validation import check_tokens
 
-__all__ = ["SCORES", "Score", "laplacian", "laplacian_l1", "token_score"]
+__all__ = [
+    "SCORES",
+    "Score",
+    "laplacian",
+    "score_flops",
+    "score_formula",
+    "score_map",
+    "token_score",
+]
 
 Score = Callable[[Tensor, tuple[int, int]], Tensor]
+
+_KERNEL = ((0.0, 1.0, 0.0), (1.0, -4.0, 1.0), (0.0, 1.0, 0.0))
+_EPSILON = 1e-7
 
 
 def laplacian(x: Tensor, grid: tuple[int, int]) -> Tensor:
@@ -28,21 +42,111 @@ def laplacian(x: Tensor, grid: tuple[int, int]) -> Tensor:
     The taps are added in the order of the kernel, x, 2x, -2x, -x, 0 on a flat area: exactly zero
     there, so that flat tokens tie exactly and the tie rule decides, not rounding.
     """
-    check_tokens(x.shape[1], grid)
-    x = at_least_float32(x)
-    channels = x.shape[-1]
-    kernel = x.new_tensor([[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]])
-    image = x.reshape(x.shape[0], *grid, channels).permute(0, 3, 1, 2)
-    weight = kernel.expand(channels, 1, 3, 3)
-    return F.conv2d(image, weight, padding=1, groups=channels).permute(0, 2, 3, 1)
+    image = _as_map(x, grid).permute(0, 3, 1, 2)
+    weight = image.new_tensor(_KERNEL).expand(image.shape[1], 1, 3, 3)
+    return F.conv2d(image, weight, padding=1, groups=image.shape[1]).permute(0, 2, 3, 1)
 
 
 def laplacian_l1(x: Tensor, grid: tuple[int, int]) -> Tensor:
-    """(B, N, C) -> (B, N): the l1 norm over channels of the Laplacian (Eq. 7)."""
+    """l1 norm of the Laplacian (Eq. 7), the paper's default.
+
+    F_i = sum_c |r_ic|
+    """
     return laplacian(x, grid).abs_().sum(dim=-1).flatten(1)
 
 
-SCORES: dict[str, Score] = {"laplacian_l1": laplacian_l1}
+def laplacian_l2(x: Tensor, grid: tuple[int, int]) -> Tensor:
+    """l2 norm of the Laplacian.
+
+    F_i = sqrt(sum_c r_ic^2)
+    """
+    return _norm(laplacian(x, grid)).flatten(1)
+
+
+def global_mean_deviation(x: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Distance from the mean token.
+
+    F_i = ||x_i - m||_2
+    """
+    tokens = _tokens(x, grid)
+    return _norm(tokens - tokens.mean(dim=1, keepdim=True))
+
+
+def l1_norm(x: Tensor, grid: tuple[int, int]) -> Tensor:
+    """l1 norm of the token.
+
+    F_i = sum_c |x_ic|
+    """
+    return _tokens(x, grid).abs().sum(dim=-1)
+
+
+def l2_norm(x: Tensor, grid: tuple[int, int]) -> Tensor:
+    """l2 norm of the token.
+
+    F_i = ||x_i||_2
+    """
+    return _norm(_tokens(x, grid))
+
+
+def channel_variance(x: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Unbiased variance over the channels of the token; 0 with a single channel.
+
+    F_i = 1/(C-1) sum_c (x_ic - mean_c x_ic)^2
+    """
+    tokens = _tokens(x, grid)
+    return tokens.var(dim=-1, correction=min(1, tokens.shape[-1] - 1))
+
+
+def dft_spectral_centroid(x: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Centroid of the two-sided channel spectrum; nearly C/2 for real input, by symmetry.
+
+    F_i = sum_k k |X_k| / (sum_k |X_k| + 1e-7)
+    """
+    amplitude = _spectrum(_tokens(x, grid))
+    k = torch.arange(amplitude.shape[-1], device=x.device, dtype=amplitude.dtype)
+    return (k * amplitude).sum(dim=-1) / (amplitude.sum(dim=-1) + _EPSILON)
+
+
+def dft_amplitude(x: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Amplitude of the channel spectrum without its constant part.
+
+    F_i = sum_{k>=1} |X_k|
+    """
+    return _spectrum(_tokens(x, grid))[..., 1:].sum(dim=-1)
+
+
+def cosine_neighbors(x: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Unlikeness to the 2 to 4 neighbours inside the grid; 0 for a token without any.
+
+    F_i = -mean over neighbours j of cos(x_i, x_j)
+    """
+    unit = unit_tokens(_tokens(x, grid)).unflatten(1, grid)
+    below = (unit[:, 1:] * unit[:, :-1]).sum(dim=-1)
+    right = (unit[:, :, 1:] * unit[:, :, :-1]).sum(dim=-1)
+    similarity = F.pad(below, (0, 0, 0, 1)) + F.pad(below, (0, 0, 1, 0))
+    similarity = similarity + F.pad(right, (0, 1)) + F.pad(right, (1, 0))
+    return -(similarity / _neighbours(grid, similarity).clamp_min(1)).flatten(1)
+
+
+def cosine_global_mean(x: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Unlikeness to the mean token.
+
+    F_i = -cos(x_i, m)
+    """
+    tokens = _tokens(x, grid)
+    mean = unit_tokens(tokens.mean(dim=1, keepdim=True))
+    return -(unit_tokens(tokens) * mean).sum(dim=-1)
+
+
+SCORES: dict[str, Score] = {
+    score.__name__: score
+    for score in (
+        *(laplacian_l1, laplacian_l2, global_mean_deviation, l1_norm, l2_norm),
+        *(channel_variance, dft_spectral_centroid, dft_amplitude),
+        *(cosine_neighbors, cosine_global_mean),
+    )
+}
+"""The scores of Tables 8 and 13 by name."""
 
 
 def token_score(name: str) -> Score:
@@ -55,3 +159,69 @@ def token_score(name: str) -> Score:
     if name not in SCORES:
         raise UserError(f"score={name!r}: unknown token score, must be one of {', '.join(SCORES)}")
     return SCORES[name]
+
+
+def score_map(name: str, x: Tensor, grid: tuple[int, int]) -> Tensor:
+    """The score `name` of `x` (B, N, C) as a map (B, h, w), for pictures.
+
+    Raises:
+        UserError: no such score, or the grid does not fit.
+
+    """
+    return token_score(name)(x, grid).view(len(x), *grid)
+
+
+def score_formula(name: str) -> str:
+    """The formula of the score `name`, as its docstring states it (Table 13).
+
+    Raises:
+        UserError: there is no such score.
+
+    """
+    return (token_score(name).__doc__ or "").strip().splitlines()[-1].strip()
+
+
+def score_flops(name: str, tokens: int, channels: int) -> int:
+    """FLOPs of a score: 18 N C for the 3x3 convolution of the Laplacian, 0 for all others.
+
+    Element-wise arithmetic and Fourier transforms count nothing, as in torch's own counter.
+
+    Raises:
+        UserError: there is no such score.
+
+    """
+    convolves = token_score(name) in (laplacian_l1, laplacian_l2)
+    return 18 * tokens * channels if convolves else 0
+
+
+def _tokens(x: Tensor, grid: tuple[int, int]) -> Tensor:
+    check_tokens(x.shape[1], grid)
+    return at_least_float32(x)
+
+
+def _norm(x: Tensor) -> Tensor:
+    norm: Tensor = torch.linalg.vector_norm(x, dim=-1)
+    return norm
+
+
+def _spectrum(x: Tensor) -> Tensor:
+    """|X_k| of real tokens, k = 0..C-1."""
+    amplitude: Tensor = torch.fft.fft(x, dim=-1).abs()
+    return amplitude
+
+
+def _as_map(x: Tensor, grid: tuple[int, int]) -> Tensor:
+    return _tokens(x, grid).reshape(x.shape[0], *grid, x.shape[-1])
+
+
+def _neighbours(grid: tuple[int, int], like: Tensor) -> Tensor:
+    """(h, w) numbers of neighbours inside the grid."""
+    rows, columns = (_inside(side, like) for side in grid)
+    return rows[:, None] + columns
+
+
+def _inside(side: int, like: Tensor) -> Tensor:
+    """(side,) numbers of neighbours along one axis: 2, at an end 1, alone 0."""
+    place = torch.arange(side, device=like.device)
+    ends: Tensor = (place == 0).to(like) + (place == side - 1).to(like)
+    return 2 - ends

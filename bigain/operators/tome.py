@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from bigain.errors import UserError
 from bigain.operators.bipartite import BipartiteMerge
 from bigain.operators.destinations import random_position, top_left
 from bigain.operators.draw import Draw
+from bigain.operators.validation import check_switch
 
 __all__ = ["ToMe"]
 
@@ -35,8 +35,7 @@ class ToMe(BipartiteMerge):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not isinstance(self.random, bool):
-            raise UserError(f"random={self.random!r}: must be true or false")
+        check_switch("random", self.random)
 
     def destinations(self, metric: Tensor, grid: tuple[int, int], draw: Draw) -> Tensor:
         """(B, D) token numbers, drawn per timestep, or the top-left ones."""

@@ -23,6 +23,8 @@ PAIRING_KEYS = (
 )
 """What must agree for two runs to be paired."""
 
+_TASKS = ("classification",)
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -48,11 +50,13 @@ def compare_runs(results: Path, a: str, b: str) -> Comparison:
     """Compare the finished runs with ids `a` and `b`.
 
     Raises:
-        UserError: A run is not finished or its manifest is damaged, or the two are not paired or
-            not of the same weights.
+        UserError: A run is not finished or its manifest is damaged, the two are not paired or not
+            of the same weights, or they have no images.
 
     """
     first, second = _finished(results, a), _finished(results, b)
+    for store in (first, second):
+        _check_images(store)
     _check_paired(first.manifest()["config"], second.manifest()["config"], a, b)
     _check_weights(first.manifest(), second.manifest(), a, b)
     left, right = read_samples(first.folder), read_samples(second.folder)
@@ -80,6 +84,15 @@ def _finished(results: Path, run_id: str) -> RunStore:
     if not store.is_finished():
         raise UserError(f"run_id={run_id}: is {store.status()}; allowed are finished runs (done)")
     return store
+
+
+def _check_images(store: RunStore) -> None:
+    task = store.manifest()["columns"]["task"]
+    if task not in _TASKS:
+        raise UserError(
+            f"task={task} of {store.run_id}: has no predictions to compare; allowed: "
+            f"{', '.join(_TASKS)} (an efficiency run holds its own baseline, see its metrics.csv)"
+        )
 
 
 def _check_paired(first: dict[str, Any], second: dict[str, Any], a: str, b: str) -> None:

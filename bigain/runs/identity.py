@@ -19,9 +19,11 @@ from bigain.errors import UserError
 __all__ = [
     "DESCRIBING_COLUMNS",
     "EXCLUDED",
+    "EXCLUDED_BY_MEASURE",
     "EXCLUDED_FROM_FAMILY",
     "EXCLUDED_WITHOUT_OPERATOR",
     "EXCLUDED_WITH_FINGERPRINT",
+    "NEUTRAL",
     "Config",
     "baseline_id",
     "canonical",
@@ -59,9 +61,52 @@ EXCLUDED_WITH_FINGERPRINT: Mapping[str, str] = {
 }
 """Without a fingerprint nothing else says which weights the folder holds, so the folder counts."""
 
+_WITHOUT_WEIGHTS: Mapping[str, str] = {
+    "paths": EXCLUDED["paths"],
+    "tracking": EXCLUDED["tracking"],
+    "force": EXCLUDED["force"],
+    "cache": EXCLUDED["cache"],
+    "shard": "there is one: all repeats are of one process",
+    "dataset": "no image is read",
+    **dict.fromkeys(
+        [
+            f"backbone.{key}"
+            for key in ("revision", "repository", "mirrors", "path", "variant", "fingerprint")
+        ],
+        "no weights are read: neither FLOPs nor time depend on their values",
+    ),
+}
+
+EXCLUDED_BY_MEASURE: Mapping[str, Mapping[str, str]] = {
+    "flops": {
+        **_WITHOUT_WEIGHTS,
+        **dict.fromkeys(
+            ["device", "dtype", "batch_size", "threads", "seed", "backbone.attention"],
+            "FLOPs are counted of one sample without numbers",
+        ),
+        **dict.fromkeys(
+            ["task.steps", "task.repeats", "task.warmup"], "one forward, which is always the same"
+        ),
+    },
+    "time": _WITHOUT_WEIGHTS,
+    "all": _WITHOUT_WEIGHTS,
+}
+"""`task.measure` -> what takes the place of `EXCLUDED`, in a task that has this setting.
+
+A time depends on device, precision, batch and threads; so there they are part of the name.
+"""
+
 EXCLUDED_WITHOUT_OPERATOR: Mapping[str, str] = {
     "backbone.sites": "with operator `none` there is nothing to do at any site",
 }
+
+NEUTRAL: Mapping[str, Any] = {
+    "operator.skip_final_step": False,
+}
+"""Dotted key -> the value at which a setting that came later leaves everything as it was before.
+
+At that value it is no part of the name, so results keep their names when the software learns more.
+"""
 
 DESCRIBING_COLUMNS = (
     *("run_id", "profile", "backbone", "dataset", "task", "operator"),
@@ -108,26 +153,46 @@ def baseline_id(config: Config) -> str:
 def describing_columns(config: Config) -> dict[str, Any]:
     """`DESCRIBING_COLUMNS` of the run; settings that its operator does not have are None.
 
-    A setting that is no scalar, such as a schedule of alpha, is written as JSON.
+    So is the dataset of a run that reads none.  A setting that is no scalar, such as a schedule of
+    alpha, is written as JSON.
     """
     plain = resolved(config)
     own_words = getattr(getattr(config, "operator", None), "settings", None)
     own = plain["operator"] if own_words is None else own_words()
     settings = {key: _scalar(own.get(key)) for key in _SETTINGS}
     named = {key: plain[key]["name"] for key in ("backbone", "dataset", "task", "operator")}
+    if "dataset" in _excluded(plain, EXCLUDED):
+        named["dataset"] = None
+    named["operator"] = plain["operator"].get("target", named["operator"])
     columns = {"run_id": run_id(config), "profile": plain["profile"], "seed": plain["seed"]}
     columns |= named | settings
     return {key: columns[key] for key in DESCRIBING_COLUMNS}
 
 
-def _canonical(plain: dict[str, Any], excluded: Collection[str]) -> str:
+def _excluded(plain: Mapping[str, Any], usual: Collection[str]) -> Collection[str]:
+    """What is no part of the name: `usual`, or what a measure has in its place."""
+    return EXCLUDED_BY_MEASURE.get(plain.get("task", {}).get("measure"), usual)
+
+
+def _canonical(plain: dict[str, Any], usual: Collection[str]) -> str:
+    excluded = _excluded(plain, usual)
     if plain.get("operator", {}).get("name") == "none":
         plain = {**plain, "operator": {"name": "none"}}
         excluded = [*excluded, *EXCLUDED_WITHOUT_OPERATOR]
     if plain.get("backbone", {}).get("fingerprint"):
         excluded = [*excluded, *EXCLUDED_WITH_FINGERPRINT]
-    kept = _without(plain, excluded, "")
+    kept = _without(_without_neutral(plain), excluded, "")
     return json.dumps(_by_value(kept, ""), sort_keys=True, separators=(",", ":"))
+
+
+def _without_neutral(plain: dict[str, Any]) -> dict[str, Any]:
+    """`plain` without the settings that stand at their neutral value."""
+    for dotted, value in NEUTRAL.items():
+        group, _, key = dotted.partition(".")
+        if plain.get(group, {}).get(key) == value:
+            rest = {name: of for name, of in plain[group].items() if name != key}
+            plain = {**plain, group: rest}
+    return plain
 
 
 def _without(node: Mapping[str, Any], excluded: Collection[str], prefix: str) -> dict[str, Any]:

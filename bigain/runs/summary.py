@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from bigain.metrics import Metric, classification_metrics
+from bigain.metrics import Metric, classification_metrics, efficiency_metrics
 from bigain.runs.files import METRIC_COLUMNS
 from bigain.runs.frames import finished_samples, samples_frame
 from bigain.runs.identity import Config, baseline_id, describing_columns
@@ -17,7 +17,10 @@ __all__ = ["MEASURES", "metric_rows", "summary_of"]
 
 Measure = Callable[[pd.DataFrame, pd.DataFrame | None], list[Metric]]
 
-MEASURES: Mapping[str, Measure] = {"classification": classification_metrics}
+MEASURES: Mapping[str, Measure] = {
+    "classification": classification_metrics,
+    "efficiency": efficiency_metrics,
+}
 """Task -> metrics of (its samples, those of the run without acceleration or None)."""
 
 

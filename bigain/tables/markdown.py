@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from bigain.config import RunConfig
+from bigain.config import ClassificationConfig, RunConfig
 from bigain.tables.footnotes import texts_of
 from bigain.tables.layout import (
     DASH,
@@ -55,7 +55,7 @@ def _measured_on(sources: Sources) -> str:
 def _protocol(config: RunConfig) -> str:
     limit = config.dataset.limit
     images = "all test images" if limit is None else f"the first {limit} test images"
-    task = config.task
+    task = config.task_as(ClassificationConfig)
     parts = [
         f"weights `{config.backbone.revision}`",
         images,

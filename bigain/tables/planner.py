@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bigain.config import RunConfig
+from bigain.config import ClassificationConfig, RunConfig
 from bigain.errors import UserError
 from bigain.runs.identity import run_id
 from bigain.tables.samples import has_samples
@@ -169,7 +169,8 @@ def _cells(spec: TableSpec, profile: str, grid: str) -> Iterator[tuple[CellKey, 
 
 def _planned(overrides: tuple[str, ...], config: RunConfig, classes: int) -> PlannedRun:
     name = run_id(config)
-    protocol = StagedProtocol(config.task.trial_list, config.task.keep_list)
+    task = config.task_as(ClassificationConfig)
+    protocol = StagedProtocol(task.trial_list, task.keep_list)
     finished = has_samples(config.paths.results, config.profile, name)
     return PlannedRun(overrides, config, name, finished, protocol.evaluations(classes))
 

@@ -4,7 +4,8 @@ import pytest
 
 from bigain.backbones.architectures import ARCHITECTURES
 from bigain.backbones.denoisers import build_denoiser
-from bigain.sites import STAGES, SiteSelection, find_sites
+from bigain.site_selection import STAGES, SiteSelection
+from bigain.sites import find_sites
 
 UNETS = ["mini_unet", "sd20", "sd15", "sdxl"]
 DITS = ["mini_dit", "dit_xl2_512"]
@@ -33,12 +34,13 @@ def test_token_grids(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", UNETS)
-def test_places_are_the_self_attentions_of_the_model(name: str) -> None:
+def test_sites_are_the_self_attentions_of_the_model_in_their_order(name: str) -> None:
     architecture = ARCHITECTURES[name]
     side = architecture.settings["sample_size"]
     everywhere = SiteSelection(stages=STAGES, levels=tuple(range(9)))
     sites = find_sites(build_denoiser(name, "meta"), everywhere)
-    assert {(site.stage, site.level) for site in sites} == architecture.places
+    assert tuple((site.stage, site.level) for site in sites) == architecture.sites
+    assert architecture.has_cross_attention
     grids = {site.level: site.grid(side, side) for site in sites}
     assert all(grids[level] == (GRIDS[name][level],) * 2 for level in grids)
     assert architecture.blocks is None
@@ -54,12 +56,13 @@ def test_blocks_are_those_of_the_model(name: str) -> None:
     side = architecture.settings["sample_size"]
     sites = find_sites(model, all_blocks)
     assert {site.grid(side, side) for site in sites} == {(GRIDS[name][0],) * 2}
-    assert architecture.places == frozenset()
+    assert architecture.sites == ()
+    assert not architecture.has_cross_attention
 
 
 def test_sdxl_has_no_attention_where_it_has_most_tokens() -> None:
-    assert {level for _, level in ARCHITECTURES["sdxl"].places} == {1, 2}
-    assert {level for _, level in ARCHITECTURES["sd20"].places} == {0, 1, 2, 3}
+    assert {level for _, level in ARCHITECTURES["sdxl"].sites} == {1, 2}
+    assert {level for _, level in ARCHITECTURES["sd20"].sites} == {0, 1, 2, 3}
 
 
 @pytest.mark.parametrize("name", list(PARAMETERS))

@@ -12,6 +12,11 @@ def test_every_verb_knows_results() -> None:
     assert parser.parse_args(["--results", "a/b"]).results == Path("a/b")
 
 
+def test_a_verb_without_runs_has_no_results() -> None:
+    with pytest.raises(UserError, match="unrecognized arguments: --results"):
+        VerbParser("greet", "Say something.", results=False).parse_args(["--results", "a"])
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [

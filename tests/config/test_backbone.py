@@ -11,7 +11,8 @@ from bigain.compose import compose_config
 from bigain.config.backbone import BackboneConfig
 from bigain.errors import UserError
 from bigain.locations import CONFIGS
-from bigain.sites import SiteSelection, find_sites
+from bigain.site_selection import SiteSelection
+from bigain.sites import find_sites
 
 HUB = ["sd20", "sd15", "sdxl", "dit_xl2_512"]
 PLACE: dict[str, Any] = {
@@ -154,8 +155,8 @@ def test_wrong_sources_are_refused(key: str, value: object) -> None:
         ),
         (
             ["backbone=mini_unet", "backbone.sites.blocks=first12"],
-            "backbone.sites.blocks=first12: allowed: null, because backbone=mini_unet is selected "
-            "by stages and levels",
+            "backbone.sites.blocks=first12: allowed: null or a list of distinct integers from 0 "
+            "to 2, positions among the selected stages and levels of mini_unet",
         ),
         (
             ["backbone=mini_unet", "backbone.sites.stages=[mid]"],

@@ -8,6 +8,9 @@ from bigain.config.messages import all_keys, did_you_mean, unknown_key
 
 TOME = {"name": "tome", "ratio": 0.5, "cell": [2, 2], "random": True, "scope": "self"}
 IE_KVD = {"name": "ie_kvd", "factor": 2, "alpha": "x", "align": "window", "scope": "self"}
+IE_KVD |= {"skip_final_step": False}
+
+HYBRIDS = "lgtm_enc_ie_kvd_dec|ie_kvd_enc_lgtm_dec"
 
 
 def line(plain: dict[str, Any], *typed: str) -> str:
@@ -57,7 +60,8 @@ def test_two_mistakes_share_the_line(plain: dict[str, Any]) -> None:
 
 def test_a_missing_group_is_called_missing(plain: dict[str, Any]) -> None:
     del plain["operator"]
-    expected = "operator is missing: allowed: none, tome, lgtm, todo, avg_pool or ie_kvd"
+    expected = "operator is missing: allowed: none, tome, lgtm, abm, cached, todo, avg_pool, "
+    expected += "ie_kvd, sito, kv_select, lgtm_enc_ie_kvd_dec, ie_kvd_enc_lgtm_dec or custom"
     assert line(plain) == expected
 
 
@@ -84,7 +88,7 @@ def test_a_misspelt_setting_is_recognised(plain: dict[str, Any]) -> None:
     plain["operator"] = {**TOME, "ratoi": 0.7}
     assert line(plain, "+operator.ratoi=0.7") == (
         "+operator.ratoi=0.7: no such key of operator=tome; allowed: operator.ratio, "
-        "operator.cell, operator.scope, operator.random; did you mean operator.ratio?"
+        "operator.cell, operator.random, operator.scope; did you mean operator.ratio?"
     )
 
 
@@ -92,7 +96,7 @@ def test_a_setting_of_another_operator_is_sent_there(plain: dict[str, Any]) -> N
     plain["operator"] = {**TOME, "factor": 2}
     told = line(plain)
     assert told.startswith("operator.factor=2: no such key of operator=tome; allowed: operator.")
-    assert told.endswith("; operator.factor belongs to operator=todo|avg_pool|ie_kvd")
+    assert told.endswith(f"; operator.factor belongs to operator=todo|avg_pool|ie_kvd|{HYBRIDS}")
     assert "did you mean" not in told
 
 
@@ -100,7 +104,8 @@ def test_no_acceleration_has_nothing_to_set(plain: dict[str, Any]) -> None:
     plain["operator"] = {"name": "none", "ratoi": 0.5}
     assert line(plain) == (
         "operator.ratoi=0.5: no such key of operator=none; allowed: no settings; "
-        "did you mean operator.ratio?; operator.ratio belongs to operator=tome|lgtm"
+        "did you mean operator.ratio?; operator.ratio belongs to "
+        f"operator=tome|lgtm|abm|cached|sito|{HYBRIDS}"
     )
 
 

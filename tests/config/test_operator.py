@@ -25,20 +25,47 @@ TOME: dict[str, Any] = {
 }
 LGTM = {key: TOME[key] for key in ("ratio", "cell", "scope")}
 LGTM |= {"name": "lgtm", "score": "laplacian_l1"}
+ABM = {**LGTM, "name": "abm", "aggregate": "max"}
+SITO = {key: TOME[key] for key in ("ratio", "cell", "scope")}
+SITO |= {"name": "sito", "sim_beta": 1.0, "noise_alpha": 0.1}
+NEAREST: dict[str, Any] = {"name": "todo", "factor": 2, "skip_final_step": False, "scope": "self"}
+KV_SELECT: dict[str, Any] = {
+    "name": "kv_select",
+    "sparsity": 0.75,
+    "strategy": "low_frequency",
+    "score": "laplacian_l1",
+    "scope": "self",
+}
 IE_KVD: dict[str, Any] = {
     "name": "ie_kvd",
     "factor": 2,
+    "skip_final_step": False,
     "alpha": 0.9,
     "align": "reference",
+    "scope": "self",
+}
+HYBRIDS = [
+    {**LGTM, **IE_KVD, "name": name} for name in ("lgtm_enc_ie_kvd_dec", "ie_kvd_enc_lgtm_dec")
+]
+CUSTOM: dict[str, Any] = {
+    "name": "custom",
+    "target": "bigain.operators.tome.ToMe",
+    "arguments": {"ratio": 0.5, "cell": [4, 4]},
     "scope": "self",
 }
 ALL: list[dict[str, Any]] = [
     {"name": "none"},
     TOME,
     LGTM,
-    {"name": "todo", "factor": 2, "scope": "self"},
-    {"name": "avg_pool", "factor": 2, "scope": "self"},
+    ABM,
+    {**LGTM, "name": "cached"},
+    SITO,
+    NEAREST,
+    {**NEAREST, "name": "avg_pool"},
     IE_KVD,
+    KV_SELECT,
+    *HYBRIDS,
+    CUSTOM,
 ]
 
 
@@ -88,9 +115,22 @@ def test_the_ratio_goes_up_to_all_but_the_destinations(cell: list[int], ratio: f
         ToMeConfig.model_validate({**TOME, "cell": cell, "ratio": ratio + 1e-6})
 
 
-def test_the_clamp_holds_for_both_mergers() -> None:
+@pytest.mark.parametrize("plain", [LGTM, ABM, SITO, *HYBRIDS], ids=lambda plain: plain["name"])
+def test_the_clamp_holds_for_all_that_remove_tokens(plain: dict[str, Any]) -> None:
     with pytest.raises(ValidationError, match=r"0 to 0.75 = 1 - 1/4"):
-        LGTMConfig.model_validate({**LGTM, "ratio": 0.8})
+        ADAPTER.validate_python({**plain, "ratio": 0.8})
+
+
+def test_a_tile_of_one_token_cannot_be_pooled() -> None:
+    with pytest.raises(ValidationError, match=r"operator.cell=\[1, 1\]: allowed: .* two tokens"):
+        ADAPTER.validate_python({**ABM, "cell": [1, 1], "ratio": 0})
+
+
+@pytest.mark.parametrize(
+    ("papers", "ours"), [("sa", "self"), ("sa+ca", "self+cross"), ("sa+ca+mlp", "self+cross+mlp")]
+)
+def test_scopes_may_be_in_the_words_of_the_papers_table(papers: str, ours: str) -> None:
+    assert ADAPTER.validate_python({**TOME, "scope": papers}).scope == ours  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(
@@ -106,7 +146,18 @@ def test_the_clamp_holds_for_both_mergers() -> None:
         (TOME, "cell", 2),
         (TOME, "random", 1),
         (TOME, "scope", "cross"),
+        (TOME, "scope", "mlp+self"),
+        (TOME, "scope", 1),
         (LGTM, "score", "laplacian"),
+        (ABM, "aggregate", "median"),
+        (SITO, "noise_alpha", float("inf")),
+        (SITO, "sim_beta", "1"),
+        (NEAREST, "scope", "self+mlp"),
+        (NEAREST, "skip_final_step", 0),
+        (KV_SELECT, "sparsity", 1.0),
+        (KV_SELECT, "sparsity", -0.1),
+        (KV_SELECT, "strategy", "mid_frequency"),
+        (HYBRIDS[0], "scope", "self+cross"),
         (IE_KVD, "factor", 0),
         (IE_KVD, "factor", 2.0),
         (IE_KVD, "alpha", "half"),

@@ -7,6 +7,7 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from bigain.config.run import RunConfig
+from bigain.config.task import ClassificationConfig, EfficiencyConfig
 from bigain.devices import DTYPES
 
 SD20: dict[str, Any] = {
@@ -150,7 +151,7 @@ def test_the_shard_is_one_of_the_shards(plain: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("name", ["todo", "avg_pool"])
 def test_the_factor_leaves_more_than_one_token(plain: dict[str, Any], name: str) -> None:
-    plain["operator"] = {"name": name, "factor": 15, "scope": "self"}
+    plain["operator"] = {"name": name, "factor": 15, "skip_final_step": False, "scope": "self"}
     RunConfig.model_validate(plain)
     plain["operator"]["factor"] = 16
     expected = r"operator.factor=16: allowed: an integer from 1 to 15, .* backbone=mini_unet"
@@ -163,7 +164,7 @@ def test_the_factor_is_held_against_the_smallest_selected_level(
     plain: dict[str, Any], levels: list[int]
 ) -> None:
     plain["backbone"]["sites"]["levels"] = levels
-    plain["operator"] = {"name": "todo", "factor": 7, "scope": "self"}
+    plain["operator"] = {"name": "todo", "factor": 7, "skip_final_step": False, "scope": "self"}
     RunConfig.model_validate(plain)
     plain["operator"]["factor"] = 8
     expected = r"operator.factor=8: allowed: an integer from 1 to 7, .*sites.levels=\[.*1\]$"
@@ -214,3 +215,19 @@ def test_merging_settings_survive_a_round_trip(plain: dict[str, Any]) -> None:
     plain["operator"] = dict(MERGING)
     config = RunConfig.model_validate(plain)
     assert RunConfig.model_validate(config.model_dump(mode="json")) == config
+
+
+EFFICIENCY = {"name": "efficiency", "measure": "flops", "steps": 2, "repeats": 1, "warmup": 0}
+
+
+def test_efficiency_looks_at_no_dataset(plain: dict[str, Any]) -> None:
+    config = RunConfig.model_validate({**plain, "backbone": SD20, "task": EFFICIENCY})
+    assert config.task_as(EfficiencyConfig).measure == "flops"
+    with pytest.raises(TypeError, match="task=efficiency: is no ClassificationConfig"):
+        config.task_as(ClassificationConfig)
+
+
+def test_efficiency_is_not_sharded(plain: dict[str, Any]) -> None:
+    changes = {"task": EFFICIENCY, "shard": {"index": 0, "count": 2}}
+    with pytest.raises(ValidationError, match=r"shard.count=2: allowed: 1, because task=efficien"):
+        RunConfig.model_validate({**plain, **changes})

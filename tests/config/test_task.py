@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from bigain.config.task import ClassificationConfig
+from bigain.config.task import ClassificationConfig, EfficiencyConfig
 
 
 def task(**changes: Any) -> ClassificationConfig:
@@ -56,3 +56,41 @@ def test_wrong_values_are_refused(key: str, value: object) -> None:
     with pytest.raises(ValidationError) as caught:
         task(**{key: value})
     assert {error["loc"][0] for error in caught.value.errors()} == {key}
+
+
+def efficiency(**changes: Any) -> EfficiencyConfig:
+    plain = {"name": "efficiency", "measure": "all", "steps": 50, "repeats": 5, "warmup": 3}
+    return EfficiencyConfig.model_validate({**plain, **changes})
+
+
+@pytest.mark.parametrize(
+    ("measure", "measures"),
+    [("flops", ("flops",)), ("time", ("time",)), ("all", ("flops", "time"))],
+)
+def test_what_is_measured(measure: str, measures: tuple[str, ...]) -> None:
+    assert efficiency(measure=measure).measures == measures
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("measure", "memory"),
+        ("measure", None),
+        ("steps", 0),
+        ("steps", 1001),
+        ("steps", 50.0),
+        ("repeats", 0),
+        ("repeats", True),
+        ("warmup", -1),
+        ("name", "classification"),
+    ],
+)
+def test_wrong_settings_of_efficiency_are_refused(key: str, value: object) -> None:
+    with pytest.raises(ValidationError) as caught:
+        efficiency(**{key: value})
+    assert {error["loc"][0] for error in caught.value.errors()} == {key}
+
+
+def test_the_ends_of_the_ranges_are_allowed() -> None:
+    config = efficiency(steps=1000, repeats=1, warmup=0)
+    assert (config.steps, config.repeats, config.warmup) == (1000, 1, 0)

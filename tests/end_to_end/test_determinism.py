@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from bigain import build
+from bigain.build_operator import build_operator
 from bigain.compose import compose_config
 from bigain.config import RunConfig
 from bigain.devices import limited_threads
@@ -40,7 +41,7 @@ def classify(config: RunConfig, positions: list[int]) -> Records:
         backbone = build.build_backbone(config.backbone, CPU, config.dtype)
         dataset = build.build_dataset(config.dataset)
         classifier = build.build_classifier(config, backbone, CPU)
-        operator, sites = build.build_operator(config.operator), build.build_sites(config.backbone)
+        operator, sites = build_operator(config.operator), build.build_sites(config)
         with apply(backbone.denoiser, operator, sites=sites, seed=config.seed):
             records = list(classify_images(classifier, backbone, dataset, positions))
     return {record["image_id"]: record for record in records}

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from bigain import build
+from bigain.build_operator import build_operator
 from bigain.compose import compose_config
 from bigain.devices import limited_threads
 from bigain.patching import apply
@@ -21,7 +22,7 @@ def classify(overrides: list[str]) -> list[dict[str, Any]]:
         backbone = build.build_backbone(config.backbone, torch.device("cpu"), config.dtype)
         dataset = build.build_dataset(config.dataset)
         classifier = build.build_classifier(config, backbone, torch.device("cpu"))
-        with apply(backbone.denoiser, build.build_operator(config.operator), seed=config.seed):
+        with apply(backbone.denoiser, build_operator(config.operator), seed=config.seed):
             return list(classify_images(classifier, backbone, dataset, range(20)))
 
 

@@ -1,6 +1,8 @@
 """Slow, loop-based transcriptions of the operators' definitions, independent of the package."""
 
+import cmath
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import SimpleNamespace
 
@@ -39,16 +41,70 @@ def cells(h: int, w: int, sy: int, sx: int) -> list[list[int]]:
     ]
 
 
-def laplacian_l1(x: Array, h: int, w: int) -> list[float]:
-    scores = []
-    for row in range(h):
-        for column in range(w):
-            response = -4 * x[row * w + column]
-            for dy, dx in ((-1, 0), (1, 0), (0, -1), (0, 1)):
-                if 0 <= row + dy < h and 0 <= column + dx < w:
-                    response = response + x[(row + dy) * w + column + dx]
-            scores.append(float(sum(abs(value) for value in response)))
-    return scores
+def neighbours(h: int, w: int, token: int) -> list[int]:
+    row, column = divmod(token, w)
+    around = [(row - 1, column), (row + 1, column), (row, column - 1), (row, column + 1)]
+    return [y * w + x for y, x in around if 0 <= y < h and 0 <= x < w]
+
+
+def laplacian(x: Array, h: int, w: int) -> list[Array]:
+    responses = []
+    for token in range(h * w):
+        response = -4 * x[token]
+        for other in neighbours(h, w, token):
+            response = response + x[other]
+        responses.append(response)
+    return responses
+
+
+def norm(a: Array) -> float:
+    return math.sqrt(sum(float(value) ** 2 for value in a))
+
+
+def mean_token(x: Array) -> Array:
+    return np.array([math.fsum(channel) / len(x) for channel in x.T])
+
+
+def amplitudes(a: Array) -> list[float]:
+    """|X_k| of the discrete Fourier transform over the channels, k = 0..C-1."""
+    turn = -2j * math.pi / len(a)
+    return [
+        abs(sum(float(value) * cmath.exp(turn * k * c) for c, value in enumerate(a)))
+        for k in range(len(a))
+    ]
+
+
+def variance(a: Array) -> float:
+    mean = sum(map(float, a)) / len(a)
+    return sum((float(value) - mean) ** 2 for value in a) / (len(a) - 1)
+
+
+def centroid(a: Array) -> float:
+    spectrum = amplitudes(a)
+    return sum(k * size for k, size in enumerate(spectrum)) / (sum(spectrum) + 1e-7)
+
+
+def cosine_neighbors(x: Array, h: int, w: int, token: int) -> float:
+    around = [cosine(x[token], x[other]) for other in neighbours(h, w, token)]
+    return -sum(around) / len(around)
+
+
+def score(name: str, x: Array, h: int, w: int) -> list[float]:
+    """Table 13: one number for each token of `x` (h * w, C)."""
+    responses, mean, n = laplacian(x, h, w), mean_token(x), range(h * w)
+    one: dict[str, Callable[[int], float]] = {
+        "laplacian_l1": lambda i: sum(abs(float(value)) for value in responses[i]),
+        "laplacian_l2": lambda i: norm(responses[i]),
+        "global_mean_deviation": lambda i: norm(x[i] - mean),
+        "l1_norm": lambda i: sum(abs(float(value)) for value in x[i]),
+        "l2_norm": lambda i: norm(x[i]),
+        "channel_variance": lambda i: variance(x[i]),
+        "dft_spectral_centroid": lambda i: centroid(x[i]),
+        "dft_amplitude": lambda i: sum(amplitudes(x[i])[1:]),
+        "cosine_neighbors": lambda i: cosine_neighbors(x, h, w, i),
+        "cosine_global_mean": lambda i: -cosine(x[i], mean),
+    }
+    return [one[name](i) for i in n]
 
 
 def lowest_of_each_cell(scores: list[float], grid_cells: list[list[int]]) -> list[int]:
@@ -67,24 +123,64 @@ def cosine(a: Array, b: Array) -> float:
     return float(a @ b) / norms if norms else 0.0
 
 
-def merge(metric: Array, dst: list[int], removed: int) -> Merged:
-    src = [token for token in range(len(metric)) if token not in dst]
-    pointers = []
-    for token in src:
-        similarities = [cosine(metric[token], metric[other]) for other in dst]
-        target = max(range(len(dst)), key=lambda j: (similarities[j], -j))
-        pointers.append((similarities[target], token, target))
-    pointers.sort(key=lambda pointer: (-pointer[0], pointer[1]))
-    merged = {token: target for _, token, target in pointers[:removed]}
-    kept = [token for token in src if token not in merged]
-    places = [[token] for token in kept] + [[token] for token in dst]
-    for token, target in sorted(merged.items()):
-        places[len(kept) + target].append(token)
-    owner = [0] * len(metric)
+def order_of(values: list[float], sign: int = 1) -> list[int]:
+    """Places of `values` from the lowest (sign -1: the highest) on, equal ones by place."""
+    return sorted(range(len(values)), key=lambda i: (sign * values[i], i))
+
+
+def gather(places: list[list[int]], tokens: int) -> Merged:
+    owner = [-1] * tokens
     for place, members in enumerate(places):
         for token in members:
+            assert owner[token] == -1
             owner[token] = place
+    assert -1 not in owner
     return Merged(places, owner)
+
+
+def merge(metric: Array, dst: list[int], removed: int) -> Merged:
+    """Sources, then destinations with what was merged into them."""
+    src = [token for token in range(len(metric)) if token not in dst]
+    best, target = [], []
+    for token in src:
+        similarities = [cosine(metric[token], metric[other]) for other in dst]
+        target.append(order_of(similarities, -1)[0])
+        best.append(similarities[target[-1]])
+    merged = {src[i]: target[i] for i in order_of(best, -1)[: min(removed, len(src))]}
+    kept = [token for token in src if token not in merged]
+    places = [[token] for token in kept] + [[token] for token in dst]
+    for token, place in sorted(merged.items()):
+        places[len(kept) + place].append(token)
+    return gather(places, len(metric))
+
+
+def pool_tiles(scores: list[float], tiles: list[list[int]], removed: int, aggregate: str) -> Merged:
+    """ABM: single tokens, then the pooled tiles."""
+    totals = []
+    for tile in tiles:
+        values = [scores[token] for token in tile]
+        totals.append(max(values) if aggregate == "max" else sum(values))
+        totals[-1] /= len(tile) if aggregate == "mean" else 1
+    count = min(removed // (len(tiles[0]) - 1), len(tiles))
+    pooled = [tiles[i] for i in sorted(order_of(totals)[:count])]
+    gone = {token for tile in pooled for token in tile}
+    return gather([[i] for i in range(len(scores)) if i not in gone] + pooled, len(scores))
+
+
+def sito(
+    metric: Array, noise: list[float], tiles: list[list[int]], removed: int, weights: Array
+) -> tuple[list[int], list[int]]:
+    """SiTo: the kept tokens, and the place whose output each token takes."""
+    n, norms = range(len(metric)), [norm(token) for token in metric]
+    graph = [[float(metric[i] @ metric[j]) / (norms[i] * norms[j]) for j in n] for i in n]
+    importance = [weights[0] * sum(graph[i]) + weights[1] * noise[i] for i in n]
+    dst = [max(tile, key=lambda token: importance[token]) for tile in tiles]
+    src = [token for token in n if token not in dst]
+    best = [max(graph[token][other] for other in dst) for token in src]
+    dropped = {src[i] for i in order_of(best, -1)[:removed]}
+    kept = [token for token in n if token not in dropped]
+    copied = [max(kept, key=lambda other: graph[i][other]) if i in dropped else i for i in n]
+    return kept, [kept.index(token) for token in copied]
 
 
 def nearest(x: Array, h: int, w: int, s: int, align: str = "reference") -> Array:
@@ -117,14 +213,19 @@ def slow() -> SimpleNamespace:
         average=average,
         cells=cells,
         cosine=cosine,
-        laplacian_l1=laplacian_l1,
         lowest_of_each_cell=lowest_of_each_cell,
         merge=merge,
         nearest=nearest,
+        order_of=order_of,
+        pool_tiles=pool_tiles,
+        score=score,
+        sito=sito,
     )
 
 
-@pytest.fixture(scope="session", params=[(4, 4), (5, 4), (6, 7), (9, 9), (13, 9)], ids=str)
+@pytest.fixture(
+    scope="session", params=[(4, 4), (5, 4), (6, 7), (9, 9), (11, 13), (33, 17)], ids=str
+)
 def grid(request: pytest.FixtureRequest) -> tuple[int, int]:
     sides: tuple[int, int] = request.param
     return sides

@@ -2,42 +2,133 @@ import dataclasses
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 import bigain.operators
 from bigain.errors import UserError
 from bigain.operators import (
+    ABM,
     IEKVD,
     LGTM,
     UNCHANGED,
     AvgPool,
+    CachedAssignment,
     Draw,
     Identity,
     KeyValueReducer,
+    KVSelect,
+    LinearAlpha,
     Operator,
+    Reduction,
+    SiTo,
     ToDo,
     TokenReducer,
     ToMe,
 )
 
-ALL: list[Operator] = [Identity(), ToMe(0.6), LGTM(0.6), ToDo(2), AvgPool(2), IEKVD(2, 0.9)]
+MERGES: list[Operator] = [
+    ToMe(0.6),
+    ToMe(0.7, (4, 4)),
+    LGTM(0.6),
+    LGTM(0.75, score="cosine_neighbors"),
+    CachedAssignment(0.6),
+    ABM(0.6),
+    ABM(0.4, (3, 2), aggregate="mean"),
+    SiTo(0.6),
+    SiTo(0.75, noise_alpha=0.0),
+]
+KEYS: list[Operator] = [
+    ToDo(2),
+    AvgPool(2),
+    IEKVD(2, 0.9),
+    IEKVD(3, 0.3, "window"),
+    KVSelect(),
+    KVSelect(0.4, "high_frequency"),
+]
+TIMED: list[Operator] = [IEKVD(2, LinearAlpha(0.8, 1.2)), ToDo(2, skip_final_step=True)]
+ALL: list[Operator] = [Identity(), *MERGES, *KEYS]
 NOTHING_TO_DO: list[Operator] = [
     Identity(),
     ToMe(0),
     LGTM(0.0),
-    ToMe(0.02),
-    ToDo(1),
-    AvgPool(1),
-    IEKVD(1, 0.5),
+    CachedAssignment(0),
+    ABM(0),
+    SiTo(0),
+    *(ToMe(0.02), LGTM(0.02), CachedAssignment(0.02), ABM(0.02), SiTo(0.02)),
+    *(ToDo(1), AvgPool(1), IEKVD(1, 0.5), IEKVD(1, LinearAlpha(0.8, 1.2))),
+    KVSelect(0.0),
+    KVSelect(0, "high_frequency"),
 ]
+SIZES = [(4, 4), (5, 7), (8, 6), (13, 11), (17, 33)]
+
+
+def weights_of(plan: Reduction, batch: int, tokens: int) -> Tensor:
+    """(B, N', N): how much of each token is in each place; a reduction is a linear map."""
+    return plan.reduce(torch.eye(tokens, dtype=torch.float64).expand(batch, -1, -1))
+
+
+def owner_of(plan: Reduction, batch: int, kept: int) -> Tensor:
+    """(B, N): the place that each token's output comes from."""
+    places = torch.arange(kept, dtype=torch.float64)[None, :, None].expand(batch, -1, -1)
+    return plan.restore(places.contiguous()).squeeze(-1).long()
+
+
+cases = given(
+    st.integers(4, 33).flatmap(lambda h: st.tuples(st.just(h), st.integers(4, 17))),
+    st.integers(0, 9999),
+)
 
 
 @pytest.mark.parametrize("operator", ALL, ids=repr)
-@pytest.mark.parametrize("grid", [(4, 4), (6, 7), (13, 9)], ids=str)
-def test_the_reduced_length_is_what_kept_promises(
-    operator: Operator, grid: tuple[int, int]
+@settings(max_examples=6, deadline=None)
+@cases
+def test_every_place_is_a_convex_mean_of_tokens(
+    operator: Operator, grid: tuple[int, int], seed: int
 ) -> None:
-    x = torch.randn(2, grid[0] * grid[1], 5)
-    assert operator.plan(x, grid).reduce(x).shape == (2, operator.kept(grid), 5)
+    torch.manual_seed(seed)
+    tokens = grid[0] * grid[1]
+    x = torch.randn(2, tokens, 5)
+    plan = operator.plan(x, grid)
+    reduced, weights = plan.reduce(x), weights_of(plan, 2, tokens)
+    assert reduced.shape == (2, operator.kept(grid), 5)
+    assert weights.shape == (2, operator.kept(grid), tokens)
+    assert weights.min() >= 0
+    torch.testing.assert_close(weights.sum(dim=-1), torch.ones(weights.shape[:2]).double())
+    torch.testing.assert_close(reduced.double(), weights @ x.double(), rtol=1e-5, atol=1e-6)
+    assert (reduced <= x.amax(dim=1, keepdim=True) + 1e-6).all()
+    assert (reduced >= x.amin(dim=1, keepdim=True) - 1e-6).all()
+
+
+@pytest.mark.parametrize("operator", MERGES, ids=repr)
+@settings(max_examples=6, deadline=None)
+@cases
+def test_every_token_is_owned_once_and_what_is_alone_comes_back_to_the_bit(
+    operator: Operator, grid: tuple[int, int], seed: int
+) -> None:
+    torch.manual_seed(seed)
+    tokens, kept = grid[0] * grid[1], operator.kept(grid)
+    x = torch.randn(2, tokens, 5)
+    plan = operator.plan(x, grid)
+    owner, weights = owner_of(plan, 2, kept), weights_of(plan, 2, tokens)
+    restored = plan.restore(plan.reduce(x))
+    for sample in range(2):
+        assert set(owner[sample].tolist()) == set(range(kept))
+        single = (weights[sample] == 1).nonzero()
+        places, alone = single.unbind(dim=1)
+        assert torch.equal(owner[sample, alone], places)
+        assert torch.equal(restored[sample, alone], x[sample, alone])
+        assert len(alone) >= kept - len(slow_cells(operator, grid))
+    assert (restored <= x.amax(dim=1, keepdim=True) + 1e-6).all()
+    assert (restored >= x.amin(dim=1, keepdim=True) - 1e-6).all()
+
+
+def slow_cells(operator: Operator, grid: tuple[int, int]) -> range:
+    """At most one place per cell holds several tokens."""
+    rows, columns = operator.cell  # type: ignore[attr-defined]
+    return range((grid[0] // rows) * (grid[1] // columns))
 
 
 @pytest.mark.parametrize("operator", ALL, ids=repr)
@@ -48,12 +139,12 @@ def test_restored_length_is_that_of_the_attention_output(operator: Operator) -> 
     assert plan.restore(output).shape == x.shape
 
 
-@pytest.mark.parametrize("operator", ALL, ids=repr)
+@pytest.mark.parametrize("operator", [*ALL, *TIMED], ids=repr)
 @pytest.mark.parametrize("batch", [1, 3])
 def test_a_sample_is_treated_the_same_alone_and_in_a_batch(operator: Operator, batch: int) -> None:
     torch.manual_seed(0)
     x = torch.randn(6, 63, 8)
-    times = torch.tensor([3, 999, 3, 40, 500, 0])
+    times = torch.tensor([3, 999, 3, 40, 500, 1])
     together = operator.plan(x, (9, 7), Draw(1, "s", times)).reduce(x)
     for start in range(0, 6, batch):
         part = slice(start, start + batch)
@@ -61,13 +152,19 @@ def test_a_sample_is_treated_the_same_alone_and_in_a_batch(operator: Operator, b
         assert torch.equal(alone, together[part])
 
 
-@pytest.mark.parametrize("operator", ALL, ids=repr)
-def test_permuting_the_batch_permutes_the_result(operator: Operator) -> None:
-    x, times = torch.randn(5, 30, 4), torch.tensor([9, 8, 7, 6, 5])
-    order = torch.tensor([3, 0, 4, 1, 2])
-    straight = operator.plan(x, (5, 6), Draw(timesteps=times)).reduce(x)
-    permuted = operator.plan(x[order], (5, 6), Draw(timesteps=times[order])).reduce(x[order])
-    assert torch.equal(permuted, straight[order])
+@pytest.mark.parametrize("operator", [*ALL, *TIMED], ids=repr)
+@settings(max_examples=6, deadline=None)
+@given(st.permutations(range(5)), st.sampled_from(SIZES), st.integers(0, 9999))
+def test_permuting_the_batch_permutes_the_result(
+    operator: Operator, order: list[int], grid: tuple[int, int], seed: int
+) -> None:
+    torch.manual_seed(seed)
+    x, times = torch.randn(5, grid[0] * grid[1], 4), torch.tensor([9, 8, 7, 6, 5])
+    plan = operator.plan(x, grid, Draw(timesteps=times))
+    permuted = operator.plan(x[order], grid, Draw(timesteps=times[order]))
+    straight, other = plan.reduce(x), permuted.reduce(x[order])
+    assert torch.equal(other, straight[order])
+    assert torch.equal(permuted.restore(other), plan.restore(straight)[order])
 
 
 @pytest.mark.parametrize("operator", NOTHING_TO_DO, ids=repr)
@@ -75,14 +172,25 @@ def test_with_nothing_to_do_the_plan_says_so(operator: Operator) -> None:
     x = torch.randn(2, 36, 4)
     assert operator.plan(x, (6, 6)) is UNCHANGED
     assert operator.kept((6, 6)) == 36
+    assert operator.plan_flops((6, 6), 4) == 0
+
+
+DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
 
 
 @pytest.mark.parametrize("operator", ALL, ids=repr)
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
-def test_every_precision_is_kept(operator: Operator, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_every_precision_is_kept_and_decides_as_its_wide_copy(
+    operator: Operator, dtype: torch.dtype
+) -> None:
+    torch.manual_seed(1)
     x = torch.randn(2, 36, 8).to(dtype)
     plan = operator.plan(x, (6, 6))
-    assert plan.restore(plan.reduce(x)).dtype == dtype
+    reduced = plan.reduce(x)
+    assert reduced.dtype == plan.restore(reduced).dtype == dtype
+    wide = x if dtype == torch.float64 else x.float()
+    expected = operator.plan(wide, (6, 6)).reduce(wide)
+    assert torch.equal(reduced, expected.to(dtype))
 
 
 @pytest.mark.parametrize("operator", ALL, ids=repr)
@@ -94,12 +202,45 @@ def test_inference_mode_gives_the_same(operator: Operator) -> None:
 
 
 @pytest.mark.parametrize("operator", ALL, ids=repr)
-def test_not_a_number_comes_out_as_such(operator: Operator) -> None:
-    x = torch.randn(2, 36, 8)
+def test_a_sample_of_nothing_but_nan_stays_so(operator: Operator) -> None:
+    x = torch.randn(2, 64, 8)
     x[0] = float("nan")
-    reduced = operator.plan(x, (6, 6)).reduce(x)
+    reduced = operator.plan(x, (8, 8)).reduce(x)
     assert reduced[0].isnan().all()
     assert reduced[1].isfinite().all()
+
+
+@pytest.mark.parametrize("operator", [Identity(), *MERGES], ids=repr)
+@settings(max_examples=8, deadline=None)
+@given(st.integers(0, 63), st.integers(0, 99))
+def test_a_token_that_is_not_a_number_comes_out_as_such(
+    operator: Operator, token: int, seed: int
+) -> None:
+    torch.manual_seed(seed)
+    x = torch.randn(3, 64, 8)
+    x[1, token, 3] = float("nan")
+    plan = operator.plan(x, (8, 8))
+    restored = plan.restore(plan.reduce(x))
+    assert restored[1].isnan().any()
+    assert restored[1, token].isnan().any()
+    assert restored[[0, 2]].isfinite().all()
+
+
+@pytest.mark.parametrize("operator", KEYS, ids=repr)
+@settings(max_examples=8, deadline=None)
+@given(st.integers(0, 63), st.integers(0, 99))
+def test_a_query_that_is_not_a_number_comes_out_as_such(
+    operator: Operator, token: int, seed: int
+) -> None:
+    """The token may be among those without keys and values; it is a query in any case."""
+    torch.manual_seed(seed)
+    x = torch.randn(3, 64, 8)
+    x[1, token] = float("nan")
+    plan = operator.plan(x, (8, 8))
+    reduced = plan.reduce(x)
+    output = plan.restore(torch.softmax(x @ reduced.transpose(1, 2), dim=-1) @ reduced)
+    assert output[1, token].isnan().all()
+    assert output[[0, 2]].isfinite().all()
 
 
 @pytest.mark.parametrize("operator", ALL, ids=repr)
@@ -120,8 +261,42 @@ def test_operators_are_immutable_values(operator: Operator) -> None:
 
 
 def test_kinds() -> None:
-    assert all(isinstance(operator, TokenReducer) for operator in ALL[:3])
-    assert all(isinstance(operator, KeyValueReducer) for operator in ALL[3:])
+    assert all(isinstance(operator, TokenReducer) for operator in [Identity(), *MERGES])
+    assert all(isinstance(operator, KeyValueReducer) for operator in [*KEYS, *TIMED])
+
+
+@pytest.mark.parametrize("operator", [*ALL, TIMED[0]], ids=repr)
+@pytest.mark.parametrize("grid", [(8, 8), (9, 7), (33, 17)], ids=str)
+@pytest.mark.parametrize("channels", [1, 48])
+def test_planning_costs_what_torch_counts(
+    operator: Operator, grid: tuple[int, int], channels: int
+) -> None:
+    metric = torch.empty(1, grid[0] * grid[1], channels, device="meta")
+    with FlopCounterMode(display=False) as counter:
+        plan = operator.plan(metric, grid, Draw(timesteps=torch.tensor([5])))
+        reduced = plan.reduce(metric)
+        plan.restore(reduced)
+    assert operator.plan_flops(grid, channels) == counter.get_total_flops()
+    assert reduced.shape == (1, operator.kept(grid), channels)
+    assert reduced.device.type == "meta"
+
+
+@pytest.mark.parametrize(
+    ("operator", "flops"),
+    [
+        (ToMe(0.7), 2 * 3072 * 1024 * 320),
+        (LGTM(0.7), 2 * 3072 * 1024 * 320 + 18 * 4096 * 320),
+        (LGTM(0.7, score="l2_norm"), 2 * 3072 * 1024 * 320),
+        (LGTM(0.9, (4, 4)), 2 * 3840 * 256 * 320 + 18 * 4096 * 320),
+        (ABM(0.7), 18 * 4096 * 320),
+        (SiTo(0.7), 2 * 4096 * 4096 * 320),
+        (KVSelect(), 18 * 4096 * 320),
+        (IEKVD(2), 0),
+    ],
+    ids=repr,
+)
+def test_planning_costs_the_closed_form_at_a_site_of_sd2(operator: Operator, flops: int) -> None:
+    assert operator.plan_flops((64, 64), 320) == flops
 
 
 def test_everything_exported_exists() -> None:

@@ -28,7 +28,7 @@ def test_random_positions_stay_in_their_cells(slow: SimpleNamespace, grid: tuple
 def test_random_positions_follow_the_draw() -> None:
     metric = torch.randn(1, 64, 3)
     draw = Draw(5, "s", torch.tensor(9))
-    positions = draw.integers(16, 4, 1, metric.device)[0].tolist()
+    positions = draw.integers(16, 4, metric)[0].tolist()
     chosen = random_position(metric, (8, 8), (2, 2), draw)[0].tolist()
     for cell, (position, token) in enumerate(zip(positions, chosen, strict=True)):
         row, column = 2 * (cell // 4) + position // 2, 2 * (cell % 4) + position % 2
@@ -40,7 +40,7 @@ def test_lowest_score_is_its_definition(slow: SimpleNamespace, grid: tuple[int, 
     for cell in ((2, 2), (3, 2)):
         chosen = lowest_score(metric, grid, cell, laplacian_l1)
         for sample, tokens in zip(metric.numpy(), chosen.tolist(), strict=True):
-            scores = slow.laplacian_l1(sample, *grid)
+            scores = slow.score("laplacian_l1", sample, *grid)
             assert tokens == slow.lowest_of_each_cell(scores, slow.cells(*grid, *cell))
 
 

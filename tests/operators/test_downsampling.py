@@ -1,18 +1,30 @@
+import dataclasses
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from bigain.errors import UserError
-from bigain.operators import IEKVD, AvgPool, ConstantAlpha, Draw, LinearAlpha, Operator, ToDo
+from bigain.operators import (
+    IEKVD,
+    UNCHANGED,
+    AvgPool,
+    ConstantAlpha,
+    Draw,
+    LinearAlpha,
+    Operator,
+    ToDo,
+)
 
 KINDS: list[Operator] = [ToDo(16), AvgPool(16), IEKVD(16, 0.9)]
 
 
 def reduced(
-    operator: Operator, x: torch.Tensor, grid: tuple[int, int], draw: Draw | None = None
-) -> torch.Tensor:
+    operator: Operator, x: Tensor, grid: tuple[int, int], draw: Draw | None = None
+) -> Tensor:
     return operator.plan(x, grid, draw).reduce(x)
 
 
@@ -23,11 +35,49 @@ def test_ie_kvd_is_its_definition(
     slow: SimpleNamespace, grid: tuple[int, int], factor: int, align: str, alpha: float
 ) -> None:
     x = torch.randn(2, grid[0] * grid[1], 4, dtype=torch.float64)
-    fast = reduced(IEKVD(factor, alpha, align), x, grid)
-    for b in range(2):
-        near = slow.nearest(x[b].numpy(), *grid, factor, align)
-        mean = slow.average(x[b].numpy(), *grid, factor)
-        np.testing.assert_allclose(fast[b], alpha * near + (1 - alpha) * mean, atol=1e-12)
+    expected = definition(slow, x, grid, factor, align, [alpha, alpha])
+    np.testing.assert_allclose(reduced(IEKVD(factor, alpha, align), x, grid), expected, atol=1e-12)
+    single = reduced(IEKVD(factor, alpha, align), x.float(), grid)
+    np.testing.assert_allclose(single, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("factor", [2, 3])
+def test_todo_and_average_pooling_are_their_definitions(
+    slow: SimpleNamespace, grid: tuple[int, int], factor: int
+) -> None:
+    x = torch.randn(2, grid[0] * grid[1], 4, dtype=torch.float64)
+    nearest = [slow.nearest(sample, *grid, factor) for sample in x.numpy()]
+    average = [slow.average(sample, *grid, factor) for sample in x.numpy()]
+    np.testing.assert_array_equal(reduced(ToDo(factor), x, grid), np.array(nearest))
+    np.testing.assert_allclose(reduced(AvgPool(factor), x, grid), np.array(average), atol=1e-12)
+
+
+@pytest.mark.parametrize("align", ["reference", "window"])
+def test_a_schedule_is_its_definition_for_every_sample(
+    slow: SimpleNamespace, grid: tuple[int, int], align: str
+) -> None:
+    """alpha(t) = a_start * t/999 + a_end * (1 - t/999)."""
+    x, times = torch.randn(4, grid[0] * grid[1], 3, dtype=torch.float64), [999, 0, 250, 1]
+    operator = IEKVD(3, LinearAlpha(0.8, 1.2), align)
+    alphas = [0.8 * t / 999 + 1.2 * (1 - t / 999) for t in times]
+    fast = reduced(operator, x, grid, Draw(timesteps=torch.tensor(times)))
+    expected = definition(slow, x, grid, 3, align, alphas)
+    np.testing.assert_allclose(fast, expected, rtol=1e-5, atol=1e-6)
+
+
+def definition(
+    slow: SimpleNamespace,
+    x: Tensor,
+    grid: tuple[int, int],
+    factor: int,
+    align: str,
+    alphas: list[float],
+) -> NDArray[np.float64]:
+    rows = []
+    for sample, alpha in zip(x.numpy(), alphas, strict=True):
+        near = slow.nearest(sample, *grid, factor, align)
+        rows.append(alpha * near + (1 - alpha) * slow.average(sample, *grid, factor))
+    return np.array(rows)
 
 
 def test_alpha_one_is_nearest_and_alpha_zero_is_average() -> None:
@@ -114,6 +164,51 @@ def test_the_default_alpha_is_that_of_classification() -> None:
 
 def test_repr_shows_the_settings() -> None:
     assert repr(IEKVD(2, LinearAlpha(0.8, 1.2))) == (
-        "IEKVD(factor=2, alpha=LinearAlpha(start=0.8, end=1.2), align='reference')"
+        "IEKVD(factor=2, skip_final_step=False, alpha=LinearAlpha(start=0.8, end=1.2), "
+        "align='reference')"
     )
-    assert repr(ToDo(2)) == "ToDo(factor=2)"
+    assert repr(ToDo(2)) == "ToDo(factor=2, skip_final_step=False)"
+
+
+Downsampler = ToDo | AvgPool | IEKVD
+SKIPPING: list[Downsampler] = [
+    ToDo(2, skip_final_step=True),
+    AvgPool(2, skip_final_step=True),
+    IEKVD(2, skip_final_step=True),
+]
+
+
+@pytest.mark.parametrize("operator", SKIPPING, ids=repr)
+@pytest.mark.parametrize("times", [torch.tensor(0), torch.tensor([0.0]), torch.zeros(3).long()])
+def test_the_final_step_keeps_all_keys_when_asked_to(operator: Operator, times: Tensor) -> None:
+    for batch in {len(times.reshape(-1)), 3}:
+        x = torch.randn(batch, 64, 4)
+        assert operator.plan(x, (8, 8), Draw(timesteps=times)) is UNCHANGED
+
+
+@pytest.mark.parametrize("operator", SKIPPING, ids=repr)
+@pytest.mark.parametrize("times", [torch.tensor(1), torch.tensor([20, 999, 1])])
+def test_other_steps_do_not_change_by_it(operator: Downsampler, times: Tensor) -> None:
+    x, draw = torch.randn(3, 64, 4), Draw(timesteps=times)
+    always = dataclasses.replace(operator, skip_final_step=False)
+    assert torch.equal(reduced(operator, x, (8, 8), draw), reduced(always, x, (8, 8), draw))
+
+
+@pytest.mark.parametrize("operator", SKIPPING, ids=repr)
+def test_a_final_step_among_others_is_refused(operator: Operator) -> None:
+    x = torch.randn(3, 64, 4)
+    with pytest.raises(UserError, match=r"^skip_final_step=True: a batch mixes timestep 0"):
+        operator.plan(x, (8, 8), Draw(timesteps=torch.tensor([0, 0, 40])))
+    for draw in (None, Draw()):
+        with pytest.raises(UserError, match=r"^skip_final_step=True: depends on the timestep"):
+            operator.plan(x, (8, 8), draw)
+
+
+def test_by_default_the_final_step_is_like_the_others() -> None:
+    x, final = torch.randn(2, 64, 4), Draw(timesteps=torch.tensor(0))
+    assert reduced(ToDo(2), x, (8, 8), final).shape == (2, 16, 4)
+
+
+def test_skipping_is_a_switch() -> None:
+    with pytest.raises(UserError, match=r"^skip_final_step=1: must be true or false"):
+        ToDo(2, skip_final_step=1)  # type: ignore[arg-type]

@@ -1,81 +1,137 @@
+from random import Random
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+import bigain.operators.draw
 from bigain.errors import UserError
 from bigain.operators.draw import Draw
 
-CPU = torch.device("cpu")
+KINDS = ["integers", "normals"]
 
 
-def rows(timesteps: Tensor | None, batch: int, seed: int = 0, site: str = "a") -> Tensor:
-    return Draw(seed, site, timesteps).integers(64, 4, batch, CPU)
+def rows(kind: str, timesteps: Tensor | None, batch: int, seed: int = 0, site: str = "a") -> Tensor:
+    draw, like = Draw(seed, site, timesteps), torch.empty(batch, 1)
+    return draw.integers(64, 4, like) if kind == "integers" else draw.normals(64, like)
 
 
+def forget() -> None:
+    """Draws are remembered; purity is about those that are not."""
+    bigain.operators.draw._integers.cache_clear()
+    bigain.operators.draw._normals.cache_clear()
+
+
+@pytest.mark.parametrize("kind", KINDS)
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.integers(0, 999), min_size=1, max_size=9))
-def test_a_row_depends_on_its_own_timestep_only(timesteps: list[int]) -> None:
-    together = rows(torch.tensor(timesteps), len(timesteps))
+def test_a_row_depends_on_its_own_timestep_only(kind: str, timesteps: list[int]) -> None:
+    together = rows(kind, torch.tensor(timesteps), len(timesteps))
+    forget()
     for row, timestep in zip(together, timesteps, strict=True):
-        assert torch.equal(row, rows(torch.tensor([timestep]), 1)[0])
+        assert torch.equal(row, rows(kind, torch.tensor([timestep]), 1)[0])
 
 
-def test_the_draw_is_a_pure_function() -> None:
-    assert torch.equal(rows(torch.tensor(5), 2), rows(torch.tensor(5), 2))
+@pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.integers(0, 999), min_size=2, max_size=6, unique=True), st.randoms())
+def test_the_order_of_calls_does_not_matter(kind: str, times: list[int], shuffle: Random) -> None:
+    forget()
+    first = {time: rows(kind, torch.tensor(time), 1) for time in times}
+    forget()
+    shuffle.shuffle(times)
+    for time in times:
+        assert torch.equal(rows(kind, torch.tensor(time), 1), first[time])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_inference_mode_draws_the_same(kind: str) -> None:
+    forget()
+    with torch.inference_mode():
+        drawn = rows(kind, torch.tensor(5), 2)
+    forget()
+    assert torch.equal(drawn, rows(kind, torch.tensor(5), 2))
 
 
 def test_the_draw_is_the_same_on_every_machine() -> None:
-    drawn = Draw(3, "transformer_blocks.1", torch.tensor(500)).integers(12, 4, 1, CPU)
-    assert drawn[0].tolist() == [2, 2, 1, 1, 2, 3, 3, 2, 0, 0, 1, 0]
+    draw, like = Draw(3, "transformer_blocks.1", torch.tensor(500)), torch.empty(1, 1)
+    assert draw.integers(12, 4, like)[0].tolist() == [2, 2, 1, 1, 2, 3, 3, 2, 0, 0, 1, 0]
+    expected = torch.tensor([-0.2181, 0.1568, 1.4919, 0.0890])
+    torch.testing.assert_close(draw.normals(4, like)[0], expected, rtol=0, atol=1e-4)
 
 
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("other", [{"seed": 1}, {"site": "b"}])
-def test_seed_and_site_change_the_draw(other: dict[str, str | int]) -> None:
+def test_seed_and_site_change_the_draw(kind: str, other: dict[str, str | int]) -> None:
     t = torch.tensor([7])
-    assert not torch.equal(rows(t, 1), rows(t, 1, **other))  # type: ignore[arg-type]
+    assert not torch.equal(rows(kind, t, 1), rows(kind, t, 1, **other))  # type: ignore[arg-type]
 
 
-def test_the_timestep_changes_the_draw() -> None:
-    assert not torch.equal(rows(torch.tensor([7]), 1), rows(torch.tensor([8]), 1))
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("other", [torch.tensor([8]), torch.tensor([7.5]), None])
+def test_the_timestep_changes_the_draw(kind: str, other: Tensor | None) -> None:
+    assert not torch.equal(rows(kind, torch.tensor([7]), 1), rows(kind, other, 1))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("timesteps", [None, torch.tensor([7])])
+def test_the_meta_device_gives_shapes_only(kind: str, timesteps: Tensor | None) -> None:
+    like = torch.empty(3, 1, device="meta")
+    for times in (timesteps, None if timesteps is None else timesteps.to("meta")):
+        draw = Draw(timesteps=times)
+        drawn = draw.integers(64, 4, like) if kind == "integers" else draw.normals(64, like)
+        assert drawn.device.type == "meta"
+        assert drawn.shape == (3, 64)
+        assert drawn.dtype == (torch.int64 if kind == "integers" else torch.float32)
 
 
 def test_torchs_global_generator_is_neither_read_nor_moved() -> None:
     torch.manual_seed(1)
     before = torch.get_rng_state()
-    first = Draw(11, "untouched", None).integers(8, 4, 1, CPU)
+    first = Draw(11, "untouched", None).integers(8, 4, torch.empty(1, 1))
     assert torch.equal(torch.get_rng_state(), before)
     torch.manual_seed(2)
-    assert torch.equal(first, Draw(11, "untouched", None).integers(8, 4, 1, CPU))
+    assert torch.equal(first, Draw(11, "untouched", None).integers(8, 4, torch.empty(1, 1)))
 
 
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     "timesteps",
     [torch.tensor(25), torch.tensor([25]), torch.tensor([25.0] * 3), torch.tensor(25.0)],
 )
-def test_one_timestep_serves_the_batch_in_any_form(timesteps: Tensor) -> None:
-    drawn = rows(timesteps, 3)
+def test_one_timestep_serves_the_batch_in_any_form(kind: str, timesteps: Tensor) -> None:
+    drawn = rows(kind, timesteps, 3)
     assert drawn.shape == (3, 64)
-    assert torch.equal(drawn, rows(torch.tensor([25, 25, 25]), 3))
+    assert torch.equal(drawn, rows(kind, torch.tensor([25, 25, 25]), 3))
 
 
-def test_without_time_all_rows_are_one_draw() -> None:
-    drawn = rows(None, 4)
+@pytest.mark.parametrize("kind", KINDS)
+def test_without_time_all_rows_are_one_draw(kind: str) -> None:
+    drawn = rows(kind, None, 4)
     assert drawn.shape == (4, 64)
     assert (drawn == drawn[:1]).all()
 
 
 def test_values_are_uniform_over_the_range() -> None:
-    drawn = Draw(0, "x", torch.arange(500)).integers(64, 4, 500, CPU)
+    drawn = Draw(0, "x", torch.arange(500)).integers(64, 4, torch.empty(500, 1))
     shares = torch.bincount(drawn.flatten(), minlength=4) / drawn.numel()
     assert len(shares) == 4
     assert (shares - 0.25).abs().max() < 0.01
 
 
-def test_a_wrong_number_of_timesteps_is_refused() -> None:
+def test_normals_are_normal() -> None:
+    drawn = Draw(0, "x", torch.arange(500)).normals(64, torch.empty(500, 1))
+    assert drawn.mean().abs() < 0.02
+    assert (drawn.std() - 1).abs() < 0.02
+    assert ((drawn.abs() < 1).float().mean() - 0.683).abs() < 0.01
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_wrong_number_of_timesteps_is_refused(kind: str) -> None:
     with pytest.raises(UserError, match=r"^timesteps=2 values: .*one per sample: 3"):
-        rows(torch.tensor([1, 2]), 3)
+        rows(kind, torch.tensor([1, 2]), 3)
 
 
 def test_per_sample_timesteps_are_expanded() -> None:
@@ -85,8 +141,12 @@ def test_per_sample_timesteps_are_expanded() -> None:
     assert Draw().per_sample_timesteps(3) is None
 
 
-def test_a_draw_first_made_in_inference_mode_serves_training() -> None:
-    draw = Draw(99, "cached", None)
+@pytest.mark.parametrize("timesteps", [None, torch.tensor([7])])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_draw_first_made_in_inference_mode_serves_training(
+    kind: str, timesteps: Tensor | None
+) -> None:
+    forget()
     with torch.inference_mode():
-        draw.integers(4, 2, 1, CPU)
-    assert not draw.integers(4, 2, 1, CPU).is_inference()
+        rows(kind, timesteps, 1)
+    assert not rows(kind, timesteps, 1).is_inference()

@@ -5,25 +5,46 @@ import pytest
 import torch
 
 from bigain.errors import UserError
-from bigain.operators import LGTM, Draw, MergeReduction
+from bigain.operators import LGTM, SCORES, Draw, MergeReduction
 
 
-@pytest.mark.parametrize("ratio", [0.2, 0.6])
-@pytest.mark.parametrize("cell", [(2, 2), (3, 2)])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+@pytest.mark.parametrize(("ratio", "cell"), [(0.2, (2, 2)), (0.6, (3, 2)), (0.9, (4, 4))])
 def test_it_is_its_definition(
-    slow: SimpleNamespace, grid: tuple[int, int], ratio: float, cell: tuple[int, int]
+    slow: SimpleNamespace,
+    grid: tuple[int, int],
+    ratio: float,
+    cell: tuple[int, int],
+    dtype: torch.dtype,
 ) -> None:
-    metric = torch.randn(3, grid[0] * grid[1], 6, dtype=torch.float64)
-    x = torch.randn_like(metric)
-    plan = LGTM(ratio, cell).plan(metric, grid)
+    check(slow, LGTM(ratio, cell), grid, dtype)
+
+
+@pytest.mark.parametrize("score", list(SCORES))
+@pytest.mark.parametrize("small", [(4, 4), (7, 5), (5, 11)], ids=str)
+def test_it_is_its_definition_with_every_score(
+    slow: SimpleNamespace, small: tuple[int, int], score: str
+) -> None:
+    check(slow, LGTM(0.6, score=score), small, torch.float64)
+
+
+def check(slow: SimpleNamespace, operator: LGTM, grid: tuple[int, int], dtype: torch.dtype) -> None:
+    torch.manual_seed(grid[0])
+    metric, x = torch.randn(2, 2, grid[0] * grid[1], 6, dtype=dtype).unbind()
+    plan = operator.plan(metric, grid)
     reduced = plan.reduce(x)
-    for b in range(3):
-        scores = slow.laplacian_l1(metric[b].numpy(), *grid)
-        dst = slow.lowest_of_each_cell(scores, slow.cells(*grid, *cell))
-        expected = slow.merge(metric[b].numpy(), dst, int(len(metric[b]) * ratio))
-        np.testing.assert_allclose(reduced[b], expected.reduce(x[b].numpy()), rtol=1e-11)
-        restored = expected.restore(expected.reduce(x[b].numpy()))
-        np.testing.assert_allclose(plan.restore(reduced)[b], restored, rtol=1e-11)
+    cells = slow.cells(*grid, *operator.cell)
+    removed = int(len(metric[0]) * operator.ratio)
+    tolerance = 1e-11 if dtype == torch.float64 else 1e-5
+    for b in range(2):
+        scores = slow.score(operator.score, metric[b].double().numpy(), *grid)
+        dst = slow.lowest_of_each_cell(scores, cells)
+        expected = slow.merge(metric[b].double().numpy(), dst, removed)
+        merged = expected.reduce(x[b].double().numpy())
+        np.testing.assert_allclose(reduced[b], merged, tolerance, tolerance)
+        np.testing.assert_allclose(
+            plan.restore(reduced)[b], expected.restore(merged), tolerance, tolerance
+        )
 
 
 def test_single_precision_decides_as_double() -> None:

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from bigain.operators.matching import assign_owners, complement, cosine_similarity, take_tokens
+from bigain.operators.matching import assign_owners, cosine_similarity
 
 
 def random_destinations(batch: int, tokens: int, count: int) -> Tensor:
@@ -28,22 +28,6 @@ def test_owners_are_those_of_the_definition(
     for sample in range(3):
         expected = slow.merge(metric[sample].numpy(), dst[sample].tolist(), removed)
         assert owner[sample].tolist() == expected.owner
-
-
-def test_the_complement_is_sorted_and_complete() -> None:
-    dst = random_destinations(4, 23, 9)
-    for chosen, rest in zip(dst.tolist(), complement(dst, 23).tolist(), strict=True):
-        assert rest == sorted(set(range(23)) - set(chosen))
-
-
-def test_the_complement_of_everything_is_empty() -> None:
-    assert complement(torch.arange(5)[None], 5).shape == (1, 0)
-
-
-def test_tokens_are_taken_from_their_own_sample() -> None:
-    x = torch.randn(3, 7, 2)
-    index = torch.tensor([[6, 0], [1, 1], [5, 2]])
-    assert torch.equal(take_tokens(x, index), torch.stack([x[b, index[b]] for b in range(3)]))
 
 
 def test_similarity_is_the_cosine(slow: SimpleNamespace) -> None:

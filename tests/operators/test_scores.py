@@ -3,16 +3,36 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from bigain.errors import UserError
-from bigain.operators.scores import SCORES, laplacian, laplacian_l1, token_score
+from bigain.operators.scores import (
+    SCORES,
+    laplacian,
+    laplacian_l1,
+    score_flops,
+    score_formula,
+    score_map,
+    token_score,
+)
 
 
-def test_laplacian_l1_is_its_definition(slow: SimpleNamespace, grid: tuple[int, int]) -> None:
-    x = torch.randn(3, grid[0] * grid[1], 5, dtype=torch.float64)
-    fast = laplacian_l1(x, grid)
-    for sample, scores in zip(x.numpy(), fast, strict=True):
-        np.testing.assert_allclose(scores, slow.laplacian_l1(sample, *grid), rtol=1e-12)
+@pytest.mark.parametrize("name", list(SCORES))
+def test_every_score_is_its_definition(
+    slow: SimpleNamespace, grid: tuple[int, int], name: str
+) -> None:
+    torch.manual_seed(1)
+    x = torch.randn(2, grid[0] * grid[1], 5, dtype=torch.float64)
+    for sample, double, single in zip(
+        x.numpy(), SCORES[name](x, grid), SCORES[name](x.float(), grid), strict=True
+    ):
+        expected = slow.score(name, sample, *grid)
+        np.testing.assert_allclose(double, expected, rtol=1e-11, atol=1e-12)
+        np.testing.assert_allclose(single, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_ten_scores_of_table_13() -> None:
+    assert len(SCORES) == 10
 
 
 def test_a_single_bright_token_answers_with_the_kernel() -> None:
@@ -32,39 +52,60 @@ def test_flat_areas_score_exactly_zero() -> None:
     assert (inside == 0).all()
 
 
+@pytest.mark.parametrize("name", list(SCORES))
 @pytest.mark.parametrize("batch", [1, 7])
-def test_a_score_has_the_same_bits_alone_and_in_a_batch(batch: int) -> None:
-    x = torch.randn(14, 13 * 9, 48)
-    together = laplacian_l1(x, (13, 9))
+def test_a_score_has_the_same_bits_alone_and_in_a_batch(name: str, batch: int) -> None:
+    x, score = torch.randn(14, 13 * 9, 48), SCORES[name]
+    together = score(x, (13, 9))
     for start in range(0, 14, batch):
         part = slice(start, start + batch)
-        assert torch.equal(laplacian_l1(x[part].clone(), (13, 9)), together[part])
+        assert torch.equal(score(x[part].clone(), (13, 9)), together[part])
 
 
+@pytest.mark.parametrize("name", list(SCORES))
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_is_scored_in_single(dtype: torch.dtype) -> None:
+def test_half_precision_is_scored_in_single(name: str, dtype: torch.dtype) -> None:
     x = torch.randn(2, 16, 8).to(dtype)
-    scores = laplacian_l1(x, (4, 4))
+    scores = SCORES[name](x, (4, 4))
     assert scores.dtype == torch.float32
-    assert torch.equal(scores, laplacian_l1(x.float(), (4, 4)))
+    assert torch.equal(scores, SCORES[name](x.float(), (4, 4)))
 
 
-def test_scores_do_not_change_their_input() -> None:
+@pytest.mark.parametrize("name", list(SCORES))
+def test_not_a_number_in_a_token_scores_not_a_number_in_that_sample_only(name: str) -> None:
+    x = torch.randn(3, 36, 8)
+    x[1, 14, 5] = float("nan")
+    scores = SCORES[name](x, (6, 6))
+    assert scores[1, 14].isnan()
+    assert scores[[0, 2]].isfinite().all()
+
+
+@pytest.mark.parametrize("name", list(SCORES))
+def test_scores_do_not_change_their_input(name: str) -> None:
     x = torch.randn(1, 16, 4)
     before = x.clone()
-    laplacian_l1(x, (4, 4))
+    SCORES[name](x, (4, 4))
     assert torch.equal(x, before)
 
 
-def test_the_grid_must_fit() -> None:
-    with pytest.raises(UserError, match="grid=4x5"):
-        laplacian_l1(torch.randn(1, 16, 4), (4, 5))
+@pytest.mark.parametrize("name", list(SCORES))
+def test_the_grid_must_fit(name: str) -> None:
+    with pytest.raises(UserError, match="grid=4x5: has 20 tokens, but the tensor has 16"):
+        SCORES[name](torch.randn(1, 16, 4), (4, 5))
 
 
 def test_scores_are_found_by_name() -> None:
     assert token_score("laplacian_l1") is laplacian_l1
-    with pytest.raises(UserError, match=r"^score='laplace': .* one of .*laplacian_l1"):
-        token_score("laplace")
+    for find in (
+        token_score,
+        score_formula,
+        lambda name: score_flops(name, 1, 1),
+        lambda name: score_map(name, torch.ones(1, 1, 1), (1, 1)),
+    ):
+        with pytest.raises(UserError, match=r"^score='laplace': unknown") as caught:
+            find("laplace")
+        assert all(name in str(caught.value) for name in SCORES)
+        assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", list(SCORES))
@@ -72,3 +113,49 @@ def test_every_score_gives_one_finite_number_per_token(name: str) -> None:
     scores = SCORES[name](torch.randn(3, 20, 6), (4, 5))
     assert scores.shape == (3, 20)
     assert scores.isfinite().all()
+
+
+@pytest.mark.parametrize("name", list(SCORES))
+def test_a_score_is_a_map_for_pictures(name: str) -> None:
+    x = torch.randn(3, 20, 6)
+    shown = score_map(name, x, (4, 5))
+    assert shown.shape == (3, 4, 5)
+    assert torch.equal(shown.flatten(1), SCORES[name](x, (4, 5)))
+
+
+@pytest.mark.parametrize("name", list(SCORES))
+def test_every_score_states_its_formula(name: str) -> None:
+    assert score_formula(name).startswith("F_i = ")
+
+
+def test_formulas_differ() -> None:
+    assert len({score_formula(name) for name in SCORES}) == len(SCORES)
+
+
+def test_the_two_sided_centroid_hardly_leaves_the_middle() -> None:
+    """Weak by construction: the spectrum of real input is symmetric."""
+    x = torch.randn(4, 36, 48) * torch.logspace(-3, 3, 36)[:, None]
+    centroids = SCORES["dft_spectral_centroid"](x, (6, 6))
+    assert (centroids - 24).abs().max() < 2
+    assert SCORES["dft_amplitude"](x, (6, 6)).max() > 1e5 * SCORES["dft_amplitude"](x, (6, 6)).min()
+
+
+def test_scores_of_a_single_channel_or_token_are_finite() -> None:
+    assert (SCORES["channel_variance"](torch.randn(2, 16, 1), (4, 4)) == 0).all()
+    assert (SCORES["cosine_neighbors"](torch.randn(2, 1, 3), (1, 1)) == 0).all()
+    for score in SCORES.values():
+        assert score(torch.zeros(1, 16, 4), (4, 4)).isfinite().all()
+
+
+@pytest.mark.parametrize("name", list(SCORES))
+@pytest.mark.parametrize(("grid", "channels"), [((4, 4), 1), ((9, 7), 48), ((64, 64), 320)])
+def test_flops_are_those_that_torch_counts(name: str, grid: tuple[int, int], channels: int) -> None:
+    with FlopCounterMode(display=False) as counter:
+        SCORES[name](torch.empty(1, grid[0] * grid[1], channels, device="meta"), grid)
+    assert score_flops(name, grid[0] * grid[1], channels) == counter.get_total_flops()
+
+
+def test_only_laplacians_cost_flops() -> None:
+    costly = {name for name in SCORES if score_flops(name, 4096, 320)}
+    assert costly == {"laplacian_l1", "laplacian_l2"}
+    assert score_flops("laplacian_l1", 4096, 320) == 18 * 4096 * 320

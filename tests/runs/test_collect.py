@@ -20,8 +20,9 @@ MakeRun = Callable[..., RunStore]
 
 @pytest.fixture
 def configs(make_config: Make, tome: dict[str, Any]) -> list[RunConfig]:
-    todo = {"name": "todo", "factor": 2, "scope": "self"}
+    todo = {"name": "todo", "factor": 2, "skip_final_step": False, "scope": "self"}
     mixed = {"name": "ie_kvd", "factor": 10, "align": "reference", "scope": "self"}
+    mixed["skip_final_step"] = False
     few = functools.partial(make_config, dataset__limit=4)
     return [
         few(),

@@ -153,3 +153,18 @@ def test_a_damaged_run_is_named_with_what_to_do(
     (a.folder / "manifest.json").write_text("{}")
     with pytest.raises(UserError, match=rf"{a.run_id}/manifest\.json: is damaged; delete it"):
         compare_runs(tmp_path, a.run_id, b.run_id)
+
+
+def test_measurements_without_predictions_are_refused(
+    tmp_path: Path, make_config: Make, make_run: MakeRun
+) -> None:
+    task = {"name": "efficiency", "measure": "time", "steps": 2, "repeats": 3, "warmup": 1}
+    config = make_config(task=task)
+    store = RunStore(tmp_path, run_id(config))
+    with store.open(config, [1], {}) as session:
+        session.append({"image_id": 1, "measure": "time"})
+        session.finish(lambda _: [])
+    other = make_run(tmp_path, make_config())
+    for pair in [(store.run_id, other.run_id), (other.run_id, store.run_id)]:
+        with pytest.raises(UserError, match=f"task=efficiency of {store.run_id}: has no predict"):
+            compare_runs(tmp_path, *pair)

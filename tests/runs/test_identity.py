@@ -14,7 +14,9 @@ from bigain.errors import UserError
 from bigain.runs.identity import (
     DESCRIBING_COLUMNS,
     EXCLUDED,
+    EXCLUDED_BY_MEASURE,
     EXCLUDED_FROM_FAMILY,
+    NEUTRAL,
     baseline_id,
     canonical,
     describing_columns,
@@ -228,6 +230,7 @@ def test_describing_columns_of_a_schedule_are_one_cell(make_config: Make) -> Non
         "factor": 2,
         "alpha": {"start": 0.8, "end": 1.2},
         "align": "reference",
+        "skip_final_step": False,
         "scope": "self",
     }
     config = make_config(operator=operator)
@@ -235,3 +238,93 @@ def test_describing_columns_of_a_schedule_are_one_cell(make_config: Make) -> Non
     plain = describing_columns(config.model_dump(mode="json"))
     assert plain["alpha"] == '{"end": 1.2, "start": 0.8}'
     assert plain["factor"] == 2
+
+
+def test_a_setting_that_came_later_leaves_old_names_alone(make_config: Make) -> None:
+    later = {"name": "todo", "factor": 2, "skip_final_step": False, "scope": "self"}
+    plain = make_config(operator=later).model_dump(mode="json")
+    before = {**plain, "operator": {"name": "todo", "factor": 2, "scope": "self"}}
+    assert run_id(plain) == run_id(before)
+    changed = {**plain, "operator": {**later, "skip_final_step": True}}
+    assert len({run_id(plain), run_id(changed)}) == 2
+    assert all(key.partition(".")[0] in plain for key in NEUTRAL)
+
+
+def test_somebody_elses_operator_is_called_by_its_class(make_config: Make) -> None:
+    custom = {"name": "custom", "target": "bigain.operators.ToMe", "arguments": {"ratio": 0.5}}
+    config = make_config(operator={**custom, "scope": "self"})
+    assert describing_columns(config)["operator"] == "bigain.operators.ToMe"
+
+
+# Measurements of FLOPs and of time.
+
+PLACES: dict[str, Any] = {
+    "device": "cuda",
+    "dtype": "bfloat16",
+    "batch_size": 7,
+    "threads": 2,
+    "seed": 1,
+    "task__steps": 7,
+    "task__repeats": 8,
+    "task__warmup": 9,
+}
+UNREAD: dict[str, Any] = {
+    "paths__results": "/elsewhere",
+    "dataset__limit": 7,
+    "dataset__root": "/data",
+    "backbone__revision": "ba9876543210",
+    "force": True,
+}
+
+
+def measuring(measure: str) -> dict[str, Any]:
+    return {"name": "efficiency", "measure": measure, "steps": 2, "repeats": 3, "warmup": 1}
+
+
+@pytest.mark.parametrize("measure", ["flops", "time", "all"])
+@pytest.mark.parametrize("key", UNREAD)
+def test_a_measurement_is_not_named_by_data_and_weights(
+    make_config: Make, measure: str, key: str
+) -> None:
+    task = measuring(measure)
+    assert run_id(make_config(task=task, **{key: UNREAD[key]})) == run_id(make_config(task=task))
+
+
+@pytest.mark.parametrize("key", PLACES)
+def test_a_time_is_named_by_what_it_depends_on_and_a_count_is_not(
+    make_config: Make, key: str
+) -> None:
+    def differ(measure: str) -> bool:
+        bare = make_config(task=measuring(measure))
+        return run_id(make_config(task=measuring(measure), **{key: PLACES[key]})) != run_id(bare)
+
+    assert differ("time")
+    assert differ("all")
+    assert not differ("flops")
+
+
+def test_a_measurement_is_named_by_what_is_measured_where(
+    make_config: Make, tome: dict[str, Any]
+) -> None:
+    sites = {"stages": ["encoder", "decoder"], "levels": [0], "blocks": [1]}
+    configs = [make_config(task=measuring(measure)) for measure in EXCLUDED_BY_MEASURE]
+    configs += [make_config(task=measuring("flops"), operator=tome)]
+    configs += [make_config(task=measuring("flops"), operator=tome, backbone__sites=sites)]
+    configs += [make_config()]
+    assert len({run_id(config) for config in configs}) == len(configs)
+
+
+def test_a_measurement_has_no_dataset_and_no_relatives(make_config: Make) -> None:
+    config = make_config(task=measuring("time"))
+    assert describing_columns(config)["dataset"] is None
+    assert describing_columns(config)["task"] == "efficiency"
+    assert family_id(config) == run_id(config)
+
+
+def test_every_exclusion_by_measure_names_a_key_that_exists(make_config: Make) -> None:
+    plain = resolved(make_config(task=measuring("all")))
+    hub = {"repository", "mirrors", "path", "variant", "fingerprint", "attention"}
+    for dotted in {key for excluded in EXCLUDED_BY_MEASURE.values() for key in excluded}:
+        group, _, key = dotted.partition(".")
+        assert not key or key in plain[group] or (group == "backbone" and key in hub)
+        assert group in plain

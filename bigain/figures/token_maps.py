@@ -1,0 +1,188 @@
+"""Which tokens an operator sends where, in a real forward of a model on one image.
+
+A reduction is a pair of linear maps, so all of it can be read off: `reduce` of the N unit vectors
+gives the weight of every token in every reduced one, `restore` of the N' unit vectors the reduced
+token whose output each token takes.  Nothing here asks which operator it was.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from bigain.backbones.base import Backbone
+from bigain.operators import (
+    Acceleration,
+    KeyValueDownsampler,
+    KeyValueReducer,
+    Operator,
+    Reduction,
+)
+from bigain.operators.pooling import pooled_grid
+from bigain.operators.recording import Call, Recorder
+from bigain.patching import apply
+from bigain.site_report import SiteReport
+from bigain.site_selection import SiteSelection
+from bigain.sites import Site
+from bigain.tasks.noise import keyed_noise
+
+__all__ = ["TokenMap", "first_of_each_stage", "token_maps"]
+
+
+@dataclass(frozen=True, eq=False)
+class TokenMap:
+    """One plan of one forward.
+
+    Attributes:
+        operator: What planned it.
+        stage: Stage of the model, e.g. `encoder`.
+        sites: Names of the sites it served, the one that it was made at first.
+        grid: Token grid (h, w).
+        metric: What it was planned on, (1, N, C).
+        timestep: Time of the forward.
+        reduction: The plan.
+
+    """
+
+    operator: Operator
+    stage: str
+    sites: tuple[str, ...]
+    grid: tuple[int, int]
+    metric: Tensor
+    timestep: int
+    reduction: Reduction
+
+    @property
+    def alpha(self) -> float | None:
+        """Of a key/value downsampling: the share of nearest against average; else None."""
+        if not isinstance(self.operator, KeyValueDownsampler):
+            return None
+        return float(self.operator.schedule.at(torch.tensor([self.timestep])))
+
+    @property
+    def weights(self) -> npt.NDArray[np.float32]:
+        """(N', N): the weight of every token in every reduced one; each row sums to one."""
+        return _numbers(self.reduction.reduce(torch.eye(self.tokens)[None])[0])
+
+    @property
+    def kept(self) -> int:
+        """N', the number of reduced tokens."""
+        return len(self.weights)
+
+    @property
+    def tokens(self) -> int:
+        """N = h * w."""
+        return self.grid[0] * self.grid[1]
+
+    @property
+    def sources(self) -> npt.NDArray[np.int64]:
+        """(h, w): place of the reduced token whose output each token takes.
+
+        Of a key/value reducer, which restores nothing, every token's own number.
+        """
+        if isinstance(self.operator, KeyValueReducer):
+            return np.arange(self.tokens).reshape(self.grid)
+        taken = self.reduction.restore(torch.eye(self.kept)[None])[0]
+        return np.asarray(_numbers(taken).argmax(axis=1)).reshape(self.grid)
+
+    @property
+    def read(self) -> npt.NDArray[np.bool_]:
+        """(h, w): whether a token is part of any reduced one; the others are dropped."""
+        return np.asarray(np.abs(self.weights).max(axis=0) > 0).reshape(self.grid)
+
+    @property
+    def destinations(self) -> npt.NDArray[np.int64]:
+        """(D,) token numbers of the destinations of a merge; empty for anything else."""
+        dst = getattr(self.reduction, "dst", None)
+        return np.empty(0, dtype=np.int64) if dst is None else dst[0].cpu().numpy()
+
+    def groups(self) -> list[npt.NDArray[np.int64]]:
+        """Token numbers that share one output, by group of two or more, the largest first."""
+        owner = self.sources.ravel()
+        found = [np.flatnonzero(owner == place) for place in np.unique(owner)]
+        return sorted((group for group in found if len(group) > 1), key=lambda g: (-len(g), g[0]))
+
+    def seen_through(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """`image` (H, W) as if its patches were the tokens: reduced, and restored if it is a merge.
+
+        H and W are multiples of the grid's sides.  Key/value reducers give what keys and values
+        are made of: a map of floor(h/s) x floor(w/s) patches, or the kept patches in their places,
+        NaN elsewhere.
+        """
+        (h, w), (height, width) = self.grid, image.shape
+        patches = image.reshape(h, height // h, w, width // w).transpose(0, 2, 1, 3)
+        x = torch.from_numpy(patches.reshape(1, h * w, -1).astype(np.float32))
+        y = self.reduction.reduce(x)
+        if not isinstance(self.operator, KeyValueReducer):
+            return _image(_numbers(self.reduction.restore(y)[0]), self.grid, patches.shape[2:])
+        if isinstance(self.operator, KeyValueDownsampler):
+            small = pooled_grid(self.grid, self.operator.factor)
+            return _image(_numbers(y[0]), small, patches.shape[2:])
+        seen = np.where(self.read.reshape(-1, 1), _numbers(x[0]), np.nan)
+        return _image(seen, self.grid, patches.shape[2:])
+
+
+@torch.inference_mode()
+def token_maps(
+    operator: Acceleration,
+    backbone: Backbone,
+    latents: Tensor,
+    *,
+    label: int,
+    timestep: int,
+    seed: int = 0,
+    sites: SiteSelection | None = None,
+) -> tuple[TokenMap, ...]:
+    """Run `backbone` once on the noised `latents` (1, C, H, W): every plan, in its order.
+
+    Raises:
+        UserError: the backbone has no such site, or the operator does not fit.
+
+    """
+    noise = keyed_noise(seed, "merge map", timestep, shape=tuple(latents.shape))
+    abar = backbone.alphas_cumprod[timestep]
+    noisy = abar.sqrt().float() * latents + (1 - abar).sqrt().float() * noise
+    recorder = Recorder(operator)
+    with apply(backbone.denoiser, recorder, sites=sites, seed=seed) as report:
+        backbone.predict_noise(noisy, torch.tensor([timestep]), torch.tensor([label]))
+    return tuple(_token_map(operator, report, timestep, call) for call in recorder.calls)
+
+
+def first_of_each_stage(maps: tuple[TokenMap, ...]) -> tuple[TokenMap, ...]:
+    """The first map of every stage, in their order."""
+    stages = dict.fromkeys(each.stage for each in maps)
+    return tuple(next(each for each in maps if each.stage == stage) for stage in stages)
+
+
+def _token_map(operator: Acceleration, report: SiteReport, timestep: int, call: Call) -> TokenMap:
+    name, metric, reduction = call
+    attentions = [use for use in report.sites if use.part == "self"]
+    here = next(use for use in attentions if use.site.name == name)
+    acting = operator.at(here.site.stage)
+    if acting is None or here.grid is None:
+        raise AssertionError(f"{name} was planned without an operator or a grid")
+    served = [
+        use.site.name
+        for use in attentions
+        if use is here or (acting.shared_in_stage and _place(use.site) == _place(here.site))
+    ]
+    stage, grid = here.site.stage, here.grid
+    return TokenMap(acting, stage, tuple(served), grid, metric, timestep, reduction)
+
+
+def _place(site: Site) -> tuple[str, int]:
+    return site.stage, site.level
+
+
+def _numbers(x: Tensor) -> npt.NDArray[np.float32]:
+    return np.asarray(x.float().cpu().numpy())
+
+
+def _image(
+    tokens: npt.NDArray[np.float32], grid: tuple[int, int], patch: tuple[int, ...]
+) -> npt.NDArray[np.float32]:
+    """(h * w, p * q) patches of p x q pixels as an image (h * p, w * q)."""
+    patches = tokens.reshape(*grid, *patch).transpose(0, 2, 1, 3)
+    return patches.reshape(grid[0] * patch[0], grid[1] * patch[1])

@@ -1,0 +1,106 @@
+"""ABM, adaptive block merge (BiGain's cheapest merging): smooth tiles become their mean.
+
+Tiles of A tokens (2 x 2) are ranked by an aggregate of the token scores in them; the
+
+    M = min(floor(r / (A - 1)), number of tiles),   r = int(N * ratio)
+
+lowest tiles become their plain mean, all other tokens stay as they are: N' = N - M (A - 1).  There
+is no similarity matrix.  The paper's rule pools where max F <= tau, tau a quantile of F; ranking
+tiles meets the ratio exactly and gives the same tiles for the tau between them.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bigain.errors import UserError
+from bigain.operators.base import TokenReducer
+from bigain.operators.cells import cell_count, cell_tokens
+from bigain.operators.draw import Draw
+from bigain.operators.merge import MergeReduction
+from bigain.operators.reduction import UNCHANGED, Reduction
+from bigain.operators.scores import score_flops, token_score
+from bigain.operators.tokens import mark
+from bigain.operators.validation import check_cell, check_ratio, check_tokens
+
+__all__ = ["ABM", "AGGREGATES"]
+
+AGGREGATES = ("max", "sum", "mean")
+
+
+@dataclass(frozen=True)
+class ABM(TokenReducer):
+    """Pool the smoothest tiles into one token each.
+
+    Args:
+        ratio: share of tokens to remove, in [0, 1 - 1/A], A = area of the cell; met up to less
+            than one tile.
+        cell: (rows, columns) of a tile, of at least two tokens.
+        score: name of the token score (`bigain.operators.SCORES`).
+        aggregate: how the scores of a tile become one: `max`, `sum` or `mean`.
+
+    Raises:
+        UserError: ratio, cell, score or aggregate out of range.
+
+    """
+
+    ratio: float
+    cell: tuple[int, int] = (2, 2)
+    score: str = "laplacian_l1"
+    aggregate: str = "max"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "cell", check_cell(self.cell))
+        check_ratio(self.ratio, self.cell)
+        token_score(self.score)
+        if self.cell == (1, 1):
+            raise UserError("cell=1x1: a tile of one token has nothing to pool; allowed: more")
+        if self.aggregate not in AGGREGATES:
+            raise UserError(f"aggregate={self.aggregate!r}: must be one of {', '.join(AGGREGATES)}")
+
+    @torch.no_grad()
+    def plan(self, metric: Tensor, grid: tuple[int, int], draw: Draw | None = None) -> Reduction:
+        """Rank the tiles, pool the M lowest; of equal ones the first, row by row."""
+        del draw
+        check_tokens(metric.shape[1], grid)
+        count = self._pooled(grid)
+        if count == 0:
+            return UNCHANGED
+        tiles = cell_tokens(grid, self.cell, metric.device)
+        scores = token_score(self.score)(metric, grid)[:, tiles.flatten()]
+        ranked = _aggregate(scores.unflatten(1, tiles.shape), self.aggregate)
+        chosen = ranked.argsort(dim=-1, stable=True)[:, :count].sort(dim=-1).values
+        return _pool(tiles[chosen], self.kept(grid), metric.shape[1])
+
+    def kept(self, grid: tuple[int, int]) -> int:
+        """N - M (A - 1)."""
+        return grid[0] * grid[1] - self._pooled(grid) * (self.cell[0] * self.cell[1] - 1)
+
+    def plan_flops(self, grid: tuple[int, int], channels: int) -> int:
+        """What the score costs."""
+        tokens = grid[0] * grid[1]
+        return score_flops(self.score, tokens, channels) if self._pooled(grid) else 0
+
+    def _pooled(self, grid: tuple[int, int]) -> int:
+        """M, the number of tiles that are pooled."""
+        removed = int(grid[0] * grid[1] * self.ratio)
+        return min(removed // (self.cell[0] * self.cell[1] - 1), cell_count(grid, self.cell))
+
+
+def _aggregate(scores: Tensor, name: str) -> Tensor:
+    """(B, tiles, A) -> (B, tiles)."""
+    if name == "max":
+        return scores.amax(dim=-1)
+    return scores.sum(dim=-1) if name == "sum" else scores.mean(dim=-1)
+
+
+def _pool(tiles: Tensor, kept: int, tokens: int) -> MergeReduction:
+    """The kept tokens in their order, then the means of `tiles` (B, M, A)."""
+    batch, count, area = tiles.shape
+    members = tiles.flatten(1)
+    single = ~mark(members, tokens)
+    owner = single.cumsum(dim=-1) - 1
+    places = torch.arange(kept - count, kept, device=tiles.device).repeat_interleave(area)
+    owner.scatter_(1, members, places.expand(batch, -1))
+    return MergeReduction(owner, kept, tiles[..., 0])

@@ -1,0 +1,108 @@
+"""Selection: some tokens are kept as they are, the others dropped.
+
+reduce:   y_j = x at the j-th kept token
+restore:  z_i = y at the place of token i: its own, or that of the kept token it copies
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bigain.errors import UserError
+from bigain.operators.base import KeyValueReducer
+from bigain.operators.draw import Draw
+from bigain.operators.reduction import UNCHANGED, Reduction
+from bigain.operators.scores import score_flops, token_score
+from bigain.operators.tokens import take_tokens
+from bigain.operators.validation import check_sparsity, check_tokens
+
+__all__ = ["STRATEGIES", "KVSelect", "SelectReduction"]
+
+STRATEGIES = ("low_frequency", "high_frequency")
+
+
+@dataclass(frozen=True, eq=False)
+class SelectReduction(Reduction):
+    """Keep the tokens `kept`.
+
+    Attributes:
+        kept: (B, N') token numbers.
+        owner: (B, N) place 0..N'-1 whose output each token takes; None when the output has all N
+            tokens already (keys and values).
+
+    """
+
+    kept: Tensor
+    owner: Tensor | None = None
+
+    def reduce(self, x: Tensor) -> Tensor:
+        """(B, N, C) -> (B, N', C): copies of the kept tokens."""
+        return take_tokens(x, self.kept)
+
+    def restore(self, y: Tensor) -> Tensor:
+        """(B, N', C) -> (B, N, C), or `y` itself without an owner map."""
+        return y if self.owner is None else take_tokens(y, self.owner)
+
+    def __repr__(self) -> str:
+        return f"SelectReduction({self.kept.shape[1]} tokens kept)"
+
+
+@dataclass(frozen=True)
+class KVSelect(KeyValueReducer):
+    """Keys and values from one frequency band of the map (Table 12), queries from all tokens.
+
+    Args:
+        sparsity: share of tokens without keys and values, in [0, 1); int(N * (1 - sparsity)) stay.
+        strategy: `low_frequency` keeps the lowest scores of the whole map, `high_frequency` the
+            highest; of equal ones the first.
+        score: name of the token score (`bigain.operators.SCORES`).
+
+    Raises:
+        UserError: sparsity, strategy or score out of range.
+
+    """
+
+    sparsity: float = 0.75
+    strategy: str = "low_frequency"
+    score: str = "laplacian_l1"
+
+    def __post_init__(self) -> None:
+        check_sparsity(self.sparsity)
+        token_score(self.score)
+        if self.strategy not in STRATEGIES:
+            raise UserError(f"strategy={self.strategy!r}: must be one of {', '.join(STRATEGIES)}")
+
+    @torch.no_grad()
+    def plan(self, metric: Tensor, grid: tuple[int, int], draw: Draw | None = None) -> Reduction:
+        """The tokens of lowest or highest score, in the order of their number."""
+        del draw
+        check_tokens(metric.shape[1], grid)
+        count = self.kept(grid)
+        if count == metric.shape[1]:
+            return UNCHANGED
+        scores = token_score(self.score)(metric, grid)
+        descending = self.strategy == "high_frequency"
+        order = scores.argsort(dim=-1, descending=descending, stable=True)
+        return SelectReduction(order[:, :count].sort(dim=-1).values)
+
+    def kept(self, grid: tuple[int, int]) -> int:
+        """int(N * (1 - sparsity)) keys and values.
+
+        Raises:
+            UserError: none would be left.
+
+        """
+        tokens = grid[0] * grid[1]
+        count = int(tokens * (1 - self.sparsity))
+        if not count:
+            raise UserError(
+                f"sparsity={self.sparsity!r}: leaves none of the {tokens} tokens of the grid "
+                f"{grid[0]}x{grid[1]}; allowed: at most {1 - 1 / tokens:g}"
+            )
+        return count
+
+    def plan_flops(self, grid: tuple[int, int], channels: int) -> int:
+        """What the score costs."""
+        tokens = grid[0] * grid[1]
+        return 0 if self.kept(grid) == tokens else score_flops(self.score, tokens, channels)

@@ -1,0 +1,80 @@
+"""What one site costs, in closed form: FLOPs of a sample, 2 per multiply-accumulate.
+
+With q queries, k keys, width C and inner width I (heads times their size),
+
+    attention:  2 q C I + 4 k K I + 4 q k I + 2 q I O      (K: width of the keys' tokens, O: output)
+    MLP:        2 per token and weight of its linear layers
+
+For a self-attention with I = C that is `4 q C^2 + 4 k C^2 + 4 q k C`.  Soft-max, norms and other
+element-wise work count nothing, as in torch's own counter.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import nn
+
+__all__ = ["AttentionCost", "MLPCost", "ModuleCost", "cost_of"]
+
+
+class ModuleCost(Protocol):
+    """FLOPs of a module as a function of its numbers of tokens."""
+
+    def flops(self, queries: int, keys: int) -> int:
+        """FLOPs of one sample."""
+        ...
+
+
+@dataclass(frozen=True)
+class AttentionCost:
+    """An attention with separate projections of queries, keys, values and output.
+
+    Attributes:
+        width: Of the tokens that queries come from.
+        context_width: Of the tokens that keys and values come from.
+        inner: Heads times size of a head.
+        out: Of the output.
+
+    """
+
+    width: int
+    context_width: int
+    inner: int
+    out: int
+
+    def flops(self, queries: int, keys: int) -> int:
+        """2 q C I + 4 k K I + 4 q k I + 2 q I O."""
+        projections = queries * (self.width + self.out) + 2 * keys * self.context_width
+        return 2 * projections * self.inner + 4 * queries * keys * self.inner
+
+
+@dataclass(frozen=True)
+class MLPCost:
+    """Linear layers that see every token alone.
+
+    Attributes:
+        weights: Number of weights in them.
+
+    """
+
+    weights: int
+
+    def flops(self, queries: int, keys: int) -> int:
+        """2 per token and weight; `queries` is the number of tokens."""
+        del keys
+        return 2 * queries * self.weights
+
+
+def cost_of(part: str, module: nn.Module) -> ModuleCost:
+    """The cost of a site's module: an attention (`self`, `cross`) or an MLP (`mlp`)."""
+    if part == "mlp":
+        linears = [layer for layer in module.modules() if isinstance(layer, nn.Linear)]
+        return MLPCost(sum(layer.in_features * layer.out_features for layer in linears))
+    query, key = _weights(module, "to_q"), _weights(module, "to_k")
+    return AttentionCost(query[1], key[1], query[0], _weights(module, "to_out.0")[0])
+
+
+def _weights(module: nn.Module, name: str) -> tuple[int, int]:
+    """(output, input) width of a projection."""
+    rows, columns = module.get_submodule(name).get_parameter("weight").shape
+    return int(rows), int(columns)

@@ -1,0 +1,67 @@
+"""Which sites of a model an operator acts at: what a user may say, before there is a model."""
+
+from dataclasses import dataclass
+
+from bigain.errors import UserError
+
+__all__ = ["SCOPES", "STAGES", "SiteSelection", "default_blocks", "first_share"]
+
+STAGES = ("encoder", "mid", "decoder")
+SCOPES = ("self", "self+cross", "self+mlp", "self+cross+mlp")
+"""Table 6: which modules of a block run on the reduced tokens, with one map for all of them."""
+
+_REFERENCE_DEPTH = 28
+_REFERENCE_SHARE = 12
+_REFERENCE_BLOCKS = (1, 2, 3, 4, 5, 7, 8, 9, 10, 11)
+
+
+@dataclass(frozen=True)
+class SiteSelection:
+    """Which sites to take.
+
+    Args:
+        stages: of a U-Net: any of `encoder`, `mid`, `decoder`.
+        levels: of a U-Net: 0 is the highest resolution; None: the highest with self-attention.
+        blocks: of a flat transformer: indices, `first12` (the first 12/28), or None: the default;
+            of a U-Net: positions among the blocks of its stages and levels, or None: all.
+        scope: `self`, `self+cross`, `self+mlp` or `self+cross+mlp` (Table 6).
+
+    Raises:
+        UserError: an unknown stage or scope, a negative level, or an unknown name of blocks.
+
+    """
+
+    stages: tuple[str, ...] = ("encoder", "decoder")
+    levels: tuple[int, ...] | None = None
+    blocks: tuple[int, ...] | str | None = None
+    scope: str = "self"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "stages", tuple(self.stages))
+        for name in ("levels", "blocks"):
+            if isinstance(getattr(self, name), list):
+                object.__setattr__(self, name, tuple(getattr(self, name)))
+        unknown = [stage for stage in self.stages if stage not in STAGES]
+        if unknown:
+            raise UserError(f"sites.stages={unknown[0]!r}: must be among {', '.join(STAGES)}")
+        if any(level < 0 for level in self.levels or ()):
+            raise UserError(f"sites.levels={self.levels}: must be integers >= 0")
+        if isinstance(self.blocks, str) and self.blocks != "first12":
+            raise UserError(f"sites.blocks={self.blocks!r}: must be indices or 'first12'")
+        if self.scope not in SCOPES:
+            raise UserError(f"scope={self.scope!r}: must be one of {', '.join(SCOPES)}")
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The modules of the scope: `self`, then `cross`, then `mlp`."""
+        return tuple(self.scope.split("+"))
+
+
+def default_blocks(depth: int) -> tuple[int, ...]:
+    """The default blocks of a flat transformer of `depth` blocks."""
+    return _REFERENCE_BLOCKS if depth == _REFERENCE_DEPTH else first_share(depth)
+
+
+def first_share(depth: int) -> tuple[int, ...]:
+    """The first 12/28 of `depth` blocks, rounded, at least one."""
+    return tuple(range(max(1, round(_REFERENCE_SHARE * depth / _REFERENCE_DEPTH))))

@@ -1,0 +1,186 @@
+"""What an operator saves: FLOPs of one forward (`bigain.flops`) and time of the denoiser.
+
+Time is that of the denoiser alone: no text encoder, no VAE, no guidance, no sampler arithmetic.  A
+repeat is one pass over the sampler's timesteps without operator and one with it, in turn first; the
+clock is read when the device has finished.  A forward takes as long on noise as on latents, so the
+input stays the same and the weights may be random.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from itertools import cycle, islice
+from typing import Any
+
+import torch
+from torch import nn
+
+from bigain.backbones.architectures import ARCHITECTURES
+from bigain.backbones.denoisers import build_denoiser, example_inputs
+from bigain.devices import attention_backend, device_name, set_attention, synchronize
+from bigain.flops import KINDS, FlopCount
+
+__all__ = [
+    "COLUMNS",
+    "FLOPS_ID",
+    "Stopwatch",
+    "TimeSettings",
+    "build_random",
+    "flops_record",
+    "sampler_timesteps",
+]
+
+_TRAIN_TIMESTEPS = 1000
+
+Way = Callable[[], AbstractContextManager[object]]
+"""Makes the context in which a pass runs: nothing, or an operator applied."""
+
+
+FLOPS_ID = 0
+"""`image_id` of the record of FLOPs; the repeats of time are 1, 2, ..."""
+
+COLUMNS = (
+    *("image_id", "measure", "flops", "baseline_flops", "closed_form"),
+    *(f"flops_{kind}" for kind in KINDS),
+    *("ms_per_step", "baseline_ms_per_step", "steps", "batch_size"),
+    *("device", "device_name", "dtype", "attention_backend", "threads"),
+)
+"""What every record has; None where it is not measured."""
+
+
+@dataclass(frozen=True)
+class TimeSettings:
+    """How time is measured.
+
+    Attributes:
+        backbone: Name of the backbone.
+        batch_size: Samples per forward.
+        steps: Forwards per pass.
+        warmup: Untimed forwards before the first repeat, without operator and with it.
+        device: Where.
+        dtype: In which precision.
+
+    """
+
+    backbone: str
+    batch_size: int
+    steps: int
+    warmup: int
+    device: torch.device
+    dtype: torch.dtype
+
+
+def flops_record(count: FlopCount, *, has_operator: bool) -> dict[str, Any]:
+    """The record of a count: total, baseline and closed form, and `flops_<kind>` of each kind."""
+    return _record(
+        image_id=FLOPS_ID,
+        measure="flops",
+        flops=count.total,
+        baseline_flops=count.baseline if has_operator else None,
+        closed_form=count.closed_form,
+        **{f"flops_{kind}": flops for kind, flops in count.by_kind.items()},
+    )
+
+
+def sampler_timesteps(backbone: str, steps: int) -> list[int]:
+    """The timesteps of `steps` denoising steps, descending.
+
+    As the paper's samplers space them: a U-Net's Euler from 999 to 0 in equal steps (linspace,
+    rounded), a DiT's DDIM in multiples of floor(1000/steps) (leading, 980 ... 0 for 50).
+    """
+    if ARCHITECTURES[backbone].blocks is None:
+        return [round(t) for t in torch.linspace(_TRAIN_TIMESTEPS - 1, 0, steps).tolist()]
+    stride = _TRAIN_TIMESTEPS // steps
+    return [stride * step for step in reversed(range(steps))]
+
+
+def build_random(backbone: str, attention: str, seed: int, settings: TimeSettings) -> nn.Module:
+    """The denoiser with random weights, a function of `seed`; torch's own streams stay as they are.
+
+    `attention` is sdpa or eager (`bigain.devices.set_attention`).
+    """
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = build_denoiser(backbone)
+    set_attention(model, attention)
+    # Not diffusers' own `to`, which warns of checkpoints with parts in fp32; there is none here.
+    return nn.Module.to(model, device=settings.device, dtype=settings.dtype)
+
+
+def _record(**known: Any) -> dict[str, Any]:
+    return {**dict.fromkeys(COLUMNS), **known}
+
+
+class Stopwatch:
+    """Times a denoiser without and with an operator.
+
+    Args:
+        denoiser: On the device and in the precision of `settings`.
+        accelerate: Makes a context in which the operator is applied to it; None: no operator.
+        settings: What a repeat is.
+
+    """
+
+    def __init__(self, denoiser: nn.Module, accelerate: Way | None, settings: TimeSettings) -> None:
+        self._denoiser = denoiser
+        self._ways: dict[str, Way] = {"baseline": nullcontext}
+        if accelerate is not None:
+            self._ways["operator"] = accelerate
+        self._settings = settings
+        self._timesteps = sampler_timesteps(settings.backbone, settings.steps)
+        self._inputs = example_inputs(
+            settings.backbone, settings.batch_size, settings.device, settings.dtype
+        )
+
+    def records(self, repeats: Iterable[int]) -> Iterator[dict[str, Any]]:
+        """Warm up, then one record per repeat, by its number; times in ms per step.
+
+        `ms_per_step` is the operator's, or the baseline's when there is no operator.
+        """
+        for way in self._ways:
+            self._pass(way, list(islice(cycle(self._timesteps), self._settings.warmup)))
+        for repeat in repeats:
+            started = time.perf_counter()
+            order = sorted(self._ways, reverse=repeat % 2 == 0)
+            taken = {way: self._pass(way, self._timesteps) for way in order}
+            baseline = taken["baseline"]
+            yield _record(
+                image_id=repeat,
+                measure="time",
+                ms_per_step=taken.get("operator", baseline),
+                baseline_ms_per_step=baseline if "operator" in taken else None,
+                **self._place(),
+                seconds=round(time.perf_counter() - started, 4),
+            )
+
+    @property
+    def attention(self) -> str:
+        """How the denoiser computes attention (`bigain.devices.attention_backend`)."""
+        return attention_backend(self._denoiser)
+
+    def _place(self) -> dict[str, Any]:
+        """What a time means nothing without."""
+        settings = self._settings
+        return {
+            "steps": settings.steps,
+            "batch_size": settings.batch_size,
+            "device": str(settings.device),
+            "device_name": device_name(settings.device),
+            "dtype": str(settings.dtype).removeprefix("torch."),
+            "attention_backend": self.attention,
+            "threads": torch.get_num_threads(),
+        }
+
+    @torch.inference_mode()
+    def _pass(self, way: str, timesteps: Sequence[int]) -> float:
+        """Milliseconds per step of one pass."""
+        device, batch = self._settings.device, self._settings.batch_size
+        times = [torch.full((batch,), timestep, device=device) for timestep in timesteps]
+        with self._ways[way]():
+            synchronize(device)
+            started = time.perf_counter()
+            for each in times:
+                self._denoiser(**{**self._inputs, "timestep": each})
+            synchronize(device)
+            return 1000 * (time.perf_counter() - started) / max(1, len(timesteps))

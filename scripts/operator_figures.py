@@ -1,0 +1,101 @@
+"""Draw the pictures of docs/operators.md: `python scripts/operator_figures.py [FOLDER]`.
+
+Real plans: one forward of the shipped mini U-Net on a Fashion-MNIST test image per operator.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from bigain import build
+from bigain.backbones.base import Backbone
+from bigain.compose import compose_config
+from bigain.figures.operator_pictures import Panel, draw_rows, operator_panels
+from bigain.figures.score_maps import score_panels
+from bigain.figures.token_maps import TokenMap, token_maps
+from bigain.operators import (
+    ABM,
+    IEKVD,
+    LGTM,
+    Acceleration,
+    AvgPool,
+    ByStage,
+    CachedAssignment,
+    KVSelect,
+    SiTo,
+    ToDo,
+    ToMe,
+)
+from bigain.operators.pooling import ALIGNMENTS
+
+IMAGE, TIMESTEP = 17, 100
+FOLDER = Path(__file__).parents[1] / "docs" / "images"
+OPERATORS: dict[str, Acceleration] = {
+    "tome": ToMe(0.5),
+    "lgtm": LGTM(0.5),
+    "cached": CachedAssignment(0.5),
+    "abm": ABM(0.5),
+    "sito": SiTo(0.5),
+    "kv_select": KVSelect(0.75),
+    "hybrid": ByStage(encoder=LGTM(0.5), decoder=IEKVD(2, alpha=0.9)),
+}
+
+
+class Scene:
+    """One image, one backbone, one timestep."""
+
+    def __init__(self, backbone: str = "mini_unet", number: int = IMAGE) -> None:
+        config = compose_config([f"backbone={backbone}", "dataset.limit=1000"])
+        sample = build.build_dataset(config.dataset)[number]
+        self.image: npt.NDArray[np.uint8] = np.pad(sample.image, 2)
+        self.label = sample.labels[0]
+        self.backbone: Backbone = build.build_backbone(
+            config.backbone, torch.device("cpu"), "float32"
+        )
+        self.latents: Tensor = self.backbone.encode(sample.image)
+
+    def maps(self, operator: Acceleration) -> tuple[TokenMap, ...]:
+        """What `operator` plans."""
+        return token_maps(
+            operator, self.backbone, self.latents, label=self.label, timestep=TIMESTEP
+        )
+
+    def panels(self, operator: Acceleration) -> list[Panel]:
+        """One row: the picture of `operator`."""
+        return operator_panels(self.maps(operator), self.image)
+
+
+def downsampling(scene: Scene) -> list[list[Panel]]:
+    """Average pooling, IE-KVD and ToDo beside each other; below, what `align` does."""
+    _, windows, blended = scene.panels(IEKVD(2, alpha=0.9))
+    average, nearest = scene.panels(AvgPool(2))[-1], scene.panels(ToDo(2))[-1]
+    aligned = [scene.panels(IEKVD(3, alpha=0.9, align=align))[1:] for align in ALIGNMENTS]
+    return [[windows, average, blended, nearest], [panel for pair in aligned for panel in pair]]
+
+
+def scores(scene: Scene) -> list[list[Panel]]:
+    """The ten scores, four panels to a row."""
+    panels = score_panels(scene.maps(LGTM(0.5))[0], scene.image)
+    return [panels[start : start + 4] for start in range(0, len(panels), 4)]
+
+
+def pictures(scene: Scene) -> dict[str, list[list[Panel]]]:
+    """Rows of panels by file name."""
+    rows = {f"operators_{name}": [scene.panels(each)] for name, each in OPERATORS.items()}
+    rows["operators_downsampling"] = downsampling(scene)
+    return {**rows, "scores": scores(scene)}
+
+
+def main(folder: Path) -> None:
+    """Write all pictures."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, rows in pictures(Scene()).items():
+        draw_rows(folder / f"{name}.png", rows)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]) if sys.argv[1:] else FOLDER)

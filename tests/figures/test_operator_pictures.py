@@ -1,0 +1,105 @@
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from bigain.figures.operator_pictures import Panel, draw_rows, operator_panels
+from bigain.figures.token_maps import TokenMap
+from bigain.operators import (
+    ABM,
+    IEKVD,
+    LGTM,
+    Acceleration,
+    ByStage,
+    CachedAssignment,
+    Draw,
+    Identity,
+    KeyValueReducer,
+    KVSelect,
+    Reduction,
+    SiTo,
+    ToDo,
+    ToMe,
+)
+from bigain.operators.selection import SelectReduction
+
+Plan = Callable[..., tuple[TokenMap, ...]]
+Image = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class FirstHalf(KeyValueReducer):
+    """Somebody's own operator."""
+
+    def plan(self, metric: Tensor, grid: tuple[int, int], draw: Draw | None = None) -> Reduction:
+        del draw
+        numbers = metric.new_tensor(range(self.kept(grid))).long()
+        return SelectReduction(numbers.expand(len(metric), -1))
+
+    def kept(self, grid: tuple[int, int]) -> int:
+        return grid[0] * grid[1] // 2
+
+
+@pytest.mark.parametrize(
+    ("operator", "titles", "told"),
+    [
+        (ToMe(0.5), ["64 random", "256 -> 128 tokens", "reduced and restored"], "2x2 cell"),
+        (LGTM(0.5), ["laplacian_l1", "256 -> 128", "reduced"], "destination (ring)"),
+        (LGTM(0.5, score="l2_norm"), ["l2_norm", "256 -> 128", "reduced"], "destination (ring)"),
+        (ABM(0.5), ["laplacian_l1", "256 -> 130", "reduced"], "42 smooth tiles"),
+        (SiTo(0.7), ["256 -> 77", "whose output", "reduced"], "the 77 that stay"),
+        (ToDo(2), ["factor 2", "nearest (alpha 1)"], "8x8 = 64 keys and values"),
+        (IEKVD(3, 0.9), ["factor 3, align=reference", "alpha = 0.9"], "3x3 window"),
+        (KVSelect(), ["laplacian_l1", "256 -> 64", "keys and values: 64"], "the 64 that stay"),
+        (FirstHalf(), ["256 -> 128", "keys and values: 128"], "the 128 that stay"),
+        (Identity(), ["256 -> 256", "reduced"], "bare: 256 alone"),
+        (
+            CachedAssignment(0.5),
+            ["encoder: CachedAssignment", "decoder: CachedAssignment"],
+            "one map for 2 sites:\nup_blocks.1.attentions.0\nup_blocks.1.attentions.1",
+        ),
+        (
+            ByStage(LGTM(0.5), IEKVD(2, 0.9)),
+            ["encoder: LGTM\n256 -> 128 tokens", "decoder: IEKVD\n256 -> 64 keys/values"],
+            "2x2 window",
+        ),
+    ],
+)
+def test_panels_tell_what_the_operator_did(
+    plan: Plan, image: Image, operator: Acceleration, titles: list[str], told: str
+) -> None:
+    panels = operator_panels(plan(operator), image)
+    assert panels[0].note == "16x16 = 256 tokens, timestep 325"
+    assert len(panels) == 1 + len(titles)
+    for panel, title in zip(panels[1:], titles, strict=True):
+        assert panel.title.startswith(title)
+        panel.draw(Figure().add_subplot())
+    assert any(told in panel.note for panel in panels)
+
+
+def test_the_note_counts_groups_and_lone_tokens(plan: Plan, image: Image) -> None:
+    maps = plan(LGTM(0.7))
+    note = operator_panels(maps, image)[2].note
+    groups = maps[0].groups()
+    alone = 256 - sum(map(len, groups))
+    assert f"of {len(groups)} groups" in note
+    assert note.endswith(f"bare: {alone} alone")
+
+
+def test_rows_become_one_file_with_the_same_bytes(tmp_path: Path) -> None:
+    def panel(title: str) -> Panel:
+        return Panel(title, "seen " * 20, lambda axis: axis.set_aspect(1))
+
+    rows = [[panel("a"), panel("b")], [panel("c")]]
+    figure = draw_rows(tmp_path / "1.png", rows)
+    assert [axis.get_title() for axis in figure.axes] == ["a", "b", "c", ""]
+    assert figure.axes[0].get_xlabel().count("\n") == 2
+    draw_rows(tmp_path / "2.png", rows)
+    first, second = ((tmp_path / name).read_bytes() for name in ("1.png", "2.png"))
+    assert first.startswith(b"\x89PNG")
+    assert first == second

@@ -1,0 +1,102 @@
+import json
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from bigain.compose import compose_config
+from bigain.config import RunConfig
+from bigain.errors import UserError
+from bigain.flops import count_flops
+from bigain.jobs import JOBS, configured_flops, make_job
+from bigain.operators import LGTM
+from bigain.runner import run
+from bigain.runs.frames import read_metrics, read_samples
+from bigain.runs.summary import MEASURES
+from bigain.site_selection import SiteSelection
+
+FLOPS = ["task=efficiency", "task.measure=flops"]
+QUICK = ["task=efficiency", "task.steps=2", "task.repeats=2", "task.warmup=1", "batch_size=1"]
+LGTM_7 = ["operator=lgtm", "operator.ratio=0.7"]
+
+
+def test_every_task_has_a_job_and_metrics() -> None:
+    (union,) = [get_args(RunConfig.model_fields["task"].annotation)]
+    names = {get_args(kind.model_fields["name"].annotation)[0] for kind in union}
+    assert names == set(JOBS) == set(MEASURES)
+
+
+def test_a_classification_has_a_record_per_image_and_hashes() -> None:
+    job = make_job(compose_config(["dataset.limit=3", "task.trial_list=[1]", "task.keep_list=[1]"]))
+    assert len(job.ids) == 3
+    assert set(job.hashes) == {"mini_dit/model.safetensors", "dataset/fashion_mnist"}
+    records = list(job.records(job.ids[1:]))
+    assert [record["image_id"] for record in records] == list(job.ids[1:])
+
+
+@pytest.mark.parametrize(
+    ("measure", "ids", "unit"),
+    [("flops", [0], "count"), ("time", [1, 2], "repeat"), ("all", [0, 1, 2], "repeat")],
+)
+def test_measurements_are_numbered(measure: str, ids: list[int], unit: str) -> None:
+    job = make_job(compose_config([*QUICK, f"task.measure={measure}"]))
+    assert (list(job.ids), job.unit, job.hashes) == (ids, unit, {})
+    assert (job.attention_backend is None) == (measure == "flops")
+
+
+def test_the_configured_operator_is_counted_at_the_configured_sites() -> None:
+    config = compose_config(
+        [*FLOPS, "backbone=dit_xl2_512", *LGTM_7, "backbone.sites.blocks=first12"]
+    )
+    expected = count_flops("dit_xl2_512", LGTM(0.7), SiteSelection(blocks="first12"))
+    assert configured_flops(config) == expected
+    assert configured_flops(compose_config([*FLOPS, "backbone=sd20"])) == count_flops("sd20")
+
+
+@pytest.mark.parametrize("profile", ["mini", "paper"])
+def test_flops_of_the_papers_backbone_need_no_weights_and_no_data(
+    tmp_path: Path, profile: str
+) -> None:
+    settings = [*FLOPS, f"profile={profile}", "backbone=sd20", *LGTM_7, "device=cuda"]
+    outcome = run(compose_config([*settings, f"paths.results={tmp_path}"]))
+    assert (outcome.status, outcome.computed) == ("done", 1)
+    metrics = read_metrics(outcome.folder).set_index("metric")
+    assert round(metrics["value"]["flops_g"], 2) == 704.99
+    assert round(metrics["value"]["flops_saved_percent"], 2) == 12.34
+    assert metrics["dataset"].isna().all()
+    manifest = json.loads((outcome.folder / "manifest.json").read_text())
+    assert manifest["weights"] == "none: counted on the meta device"
+    assert manifest["columns"]["profile"] == profile
+
+
+def test_time_is_a_run_like_any_other(tmp_path: Path) -> None:
+    settings = [*QUICK, "task.measure=all", "backbone=mini_unet", "operator=abm", "threads=1"]
+    config = compose_config([*settings, f"paths.results={tmp_path}"])
+    outcome = run(config)
+    assert (outcome.status, outcome.computed) == ("done", 3)
+    samples = read_samples(outcome.folder)
+    assert samples["measure"].tolist() == ["flops", "time", "time"]
+    assert set(samples["threads"].dropna()) == {1}
+    assert samples["attention_backend"][1].startswith("AttnProcessor2_0; sdpa: ")
+    metrics = read_metrics(outcome.folder).set_index("metric")["value"]
+    assert set(metrics.index) == {
+        *("flops_g", "flops_saved_percent"),
+        *("time_ms_per_step", "images_per_s", "speedup"),
+    }
+    times = samples["ms_per_step"].dropna()
+    assert metrics["time_ms_per_step"] == pytest.approx(times.mean())
+    again = run(config)
+    assert (again.run_id, again.computed) == (outcome.run_id, 0)
+
+
+def test_the_batch_is_the_papers_unless_it_is_set() -> None:
+    assert compose_config(["task=efficiency"]).batch_size == 4
+    assert compose_config(["task=efficiency", "batch_size=2"]).batch_size == 2
+    assert compose_config([]).batch_size == 32
+
+
+def test_a_missing_device_is_named_before_anything_is_built(tmp_path: Path) -> None:
+    settings = [*QUICK, "task.measure=time", "device=cuda:9", f"paths.results={tmp_path}"]
+    with pytest.raises(UserError, match="device=cuda:9: "):
+        run(compose_config(settings))
+    assert not (tmp_path / "runs").exists()
