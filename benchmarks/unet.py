@@ -3,8 +3,9 @@
 The U-Net of SD-2.0 (or `--backbone` any other) with random weights, since time does not depend on
 them: one forward without acceleration, with `tomesd` where that package is installed, and with each
 operator, interleaved in one process for `--repeats` rounds.  Shown are the median time and the
-ratio to the forward without acceleration of the same round (median, smallest and largest), beside
-the ratio of the counted FLOPs.  `tomesd` is told to act where we do (`max_downsample=1`).
+ratio to the forward without acceleration of the same round (median, smallest and largest), the
+ratio of the best times, which other work on the machine disturbs least, and the ratio of the
+counted FLOPs.  `tomesd` is told to act where we do (`max_downsample=1`).
 """
 
 import argparse
@@ -57,13 +58,14 @@ def main() -> None:
         f"{arguments.backbone}, batch {arguments.batch}, {arguments.threads} threads, float32, "
         f"{attention_backend(denoiser)}, {arguments.repeats} rounds"
     )
-    _say("operator            seconds  of no acceleration (range)  of its FLOPs")
+    _say("operator            seconds  of no acceleration (range)   best of best  of its FLOPs")
     shares = _flop_shares(arguments.backbone)
     for name, times in seconds.items():
         ratios = [own / none for own, none in zip(times, seconds["none"], strict=True)]
         _say(
             f"{name:18s} {statistics.median(times):8.3f}  {statistics.median(ratios):18.3f} "
-            f"({min(ratios):.3f}-{max(ratios):.3f})  {shares.get(name, float('nan')):10.3f}"
+            f"({min(ratios):.3f}-{max(ratios):.3f})  {min(times) / min(seconds['none']):12.3f}"
+            f"  {shares.get(name, float('nan')):12.3f}"
         )
 
 
