@@ -45,13 +45,16 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--batch", type=int, default=1)
+    names = ["tomesd", *(type(operator).__name__ for operator in _OPERATORS)]
+    parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="NAME")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
     denoiser = build_denoiser(arguments.backbone)
     inputs = example_inputs(arguments.backbone, arguments.batch)
     sample = inputs.pop(next(iter(inputs)))  # by position, as tomesd wants it
-    contexts = _contexts(denoiser)
+    every = _contexts(denoiser)
+    contexts = {name: every[name] for name in every if name in ("none", *arguments.only)}
     with torch.inference_mode():
         seconds = _interleaved(contexts, lambda: denoiser(sample, **inputs), arguments.repeats)
     _say(
