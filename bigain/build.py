@@ -2,51 +2,89 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from pathlib import Path
 
 import torch
 from torch import nn
 
 from bigain.backbones.base import Backbone
 from bigain.backbones.mini import load_mini
+from bigain.backbones.pipeline import Caches
 from bigain.build_operator import build_operator
 from bigain.config import (
     BackboneConfig,
     ClassificationConfig,
     DatasetConfig,
+    MiniBackboneConfig,
     NoneConfig,
     RunConfig,
 )
 from bigain.data.base import Dataset
+from bigain.data.coco import load_coco
 from bigain.data.fashion_mnist import FashionMNIST
+from bigain.data.imagenet import load_imagenet
+from bigain.data.pets import load_pets
 from bigain.devices import DTYPES
 from bigain.patching import apply
 from bigain.site_selection import SiteSelection
 from bigain.tasks.classifier import DiffusionClassifier
 from bigain.tasks.losses import LOSSES
 from bigain.tasks.protocol import StagedProtocol
+from bigain.tensor_cache import TensorCache
 
 __all__ = [
     "build_acceleration",
     "build_backbone",
+    "build_caches",
     "build_classifier",
     "build_dataset",
     "build_sites",
 ]
 
-_BACKBONES: dict[str, Callable[..., Backbone]] = {"mini_unet": load_mini, "mini_dit": load_mini}
-_DATASETS: dict[str, Callable[[DatasetConfig], Dataset]] = {
-    "fashion_mnist": lambda config: FashionMNIST(limit=config.limit, root=config.root),
+_DATASETS: dict[str, Callable[[int | None, Path | None], Dataset]] = {
+    "fashion_mnist": FashionMNIST,
+    "pets": load_pets,
+    "imagenet100": partial(load_imagenet, "imagenet100"),
+    "imagenet1k": partial(load_imagenet, "imagenet1k"),
+    "coco2017": load_coco,
 }
 
 
 def build_dataset(config: DatasetConfig) -> Dataset:
     """The dataset with its limit; raises UserError if data is missing."""
-    return _DATASETS[config.name](config)
+    return _DATASETS[config.name](config.limit, config.root)
 
 
-def build_backbone(config: BackboneConfig, device: torch.device, dtype: str) -> Backbone:
-    """The backbone with its weights on `device`; raises UserError if they are not as named."""
-    return _BACKBONES[config.name](config.name, config.revision, device, DTYPES[dtype])
+def build_backbone(
+    config: BackboneConfig, device: torch.device, dtype: str, caches: Caches | None = None
+) -> Backbone:
+    """The backbone with its weights on `device`; raises UserError if they are not as named.
+
+    It knows no class before `condition_on`, unless it was made for one dataset alone.  Without
+    `caches` it computes every latent and every embedding again.
+    """
+    if isinstance(config, MiniBackboneConfig):
+        return load_mini(config.name, config.revision, device, DTYPES[dtype])
+    caches = caches or Caches(TensorCache(None, 0), TensorCache(None, 0))
+    return _published(config.name)(config, device, DTYPES[dtype], caches)
+
+
+def _published(name: str) -> Callable[..., Backbone]:
+    """The class of a published backbone; imported here, since text encoders take a second."""
+    from bigain.backbones.dit import ClassConditionalDiT  # noqa: PLC0415
+    from bigain.backbones.stable_diffusion import StableDiffusion  # noqa: PLC0415
+
+    return ClassConditionalDiT if name == "dit_xl2_512" else StableDiffusion
+
+
+def build_caches(config: RunConfig) -> Caches:
+    """Where latents and prompt embeddings are kept between runs; nothing is read or made yet."""
+    settings, folder = config.cache, config.paths.cache
+    return Caches(
+        latents=TensorCache(folder / "latents" if settings.latents else None, settings.gigabytes),
+        prompts=TensorCache(folder / "prompts" if settings.prompts else None, settings.gigabytes),
+    )
 
 
 def build_sites(config: RunConfig) -> SiteSelection:

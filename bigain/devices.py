@@ -1,5 +1,7 @@
 """Where and how precisely a network computes."""
 
+import resource
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -14,6 +16,8 @@ __all__ = [
     "attention_backend",
     "device_name",
     "limited_threads",
+    "peak_memory",
+    "reset_peak_memory",
     "resolve_device",
     "set_attention",
     "synchronize",
@@ -106,6 +110,20 @@ def device_name(device: torch.device) -> str | None:
     if device.type == "cuda":
         return str(torch.cuda.get_device_name(device))
     return cpu_model()
+
+
+def reset_peak_memory(device: torch.device) -> None:
+    """Begin to count `peak_memory` anew; the peak of a process cannot be reset."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def peak_memory(device: torch.device) -> int:
+    """Most bytes held at once: by tensors on a CUDA device since the last reset, by the process."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def _accelerated() -> bool:

@@ -37,11 +37,11 @@ def execute(config: RunConfig, store: RunStore, *, progress: bool = True) -> int
     bar = partial(tqdm, desc=describe(config), disable=None if progress else True)
     with limited_threads(config.threads):
         job = make_job(config)
-        origin = provenance.collect(attention_backend=job.attention_backend, hashes=job.hashes)
+        origin = provenance.collect(job.attention_backend, job.hashes, job.source)
         with store.open(config, job.ids, {**origin, **job.notes}) as session:
             session.adopt()
             computed = _compute(job, session, bar)
-            session.finish(summary_of(config, config.paths.results))
+            session.finish(summary_of(config, config.paths.results), job.facts())
     return computed
 
 

@@ -12,7 +12,13 @@ from typing import Any
 from bigain import build
 from bigain.build_operator import build_operator
 from bigain.config import EfficiencyConfig, NoneConfig, RunConfig
-from bigain.devices import DTYPES, attention_backend, resolve_device
+from bigain.devices import (
+    DTYPES,
+    attention_backend,
+    peak_memory,
+    reset_peak_memory,
+    resolve_device,
+)
 from bigain.flops import FlopCount, count_flops
 from bigain.tasks.classification import classify_images
 from bigain.tasks.efficiency import (
@@ -39,6 +45,8 @@ class Job:
         attention_backend: How the model computes attention, None if no tensor has numbers.
         hashes: Name -> sha256 of weights and data that were loaded.
         notes: Further entries of the manifest.
+        source: Where the weights came from.
+        facts: What the manifest says of how it went, asked for when the records are made.
 
     """
 
@@ -48,6 +56,8 @@ class Job:
     attention_backend: str | None = None
     hashes: Mapping[str, str] = field(default_factory=dict)
     notes: Mapping[str, Any] = field(default_factory=dict)
+    source: Mapping[str, Any] = field(default_factory=dict)
+    facts: Callable[[], Mapping[str, Any]] = dict
 
 
 def make_job(config: RunConfig) -> Job:
@@ -70,12 +80,15 @@ def configured_flops(config: RunConfig) -> FlopCount:
 
 def _classification(config: RunConfig) -> Job:
     device = resolve_device(config.device)
+    reset_peak_memory(device)
     dataset = build.build_dataset(config.dataset)
-    backbone = build.build_backbone(config.backbone, device, config.dtype)
+    caches = build.build_caches(config)
+    backbone = build.build_backbone(config.backbone, device, config.dtype, caches)
+    backbone.condition_on(dataset)
+    classifier = build.build_classifier(config, backbone, device)
     position = {image_id: index for index, image_id in enumerate(dataset.image_ids)}
 
     def records(ids: Sequence[int]) -> Generator[Record, None, None]:
-        classifier = build.build_classifier(config, backbone, device)
         with build.build_acceleration(config, backbone.denoiser):
             yield from classify_images(classifier, backbone, dataset, [position[i] for i in ids])
 
@@ -85,6 +98,11 @@ def _classification(config: RunConfig) -> Job:
         records,
         attention_backend(backbone.denoiser),
         {**backbone.hashes, f"dataset/{config.dataset.name}": dataset.content_hash},
+        source=backbone.source,
+        facts=lambda: {
+            "peak_memory_bytes": peak_memory(device),
+            "micro_batch": classifier.micro_batch,
+        },
     )
 
 

@@ -52,7 +52,7 @@ class Scene:
         config = compose_config([f"backbone={backbone}", "dataset.limit=1000"])
         sample = build.build_dataset(config.dataset)[number]
         self.image: npt.NDArray[np.uint8] = np.pad(sample.image, 2)
-        self.label = sample.label
+        self.label = sample.labels[0]
         self.backbone: Backbone = build.build_backbone(
             config.backbone, torch.device("cpu"), "float32"
         )

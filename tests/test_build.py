@@ -1,9 +1,15 @@
+from pathlib import Path
+from typing import Any, get_args
+
 import pytest
 import torch
+from pydantic import TypeAdapter
 from torch import nn
 
 from bigain import build
 from bigain.compose import compose_config
+from bigain.config import DatasetConfig
+from bigain.data.tiny import TINY, write_tiny
 from bigain.operators import ToMe
 
 
@@ -28,6 +34,23 @@ def test_dataset_and_classifier_follow_the_configuration() -> None:
     classifier = build.build_classifier(config, backbone, torch.device("cpu"))
     result = classifier.classify(0, backbone.encode(build.build_dataset(config.dataset)[0].image))
     assert result.errors.shape == (20, 10)
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_every_dataset_is_built_with_its_limit_and_classes(name: str, tmp_path: Path) -> None:
+    write_tiny(name, tmp_path)
+    settings = {"name": name, "limit": 7, "root": str(tmp_path)}
+    config = TypeAdapter[Any](DatasetConfig).validate_python(settings)
+    dataset = build.build_dataset(config)
+    assert len(dataset) == 7
+    assert len(dataset.class_names) == len(dataset.prompts) == config.num_classes
+    assert (dataset.condition_ids is not None) == config.imagenet_classes
+
+
+def test_every_dataset_of_the_configuration_can_be_built() -> None:
+    models = get_args(get_args(DatasetConfig)[0])
+    names = {get_args(model.model_fields["name"].annotation)[0] for model in models}
+    assert set(build._DATASETS) == names == {"fashion_mnist", *TINY}
 
 
 def hooks(model: nn.Module) -> int:

@@ -135,7 +135,7 @@ def test_a_mistake_is_one_line_of_stderr_and_code_2_for_the_shell(tmp_path: Path
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
         "+operator.ratoi=0.7: no such key of operator=lgtm; allowed: operator.ratio, "
-        "operator.cell, operator.scope, operator.score; did you mean operator.ratio?\n"
+        "operator.cell, operator.score, operator.scope; did you mean operator.ratio?\n"
     )
     assert list(tmp_path.iterdir()) == []
 

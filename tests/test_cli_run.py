@@ -266,7 +266,9 @@ def test_the_configuration_is_shown_and_nothing_runs(
 
 def test_the_resolved_configuration_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["operator=ie_kvd", "backbone=mini_unet", "--cfg", "job", "--resolve"]) == 0
-    assert OmegaConf.create(capsys.readouterr().out).operator.alpha == 0.9
+    shown = OmegaConf.create(capsys.readouterr().out)
+    assert shown.operator.alpha == 0.9
+    assert (shown.task.trial_list, shown.task.keep_list) == ([5, 20], [5, 1])
 
 
 @pytest.mark.parametrize(

@@ -10,13 +10,15 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
+from pydantic import TypeAdapter
 
 import bigain.compose
 from bigain.backbones.architectures import ARCHITECTURES
 from bigain.compose import compose_config, compose_configs, validate
-from bigain.config import ClassificationConfig, OperatorConfig, RunConfig
+from bigain.config import ClassificationConfig, DatasetConfig, OperatorConfig, RunConfig
 from bigain.errors import UserError
 from bigain.locations import CONFIGS
+from bigain.tasks.protocol import StagedProtocol
 
 GROUPS = ("backbone", "dataset", "operator", "task", "profile", "paths", "experiment")
 OPTIONS = {group: sorted(f.stem for f in (CONFIGS / group).glob("*.yaml")) for group in GROUPS}
@@ -31,7 +33,7 @@ def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 SUITED = {
-    "fashion_labels": {"fashion_mnist", "fashion_mosaic"},
+    "fashion_labels": {"fashion_mnist"},
     "prompts": {"imagenet1k", "imagenet100", "pets", "coco2017"},
     "imagenet_classes": {"imagenet1k", "imagenet100"},
 }
@@ -86,7 +88,7 @@ def test_every_operator_on_every_backbone_composes() -> None:
         if d in SUITED[ARCHITECTURES[b].conditioning]
         and not (ARCHITECTURES[b].blocks is not None and o.endswith("_dec"))
     ]
-    assert {backbone for backbone, _, _ in pairs} >= {"mini_unet", "mini_dit"}
+    assert {backbone for backbone, _, _ in pairs} == set(OPTIONS["backbone"])
     commands = [(f"backbone={b}", f"operator={o}", f"dataset={d}") for b, o, d in pairs]
     for (backbone, operator, dataset), config in zip(pairs, compose_configs(commands), strict=True):
         assert (config.backbone.name, config.operator.name) == (backbone, operator)
@@ -101,10 +103,35 @@ def test_every_backbone_has_an_alpha(backbone: str) -> None:
     assert composed.operator.alpha == (0.0 if "dit" in backbone else 0.9)
 
 
-def test_there_is_an_option_for_every_operator_and_no_other() -> None:
+EVALUATIONS = {"pets": 260, "coco2017": 475, "imagenet100": 575, "imagenet1k": 6750}
+"""Of the denoiser per image (Table 10; for ImageNet-1K with the trials of its three grids)."""
+
+
+@pytest.mark.parametrize("dataset", ["fashion_mnist", *EVALUATIONS])
+def test_every_dataset_has_its_settings_and_its_schedule(dataset: str) -> None:
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        composed = compose("config", [f"dataset={dataset}", "paths.data=somewhere"])
+    plain: Any = OmegaConf.to_container(composed, resolve=True)
+    chosen = TypeAdapter(DatasetConfig).validate_python(plain["dataset"])
+    assert (chosen.name, chosen.root) == (dataset, Path("somewhere"))
+    protocol = StagedProtocol(plain["task"]["trial_list"], plain["task"]["keep_list"])
+    expected = EVALUATIONS.get(dataset, 125)
+    assert protocol.evaluations(chosen.num_classes) == expected
+
+
+def test_imagenet1k_takes_the_papers_number_of_images_and_the_others_all() -> None:
+    limits = {name: load(CONFIGS / "dataset" / f"{name}.yaml").limit for name in EVALUATIONS}
+    assert limits == {"pets": None, "coco2017": None, "imagenet100": None, "imagenet1k": 2000}
+
+
+def test_there_is_an_option_for_every_operator_and_dataset_and_no_other() -> None:
     union = get_args(get_args(OperatorConfig)[0])
     names = {get_args(model.model_fields["name"].annotation)[0] for model in union}
     assert set(OPTIONS["operator"]) == names - {"custom"}
+    datasets = get_args(get_args(DatasetConfig)[0])
+    assert set(OPTIONS["dataset"]) == {
+        get_args(model.model_fields["name"].annotation)[0] for model in datasets
+    }
 
 
 @pytest.mark.parametrize("group", ["backbone", "dataset", "operator", "task"])
@@ -288,13 +315,15 @@ MISTAKES: list[tuple[str, str]] = [
     ("backbone=sd21", "allowed: dit_xl2_512, mini_dit, mini_unet, sd15, sd20, sdxl; did you mean"),
     ("backbone=sd20 | dataset=fashion_mnist", "allowed: imagenet1k, imagenet100, pets or coco2017"),
     ("task=generation", "allowed: classification"),
-    ("dataset=pets", "allowed: fashion_mnist"),
+    ("dataset=petz", "allowed: coco2017, fashion_mnist, imagenet100, imagenet1k, pets; did you"),
+    ("dataset=pets", "allowed: fashion_mnist, because backbone=mini_dit knows its classes only"),
     ("experiment=mergin_sweep", "did you mean merging_sweep?"),
     ("profile=papr", "did you mean paper?"),
     ("profile=paper", "allowed: mini, because backbone=mini_dit is not one of the paper's"),
     ("hydra/launcher=submitit", "allowed: basic"),
     ("operator=null", "allowed: abm, avg_pool, cached, ie_kvd"),
     ("operator={name: tome}", "allowed: abm, avg_pool, cached, ie_kvd"),
+    ("~dataset", "allowed: fashion_mnist, pets, imagenet100, imagenet1k or coco2017"),
     ("~operator", "allowed: none, tome, lgtm, abm, cached, todo, avg_pool, ie_kvd, sito"),
     ("operator.name=lgtm", "a name comes with its settings; allowed: operator=OPTION, one of"),
     # values

@@ -1,14 +1,17 @@
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from bigain.devices import (
     DTYPES,
     attention_backend,
     device_name,
     limited_threads,
+    peak_memory,
+    reset_peak_memory,
     resolve_device,
     set_attention,
     synchronize,
@@ -74,6 +77,55 @@ def test_attention_backend_tells_what_the_model_and_torch_are_set_to(
     finally:
         torch.backends.cuda.enable_flash_sdp(enabled=before)
     assert attention_backend(nn.Linear(1, 1)).startswith("no attention")
+
+
+def test_fused_and_stepwise_attention_agree_and_are_told_apart(
+    tiny_model: nn.Module, run: Callable[[nn.Module], Tensor]
+) -> None:
+    fused = run(tiny_model)
+    set_attention(tiny_model, "eager")
+    assert attention_backend(tiny_model).startswith("AttnProcessor; ")
+    stepwise = run(tiny_model)
+    assert torch.allclose(stepwise, fused, atol=1e-5)
+    set_attention(tiny_model, "sdpa")
+    assert attention_backend(tiny_model).startswith("AttnProcessor2_0; ")
+    assert torch.equal(run(tiny_model), fused)
+
+
+def test_stepwise_attention_makes_the_whole_matrix(
+    tiny_dit: nn.Module, run: Callable[[nn.Module], Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> Tensor:
+        raise AssertionError("the fused kernel was called")
+
+    set_attention(tiny_dit, "eager")
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", refuse)
+    run(tiny_dit)
+    set_attention(tiny_dit, "sdpa")
+    with pytest.raises(AssertionError, match="fused kernel"):
+        run(tiny_dit)
+
+
+def test_peak_memory_counts_the_process_in_bytes() -> None:
+    before = peak_memory(torch.device("cpu"))
+    assert 50e6 < before < 100e9
+    ballast = torch.ones(100_000_000, dtype=torch.uint8)
+    after = peak_memory(torch.device("cpu"))
+    assert after >= before
+    assert after > 100e6 + 50e6
+    assert int(ballast[0]) == 1
+
+
+def test_peak_memory_of_a_gpu_is_that_of_its_tensors(monkeypatch: pytest.MonkeyPatch) -> None:
+    peaks = {0: 7, 1: 8}
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: peaks[device.index])
+    monkeypatch.setattr(
+        torch.cuda, "reset_peak_memory_stats", lambda device: peaks.update({device.index: 0})
+    )
+    assert peak_memory(torch.device("cuda:1")) == 8
+    reset_peak_memory(torch.device("cuda:1"))
+    reset_peak_memory(torch.device("cpu"))
+    assert peaks == {0: 7, 1: 0}
 
 
 def test_precisions_are_those_of_the_configuration() -> None:

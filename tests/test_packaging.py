@@ -106,7 +106,17 @@ def test_fashion_mnist_comes_with_its_notice_and_licence() -> None:
     assert "bigain/assets/LICENSE-fashion-mnist.txt" in notice
     assert "Copyright (c) 2017 Zalando SE" in licence
     assert "The above copyright notice and this permission notice shall be included" in licence
-    assert all((ROOT / name).is_file() for name in re.findall(r"bigain/assets/[\w.-]+\w", notice))
+    assert all((ROOT / name).exists() for name in re.findall(r"bigain/assets/[\w.-]+\w", notice))
+
+
+def test_the_class_lists_come_with_their_notice_and_licence() -> None:
+    notice = (ROOT / "NOTICE").read_text()
+    licence = (ROOT / "bigain/assets/LICENSE-openclip.txt").read_text()
+    for source in ("OpenCLIP", "TensorFlow Datasets", "torchvision"):
+        assert source in notice
+    assert "bigain/assets/LICENSE-openclip.txt" in notice
+    assert "Copyright (c) 2012-2021 Gabriel Ilharco, Mitchell Wortsman" in licence
+    assert "The above copyright notice and this permission notice shall be" in licence
 
 
 # The wheel.

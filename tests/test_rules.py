@@ -19,7 +19,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 SCRIPTS = sorted(p for name in ("benchmarks", "scripts") for p in (ROOT / name).glob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 LIGHT = ["bigain", "bigain.cli", "bigain.compose", "bigain.config", "bigain.locations"]
-LIGHT += ["bigain.metrics", "bigain.runs", "bigain.tables"]
+LIGHT += ["bigain.data.classes", "bigain.metrics", "bigain.runs", "bigain.tables"]
 STDLIB = frozenset(sys.stdlib_module_names)
 
 

@@ -1,12 +1,26 @@
 """What a task needs of a diffusion model, whatever its architecture."""
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 from torch import Tensor, nn
 
-__all__ = ["Backbone"]
+__all__ = ["Backbone", "Classes"]
+
+
+class Classes(Protocol):
+    """What a dataset says of its classes; every dataset does."""
+
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        """What a text-conditioned backbone is told of each class."""
+        ...
+
+    @property
+    def condition_ids(self) -> tuple[int, ...] | None:
+        """Index among ImageNet's 1,000 classes of each class; None if they are not ImageNet's."""
+        ...
 
 
 class Backbone(Protocol):
@@ -14,9 +28,11 @@ class Backbone(Protocol):
 
     Attributes:
         denoiser: The diffusers model that `bigain.apply` patches.
-        num_classes: Number of class conditions; conditions are numbered 0..num_classes-1.
+        num_classes: Number of class conditions; conditions are numbered 0..num_classes-1.  Fixed,
+            or that of the classes in `condition_on`.
         alphas_cumprod: abar_t for t = 0..T-1, float64, shape (T,), on the CPU (Eq. 1).
         hashes: sha256 of every weight file that was loaded, by file name.
+        source: Where they came from, as JSON data for the manifest.
 
     """
 
@@ -24,6 +40,15 @@ class Backbone(Protocol):
     num_classes: int
     alphas_cumprod: Tensor
     hashes: dict[str, str]
+    source: dict[str, Any]
+
+    def condition_on(self, classes: Classes) -> None:
+        """Make the classes of a dataset the conditions: class i of the dataset is condition i.
+
+        To be called once, before `predict_noise`.  Raises UserError if there is no condition for
+        them.
+        """
+        ...
 
     def encode(self, image: npt.NDArray[np.uint8]) -> Tensor:
         """Clean latents x_0 of one image, shape (1, C, H, W), fp32; deterministic."""

@@ -8,6 +8,7 @@ that results of retrained weights can never be taken for results of these.
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from bigain.backbones.base import Classes
 from bigain.backbones.mini_models import NUM_CLASSES, build_mini
 from bigain.backbones.preprocessing import pad_and_standardise
 from bigain.errors import UserError
@@ -30,6 +32,7 @@ class MiniBackbone:
 
     def __init__(self, name: str, weights: Path, device: torch.device, dtype: torch.dtype) -> None:
         self.hashes = {f"{name}/{weights.name}": file_sha256(weights)}
+        self.source: dict[str, Any] = {"place": "package"}
         model = build_mini(name)
         state = load_file(weights)
         _check_architecture(name, weights, state, model.state_dict())
@@ -39,6 +42,9 @@ class MiniBackbone:
         self.denoiser = self._model.denoiser
         betas = self._model.scheduler.betas.double()
         self.alphas_cumprod = torch.cumprod(1.0 - betas, dim=0)
+
+    def condition_on(self, classes: Classes) -> None:
+        """Nothing to do: the ten classes were learned with the weights."""
 
     def encode(self, image: npt.NDArray[np.uint8]) -> Tensor:
         """(28, 28) bytes -> latents, (1, 4, 16, 16) for the U-Net, (1, 1, 32, 32) for the DiT."""

@@ -12,6 +12,15 @@ from bigain.config.backbone import (
     SitesConfig,
 )
 from bigain.config.base import SETTING_COLUMNS
+from bigain.config.dataset import (
+    CocoConfig,
+    DatasetConfig,
+    DatasetSettings,
+    FashionMNISTConfig,
+    ImageNet1KConfig,
+    ImageNet100Config,
+    PetsConfig,
+)
 from bigain.config.messages import format_validation_error
 from bigain.config.operator import (
     ABMConfig,
@@ -30,7 +39,7 @@ from bigain.config.operator import (
     ToMeConfig,
 )
 from bigain.config.operator_base import AlphaSchedule, OperatorSettings
-from bigain.config.run import DatasetConfig, PathsConfig, RunConfig, ShardConfig
+from bigain.config.run import CacheConfig, PathsConfig, RunConfig, ShardConfig
 from bigain.config.task import ClassificationConfig, EfficiencyConfig, TaskConfig
 
 __all__ = [
@@ -39,15 +48,21 @@ __all__ = [
     "AlphaSchedule",
     "AvgPoolConfig",
     "BackboneConfig",
+    "CacheConfig",
     "CachedConfig",
     "ClassificationConfig",
+    "CocoConfig",
     "CustomConfig",
     "DatasetConfig",
+    "DatasetSettings",
     "EfficiencyConfig",
     "EncoderIEKVDConfig",
     "EncoderLGTMConfig",
+    "FashionMNISTConfig",
     "HubBackboneConfig",
     "IEKVDConfig",
+    "ImageNet1KConfig",
+    "ImageNet100Config",
     "KVSelectConfig",
     "LGTMConfig",
     "MiniBackboneConfig",
@@ -55,6 +70,7 @@ __all__ = [
     "OperatorConfig",
     "OperatorSettings",
     "PathsConfig",
+    "PetsConfig",
     "RunConfig",
     "ShardConfig",
     "SiToConfig",

@@ -28,12 +28,13 @@ __all__ = [
 
 _INDICES = "distinct integers >= 0"
 _BOTH_ENDS = ("encoder", "decoder")
-_REPOSITORY = r"^[\w.-]+/[\w.-]+$"
-_FASHION = ("fashion_mnist", "fashion_mosaic")
+_REPOSITORY = r"[\w.-]+/[\w.-]+"
+_FASHION = ("fashion_mnist",)
 _IMAGENET = ("imagenet1k", "imagenet100")
 
 Index = Annotated[Integer, Field(ge=0)]
-Repository = Annotated[str, Field(pattern=_REPOSITORY)]
+Repository = Annotated[str, Field(pattern=f"^{_REPOSITORY}$")]
+Mirror = Annotated[str, Field(pattern=rf"^{_REPOSITORY}(@[\w./-]+)?$")]
 
 
 class SitesConfig(Settings):
@@ -78,7 +79,7 @@ class _Backbone(Settings):
         fashion, because = dataset in _FASHION, f"because backbone={self.name}"
         match self.architecture.conditioning:
             case "fashion_labels" if not fashion:
-                allowed = f"{' or '.join(_FASHION)}, {because} knows the classes of Fashion-MNIST"
+                allowed = f"{' or '.join(_FASHION)}, {because} knows its classes only"
             case "prompts" if fashion:
                 allowed = f"imagenet1k, imagenet100, pets or coco2017, {because} knows photographs"
                 allowed = f"{allowed}; or backbone=mini_unet"
@@ -175,8 +176,9 @@ class HubBackboneConfig(_Backbone):
     revision: str = Field(
         min_length=1, description="a branch, tag or commit of the repository, such as main"
     )
-    mirrors: tuple[Repository, ...] = Field(
-        description="a list of OWNER/NAME, tried in order when the repository has no such model"
+    mirrors: tuple[Mirror, ...] = Field(
+        description="a list of OWNER/NAME or OWNER/NAME@REVISION, tried in order when the "
+        "repository has no such model"
     )
     path: Folder | None = Field(
         description="null (the hub's cache, or the hub) or a folder in the hub's layout"

@@ -8,34 +8,19 @@ from typing import Annotated, Literal, Self, TypeVar
 from pydantic import Field, model_validator
 
 from bigain.config.backbone import BackboneConfig
-from bigain.config.base import Folder, Integer, Settings, Switch, not_allowed
+from bigain.config.base import Folder, Integer, Number, Settings, Switch, not_allowed
+from bigain.config.dataset import DatasetConfig
 from bigain.config.operator import OperatorConfig
 from bigain.config.placement import check_placement
 from bigain.config.task import ClassificationConfig, EfficiencyConfig, TaskConfig
 
-__all__ = [
-    "DatasetConfig",
-    "PathsConfig",
-    "RunConfig",
-    "ShardConfig",
-]
+__all__ = ["CacheConfig", "PathsConfig", "RunConfig", "ShardConfig"]
 
 _TASKS_WITH_IMAGES = ("classification", "generation")
-_NUM_CLASSES = {"fashion_mnist": 10}
 
 Task = TypeVar("Task", bound=Settings)
 Index = Annotated[Integer, Field(ge=0)]
 Positive = Annotated[Integer, Field(ge=1)]
-
-
-class DatasetConfig(Settings):
-    """Labelled images in one fixed order."""
-
-    name: Literal["fashion_mnist"] = Field(description="fashion_mnist")
-    limit: Annotated[Integer, Field(ge=1, le=10_000)] | None = Field(
-        description="null (all) or an integer from 1 to 10000, the first N of a fixed order"
-    )
-    root: Folder | None = Field(description="null (search the usual places) or a folder")
 
 
 class ShardConfig(Settings):
@@ -52,11 +37,20 @@ class ShardConfig(Settings):
         return self
 
 
+class CacheConfig(Settings):
+    """What is kept on disk between runs because it is dear to compute; changes no result."""
+
+    latents: Switch = Field(description="true or false (compute the latents of images every time)")
+    prompts: Switch = Field(description="true or false (encode the prompts every time)")
+    gigabytes: Number = Field(gt=0, description="a number > 0, the most that each may hold")
+
+
 class PathsConfig(Settings):
     """Where files are read and written."""
 
     results: Folder = Field(description="a folder")
     data: Folder | None = Field(description="null (search the usual places) or a folder")
+    cache: Folder = Field(description="a folder")
 
 
 class RunConfig(Settings):
@@ -64,7 +58,7 @@ class RunConfig(Settings):
 
     profile: Literal["mini", "paper"] = Field(description="mini or paper")
     backbone: BackboneConfig
-    dataset: DatasetConfig = Field(description="fashion_mnist")
+    dataset: DatasetConfig
     operator: OperatorConfig
     task: TaskConfig
     seed: Integer = Field(ge=0, lt=2**32, description="an integer from 0 to 2**32 - 1")
@@ -79,7 +73,8 @@ class RunConfig(Settings):
     shard: ShardConfig = Field(description="the settings index and count")
     tracking: Literal["none"] = Field(description="none")
     force: Switch = Field(description="true or false")
-    paths: PathsConfig = Field(description="the settings results and data")
+    cache: CacheConfig = Field(description="the settings latents, prompts and gigabytes")
+    paths: PathsConfig = Field(description="the settings results, data and cache")
 
     def task_as(self, kind: type[Task]) -> Task:
         """The settings of the task, for what serves tasks of this kind alone."""
@@ -103,7 +98,7 @@ class RunConfig(Settings):
         return self
 
     def _check_classes(self, keep: list[int]) -> None:
-        classes = _NUM_CLASSES[self.dataset.name]
+        classes = self.dataset.num_classes
         if keep[0] > classes:
             allowed = f"at most {classes}, the number of classes of dataset={self.dataset.name}"
             raise not_allowed("task.keep_list", keep, allowed)

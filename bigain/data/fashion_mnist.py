@@ -57,6 +57,8 @@ class FashionMNIST:
     """
 
     class_names: tuple[str, ...] = CLASS_NAMES
+    prompts: tuple[str, ...] = tuple(f"a photo of a {name}." for name in CLASS_NAMES)
+    condition_ids: tuple[int, ...] | None = None
 
     def __init__(self, limit: int | None = None, root: Path | None = None) -> None:
         found = fashion_mnist_files.find_root(root)

@@ -1,4 +1,4 @@
-"""Numbers with their uncertainty: accuracies, errors, margins, paired comparisons, distances.
+"""Numbers with their uncertainty: accuracies, precisions, errors, margins, pairs, distances.
 
 All statistics are computed in float64 from one row per image; images are the sampling unit.
 """
@@ -18,6 +18,7 @@ from bigain.metrics.manifold import precision_recall
 from bigain.metrics.margins import cantelli_bound, margin_ratio
 from bigain.metrics.moments import Moments, StreamedMoments, moments_of
 from bigain.metrics.paired import PairedResult, paired_accuracy, paired_difference, relative_rise
+from bigain.metrics.ranking import average_precision, class_ranks, mean_class_precision
 
 __all__ = [
     "FewImagesWarning",
@@ -27,7 +28,9 @@ __all__ = [
     "Moments",
     "PairedResult",
     "StreamedMoments",
+    "average_precision",
     "cantelli_bound",
+    "class_ranks",
     "classification_metrics",
     "efficiency_metrics",
     "frechet_distance",
@@ -36,6 +39,7 @@ __all__ = [
     "image_errors",
     "kernel_distance",
     "margin_ratio",
+    "mean_class_precision",
     "mean_interval",
     "moments_of",
     "paired_accuracy",

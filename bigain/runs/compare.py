@@ -50,14 +50,15 @@ def compare_runs(results: Path, a: str, b: str) -> Comparison:
     """Compare the finished runs with ids `a` and `b`.
 
     Raises:
-        UserError: A run is not finished or its manifest is damaged, the two are not paired, or they
-            have no images.
+        UserError: A run is not finished or its manifest is damaged, the two are not paired or not
+            of the same weights, or they have no images.
 
     """
     first, second = _finished(results, a), _finished(results, b)
     for store in (first, second):
         _check_images(store)
     _check_paired(first.manifest()["config"], second.manifest()["config"], a, b)
+    _check_weights(first.manifest(), second.manifest(), a, b)
     left, right = read_samples(first.folder), read_samples(second.folder)
     accuracy = paired_accuracy(_correct(left), _correct(right))
     eps_rise = relative_rise(image_errors(left), image_errors(right))
@@ -102,6 +103,22 @@ def _check_paired(first: dict[str, Any], second: dict[str, Any], a: str, b: str)
                 f"{key}={left} in {a} but {right} in {b}: "
                 f"only runs that agree in {', '.join(PAIRING_KEYS)} can be paired"
             )
+
+
+def _check_weights(first: dict[str, Any], second: dict[str, Any], a: str, b: str) -> None:
+    """Two folders or revisions of one backbone may hold different weights."""
+    left, right = (
+        {k: v for k, v in (run.get("hashes") or {}).items() if not k.startswith("dataset/")}
+        for run in (first, second)
+    )
+    differ = sorted(
+        name for name in left.keys() | right.keys() if left.get(name) != right.get(name)
+    )
+    if left and right and differ:
+        raise UserError(
+            f"run_id={a}: was made with another {differ[0]} than {b}: "
+            "only runs of the same weights can be paired"
+        )
 
 
 def _at(config: dict[str, Any], key: str) -> Any:

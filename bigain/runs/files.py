@@ -25,6 +25,7 @@ __all__ = [
     "NOT_IN_SAMPLES",
     "SAMPLES",
     "csv_text",
+    "kept_of",
     "read_csv",
     "read_manifest",
     "write_config",
@@ -41,6 +42,9 @@ METRICS = "metrics.csv"
 METRIC_COLUMNS = (*DESCRIBING_COLUMNS, "metric", "value", "n", "ci_low", "ci_high", "unit")
 NOT_IN_SAMPLES = ("seconds", "adopted_from")
 """Parts of a journal record that depend on when and where it was made."""
+
+_ONLY_SOMETIMES = ("failure",)
+"""Parts that a record has only if there is something to say; then all of the run have a cell."""
 
 _READ_FROM_MANIFEST = (
     *("run_id", "family_id", "baseline_id", "status", "columns", "config"),
@@ -108,14 +112,25 @@ def write_config(folder: Path, plain: Mapping[str, Any]) -> None:
     replace_text(folder / CONFIG, OmegaConf.to_yaml(OmegaConf.create(dict(plain))))
 
 
+def kept_of(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of samples.csv for the records of a run, given in dataset order.
+
+    Without what depends on when they were made, with their `position` as first cell; if a record
+    says why its image failed, the others have an empty cell for it at their end.
+    """
+    said = [key for key in _ONLY_SOMETIMES if any(key in record for record in records)]
+    rows = []
+    for position, record in enumerate(records):
+        left_out = (*NOT_IN_SAMPLES, *said)
+        kept = {key: value for key, value in record.items() if key not in left_out}
+        rows.append({"position": position, **kept, **{key: record.get(key) for key in said}})
+    return rows
+
+
 def write_samples(folder: Path, records: Sequence[Mapping[str, Any]]) -> None:
-    """Write the records, given in dataset order, with their `position` as first column."""
-    named = [key for key in records[0] if key not in NOT_IN_SAMPLES]
-    rows = (
-        {"position": position, **{k: v for k, v in record.items() if k not in NOT_IN_SAMPLES}}
-        for position, record in enumerate(records)
-    )
-    replace_text(folder / SAMPLES, csv_text(["position", *named], rows))
+    """Write the records, given in dataset order."""
+    rows = kept_of(records)
+    replace_text(folder / SAMPLES, csv_text(list(rows[0]), rows))
 
 
 def write_metrics(folder: Path, rows: Iterable[Mapping[str, Any]]) -> None:

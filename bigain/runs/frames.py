@@ -6,19 +6,18 @@ from typing import Any
 
 import pandas as pd
 
-from bigain.runs.files import METRIC_COLUMNS, METRICS, NOT_IN_SAMPLES, SAMPLES, read_csv
+from bigain.runs.files import METRIC_COLUMNS, METRICS, SAMPLES, kept_of, read_csv
 from bigain.runs.store import RunStore
 
 __all__ = ["finished_samples", "read_metrics", "read_samples", "samples_frame"]
 
-_NUMBERS = ("margin_mean", "margin_variance")
+_NUMBERS = ("margin_mean", "margin_variance", "average_precision")
 _NOT_TEXT = ("ratio", "factor", "alpha", "seed", "value", "n", "ci_low", "ci_high")
 
 
 def samples_frame(records: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """The records of a run, in dataset order, as `read_samples` will read them from its folder."""
-    kept = [{k: v for k, v in record.items() if k not in NOT_IN_SAMPLES} for record in records]
-    return _samples([{"position": position, **record} for position, record in enumerate(kept)])
+    return _samples(kept_of(records))
 
 
 def read_samples(folder: Path) -> pd.DataFrame:

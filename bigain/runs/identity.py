@@ -22,6 +22,7 @@ __all__ = [
     "EXCLUDED_BY_MEASURE",
     "EXCLUDED_FROM_FAMILY",
     "EXCLUDED_WITHOUT_OPERATOR",
+    "EXCLUDED_WITH_FINGERPRINT",
     "NEUTRAL",
     "Config",
     "baseline_id",
@@ -37,6 +38,8 @@ Config = BaseModel | Mapping[str, Any]
 EXCLUDED: Mapping[str, str] = {
     "paths": "where files lie says nothing about what is in them",
     "dataset.root": "a place; what is read from it is pinned by the dataset's name and hashes",
+    "cache": "what is kept is what would be computed",
+    "backbone.mirrors": "other places of the same files; the manifest names the one that served",
     "device": "noise is drawn on the CPU and errors are reduced in fp32, so devices agree but for "
     "rounding; the manifest names the device",
     "batch_size": "noise and random merges depend on image and timestep, never on the batch",
@@ -53,10 +56,16 @@ EXCLUDED_FROM_FAMILY: Mapping[str, str] = {
 }
 """Runs that agree in the rest have the same record for the same image, and may share it."""
 
+EXCLUDED_WITH_FINGERPRINT: Mapping[str, str] = {
+    "backbone.path": "a place; what is read from it must have the fingerprint that is named",
+}
+"""Without a fingerprint nothing else says which weights the folder holds, so the folder counts."""
+
 _WITHOUT_WEIGHTS: Mapping[str, str] = {
     "paths": EXCLUDED["paths"],
     "tracking": EXCLUDED["tracking"],
     "force": EXCLUDED["force"],
+    "cache": EXCLUDED["cache"],
     "shard": "there is one: all repeats are of one process",
     "dataset": "no image is read",
     **dict.fromkeys(
@@ -170,6 +179,8 @@ def _canonical(plain: dict[str, Any], usual: Collection[str]) -> str:
     if plain.get("operator", {}).get("name") == "none":
         plain = {**plain, "operator": {"name": "none"}}
         excluded = [*excluded, *EXCLUDED_WITHOUT_OPERATOR]
+    if plain.get("backbone", {}).get("fingerprint"):
+        excluded = [*excluded, *EXCLUDED_WITH_FINGERPRINT]
     kept = _without(_without_neutral(plain), excluded, "")
     return json.dumps(_by_value(kept, ""), sort_keys=True, separators=(",", ":"))
 

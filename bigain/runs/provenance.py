@@ -24,13 +24,16 @@ _CODE = ("bigain", "configs", "scripts")
 
 
 def collect(
-    attention_backend: str | None = None, hashes: Mapping[str, str] | None = None
+    attention_backend: str | None = None,
+    hashes: Mapping[str, str] | None = None,
+    source: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """What the manifest says about the origin of a run.
 
     Args:
         attention_backend: How torch computes attention, as the runner set it.
         hashes: Name -> sha256 of the weights and data that were loaded.
+        source: Where the weights came from, as the backbone says.
 
     """
     return {
@@ -43,6 +46,7 @@ def collect(
         "torch_threads": _torch_threads(),
         "attention_backend": attention_backend,
         "hashes": dict(hashes or {}),
+        "source": dict(source or {}),
     }
 
 

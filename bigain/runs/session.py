@@ -68,8 +68,8 @@ class RunSession:
         """Take over records of this shard's images from runs of other `dataset.limit`.
 
         Such runs have our family id: one image's record is the same in all of them, finished or
-        not.  A run of other weights, or with damaged files, has nothing to give; with `force`
-        nothing is taken.
+        not.  A run of other weights, or with damaged files, has nothing to give, nor has an image
+        that could not be read; with `force` nothing is taken.
 
         Returns:
             Run ids that gave something, sorted.
@@ -77,14 +77,16 @@ class RunSession:
         """
         for folder in self._siblings() if self._may_adopt else []:
             found = self._records_of(folder)
-            missing = [image_id for image_id in self.todo() if image_id in found]
+            missing = [i for i in self.todo() if i in found and "failure" not in found[i]]
             fresh = [{"adopted_from": folder.name, **found[image_id]} for image_id in missing]
             self._journal.append(fresh)
             self.done |= dict(zip(missing, fresh, strict=True))
         return _adopted(list(self.done.values()))
 
-    def finish(self, summarise: Summarise) -> bool:
+    def finish(self, summarise: Summarise, facts: Mapping[str, Any] | None = None) -> bool:
         """Write samples.csv, metrics.csv and the manifest's `done`, if all shards are through.
+
+        `facts` about how this process went, such as its peak memory, go into the manifest.
 
         Of shards that end together one finds everything complete and finishes; for the other the
         run is done already.
@@ -98,12 +100,13 @@ class RunSession:
                 return True
             records = read_journals(self._store.folder)
             if any(image_id not in records for image_id in self._image_ids):
-                self._update()
+                self._update(**(facts or {}))
                 return False
             ordered = [records[image_id] for image_id in self._image_ids]
             write_samples(self._store.folder, ordered)
             write_metrics(self._store.folder, summarise(ordered))
             self._update(
+                **(facts or {}),
                 status="done",
                 error=None,
                 finished=now(),

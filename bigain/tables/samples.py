@@ -27,19 +27,39 @@ def _number(text: str) -> float:
     return float(text) if text else math.nan
 
 
+def _integer(text: str) -> int | None:
+    return int(text) if text else None
+
+
+def _list(text: str) -> list[float] | None:
+    numbers: list[float] | None = json.loads(text) if text else None
+    return numbers
+
+
+def _text(text: str) -> str | None:
+    return text or None
+
+
 _PARSERS: Mapping[str, Callable[[str], object]] = {
     "position": int,
     "image_id": int,
-    "label": int,
-    "prediction": int,
+    "label": _integer,
+    "prediction": _integer,
     "correct": {"true": True, "false": False}.__getitem__,
-    "true_errors": json.loads,
+    "true_errors": _list,
     "margin_mean": _number,
     "margin_variance": _number,
 }
 
 COLUMNS = tuple(_PARSERS)
 """What is kept of an image: enough for accuracy, paired errors and margins."""
+
+_OPTIONAL: Mapping[str, Callable[[str], object]] = {
+    "labels": json.loads,
+    "average_precision": _number,
+    "failure": _text,
+}
+"""Kept too where a run has them: with several labels per image, or images that failed."""
 
 
 def published_path(results: Path, profile: str, run_id: str) -> Path:
@@ -54,7 +74,7 @@ def has_samples(results: Path, profile: str, run_id: str) -> bool:
 
 
 def load_samples(results: Path, profile: str, run_id: str) -> pd.DataFrame | None:
-    """`COLUMNS` of every image of a finished run, by position; None if there is no such run.
+    """What is kept of every image of a finished run, by position; None if there is no such run.
 
     `true_errors` are lists of floats.  The run's own folder goes before the published copy.
 
@@ -66,9 +86,11 @@ def load_samples(results: Path, profile: str, run_id: str) -> pd.DataFrame | Non
     if text is None:
         return None
     source = f"per-image records of run {run_id}"
-    lines = list(csv.DictReader(io.StringIO(text)))
+    reader = csv.DictReader(io.StringIO(text))
+    lines, there = list(reader), reader.fieldnames or ()
+    parsers = {**_PARSERS, **{key: parse for key, parse in _OPTIONAL.items() if key in there}}
     try:
-        columns = {key: [parse(line[key]) for line in lines] for key, parse in _PARSERS.items()}
+        columns = {key: [parse(line[key]) for line in lines] for key, parse in parsers.items()}
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{source}: damaged: {error}; redo it with force=true") from error
     return pd.DataFrame(columns).sort_values("position", ignore_index=True)
@@ -107,12 +129,14 @@ def _published_text(path: Path) -> str | None:
 
 
 def _kept(reader: "csv.DictReader[str]", run_id: str) -> str:
-    """`COLUMNS` of samples.csv, in the same words."""
-    lacking = set(COLUMNS) - set(reader.fieldnames or ())
+    """What is kept of samples.csv, in the same words."""
+    there = reader.fieldnames or ()
+    lacking = set(COLUMNS) - set(there)
     if lacking:
         raise UserError(f"samples.csv of run {run_id}: lacks the columns {sorted(lacking)}")
     buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, COLUMNS, extrasaction="ignore", lineterminator="\n")
+    columns = [*COLUMNS, *(name for name in _OPTIONAL if name in there)]
+    writer = csv.DictWriter(buffer, columns, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     writer.writerows(reader)
     return buffer.getvalue()

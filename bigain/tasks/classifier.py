@@ -9,7 +9,7 @@ each stage only the best classes go on (Algorithm 1).  How the evaluations of an
 batches is an implementation detail that no result depends on.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from bigain.backbones.base import Backbone
 from bigain.errors import UserError
+from bigain.tasks.micro_batches import MicroBatches
 from bigain.tasks.noise import keyed_noise
 from bigain.tasks.protocol import StagedProtocol
 
@@ -80,15 +81,20 @@ class DiffusionClassifier:
         self._keep = protocol.keep_list
         self._loss = loss
         self._seed = seed
-        self._batch_size = batch_size
+        self._batches = MicroBatches(batch_size)
         self._device = device
+
+    @property
+    def micro_batch(self) -> int:
+        """Evaluations per forward now: the batch size, or less after the memory did not suffice."""
+        return self._batches.size
 
     @torch.inference_mode()
     def classify(self, image_id: int, latents: Tensor) -> Classification:
         """Classify clean `latents` (1, C, H, W) of the image numbered `image_id`.
 
         Raises:
-            UserError: an error is not finite.
+            UserError: an error is not finite, or a single evaluation does not fit the memory.
 
         """
         alive = torch.arange(self._backbone.num_classes)
@@ -118,13 +124,19 @@ class DiffusionClassifier:
         )
         noisy = self._add_noise(latents, noise, torch.tensor(timesteps))
         times = torch.tensor(timesteps)
-        for trial, label in self._batches(len(timesteps), alive):
+
+        def evaluate(pairs: Tensor) -> Tensor:
+            trial, label = pairs.unbind(1)
             prediction = self._backbone.predict_noise(
                 noisy[trial].to(self._device),
                 times[trial].to(self._device),
                 label.to(self._device),
             )
-            errors[trial, label] = self._loss(prediction, noise[trial].to(self._device)).cpu()
+            return self._loss(prediction, noise[trial].to(self._device)).cpu()
+
+        pairs = torch.cartesian_prod(torch.arange(len(timesteps)), alive)
+        for chunk, found in self._batches.run(pairs, evaluate):
+            errors[chunk[:, 0], chunk[:, 1]] = found
         self._check_finite(errors[:, alive], image_id, timesteps, alive)
         return errors
 
@@ -143,9 +155,3 @@ class DiffusionClassifier:
     def _add_noise(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
         abar = self._backbone.alphas_cumprod[timesteps].view(-1, 1, 1, 1)
         return abar.sqrt().float() * latents + (1 - abar).sqrt().float() * noise
-
-    def _batches(self, trials: int, alive: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """All (trial, class) pairs, trial by trial, in batches of index tensors."""
-        pairs = torch.cartesian_prod(torch.arange(trials), alive)
-        for chunk in pairs.split(self._batch_size):
-            yield chunk[:, 0], chunk[:, 1]

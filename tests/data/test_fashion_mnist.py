@@ -10,6 +10,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from bigain.data import fashion_mnist, fashion_mnist_files
+from bigain.data.classes import classes_of
 from bigain.data.fashion_mnist import FashionMNIST
 from bigain.errors import UserError
 
@@ -31,7 +32,7 @@ def only_slice(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_shipped_slice_has_a_hundred_images_of_each_class(only_slice: None) -> None:
     dataset = FashionMNIST(limit=1000)
-    labels = [dataset[i].label for i in range(len(dataset))]
+    labels = [dataset[i].labels[0] for i in range(len(dataset))]
     assert np.bincount(labels).tolist() == [100] * 10
     assert len(set(dataset.image_ids)) == 1000
     assert dataset[0].image.shape == (28, 28)
@@ -128,3 +129,9 @@ def test_the_published_split_is_the_one_that_the_slice_was_cut_from(only_slice: 
     assert fashion_mnist.TEST_SHAPE == (10_000, 28, 28)
     assert re.fullmatch("[0-9a-f]{64}", fashion_mnist.TEST_SHA256)
     assert max(FashionMNIST(limit=1000).image_ids) < fashion_mnist.TEST_SHAPE[0]
+
+
+def test_its_classes_are_those_of_the_class_list(only_slice: None) -> None:
+    dataset, classes = FashionMNIST(limit=1), classes_of("fashion_mnist")
+    assert (dataset.class_names, dataset.prompts) == (classes.names, classes.prompts)
+    assert dataset.condition_ids is None

@@ -1,5 +1,6 @@
 """Two runs are compared image by image, and only if they saw the same noise."""
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -77,6 +78,35 @@ def test_runs_under_other_noise_are_refused(
 
 def test_every_pairing_key_is_tried_or_has_one_value_so_far() -> None:
     assert set(PAIRING_KEYS) - set(UNPAIRED) == {"dataset.name", "task.name"}
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs", "refused"),
+    [
+        ({"unet/x": "1", "dataset/a": "1"}, {"unet/x": "1", "dataset/a": "2"}, False),
+        ({"unet/x": "1"}, {}, False),
+        ({"unet/x": "1"}, {"unet/x": "2"}, True),
+        ({"unet/x": "1"}, {"unet/x.fp16": "1"}, True),
+    ],
+)
+def test_runs_of_other_weights_are_refused(
+    tmp_path: Path,
+    make_config: Make,
+    make_run: MakeRun,
+    tome: dict[str, Any],
+    mine: dict[str, str],
+    theirs: dict[str, str],
+    refused: bool,
+) -> None:
+    a, b = make_run(tmp_path, make_config(operator=tome)), make_run(tmp_path, make_config())
+    for store, hashes in ((a, mine), (b, theirs)):
+        path = store.folder / "manifest.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), "hashes": hashes}))
+    if not refused:
+        assert compare_runs(tmp_path, a.run_id, b.run_id).n == 20
+        return
+    with pytest.raises(UserError, match=f"^run_id={a.run_id}: was made with another unet/x.* than"):
+        compare_runs(tmp_path, a.run_id, b.run_id)
 
 
 def test_what_does_not_touch_the_noise_may_differ(

@@ -14,6 +14,7 @@ from bigain.errors import UserError
 from bigain.runs.files import (
     METRIC_COLUMNS,
     csv_text,
+    kept_of,
     read_csv,
     read_manifest,
     write_config,
@@ -141,3 +142,25 @@ def test_config_is_readable_yaml_of_the_resolved_configuration(
     read = OmegaConf.to_container(OmegaConf.load(tmp_path / "config.yaml"))
     assert isinstance(read, dict)
     assert RunConfig.model_validate(read) == config
+
+
+def test_only_if_an_image_failed_there_is_a_column_for_it(
+    tmp_path: Path, make_record: MakeRecord
+) -> None:
+    fine, failed = make_record(1), {**make_record(2), "prediction": None, "failure": "x: cut"}
+    write_samples(tmp_path, [fine])
+    assert "failure" not in (tmp_path / "samples.csv").read_text()
+    for records in ([fine, failed], [failed, fine]):
+        write_samples(tmp_path, records)
+        rows = read_csv(tmp_path / "samples.csv")
+        assert list(rows[0])[-1] == "failure"
+        told = {row["image_id"]: (row["failure"], row["prediction"]) for row in rows}
+        assert told == {1: (None, fine["prediction"]), 2: ("x: cut", None)}
+
+
+def test_what_is_kept_has_positions_and_one_order_of_columns(make_record: MakeRecord) -> None:
+    failed = {**make_record(1), "failure": "x: cut", "seconds": 3.0}
+    rows = kept_of([{"adopted_from": "a", **failed}, make_record(2)])
+    assert list(rows[0]) == list(rows[1])
+    assert [row["position"] for row in rows] == [0, 1]
+    assert not {"seconds", "adopted_from"} & set(rows[0])

@@ -83,3 +83,23 @@ def test_only_finished_runs_have_samples(
     samples = finished_samples(tmp_path, run_id(config))
     assert samples is not None
     assert list(samples["image_id"]) == [100, 101, 102]
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_failed_images_and_several_labels_are_the_same_from_disk(
+    tmp_path: Path, make_record: MakeRecord, first: int
+) -> None:
+    own = {"label": None, "labels": [1, 3], "average_precision": 0.75}
+    nothing = dict.fromkeys(("prediction", "scores", "true_errors", "margin_mean"))
+    fine = {**make_record(1), **own}
+    failed = {**make_record(2), **own, **nothing, "failure": "x.jpg: cut", "correct": False}
+    bare = {**make_record(3), **own, "labels": [], "average_precision": float("nan")}
+    with Journal(tmp_path / "journal-0of1.jsonl") as journal:
+        journal.append([fine, failed, bare][first:])
+    records = read_journal(tmp_path / "journal-0of1.jsonl")
+    write_samples(tmp_path, records)
+    frame = samples_frame(records)
+    pd.testing.assert_frame_equal(read_samples(tmp_path), frame)
+    assert frame["failure"].notna().sum() == 1
+    assert frame["average_precision"].dtype == "float64"
+    assert frame["labels"].tolist()[-1] == []

@@ -27,9 +27,24 @@ from bigain.runs.identity import (
 
 Make = Callable[..., RunConfig]
 
+HUB: dict[str, dict[str, Any]] = {
+    "backbone": {
+        "name": "sd20",
+        "repository": "a/b",
+        "revision": "main",
+        "mirrors": [],
+        "path": None,
+        "variant": None,
+        "fingerprint": None,
+        "attention": "sdpa",
+        "sites": {"stages": ["encoder", "decoder"], "levels": [0], "blocks": None},
+    }
+}
 IRRELEVANT: dict[str, Any] = {
     "paths__results": "/elsewhere",
     "paths__data": "/data",
+    "paths__cache": "/cache",
+    "cache": {"latents": False, "prompts": False, "gigabytes": 1.0},
     "dataset__root": "/data/fashion",
     "device": "cuda",
     "batch_size": 7,
@@ -77,6 +92,7 @@ def test_names_are_stable_over_releases(settings: dict[str, Any]) -> None:
 
 def test_every_exclusion_has_a_reason_and_exists(make_config: Make) -> None:
     tree = resolved(make_config())
+    tree["backbone"] |= HUB["backbone"]
     for key, reason in EXCLUDED_FROM_FAMILY.items():
         assert len(reason) > 20, key
         node = tree
@@ -98,7 +114,37 @@ def test_what_cannot_change_results_does_not_change_the_name(
 def test_every_excluded_group_was_tried() -> None:
     tried = {key.replace("__", ".") for key in IRRELEVANT}
     tried |= {key.partition(".")[0] for key in tried if key.startswith("paths")}
-    assert set(EXCLUDED) - tried == {"tracking"}  # which has one value so far
+    elsewhere = {"backbone.mirrors", "tracking"}  # below; and which has one value so far
+    assert set(EXCLUDED) - tried == elsewhere
+
+
+def hub(settings: dict[str, Any], **changes: object) -> dict[str, Any]:
+    """A run of a published backbone."""
+    return {**settings, "backbone": {**HUB["backbone"], **changes}}
+
+
+def test_where_a_published_model_lies_does_not_change_the_name(settings: dict[str, Any]) -> None:
+    assert run_id(hub(settings, mirrors=["c/d"])) == run_id(hub(settings))
+    pinned = hub(settings, fingerprint="0123456789ab")
+    moved = hub(settings, fingerprint="0123456789ab", path="/models/sd20")
+    assert run_id(moved) == run_id(pinned) != run_id(hub(settings))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("repository", "c/d"),
+        ("revision", "v2"),
+        ("variant", "fp16"),
+        ("attention", "eager"),
+        ("path", "/models/sd20"),
+    ],
+)
+def test_which_published_model_it_is_changes_the_name(
+    settings: dict[str, Any], key: str, value: str
+) -> None:
+    """A folder without a fingerprint could hold anything, so it counts as other weights."""
+    assert run_id(hub(settings, **{key: value})) != run_id(hub(settings))
 
 
 @pytest.mark.parametrize("key", RELEVANT)

@@ -105,12 +105,13 @@ def test_collect_is_json_and_complete() -> None:
     assert json.loads(json.dumps(found)) == found
     assert set(found) == {
         *("git_commit", "git_dirty", "packages", "python", "platform", "cpu_model", "cores"),
-        *("torch_threads", "attention_backend", "hashes"),
+        *("torch_threads", "attention_backend", "hashes", "source"),
     }
     assert found["attention_backend"] == "math"
     assert found["hashes"] == {"weights": "abc"}
     assert found["packages"]["pydantic"] == metadata.version("pydantic")
-    assert collect()["hashes"] == {}
+    assert collect()["hashes"] == collect()["source"] == {}
+    assert collect(source={"place": "hub"})["source"] == {"place": "hub"}
 
 
 def test_threads_are_those_of_torch_if_it_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -409,3 +409,19 @@ def test_a_sibling_with_a_damaged_manifest_is_passed_over(
     config = make_config(dataset__limit=7)
     with RunStore(tmp_path, run_id(config)).open(config, IDS, {}) as session:
         assert session.adopt() == []
+
+
+def test_an_image_that_failed_is_tried_again_by_a_run_of_another_limit(
+    tmp_path: Path, make_config: Make, make_record: MakeRecord
+) -> None:
+    """Its file may be whole by now."""
+    few = make_config(dataset__limit=3)
+    with RunStore(tmp_path, run_id(few)).open(few, IDS[:3], {}) as session:
+        session.append(make_record(IDS[0]))
+        session.append({**make_record(IDS[1]), "failure": "x.jpg: cut"})
+        session.append(make_record(IDS[2]))
+        assert session.finish(no_metrics)
+    many = make_config(dataset__limit=7)
+    with RunStore(tmp_path, run_id(many)).open(many, IDS, {}) as session:
+        assert session.adopt() == [run_id(few)]
+        assert session.todo() == [IDS[1], *IDS[3:]]

@@ -1,3 +1,4 @@
+import csv
 import gzip
 import shutil
 from collections.abc import Callable
@@ -9,6 +10,7 @@ import pytest
 from bigain.compose import compose_config
 from bigain.config import RunConfig
 from bigain.errors import UserError
+from bigain.metrics import classification_metrics
 from bigain.runs.identity import run_id
 from bigain.tables.samples import (
     COLUMNS,
@@ -146,3 +148,27 @@ def test_a_copy_that_holds_something_else_is_named(tmp_path: Path, name: str) ->
     path.write_bytes(gzip.compress(b"position,image_id\n0,100\n"))
     with pytest.raises(UserError, match=f"records of run {name}: damaged"):
         load_samples(tmp_path, "mini", name)
+
+
+def test_failed_images_and_several_labels_are_kept(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "runs" / name / "samples.csv"
+    lines = list(csv.DictReader(path.open(newline="")))
+    for line in lines:
+        line |= {"label": "", "labels": "[1, 4]", "average_precision": "0.5", "failure": ""}
+    empty = ("prediction", "true_errors", "margin_mean", "margin_variance", "scores")
+    lines[2] |= {**dict.fromkeys(empty, ""), "correct": "false", "failure": "x.jpg: cut"}
+    with path.open("w", newline="") as handle:
+        writer = csv.DictWriter(handle, list(lines[0]))
+        writer.writeheader()
+        writer.writerows(lines)
+    before = load(tmp_path, name)
+    assert list(before.columns) == [*COLUMNS, "labels", "average_precision", "failure"]
+    assert before["labels"].tolist() == [[1, 4]] * 12
+    assert before["failure"].notna().tolist() == [i == 2 for i in range(12)]
+    assert before["true_errors"][2] is None
+    metrics = {metric.metric: metric for metric in classification_metrics(before)}
+    assert (metrics["map_image"].value, metrics["failed_images"].value) == (50, 1)
+    assert (metrics["acc1"].n, metrics["eps_error"].n) == (12, 11)
+    publish_samples(tmp_path, "mini", name)
+    remove_runs(tmp_path)
+    pd.testing.assert_frame_equal(load(tmp_path, name), before)

@@ -1,8 +1,12 @@
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
 from torch import Tensor, nn
+
+from bigain.backbones.base import Classes
 
 
 class SmallBackbone:
@@ -16,6 +20,10 @@ class SmallBackbone:
         self._class_bias = torch.randn(10, 1, 8, 8) * 0.3
         self.alphas_cumprod = torch.cumprod(1 - torch.linspace(1e-4, 0.02, 1000).double(), 0)
         self.hashes: dict[str, str] = {}
+        self.source: dict[str, Any] = {}
+
+    def condition_on(self, classes: Classes) -> None:
+        """The ten classes are built in."""
 
     def encode(self, image: npt.NDArray[np.uint8]) -> Tensor:
         return torch.from_numpy(image.astype(np.float32))[None, None] / 128 - 1

@@ -74,6 +74,33 @@ def test_equals_the_plain_loop(
             assert abs(float(result.scores[c]) - sum(by_time.values()) / len(by_time)) < 1e-6
 
 
+@pytest.mark.parametrize("room", [1, 3, 10])
+def test_memory_that_runs_out_changes_no_result(backbone: Backbone, room: int) -> None:
+    latents = {i: keyed_noise(0, "image", i, shape=(1, 1, 8, 8)) for i in range(3)}
+    expected = {i: make(backbone, (5, 20), (5, 1)).classify(i, x) for i, x in latents.items()}
+    original = backbone.predict_noise
+
+    def predict(latents: Tensor, timesteps: Tensor, classes: Tensor) -> Tensor:
+        if len(latents) > room:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return original(latents, timesteps, classes)
+
+    backbone.predict_noise = predict  # type: ignore[method-assign]
+    classifier = make(backbone, (5, 20), (5, 1))
+    for i, x in latents.items():
+        assert equal(classifier.classify(i, x), expected[i])
+    assert classifier.micro_batch == {1: 1, 3: 2, 10: 8}[room]
+
+
+def test_a_single_evaluation_that_does_not_fit_is_one_line(backbone: Backbone) -> None:
+    def predict(latents: Tensor, timesteps: Tensor, classes: Tensor) -> Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    backbone.predict_noise = predict  # type: ignore[method-assign]
+    with pytest.raises(UserError, match="batch_size=1: one evaluation does not fit"):
+        make(backbone, (5, 20), (5, 1)).classify(0, torch.zeros(1, 1, 8, 8))
+
+
 def test_order_of_images_changes_nothing(backbone: Backbone) -> None:
     images = {i: keyed_noise(0, "image", i, shape=(1, 1, 8, 8)) for i in range(4)}
     classifier = make(backbone, (5, 20), (5, 1))

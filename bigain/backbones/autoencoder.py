@@ -1,0 +1,77 @@
+"""Images to latents: x_0 = scaling factor x mean of the VAE's posterior.
+
+The image is resized so that its shorter side is what the model was made for (bicubic), its centre
+square is taken, and bytes 0..255 become -1..1.  The VAE computes in full precision, whatever the
+denoiser does: it runs once per image, its result is kept on disk, and SDXL's overflows in half.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from bigain.backbones.loading import load_component
+from bigain.data.images import centre_crop_resize
+from bigain.tensor_cache import TensorCache
+
+__all__ = ["PREPROCESSING", "LatentEncoder"]
+
+PREPROCESSING = "bicubic shorter side, centre crop, to -1..1; posterior mean; float32; version 1"
+"""Part of the name of a cached latent: to be changed whenever what is computed here changes."""
+
+
+class LatentEncoder:
+    """The VAE of a pipeline, as a function from an image to clean latents.
+
+    Args:
+        folder: The pipeline.
+        sample_size: Side of the latents that the denoiser was made for.
+        variant: None or "fp16".
+        hashes: sha256 of the weight files of the VAE.
+        device: Where it computes.
+        cache: Where latents are kept.
+
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        sample_size: int,
+        variant: str | None,
+        hashes: Mapping[str, str],
+        device: torch.device,
+        cache: TensorCache,
+    ) -> None:
+        vae: Any = load_component(
+            diffusers.AutoencoderKL, folder, "vae", variant=variant, dtype=torch.float32
+        )
+        self._vae = vae.to(device)
+        self._device = device
+        self._cache = cache
+        self._made_by = {
+            "vae": dict(hashes),
+            "scaling_factor": float(vae.config.scaling_factor),
+            "preprocessing": PREPROCESSING,
+        }
+        self.side = sample_size * 2 ** (len(vae.config.block_out_channels) - 1)
+
+    def __call__(self, image: npt.NDArray[np.uint8]) -> Tensor:
+        """Latents (1, 4, h, w), fp32, on the CPU, of an image (H, W) or (H, W, 3) of any size."""
+        square = centre_crop_resize(image, self.side)
+        key = {"image": hashlib.sha256(square.tobytes()).hexdigest(), "side": self.side}
+        kept = self._cache.get({**key, **self._made_by}, lambda: {"latents": self._encode(square)})
+        return kept["latents"]
+
+    @torch.inference_mode()
+    def _encode(self, square: npt.NDArray[np.uint8]) -> Tensor:
+        pixels = torch.from_numpy(square).permute(2, 0, 1)[None].float() / 127.5 - 1
+        posterior = self._vae.encode(pixels.to(self._device)).latent_dist
+        latents: Tensor = posterior.mean * self._vae.config.scaling_factor
+        return latents.float().cpu()

@@ -1,0 +1,126 @@
+"""What the published backbones have in common: a pipeline folder, its VAE and its schedule."""
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+import diffusers
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from bigain.backbones.architectures import ARCHITECTURES
+from bigain.backbones.autoencoder import LatentEncoder
+from bigain.backbones.layout import components_of
+from bigain.backbones.loading import load_component, read_settings
+from bigain.backbones.schedules import alphas_cumprod
+from bigain.backbones.sources import Source, file_hashes, find_source, fingerprint
+from bigain.config import HubBackboneConfig
+from bigain.devices import set_attention
+from bigain.errors import UserError
+from bigain.tensor_cache import TensorCache
+
+__all__ = ["Caches", "Pipeline"]
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Caches:
+    """Where a backbone keeps what it computes once: latents of images, embeddings of prompts."""
+
+    latents: TensorCache
+    prompts: TensorCache
+
+
+class Pipeline:
+    """The denoiser of a published model with its VAE and schedule; the base of its backbone.
+
+    Args:
+        config: Which model, from where.
+        device: Where it computes.
+        dtype: Precision of the denoiser.
+        caches: For latents and prompts.
+
+    Raises:
+        UserError: no weights, or not those that the configuration says.
+
+    """
+
+    def __init__(
+        self,
+        config: HubBackboneConfig,
+        device: torch.device,
+        dtype: torch.dtype,
+        caches: Caches,
+    ) -> None:
+        source = find_source(config)
+        components = components_of(config.name)
+        self.hashes = file_hashes(source.folder, components, config.variant)
+        self.source = _describe(config, source, fingerprint(self.hashes))
+        self.num_classes = 0
+        part = components[0].folder
+        _check_settings(config, source, part, self.source)
+        scheduler = source.folder / "scheduler" / "scheduler_config.json"
+        self.alphas_cumprod = alphas_cumprod(read_settings(scheduler), str(scheduler))
+        model = getattr(diffusers, ARCHITECTURES[config.name].model)
+        loaded = load_component(model, source.folder, part, variant=config.variant, dtype=dtype)
+        self.denoiser: nn.Module = loaded.to(device)
+        set_attention(self.denoiser, config.attention)
+        self._encode = LatentEncoder(
+            source.folder,
+            sample_size=int(loaded.config.sample_size),
+            variant=config.variant,
+            hashes={name: h for name, h in self.hashes.items() if name.startswith("vae/")},
+            device=device,
+            cache=caches.latents,
+        )
+        self._folder, self._variant = source.folder, config.variant
+        self._device, self._dtype = device, dtype
+        self._caches = caches
+
+    def encode(self, image: npt.NDArray[np.uint8]) -> Tensor:
+        """Latents (1, 4, h, w), fp32, on the CPU, of an image (H, W) or (H, W, 3) of any size."""
+        return self._encode(image)
+
+
+def _describe(config: HubBackboneConfig, source: Source, found: str) -> dict[str, Any]:
+    """Where the weights came from; refuses weights of another fingerprint than the settings'."""
+    if config.fingerprint is not None and config.fingerprint != found:
+        place = source.repository or source.folder
+        raise UserError(
+            f"backbone.fingerprint={config.fingerprint}: the weights of {place} have {found}; "
+            f"set backbone.fingerprint={found} if you mean them"
+        )
+    return {**source.describe(), "variant": config.variant, "fingerprint": found}
+
+
+def _check_settings(
+    config: HubBackboneConfig, source: Source, part: str, described: dict[str, Any]
+) -> None:
+    """Refuse the denoiser of another backbone; tell of one that was never published as this one."""
+    settings = read_settings(source.folder / part / "config.json")
+    differ = _differences(config.name, settings)
+    for name, architecture in ARCHITECTURES.items():
+        same_kind = architecture.model == ARCHITECTURES[config.name].model
+        if differ and same_kind and not _differences(name, settings):
+            raise UserError(
+                f"backbone={config.name}: {source.folder / part} holds the denoiser of "
+                f"backbone={name}; allowed: backbone={name}, or another folder"
+            )
+    described["differs_from_published"] = differ
+    if differ:
+        told = ", ".join(f"{key}={value}" for key, value in differ.items())
+        _LOG.warning("backbone=%s: is not as published, it has %s", config.name, told)
+
+
+def _differences(name: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings that a published denoiser has otherwise, as found."""
+    published = ARCHITECTURES[name].settings
+    found = {key: settings[key] for key in published if key in settings}
+    return {key: value for key, value in found.items() if _plain(value) != _plain(published[key])}
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, list | tuple) else value

@@ -1,0 +1,211 @@
+"""Where a published model is read from: a folder, the hub's local cache, or the hub.
+
+The order is: `backbone.path` alone if it is set; otherwise the cached copy of the repository, then
+of each mirror; otherwise a download of the repository, then of each mirror.  Nothing is tried
+silently: when no source serves, the one-line error says of each why not, and the manifest of a run
+records which one did, at which commit, with the sha256 of every weight file.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import HfApi, constants, snapshot_download
+from huggingface_hub.errors import (
+    GatedRepoError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
+from bigain.backbones.layout import (
+    Component,
+    components_of,
+    files_of,
+    list_files,
+    missing_shards,
+    problem,
+    wanted,
+)
+from bigain.config import HubBackboneConfig
+from bigain.errors import UserError
+
+_PATIENCE = 20.0
+"""Seconds that the hub may take to answer what a repository holds."""
+
+__all__ = ["Source", "file_hashes", "find_source", "fingerprint"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A folder that holds every component.
+
+    Attributes:
+        folder: The pipeline's folder.
+        place: `path`, `cache` or `hub`.
+        repository: OWNER/NAME; None for a folder of the user.
+        revision: The branch, tag or commit that was asked for; None for a folder of the user.
+        commit: The commit it stands for; None for a folder of the user.
+
+    """
+
+    folder: Path
+    place: str
+    repository: str | None = None
+    revision: str | None = None
+    commit: str | None = None
+
+    def describe(self) -> dict[str, Any]:
+        """What the manifest says of it; a folder of the user is named, it has no other name."""
+        named = {"repository": self.repository, "revision": self.revision, "commit": self.commit}
+        folder = str(self.folder) if self.repository is None else None
+        return {"place": self.place, **named, "folder": folder}
+
+
+class _Unusable(Exception):  # noqa: N818 -- a state of a source, not a failure of the program
+    """Why one source cannot serve, in a few words."""
+
+
+def find_source(config: HubBackboneConfig) -> Source:
+    """The first usable source of the weights of `config`.
+
+    Raises:
+        UserError: no source serves; one line that says of each why not, and what the ways out are.
+
+    """
+    components = components_of(config.name)
+    if config.path is not None:
+        return _own_folder(config, components)
+    reasons: list[str] = []
+    candidates = [_split(name, config.revision) for name in (config.repository, *config.mirrors)]
+    offline = constants.is_offline_mode()
+    for find in (_cached,) if offline else (_cached, _downloaded):
+        reasons = []
+        for repository, revision in candidates:
+            try:
+                return find(repository, revision, components, config.variant)
+            except _Unusable as error:
+                reasons.append(f"{repository} at {revision}: {error}")
+    raise UserError(
+        f"backbone={config.name}: no weights found ({'; '.join(reasons)}); allowed: "
+        "backbone.path=FOLDER with a copy in the hub's layout, or where there is a network "
+        f"`hf download {config.repository} --revision {config.revision}` (or a mirror) into the "
+        "hub's cache" + (" (this process is offline, HF_HUB_OFFLINE is set)" if offline else "")
+    )
+
+
+def file_hashes(
+    folder: Path, components: tuple[Component, ...], variant: str | None
+) -> dict[str, str]:
+    """sha256 of every weight file that loading reads, by its name inside `folder`."""
+    files = list_files(folder)
+    names = [name for part in components for name in files_of(files, part, variant)]
+    weights = [name for name in names if name.endswith(".safetensors")]
+    return {name: _sha256(folder / name) for name in sorted(weights)}
+
+
+def fingerprint(hashes: Mapping[str, str]) -> str:
+    """12 hex digits for a set of weight files: of the sha256 over their names and hashes."""
+    lines = "".join(f"{name} {digest}\n" for name, digest in sorted(hashes.items()))
+    return hashlib.sha256(lines.encode()).hexdigest()[:12]
+
+
+def _own_folder(config: HubBackboneConfig, components: tuple[Component, ...]) -> Source:
+    folder = config.path
+    assert folder is not None
+    if not folder.is_dir():
+        raise UserError(
+            f"backbone.path={folder}: is no folder; allowed: one in the hub's layout, with "
+            f"{', '.join(component.folder for component in components)}"
+        )
+    try:
+        _check(folder, components, config.variant)
+    except _Unusable as error:
+        raise UserError(
+            f"backbone.path={folder}: {error}; allowed: a folder in the hub's layout, with "
+            f"{', '.join(component.folder for component in components)}"
+        ) from None
+    return Source(folder, "path")
+
+
+def _cached(
+    repository: str, revision: str, components: tuple[Component, ...], variant: str | None
+) -> Source:
+    try:
+        folder = Path(snapshot_download(repository, revision=revision, local_files_only=True))
+    except LocalEntryNotFoundError:
+        others = _cached_revisions(repository)
+        raise _Unusable(
+            f"the cache has no such revision of it, but {', '.join(others)}"
+            if others
+            else "not in the hub's cache"
+        ) from None
+    try:
+        _check(folder, components, variant)
+    except _Unusable as error:
+        raise _Unusable(f"its copy in the hub's cache {error}") from None
+    return Source(folder, "cache", repository, revision, folder.name)
+
+
+def _downloaded(
+    repository: str, revision: str, components: tuple[Component, ...], variant: str | None
+) -> Source:
+    try:
+        info = HfApi().model_info(repository, revision=revision, timeout=_PATIENCE)
+        listed = {sibling.rfilename for sibling in info.siblings or ()}
+        for component in components:
+            reason = problem(listed, component, variant)
+            if reason is not None:
+                raise _Unusable(reason)
+        names = wanted(listed, components, variant)
+        folder = Path(snapshot_download(repository, revision=revision, allow_patterns=names))
+        _check(folder, components, variant)
+    except GatedRepoError:
+        raise _Unusable("its licence must be accepted on the hub first") from None
+    except RevisionNotFoundError:
+        raise _Unusable("has no such revision") from None
+    except RepositoryNotFoundError:
+        raise _Unusable("no such repository, or it is private") from None
+    except _Unusable:
+        raise
+    except Exception as error:  # whatever HTTP library the hub's client uses in this version
+        reason = next(iter(str(error).splitlines()), "")
+        raise _Unusable(f"cannot be downloaded ({type(error).__name__}: {reason})") from error
+    return Source(folder, "hub", repository, revision, folder.name)
+
+
+def _check(folder: Path, components: tuple[Component, ...], variant: str | None) -> None:
+    files = list_files(folder)
+    for component in components:
+        reason = problem(files, component, variant)
+        if reason is not None:
+            raise _Unusable(reason)
+        missing = missing_shards(folder, files_of(files, component, variant))
+        if missing:
+            raise _Unusable(f"has no {component.folder}/{missing[0]}")
+
+
+def _cached_revisions(repository: str) -> list[str]:
+    """Branches and tags of `repository` that the hub's cache knows, and commits without a name."""
+    place = Path(constants.HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}"
+    refs = place / "refs"
+    named = {
+        path.relative_to(refs).as_posix(): path.read_text(encoding="utf-8").strip()
+        for path in sorted(refs.rglob("*"))
+        if path.is_file()
+    }
+    commits = {path.name for path in (place / "snapshots").glob("*")} - set(named.values())
+    return [*named, *sorted(commits)]
+
+
+def _split(mirror: str, revision: str) -> tuple[str, str]:
+    """`OWNER/NAME` or `OWNER/NAME@REVISION`, the revision being that of the settings if absent."""
+    repository, _, own = mirror.partition("@")
+    return repository, own or revision
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()

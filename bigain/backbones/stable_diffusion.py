@@ -1,0 +1,94 @@
+"""Stable Diffusion as a backbone: `sd20`, `sd15` and `sdxl`.  A class is a prompt.
+
+No guidance: the noise of a class is the U-Net's prediction under its prompt alone.
+"""
+
+import hashlib
+import json
+
+import torch
+from torch import Tensor
+
+from bigain.backbones.base import Classes
+from bigain.backbones.layout import components_of
+from bigain.backbones.pipeline import Caches, Pipeline
+from bigain.backbones.text import Prompts, encode_prompts
+from bigain.config import HubBackboneConfig
+
+__all__ = ["StableDiffusion"]
+
+
+class StableDiffusion(Pipeline):
+    """A text-conditioned U-Net behind the `Backbone` protocol; see `Pipeline`."""
+
+    def __init__(
+        self,
+        config: HubBackboneConfig,
+        device: torch.device,
+        dtype: torch.dtype,
+        caches: Caches,
+    ) -> None:
+        super().__init__(config, device, dtype, caches)
+        self._made_by = self._text_files(config.name)
+        self._context: Tensor | None = None
+        self._pooled: Tensor | None = None
+
+    def condition_on(self, classes: Classes) -> None:
+        """Make the prompts of `classes` the conditions: class i is the i-th prompt."""
+        prompts = self.encode_prompts(classes.prompts)
+        self.num_classes = len(classes.prompts)
+        self._context = prompts.context.to(device=self._device, dtype=self._dtype)
+        if prompts.pooled is not None:
+            self._pooled = prompts.pooled.to(device=self._device, dtype=self._dtype)
+
+    def encode_prompts(self, prompts: tuple[str, ...]) -> Prompts:
+        """Embeddings of any prompts, on the CPU, in fp32; from the cache if they were encoded."""
+        kept = self._caches.prompts.get(
+            {"prompts": list(prompts), **self._made_by},
+            lambda: _tensors(
+                encode_prompts(self._folder, prompts, variant=self._variant, device=self._device)
+            ),
+        )
+        return Prompts(kept["context"], kept.get("pooled"))
+
+    def predict_noise(self, latents: Tensor, timesteps: Tensor, classes: Tensor) -> Tensor:
+        """eps_theta(x_t, c, t) in fp32, shape of `latents` (B, 4, h, w); see `Backbone`."""
+        if self._context is None:
+            raise RuntimeError("the backbone has no classes yet: call condition_on first")
+        conditions = {}
+        if self._pooled is not None:
+            conditions["added_cond_kwargs"] = {
+                "text_embeds": self._pooled[classes],
+                "time_ids": self._time_ids(latents).expand(len(latents), -1),
+            }
+        prediction: Tensor = self.denoiser(
+            latents.to(self._dtype),
+            timesteps,
+            encoder_hidden_states=self._context[classes],
+            return_dict=False,
+            **conditions,
+        )[0]
+        return prediction.float()
+
+    def _time_ids(self, latents: Tensor) -> Tensor:
+        """SDXL's size conditions (1, 6): original size, crop (0, 0), target size: the square."""
+        side = float(self._encode.side)
+        ids = [side, side, 0.0, 0.0, side, side]
+        return torch.tensor([ids], device=latents.device, dtype=self._dtype)
+
+    def _text_files(self, name: str) -> dict[str, str]:
+        """Hashes of all that embeddings depend on: weights, settings and vocabularies."""
+        parts = [part.folder for part in components_of(name)]
+        texts = [part for part in parts if part.startswith(("text_encoder", "tokenizer"))]
+        files = {n: h for n, h in self.hashes.items() if n.startswith("text_encoder")}
+        for part in texts:
+            for path in sorted((self._folder / part).glob("*.*")):
+                if path.suffix in {".json", ".txt"}:
+                    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+                    files[f"{part}/{path.name}"] = digest
+        return {"text": hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()}
+
+
+def _tensors(prompts: Prompts) -> dict[str, Tensor]:
+    tensors = {"context": prompts.context}
+    return tensors if prompts.pooled is None else {**tensors, "pooled": prompts.pooled}

@@ -1,0 +1,100 @@
+"""Settings of the datasets: how many images, and where they lie.
+
+What is known of a dataset without opening it stands here too: its number of classes, the size of
+its split, and whether its classes are ImageNet's, which a class-conditional DiT needs.
+"""
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from bigain.config.base import Folder, Integer, Settings
+
+__all__ = [
+    "CocoConfig",
+    "DatasetConfig",
+    "DatasetSettings",
+    "FashionMNISTConfig",
+    "ImageNet1KConfig",
+    "ImageNet100Config",
+    "PetsConfig",
+]
+
+_LIMIT = "null (all) or an integer from 1 to {}, the first N of a fixed order"
+
+
+class DatasetSettings(Settings):
+    """What all datasets share.
+
+    Attributes:
+        num_classes: Number of classes.
+        imagenet_classes: Whether the classes are among ImageNet's 1,000.
+
+    """
+
+    num_classes: ClassVar[int]
+    imagenet_classes: ClassVar[bool] = False
+
+    name: str
+    limit: Integer | None
+    root: Folder | None = Field(description="null (search the usual places) or a folder")
+
+
+class FashionMNISTConfig(DatasetSettings):
+    """Fashion-MNIST's test split; 1,000 images come with the package."""
+
+    num_classes: ClassVar[int] = 10
+
+    name: Literal["fashion_mnist"]
+    limit: Annotated[Integer, Field(ge=1, le=10_000)] | None = Field(
+        description=_LIMIT.format(10_000)
+    )
+
+
+class PetsConfig(DatasetSettings):
+    """Oxford-IIIT Pets' test split."""
+
+    num_classes: ClassVar[int] = 37
+
+    name: Literal["pets"]
+    limit: Annotated[Integer, Field(ge=1, le=3669)] | None = Field(description=_LIMIT.format(3669))
+
+
+class ImageNet100Config(DatasetSettings):
+    """The validation images of the 100 classes of ImageNet-100 (CMC's list)."""
+
+    num_classes: ClassVar[int] = 100
+    imagenet_classes: ClassVar[bool] = True
+
+    name: Literal["imagenet100"]
+    limit: Annotated[Integer, Field(ge=1, le=5000)] | None = Field(description=_LIMIT.format(5000))
+
+
+class ImageNet1KConfig(DatasetSettings):
+    """ImageNet-1K's validation split; the first 2,000 and 10,000 are published lists."""
+
+    num_classes: ClassVar[int] = 1000
+    imagenet_classes: ClassVar[bool] = True
+
+    name: Literal["imagenet1k"]
+    limit: Annotated[Integer, Field(ge=1, le=50_000)] | None = Field(
+        description=_LIMIT.format(50_000)
+    )
+
+
+class CocoConfig(DatasetSettings):
+    """COCO 2017's validation split, any number of classes per image."""
+
+    num_classes: ClassVar[int] = 80
+
+    name: Literal["coco2017"]
+    limit: Annotated[Integer, Field(ge=1, le=5000)] | None = Field(description=_LIMIT.format(5000))
+
+
+DatasetConfig = Annotated[
+    FashionMNISTConfig | PetsConfig | ImageNet100Config | ImageNet1KConfig | CocoConfig,
+    Field(
+        discriminator="name",
+        description="fashion_mnist, pets, imagenet100, imagenet1k or coco2017",
+    ),
+]

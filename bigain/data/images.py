@@ -1,0 +1,79 @@
+"""Image files as RGB bytes, and the square that a 512-pixel model sees of them.
+
+Reading follows torchvision's loader, so that numbers compare with those of others: grey, palette
+and CMYK files are converted to RGB by PIL, alpha is dropped (not composited), and the EXIF
+orientation is ignored: pixels stay as they are stored, which is also how COCO is annotated.
+
+A model sees the shorter side resized to `side` (bicubic, antialiased) and of that the centre
+square, as `torchvision.transforms` Resize and CenterCrop do with PIL images.
+"""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, UnidentifiedImageError
+
+from bigain.errors import UserError
+
+__all__ = ["UnreadableImage", "centre_crop_resize", "read_image"]
+
+
+class UnreadableImage(Exception):  # noqa: N818 -- a state of the data, which a run survives
+    """The bytes of an image file are no whole image.  Its message is one line."""
+
+
+def read_image(path: Path, name: str | None = None) -> npt.NDArray[np.uint8]:
+    """The image in a file, whatever its format and colour model.
+
+    Args:
+        path: The file; its content decides the format, not its name.
+        name: What messages call the image, the file's name by default.
+
+    Returns:
+        RGB bytes of shape (height, width, 3), at the stored size.
+
+    Raises:
+        UnreadableImage: The file is empty, cut short, or no image.
+        UserError: The file cannot be read at all: it is gone, or the disk fails.
+
+    """
+    name = name or path.name
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+    try:
+        with Image.open(io.BytesIO(content)) as opened:
+            return np.array(opened.convert("RGB"), dtype=np.uint8)
+    except UnidentifiedImageError as error:
+        raise UnreadableImage(f"{name}: is no image ({len(content)} bytes)") from error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise UnreadableImage(f"{name}: {' '.join(str(error).split())}") from error
+
+
+def centre_crop_resize(image: npt.NDArray[np.uint8], side: int) -> npt.NDArray[np.uint8]:
+    """Shorter side resized to `side`, then the centre square.
+
+    Args:
+        image: Bytes of shape (height, width, 3), or (height, width) for grey, of any size >= 1.
+        side: Pixels per side of the result, >= 1.
+
+    Returns:
+        RGB bytes of shape (side, side, 3).
+
+    Raises:
+        ValueError: Another shape or type than named, or `side` < 1.
+
+    """
+    if image.dtype != np.uint8 or image.ndim not in (2, 3) or image.shape[2:] not in ((), (3,)):
+        raise ValueError(f"image of shape {image.shape} and type {image.dtype}: not RGB or grey")
+    if side < 1 or 0 in image.shape:
+        raise ValueError(f"image of shape {image.shape} to side={side}: nothing to resize")
+    height, width = image.shape[:2]
+    shorter = min(height, width)
+    size = (side * width // shorter, side * height // shorter)
+    resized = Image.fromarray(image).convert("RGB").resize(size, Image.Resampling.BICUBIC)
+    left, top = (round((length - side) / 2) for length in size)
+    return np.array(resized.crop((left, top, left + side, top + side)), dtype=np.uint8)

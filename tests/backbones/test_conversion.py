@@ -1,0 +1,82 @@
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from bigain.backbones.conversion import convert_folder
+from bigain.errors import UserError
+
+STATE = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.ones(2, dtype=torch.float16)}
+
+
+def put(folder: Path, name: str, content: object = STATE) -> Path:
+    path = folder / name
+    path.parent.mkdir(exist_ok=True)
+    torch.save(content, path)
+    return path
+
+
+def test_names_are_those_of_the_hub_and_tensors_the_same(tmp_path: Path) -> None:
+    put(tmp_path, "transformer/diffusion_pytorch_model.bin")
+    put(tmp_path, "vae/diffusion_pytorch_model.fp16.bin", {"state_dict": STATE})
+    put(tmp_path, "text_encoder/pytorch_model.bin")
+    put(tmp_path, "other/optimizer.bin")
+    written = convert_folder(tmp_path)
+    assert [path.relative_to(tmp_path).as_posix() for path in written] == [
+        "text_encoder/model.safetensors",
+        "transformer/diffusion_pytorch_model.safetensors",
+        "vae/diffusion_pytorch_model.fp16.safetensors",
+    ]
+    for path in written:
+        found = load_file(path)
+        assert set(found) == set(STATE)
+        assert all(torch.equal(found[key], STATE[key]) for key in STATE)
+        assert all(found[key].dtype == STATE[key].dtype for key in STATE)
+
+
+def test_tensors_that_share_memory_or_are_views_are_converted(tmp_path: Path) -> None:
+    base = torch.arange(6.0)
+    put(
+        tmp_path, "unet/diffusion_pytorch_model.bin", {"a": base, "b": base, "c": base.view(2, 3).T}
+    )
+    found = load_file(convert_folder(tmp_path)[0])
+    assert torch.equal(found["a"], found["b"])
+    assert torch.equal(found["c"], base.view(2, 3).T)
+
+
+def test_what_is_converted_is_left_alone(tmp_path: Path) -> None:
+    path = put(tmp_path, "unet/diffusion_pytorch_model.bin")
+    target = convert_folder(tmp_path)[0]
+    before = target.stat().st_mtime_ns
+    assert convert_folder(tmp_path) == []
+    assert target.stat().st_mtime_ns == before
+    assert path.exists()
+
+
+class Evil:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return print, ("this code ran",)
+
+
+@pytest.mark.parametrize("content", [{"a": Evil()}, ["a"], {}, {"a": 1}])
+def test_more_or_less_than_tensors_is_refused_and_not_run(
+    tmp_path: Path, content: object, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put(tmp_path, "unet/diffusion_pytorch_model.bin", content)
+    with pytest.raises(UserError, match=r"diffusion_pytorch_model\.bin: "):
+        convert_folder(tmp_path)
+    assert "this code ran" not in capsys.readouterr().out
+    assert not list(tmp_path.rglob("*.safetensors"))
+
+
+def test_a_damaged_file_and_an_empty_folder_are_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="has no pickled weights"):
+        convert_folder(tmp_path)
+    path = tmp_path / "unet" / "diffusion_pytorch_model.bin"
+    path.parent.mkdir()
+    path.write_bytes(pickle.dumps("x")[:-1])
+    with pytest.raises(UserError, match="or is damaged") as caught:
+        convert_folder(tmp_path)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,115 @@
+import json
+import logging
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from bigain.backbones.architectures import ARCHITECTURES
+from bigain.backbones.pipeline import Caches, Pipeline
+from bigain.config import HubBackboneConfig
+from bigain.devices import attention_backend
+from bigain.errors import UserError
+
+MakeConfig = Callable[..., HubBackboneConfig]
+CPU = torch.device("cpu")
+NAMES = ["sd20", "sdxl", "dit_xl2_512"]
+
+
+def load(config: HubBackboneConfig, caches: Caches) -> Pipeline:
+    return Pipeline(config, CPU, torch.float32, caches)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_manifest_can_say_what_was_loaded(
+    hub_config: MakeConfig, caches: Caches, name: str
+) -> None:
+    config = hub_config(name)
+    pipeline = load(config, caches)
+    assert json.loads(json.dumps(pipeline.source)) == pipeline.source
+    assert pipeline.source["place"] == "path"
+    assert pipeline.source["folder"] == str(config.path)
+    assert len(pipeline.source["fingerprint"]) == 12
+    assert pipeline.source["differs_from_published"]["sample_size"] == 8
+    assert {name.partition("/")[0] for name in pipeline.hashes} >= {"vae"}
+    assert all(len(digest) == 64 for digest in pipeline.hashes.values())
+
+
+def test_a_fingerprint_that_is_named_must_be_that_of_the_weights(
+    hub_config: MakeConfig, caches: Caches
+) -> None:
+    found = load(hub_config("sd20"), caches).source["fingerprint"]
+    assert load(hub_config("sd20", fingerprint=found), caches).source["fingerprint"] == found
+    with pytest.raises(UserError, match=f"set backbone.fingerprint={found} if you mean them"):
+        load(hub_config("sd20", fingerprint="0" * 12), caches)
+
+
+def test_a_model_that_is_not_as_published_is_told(
+    hub_config: MakeConfig, caches: Caches, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        load(hub_config("dit_xl2_512"), caches)
+    assert "backbone=dit_xl2_512: is not as published, it has sample_size=8" in caplog.text
+
+
+def test_the_model_of_another_backbone_is_refused(
+    hub_config: MakeConfig, caches: Caches, tmp_path: Path, pipelines: dict[str, Path]
+) -> None:
+    folder = tmp_path / "other"
+    shutil.copytree(pipelines["sd15"], folder)
+    file = folder / "unet" / "config.json"
+    published = dict(ARCHITECTURES["sd15"].settings)
+    file.write_text(json.dumps({**json.loads(file.read_text()), **published}))
+    with pytest.raises(UserError, match=r"^backbone=sd20: .* holds the denoiser of backbone=sd15"):
+        load(hub_config("sd20", path=folder), caches)
+
+
+@pytest.mark.parametrize(
+    ("attention", "processor"), [("sdpa", "AttnProcessor2_0"), ("eager", "AttnProcessor")]
+)
+def test_attention_is_as_configured(
+    hub_config: MakeConfig, caches: Caches, attention: str, processor: str
+) -> None:
+    for name in NAMES:
+        pipeline = load(hub_config(name, attention=attention), caches)
+        assert attention_backend(pipeline.denoiser).startswith(f"{processor}; ")
+
+
+def test_the_schedule_is_the_models_own(
+    hub_config: MakeConfig, caches: Caches, tmp_path: Path, pipelines: dict[str, Path]
+) -> None:
+    assert float(load(hub_config("sd20"), caches).alphas_cumprod[0]) == pytest.approx(1 - 0.00085)
+    assert float(load(hub_config("dit_xl2_512"), caches).alphas_cumprod[0]) == pytest.approx(0.9999)
+    folder = tmp_path / "velocity"
+    shutil.copytree(pipelines["sd20"], folder)
+    file = folder / "scheduler" / "scheduler_config.json"
+    velocity = {**json.loads(file.read_text()), "prediction_type": "v_prediction"}
+    file.write_text(json.dumps(velocity))
+    with pytest.raises(UserError, match="prediction_type=v_prediction; allowed: epsilon"):
+        load(hub_config("sd20", path=folder), caches)
+
+
+def test_half_precision_files_are_found_by_their_variant(
+    hub_config: MakeConfig, caches: Caches, tmp_path: Path, pipelines: dict[str, Path]
+) -> None:
+    folder = tmp_path / "half"
+    shutil.copytree(pipelines["sd20"], folder)
+    for path in list(folder.rglob("*.safetensors")):
+        path.rename(path.with_suffix(f".fp16{path.suffix}"))
+    half = load(hub_config("sd20", path=folder, variant="fp16"), caches)
+    assert half.source["variant"] == "fp16"
+    assert all(".fp16." in name for name in half.hashes)
+    with pytest.raises(UserError, match=r"set backbone\.variant=fp16"):
+        load(hub_config("sd20", path=folder), caches)
+
+
+def test_the_denoiser_has_the_precision_that_is_asked_for_and_learns_nothing(
+    hub_config: MakeConfig, caches: Caches
+) -> None:
+    for dtype in (torch.float32, torch.bfloat16, torch.float16):
+        pipeline = Pipeline(hub_config("sd20"), CPU, dtype, caches)
+        assert {p.dtype for p in pipeline.denoiser.parameters()} == {dtype}
+        assert not pipeline.denoiser.training
+        assert not any(p.requires_grad for p in pipeline.denoiser.parameters())

@@ -1,0 +1,138 @@
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from torchvision.datasets import CocoCaptions, CocoDetection
+
+from bigain.data import coco
+from bigain.data.coco import load_coco
+from bigain.data.tiny import TRUNCATED, write_tiny
+from bigain.errors import UserError
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    write_tiny("coco2017", tmp_path)
+    return tmp_path
+
+
+def annotations(root: Path, kind: str = "instances") -> Path:
+    return root / "coco" / "annotations" / f"{kind}_val2017.json"
+
+
+def change(root: Path, edit: Callable[[dict[str, Any]], object]) -> None:
+    content = json.loads(annotations(root).read_text())
+    edit(content)
+    annotations(root).write_text(json.dumps(content))
+
+
+def test_images_labels_and_captions_are_torchvisions(root: Path) -> None:
+    images = root / "coco" / "val2017"
+    instances = CocoDetection(images, str(annotations(root)))
+    captions = CocoCaptions(images, str(annotations(root, "captions")))
+    assert instances.ids == captions.ids
+    ours = load_coco(12, root)
+    categories = sorted(instances.coco.cats)
+    samples = {sample.image_id: sample for sample in (ours[i] for i in range(12))}
+    assert sorted(samples) == instances.ids
+    for index, image_id in enumerate(instances.ids):
+        sample = samples[image_id]
+        target = instances._load_target(image_id)
+        labels = {categories.index(each["category_id"]) for each in target}
+        assert sample.labels == tuple(sorted(labels))
+        assert list(sample.captions) == captions._load_target(image_id)
+        if image_id != ours.image_ids[TRUNCATED]:
+            assert np.array_equal(sample.image, np.asarray(instances[index][0]))
+
+
+def test_images_have_none_one_or_several_labels_and_stay_in_the_split(root: Path) -> None:
+    dataset = load_coco(12, root)
+    counts = [len(dataset[i].labels) for i in range(12)]
+    assert set(counts) == {0, 1, 2, 3}
+    assert all(dataset[i].label is None for i in range(12))
+    names = [dataset.class_names[label] for i in range(12) for label in dataset[i].labels[:1]]
+    captions = [dataset[i].captions[0] for i in range(12) if dataset[i].labels]
+    assert any(name in caption for name, caption in zip(names, captions, strict=True))
+
+
+def test_the_order_is_shuffled_and_a_limit_takes_its_beginning(root: Path) -> None:
+    whole = load_coco(12, root).image_ids
+    assert whole != sorted(whole)
+    assert load_coco(5, root).image_ids == whole[:5]
+
+
+def test_nothing_is_printed(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    load_coco(3, root)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_the_whole_split_is_the_published_one(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert coco.PUBLISHED == 5000
+    with pytest.raises(UserError, match=r"dataset\.limit=null: means all 5000 images"):
+        load_coco(None, root)
+    monkeypatch.setattr(coco, "PUBLISHED", 12)
+    assert len(load_coco(None, root)) == 12
+
+
+WRONG: list[tuple[Callable[[dict[str, Any]], object], str]] = [
+    (lambda c: c["annotations"][0].update(image_id=5), r"annotation 1 is of image 5, which"),
+    (
+        lambda c: c["annotations"][0].update(category_id=12),
+        r"annotation 1 is of category 12, which",
+    ),
+    (lambda c: c["annotations"][0].pop("category_id"), "is no COCO annotation file .*category_id"),
+    (lambda c: c["annotations"][0].pop("image_id"), "is no COCO annotation file .*image_id"),
+    (lambda c: c["images"][0].pop("file_name"), "is no COCO annotation file .*file_name"),
+    (lambda c: c.pop("images"), "is no COCO annotation file .*lists no images"),
+    (lambda c: c["categories"][3].update(name="unicorn"), r"category 4 \(unicorn\) has no prompt"),
+    (lambda c: c["categories"].append({"id": 91, "name": "yeti"}), r"category 91 \(yeti\) has no"),
+    (
+        lambda c: c["categories"].pop(0),
+        "annotation 1 is of category 1, which",
+    ),
+]
+
+
+@pytest.mark.parametrize(("edit", "told"), WRONG)
+def test_wrong_annotations_are_named(
+    root: Path, edit: Callable[[dict[str, Any]], object], told: str
+) -> None:
+    change(root, edit)
+    with pytest.raises(UserError, match=rf"instances_val2017\.json: {told}") as error:
+        load_coco(12, root)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("kind", ["instances", "captions"])
+@pytest.mark.parametrize("text", ["", "[]", '{"images": ', "null", '{"annotations": [1]}'])
+def test_files_that_are_no_annotations_are_named(root: Path, kind: str, text: str) -> None:
+    annotations(root, kind).write_text(text)
+    with pytest.raises(UserError, match=rf"{kind}_val2017\.json: is no COCO annotation file"):
+        load_coco(12, root)
+
+
+@pytest.mark.parametrize("kind", ["instances", "captions"])
+def test_a_missing_file_is_named(root: Path, kind: str) -> None:
+    annotations(root, kind).unlink()
+    with pytest.raises(UserError, match=rf"{kind}_val2017\.json is missing; expected val2017/"):
+        load_coco(12, root)
+
+
+def test_a_missing_image_is_named(root: Path) -> None:
+    first = load_coco(12, root).image_ids[0]
+    (root / "coco" / "val2017" / f"{first:012d}.jpg").unlink()
+    with pytest.raises(UserError, match=rf"1 of the 12 .* such as val2017/{first:012d}\.jpg"):
+        load_coco(12, root)
+
+
+def test_without_pycocotools_the_extra_is_named(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("pycocotools", "pycocotools.coco"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(UserError, match=r"needs pycocotools; .*'bigain\[coco\]'"):
+        load_coco(12, root)

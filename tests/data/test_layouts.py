@@ -1,0 +1,69 @@
+import re
+from pathlib import Path
+
+import pytest
+
+from bigain.data.layouts import LAYOUTS, find_root, missing_parts
+from bigain.errors import UserError
+
+
+def lay_out(folder: Path, parts: tuple[str, ...]) -> Path:
+    for part in parts:
+        path = folder / part
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch() if path.suffix else path.mkdir()
+    return folder
+
+
+@pytest.mark.parametrize("dataset", LAYOUTS)
+def test_every_folder_of_the_layout_is_found(dataset: str, tmp_path: Path) -> None:
+    layout = LAYOUTS[dataset]
+    for index, folder in enumerate(layout.folders):
+        root = tmp_path / str(index)
+        laid = lay_out(root / folder, layout.parts)
+        assert find_root(dataset, root) == laid
+        assert missing_parts(dataset, laid) == []
+
+
+def test_the_more_special_folder_goes_first(tmp_path: Path) -> None:
+    lay_out(tmp_path / "imagenet", ("val",))
+    lay_out(tmp_path, ("val",))
+    assert find_root("imagenet100", tmp_path) == tmp_path / "imagenet"
+    lay_out(tmp_path / "imagenet100", ("val",))
+    assert find_root("imagenet100", tmp_path) == tmp_path / "imagenet100"
+    assert find_root("imagenet1k", tmp_path) == tmp_path / "imagenet"
+
+
+def test_without_a_root_the_folder_data_is_searched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"dataset\.root=null: no COCO 2017 there"):
+        find_root("coco2017", None)
+    lay_out(tmp_path / "data" / "coco", LAYOUTS["coco2017"].parts)
+    assert find_root("coco2017", None) == Path("data/coco")
+
+
+@pytest.mark.parametrize("dataset", LAYOUTS)
+def test_nothing_there_is_one_line_that_tells_the_layout(dataset: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError) as told:
+        find_root(dataset, tmp_path)
+    message = str(told.value)
+    assert message.startswith(f"dataset.root={tmp_path}: no {LAYOUTS[dataset].title} there")
+    assert LAYOUTS[dataset].shape in message
+    assert "set dataset.root or BIGAIN_DATA" in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize("dataset", ["pets", "coco2017"])
+def test_what_is_missing_of_the_best_folder_is_named(dataset: str, tmp_path: Path) -> None:
+    layout = LAYOUTS[dataset]
+    folder = lay_out(tmp_path / layout.folders[0], layout.parts[:-1])
+    assert missing_parts(dataset, folder) == [layout.parts[-1]]
+    with pytest.raises(UserError, match=re.escape(f"{folder / layout.parts[-1]} is missing")):
+        find_root(dataset, tmp_path)
+
+
+def test_a_root_that_does_not_exist_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"dataset\.root=.*nowhere: no ImageNet-1K there"):
+        find_root("imagenet1k", tmp_path / "nowhere")

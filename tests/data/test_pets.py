@@ -1,0 +1,103 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from torchvision.datasets import OxfordIIITPet
+
+from bigain.data import pets
+from bigain.data.pets import load_pets
+from bigain.data.tiny import TRUNCATED, write_tiny
+from bigain.errors import UserError
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    write_tiny("pets", tmp_path)
+    return tmp_path
+
+
+def annotations(root: Path) -> Path:
+    return root / "oxford-iiit-pet" / "annotations" / "test.txt"
+
+
+def test_images_labels_and_names_are_torchvisions(root: Path) -> None:
+    theirs = OxfordIIITPet(root, split="test")
+    ours = load_pets(37, root)
+    assert list(ours.class_names) == theirs.classes
+    by_id = {sample.image_id: sample for sample in (ours[i] for i in range(37))}
+    bad = ours.image_ids[TRUNCATED]
+    names = sorted(path.name for path in theirs._images)
+    for index, path in enumerate(theirs._images):
+        image_id = names.index(path.name)
+        if image_id != bad:
+            image, label = theirs[index]
+            assert by_id[image_id].label == label
+            assert np.array_equal(by_id[image_id].image, np.asarray(image))
+
+
+def test_the_species_of_the_annotations_is_that_of_the_prompt(root: Path) -> None:
+    theirs = OxfordIIITPet(root, split="test", target_types="binary-category")
+    species = dict(zip(theirs._labels, theirs._bin_labels, strict=True))
+    for label, prompt in enumerate(load_pets(37, root).prompts):
+        assert f" {'cat' if species[label] == 0 else 'dog'}," in prompt
+
+
+def test_the_order_is_balanced_and_a_limit_takes_its_beginning(root: Path) -> None:
+    whole = load_pets(37, root)
+    assert sorted(whole.image_ids) == list(range(37))
+    assert whole.image_ids != sorted(whole.image_ids)
+    assert load_pets(10, root).image_ids == whole.image_ids[:10]
+    assert sorted(whole[i].label or 0 for i in range(37)) == list(range(37))
+
+
+def test_the_order_of_the_lines_does_not_matter(root: Path) -> None:
+    before = load_pets(37, root)
+    lines = annotations(root).read_text().splitlines(keepends=True)
+    annotations(root).write_text("".join(lines[::-1]))
+    after = load_pets(37, root)
+    assert (after.image_ids, after.content_hash) == (before.image_ids, before.content_hash)
+
+
+def test_the_whole_split_is_the_published_one(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert pets.PUBLISHED == 3669
+    with pytest.raises(UserError, match=r"dataset\.limit=null: means all 3669 images"):
+        load_pets(None, root)
+    monkeypatch.setattr(pets, "PUBLISHED", 37)
+    assert len(load_pets(None, root)) == 37
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ("Abyssinian_9", r"line 3 \(Abyssinian_9\): is no annotation"),
+        ("", r"line 3 \(\): is no annotation"),
+        ("Abyssinian_9 1 1", "is no annotation"),
+        ("poodle_9 38 2 26", "has no prompt; allowed: the 37 breeds"),
+        ("Abyssinian_9 2 1 1", "has no prompt"),
+        ("Abyssinian_9 1 2 1", "has no prompt"),
+        ("Abyssinian_9 one 1 1", "has no prompt"),
+        ("Abyssinian_7 1 1 1", "names an image again"),
+    ],
+)
+def test_a_wrong_line_is_named(root: Path, line: str, why: str) -> None:
+    lines = annotations(root).read_text().splitlines()
+    annotations(root).write_text("\n".join([*lines[:2], line, *lines[3:]]) + "\n")
+    with pytest.raises(UserError, match=rf"annotations/test\.txt: .*{why}") as told:
+        load_pets(5, root)
+    assert "\n" not in str(told.value)
+
+
+def test_an_empty_list_is_named(root: Path) -> None:
+    annotations(root).write_text("")
+    with pytest.raises(UserError, match=r"test\.txt: is empty"):
+        load_pets(5, root)
+
+
+def test_a_missing_list_or_image_is_named(root: Path) -> None:
+    name = load_pets(37, root)._entries[0].file
+    (root / "oxford-iiit-pet" / name).unlink()
+    with pytest.raises(UserError, match=rf"1 of the 37 images in use are missing, such as {name}"):
+        load_pets(37, root)
+    annotations(root).unlink()
+    with pytest.raises(UserError, match=r"annotations/test\.txt is missing; expected"):
+        load_pets(37, root)

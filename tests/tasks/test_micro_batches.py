@@ -1,0 +1,104 @@
+import logging
+
+import pytest
+import torch
+from torch import Tensor
+
+from bigain.errors import UserError
+from bigain.tasks.micro_batches import MicroBatches
+
+
+class Device:
+    """Squares what fits, and runs out of memory with more than `room` items."""
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+        self.seen: list[int] = []
+
+    def __call__(self, chunk: Tensor) -> Tensor:
+        self.seen.append(len(chunk))
+        if len(chunk) > self.room:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+        return chunk[:, 0] ** 2
+
+
+ITEMS = torch.arange(20)[:, None]
+
+
+@pytest.mark.parametrize("size", [1, 3, 7, 20, 64])
+def test_all_items_come_once_and_in_order(size: int) -> None:
+    device = Device(64)
+    parts = list(MicroBatches(size).run(ITEMS, device))
+    assert torch.equal(torch.cat([chunk for chunk, _ in parts]), ITEMS)
+    assert torch.equal(torch.cat([found for _, found in parts]), ITEMS[:, 0] ** 2)
+    assert max(device.seen) == min(size, 20)
+
+
+@pytest.mark.parametrize(("room", "left"), [(15, 8), (8, 8), (5, 4), (1, 1)])
+def test_the_batch_is_halved_until_it_fits_and_stays_so(room: int, left: int) -> None:
+    batches, device = MicroBatches(16), Device(room)
+    found = torch.cat([result for _, result in batches.run(ITEMS, device)])
+    assert torch.equal(found, ITEMS[:, 0] ** 2)
+    assert batches.size == left
+    device.seen.clear()
+    list(batches.run(ITEMS, device))
+    assert max(device.seen) == left
+
+
+def test_memory_that_runs_out_in_the_middle_repeats_nothing() -> None:
+    batches, device = MicroBatches(8), Device(8)
+    parts = []
+    for chunk, found in batches.run(ITEMS, device):
+        parts.append((chunk, found))
+        device.room = 3
+    assert torch.equal(torch.cat([chunk for chunk, _ in parts]), ITEMS)
+    assert device.seen[0] == 8
+    assert batches.size == 2
+
+
+def test_it_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    batches = MicroBatches(16)
+    with caplog.at_level(logging.WARNING):
+        for _ in range(2):
+            list(batches.run(ITEMS, Device(3)))
+    assert caplog.text.count("out of memory: going on with at most 8 evaluations at once") == 1
+
+
+def test_one_that_does_not_fit_is_one_line() -> None:
+    with pytest.raises(UserError, match=r"^batch_size=1: one evaluation does not fit") as caught:
+        list(MicroBatches(16).run(ITEMS, Device(0)))
+    assert "\n" not in str(caught.value)
+
+
+def test_other_errors_are_not_taken_for_it() -> None:
+    def broken(chunk: Tensor) -> Tensor:
+        raise RuntimeError("CUDA error: an illegal memory access")
+
+    with pytest.raises(RuntimeError, match="illegal"):
+        list(MicroBatches(4).run(ITEMS, broken))
+
+
+def test_the_failed_forward_is_let_go_before_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the exception's frames hold must not be alive when the smaller batch is tried."""
+    alive: list[bool] = []
+    device = Device(2)
+
+    class Big:
+        held = 0
+
+        def __init__(self) -> None:
+            Big.held += 1
+
+        def __del__(self) -> None:
+            Big.held -= 1
+
+    def evaluate(chunk: Tensor) -> Tensor:
+        alive.append(Big.held > 0)
+        big = Big()
+        found = device(chunk)
+        assert big is not None
+        return found
+
+    list(MicroBatches(4).run(ITEMS, evaluate))
+    assert alive == [False] * len(alive)
+    assert device.seen[:2] == [4, 2]
