@@ -4,7 +4,9 @@ A job is a finite list of records, each of which can be computed whether or not 
 the rest of a run (identity, journal, locks, resume, metrics) is the same for all tasks.
 """
 
+import logging
 import sys
+import warnings
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -41,6 +43,7 @@ from bigain.tasks.generation import generate_images
 __all__ = ["JOBS", "Job", "configured_flops", "make_job"]
 
 Record = dict[str, Any]
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -141,7 +144,10 @@ def _generation(config: RunConfig) -> Job:
     def judged(made: list[Record]) -> tuple[list[Record], list[Metric]]:
         images.check(made)
         images.write_grid(conditions.texts)
-        judgement = judge.judge(images, made)
+        with warnings.catch_warnings(record=True) as caught:
+            judgement = judge.judge(images, made)
+        for each in {str(warning.message) for warning in caught}:
+            _LOG.warning("%s", each)
         return judgement.records, judgement.metrics
 
     name = f"extractor/{judge.extractor.name}"

@@ -113,7 +113,9 @@ class RunConfig(Settings):
             allowed = f"inception, because mini has seen nothing of dataset={name}"
             raise not_allowed("task.extractor", "mini", allowed)
         if self.dataset.limit is not None and self.dataset.limit < 2:
-            raise not_allowed("dataset.limit", self.dataset.limit, "at least 2 with task=generation")
+            raise not_allowed(
+                "dataset.limit", self.dataset.limit, "at least 2 with task=generation"
+            )
 
     def _check_classes(self, keep: list[int]) -> None:
         classes = self.dataset.num_classes

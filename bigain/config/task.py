@@ -1,4 +1,4 @@
-"""Settings of the tasks: the staged diffusion classifier (Algorithm 1, Table 10), generation, efficiency.
+"""Settings of the tasks: the staged diffusion classifier (Algorithm 1, Table 10) and the others.
 
 Stage i of the classifier brings every surviving class to `trial_list[i]` shared (t, eps) trials and
 keeps the `keep_list[i]` classes with the lowest mean error; the last one standing is the

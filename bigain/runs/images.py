@@ -115,7 +115,7 @@ class RunImages(Sequence[Bytes]):
 
 
 def _grid(images: Sequence[Bytes], labels: Sequence[str]) -> Image.Image:
-    side = min(max(max(images[0].shape[:2]), _SMALLEST_TILE), _LARGEST_TILE)
+    side = min(max(*images[0].shape[:2], _SMALLEST_TILE), _LARGEST_TILE)
     columns = min(_GRID_COLUMNS, len(images))
     rows = -(-len(images) // columns)
     size = (columns * (side + 2), rows * (side + 2 + _LABEL_HEIGHT))

@@ -107,6 +107,8 @@ class Sampler:
         if scale == 1.0:
             return predict(latents, times, conditions)
         nothing = torch.full_like(conditions, self._backbone.null_class)
-        both = predict(latents.repeat(2, 1, 1, 1), times.repeat(2), torch.cat([conditions, nothing]))
+        both = predict(
+            latents.repeat(2, 1, 1, 1), times.repeat(2), torch.cat([conditions, nothing])
+        )
         given, null = both.chunk(2)
         return null + scale * (given - null)

@@ -217,8 +217,8 @@ with store.open(config, list(range(50, 0, -1)), {}) as session:
             "scores": [draw.random() for _ in range(200)],
             "seconds": time.perf_counter(),
         })
-    session.finish(lambda records: os.kill(os.getpid(), signal.SIGKILL) if pause < 0
-        else Conclusion(records, []))
+    deadly = (os.kill(os.getpid(), signal.SIGKILL) for _ in range(pause < 0))
+    session.finish(lambda records: Conclusion(records, deadly))
 """
 
 
@@ -266,6 +266,26 @@ def test_killed_while_finishing_it_finishes_when_opened_again(
         assert session.todo() == []
         assert session.finish(no_metrics)
     assert (store.folder / "samples.csv").read_bytes() == samples
+
+
+def test_a_record_whose_files_cannot_be_brought_is_not_adopted(
+    tmp_path: Path, make_config: Make, make_record: MakeRecord
+) -> None:
+    few = make_config(dataset__limit=3)
+    with RunStore(tmp_path, run_id(few)).open(few, IDS[:3], {}) as session:
+        for image_id in session.todo():
+            session.append(make_record(image_id))
+    asked: list[tuple[Path, int]] = []
+
+    def carry(folder: Path, record: Record) -> bool:
+        asked.append((folder, record["image_id"]))
+        return bool(record["image_id"] != IDS[1])
+
+    config = make_config()
+    with RunStore(tmp_path, run_id(config)).open(config, IDS, {}) as session:
+        assert session.adopt(carry) == [run_id(few)]
+        assert session.todo() == [IDS[1], *IDS[3:]]
+    assert asked == [(tmp_path / "runs" / run_id(few), image_id) for image_id in IDS[:3]]
 
 
 def test_records_of_other_limits_are_adopted(

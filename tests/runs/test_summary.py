@@ -12,7 +12,7 @@ from bigain.runs.files import METRIC_COLUMNS
 from bigain.runs.frames import read_metrics, samples_frame
 from bigain.runs.identity import baseline_id, describing_columns, run_id
 from bigain.runs.store import RunStore
-from bigain.runs.summary import metric_rows, conclusion_of
+from bigain.runs.summary import conclusion_of, metric_rows
 
 Make = Callable[..., RunConfig]
 MakeRecord = Callable[..., dict[str, Any]]
