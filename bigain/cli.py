@@ -1,6 +1,6 @@
 """The command line: verbs, and beside them the Hydra runner (contracts C1 and C5).
 
-    python -m bigain VERB ...                     status, collect, compare, table, flops, fid, demo
+    python -m bigain VERB ...                     status, collect, compare, joint, table, fid, ...
     python -m bigain [-m] [--cfg job] key=value ...    one run, or a sweep
 
 Exit codes: 0 done; 2 a mistake of the user, told in one line on stderr; 1 anything else.
@@ -20,6 +20,7 @@ VERBS = {
     "status": "bigain.commands.status",
     "collect": "bigain.commands.collect",
     "compare": "bigain.commands.compare",
+    "joint": "bigain.commands.joint",
     "table": "bigain.tables.command",
     "flops": "bigain.commands.flops",
     "fid": "bigain.commands.fid",

@@ -94,7 +94,7 @@ def test_the_arguments_of_the_process_are_the_default(
         ("tabel", "did you mean table"),
         (
             "xyzzy",
-            "allowed: status, collect, compare, table, flops, fid, demo, or key=value$",
+            "allowed: status, collect, compare, joint, table, flops, fid, demo, or key=value$",
         ),
     ],
 )
