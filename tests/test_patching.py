@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 
 import bigain
-from bigain import hooks, patching
+from bigain import patching
 from bigain.errors import UserError
+from bigain.hooks import block_hooks
 from bigain.operators import (
     ABM,
     IEKVD,
@@ -411,7 +412,7 @@ def test_a_failure_half_way_leaves_no_hook(
 ) -> None:
     expected = run(tiny_model)
     installed: list[object] = []
-    install = hooks.block_hooks
+    install = block_hooks
 
     def second_fails(*arguments: Any) -> Any:
         installed.append(arguments)
