@@ -68,8 +68,12 @@ class _Unusable(Exception):  # noqa: N818 -- a state of a source, not a failure 
     """Why one source cannot serve, in a few words."""
 
 
-def find_source(config: HubBackboneConfig) -> Source:
+def find_source(config: HubBackboneConfig, *, download: bool = True) -> Source:
     """The first usable source of the weights of `config`.
+
+    Args:
+        config: Which model, from where.
+        download: Whether the hub may be asked when this machine has no copy.
 
     Raises:
         UserError: no source serves; one line that says of each why not, and what the ways out are.
@@ -81,7 +85,7 @@ def find_source(config: HubBackboneConfig) -> Source:
     reasons: list[str] = []
     candidates = [_split(name, config.revision) for name in (config.repository, *config.mirrors)]
     offline = constants.is_offline_mode()
-    for find in (_cached,) if offline else (_cached, _downloaded):
+    for find in (_cached, _downloaded) if download and not offline else (_cached,):
         reasons = []
         for repository, revision in candidates:
             try:
@@ -92,7 +96,9 @@ def find_source(config: HubBackboneConfig) -> Source:
         f"backbone={config.name}: no weights found ({'; '.join(reasons)}); allowed: "
         "backbone.path=FOLDER with a copy in the hub's layout, or where there is a network "
         f"`hf download {config.repository} --revision {config.revision}` (or a mirror) into the "
-        "hub's cache" + (" (this process is offline, HF_HUB_OFFLINE is set)" if offline else "")
+        "hub's cache"
+        + (" (this process is offline, HF_HUB_OFFLINE is set)" if offline else "")
+        + f"; {_doctor(config)}"
     )
 
 
@@ -112,20 +118,25 @@ def fingerprint(hashes: Mapping[str, str]) -> str:
     return hashlib.sha256(lines.encode()).hexdigest()[:12]
 
 
+def _doctor(config: HubBackboneConfig) -> str:
+    path = "" if config.path is None else f" backbone.path={config.path}"
+    return f"`bigain doctor backbone={config.name}{path}` checks what is there"
+
+
 def _own_folder(config: HubBackboneConfig, components: tuple[Component, ...]) -> Source:
     folder = config.path
     assert folder is not None
     if not folder.is_dir():
         raise UserError(
             f"backbone.path={folder}: is no folder; allowed: one in the hub's layout, with "
-            f"{', '.join(component.folder for component in components)}"
+            f"{', '.join(component.folder for component in components)}; {_doctor(config)}"
         )
     try:
         _check(folder, components, config.variant)
     except _Unusable as error:
         raise UserError(
             f"backbone.path={folder}: {error}; allowed: a folder in the hub's layout, with "
-            f"{', '.join(component.folder for component in components)}"
+            f"{', '.join(component.folder for component in components)}; {_doctor(config)}"
         ) from None
     return Source(folder, "path")
 
