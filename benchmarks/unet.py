@@ -3,8 +3,9 @@
 The U-Net of SD-2.0 (or `--backbone` any other) with random weights, since time does not depend on
 them: one forward without acceleration, with `tomesd` where that package is installed, and with each
 operator, interleaved in one process for `--repeats` rounds.  Shown are the median time and the
-ratio to the forward without acceleration of the same round (median, smallest and largest), beside
-the ratio of the counted FLOPs.  `tomesd` is told to act where we do (`max_downsample=1`).
+ratio to the forward without acceleration of the same round (median, smallest and largest), the
+ratio of the best times, which other work on the machine disturbs least, and the ratio of the
+counted FLOPs.  `tomesd` is told to act where we do (`max_downsample=1`).
 """
 
 import argparse
@@ -44,26 +45,30 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--batch", type=int, default=1)
+    names = ["tomesd", *(type(operator).__name__ for operator in _OPERATORS)]
+    parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="NAME")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
     denoiser = build_denoiser(arguments.backbone)
     inputs = example_inputs(arguments.backbone, arguments.batch)
     sample = inputs.pop(next(iter(inputs)))  # by position, as tomesd wants it
-    contexts = _contexts(denoiser)
+    every = _contexts(denoiser)
+    contexts = {name: every[name] for name in every if name in ("none", *arguments.only)}
     with torch.inference_mode():
         seconds = _interleaved(contexts, lambda: denoiser(sample, **inputs), arguments.repeats)
     _say(
         f"{arguments.backbone}, batch {arguments.batch}, {arguments.threads} threads, float32, "
         f"{attention_backend(denoiser)}, {arguments.repeats} rounds"
     )
-    _say("operator            seconds  of no acceleration (range)  of its FLOPs")
+    _say("operator            seconds  of no acceleration (range)   best of best  of its FLOPs")
     shares = _flop_shares(arguments.backbone)
     for name, times in seconds.items():
         ratios = [own / none for own, none in zip(times, seconds["none"], strict=True)]
         _say(
             f"{name:18s} {statistics.median(times):8.3f}  {statistics.median(ratios):18.3f} "
-            f"({min(ratios):.3f}-{max(ratios):.3f})  {shares.get(name, float('nan')):10.3f}"
+            f"({min(ratios):.3f}-{max(ratios):.3f})  {min(times) / min(seconds['none']):12.3f}"
+            f"  {shares.get(name, float('nan')):12.3f}"
         )
 
 

@@ -23,6 +23,7 @@ VERBS = {
     "compare": "bigain.commands.compare",
     "table": "bigain.tables.command",
     "flops": "bigain.commands.flops",
+    "fid": "bigain.commands.fid",
     "demo": "bigain.demo",
 }
 """Verb -> the module whose `main(arguments)` does it."""

@@ -94,7 +94,7 @@ def test_the_arguments_of_the_process_are_the_default(
         ("tabel", "did you mean table"),
         (
             "xyzzy",
-            "no such verb; allowed: doctor, status, .*, flops, demo, or key=value$",
+            "no such verb; allowed: doctor, status, .*, flops, fid, demo, or key=value$",
         ),
     ],
 )
@@ -108,7 +108,7 @@ def test_a_misspelt_verb_is_recognised(
         raise UserError(err.strip().removesuffix("?"))
 
 
-@pytest.mark.parametrize("name", ["doctor", "status", "collect", "compare", "flops"])
+@pytest.mark.parametrize("name", ["doctor", "status", "collect", "compare", "flops", "fid"])
 def test_every_verb_has_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main([name, "--help"]) == 0
     assert f"usage: bigain {name}" in capsys.readouterr().out
@@ -135,7 +135,7 @@ def test_a_mistake_is_one_line_of_stderr_and_code_2_for_the_shell(tmp_path: Path
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
         "+operator.ratoi=0.7: no such key of operator=lgtm; allowed: operator.ratio, "
-        "operator.cell, operator.scope, operator.score; did you mean operator.ratio?\n"
+        "operator.cell, operator.score, operator.scope; did you mean operator.ratio?\n"
     )
     assert list(tmp_path.iterdir()) == []
 

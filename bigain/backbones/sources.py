@@ -35,7 +35,7 @@ from bigain.errors import UserError
 _PATIENCE = 20.0
 """Seconds that the hub may take to answer what a repository holds."""
 
-__all__ = ["NoSource", "Source", "file_hashes", "find_source", "fingerprint"]
+__all__ = ["NoSourceError", "Source", "file_hashes", "find_source", "fingerprint"]
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Source:
         return {"place": self.place, **named, "folder": folder}
 
 
-class NoSource(UserError):
+class NoSourceError(UserError):
     """Neither the repository nor a mirror serves.
 
     Attributes:
@@ -90,7 +90,7 @@ def find_source(config: HubBackboneConfig, *, download: bool = True) -> Source:
 
     Raises:
         UserError: the folder of `backbone.path` does not serve.
-        NoSource: no source serves; one line that says of each why not, and what the ways out are.
+        NoSourceError: no source serves; one line: of each why not, and the ways out.
 
     """
     components = components_of(config.name)
@@ -107,7 +107,7 @@ def find_source(config: HubBackboneConfig, *, download: bool = True) -> Source:
             except _Unusable as error:
                 reasons.append((f"{repository} at {revision}", str(error)))
     told = "; ".join(f"{source}: {reason}" for source, reason in reasons)
-    raise NoSource(
+    raise NoSourceError(
         f"backbone={config.name}: no weights found ({told}); allowed: "
         "backbone.path=FOLDER with a copy in the hub's layout, or where there is a network "
         f"`hf download {config.repository} --revision {config.revision}` (or a mirror) into the "

@@ -1,10 +1,12 @@
 """`bigain doctor [key=value ...]`: whether this machine has what a run needs, before it starts."""
 
+import itertools
 import sys
 from collections.abc import Sequence
 
 from bigain.backbones.architectures import ARCHITECTURES
 from bigain.commands.arguments import VerbParser
+from bigain.config import RunConfig
 from bigain.data.loaders import LOADERS
 from bigain.doctor.backbones import fetch
 from bigain.doctor.examine import Request, examine_everything, examine_runs
@@ -23,6 +25,13 @@ _COMPANIONS = {
     "backbone": ("backbone=sd20", "backbone=dit_xl2_512"),
 }
 """Group -> options that make a run of a command line without that group."""
+_PAPER = {
+    "backbone": ("backbone=sd20", "backbone=dit_xl2_512"),
+    "dataset": tuple(
+        f"dataset={name}" for name in ("pets", "imagenet100", "imagenet1k", "coco2017")
+    ),
+}
+"""What `profile=paper` alone stands for."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -37,7 +46,8 @@ def main(arguments: Sequence[str]) -> int:
         "settings",
         nargs="*",
         metavar="key=value",
-        help="as of a run; a backbone or a dataset alone is checked alone; none: everything",
+        help="as of a run; a backbone or a dataset alone is checked alone; profile=paper alone: "
+        "all of the paper's; none: everything there is",
     )
     parser.add_argument(
         "-m", "--multirun", action="store_true", help="the settings are a sweep: check all its runs"
@@ -86,29 +96,52 @@ def _everything() -> list[Finding]:
 
 
 def _request(settings: Sequence[str], multirun: bool) -> Request:
-    """The runs of the settings, or what is named of a run if it is its backbone or dataset alone.
+    """The runs of the settings; of settings that make no run, what is named of one.
+
+    A backbone or a dataset alone is checked alone.  `profile=paper` without a backbone or a dataset
+    stands for all of the paper's.
 
     Raises:
         UserError: the settings are wrong, by themselves and with any companion.
 
     """
+    chosen = {each.partition("=")[0] for each in settings}
+    lacking = [group for group in _COMPANIONS if group not in chosen and "experiment" not in chosen]
+    if lacking and "profile=paper" in settings:
+        rows = itertools.product(*(_PAPER[group] for group in lacking))
+        return Request(_those_that_compose(settings, multirun, list(rows)))
+    try:
+        return Request(_planned(settings, multirun))
+    except UserError:
+        if len(lacking) != 1:
+            raise
+        companions = [[each] for each in _COMPANIONS[lacking[0]]]
+        configs = _those_that_compose(settings, multirun, companions)[:1]
+        return Request(configs, lacking[0] != "backbone", lacking[0] != "dataset")
+
+
+def _planned(settings: Sequence[str], multirun: bool) -> tuple[RunConfig, ...]:
     from bigain.cli_plan import plan_runs  # noqa: PLC0415 -- loads hydra
 
-    def runs(*more: str) -> Request:
-        planned = plan_runs([*settings, *more], multirun).runs
-        return Request(tuple(each.config for each in planned))
+    return tuple(each.config for each in plan_runs(settings, multirun).runs)
 
-    try:
-        return runs()
-    except UserError as error:
-        chosen = {each.partition("=")[0] for each in settings}
-        lacking = [group for group in _COMPANIONS if group not in chosen]
-        if len(lacking) != 1 or "experiment" in chosen:
-            raise
-        for companion in _COMPANIONS[lacking[0]]:
-            try:
-                configs = runs(companion).configs
-            except UserError:
-                continue
-            return Request(configs, lacking[0] != "backbone", lacking[0] != "dataset")
-        raise error from None
+
+def _those_that_compose(
+    settings: Sequence[str], multirun: bool, additions: Sequence[Sequence[str]]
+) -> tuple[RunConfig, ...]:
+    """The runs of the settings with each of the additions that they go with.
+
+    Raises:
+        UserError: the first reason, if they go with none.
+
+    """
+    configs: list[RunConfig] = []
+    reasons: list[UserError] = []
+    for added in additions:
+        try:
+            configs += _planned([*settings, *added], multirun)
+        except UserError as error:
+            reasons.append(error)
+    if not configs:
+        raise reasons[0]
+    return tuple(configs)

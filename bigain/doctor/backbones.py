@@ -12,7 +12,7 @@ from huggingface_hub import constants
 from bigain.backbones.layout import components_of, files_of, list_files
 from bigain.backbones.shipped import check_revision, weights_path
 from bigain.backbones.sizes import download_bytes
-from bigain.backbones.sources import NoSource, Source, find_source
+from bigain.backbones.sources import NoSourceError, Source, find_source
 from bigain.backbones.weight_files import damage
 from bigain.config import BackboneConfig, HubBackboneConfig, MiniBackboneConfig
 from bigain.doctor.findings import REMEDY, Finding, Status, from_error
@@ -62,7 +62,7 @@ def _shipped(config: MiniBackboneConfig, needed: bool) -> Finding:
 
 
 def _not_found(config: HubBackboneConfig, error: UserError, needed: bool) -> Finding:
-    if isinstance(error, NoSource):
+    if isinstance(error, NoSourceError):
         what = _grouped(error.reasons)
         return Finding("backbones", config.name, "missing", what, _ways(config), needed)
     what = str(error).partition(REMEDY)[0]
@@ -83,11 +83,12 @@ def _grouped(reasons: Sequence[tuple[str, str]]) -> str:
 
 def _ways(config: HubBackboneConfig) -> tuple[str, ...]:
     """How to get the weights onto this machine; one of these is enough."""
+    branch = f"--revision {config.revision}"
     size = f"about {download_bytes(config.name, config.variant) / 1e9:.1f} GB"
     online = ", without HF_HUB_OFFLINE" if constants.is_offline_mode() else ""
     return (
         f"bigain doctor backbone={config.name} --download    ({size}{online})",
-        f"hf download {config.repository} --revision {config.revision}    (all files, or a mirror's)",
+        f"hf download {config.repository} {branch}    (all files, or a mirror's)",
         "backbone.path=FOLDER    (a copy; docs/backbones.md)",
     )
 

@@ -98,8 +98,8 @@ def _finding(place: _Place, all_needs: float, needed: bool) -> Finding:
         check_results(place.folder)
     except UserError:
         what = f"{place.folder}: is no folder that one can write to"
-        advice = (f"another folder: {_SETTING[place.subject]}",)
-        return Finding("disk", place.subject, "problem", what, advice, needed)
+        other = (f"another folder: {_SETTING[place.subject]}",)
+        return Finding("disk", place.subject, "problem", what, other, needed)
     if free < all_needs:
         advice = (
             f"free {_size(all_needs - free)} there",

@@ -109,7 +109,7 @@ def _wrong(requirements: Collection[Requirement]) -> Iterator[Finding]:
         elif importlib.util.find_spec(_module(name)) is None:
             what = f"{found} is installed, but there is no module {_module(name)}"
             yield Finding(
-                "environment", name, "problem", what, f"pip install --force-reinstall {name}"
+                "environment", name, "problem", what, (f"pip install --force-reinstall {name}",)
             )
 
 

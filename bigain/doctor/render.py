@@ -37,7 +37,7 @@ def first_that_stops(findings: Sequence[Finding]) -> str:
     if not bad:
         return ""
     needed = sum(each.needed for each in findings)
-    way = f"; {' or '.join(bad[0].advice)}" if bad[0].advice else ""
+    way = "".join(f"; {advice}" for advice in bad[0].advice)
     first = f"{bad[0].subject} is {_AS_ADJECTIVE[bad[0].status]}: {bad[0].what}{way}"
     return f"bigain doctor: {len(bad)} of {needed} things needed are not ready; first, {first}"
 

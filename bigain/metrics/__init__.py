@@ -1,29 +1,50 @@
-"""Numbers with their uncertainty: accuracies, precisions, noise errors, margins, pairs.
+"""Numbers with their uncertainty: accuracies, precisions, errors, margins, pairs, distances.
 
 All statistics are computed in float64 from one row per image; images are the sampling unit.
 """
 
 from bigain.metrics.classification import Metric, classification_metrics, image_errors
 from bigain.metrics.efficiency import efficiency_metrics
+from bigain.metrics.frechet import (
+    FewImagesWarning,
+    FrechetResult,
+    frechet_distance,
+    frechet_with_interval,
+)
+from bigain.metrics.generation import generation_metrics
 from bigain.metrics.intervals import mean_interval, wilson
+from bigain.metrics.kid import KidResult, kernel_distance
+from bigain.metrics.manifold import precision_recall
 from bigain.metrics.margins import cantelli_bound, margin_ratio
+from bigain.metrics.moments import Moments, StreamedMoments, moments_of
 from bigain.metrics.paired import PairedResult, paired_accuracy, paired_difference, relative_rise
 from bigain.metrics.ranking import average_precision, class_ranks, mean_class_precision
 
 __all__ = [
+    "FewImagesWarning",
+    "FrechetResult",
+    "KidResult",
     "Metric",
+    "Moments",
     "PairedResult",
+    "StreamedMoments",
     "average_precision",
     "cantelli_bound",
     "class_ranks",
     "classification_metrics",
     "efficiency_metrics",
+    "frechet_distance",
+    "frechet_with_interval",
+    "generation_metrics",
     "image_errors",
+    "kernel_distance",
     "margin_ratio",
     "mean_class_precision",
     "mean_interval",
+    "moments_of",
     "paired_accuracy",
     "paired_difference",
+    "precision_recall",
     "relative_rise",
     "wilson",
 ]

@@ -51,6 +51,11 @@ class TrainingData:
             noise=torch.randn((size, 1, 32, 32), generator=generator),
         )
 
+    def examples(self, step: int, size: int, seed: int) -> tuple[Tensor, Tensor]:
+        """Images (size, 1, 32, 32) and labels (size,) of batch number `step` of a classifier."""
+        index = self._indices(step * size, size, seed)
+        return self.images[index], self.labels[index]
+
     def _indices(self, start: int, size: int, seed: int) -> Tensor:
         n = len(self.images)
         positions = torch.arange(start, start + size)

@@ -1,5 +1,6 @@
 """Runs that cost nothing: real run folders with records made of a formula."""
 
+import json
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -32,7 +33,8 @@ def record(config: RunConfig, image_id: int) -> dict[str, Any]:
     strength = HARM[config.operator.name] * float(settings["ratio"] or settings["factor"] or 0)
     image = random.Random(image_id)
     errors = [round(0.1 + 0.05 * image.random(), 6) for _ in range(5)]
-    own = random.Random(f"{image_id} {config.operator.model_dump()}")
+    settings_text = json.dumps(config.operator.model_dump(mode="json"), sort_keys=True)
+    own = random.Random(f"{image_id} {settings_text}")
     rises = [1 + strength * (0.5 + own.random()) for _ in errors]
     prediction = image_id % 10 if own.random() > 0.1 + strength else (image_id + 1) % 10
     return {

@@ -1,0 +1,139 @@
+"""`bigain fid A B`: how far the images of A are from those of B.
+
+A is a folder of generated images, B a folder of real ones; either may be a .npz of statistics as
+pytorch-fid writes them.  What has no features has no interval, KID, precision and recall.
+"""
+
+import argparse
+import json
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from tabulate import tabulate
+
+from bigain.commands.arguments import VerbParser
+from bigain.errors import UserError
+from bigain.features.base import Extractor, extract
+from bigain.features.folder import FolderImages
+from bigain.features.inception import InceptionExtractor
+from bigain.features.mini import MiniExtractor
+from bigain.features.reference import Reference, compute_reference, read_reference
+from bigain.metrics import FewImagesWarning, Metric, frechet_distance, generation_metrics
+
+__all__ = ["main"]
+
+_HEADS = ("metric", "value", "95 % interval", "n", "unit")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print the distance and its kin, with what they were measured with."""
+    options = _parser().parse_args(arguments)
+    extractor = None if _all_statistics(options) else _extractor(options)
+    a, b = (_side(options, path, extractor) for path in (options.a, options.b))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", FewImagesWarning)
+        metrics = _metrics(options, a, b)
+    sys.stderr.write("".join(f"warning: {warning.message}\n" for warning in caught))
+    about = _about(options, extractor, a, b)
+    sys.stdout.write(_json(metrics, about) if options.format == "json" else _text(metrics, about))
+    return 0
+
+
+def _parser() -> VerbParser:
+    parser = VerbParser("fid", "Compare two folders of images, or .npz statistics.", results=False)
+    parser.add_argument("a", type=Path, help="folder of generated images, or .npz")
+    parser.add_argument("b", type=Path, help="folder of reference images, or .npz")
+    parser.add_argument(
+        "--extractor",
+        choices=["inception", "mini"],
+        default="inception",
+        help="inception: FID (default); mini: frechet_mini, for Fashion-MNIST, which is no FID",
+    )
+    parser.add_argument("--weights", type=Path, metavar="FILE", help="of Inception; default: cache")
+    parser.add_argument("--limit", type=int, metavar="N", help="the first N images by name of each")
+    parser.add_argument("--workers", type=int, default=2, help="threads that decode (default 2)")
+    parser.add_argument("--device", default="cpu", help="cpu (default), cuda, mps")
+    parser.add_argument("--seed", type=int, default=0, help="of KID's subsets (default 0)")
+    parser.add_argument(
+        "--mixed-sizes", action="store_true", help="allow images of different sizes in a folder"
+    )
+    parser.add_argument("--format", choices=["text", "json"], default="text")
+    return parser
+
+
+def _all_statistics(options: argparse.Namespace) -> bool:
+    return _is_statistics(options.a) and _is_statistics(options.b)
+
+
+def _is_statistics(path: Path) -> bool:
+    return path.suffix == ".npz"
+
+
+def _extractor(options: argparse.Namespace) -> Extractor:
+    try:
+        device = torch.device(options.device)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).partition("\n")[0]
+        raise UserError(f"--device={options.device}: cannot be used ({reason})") from None
+    if options.extractor == "inception":
+        return InceptionExtractor(options.weights, device)
+    if options.weights is not None:
+        raise UserError(f"--weights={options.weights}: allowed with --extractor inception alone")
+    return MiniExtractor(device)
+
+
+def _side(options: argparse.Namespace, path: Path, extractor: Extractor | None) -> Reference:
+    if _is_statistics(path) or extractor is None:
+        return read_reference(path)
+    images = FolderImages(path, extractor.mode, options.limit)
+    features = extract(
+        extractor, images, options.workers, options.mixed_sizes, progress=sys.stderr.isatty()
+    )
+    return compute_reference(features, {"dataset": str(path)})
+
+
+def _metrics(options: argparse.Namespace, a: Reference, b: Reference) -> list[Metric]:
+    name = "fid" if options.extractor == "inception" else "frechet_mini"
+    if a.features is not None:
+        return generation_metrics(name, a.features, b.moments, b.features, options.seed)
+    value = frechet_distance(a.moments, b.moments)
+    return [Metric(name, value, a.moments.n or 0, float("nan"), float("nan"), "feature^2")]
+
+
+def _about(
+    options: argparse.Namespace, extractor: Extractor | None, a: Reference, b: Reference
+) -> dict[str, Any]:
+    used = {"extractor": options.extractor}
+    if extractor is not None:
+        used |= {"revision": extractor.revision, "resize": extractor.resize}
+    sides = {f"n_{key}": side.moments.n for key, side in (("a", a), ("b", b))}
+    return {"a": str(options.a), "b": str(options.b), **sides, **used}
+
+
+def _json(metrics: Sequence[Metric], about: dict[str, Any]) -> str:
+    measured = [
+        {"metric": m.metric, "value": m.value, "n": m.n, "unit": m.unit, "ci": _interval(m)}
+        for m in metrics
+    ]
+    return json.dumps({"metrics": measured, "about": about}, indent=2) + "\n"
+
+
+def _text(metrics: Sequence[Metric], about: dict[str, Any]) -> str:
+    rows = [_row(metric) for metric in metrics]
+    lines = [f"{key}: {'unknown' if value is None else value}" for key, value in about.items()]
+    return tabulate(rows, _HEADS, disable_numparse=True) + "\n\n" + "\n".join(lines) + "\n"
+
+
+def _row(metric: Metric) -> tuple[str, ...]:
+    ends = _interval(metric)
+    interval = f"[{ends[0]:.5g}, {ends[1]:.5g}]" if ends else ""
+    return metric.metric, f"{metric.value:.6g}", interval, str(metric.n or "?"), metric.unit
+
+
+def _interval(metric: Metric) -> tuple[float, float] | None:
+    return None if metric.ci_low != metric.ci_low else (metric.ci_low, metric.ci_high)

@@ -1,0 +1,1 @@
+"""From images to features, for Frechet distance, KID, precision and recall."""

@@ -1,0 +1,185 @@
+"""What generated images are compared with: moments, and features where there are any.
+
+A reference that is computed here is kept by its content: the images, the extractor's weights and
+the resize together name its file, so it is computed once and can never be taken for another one's.
+A JSON file beside it says what it is.  The .npz also serves pytorch-fid, whose own files (mu,
+sigma) can be read; they hold no features, so there is no KID, precision or recall against them.
+"""
+
+import hashlib
+import json
+import zipfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bigain.atomic import replace_file, replace_text
+from bigain.errors import UserError
+from bigain.features.base import Extractor, Images, extract
+from bigain.metrics.moments import Moments, moments_of
+
+__all__ = [
+    "Reference",
+    "ReferenceSource",
+    "cached_reference",
+    "compute_reference",
+    "read_reference",
+]
+
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class ReferenceSource:
+    """Which images a reference is made of.
+
+    Attributes:
+        dataset: Its name, or a folder's.
+        split: Such as `test`, or `all`.
+        content: sha256 over the images, such as a dataset's `content_hash`.
+
+    """
+
+    dataset: str
+    split: str
+    content: str
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A reference.
+
+    Attributes:
+        moments: Mean and covariance of the features.
+        features: Shape (n, d); None in statistics that were published without them.
+        about: What it is, as in the JSON file.
+
+    """
+
+    moments: Moments
+    features: npt.NDArray[np.float32] | None
+    about: dict[str, Any]
+
+
+def cached_reference(
+    folder: Path,
+    source: ReferenceSource,
+    extractor: Extractor,
+    images: Images,
+    workers: int = 0,
+    mixed_sizes: bool = True,
+    progress: bool = False,
+) -> Reference:
+    """The reference of `images`, from `folder` if it was computed before.
+
+    Args:
+        folder: Of all cached references; it is made where missing.
+        source: What the images are; `source.content` must change with them.
+        extractor: The network.
+        images: They are only looked at if nothing is cached.
+        workers: Threads that decode ahead.
+        mixed_sizes: As in `extract`; the originals of most datasets have different sizes.
+        progress: Show a bar on stderr.
+
+    Raises:
+        UserError: As `extract`.
+
+    """
+    about = _about(source, extractor)
+    path = folder / f"{_key(about)}.npz"
+    if path.is_file():
+        try:
+            return read_reference(path)
+        except UserError:
+            path.unlink()  # a damaged cache is none
+    features = extract(extractor, images, workers, mixed_sizes, progress)
+    return _write(path, compute_reference(features, about))
+
+
+def compute_reference(features: npt.NDArray[np.float32], about: dict[str, Any]) -> Reference:
+    """The reference that these features, shape (n, d), make.
+
+    Raises:
+        UserError: Fewer than two images, or a feature that is not finite.
+
+    """
+    return Reference(moments_of(features), features, {**about, "n": len(features)})
+
+
+def read_reference(path: Path) -> Reference:
+    """A reference of this package, or a .npz with `mu` and `sigma` as pytorch-fid writes it.
+
+    Raises:
+        UserError: The file is something else.
+
+    """
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            found = {name: arrays[name] for name in ("mu", "sigma", "features") if name in arrays}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, TypeError, AttributeError) as error:
+        raise UserError(f"{path}: cannot be read as statistics ({error})") from None
+    features = found.get("features")
+    mean, covariance = (np.asarray(found.get(n, np.nan)) for n in ("mu", "sigma"))
+    _check(path, mean, covariance, features)
+    n = None if features is None else len(features)
+    numbers = Moments(mean.astype(np.float64), covariance.astype(np.float64), n)
+    return Reference(numbers, features, _read_about(path))
+
+
+def _check(
+    path: Path,
+    mean: npt.NDArray[Any],
+    covariance: npt.NDArray[Any],
+    features: npt.NDArray[Any] | None,
+) -> None:
+    d = mean.size
+    numeric = all(a.dtype.kind == "f" for a in (mean, covariance))
+    shaped = mean.shape == (d,) and covariance.shape == (d, d)
+    if features is not None:
+        shaped = shaped and features.ndim == 2 and features.shape[1] == d
+    if not (numeric and shaped and np.isfinite(mean).all() and np.isfinite(covariance).all()):
+        raise UserError(
+            f"{path}: holds no statistics; allowed: mu of shape (d,) and sigma of shape (d, d), "
+            "finite floats, as `python -m pytorch_fid --save-stats` writes them"
+        )
+
+
+def _about(source: ReferenceSource, extractor: Extractor) -> dict[str, Any]:
+    return {
+        **asdict(source),
+        "extractor": extractor.name,
+        "extractor_revision": extractor.revision,
+        "resize": extractor.resize,
+        "dimension": extractor.dimension,
+        "metric": extractor.metric,
+    }
+
+
+def _key(about: dict[str, Any]) -> str:
+    text = json.dumps({**about, "format": _FORMAT}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _write(path: Path, reference: Reference) -> Reference:
+    normal, features = reference.moments, reference.features
+    assert features is not None, "a computed reference has features"
+
+    def save(temporary: Path) -> None:
+        with temporary.open("wb") as handle:
+            np.savez(handle, mu=normal.mean, sigma=normal.covariance, features=features)
+
+    # The description first: statistics that nobody can name are worth nothing.
+    replace_text(path.with_suffix(".json"), json.dumps(reference.about, indent=2) + "\n")
+    replace_file(path, save)
+    return reference
+
+
+def _read_about(path: Path) -> dict[str, Any]:
+    try:
+        about = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        about = None
+    return about if isinstance(about, dict) else {"dataset": str(path)}

@@ -1,0 +1,155 @@
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bigain import cli
+from bigain.commands.fid import main
+from bigain.data.fashion_mnist import FashionMNIST
+from bigain.errors import UserError
+from bigain.features.base import extract
+from bigain.features.mini import REVISION, MiniExtractor
+from bigain.metrics import frechet_distance, generation_metrics, moments_of
+
+Write = Callable[..., Path]
+
+
+@pytest.fixture
+def write_clothes(tmp_path: Path) -> Write:
+    """Test images number `start` to `stop` in a folder."""
+
+    def write(name: str, start: int, stop: int) -> Path:
+        dataset, folder = FashionMNIST(limit=stop), tmp_path / name
+        folder.mkdir()
+        for position in range(start, stop):
+            Image.fromarray(dataset[position].image).save(folder / f"{position:04d}.png")
+        return folder
+
+    return write
+
+
+def features(start: int, stop: int) -> Any:
+    dataset = FashionMNIST(limit=stop)
+    return extract(MiniExtractor(), [dataset[i].image for i in range(start, stop)])
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[dict[str, Any], str]:
+    capsys.readouterr()
+    assert main([*map(str, arguments), "--format", "json"]) == 0
+    out, err = capsys.readouterr()
+    return json.loads(out), err
+
+
+def test_two_folders(write_clothes: Write, capsys: pytest.CaptureFixture[str]) -> None:
+    a, b = write_clothes("a", 0, 80), write_clothes("b", 80, 160)
+    found, err = run(capsys, a, b, "--extractor", "mini", "--workers", 3)
+    x, y = features(0, 80), features(80, 160)
+    expected = generation_metrics("frechet_mini", x, moments_of(y), y)
+    assert [m["metric"] for m in found["metrics"]] == ["frechet_mini", "kid", "precision", "recall"]
+    assert [m["value"] for m in found["metrics"]] == [m.value for m in expected]
+    assert found["metrics"][0]["ci"] == [expected[0].ci_low, expected[0].ci_high]
+    assert err == ""
+    about = found["about"]
+    assert (about["extractor"], about["revision"]) == ("mini", REVISION)
+    assert (about["n_a"], about["n_b"]) == (80, 80)
+    assert "28 x 28" in about["resize"]
+
+
+def test_workers_do_not_change_a_bit(
+    write_clothes: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a, b = write_clothes("a", 0, 70), write_clothes("b", 70, 140)
+    arguments = (a, b, "--extractor", "mini", "--workers")
+    assert run(capsys, *arguments, 0) == run(capsys, *arguments, 4)
+
+
+def test_text_for_people_and_a_warning_of_few_images(
+    write_clothes: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a, b = write_clothes("a", 0, 20), write_clothes("b", 20, 90)
+    assert main([str(a), str(b), "--extractor", "mini"]) == 0
+    out, err = capsys.readouterr()
+    assert re.search(r"^frechet_mini +\d+\.\d+ +\[.*\] +20 +feature\^2$", out, re.MULTILINE)
+    assert "extractor: mini" in out
+    assert "fid " not in out
+    assert err.splitlines() == [line for line in err.splitlines() if "n=20 images for 64" in line]
+    assert err.startswith("warning: ")
+
+
+def test_statistics_on_either_side(
+    tmp_path: Path, write_clothes: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a, rows, more = write_clothes("a", 0, 70), features(70, 150), features(0, 70)
+    for name, x in (("b", rows), ("c", more)):
+        np.savez(tmp_path / f"{name}.npz", mu=x.mean(0), sigma=np.cov(x, rowvar=False))
+    b, c = tmp_path / "b.npz", tmp_path / "c.npz"
+    folder, _ = run(capsys, a, b, "--extractor", "mini")
+    files, _ = run(capsys, c, b, "--extractor", "mini")
+    assert [m["metric"] for m in folder["metrics"]] == ["frechet_mini"]
+    assert folder["metrics"][0]["ci"] is not None
+    assert files["metrics"][0]["ci"] is None
+    expected = frechet_distance(moments_of(more), moments_of(rows))
+    for found in (folder, files):
+        assert found["metrics"][0]["value"] == pytest.approx(expected, rel=1e-4)
+    assert main([str(c), str(b)]) == 0
+    assert re.search(r"^fid +\d+\.\d+ +\? +feature\^2$", capsys.readouterr().out, re.MULTILINE)
+
+
+def test_the_first_so_many(write_clothes: Write, capsys: pytest.CaptureFixture[str]) -> None:
+    a, b = write_clothes("a", 0, 80), write_clothes("b", 80, 160)
+    found, _ = run(capsys, a, b, "--extractor", "mini", "--limit", 66)
+    assert (found["about"]["n_a"], found["about"]["n_b"]) == (66, 66)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["a"], "usage: bigain fid"),
+        (["a", "nowhere"], "nowhere: does not exist; allowed: a folder of images, or a .npz"),
+        (["a", "b", "--limit", "5"], "a: 5 images asked for; allowed: 1 to 4"),
+        (["a", "b", "--device", "abacus"], "--device=abacus: cannot be used"),
+        (["a", "b", "--weights", "w.pth"], "--weights=w.pth: allowed with --extractor inception"),
+        (["a", "b", "--extractr", "mini"], "--extractor"),
+        (["a", "no.npz"], "no.npz: cannot be read as statistics"),
+    ],
+)
+def test_a_mistake_is_one_line_and_code_2(
+    write_clothes: Write,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    message: str,
+) -> None:
+    write_clothes("a", 0, 4)
+    write_clothes("b", 4, 8)
+    monkeypatch.chdir(tmp_path)
+    extractor = [] if "--extractr" in arguments else ["--extractor", "mini"]
+    assert cli.main(["fid", *arguments, *extractor]) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert message in err
+
+
+def test_mixed_sizes_need_a_word(write_clothes: Write, capsys: pytest.CaptureFixture[str]) -> None:
+    a, b = write_clothes("a", 0, 70), write_clothes("b", 70, 140)
+    with Image.open(a / "0001.png") as image:
+        padded = np.pad(np.asarray(image), 2)
+    plain, _ = run(capsys, a, b, "--extractor", "mini")
+    Image.fromarray(padded).save(a / "0001.png")
+    with pytest.raises(UserError, match=r"0001\.png: is of size 32x32"):
+        main([str(a), str(b), "--extractor", "mini"])
+    mixed, _ = run(capsys, a, b, "--extractor", "mini", "--mixed-sizes")
+    assert mixed["metrics"][0]["value"] == pytest.approx(plain["metrics"][0]["value"], rel=1e-4)
+
+
+def test_statistics_of_another_extractor_are_refused(tmp_path: Path, write_clothes: Write) -> None:
+    a = write_clothes("a", 0, 70)
+    np.savez(tmp_path / "b.npz", mu=np.zeros(2048), sigma=np.eye(2048))
+    with pytest.raises(UserError, match="features: 64 of one side and 2048 of the other"):
+        main([str(a), str(tmp_path / "b.npz"), "--extractor", "mini"])
