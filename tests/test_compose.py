@@ -124,6 +124,17 @@ def test_imagenet1k_takes_the_papers_number_of_images_and_the_others_all() -> No
     assert limits == {"pets": None, "coco2017": None, "imagenet100": None, "imagenet1k": 2000}
 
 
+def test_the_profile_sets_device_and_precision_and_the_command_line_wins() -> None:
+    paper = ["profile=paper", "backbone=sd20", "dataset=pets"]
+    found = [compose_config([*paper, *more]) for more in ([], ["device=cpu", "dtype=float32"])]
+    assert [(each.device, each.dtype) for each in found] == [
+        ("auto", "float16"),
+        ("cpu", "float32"),
+    ]
+    mini = compose_config()
+    assert (mini.device, mini.dtype, mini.dataset.limit) == ("cpu", "float32", 400)
+
+
 def test_there_is_an_option_for_every_operator_and_dataset_and_no_other() -> None:
     union = get_args(get_args(OperatorConfig)[0])
     names = {get_args(model.model_fields["name"].annotation)[0] for model in union}
