@@ -48,8 +48,11 @@ def _measured_on(sources: Sources) -> str:
     profile = plan.spec.profile(plan.profile)
     names = ", ".join(f"{each.label} (`{name}`)" for name, each in profile.datasets.items())
     text = f"Profile `{plan.profile}`: {profile.label} (`{profile.backbone}`) on {names}"
-    configs = [run.config for run in plan.distinct()]
-    return f"{text}; {_protocol(configs[0])}." if configs else f"{text}."
+    protocols = {run.config.dataset.name: _protocol(run.config) for run in plan.distinct()}
+    if len(set(protocols.values())) <= 1:
+        return "; ".join((text, *set(protocols.values()))) + "."
+    each = [f"- {profile.datasets[name].label} (`{name}`): {protocols[name]}" for name in protocols]
+    return "\n".join((f"{text}.", "", *each, ""))
 
 
 def _protocol(config: RunConfig) -> str:
@@ -121,11 +124,6 @@ def _notes(sources: Sources, printed: Sequence[str]) -> str:
 
 def _gaps(sources: Sources) -> str:
     plan = sources.plan
-    reason = plan.spec.profile(plan.profile).unavailable
-    if reason:
-        return (
-            f"## What is missing\n\nNothing can run in the profile `{plan.profile}` yet: {reason}."
-        )
     commands = [run.command for run in plan.missing()]
     if not commands:
         return ""

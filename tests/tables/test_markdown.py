@@ -65,13 +65,15 @@ def test_missing_cells_come_with_the_command_that_fills_them(make_sources: MakeS
     assert "`python -m bigain table 4 --profile mini dataset.limit=30`" in text
 
 
-def test_the_paper_profile_says_why_nothing_runs(make_sources: MakeSources) -> None:
-    text = render_markdown(make_sources(4, profile="paper"))
-    assert "the backbone sd20 and the paper's datasets are not part of this version" in text
-    assert "python -m bigain" not in text
+def test_the_paper_profile_names_every_dataset_and_its_protocol(make_sources: MakeSources) -> None:
+    text = render_markdown(make_sources(4, profile="paper", wanted=lambda _: False))
     assert "Compare the shape" not in text
+    assert text.count("python -m bigain profile=paper backbone=sd20") == 60
     for dataset in ("Oxford-IIIT Pets", "ImageNet-100", "ImageNet-1K", "COCO-2017"):
         assert f"SD-2.0, {dataset}" in text
+    assert "\n- Oxford-IIIT Pets (`pets`): weights" in text
+    assert "trial list [5, 20], keep list [5, 1]" in text
+    assert "trial list [5, 20, 100], keep list [50, 10, 1]" in text
 
 
 def test_all_values_of_the_paper_are_printed(make_sources: MakeSources) -> None:
