@@ -22,7 +22,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, MissingConfigException
 from hydra.types import RunMode
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from pydantic import ValidationError
 
 from bigain.config import RunConfig, format_validation_error
@@ -278,11 +278,10 @@ def _for_backbone(table: Mapping[str, Any], *, _root_: DictConfig) -> Any:
     return table[_root_.backbone.name]
 
 
-def _for_dataset(
-    table: Mapping[str, list[int]], otherwise: list[int], *, _root_: DictConfig
-) -> ListConfig:
+def _for_dataset(table: Mapping[str, Any], otherwise: Any, *, _root_: DictConfig) -> Any:
     """`${for_dataset:{imagenet1k:[50,10,1]},[5,1]}`: the dataset's entry, or the other."""
-    return OmegaConf.create(table.get(OmegaConf.select(_root_, "dataset.name"), otherwise))
+    entry = table.get(OmegaConf.select(_root_, "dataset.name"), otherwise)
+    return OmegaConf.create(entry) if isinstance(entry, list) else entry
 
 
 def _for_task(table: Mapping[str, Any], otherwise: Any, *, _root_: DictConfig) -> Any:

@@ -13,7 +13,7 @@ from bigain.jobs import Job, make_job
 from bigain.runs import provenance
 from bigain.runs.session import RunSession
 from bigain.runs.store import RunStore
-from bigain.runs.summary import summary_of
+from bigain.runs.summary import conclusion_of
 
 __all__ = ["describe", "execute"]
 
@@ -39,9 +39,10 @@ def execute(config: RunConfig, store: RunStore, *, progress: bool = True) -> int
         job = make_job(config)
         origin = provenance.collect(job.attention_backend, job.hashes, job.source)
         with store.open(config, job.ids, {**origin, **job.notes}) as session:
-            session.adopt()
+            session.adopt(job.carry)
             computed = _compute(job, session, bar)
-            session.finish(summary_of(config, config.paths.results), job.facts())
+            conclude = conclusion_of(config, config.paths.results, job.judge)
+            session.finish(conclude, job.facts())
     return computed
 
 

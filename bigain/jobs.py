@@ -4,14 +4,17 @@ A job is a finite list of records, each of which can be computed whether or not 
 the rest of a run (identity, journal, locks, resume, metrics) is the same for all tasks.
 """
 
+import logging
+import sys
+import warnings
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from bigain import build
+from bigain import build, build_generation
 from bigain.build_operator import build_operator
-from bigain.config import EfficiencyConfig, NoneConfig, RunConfig
+from bigain.config import EfficiencyConfig, GenerationConfig, NoneConfig, RunConfig
 from bigain.devices import (
     DTYPES,
     attention_backend,
@@ -20,7 +23,14 @@ from bigain.devices import (
     resolve_device,
 )
 from bigain.flops import FlopCount, count_flops
+from bigain.metrics import Metric
+from bigain.runs.identity import run_id
+from bigain.runs.images import RunImages
+from bigain.runs.session import Carry
+from bigain.runs.store import RunStore
+from bigain.runs.summary import Judge
 from bigain.tasks.classification import classify_images
+from bigain.tasks.conditions import conditions_of
 from bigain.tasks.efficiency import (
     FLOPS_ID,
     Stopwatch,
@@ -28,10 +38,12 @@ from bigain.tasks.efficiency import (
     build_random,
     flops_record,
 )
+from bigain.tasks.generation import generate_images
 
 __all__ = ["JOBS", "Job", "configured_flops", "make_job"]
 
 Record = dict[str, Any]
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -47,6 +59,8 @@ class Job:
         notes: Further entries of the manifest.
         source: Where the weights came from.
         facts: What the manifest says of how it went, asked for when the records are made.
+        carry: Brings the files that belong to a record from the folder of another run.
+        judge: Measures what only all records together tell; None if metrics follow from them.
 
     """
 
@@ -58,6 +72,8 @@ class Job:
     notes: Mapping[str, Any] = field(default_factory=dict)
     source: Mapping[str, Any] = field(default_factory=dict)
     facts: Callable[[], Mapping[str, Any]] = dict
+    carry: Carry = lambda _folder, _record: True
+    judge: Judge | None = None
 
 
 def make_job(config: RunConfig) -> Job:
@@ -106,6 +122,52 @@ def _classification(config: RunConfig) -> Job:
     )
 
 
+def _generation(config: RunConfig) -> Job:
+    task = config.task_as(GenerationConfig)
+    device = resolve_device(config.device)
+    reset_peak_memory(device)
+    dataset = build.build_dataset(config.dataset)
+    conditions = conditions_of(dataset)
+    judge = build_generation.build_judge(config, device, progress=sys.stderr.isatty())
+    backbone = build.build_backbone(
+        config.backbone, device, config.dtype, build.build_caches(config)
+    )
+    backbone.condition_on(conditions.classes)
+    sampler = build_generation.build_sampler(config, backbone, device)
+    folder = RunStore(config.paths.results, run_id(config)).folder
+    images = RunImages(folder, len(dataset), task.image_format)
+
+    def records(indices: Sequence[int]) -> Generator[Record, None, None]:
+        with build.build_acceleration(config, backbone.denoiser):
+            yield from generate_images(sampler, backbone, conditions, images.write, indices)
+
+    def judged(made: list[Record]) -> tuple[list[Record], list[Metric]]:
+        images.check(made)
+        images.write_grid(conditions.texts)
+        with warnings.catch_warnings(record=True) as caught:
+            judgement = judge.judge(images, made)
+        for each in {str(warning.message) for warning in caught}:
+            _LOG.warning("%s", each)
+        return judgement.records, judgement.metrics
+
+    name = f"extractor/{judge.extractor.name}"
+    return Job(
+        range(len(dataset)),
+        "image",
+        records,
+        attention_backend(backbone.denoiser),
+        {**backbone.hashes, f"dataset/{config.dataset.name}": dataset.content_hash}
+        | {name: judge.extractor.revision},
+        source=backbone.source,
+        facts=lambda: {
+            "peak_memory_bytes": peak_memory(device),
+            "images_per_forward": sampler.images_per_forward,
+        },
+        carry=images.take_over,
+        judge=judged,
+    )
+
+
 def _efficiency(config: RunConfig) -> Job:
     task = config.task_as(EfficiencyConfig)
     stopwatch = _stopwatch(config) if "time" in task.measures else None
@@ -145,6 +207,7 @@ def _stopwatch(config: RunConfig) -> Stopwatch:
 
 JOBS: Mapping[str, Callable[[RunConfig], Job]] = {
     "classification": _classification,
+    "generation": _generation,
     "efficiency": _efficiency,
 }
 """Task -> what makes its job."""

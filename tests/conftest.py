@@ -1,7 +1,9 @@
 """Models small enough for a forward in milliseconds, built as diffusers builds the large ones."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -87,3 +89,31 @@ def run() -> Run:
         return output
 
     return forward
+
+
+@pytest.fixture(scope="session")
+def random_inception(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """pytorch-fid's network with seeded random weights: the published ones cannot be had here.
+
+    It lies where torch hub would have put the published file, below a folder for TORCH_HOME.
+    """
+
+    from pytorch_fid import inception as pytorch_fid_inception  # noqa: PLC0415 - dear to import
+
+    def leave(*_: Any, **__: Any) -> None:
+        """Load nothing."""
+
+    torch.manual_seed(0)
+    with (
+        patch.object(pytorch_fid_inception, "load_state_dict_from_url", lambda *_, **__: {}),
+        patch.object(nn.Module, "load_state_dict", leave),
+    ):
+        network = pytorch_fid_inception.fid_inception_v3()
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight)  # the default ones let activations vanish
+    name = str(pytorch_fid_inception.FID_WEIGHTS_URL).rpartition("/")[2]
+    path: Path = tmp_path_factory.mktemp("torch_home") / "hub" / "checkpoints" / name
+    path.parent.mkdir(parents=True)
+    torch.save(network.state_dict(), path)
+    return path

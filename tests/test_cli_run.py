@@ -15,6 +15,7 @@ from bigain.config import RunConfig
 from bigain.errors import UserError
 from bigain.runner import RunOutcome
 from bigain.runs.identity import run_id
+from bigain.runs.session import Conclusion
 from bigain.runs.store import RunStore
 
 Ran = list[RunConfig]
@@ -43,7 +44,7 @@ def ran(here: Path, monkeypatch: pytest.MonkeyPatch) -> Ran:
                 raise endings[config.seed]
             for image_id in session.todo():
                 session.append({"image_id": image_id})
-            session.finish(lambda _: [])
+            session.finish(lambda records: Conclusion(records, []))
         return RunOutcome(store.run_id, store.folder, store.status(), 1)
 
     monkeypatch.setattr(bigain.runner, "run", run)

@@ -325,7 +325,7 @@ MISTAKES: list[tuple[str, str]] = [
     ),
     ("backbone=sd21", "allowed: dit_xl2_512, mini_dit, mini_unet, sd15, sd20, sdxl; did you mean"),
     ("backbone=sd20 | dataset=fashion_mnist", "allowed: imagenet1k, imagenet100, pets or coco2017"),
-    ("task=generation", "allowed: classification"),
+    ("task=generate", "allowed: classification"),
     ("dataset=petz", "allowed: coco2017, fashion_mnist, imagenet100, imagenet1k, pets; did you"),
     ("dataset=pets", "allowed: fashion_mnist, because backbone=mini_dit knows its classes only"),
     ("experiment=mergin_sweep", "did you mean merging_sweep?"),

@@ -23,7 +23,7 @@ LGTM_7 = ["operator=lgtm", "operator.ratio=0.7"]
 def test_every_task_has_a_job_and_metrics() -> None:
     (union,) = [get_args(RunConfig.model_fields["task"].annotation)]
     names = {get_args(kind.model_fields["name"].annotation)[0] for kind in union}
-    assert names == set(JOBS) == set(MEASURES)
+    assert names == set(JOBS) == {*MEASURES, "generation"}, "a judge measures generations"
 
 
 def test_a_classification_has_a_record_per_image_and_hashes() -> None:

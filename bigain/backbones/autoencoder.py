@@ -1,4 +1,4 @@
-"""Images to latents: x_0 = scaling factor x mean of the VAE's posterior.
+"""Images to latents, x_0 = scaling factor x mean of the VAE's posterior, and back.
 
 The image is resized so that its shorter side is what the model was made for (bicubic), its centre
 square is taken, and bytes 0..255 become -1..1.  The VAE computes in full precision, whatever the
@@ -18,16 +18,17 @@ from torch import Tensor
 
 from bigain.backbones.loading import load_component
 from bigain.data.images import centre_crop_resize
+from bigain.errors import UserError
 from bigain.tensor_cache import TensorCache
 
-__all__ = ["PREPROCESSING", "LatentEncoder"]
+__all__ = ["PREPROCESSING", "Autoencoder"]
 
 PREPROCESSING = "bicubic shorter side, centre crop, to -1..1; posterior mean; float32; version 1"
 """Part of the name of a cached latent: to be changed whenever what is computed here changes."""
 
 
-class LatentEncoder:
-    """The VAE of a pipeline, as a function from an image to clean latents.
+class Autoencoder:
+    """The VAE of a pipeline, between images and clean latents.
 
     Args:
         folder: The pipeline.
@@ -62,7 +63,7 @@ class LatentEncoder:
         }
         self.side = sample_size * 2 ** (len(vae.config.block_out_channels) - 1)
 
-    def __call__(self, image: npt.NDArray[np.uint8]) -> Tensor:
+    def encode(self, image: npt.NDArray[np.uint8]) -> Tensor:
         """Latents (1, 4, h, w), fp32, on the CPU, of an image (H, W) or (H, W, 3) of any size."""
         square = centre_crop_resize(image, self.side)
         key = {"image": hashlib.sha256(square.tobytes()).hexdigest(), "side": self.side}
@@ -75,3 +76,19 @@ class LatentEncoder:
         posterior = self._vae.encode(pixels.to(self._device)).latent_dist
         latents: Tensor = posterior.mean * self._vae.config.scaling_factor
         return latents.float().cpu()
+
+    @torch.inference_mode()
+    def decode(self, latents: Tensor) -> npt.NDArray[np.uint8]:
+        """Bytes (side, side, 3) of latents (1, 4, h, w); in full precision, like `encode`.
+
+        Raises:
+            UserError: the image is not finite.
+
+        """
+        scaled = latents.to(self._device).float() / self._vae.config.scaling_factor
+        pixels: Tensor = self._vae.decode(scaled, return_dict=False)[0][0].float().cpu()
+        if not pixels.isfinite().all():
+            raise UserError("the autoencoder gave an image that is not finite")
+        scaled_up = (pixels.permute(1, 2, 0) / 2 + 0.5).clamp(0, 1) * 255
+        decoded: npt.NDArray[np.uint8] = scaled_up.round().to(torch.uint8).numpy()
+        return decoded

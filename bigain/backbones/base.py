@@ -30,6 +30,9 @@ class Backbone(Protocol):
         denoiser: The diffusers model that `bigain.apply` patches.
         num_classes: Number of class conditions; conditions are numbered 0..num_classes-1.  Fixed,
             or that of the classes in `condition_on`.
+        null_class: Number of the condition that says nothing (the empty prompt, the null class),
+            which classifier-free guidance subtracts; num_classes.
+        latent_shape: (C, H, W) of the latents of one image.
         alphas_cumprod: abar_t for t = 0..T-1, float64, shape (T,), on the CPU (Eq. 1).
         hashes: sha256 of every weight file that was loaded, by file name.
         source: Where they came from, as JSON data for the manifest.
@@ -38,9 +41,15 @@ class Backbone(Protocol):
 
     denoiser: nn.Module
     num_classes: int
+    latent_shape: tuple[int, int, int]
     alphas_cumprod: Tensor
     hashes: dict[str, str]
     source: dict[str, Any]
+
+    @property
+    def null_class(self) -> int:
+        """The condition that says nothing."""
+        ...
 
     def condition_on(self, classes: Classes) -> None:
         """Make the classes of a dataset the conditions: class i of the dataset is condition i.
@@ -54,13 +63,17 @@ class Backbone(Protocol):
         """Clean latents x_0 of one image, shape (1, C, H, W), fp32; deterministic."""
         ...
 
+    def decode(self, latents: Tensor) -> npt.NDArray[np.uint8]:
+        """The image of clean latents (1, C, H, W), as bytes in the form that `encode` takes."""
+        ...
+
     def predict_noise(self, latents: Tensor, timesteps: Tensor, classes: Tensor) -> Tensor:
         """eps_theta(x_t, c, t) in fp32, shape of `latents` (B, C, H, W).
 
         Args:
             latents: Noisy latents in fp32; cast to the network's own precision inside.
-            timesteps: Integers in 0..T-1, shape (B,).
-            classes: Class conditions, shape (B,).
+            timesteps: Integers, or what a sampler puts between them, in 0..T-1, shape (B,).
+            classes: Class conditions, or the null class, shape (B,).
 
         """
         ...

@@ -1,7 +1,8 @@
 """DiT-XL/2 as a backbone: `dit_xl2_512`.  A class is an index among ImageNet's 1,000.
 
-There is no null class in classification and no guidance.  The transformer predicts noise and, in
-the second half of its channels, what its sampler takes the variance from; the first half counts.
+The index after the last one is the null class, which guidance subtracts; classification has none.
+The transformer predicts noise and, in the second half of its channels, what its sampler takes the
+variance from; the first half counts.
 """
 
 import torch
@@ -49,7 +50,7 @@ class ClassConditionalDiT(Pipeline):
                 f"knows 0 to {known - 1}"
             )
         self.num_classes = len(ids)
-        self._ids = torch.tensor(ids, device=self._device)
+        self._ids = torch.tensor([*ids, known], device=self._device)
 
     def predict_noise(self, latents: Tensor, timesteps: Tensor, classes: Tensor) -> Tensor:
         """eps_theta(x_t, c, t) in fp32, shape of `latents` (B, 4, h, w); see `Backbone`."""

@@ -16,8 +16,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from bigain.backbones.base import Classes
-from bigain.backbones.mini_models import NUM_CLASSES, build_mini
-from bigain.backbones.preprocessing import pad_and_standardise
+from bigain.backbones.mini_models import LATENT_SHAPES, NULL_CLASS, NUM_CLASSES, build_mini
+from bigain.backbones.preprocessing import crop_and_quantise, pad_and_standardise
 from bigain.backbones.shipped import check_revision, file_sha256, weights_path
 from bigain.errors import UserError
 
@@ -28,10 +28,12 @@ class MiniBackbone:
     """A trained mini denoiser behind the `Backbone` protocol."""
 
     num_classes = NUM_CLASSES
+    null_class = NULL_CLASS
 
     def __init__(self, name: str, weights: Path, device: torch.device, dtype: torch.dtype) -> None:
         self.hashes = {f"{name}/{weights.name}": file_sha256(weights)}
         self.source: dict[str, Any] = {"place": "package"}
+        self.latent_shape = LATENT_SHAPES[name]
         model = build_mini(name)
         state = load_file(weights)
         _check_architecture(name, weights, state, model.state_dict())
@@ -48,6 +50,10 @@ class MiniBackbone:
     def encode(self, image: npt.NDArray[np.uint8]) -> Tensor:
         """(28, 28) bytes -> latents, (1, 4, 16, 16) for the U-Net, (1, 1, 32, 32) for the DiT."""
         return self._model.encode(torch.from_numpy(pad_and_standardise(image[None])))
+
+    def decode(self, latents: Tensor) -> npt.NDArray[np.uint8]:
+        """Latents of one image -> (28, 28) bytes; of what `encode` gave, the very same."""
+        return crop_and_quantise(self._model.decode(latents.float().cpu()).numpy())[0]
 
     def predict_noise(self, latents: Tensor, timesteps: Tensor, classes: Tensor) -> Tensor:
         """eps_theta(x_t, c, t) in fp32; class 10 is the null class."""

@@ -18,10 +18,20 @@ from torch import Tensor, nn
 
 from bigain.backbones.architectures import ARCHITECTURES
 
-__all__ = ["NULL_CLASS", "NUM_CLASSES", "MiniDenoiser", "MiniDiT", "MiniUNet", "build_mini"]
+__all__ = [
+    "LATENT_SHAPES",
+    "NULL_CLASS",
+    "NUM_CLASSES",
+    "MiniDenoiser",
+    "MiniDiT",
+    "MiniUNet",
+    "build_mini",
+]
 
 NUM_CLASSES = 10
 NULL_CLASS = 10
+LATENT_SHAPES = {"mini_unet": (4, 16, 16), "mini_dit": (1, 32, 32)}
+"""(C, H, W) of the latents of one image."""
 _CONTEXT_TOKENS = 4
 _CONTEXT_DIM = int(ARCHITECTURES["mini_unet"].settings["cross_attention_dim"])
 

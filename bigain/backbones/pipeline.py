@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from bigain.backbones.architectures import ARCHITECTURES
-from bigain.backbones.autoencoder import LatentEncoder
+from bigain.backbones.autoencoder import Autoencoder
 from bigain.backbones.layout import components_of
 from bigain.backbones.loading import load_component, read_settings
 from bigain.backbones.schedules import alphas_cumprod
@@ -67,10 +67,12 @@ class Pipeline:
         model = getattr(diffusers, ARCHITECTURES[config.name].model)
         loaded = load_component(model, source.folder, part, variant=config.variant, dtype=dtype)
         self.denoiser: nn.Module = loaded.to(device)
+        side = int(loaded.config.sample_size)
+        self.latent_shape = (int(loaded.config.in_channels), side, side)
         set_attention(self.denoiser, config.attention)
-        self._encode = LatentEncoder(
+        self._autoencoder = Autoencoder(
             source.folder,
-            sample_size=int(loaded.config.sample_size),
+            sample_size=side,
             variant=config.variant,
             hashes={name: h for name, h in self.hashes.items() if name.startswith("vae/")},
             device=device,
@@ -82,7 +84,16 @@ class Pipeline:
 
     def encode(self, image: npt.NDArray[np.uint8]) -> Tensor:
         """Latents (1, 4, h, w), fp32, on the CPU, of an image (H, W) or (H, W, 3) of any size."""
-        return self._encode(image)
+        return self._autoencoder.encode(image)
+
+    def decode(self, latents: Tensor) -> npt.NDArray[np.uint8]:
+        """Bytes (side, side, 3) of latents (1, 4, h, w)."""
+        return self._autoencoder.decode(latents)
+
+    @property
+    def null_class(self) -> int:
+        """The condition after those of the classes: the empty prompt, or the model's null class."""
+        return self.num_classes
 
 
 def _describe(config: HubBackboneConfig, source: Source, found: str) -> dict[str, Any]:

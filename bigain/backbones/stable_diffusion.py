@@ -1,6 +1,7 @@
 """Stable Diffusion as a backbone: `sd20`, `sd15` and `sdxl`.  A class is a prompt.
 
-No guidance: the noise of a class is the U-Net's prediction under its prompt alone.
+The noise of a class is the U-Net's prediction under its prompt alone; guidance, which subtracts
+that under the empty prompt (the null class), is the sampler's.
 """
 
 import hashlib
@@ -35,11 +36,11 @@ class StableDiffusion(Pipeline):
 
     def condition_on(self, classes: Classes) -> None:
         """Make the prompts of `classes` the conditions: class i is the i-th prompt."""
-        prompts = self.encode_prompts(classes.prompts)
+        prompts, empty = self.encode_prompts(classes.prompts), self.encode_prompts(("",))
         self.num_classes = len(classes.prompts)
-        self._context = prompts.context.to(device=self._device, dtype=self._dtype)
-        if prompts.pooled is not None:
-            self._pooled = prompts.pooled.to(device=self._device, dtype=self._dtype)
+        self._context = self._joined(prompts.context, empty.context)
+        if prompts.pooled is not None and empty.pooled is not None:
+            self._pooled = self._joined(prompts.pooled, empty.pooled)
 
     def encode_prompts(self, prompts: tuple[str, ...]) -> Prompts:
         """Embeddings of any prompts, on the CPU, in fp32; from the cache if they were encoded."""
@@ -70,9 +71,13 @@ class StableDiffusion(Pipeline):
         )[0]
         return prediction.float()
 
+    def _joined(self, of_classes: Tensor, of_nothing: Tensor) -> Tensor:
+        joined = torch.cat([of_classes, of_nothing])
+        return joined.to(device=self._device, dtype=self._dtype)
+
     def _time_ids(self, latents: Tensor) -> Tensor:
         """SDXL's size conditions (1, 6): original size, crop (0, 0), target size: the square."""
-        side = float(self._encode.side)
+        side = float(self._autoencoder.side)
         ids = [side, side, 0.0, 0.0, side, side]
         return torch.tensor([ids], device=latents.device, dtype=self._dtype)
 

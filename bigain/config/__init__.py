@@ -40,7 +40,12 @@ from bigain.config.operator import (
 )
 from bigain.config.operator_base import AlphaSchedule, OperatorSettings
 from bigain.config.run import CacheConfig, PathsConfig, RunConfig, ShardConfig
-from bigain.config.task import ClassificationConfig, EfficiencyConfig, TaskConfig
+from bigain.config.task import (
+    ClassificationConfig,
+    EfficiencyConfig,
+    GenerationConfig,
+    TaskConfig,
+)
 
 __all__ = [
     "SETTING_COLUMNS",
@@ -59,6 +64,7 @@ __all__ = [
     "EncoderIEKVDConfig",
     "EncoderLGTMConfig",
     "FashionMNISTConfig",
+    "GenerationConfig",
     "HubBackboneConfig",
     "IEKVDConfig",
     "ImageNet1KConfig",

@@ -12,7 +12,12 @@ from bigain.config.base import Folder, Integer, Number, Settings, Switch, not_al
 from bigain.config.dataset import DatasetConfig
 from bigain.config.operator import OperatorConfig
 from bigain.config.placement import check_placement
-from bigain.config.task import ClassificationConfig, EfficiencyConfig, TaskConfig
+from bigain.config.task import (
+    ClassificationConfig,
+    EfficiencyConfig,
+    GenerationConfig,
+    TaskConfig,
+)
 
 __all__ = ["CacheConfig", "PathsConfig", "RunConfig", "ShardConfig"]
 
@@ -97,10 +102,25 @@ class RunConfig(Settings):
         check_placement(self.backbone, self.operator)
         if isinstance(self.task, ClassificationConfig):
             self._check_classes(list(self.task.keep_list))
+        if isinstance(self.task, GenerationConfig):
+            self._check_reference(self.task)
         if isinstance(self.task, EfficiencyConfig) and self.shard.count > 1:
             allowed = "1, because task=efficiency times all its repeats in one process"
             raise not_allowed("shard.count", self.shard.count, allowed)
         return self
+
+    def _check_reference(self, task: GenerationConfig) -> None:
+        name = self.dataset.name
+        if task.reference == "all" and name != "pets":
+            allowed = f"split or images, because dataset={name} is compared with one split alone"
+            raise not_allowed("task.reference", "all", allowed)
+        if task.extractor == "mini" and name != "fashion_mnist":
+            allowed = f"inception, because mini has seen nothing of dataset={name}"
+            raise not_allowed("task.extractor", "mini", allowed)
+        if self.dataset.limit is not None and self.dataset.limit < 2:
+            raise not_allowed(
+                "dataset.limit", self.dataset.limit, "at least 2 with task=generation"
+            )
 
     def _check_classes(self, keep: list[int]) -> None:
         classes = self.dataset.num_classes

@@ -1,4 +1,4 @@
-"""Settings of the tasks: the staged diffusion classifier (Algorithm 1, Table 10), and efficiency.
+"""Settings of the tasks: the staged diffusion classifier (Algorithm 1, Table 10) and the others.
 
 Stage i of the classifier brings every surviving class to `trial_list[i]` shared (t, eps) trials and
 keeps the `keep_list[i]` classes with the lowest mean error; the last one standing is the
@@ -10,9 +10,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from bigain.config.base import Integer, Settings, not_allowed
+from bigain.config.base import Folder, Integer, Number, Settings, not_allowed
 
-__all__ = ["ClassificationConfig", "EfficiencyConfig", "TaskConfig"]
+__all__ = ["ClassificationConfig", "EfficiencyConfig", "GenerationConfig", "TaskConfig"]
 
 Trials = Annotated[Integer, Field(ge=1, le=1000)]
 Classes = Annotated[Integer, Field(ge=1)]
@@ -65,8 +65,40 @@ class EfficiencyConfig(Settings):
         return ("flops", "time") if self.measure == "all" else (self.measure,)
 
 
+class GenerationConfig(Settings):
+    """One generated image per evaluation image, compared with real ones."""
+
+    name: Literal["generation"] = Field(description="generation")
+    sampler: Literal["euler", "ddim"] = Field(description="euler or ddim")
+    steps: Annotated[Integer, Field(ge=1, le=1000)] = Field(
+        description="an integer from 1 to 1000, denoising steps"
+    )
+    guidance_scale: Number = Field(ge=0, description="a number >= 0; 1 is no guidance")
+    images_per_forward: Annotated[Integer, Field(ge=1)] = Field(
+        description="an integer >= 1, images that are denoised together"
+    )
+    image_format: Literal["png", "jpeg"] = Field(description="png or jpeg (quality 100)")
+    extractor: Literal["inception", "mini"] = Field(
+        description="inception (FID) or mini (frechet_mini, for Fashion-MNIST, which is no FID)"
+    )
+    extractor_weights: Folder | None = Field(
+        description="null (torch hub's cache, or a download) or a file, Inception's weights"
+    )
+    reference: Literal["split", "images", "all"] = Field(
+        description="split (the whole evaluation split), images (those of the run alone) or all "
+        "(Pets: training images too, as the paper's code)"
+    )
+
+    @model_validator(mode="after")
+    def _weights_are_used(self) -> Self:
+        if self.extractor_weights is not None and self.extractor != "inception":
+            allowed = "null, because task.extractor=mini has its weights in the package"
+            raise not_allowed("task.extractor_weights", self.extractor_weights, allowed)
+        return self
+
+
 TaskConfig = Annotated[
-    ClassificationConfig | EfficiencyConfig,
-    Field(discriminator="name", description="classification or efficiency"),
+    ClassificationConfig | GenerationConfig | EfficiencyConfig,
+    Field(discriminator="name", description="classification, generation or efficiency"),
 ]
 """All tasks there are."""

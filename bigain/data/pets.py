@@ -15,7 +15,7 @@ from bigain.data.files import Entry, ImageFiles, take
 from bigain.data.layouts import find_root
 from bigain.errors import UserError
 
-__all__ = ["ORDER_SEED", "PUBLISHED", "load_pets"]
+__all__ = ["ORDER_SEED", "PUBLISHED", "load_all_pets", "load_pets"]
 
 ORDER_SEED = 20261126
 PUBLISHED = 3669
@@ -40,6 +40,23 @@ def load_pets(limit: int | None, root: Path | None) -> ImageFiles:
     ordered = [entries[position] for position in order]
     chosen = take(ordered, limit, published=PUBLISHED, folder=folder)
     return ImageFiles(chosen, folder, classes_of("pets"))
+
+
+def load_all_pets(root: Path | None) -> ImageFiles:
+    """All images of the dataset by name, 7,390 of them: training, test, and those in no list.
+
+    Image ids are positions 0, 1, ... in this order; the breeds are not looked up.
+
+    Raises:
+        UserError: The data is not there.
+
+    """
+    folder = find_root("pets", root)
+    names = sorted(path.name for path in (folder / "images").glob("*.jpg"))
+    entries = [Entry(i, f"images/{name}", None) for i, name in enumerate(names)]
+    if not entries:
+        raise UserError(f"dataset.root={folder}: images/ holds no .jpg file")
+    return ImageFiles(entries, folder, classes_of("pets"))
 
 
 def _entries(folder: Path) -> list[Entry]:

@@ -17,6 +17,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from bigain.data.base import Dataset
+from bigain.data.images import UnreadableImage
 from bigain.errors import UserError
 
 __all__ = ["DatasetImages", "Extractor", "Image", "Images", "extract", "feature_blocks"]
@@ -74,8 +75,11 @@ class DatasetImages(Sequence[Image]):
         return len(self._dataset)
 
     def __getitem__(self, position: int) -> Image:  # type: ignore[override]  # no slices
-        """The image at `position`."""
-        return self._dataset[position].image
+        """The image at `position`; raises UserError if its file is no whole image."""
+        try:
+            return self._dataset[position].image
+        except UnreadableImage as error:
+            raise UserError(f"{error}; a reference needs all its images") from error
 
 
 def extract(

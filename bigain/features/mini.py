@@ -6,6 +6,8 @@ The network has seen 55,000 images of clothes and nothing else; see its model ca
 
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
@@ -58,6 +60,13 @@ class MiniExtractor:
     def features(self, block: Tensor) -> Tensor:
         """Features (100, 64) of (100, 1, 32, 32), not negative."""
         return self._model.features(block.to(self._device)).cpu()
+
+    @torch.inference_mode()
+    def classify(self, features: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
+        """Class 0..9 of each image, (n,), from its features (n, 64)."""
+        scores: Tensor = self._model.head(torch.from_numpy(features).to(self._device))
+        classes: npt.NDArray[np.int64] = scores.argmax(dim=1).cpu().numpy()
+        return classes
 
 
 def mini_weights() -> Path:

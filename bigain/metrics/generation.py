@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bigain.metrics.classification import Metric
-from bigain.metrics.frechet import frechet_with_interval
+from bigain.metrics.frechet import FrechetResult, frechet_with_interval
 from bigain.metrics.intervals import wilson
 from bigain.metrics.kid import kernel_distance
 from bigain.metrics.manifold import NEIGHBOURS, precision_recall
@@ -23,6 +23,7 @@ def generation_metrics(
     reference: Moments,
     reference_features: ArrayLike | None = None,
     seed: int = 0,
+    distance: FrechetResult | None = None,
 ) -> list[Metric]:
     """`name`, kid, precision, recall, in this order.
 
@@ -33,6 +34,7 @@ def generation_metrics(
         reference_features: Their features, shape (m, d); without them (published statistics hold
             none), or with three images or fewer on a side, there is the Frechet distance alone.
         seed: Of KID's subsets.
+        distance: That of `features` from `reference`, where it is known already.
 
     Warns:
         FewImagesWarning: Fewer images than features.
@@ -41,7 +43,7 @@ def generation_metrics(
         UserError: Fewer than two images, a feature that is not finite, or another d.
 
     """
-    distance = frechet_with_interval(features, reference)
+    distance = distance or frechet_with_interval(features, reference)
     low, high = distance.ci_low, distance.ci_high
     metrics = [Metric(name, distance.value, distance.n, low, high, "feature^2")]
     if (

@@ -14,7 +14,7 @@ from bigain.runs.files import METRIC_COLUMNS, METRICS, csv_text, write_metrics
 from bigain.runs.frames import read_metrics, read_samples
 from bigain.runs.identity import DESCRIBING_COLUMNS
 from bigain.runs.store import RunStore, run_folders
-from bigain.runs.summary import metric_rows
+from bigain.runs.summary import MEASURES, metric_rows
 
 __all__ = ["collect", "collect_runs", "refresh"]
 
@@ -46,11 +46,16 @@ def collect_runs(results: Path) -> pd.DataFrame:
 
 
 def refresh(store: RunStore, results: Path) -> pd.DataFrame | None:
-    """Bring metrics.csv of a run up to date with its samples; its content, None if not finished."""
+    """Bring metrics.csv of a run up to date with its samples; its content, None if not finished.
+
+    What a judge measured is final.
+    """
     with store.lock():
         if not store.is_finished():
             return None
         manifest = store.manifest()
+        if manifest["columns"]["task"] not in MEASURES:
+            return read_metrics(store.folder)
         samples = read_samples(store.folder)
         rows = metric_rows(manifest["columns"], manifest["baseline_id"], samples, results)
         path = store.folder / METRICS

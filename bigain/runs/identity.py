@@ -47,6 +47,8 @@ EXCLUDED: Mapping[str, str] = {
     "shard": "who computes an image, not what comes out; all shards fill the same run",
     "tracking": "a sink beside the store",
     "force": "whether to do it again, not what to do",
+    "task.extractor_weights": "a place; the manifest has the hash of what is there, and refuses "
+    "others when a run goes on",
 }
 """Dotted key -> why it cannot change results.  All else of a configuration is part of the name."""
 

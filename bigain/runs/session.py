@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +14,22 @@ from bigain.runs.provenance import now
 if TYPE_CHECKING:
     from bigain.runs.store import RunStore
 
-__all__ = ["RunSession", "Summarise"]
+__all__ = ["Carry", "Conclude", "Conclusion", "RunSession"]
 
-Summarise = Callable[[list[Record]], Sequence[Mapping[str, Any]]]
-"""Records of all images in dataset order -> the rows of metrics.csv."""
+Carry = Callable[[Path, Record], bool]
+"""Brings what belongs to a record beside it from the run folder of another; whether it could."""
+
+
+@dataclass(frozen=True)
+class Conclusion:
+    """What a run comes to: the records for samples.csv, in dataset order, and the metrics' rows."""
+
+    records: Sequence[Record]
+    rows: Sequence[Mapping[str, Any]]
+
+
+Conclude = Callable[[list[Record]], Conclusion]
+"""Records of all images in dataset order -> what the run comes to."""
 
 
 class RunSession:
@@ -64,12 +77,15 @@ class RunSession:
         self._journal.append([record])
         self.done[image_id] = dict(record)
 
-    def adopt(self) -> list[str]:
+    def adopt(self, carry: Carry = lambda _folder, _record: True) -> list[str]:
         """Take over records of this shard's images from runs of other `dataset.limit`.
 
         Such runs have our family id: one image's record is the same in all of them, finished or
         not.  A run of other weights, or with damaged files, has nothing to give, nor has an image
         that could not be read; with `force` nothing is taken.
+
+        Args:
+            carry: Brings the files that belong to a record; one without them is not taken.
 
         Returns:
             Run ids that gave something, sorted.
@@ -77,13 +93,14 @@ class RunSession:
         """
         for folder in self._siblings() if self._may_adopt else []:
             found = self._records_of(folder)
-            missing = [i for i in self.todo() if i in found and "failure" not in found[i]]
+            whole = [i for i in self.todo() if i in found and "failure" not in found[i]]
+            missing = [image_id for image_id in whole if carry(folder, found[image_id])]
             fresh = [{"adopted_from": folder.name, **found[image_id]} for image_id in missing]
             self._journal.append(fresh)
             self.done |= dict(zip(missing, fresh, strict=True))
         return _adopted(list(self.done.values()))
 
-    def finish(self, summarise: Summarise, facts: Mapping[str, Any] | None = None) -> bool:
+    def finish(self, conclude: Conclude, facts: Mapping[str, Any] | None = None) -> bool:
         """Write samples.csv, metrics.csv and the manifest's `done`, if all shards are through.
 
         `facts` about how this process went, such as its peak memory, go into the manifest.
@@ -103,8 +120,9 @@ class RunSession:
                 self._update(**(facts or {}))
                 return False
             ordered = [records[image_id] for image_id in self._image_ids]
-            write_samples(self._store.folder, ordered)
-            write_metrics(self._store.folder, summarise(ordered))
+            conclusion = conclude(ordered)
+            write_samples(self._store.folder, conclusion.records)
+            write_metrics(self._store.folder, conclusion.rows)
             self._update(
                 **(facts or {}),
                 status="done",

@@ -5,7 +5,7 @@
         session.adopt()
         for image_id in session.todo():
             session.append(record_of(image_id))
-        session.finish(summarise)
+        session.finish(conclude)
 
 Life of a run: absent -> running -> done, or failed; opened again, it goes on where it stopped.
 A process may be killed at any moment: its journal keeps every record that was appended.

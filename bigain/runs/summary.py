@@ -11,9 +11,9 @@ from bigain.metrics import Metric, classification_metrics, efficiency_metrics
 from bigain.runs.files import METRIC_COLUMNS
 from bigain.runs.frames import finished_samples, samples_frame
 from bigain.runs.identity import Config, baseline_id, describing_columns
-from bigain.runs.session import Summarise
+from bigain.runs.session import Conclude, Conclusion
 
-__all__ = ["MEASURES", "metric_rows", "summary_of"]
+__all__ = ["MEASURES", "Judge", "conclusion_of", "metric_rows"]
 
 Measure = Callable[[pd.DataFrame, pd.DataFrame | None], list[Metric]]
 
@@ -21,20 +21,36 @@ MEASURES: Mapping[str, Measure] = {
     "classification": classification_metrics,
     "efficiency": efficiency_metrics,
 }
-"""Task -> metrics of (its samples, those of the run without acceleration or None)."""
+"""Task -> metrics of (its samples, those of the run without acceleration or None).
+
+Those of a task that is not here do not follow from its samples: they are measured once, by a judge.
+"""
+
+Judge = Callable[[list[dict[str, Any]]], tuple[list[dict[str, Any]], list[Metric]]]
+"""All records of a run -> the same with what only all together tell, and the run's metrics."""
 
 
-def summary_of(config: Config, results: Path) -> Summarise:
+def conclusion_of(config: Config, results: Path, judge: Judge | None = None) -> Conclude:
     """What `RunSession.finish` needs for the run of `config` under `results`.
 
     eps_error_rise is among the rows if the run without acceleration is finished by then.
+
+    Args:
+        config: The run.
+        results: The root under which it and its baseline lie.
+        judge: Of a task whose metrics do not follow from its samples.
+
     """
     columns, baseline = describing_columns(config), baseline_id(config)
 
-    def summarise(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        return metric_rows(columns, baseline, samples_frame(records), results)
+    def conclude(records: list[dict[str, Any]]) -> Conclusion:
+        if judge is not None:
+            judged, metrics = judge(records)
+            return Conclusion(judged, [_row(columns, metric) for metric in metrics])
+        rows = metric_rows(columns, baseline, samples_frame(records), results)
+        return Conclusion(records, rows)
 
-    return summarise
+    return conclude
 
 
 def metric_rows(

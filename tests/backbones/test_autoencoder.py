@@ -10,14 +10,15 @@ from PIL import Image
 from torch import Tensor
 
 from bigain.backbones import autoencoder
-from bigain.backbones.autoencoder import LatentEncoder
+from bigain.backbones.autoencoder import Autoencoder
+from bigain.errors import UserError
 from bigain.tensor_cache import TensorCache
 
 CPU = torch.device("cpu")
 
 
-def make(folder: Path, cache: TensorCache, vae_hash: str = "0") -> LatentEncoder:
-    return LatentEncoder(
+def make(folder: Path, cache: TensorCache, vae_hash: str = "0") -> Autoencoder:
+    return Autoencoder(
         folder,
         sample_size=8,
         variant=None,
@@ -52,16 +53,16 @@ def plain(folder: Path, image: npt.NDArray[np.uint8]) -> Tensor:
 def test_latents_are_the_scaled_mean_of_the_central_square(
     pipelines: dict[str, Path], size: tuple[int, int]
 ) -> None:
-    encode = make(pipelines["sd20"], TensorCache(None, 0))
-    latents = encode(picture(*size))
-    assert encode.side == 16
+    vae = make(pipelines["sd20"], TensorCache(None, 0))
+    latents = vae.encode(picture(*size))
+    assert vae.side == 16
     assert latents.shape == (1, 4, 8, 8)
     assert latents.dtype == torch.float32
     assert torch.allclose(latents, plain(pipelines["sd20"], picture(*size)), atol=1e-6)
 
 
 def test_grey_images_are_taken_as_grey_in_colour(pipelines: dict[str, Path]) -> None:
-    encode = make(pipelines["sd20"], TensorCache(None, 0))
+    encode = make(pipelines["sd20"], TensorCache(None, 0)).encode
     grey = picture(16, 16)[:, :, 0]
     assert torch.equal(encode(grey), encode(np.stack([grey] * 3, axis=-1)))
 
@@ -70,21 +71,21 @@ def test_a_kept_latent_is_the_computed_one_and_the_vae_is_not_asked_again(
     tmp_path: Path, pipelines: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = make(pipelines["sd20"], TensorCache(tmp_path, 1))
-    latents = first(picture(16, 16))
+    latents = first.encode(picture(16, 16))
     second = make(pipelines["sd20"], TensorCache(tmp_path, 1))
     monkeypatch.setattr(second, "_encode", None)
-    assert torch.equal(second(picture(16, 16)), latents)
+    assert torch.equal(second.encode(picture(16, 16)), latents)
 
 
 def test_anything_that_changes_latents_changes_their_name(
     tmp_path: Path, pipelines: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache = TensorCache(tmp_path, 1)
-    make(pipelines["sd20"], cache)(picture(16, 16))
-    make(pipelines["sd20"], cache)(picture(16, 16, seed=1))
-    make(pipelines["sd20"], cache, vae_hash="1")(picture(16, 16))
+    make(pipelines["sd20"], cache).encode(picture(16, 16))
+    make(pipelines["sd20"], cache).encode(picture(16, 16, seed=1))
+    make(pipelines["sd20"], cache, vae_hash="1").encode(picture(16, 16))
     monkeypatch.setattr(autoencoder, "PREPROCESSING", "version 2")
-    make(pipelines["sd20"], cache)(picture(16, 16))
+    make(pipelines["sd20"], cache).encode(picture(16, 16))
     assert (cache.hits, cache.misses) == (0, 4)
 
 
@@ -93,9 +94,27 @@ def test_images_that_look_the_same_to_the_model_share_their_latents(
 ) -> None:
     """Whatever lies outside of the central square is not seen."""
     cache = TensorCache(tmp_path, 1)
-    encode = make(pipelines["sd20"], cache)
+    encode = make(pipelines["sd20"], cache).encode
     image = picture(16, 20)
     other = image.copy()
     other[:, [0, 1, -1]] = 0
     assert torch.equal(encode(image), encode(other))
     assert (cache.hits, cache.misses) == (1, 1)
+
+
+def test_an_image_is_what_the_vae_of_diffusers_decodes(pipelines: dict[str, Path]) -> None:
+    latents = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    decoded = make(pipelines["sd20"], TensorCache(None, 0)).decode(latents)
+    vae: Any = diffusers.AutoencoderKL.from_pretrained(pipelines["sd20"], subfolder="vae")
+    with torch.no_grad():
+        pixels = vae.decode(latents / 0.18215).sample
+    expected = diffusers.image_processor.VaeImageProcessor().postprocess(pixels, "np")[0] * 255
+    assert decoded.shape == (16, 16, 3)
+    assert decoded.dtype == np.uint8
+    assert np.abs(decoded - expected).max() <= 0.51
+
+
+def test_an_image_that_is_not_finite_is_refused(pipelines: dict[str, Path]) -> None:
+    latents = torch.full((1, 4, 8, 8), torch.nan)
+    with pytest.raises(UserError, match="not finite"):
+        make(pipelines["sd20"], TensorCache(None, 0)).decode(latents)

@@ -54,6 +54,20 @@ def test_noise_is_the_first_half_of_the_channels_under_the_index_of_the_class(
 
 
 @torch.inference_mode()
+def test_the_null_class_is_the_index_after_the_last(
+    hub_config: MakeConfig, caches: Caches, pipelines: dict[str, Path]
+) -> None:
+    cls: Any = diffusers.DiTTransformer2DModel
+    model = cls.from_pretrained(pipelines["dit_xl2_512"], subfolder="transformer").eval()
+    backbone = make(hub_config("dit_xl2_512"), caches)
+    latents, times = torch.randn(1, 4, 8, 8), torch.tensor([500])
+    found = backbone.predict_noise(latents, times, torch.tensor([backbone.null_class]))
+    expected = model(latents, timestep=times, class_labels=torch.tensor([1000])).sample
+    assert backbone.latent_shape == (4, 8, 8)
+    assert torch.allclose(found, expected[:, :4], atol=1e-5)
+
+
+@torch.inference_mode()
 def test_every_class_counts_and_none_is_dropped_at_random(
     hub_config: MakeConfig, caches: Caches
 ) -> None:

@@ -104,3 +104,22 @@ def test_network_precision_is_not_the_precision_of_the_result() -> None:
     assert out.dtype == torch.float32
     assert torch.allclose(out, full, atol=0.2)
     assert not torch.equal(out, full)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_decoding_gives_back_what_was_encoded(name: str) -> None:
+    backbone = shipped(name)
+    image = FashionMNIST(1)[0].image
+    latents = backbone.encode(image)
+    assert latents.shape == (1, *backbone.latent_shape)
+    assert (backbone.decode(latents) == image).all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+@torch.inference_mode()
+def test_the_null_class_is_none_of_the_ten(name: str) -> None:
+    backbone = shipped(name)
+    assert backbone.null_class == backbone.num_classes == 10
+    latents = keyed_noise(0, "null", shape=(1, *backbone.latent_shape)).expand(11, -1, -1, -1)
+    noise = backbone.predict_noise(latents, torch.full((11,), 500), torch.arange(11))
+    assert len({tuple(row.flatten().tolist()) for row in noise}) == 11

@@ -1,6 +1,6 @@
 import numpy as np
 
-from bigain.backbones.preprocessing import MEAN, STD, pad_and_standardise
+from bigain.backbones.preprocessing import MEAN, STD, crop_and_quantise, pad_and_standardise
 
 
 def test_padding_is_black_and_two_pixels_wide() -> None:
@@ -19,3 +19,17 @@ def test_black_and_white_land_at_the_standardised_values() -> None:
     ramp = np.tile(np.arange(28, dtype=np.uint8) * 9, (1, 28, 1))
     out = pad_and_standardise(ramp)[0, 0, 2, 2:-2]
     assert np.allclose(out * STD + MEAN, np.arange(28) * 9 / 255, atol=1e-6)
+
+
+def test_going_back_gives_the_very_same_bytes() -> None:
+    images = np.arange(2 * 28 * 28, dtype=np.int64).reshape(2, 28, 28).astype(np.uint8)
+    assert np.array_equal(crop_and_quantise(pad_and_standardise(images)), images)
+
+
+def test_what_is_beyond_black_and_white_is_clipped() -> None:
+    images = np.full((1, 1, 32, 32), 9.0, dtype=np.float32)
+    images[:, :, :16] = -9.0
+    out = crop_and_quantise(images)[0]
+    assert out.dtype == np.uint8
+    assert (out[:14] == 0).all()
+    assert (out[14:] == 255).all()

@@ -12,6 +12,7 @@ from bigain.backbones import stable_diffusion
 from bigain.backbones.pipeline import Caches
 from bigain.backbones.stable_diffusion import StableDiffusion
 from bigain.config import HubBackboneConfig
+from bigain.tasks.conditions import Captions
 from bigain.tensor_cache import TensorCache
 
 MakeConfig = Callable[..., HubBackboneConfig]
@@ -73,6 +74,21 @@ def test_sdxl_also_gets_the_pooled_prompt_and_the_size_of_the_image(
 
 @pytest.mark.parametrize("name", NAMES)
 @torch.inference_mode()
+def test_the_null_class_is_the_empty_prompt(
+    hub_config: MakeConfig, caches: Caches, name: str
+) -> None:
+    backbone = make(hub_config(name), caches)
+    nothing = StableDiffusion(hub_config(name), CPU, torch.float32, caches)
+    nothing.condition_on(Captions(("",)))
+    latents, times = torch.randn(1, 4, 8, 8), torch.tensor([500])
+    found = backbone.predict_noise(latents, times, torch.tensor([backbone.null_class]))
+    assert backbone.latent_shape == (4, 8, 8)
+    assert torch.allclose(found, nothing.predict_noise(latents, times, torch.tensor([0])))
+    assert not torch.equal(found, backbone.predict_noise(latents, times, torch.tensor([0])))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@torch.inference_mode()
 def test_every_class_and_every_pixel_counts(
     hub_config: MakeConfig, caches: Caches, name: str
 ) -> None:
@@ -105,7 +121,7 @@ def test_prompts_are_encoded_once_for_all_runs(
     first = make(hub_config(name), caches)
     monkeypatch.setattr(stable_diffusion, "encode_prompts", None)
     second = make(hub_config(name), caches)
-    assert (caches.prompts.hits, caches.prompts.misses) == (1, 1)
+    assert (caches.prompts.hits, caches.prompts.misses) == (2, 2), "prompts, and the empty one"
     with torch.inference_mode():
         assert torch.equal(first.predict_noise(*batch()), second.predict_noise(*batch()))
 
@@ -114,7 +130,7 @@ def test_prompts_of_another_model_are_not_taken(hub_config: MakeConfig, tmp_path
     caches = Caches(TensorCache(None, 0), TensorCache(tmp_path, 1))
     for name in NAMES:
         make(hub_config(name), caches)
-    assert (caches.prompts.hits, caches.prompts.misses) == (0, 3)
+    assert (caches.prompts.hits, caches.prompts.misses) == (0, 6)
 
 
 def test_images_are_encoded_by_the_models_vae(hub_config: MakeConfig, caches: Caches) -> None:

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from bigain.config.task import ClassificationConfig, EfficiencyConfig
+from bigain.config.task import ClassificationConfig, EfficiencyConfig, GenerationConfig
 
 
 def task(**changes: Any) -> ClassificationConfig:
@@ -94,3 +94,47 @@ def test_wrong_settings_of_efficiency_are_refused(key: str, value: object) -> No
 def test_the_ends_of_the_ranges_are_allowed() -> None:
     config = efficiency(steps=1000, repeats=1, warmup=0)
     assert (config.steps, config.repeats, config.warmup) == (1000, 1, 0)
+
+
+GENERATION = {
+    "name": "generation",
+    "sampler": "ddim",
+    "steps": 50,
+    "guidance_scale": 4.0,
+    "images_per_forward": 8,
+    "image_format": "png",
+    "extractor": "inception",
+    "extractor_weights": None,
+    "reference": "split",
+}
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("sampler", "dpm"),
+        ("steps", 0),
+        ("steps", 1001),
+        ("steps", 2.5),
+        ("guidance_scale", -1),
+        ("guidance_scale", "7"),
+        ("guidance_scale", float("inf")),
+        ("images_per_forward", 0),
+        ("image_format", "gif"),
+        ("extractor", "clip"),
+        ("extractor_weights", ""),
+        ("reference", "train"),
+        ("eta", 0.5),
+    ],
+)
+def test_wrong_settings_of_generation_are_refused(key: str, value: object) -> None:
+    GenerationConfig.model_validate(GENERATION)
+    with pytest.raises(ValidationError):
+        GenerationConfig.model_validate({**GENERATION, key: value})
+
+
+def test_weights_belong_to_inception() -> None:
+    weights = {**GENERATION, "extractor_weights": "weights.pth"}
+    GenerationConfig.model_validate(weights)
+    with pytest.raises(ValidationError, match=r"task\.extractor_weights=.*allowed: null"):
+        GenerationConfig.model_validate({**weights, "extractor": "mini"})

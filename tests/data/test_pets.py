@@ -5,7 +5,7 @@ import pytest
 from torchvision.datasets import OxfordIIITPet
 
 from bigain.data import pets
-from bigain.data.pets import load_pets
+from bigain.data.pets import load_all_pets, load_pets
 from bigain.data.tiny import TRUNCATED, write_tiny
 from bigain.errors import UserError
 
@@ -101,3 +101,16 @@ def test_a_missing_list_or_image_is_named(root: Path) -> None:
     annotations(root).unlink()
     with pytest.raises(UserError, match=r"annotations/test\.txt is missing; expected"):
         load_pets(37, root)
+
+
+def test_all_images_are_those_of_the_folder_by_name(root: Path) -> None:
+    everything = load_all_pets(root)
+    names = sorted(path.name for path in (root / "oxford-iiit-pet" / "images").glob("*.jpg"))
+    assert everything.image_ids == list(range(len(names)))
+    assert len(everything) >= len(load_pets(37, root))
+    (root / "oxford-iiit-pet" / "images" / names[0]).unlink()
+    assert len(load_all_pets(root)) == len(names) - 1
+    for name in names[1:]:
+        (root / "oxford-iiit-pet" / "images" / name).unlink()
+    with pytest.raises(UserError, match=r"images/ holds no \.jpg"):
+        load_all_pets(root)

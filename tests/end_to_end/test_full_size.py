@@ -4,10 +4,11 @@ Without the published weights this proves that shapes, conditions, operators and
 one classification step (one trial, a few classes) and one sampling step of SD-2.0 and DiT-XL/2-512.
 """
 
-from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
-import diffusers
+import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,7 @@ from bigain.tasks.classifier import DiffusionClassifier
 from bigain.tasks.losses import LOSSES
 from bigain.tasks.noise import keyed_noise
 from bigain.tasks.protocol import StagedProtocol
+from bigain.tasks.sampling import Sampler
 
 pytestmark = pytest.mark.slow
 
@@ -36,6 +38,8 @@ class RandomBackbone:
     """A denoiser of full size behind the protocol; conditions are random but different."""
 
     num_classes = CLASSES
+    null_class = 0
+    latent_shape = (4, 64, 64)
 
     def __init__(self, name: str, denoiser: nn.Module) -> None:
         self.hashes: dict[str, str] = {}
@@ -50,6 +54,9 @@ class RandomBackbone:
         """The conditions are fixed."""
 
     def encode(self, image: object) -> Tensor:
+        raise NotImplementedError
+
+    def decode(self, latents: object) -> npt.NDArray[np.uint8]:
         raise NotImplementedError
 
     def predict_noise(self, latents: Tensor, timesteps: Tensor, classes: Tensor) -> Tensor:
@@ -93,21 +100,21 @@ def test_one_classification_step(named: tuple[str, nn.Module], operator: Operato
     assert result.prediction == int(result.errors[0].argmin())
 
 
-@torch.inference_mode()
-def test_one_sampling_step(named: tuple[str, nn.Module]) -> None:
+@pytest.mark.parametrize("operator", [None, LGTM(ratio=0.7)])
+def test_one_sampling_step(named: tuple[str, nn.Module], operator: Operator | None) -> None:
+    """With guidance: the condition and nothing in one forward of two rows."""
     name, denoiser = named
-    backbone = RandomBackbone(name, denoiser)
-    schedulers: dict[str, Callable[..., Any]] = {
-        "sd20": diffusers.EulerDiscreteScheduler,
-        "dit_xl2_512": diffusers.DDIMScheduler,
-    }
-    scheduler = schedulers[name](**SCHEDULES[name])
-    scheduler.set_timesteps(50)
-    x = keyed_noise(0, "sample", 0, shape=(1, 4, 64, 64)) * scheduler.init_noise_sigma
-    t = scheduler.timesteps[0]
-    scaled = scheduler.scale_model_input(x, t)
-    noise = backbone.predict_noise(scaled, t.long()[None], torch.tensor([0]))
-    after = scheduler.step(noise, t, x).prev_sample
-    assert after.shape == x.shape
-    assert bool(after.isfinite().all())
-    assert not torch.equal(after, x)
+    sampler = Sampler(
+        RandomBackbone(name, denoiser),
+        scheduler={"sd20": "euler", "dit_xl2_512": "ddim"}[name],
+        steps=1,
+        guidance_scale=7.5,
+        seed=0,
+        images_per_forward=1,
+        device=CPU,
+    )
+    with nullcontext() if operator is None else bigain.apply(denoiser, operator):
+        latents = sampler.sample(torch.tensor([0]), torch.tensor([1]))
+    assert latents.shape == (1, 4, 64, 64)
+    assert bool(latents.isfinite().all())
+    assert not torch.equal(latents, sampler.initial_noise(torch.tensor([0])))

@@ -14,6 +14,7 @@ from bigain.metrics import image_errors, paired_accuracy, relative_rise
 from bigain.runs.compare import PAIRING_KEYS, Comparison, compare_runs, describe
 from bigain.runs.frames import read_samples
 from bigain.runs.identity import run_id
+from bigain.runs.session import Conclusion
 from bigain.runs.store import RunStore
 
 Make = Callable[..., RunConfig]
@@ -163,7 +164,7 @@ def test_measurements_without_predictions_are_refused(
     store = RunStore(tmp_path, run_id(config))
     with store.open(config, [1], {}) as session:
         session.append({"image_id": 1, "measure": "time"})
-        session.finish(lambda _: [])
+        session.finish(lambda records: Conclusion(records, []))
     other = make_run(tmp_path, make_config())
     for pair in [(store.run_id, other.run_id), (other.run_id, store.run_id)]:
         with pytest.raises(UserError, match=f"task=efficiency of {store.run_id}: has no predict"):

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from bigain.config import RunConfig
 from bigain.runs.files import METRIC_COLUMNS
 from bigain.runs.identity import run_id
 from bigain.runs.journal import Record, read_journals
+from bigain.runs.session import Conclusion
 from bigain.runs.store import RunStore
 
 Make = Callable[..., RunConfig]
@@ -24,8 +25,8 @@ MakeRecord = Callable[..., dict[str, Any]]
 IDS = [14, 11, 19, 12, 17, 10, 16]
 
 
-def no_metrics(records: list[Record]) -> Sequence[Mapping[str, Any]]:
-    return []
+def no_metrics(records: list[Record]) -> Conclusion:
+    return Conclusion(records, [])
 
 
 def sharded(make_config: Make, index: int, count: int, **changes: Any) -> RunConfig:
@@ -73,9 +74,9 @@ def test_shards_share_the_images_and_the_last_one_finishes(
 ) -> None:
     seen: list[int] = []
 
-    def summarise(records: list[Record]) -> list[dict[str, Any]]:
+    def conclude(records: list[Record]) -> Conclusion:
         seen.extend(record["image_id"] for record in records)
-        return [{**dict.fromkeys(METRIC_COLUMNS), "metric": "acc1"}]
+        return Conclusion(records, [{**dict.fromkeys(METRIC_COLUMNS), "metric": "acc1"}])
 
     shares = []
     for index in (2, 0, 1):
@@ -85,7 +86,7 @@ def test_shards_share_the_images_and_the_last_one_finishes(
             shares.append(session.todo())
             for image_id in session.todo():
                 session.append(make_record(image_id, seconds=0.5))
-            assert session.finish(summarise) == (index == 1)
+            assert session.finish(conclude) == (index == 1)
         assert store.is_finished() == (index == 1)
     assert shares == [IDS[2::3], IDS[0::3], IDS[1::3]]
     assert seen == IDS, "records are summarised once, in dataset order"
@@ -133,9 +134,9 @@ def test_shards_that_finish_at_the_same_moment_both_end_fine(
     summaries: list[int] = []
     ends: list[bool | BaseException] = []
 
-    def summarise(records: list[Record]) -> list[dict[str, Any]]:
+    def conclude(records: list[Record]) -> Conclusion:
         summaries.append(len(records))
-        return []
+        return Conclusion(records, [])
 
     def work(index: int, barrier: threading.Barrier) -> None:
         try:
@@ -144,7 +145,7 @@ def test_shards_that_finish_at_the_same_moment_both_end_fine(
                 for image_id in session.todo():
                     session.append(make_record(image_id))
                 barrier.wait()
-                ends.append(session.finish(summarise))
+                ends.append(session.finish(conclude))
         except BaseException as error:
             ends.append(error)
 
@@ -184,7 +185,7 @@ def test_an_error_in_the_summary_leaves_the_run_unfinished(
     config = make_config()
     store = RunStore(tmp_path, run_id(config))
 
-    def broken(records: list[Record]) -> list[dict[str, Any]]:
+    def broken(records: list[Record]) -> Conclusion:
         raise ArithmeticError("no mean")
 
     with store.open(config, IDS, {}) as session:
@@ -202,6 +203,7 @@ WORKER = """
 import json, os, random, signal, sys, time
 from pathlib import Path
 from bigain.runs.identity import run_id
+from bigain.runs.session import Conclusion
 from bigain.runs.store import RunStore
 
 config, pause = json.loads(sys.argv[2]), float(sys.argv[3])
@@ -215,7 +217,8 @@ with store.open(config, list(range(50, 0, -1)), {}) as session:
             "scores": [draw.random() for _ in range(200)],
             "seconds": time.perf_counter(),
         })
-    session.finish(lambda records: os.kill(os.getpid(), signal.SIGKILL) if pause < 0 else [])
+    deadly = (os.kill(os.getpid(), signal.SIGKILL) for _ in range(pause < 0))
+    session.finish(lambda records: Conclusion(records, deadly))
 """
 
 
@@ -263,6 +266,26 @@ def test_killed_while_finishing_it_finishes_when_opened_again(
         assert session.todo() == []
         assert session.finish(no_metrics)
     assert (store.folder / "samples.csv").read_bytes() == samples
+
+
+def test_a_record_whose_files_cannot_be_brought_is_not_adopted(
+    tmp_path: Path, make_config: Make, make_record: MakeRecord
+) -> None:
+    few = make_config(dataset__limit=3)
+    with RunStore(tmp_path, run_id(few)).open(few, IDS[:3], {}) as session:
+        for image_id in session.todo():
+            session.append(make_record(image_id))
+    asked: list[tuple[Path, int]] = []
+
+    def carry(folder: Path, record: Record) -> bool:
+        asked.append((folder, record["image_id"]))
+        return bool(record["image_id"] != IDS[1])
+
+    config = make_config()
+    with RunStore(tmp_path, run_id(config)).open(config, IDS, {}) as session:
+        assert session.adopt(carry) == [run_id(few)]
+        assert session.todo() == [IDS[1], *IDS[3:]]
+    assert asked == [(tmp_path / "runs" / run_id(few), image_id) for image_id in IDS[:3]]
 
 
 def test_records_of_other_limits_are_adopted(

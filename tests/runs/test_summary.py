@@ -12,7 +12,7 @@ from bigain.runs.files import METRIC_COLUMNS
 from bigain.runs.frames import read_metrics, samples_frame
 from bigain.runs.identity import baseline_id, describing_columns, run_id
 from bigain.runs.store import RunStore
-from bigain.runs.summary import metric_rows, summary_of
+from bigain.runs.summary import conclusion_of, metric_rows
 
 Make = Callable[..., RunConfig]
 MakeRecord = Callable[..., dict[str, Any]]
@@ -24,7 +24,7 @@ def test_one_row_per_metric_with_the_columns_of_the_contract(
 ) -> None:
     config = make_config(operator=tome, seed=4)
     records = [make_record(i) for i in range(12)]
-    rows = summary_of(config, tmp_path)(records)
+    rows = conclusion_of(config, tmp_path)(records).rows
     expected = classification_metrics(samples_frame(records))
     assert [row["metric"] for row in rows] == [metric.metric for metric in expected]
     assert [row["value"] for row in rows] == [metric.value for metric in expected]

@@ -12,6 +12,7 @@ import pytest
 from bigain.compose import compose_configs
 from bigain.config import RunConfig
 from bigain.runs.identity import run_id
+from bigain.runs.session import Conclusion
 from bigain.runs.store import RunStore
 from bigain.tables.cells import measure
 from bigain.tables.layout import Sources
@@ -58,7 +59,7 @@ def fake_run(config: RunConfig) -> None:
     with RunStore(config.paths.results, run_id(config)).open(config, images, {}) as session:
         for image_id in session.todo():
             session.append(record(config, image_id))
-        session.finish(lambda _: [])
+        session.finish(lambda records: Conclusion(records, []))
 
 
 @pytest.fixture(scope="session", autouse=True)

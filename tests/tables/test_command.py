@@ -100,11 +100,11 @@ def test_dry_run_after_the_runs(table: Table, capsys: pytest.CaptureFixture[str]
     assert out.endswith("missing in all: 0 evaluations of the denoiser\n")
 
 
-def test_the_whole_test_split_has_no_known_cost(
+def test_the_whole_test_split_costs_all_its_images(
     compose: Compose, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["4", "--dry-run", "dataset.limit=null"], compose=compose) == 0
-    assert "all images x 125 evaluations" in capsys.readouterr().out
+    assert "(10000 images x 125 evaluations)" in capsys.readouterr().out
 
 
 def test_the_full_grid(table: Table, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,6 +5,7 @@ import pytest
 
 from bigain.config import RunConfig
 from bigain.errors import UserError
+from bigain.runs.session import Conclusion
 from bigain.runs.store import RunStore
 from bigain.tables.execute import execute
 from bigain.tables.planner import Plan
@@ -50,7 +51,7 @@ def test_a_run_that_other_shards_have_to_complete_is_not_done(make_plan: MakePla
 
     def half(config: RunConfig) -> None:
         with RunStore(config.paths.results, run.run_id).open(config, [1, 2], {}) as session:
-            session.finish(lambda _: [])
+            session.finish(lambda records: Conclusion(records, []))
 
     (failure,) = execute([run], half, lambda _: None)
     assert failure.reason == "ended with status running"

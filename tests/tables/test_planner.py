@@ -102,7 +102,7 @@ PAPER_COSTS = {
 @pytest.mark.parametrize(
     ("number", "backbone", "datasets"),
     [
-        (2, "sd20", list(PAPER_COSTS)),
+        (2, "sd20", ["pets", "imagenet100", "coco2017"]),
         (3, "dit_xl2_512", ["imagenet100"]),
         (4, "sd20", list(PAPER_COSTS)),
         (5, "dit_xl2_512", ["imagenet100"]),

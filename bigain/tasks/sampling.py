@@ -1,0 +1,114 @@
+"""From noise to latents, with classifier-free guidance, the same bits whatever shares a batch.
+
+    eps = eps(x_t, null) + w (eps(x_t, c) - eps(x_t, null))
+
+Both predictions come from one forward of 2 k rows, or at w = 1, where the null class cancels, from
+one of k.  A network rounds differently for batches of another size, and fifty steps turn the last
+bit into a pixel; so the number k of images per forward is a setting of its own, part of a run's
+name, and a last batch that lacks images is filled up with copies.
+"""
+
+import torch
+from torch import Tensor
+
+from bigain.backbones.base import Backbone
+from bigain.errors import UserError
+from bigain.tasks.micro_batches import MicroBatches
+from bigain.tasks.noise import keyed_noise
+from bigain.tasks.schedulers import build_scheduler
+
+__all__ = ["Sampler"]
+
+
+class Sampler:
+    """Draws latents of `backbone` under its conditions.
+
+    Args:
+        backbone: The denoiser, with its conditions; an operator may be applied to it.
+        scheduler: Name of the scheduler, see `bigain.tasks.schedulers`.
+        steps: Denoising steps.
+        guidance_scale: w >= 0; 1 is no guidance.
+        seed: Seed of the initial noise.
+        images_per_forward: k >= 1.
+        device: Where the backbone lies.
+
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        *,
+        scheduler: str,
+        steps: int,
+        guidance_scale: float,
+        seed: int,
+        images_per_forward: int,
+        device: torch.device,
+    ) -> None:
+        self._backbone = backbone
+        self._scheduler = scheduler
+        self._steps = steps
+        self._guidance_scale = guidance_scale
+        self._seed = seed
+        self._batches = MicroBatches(images_per_forward)
+        self._device = device
+
+    @property
+    def images_per_forward(self) -> int:
+        """Images per forward now: as set, or less after the memory did not suffice."""
+        return self._batches.size
+
+    @torch.inference_mode()
+    def sample(self, indices: Tensor, conditions: Tensor) -> Tensor:
+        """Clean latents (B, C, H, W), fp32, on the CPU.
+
+        Args:
+            indices: Number of each sample, (B,): its initial noise is a function of seed and this.
+            conditions: Number of its condition, (B,), see `Backbone`.
+
+        Raises:
+            UserError: latents are not finite, or a single image does not fit the memory.
+
+        """
+        pairs = torch.stack([indices, conditions], dim=1)
+        return torch.cat([latents for _, latents in self._batches.run(pairs, self._filled_up)])
+
+    def _filled_up(self, pairs: Tensor) -> Tensor:
+        """Latents of some pairs (index, condition), computed in a batch of the full size."""
+        lacking = self._batches.size - len(pairs)
+        filled = torch.cat([pairs, pairs[:1].expand(lacking, -1)])
+        latents = self._denoise(*filled.unbind(1))[: len(pairs)].cpu()
+        for (index, _), own in zip(pairs.tolist(), latents, strict=True):
+            if not own.isfinite().all():
+                raise UserError(
+                    f"sample {index}: the latents are not finite; the network overflows in this "
+                    "precision, allowed: dtype=float32 or bfloat16"
+                )
+        return latents
+
+    def _denoise(self, indices: Tensor, conditions: Tensor) -> Tensor:
+        scheduler = build_scheduler(self._scheduler, self._backbone.alphas_cumprod, self._steps)
+        latents = self.initial_noise(indices).to(self._device) * scheduler.init_noise_sigma
+        for timestep in scheduler.timesteps:
+            scaled = scheduler.scale_model_input(latents, timestep)
+            noise = self._guided_noise(scaled, timestep, conditions.to(self._device))
+            latents = scheduler.step(noise, timestep, latents, return_dict=False)[0]
+        return latents
+
+    def initial_noise(self, indices: Tensor) -> Tensor:
+        """Standard normal noise (B, C, H, W), row b a pure function of seed and `indices[b]`."""
+        shape = self._backbone.latent_shape
+        draws = (keyed_noise(self._seed, "generation", i, shape=shape) for i in indices.tolist())
+        return torch.stack(list(draws))
+
+    def _guided_noise(self, latents: Tensor, timestep: Tensor, conditions: Tensor) -> Tensor:
+        predict, scale = self._backbone.predict_noise, self._guidance_scale
+        times = timestep.to(self._device).expand(len(latents))
+        if scale == 1.0:
+            return predict(latents, times, conditions)
+        nothing = torch.full_like(conditions, self._backbone.null_class)
+        both = predict(
+            latents.repeat(2, 1, 1, 1), times.repeat(2), torch.cat([conditions, nothing])
+        )
+        given, null = both.chunk(2)
+        return null + scale * (given - null)

@@ -1,0 +1,168 @@
+"""Generation as users run it: the same files whatever the batch, shards, kills and limits."""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bigain.compose import compose_config
+from bigain.errors import UserError
+from bigain.runner import run
+from bigain.runs.collect import collect_runs
+from bigain.runs.frames import read_metrics, read_samples
+from bigain.runs.images import GRID, IMAGES
+
+SHORT = ["task=generation", "task.steps=2", "dataset.limit=14", "threads=1"]
+LGTM = ["operator=lgtm", "operator.ratio=0.7"]
+BACKBONES = ["mini_unet", "mini_dit"]
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    """File name -> sha256 of the images of a run."""
+    files = sorted((folder / IMAGES).iterdir())
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def generate(results: Path, *overrides: str) -> Path:
+    """The folder of a run that is made, or gone on with, now."""
+    command = [*SHORT, f"paths.results={results}", f"paths.cache={results}", *overrides]
+    return run(compose_config(command), progress=False).folder
+
+
+def metrics_of(folder: Path) -> dict[str, float]:
+    frame = read_metrics(folder)
+    return dict(zip(frame["metric"], frame["value"], strict=True))
+
+
+@pytest.fixture(scope="module", params=BACKBONES)
+def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an unbroken run with L-GTM; not to be changed."""
+    results = tmp_path_factory.mktemp(request.param)
+    return generate(results, f"backbone={request.param}", *LGTM)
+
+
+def like(whole: Path) -> list[str]:
+    manifest = json.loads((whole / "manifest.json").read_text())
+    return [f"backbone={manifest['config']['backbone']['name']}", *LGTM]
+
+
+def test_a_run_has_images_records_metrics_and_a_grid(whole: Path) -> None:
+    samples = read_samples(whole)
+    assert list(hashes(whole)) == [f"{i:06d}.png" for i in range(14)]
+    assert list(samples["sha256"]) == list(hashes(whole).values())
+    assert (whole / GRID).is_file()
+    metrics = metrics_of(whole)
+    assert list(metrics) == ["frechet_mini", "kid", "precision", "recall", "class_agreement"]
+    assert samples["frechet_value"].mean() == pytest.approx(metrics["frechet_mini"], rel=1e-9)
+    assert 100 * samples["correct"].mean() == pytest.approx(metrics["class_agreement"])
+    manifest = json.loads((whole / "manifest.json").read_text())
+    assert manifest["images_per_forward"] == 8
+    assert any(name.startswith("extractor/") for name in manifest["hashes"])
+
+
+@pytest.mark.parametrize("overrides", [["batch_size=1"], ["batch_size=64", "device=cpu"]])
+def test_the_batch_size_changes_no_bit(whole: Path, tmp_path: Path, overrides: list[str]) -> None:
+    again = generate(tmp_path, *like(whole), *overrides)
+    assert again.name == whole.name
+    assert hashes(again) == hashes(whole)
+    assert (again / "samples.csv").read_bytes() == (whole / "samples.csv").read_bytes()
+    assert (again / "metrics.csv").read_bytes() == (whole / "metrics.csv").read_bytes()
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_shards_give_the_same_files(whole: Path, tmp_path: Path, count: int) -> None:
+    for index in reversed(range(count)):
+        part = [f"shard.index={index}", f"shard.count={count}"]
+        folder = generate(tmp_path, *like(whole), *part)
+    assert hashes(folder) == hashes(whole)
+    assert (folder / "metrics.csv").read_bytes() == (whole / "metrics.csv").read_bytes()
+
+
+def test_a_shorter_run_is_taken_over_by_a_longer_one(whole: Path, tmp_path: Path) -> None:
+    short = generate(tmp_path, *like(whole), "dataset.limit=5")
+    long = generate(tmp_path, *like(whole))
+    assert hashes(long) == hashes(whole)
+    assert json.loads((long / "manifest.json").read_text())["adopted_from"] == [short.name]
+    assert (long / "samples.csv").read_bytes() == (whole / "samples.csv").read_bytes()
+
+
+def test_a_killed_run_goes_on_to_the_same_folder(whole: Path, tmp_path: Path) -> None:
+    command = [*SHORT, f"paths.results={tmp_path}", f"paths.cache={tmp_path}", *like(whole)]
+    script = (
+        "import sys, time\n"
+        "from bigain.compose import compose_config\n"
+        "from bigain.runner import run\n"
+        "from bigain.runs.images import RunImages\n"
+        "write = RunImages.write\n"
+        "def slow(self, index, image):\n"
+        "    time.sleep(0.2)\n"
+        "    return write(self, index, image)\n"
+        "RunImages.write = slow\n"
+        "run(compose_config(sys.argv[1:]), progress=False)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", script, *command])
+    folder = tmp_path / "runs" / whole.name
+    deadline = time.monotonic() + 120
+    while len(list(folder.glob("images/*.png"))) < 10 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    before = hashes(folder)
+    assert 10 <= len(before) < 14
+    assert json.loads((folder / "manifest.json").read_text())["status"] == "running"
+    again = generate(tmp_path, *like(whole))
+    assert again == folder
+    assert hashes(folder) == hashes(whole)
+    assert (folder / "samples.csv").read_bytes() == (whole / "samples.csv").read_bytes()
+
+
+def test_what_changes_the_images(whole: Path, tmp_path: Path) -> None:
+    first = set(list(hashes(whole).values())[:3])
+    backbone, *operator = like(whole)
+    for other in (
+        [*operator, "seed=1"],
+        [*operator, "task.guidance_scale=4"],
+        [*operator, "task.steps=3"],
+        ["operator=none"],
+    ):
+        folder = generate(tmp_path, backbone, "dataset.limit=3", *other)
+        assert not set(hashes(folder).values()) & first, other
+
+
+def test_the_operator_sees_the_noise_of_the_baseline(whole: Path, tmp_path: Path) -> None:
+    """Paired: the same noise and class, so the images resemble each other more than others."""
+    bare = generate(tmp_path, like(whole)[0], "operator=none")
+    from PIL import Image  # noqa: PLC0415
+
+    def pixels(folder: Path) -> Any:
+        files = sorted((folder / IMAGES).iterdir())
+        return np.stack([np.asarray(Image.open(path)) for path in files]).astype(float)
+
+    a, b = pixels(bare), pixels(whole)
+    assert np.abs(a - b).mean() < 0.5 * np.abs(a - np.roll(b, 1, axis=0)).mean()
+
+
+def test_a_lost_image_is_named_before_anything_is_measured(whole: Path, tmp_path: Path) -> None:
+    folder = generate(tmp_path, *like(whole), "shard.index=0", "shard.count=2")
+    (folder / IMAGES / "000002.png").unlink()
+    with pytest.raises(UserError, match=r"000002\.png: is gone.*force=true"):
+        generate(tmp_path, *like(whole), "shard.index=1", "shard.count=2")
+    forced = generate(tmp_path, *like(whole), "force=true")
+    assert hashes(forced) == hashes(whole)
+
+
+def test_what_was_measured_is_collected_as_it_is(tmp_path: Path) -> None:
+    folder = generate(tmp_path, "dataset.limit=6")
+    before = (folder / "metrics.csv").read_bytes()
+    frame = collect_runs(tmp_path)
+    assert set(frame["task"]) == {"generation"}
+    assert list(frame["metric"]) == list(read_metrics(folder)["metric"])
+    assert (folder / "metrics.csv").read_bytes() == before

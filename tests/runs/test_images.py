@@ -1,0 +1,95 @@
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image
+
+from bigain.errors import UserError
+from bigain.runs.images import FORMATS, RunImages
+
+
+def picture(index: int, shape: tuple[int, ...] = (28, 28)) -> npt.NDArray[np.uint8]:
+    return np.random.default_rng(index).integers(0, 256, shape, dtype=np.uint8)
+
+
+@pytest.mark.parametrize("shape", [(28, 28), (16, 16, 3)])
+def test_png_keeps_every_pixel_under_the_number_of_the_sample(
+    tmp_path: Path, shape: tuple[int, ...]
+) -> None:
+    images = RunImages(tmp_path, 8, "png")
+    digest = images.write(7, picture(7, shape))
+    path = tmp_path / "images" / "000007.png"
+    assert images.path(7) == path
+    assert digest == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert np.array_equal(images[7], picture(7, shape))
+    assert [each.name for each in path.parent.iterdir()] == ["000007.png"]
+
+
+def test_jpeg_is_of_the_highest_quality(tmp_path: Path) -> None:
+    images = RunImages(tmp_path, 1, "jpeg")
+    smooth = np.repeat(np.linspace(0, 255, 32, dtype=np.uint8)[None, :, None], 32, 0)
+    smooth = np.repeat(smooth, 3, axis=2)
+    images.write(0, smooth)
+    path = tmp_path / "images" / "000000.jpg"
+    with Image.open(path) as opened:
+        assert opened.format == "JPEG"
+        tables = opened.quantization  # type: ignore[attr-defined]
+    assert all(set(table) == {1} for table in tables.values()), "quality 100 divides by nothing"
+    assert np.abs(images[0].astype(int) - smooth).max() <= 2
+
+
+@pytest.mark.parametrize("image_format", sorted(FORMATS))
+def test_the_same_image_is_the_same_file(tmp_path: Path, image_format: str) -> None:
+    hashes = {RunImages(tmp_path / x, 1, image_format).write(0, picture(0)) for x in "ab"}
+    assert len(hashes) == 1
+
+
+def test_a_missing_or_changed_image_is_named(tmp_path: Path) -> None:
+    images = RunImages(tmp_path, 2, "png")
+    records = [{"image_id": i, "sha256": images.write(i, picture(i))} for i in range(2)]
+    images.check(records)
+    images.write(1, picture(5))
+    with pytest.raises(UserError, match=r"000001\.png: was changed.*force=true"):
+        images.check(records)
+    images.path(1).unlink()
+    with pytest.raises(UserError, match=r"000001\.png: is gone.*force=true"):
+        images.check(records)
+    images.path(0).write_bytes(b"half")
+    with pytest.raises(UserError, match=r"000000\.png: cannot be read"):
+        images[0]
+    with pytest.raises(IndexError):
+        images[2]
+    assert images.label(1) == str(images.path(1))
+
+
+def test_an_image_is_taken_over_if_it_is_whole(tmp_path: Path) -> None:
+    theirs, ours = RunImages(tmp_path / "a", 2, "png"), RunImages(tmp_path / "b", 4, "png")
+    record = {"image_id": 1, "sha256": theirs.write(1, picture(1))}
+    assert ours.take_over(tmp_path / "a", record)
+    assert np.array_equal(ours[1], picture(1))
+    ours.check([record])
+    theirs.path(1).write_bytes(b"half")
+    assert not ours.take_over(tmp_path / "a", record)
+    theirs.path(1).unlink()
+    assert not ours.take_over(tmp_path / "a", record)
+
+
+@pytest.mark.parametrize(("n", "columns", "rows"), [(3, 3, 1), (70, 8, 8)])
+def test_the_grid_shows_the_first_ones_with_labels(
+    tmp_path: Path, n: int, columns: int, rows: int
+) -> None:
+    images = RunImages(tmp_path, n, "png")
+    for index in range(n):
+        images.write(index, np.full((28, 28), 3 * index, dtype=np.uint8))
+    path = images.write_grid([f"class number {i} with a very long name \u65e5" for i in range(n)])
+    with Image.open(path) as opened:
+        sheet = np.asarray(opened)
+    tile, line = 98, 112
+    assert sheet.shape == (rows * line, columns * tile, 3)
+    assert (sheet[10:80, 10:80] == 0).all()
+    assert (sheet[10:80, tile + 10 : tile + 80] == 3).all()
+    below = sheet[tile + 1 : line, :tile]
+    assert below.min() < 60, "a label is drawn"
+    assert (sheet[tile + 1 : line, tile - 1 : tile + 1] == 255).all(), "and ends with its tile"
