@@ -3,6 +3,7 @@
 import itertools
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 from bigain.backbones.architectures import ARCHITECTURES
 from bigain.commands.arguments import VerbParser
@@ -113,11 +114,18 @@ def _request(settings: Sequence[str], multirun: bool) -> Request:
     try:
         return Request(_planned(settings, multirun))
     except UserError:
-        if len(lacking) != 1:
-            raise
-        companions = [[each] for each in _COMPANIONS[lacking[0]]]
-        configs = _those_that_compose(settings, multirun, companions)[:1]
-        return Request(configs, lacking[0] != "backbone", lacking[0] != "dataset")
+        if len(lacking) == 1:
+            companions = [[each] for each in _COMPANIONS[lacking[0]]]
+            with suppress(UserError):  # the user wrote no companion, and is not told of one
+                configs = _those_that_compose(settings, multirun, companions)
+                return _of_what_is_named(configs, lacking[0])
+        raise
+
+
+def _of_what_is_named(configs: Sequence[RunConfig], lacking: str) -> Request:
+    """One run for each backbone, or for each dataset, of runs that need a `lacking` of neither."""
+    named = {(c.dataset if lacking == "backbone" else c.backbone): c for c in reversed(configs)}
+    return Request(tuple(named.values())[::-1], lacking != "backbone", lacking != "dataset")
 
 
 def _planned(settings: Sequence[str], multirun: bool) -> tuple[RunConfig, ...]:

@@ -20,7 +20,7 @@ from bigain.tables.execute import Failure, Runner, execute
 from bigain.tables.layout import Sources
 from bigain.tables.markdown import render_markdown
 from bigain.tables.paper import load_paper
-from bigain.tables.planner import Compose, Plan, PlannedRun, plan_table, results_folder
+from bigain.tables.planner import Compose, Plan, PlannedRun, plan_table
 from bigain.tables.samples import publish_samples
 from bigain.tables.spec import choose, load_spec, table_numbers
 from bigain.tables.tidy import render_csv
@@ -69,7 +69,7 @@ def main(argv: Sequence[str], compose: Compose | None = None, runner: Runner | N
 
 def _table(request: _Request, compose: Compose, runner: Runner | None) -> int:
     plan = _plan(request, compose)
-    results = results_folder(request.extra, compose)
+    results = plan.results
     check_results(results)
     _name_damaged(plan)
     if request.dry:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from bigain.config import ClassificationConfig, RunConfig
+from bigain.config import BackboneConfig, ClassificationConfig, MiniBackboneConfig, RunConfig
 from bigain.tables.footnotes import texts_of
 from bigain.tables.layout import (
     DASH,
@@ -60,7 +60,7 @@ def _protocol(config: RunConfig) -> str:
     images = "all test images" if limit is None else f"the first {limit} test images"
     task = config.task_as(ClassificationConfig)
     parts = [
-        f"weights `{config.backbone.revision}`",
+        _weights(config.backbone),
         images,
         f"trial list {list(task.trial_list)}",
         f"keep list {list(task.keep_list)}",
@@ -69,6 +69,17 @@ def _protocol(config: RunConfig) -> str:
         f"seed {config.seed}",
     ]
     return ", ".join(parts)
+
+
+def _weights(backbone: BackboneConfig) -> str:
+    """Which weights, without a folder of somebody's machine."""
+    if isinstance(backbone, MiniBackboneConfig):
+        return f"weights `{backbone.revision}`"
+    if backbone.fingerprint is not None:
+        return f"weights `{backbone.fingerprint}`"
+    if backbone.path is not None:
+        return "weights of `backbone.path`"
+    return f"weights `{backbone.repository}` at `{backbone.revision}`"
 
 
 def _measured_blocks(sources: Sources) -> Iterator[tuple[str, list[Line]]]:

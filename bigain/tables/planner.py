@@ -24,7 +24,6 @@ __all__ = [
     "Plan",
     "PlannedRun",
     "plan_table",
-    "results_folder",
     "setting_name",
 ]
 
@@ -97,6 +96,11 @@ class Plan:
         start = ("python", "-m", "bigain", "table", str(self.spec.number))
         return shlex.join((*start, "--profile", self.profile, *grid, *self.extra))
 
+    @property
+    def results(self) -> Path:
+        """`paths.results`, the same of all its runs."""
+        return next(iter(self.runs.values())).config.paths.results
+
     def distinct(self) -> list[PlannedRun]:
         """Each run once, in the order of the table."""
         return list({run.run_id: run for run in self.runs.values()}.values())
@@ -148,11 +152,6 @@ def plan_table(
         for cell, command, config in zip(cells, commands, configs, strict=True)
     }
     return Plan(spec, profile, grid, tuple(extra), runs)
-
-
-def results_folder(extra: Sequence[str], compose: Compose) -> Path:
-    """`paths.results` of runs with the overrides `extra`."""
-    return compose([tuple(extra)])[0].paths.results
 
 
 def _cells(spec: TableSpec, profile: str, grid: str) -> Iterator[tuple[CellKey, tuple[str, ...]]]:

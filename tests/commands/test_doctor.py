@@ -97,6 +97,27 @@ def test_a_backbone_or_a_dataset_alone_is_checked_alone(
     assert not_there not in found
 
 
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ("backbone=sd20,dit_xl2_512", {"sd20", "dit_xl2_512"}),
+        ("dataset=pets,coco2017", {"pets", "coco2017"}),
+    ],
+)
+def test_a_sweep_over_backbones_or_datasets_alone_checks_all_of_them(
+    settings: str, named: set[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(UserError, match=r"^bigain doctor: 2 of \d+ things needed"):
+        main(["-m", settings])
+    found = statuses(capsys.readouterr().out)
+    assert named == {name for name in found if found[name] == "missing"} - {"slurm", "wandb"}
+
+
+def test_what_goes_with_nothing_is_told_of_no_setting_that_nobody_wrote() -> None:
+    with pytest.raises(UserError, match=r"^dataset=fashion_mnist: .* because backbone=sd20"):
+        main(["-m", "backbone=mini_unet,sd20"])
+
+
 def test_a_run_with_all_it_needs_is_ready(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -7,7 +7,7 @@ from bigain.compose import compose_config, compose_configs
 from bigain.config import RunConfig
 from bigain.errors import UserError
 from bigain.runs.identity import run_id
-from bigain.tables.planner import NONE, Plan, plan_table, results_folder, setting_name
+from bigain.tables.planner import NONE, Plan, plan_table, setting_name
 from bigain.tables.spec import load_spec
 
 MakePlan = Callable[..., Plan]
@@ -158,8 +158,10 @@ def test_a_run_that_is_not_allowed_stops_the_plan() -> None:
         plan_table(load_spec(4), "mini", "default", ["dataset.limit=0"], compose_configs)
 
 
-def test_the_results_folder_follows_the_overrides(tmp_path: Path) -> None:
-    assert results_folder([f"paths.results={tmp_path}"], compose_configs) == tmp_path
+@pytest.mark.parametrize("profile", ["mini", "paper"])
+def test_the_results_folder_follows_the_overrides(profile: str, tmp_path: Path) -> None:
+    own = [f"paths.results={tmp_path}"]
+    assert plan_table(load_spec(5), profile, "default", own, compose_configs).results == tmp_path
 
 
 def test_names_of_settings() -> None:
