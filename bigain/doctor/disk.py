@@ -1,8 +1,8 @@
 """Whether results, caches and downloads fit on the disk.
 
 What a run writes is estimated from its settings: per image a record with a score and a number of
-trials for each class, in the journal and in samples.csv; in the cache the latents of each image and
-the embedding of each prompt.
+trials for each class, in the journal and in samples.csv, or a generated image; in the cache the
+latents of each image and the embedding of each prompt.
 """
 
 import os
@@ -22,7 +22,11 @@ __all__ = ["cache_bytes", "check_disk", "result_bytes"]
 
 _RECORD, _CLASS = 1_000, 50
 """Bytes of an image on record and of each class of it, in two files; measured, rounded up."""
+_PIXEL = 2
+"""Bytes of a pixel of a generated image as PNG."""
 _TOKENS, _FLOAT = 77, 4
+_MINI_SIDE, _LATENT_PIXELS = 28, 8
+"""Side of a mini backbone's images, and of the square of pixels behind a latent of the others."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,8 @@ def result_bytes(config: RunConfig) -> float:
     """About what the records of a run take."""
     if not config.needs_images:
         return _RECORD
+    if config.task.name == "generation":
+        return config.dataset.num_images * (_RECORD + _PIXEL * _side(config) ** 2)
     return config.dataset.num_images * (_RECORD + _CLASS * config.dataset.num_classes)
 
 
@@ -61,9 +67,17 @@ def cache_bytes(config: RunConfig) -> float:
     settings, bound = config.backbone.architecture.settings, config.cache.gigabytes * 1e9
     latent = int(settings["in_channels"]) * int(settings["sample_size"]) ** 2 * _FLOAT
     width = int(settings.get("cross_attention_dim", 0))
-    latents = config.dataset.num_images * latent * config.cache.latents
+    encoded = config.dataset.num_images if config.task.name == "classification" else 0
+    latents = encoded * latent * config.cache.latents
     prompts = config.dataset.num_classes * _TOKENS * width * _FLOAT * config.cache.prompts
     return min(float(latents), bound) + min(float(prompts), bound)
+
+
+def _side(config: RunConfig) -> int:
+    """Pixels along a generated image."""
+    if config.backbone.is_mini:
+        return _MINI_SIDE
+    return int(config.backbone.architecture.settings["sample_size"]) * _LATENT_PIXELS
 
 
 def _places(configs: Sequence[RunConfig], downloads: float) -> list[_Place]:

@@ -10,6 +10,7 @@ from bigain.doctor.datasets import check_dataset
 from bigain.doctor.devices import check_device, probe
 from bigain.doctor.disk import check_disk
 from bigain.doctor.environment import check_environment, check_extras
+from bigain.doctor.extractors import check_extractor
 from bigain.doctor.findings import Finding
 
 __all__ = ["Request", "examine_everything", "examine_runs"]
@@ -43,6 +44,7 @@ def examine_runs(request: Request) -> list[Finding]:
         *check_environment(),
         *_devices(request.configs),
         *weights,
+        *_extractors(request),
         *(check_dataset(each) for each in datasets),
         *check_disk(writing, sum(_to_download(each, state) for each, state in states)),
         *check_extras({"coco"} if any(each.name == "coco2017" for each in datasets) else ()),
@@ -79,6 +81,12 @@ def _devices(configs: Sequence[RunConfig]) -> list[Finding]:
         return [Finding("device", "torch", "problem", what, ("make setup",))]
     found = [finding for config in configs for finding in check_device(config, machine)]
     return list(dict.fromkeys(found))
+
+
+def _extractors(request: Request) -> list[Finding]:
+    """What generated images are judged by, once; not when a dataset alone is meant."""
+    configs = request.configs if request.backbones else ()
+    return list(dict.fromkeys(found for config in configs for found in check_extractor(config)))
 
 
 def _to_download(config: BackboneConfig, state: Finding) -> float:

@@ -39,6 +39,13 @@ def test_caches_hold_the_latents_and_the_prompts(compose: Compose) -> None:
     assert cache_bytes(compose(*dit)) == 5000 * 4 * 64 * 64 * 4
 
 
+def test_generated_images_are_kept_and_no_image_is_encoded(compose: Compose) -> None:
+    run = compose(*PAPER, "task=generation")
+    assert result_bytes(run) == 3669 * (1000 + 2 * 512 * 512)
+    assert cache_bytes(run) == 37 * 77 * 1024 * 4
+    assert result_bytes(compose("task=generation", "dataset.limit=10")) == 10 * (1000 + 2 * 28**2)
+
+
 def test_a_mini_run_has_no_cache(compose: Compose, tmp_path: Path) -> None:
     assert cache_bytes(compose()) == 0
     (found,) = check_disk([compose(f"paths.results={tmp_path}")])

@@ -66,6 +66,15 @@ def test_flops_need_neither_weights_nor_images(compose: Compose) -> None:
     assert stopping(found) == []
 
 
+def test_generated_images_need_what_judges_them(compose: Compose) -> None:
+    run = compose(*PAPER, "dataset=pets", "task=generation")
+    judged = examine_runs(Request((run, run)))
+    assert areas(judged, "backbones") == ["sd20", "inception"]
+    assert areas(examine_runs(Request((run,), backbones=False)), "backbones") == []
+    classified = examine_runs(Request((compose(*PAPER, "dataset=pets"),)))
+    assert areas(classified, "backbones") == ["sd20"]
+
+
 def test_a_backbone_or_a_dataset_can_be_meant_alone(compose: Compose) -> None:
     run = compose(*PAPER, "dataset=pets")
     weights = examine_runs(Request((run,), datasets=False))
