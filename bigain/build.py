@@ -2,8 +2,6 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
-from pathlib import Path
 
 import torch
 from torch import nn
@@ -21,10 +19,7 @@ from bigain.config import (
     RunConfig,
 )
 from bigain.data.base import Dataset
-from bigain.data.coco import load_coco
-from bigain.data.fashion_mnist import FashionMNIST
-from bigain.data.imagenet import load_imagenet
-from bigain.data.pets import load_pets
+from bigain.data.loaders import load_dataset
 from bigain.devices import DTYPES
 from bigain.patching import apply
 from bigain.site_selection import SiteSelection
@@ -42,18 +37,10 @@ __all__ = [
     "build_sites",
 ]
 
-_DATASETS: dict[str, Callable[[int | None, Path | None], Dataset]] = {
-    "fashion_mnist": FashionMNIST,
-    "pets": load_pets,
-    "imagenet100": partial(load_imagenet, "imagenet100"),
-    "imagenet1k": partial(load_imagenet, "imagenet1k"),
-    "coco2017": load_coco,
-}
-
 
 def build_dataset(config: DatasetConfig) -> Dataset:
     """The dataset with its limit; raises UserError if data is missing."""
-    return _DATASETS[config.name](config.limit, config.root)
+    return load_dataset(config)
 
 
 def build_backbone(

@@ -1,6 +1,6 @@
 """The command line: verbs, and beside them the Hydra runner (contracts C1 and C5).
 
-    python -m bigain VERB ...                     status, collect, compare, joint, table, fid, ...
+    python -m bigain VERB ...                     doctor, status, collect, compare, joint, ...
     python -m bigain [-m] [--cfg job] key=value ...    one run, or a sweep
 
 Exit codes: 0 done; 2 a mistake of the user, told in one line on stderr; 1 anything else.
@@ -17,6 +17,7 @@ from bigain.errors import UserError
 __all__ = ["FAILED", "USER_ERROR", "VERBS", "main"]
 
 VERBS = {
+    "doctor": "bigain.commands.doctor",
     "status": "bigain.commands.status",
     "collect": "bigain.commands.collect",
     "compare": "bigain.commands.compare",

@@ -275,18 +275,22 @@ def _one_line(error: Exception, typed: Mapping[str, str]) -> str:
 
 def _for_backbone(table: Mapping[str, Any], *, _root_: DictConfig) -> Any:
     """`${for_backbone:{mini_unet:0.9,mini_dit:0.0}}`: the entry of the run's backbone."""
-    return table[_root_.backbone.name]
+    return _plain_or_node(table[_root_.backbone.name])
 
 
 def _for_dataset(table: Mapping[str, Any], otherwise: Any, *, _root_: DictConfig) -> Any:
     """`${for_dataset:{imagenet1k:[50,10,1]},[5,1]}`: the dataset's entry, or the other."""
-    entry = table.get(OmegaConf.select(_root_, "dataset.name"), otherwise)
-    return OmegaConf.create(entry) if isinstance(entry, list) else entry
+    return _plain_or_node(table.get(OmegaConf.select(_root_, "dataset.name"), otherwise))
 
 
 def _for_task(table: Mapping[str, Any], otherwise: Any, *, _root_: DictConfig) -> Any:
     """`${for_task:{efficiency:4},32}`: the task's entry, or the other."""
-    return table.get(_root_.task.name, otherwise)
+    return _plain_or_node(table.get(OmegaConf.select(_root_, "task.name"), otherwise))
+
+
+def _plain_or_node(entry: Any) -> Any:
+    """What a resolver may return: a list or a mapping has to be a node."""
+    return OmegaConf.create(entry) if isinstance(entry, list | dict) else entry
 
 
 OmegaConf.register_new_resolver("for_backbone", _for_backbone, replace=True)

@@ -23,6 +23,7 @@ from torch.utils.hooks import RemovableHandle
 
 from bigain.errors import UserError
 from bigain.operators import UNCHANGED, Draw, KeyValueReducer, Operator, Reduction
+from bigain.operators.precision import without_autocast
 from bigain.site_report import SiteReport, SiteUse
 from bigain.sites import Site
 
@@ -100,7 +101,8 @@ class BlockHooks(ABC):
         if self._operator.shared_in_stage and place in self._call.shared:
             return self._call.shared[place]
         draw = Draw(self._seed, self._site.name, self._call.timesteps)
-        reduction = self._operator.plan(metric, grid, draw)
+        with without_autocast(metric.device):
+            reduction = self._operator.plan(metric, grid, draw)
         self._call.shared[place] = reduction
         return reduction
 

@@ -11,6 +11,7 @@ The module is named `patching` because `bigain.apply` is the function.
 """
 
 import sys
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -28,6 +29,8 @@ from bigain.sites import Site, find_sites
 __all__ = ["apply", "remove"]
 
 _APPLIED: "WeakKeyDictionary[nn.Module, SiteReport]" = WeakKeyDictionary()
+_MARK = "_bigain_operator"
+"""An attribute of a model with an operator: a copy has it too, and the hooks, but no report."""
 
 
 def apply(
@@ -54,7 +57,8 @@ def apply(
 
     Raises:
         UserError: `model` has no selected site, the operator cannot act at one of them, or an
-            operator is applied to it already.
+            operator is applied to it already, or to the model that it is a copy of; or an argument
+            is of the wrong type.
 
     """
     if not isinstance(operator, Acceleration):
@@ -66,6 +70,15 @@ def apply(
             f"model={type(denoiser).__name__}: {applied.operator!r} is applied already; "
             "remove it first, with bigain.remove(model)"
         )
+    if _MARK in vars(denoiser):
+        raise UserError(
+            f"model={type(denoiser).__name__}: is a copy of a model with {vars(denoiser)[_MARK]}, "
+            "and has its hooks; copy the model before an operator is applied, or after removal"
+        )
+    if not isinstance(sites, SiteSelection | None):
+        raise UserError(f"sites={sites!r}: must be a SiteSelection, or None for the default")
+    if isinstance(seed, bool) or not isinstance(seed, int):
+        raise UserError(f"seed={seed!r}: must be an integer")
     placed = [(site, _operator_at(site, operator)) for site in find_sites(denoiser, sites)]
     for site, acting in placed:
         _check_fits(site, acting)
@@ -81,6 +94,8 @@ def apply(
         report.remove()
         raise
     _forget_compiled()
+    vars(denoiser)[_MARK] = repr(operator)
+    report.on_removal(partial(vars(denoiser).pop, _MARK, None))
     _APPLIED[denoiser] = report
     return report
 

@@ -37,6 +37,8 @@ class SiteSelection:
     scope: str = "self"
 
     def __post_init__(self) -> None:
+        if isinstance(self.stages, str):
+            raise UserError(f"sites.stages={self.stages!r}: must be several, such as ('encoder',)")
         object.__setattr__(self, "stages", tuple(self.stages))
         for name in ("levels", "blocks"):
             if isinstance(getattr(self, name), list):
@@ -44,10 +46,14 @@ class SiteSelection:
         unknown = [stage for stage in self.stages if stage not in STAGES]
         if unknown:
             raise UserError(f"sites.stages={unknown[0]!r}: must be among {', '.join(STAGES)}")
-        if any(level < 0 for level in self.levels or ()):
-            raise UserError(f"sites.levels={self.levels}: must be integers >= 0")
+        if not (self.levels is None or _are_indices(self.levels)):
+            raise UserError(f"sites.levels={self.levels!r}: must be integers >= 0, such as (0,)")
         if isinstance(self.blocks, str) and self.blocks != "first12":
             raise UserError(f"sites.blocks={self.blocks!r}: must be indices or 'first12'")
+        if not (self.blocks is None or isinstance(self.blocks, str) or _are_indices(self.blocks)):
+            raise UserError(
+                f"sites.blocks={self.blocks!r}: must be integers >= 0, such as (0, 1), or 'first12'"
+            )
         if self.scope not in SCOPES:
             raise UserError(f"scope={self.scope!r}: must be one of {', '.join(SCOPES)}")
 
@@ -55,6 +61,12 @@ class SiteSelection:
     def parts(self) -> tuple[str, ...]:
         """The modules of the scope: `self`, then `cross`, then `mlp`."""
         return tuple(self.scope.split("+"))
+
+
+def _are_indices(values: object) -> bool:
+    return isinstance(values, tuple) and all(
+        isinstance(value, int) and not isinstance(value, bool) and value >= 0 for value in values
+    )
 
 
 def default_blocks(depth: int) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from shutil import copyfile
 
 from bigain.atomic import replace_file, replace_text
-from bigain.backbones.mini import file_sha256, weights_path
+from bigain.backbones.shipped import file_sha256, weights_path
 from bigain.locations import CONFIGS
 
 REVISION = re.compile(r'^revision: "[0-9a-f]{12}"', re.MULTILINE)

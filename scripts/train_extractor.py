@@ -14,8 +14,8 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 
-from bigain.backbones.mini import file_sha256
 from bigain.backbones.preprocessing import pad_and_standardise
+from bigain.backbones.shipped import file_sha256
 from bigain.data import fashion_mnist_files
 from bigain.errors import UserError
 from bigain.features.mini import load_classifier

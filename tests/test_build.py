@@ -1,5 +1,5 @@
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 import torch
@@ -45,12 +45,6 @@ def test_every_dataset_is_built_with_its_limit_and_classes(name: str, tmp_path: 
     assert len(dataset) == 7
     assert len(dataset.class_names) == len(dataset.prompts) == config.num_classes
     assert (dataset.condition_ids is not None) == config.imagenet_classes
-
-
-def test_every_dataset_of_the_configuration_can_be_built() -> None:
-    models = get_args(get_args(DatasetConfig)[0])
-    names = {get_args(model.model_fields["name"].annotation)[0] for model in models}
-    assert set(build._DATASETS) == names == {"fashion_mnist", *TINY}
 
 
 def hooks(model: nn.Module) -> int:

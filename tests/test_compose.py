@@ -124,6 +124,17 @@ def test_imagenet1k_takes_the_papers_number_of_images_and_the_others_all() -> No
     assert limits == {"pets": None, "coco2017": None, "imagenet100": None, "imagenet1k": 2000}
 
 
+def test_the_profile_sets_device_and_precision_and_the_command_line_wins() -> None:
+    paper = ["profile=paper", "backbone=sd20", "dataset=pets"]
+    found = [compose_config([*paper, *more]) for more in ([], ["device=cpu", "dtype=float32"])]
+    assert [(each.device, each.dtype) for each in found] == [
+        ("auto", "float16"),
+        ("cpu", "float32"),
+    ]
+    mini = compose_config()
+    assert (mini.device, mini.dtype, mini.dataset.limit) == ("cpu", "float32", 400)
+
+
 def test_there_is_an_option_for_every_operator_and_dataset_and_no_other() -> None:
     union = get_args(get_args(OperatorConfig)[0])
     names = {get_args(model.model_fields["name"].annotation)[0] for model in union}
@@ -191,6 +202,25 @@ def test_values_override_files() -> None:
 @pytest.mark.parametrize(("backbone", "alpha"), [("mini_unet", 0.9), ("mini_dit", 0.0)])
 def test_alpha_depends_on_the_backbone(backbone: str, alpha: float) -> None:
     config = compose_config(["operator=ie_kvd", f"backbone={backbone}"])
+    assert config.operator.settings()["alpha"] == alpha
+
+
+@pytest.mark.parametrize(
+    ("backbone", "dataset", "operator", "alpha"),
+    [
+        ("mini_unet", "fashion_mnist", "ie_kvd", "0.8->1.2"),
+        ("mini_dit", "fashion_mnist", "ie_kvd", 0.0),
+        ("sd20", "pets", "ie_kvd", "0.8->1.2"),
+        ("sd20", "coco2017", "lgtm_enc_ie_kvd_dec", "0.8->1.2"),
+        ("sd20", "pets", "ie_kvd_enc_lgtm_dec", "0.8->1.2"),
+        ("dit_xl2_512", "imagenet100", "ie_kvd", 0.0),
+    ],
+)
+def test_alpha_of_generation_is_the_papers_schedule(
+    backbone: str, dataset: str, operator: str, alpha: object
+) -> None:
+    chosen = [f"backbone={backbone}", f"dataset={dataset}", f"operator={operator}"]
+    config = compose_config([*chosen, "task=generation"])
     assert config.operator.settings()["alpha"] == alpha
 
 

@@ -1,4 +1,5 @@
 import copy
+import dataclasses
 import gc
 import subprocess
 import sys
@@ -36,6 +37,7 @@ from bigain.operators import (
 from bigain.operators.recording import Recording
 
 Run = Callable[..., Tensor]
+MARK = "_bigain_operator"
 OPERATORS: list[Operator] = [
     *(ToMe(0.6), LGTM(0.6), CachedAssignment(0.6), ABM(0.6), SiTo(0.6)),
     *(ToDo(2), AvgPool(2), IEKVD(3, 0.9), KVSelect(0.6, "high_frequency")),
@@ -430,3 +432,55 @@ def test_a_failure_half_way_leaves_no_hook(
     monkeypatch.undo()
     with bigain.apply(tiny_model, LGTM(ratio=0.5)):
         assert not torch.equal(run(tiny_model), expected)
+
+
+@pytest.mark.parametrize("operator", [ToMe(0.6), LGTM(0.6), ABM(0.6), SiTo(0.6)])
+def test_autocast_does_not_decide_which_tokens_go(
+    tiny_unet: nn.Module, run: Run, operator: Operator
+) -> None:
+    """Scores and similarities are of single precision even where the model's products are not."""
+    planned: list[tuple[torch.dtype, torch.dtype]] = []
+
+    class Watched(type(operator)):  # type: ignore[misc]
+        def plan(self, metric: Tensor, *arguments: Any, **named: Any) -> Any:
+            product = metric[0].float() @ metric[0].float().T
+            planned.append((metric.dtype, product.dtype))
+            return super().plan(metric, *arguments, **named)
+
+    watched = Watched(**{f.name: getattr(operator, f.name) for f in dataclasses.fields(operator)})
+    with torch.autocast("cpu", dtype=torch.bfloat16), bigain.apply(tiny_unet, watched):
+        run(tiny_unet)
+    assert planned
+    assert {product for _, product in planned} == {torch.float32}
+
+
+def test_a_copy_of_a_model_with_an_operator_is_refused(tiny_model: nn.Module, run: Run) -> None:
+    expected = run(tiny_model)
+    with bigain.apply(tiny_model, LGTM(0.5)):
+        twin = copy.deepcopy(tiny_model)
+        with pytest.raises(
+            UserError, match=r"is a copy of a model with LGTM\(.*copy the model bef"
+        ):
+            bigain.apply(twin, LGTM(0.5))
+    afterwards = copy.deepcopy(tiny_model)
+    with bigain.apply(afterwards, LGTM(0.5)):
+        assert not torch.equal(run(afterwards), expected)
+    assert torch.equal(run(afterwards), expected)
+    assert vars(afterwards).keys() == vars(tiny_model).keys() == vars(twin).keys() - {MARK}
+
+
+@pytest.mark.parametrize(
+    ("named", "message"),
+    [
+        ({"sites": "self"}, r"sites='self': must be a SiteSelection"),
+        ({"seed": "a"}, "seed='a': must be an integer"),
+        ({"seed": 1.5}, r"seed=1\.5: must be an integer"),
+        ({"seed": True}, "seed=True: must be an integer"),
+    ],
+)
+def test_arguments_of_another_type_are_one_line(
+    tiny_unet: nn.Module, named: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        bigain.apply(tiny_unet, LGTM(0.5), **named)
+    assert MARK not in vars(tiny_unet)

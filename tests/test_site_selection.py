@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 
 import bigain
@@ -70,3 +72,20 @@ def test_28_blocks_take_those_of_the_reference() -> None:
 @pytest.mark.parametrize(("depth", "count"), [(1, 1), (2, 1), (4, 2), (7, 3), (14, 6), (56, 24)])
 def test_other_depths_take_the_first_twelve_of_28(depth: int, count: int) -> None:
     assert default_blocks(depth) == first_share(depth) == tuple(range(count))
+
+
+@pytest.mark.parametrize(
+    ("named", "message"),
+    [
+        ({"levels": 0}, "sites.levels=0: must be integers"),
+        ({"levels": ("0",)}, "sites.levels=.*must be integers"),
+        ({"levels": (True,)}, "sites.levels=.*must be integers"),
+        ({"blocks": 0}, "sites.blocks=0: must be integers"),
+        ({"blocks": (0.0,)}, "sites.blocks=.*must be integers"),
+        ({"blocks": (-1,)}, "sites.blocks=.*must be integers"),
+        ({"stages": "encoder"}, "sites.stages='encoder': must be several"),
+    ],
+)
+def test_values_of_another_type_are_one_line(named: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        SiteSelection(**named)

@@ -5,7 +5,6 @@ twelve digits of a weight file's sha256 are its revision; the configuration name
 that results of retrained weights can never be taken for results of these.
 """
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,10 +18,10 @@ from torch import Tensor
 from bigain.backbones.base import Classes
 from bigain.backbones.mini_models import LATENT_SHAPES, NULL_CLASS, NUM_CLASSES, build_mini
 from bigain.backbones.preprocessing import crop_and_quantise, pad_and_standardise
+from bigain.backbones.shipped import check_revision, file_sha256, weights_path
 from bigain.errors import UserError
-from bigain.locations import ASSETS
 
-__all__ = ["MiniBackbone", "file_sha256", "load_mini", "weights_path"]
+__all__ = ["MiniBackbone", "load_mini"]
 
 
 class MiniBackbone:
@@ -64,11 +63,6 @@ class MiniBackbone:
         return prediction.float()
 
 
-def weights_path(name: str) -> Path:
-    """Where the shipped weights of `name` lie."""
-    return ASSETS / name / "model.safetensors"
-
-
 def load_mini(name: str, revision: str, device: torch.device, dtype: torch.dtype) -> MiniBackbone:
     """Load the shipped weights of `name` ("mini_unet" or "mini_dit").
 
@@ -77,12 +71,7 @@ def load_mini(name: str, revision: str, device: torch.device, dtype: torch.dtype
 
     """
     path = weights_path(name)
-    actual = file_sha256(path)[:12]
-    if actual != revision:
-        raise UserError(
-            f"backbone.revision={revision}: the weights of {name} in this package are {actual}; "
-            f"set backbone.revision={actual} if you mean them"
-        )
+    check_revision(name, path, revision)
     return MiniBackbone(name, path, device, dtype)
 
 
@@ -100,9 +89,3 @@ def _check_architecture(
             f"{len(missing)} are missing, {len(unexpected)} not wanted and {len(reshaped)} of "
             f"another shape, such as {wrong[0]}"
         )
-
-
-def file_sha256(path: Path) -> str:
-    """sha256 of a file as hex digits."""
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()

@@ -7,7 +7,7 @@ records which one did, at which commit, with the sha256 of every weight file.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ from bigain.errors import UserError
 _PATIENCE = 20.0
 """Seconds that the hub may take to answer what a repository holds."""
 
-__all__ = ["Source", "file_hashes", "find_source", "fingerprint"]
+__all__ = ["NoSourceError", "Source", "file_hashes", "find_source", "fingerprint"]
 
 
 @dataclass(frozen=True)
@@ -64,35 +64,57 @@ class Source:
         return {"place": self.place, **named, "folder": folder}
 
 
+class NoSourceError(UserError):
+    """Neither the repository nor a mirror serves.
+
+    Attributes:
+        reasons: `OWNER/NAME at REVISION` and why not, in order.
+
+    """
+
+    def __init__(self, message: str, reasons: Sequence[tuple[str, str]]) -> None:
+        super().__init__(message)
+        self.reasons = tuple(reasons)
+
+
 class _Unusable(Exception):  # noqa: N818 -- a state of a source, not a failure of the program
     """Why one source cannot serve, in a few words."""
 
 
-def find_source(config: HubBackboneConfig) -> Source:
+def find_source(config: HubBackboneConfig, *, download: bool = True) -> Source:
     """The first usable source of the weights of `config`.
 
+    Args:
+        config: Which model, from where.
+        download: Whether the hub may be asked when this machine has no copy.
+
     Raises:
-        UserError: no source serves; one line that says of each why not, and what the ways out are.
+        UserError: the folder of `backbone.path` does not serve.
+        NoSourceError: no source serves; one line: of each why not, and the ways out.
 
     """
     components = components_of(config.name)
     if config.path is not None:
         return _own_folder(config, components)
-    reasons: list[str] = []
+    reasons: list[tuple[str, str]] = []
     candidates = [_split(name, config.revision) for name in (config.repository, *config.mirrors)]
     offline = constants.is_offline_mode()
-    for find in (_cached,) if offline else (_cached, _downloaded):
+    for find in (_cached, _downloaded) if download and not offline else (_cached,):
         reasons = []
         for repository, revision in candidates:
             try:
                 return find(repository, revision, components, config.variant)
             except _Unusable as error:
-                reasons.append(f"{repository} at {revision}: {error}")
-    raise UserError(
-        f"backbone={config.name}: no weights found ({'; '.join(reasons)}); allowed: "
+                reasons.append((f"{repository} at {revision}", str(error)))
+    told = "; ".join(f"{source}: {reason}" for source, reason in reasons)
+    raise NoSourceError(
+        f"backbone={config.name}: no weights found ({told}); allowed: "
         "backbone.path=FOLDER with a copy in the hub's layout, or where there is a network "
         f"`hf download {config.repository} --revision {config.revision}` (or a mirror) into the "
-        "hub's cache" + (" (this process is offline, HF_HUB_OFFLINE is set)" if offline else "")
+        "hub's cache"
+        + (" (this process is offline, HF_HUB_OFFLINE is set)" if offline else "")
+        + f"; {_doctor(config)}",
+        reasons,
     )
 
 
@@ -112,20 +134,25 @@ def fingerprint(hashes: Mapping[str, str]) -> str:
     return hashlib.sha256(lines.encode()).hexdigest()[:12]
 
 
+def _doctor(config: HubBackboneConfig) -> str:
+    path = "" if config.path is None else f" backbone.path={config.path}"
+    return f"`bigain doctor backbone={config.name}{path}` checks what is there"
+
+
 def _own_folder(config: HubBackboneConfig, components: tuple[Component, ...]) -> Source:
     folder = config.path
     assert folder is not None
     if not folder.is_dir():
         raise UserError(
             f"backbone.path={folder}: is no folder; allowed: one in the hub's layout, with "
-            f"{', '.join(component.folder for component in components)}"
+            f"{', '.join(component.folder for component in components)}; {_doctor(config)}"
         )
     try:
         _check(folder, components, config.variant)
     except _Unusable as error:
         raise UserError(
             f"backbone.path={folder}: {error}; allowed: a folder in the hub's layout, with "
-            f"{', '.join(component.folder for component in components)}"
+            f"{', '.join(component.folder for component in components)}; {_doctor(config)}"
         ) from None
     return Source(folder, "path")
 

@@ -28,26 +28,34 @@ class DatasetSettings(Settings):
 
     Attributes:
         num_classes: Number of classes.
+        split_size: Number of images of the published split.
         imagenet_classes: Whether the classes are among ImageNet's 1,000.
 
     """
 
     num_classes: ClassVar[int]
+    split_size: ClassVar[int]
     imagenet_classes: ClassVar[bool] = False
 
     name: str
     limit: Integer | None
     root: Folder | None = Field(description="null (search the usual places) or a folder")
 
+    @property
+    def num_images(self) -> int:
+        """Number of images of a run."""
+        return self.split_size if self.limit is None else self.limit
+
 
 class FashionMNISTConfig(DatasetSettings):
     """Fashion-MNIST's test split; 1,000 images come with the package."""
 
     num_classes: ClassVar[int] = 10
+    split_size: ClassVar[int] = 10_000
 
     name: Literal["fashion_mnist"]
-    limit: Annotated[Integer, Field(ge=1, le=10_000)] | None = Field(
-        description=_LIMIT.format(10_000)
+    limit: Annotated[Integer, Field(ge=1, le=split_size)] | None = Field(
+        description=_LIMIT.format(split_size)
     )
 
 
@@ -55,30 +63,37 @@ class PetsConfig(DatasetSettings):
     """Oxford-IIIT Pets' test split."""
 
     num_classes: ClassVar[int] = 37
+    split_size: ClassVar[int] = 3669
 
     name: Literal["pets"]
-    limit: Annotated[Integer, Field(ge=1, le=3669)] | None = Field(description=_LIMIT.format(3669))
+    limit: Annotated[Integer, Field(ge=1, le=split_size)] | None = Field(
+        description=_LIMIT.format(split_size)
+    )
 
 
 class ImageNet100Config(DatasetSettings):
     """The validation images of the 100 classes of ImageNet-100 (CMC's list)."""
 
     num_classes: ClassVar[int] = 100
+    split_size: ClassVar[int] = 5000
     imagenet_classes: ClassVar[bool] = True
 
     name: Literal["imagenet100"]
-    limit: Annotated[Integer, Field(ge=1, le=5000)] | None = Field(description=_LIMIT.format(5000))
+    limit: Annotated[Integer, Field(ge=1, le=split_size)] | None = Field(
+        description=_LIMIT.format(split_size)
+    )
 
 
 class ImageNet1KConfig(DatasetSettings):
     """ImageNet-1K's validation split; the first 2,000 and 10,000 are published lists."""
 
     num_classes: ClassVar[int] = 1000
+    split_size: ClassVar[int] = 50_000
     imagenet_classes: ClassVar[bool] = True
 
     name: Literal["imagenet1k"]
-    limit: Annotated[Integer, Field(ge=1, le=50_000)] | None = Field(
-        description=_LIMIT.format(50_000)
+    limit: Annotated[Integer, Field(ge=1, le=split_size)] | None = Field(
+        description=_LIMIT.format(split_size)
     )
 
 
@@ -86,9 +101,12 @@ class CocoConfig(DatasetSettings):
     """COCO 2017's validation split, any number of classes per image."""
 
     num_classes: ClassVar[int] = 80
+    split_size: ClassVar[int] = 5000
 
     name: Literal["coco2017"]
-    limit: Annotated[Integer, Field(ge=1, le=5000)] | None = Field(description=_LIMIT.format(5000))
+    limit: Annotated[Integer, Field(ge=1, le=split_size)] | None = Field(
+        description=_LIMIT.format(split_size)
+    )
 
 
 DatasetConfig = Annotated[

@@ -87,12 +87,17 @@ class RunConfig(Settings):
             raise TypeError(f"task={self.task.name}: is no {kind.__name__}")
         return self.task
 
+    @property
+    def needs_images(self) -> bool:
+        """Whether the task reads a dataset and trained weights; FLOPs and time need neither."""
+        return self.task.name in _TASKS_WITH_IMAGES
+
     @model_validator(mode="after")
     def _settings_go_together(self) -> Self:
         if self.profile == "paper" and self.backbone.is_mini:
             allowed = f"mini, because backbone={self.backbone.name} is not one of the paper's"
             raise not_allowed("profile", "paper", f"{allowed} (sd20, dit_xl2_512, sd15, sdxl)")
-        if self.task.name in _TASKS_WITH_IMAGES:
+        if self.needs_images:
             self.backbone.check_dataset(self.dataset.name)
         check_placement(self.backbone, self.operator)
         if isinstance(self.task, ClassificationConfig):

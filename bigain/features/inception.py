@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from pytorch_fid import inception as pytorch_fid_inception
 from torch import Tensor, nn
 
-from bigain.backbones.mini import file_sha256
+from bigain.backbones.shipped import file_sha256
 from bigain.errors import UserError
 from bigain.features.base import Image
 

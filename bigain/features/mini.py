@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from bigain.backbones.mini import file_sha256
 from bigain.backbones.preprocessing import MEAN, STD, pad_and_standardise
+from bigain.backbones.shipped import file_sha256
 from bigain.errors import UserError
 from bigain.features.base import Image
 from bigain.features.mini_model import FEATURES, MiniClassifier

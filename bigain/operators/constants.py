@@ -1,7 +1,8 @@
 """Index tensors that depend on sizes only are made once and kept.
 
 They are normal tensors even when first asked for in inference mode, so that training may use them
-later.  Under `torch.compile` they are made inside the graph, which folds them.
+later.  Under `torch.compile` they are made inside the graph, which folds them; where a dispatch
+mode is on, such as that of fake tensors, what it makes of them is not kept.
 """
 
 from collections.abc import Callable
@@ -26,7 +27,7 @@ def constant(function: Callable[[*Arguments], Tensor]) -> Callable[[*Arguments],
 
     @wraps(function)
     def call(*args: *Arguments) -> Tensor:
-        if torch.compiler.is_compiling():
+        if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack():
             return function(*args)
         return remembered(*args)
 

@@ -145,7 +145,8 @@ def _integers(seed: int, site: str, time: float | None, count: int, high: int) -
 def _normals(seed: int, site: str, time: float | None, count: int) -> Tensor:
     """(count,) numbers on the CPU; a normal tensor even when first asked for in inference mode."""
     with torch.inference_mode(mode=False):
-        return torch.randn(count, generator=_generator(seed, site, time))
+        generator = _generator(seed, site, time)
+        return torch.randn(count, generator=generator, dtype=torch.float32)
 
 
 def _generator(seed: int, site: str, time: float | None) -> torch.Generator:

@@ -156,7 +156,7 @@ def token_score(name: str) -> Score:
         UserError: there is none; the message lists them.
 
     """
-    if name not in SCORES:
+    if not isinstance(name, str) or name not in SCORES:
         raise UserError(f"score={name!r}: unknown token score, must be one of {', '.join(SCORES)}")
     return SCORES[name]
 

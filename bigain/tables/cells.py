@@ -22,6 +22,7 @@ from bigain.metrics import (
     image_errors,
     margin_ratio,
     paired_accuracy,
+    paired_difference,
     relative_rise,
 )
 from bigain.tables.planner import NONE, CellKey, Plan
@@ -87,8 +88,14 @@ def run_metrics(frame: pd.DataFrame, none: pd.DataFrame | None) -> dict[str, Met
 def delta_metrics(
     row: pd.DataFrame, versus: pd.DataFrame, none: pd.DataFrame | None
 ) -> dict[str, Metric]:
-    """`row` minus `versus`: accuracy in points, and rise of the error if there is a baseline."""
+    """`row` minus `versus`: accuracy in points, and rise of the error if there is a baseline.
+
+    With several labels per image also the difference of map_image in points.
+    """
     metrics = {"acc1": _accuracy_difference("acc1", row, versus)}
+    if "average_precision" in row and "average_precision" in versus:
+        own, rival = (_precisions(frame) for frame in (row, versus))
+        metrics["map_image"] = _percent("map_image", paired_difference(own, rival))
     if none is not None:
         base = image_errors(none)
         shifted = base + image_errors(row) - image_errors(versus)
@@ -127,6 +134,11 @@ def _comparisons(plan: Plan) -> list[tuple[Delta, str]]:
 def _accuracy_difference(name: str, a: pd.DataFrame, b: pd.DataFrame) -> Metric:
     correct = (frame.set_index("image_id")["correct"] for frame in (a, b))
     return _percent(name, paired_accuracy(*correct))
+
+
+def _precisions(frame: pd.DataFrame) -> "pd.Series[float]":
+    """Average precision by image id, of the images that have one."""
+    return frame.set_index("image_id")["average_precision"].dropna()
 
 
 def _margin_metrics(frame: pd.DataFrame) -> list[Metric]:

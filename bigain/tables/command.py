@@ -20,7 +20,7 @@ from bigain.tables.execute import Failure, Runner, execute
 from bigain.tables.layout import Sources
 from bigain.tables.markdown import render_markdown
 from bigain.tables.paper import load_paper
-from bigain.tables.planner import Compose, Plan, PlannedRun, plan_table, results_folder
+from bigain.tables.planner import Compose, Plan, PlannedRun, plan_table
 from bigain.tables.samples import publish_samples
 from bigain.tables.spec import choose, load_spec, table_numbers
 from bigain.tables.tidy import render_csv
@@ -69,18 +69,12 @@ def main(argv: Sequence[str], compose: Compose | None = None, runner: Runner | N
 
 def _table(request: _Request, compose: Compose, runner: Runner | None) -> int:
     plan = _plan(request, compose)
-    results = results_folder(request.extra, compose)
+    results = plan.results
     check_results(results)
     _name_damaged(plan)
     if request.dry:
         _say(_describe(plan))
         return 0
-    reason = plan.spec.profile(plan.profile).unavailable
-    if reason and request.run:
-        raise UserError(
-            f"profile={plan.profile}: the runs of table {request.number} cannot be made: {reason}; "
-            "allowed: --profile mini, or --no-run (make: RUN=0) to lay out the paper's grid"
-        )
     make_results(results)
     failures: list[Failure] = []
     if request.run and plan.pending():
@@ -116,22 +110,15 @@ def _name_damaged(plan: Plan) -> None:
 
 def _describe(plan: Plan) -> str:
     """The plan as text: one line per distinct run, and the cost of what is missing."""
-    reason = plan.spec.profile(plan.profile).unavailable
     head = f"Table {plan.spec.number}, profile {plan.profile}, grid {plan.grid}"
-    if reason:
-        return f"{head}: no runs: {reason}"
     runs, missing = plan.distinct(), plan.missing()
     counts = f"{len(runs)} runs, {len(runs) - len(missing)} done, {len(missing)} missing"
-    costs = [run.evaluations for run in missing]
-    known = [cost for cost in costs if cost is not None]
-    total = f"{sum(known):,} evaluations of the denoiser" if len(known) == len(costs) else "unknown"
+    total = f"{sum(run.evaluations for run in missing):,} evaluations of the denoiser"
     return "\n".join((f"{head}: {counts}", *map(_line, runs), f"missing in all: {total}"))
 
 
 def _line(run: PlannedRun) -> str:
-    limit = run.config.dataset.limit
-    images = "all images" if limit is None else f"{limit} images"
-    cost = f"{images} x {run.evaluations_per_image} evaluations"
+    cost = f"{run.config.dataset.num_images} images x {run.evaluations_per_image} evaluations"
     state = "done   " if run.finished else "missing"
     return f"  {state} {run.run_id}  {' '.join(run.overrides)}  ({cost})"
 

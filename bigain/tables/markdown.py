@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from bigain.config import ClassificationConfig, RunConfig
+from bigain.config import BackboneConfig, ClassificationConfig, MiniBackboneConfig, RunConfig
 from bigain.tables.footnotes import texts_of
 from bigain.tables.layout import (
     DASH,
@@ -48,8 +48,11 @@ def _measured_on(sources: Sources) -> str:
     profile = plan.spec.profile(plan.profile)
     names = ", ".join(f"{each.label} (`{name}`)" for name, each in profile.datasets.items())
     text = f"Profile `{plan.profile}`: {profile.label} (`{profile.backbone}`) on {names}"
-    configs = [run.config for run in plan.distinct()]
-    return f"{text}; {_protocol(configs[0])}." if configs else f"{text}."
+    protocols = {run.config.dataset.name: _protocol(run.config) for run in plan.distinct()}
+    if len(set(protocols.values())) <= 1:
+        return "; ".join((text, *set(protocols.values()))) + "."
+    each = [f"- {profile.datasets[name].label} (`{name}`): {protocols[name]}" for name in protocols]
+    return "\n".join((f"{text}.", "", *each, ""))
 
 
 def _protocol(config: RunConfig) -> str:
@@ -57,7 +60,7 @@ def _protocol(config: RunConfig) -> str:
     images = "all test images" if limit is None else f"the first {limit} test images"
     task = config.task_as(ClassificationConfig)
     parts = [
-        f"weights `{config.backbone.revision}`",
+        _weights(config.backbone),
         images,
         f"trial list {list(task.trial_list)}",
         f"keep list {list(task.keep_list)}",
@@ -66,6 +69,17 @@ def _protocol(config: RunConfig) -> str:
         f"seed {config.seed}",
     ]
     return ", ".join(parts)
+
+
+def _weights(backbone: BackboneConfig) -> str:
+    """Which weights, without a folder of somebody's machine."""
+    if isinstance(backbone, MiniBackboneConfig):
+        return f"weights `{backbone.revision}`"
+    if backbone.fingerprint is not None:
+        return f"weights `{backbone.fingerprint}`"
+    if backbone.path is not None:
+        return "weights of `backbone.path`"
+    return f"weights `{backbone.repository}` at `{backbone.revision}`"
 
 
 def _measured_blocks(sources: Sources) -> Iterator[tuple[str, list[Line]]]:
@@ -121,11 +135,6 @@ def _notes(sources: Sources, printed: Sequence[str]) -> str:
 
 def _gaps(sources: Sources) -> str:
     plan = sources.plan
-    reason = plan.spec.profile(plan.profile).unavailable
-    if reason:
-        return (
-            f"## What is missing\n\nNothing can run in the profile `{plan.profile}` yet: {reason}."
-        )
     commands = [run.command for run in plan.missing()]
     if not commands:
         return ""

@@ -17,16 +17,17 @@ from bigain.tables.spec import TableSpec
 from bigain.tasks.protocol import StagedProtocol
 
 __all__ = [
+    "DEFAULT_PROFILE",
     "NONE",
     "CellKey",
     "Compose",
     "Plan",
     "PlannedRun",
     "plan_table",
-    "results_folder",
     "setting_name",
 ]
 
+DEFAULT_PROFILE = "mini"
 NONE = "none"
 """Row id and operator id of no acceleration."""
 
@@ -64,17 +65,16 @@ class PlannedRun:
         return shlex.join(("python", "-m", "bigain", *self.overrides))
 
     @property
-    def evaluations(self) -> int | None:
-        """Denoiser evaluations of the whole run; None if the number of images is not set."""
-        limit = self.config.dataset.limit
-        return None if limit is None else limit * self.evaluations_per_image
+    def evaluations(self) -> int:
+        """Denoiser evaluations of the whole run."""
+        return self.config.dataset.num_images * self.evaluations_per_image
 
 
 @dataclass(frozen=True)
 class Plan:
     """What a table needs in one profile and grid.
 
-    `extra` are the overrides of all its runs; `runs` is empty where nothing can run yet.
+    `extra` are the overrides of all its runs.
     """
 
     spec: TableSpec
@@ -95,6 +95,11 @@ class Plan:
         grid = () if self.grid == "default" else ("--grid", self.grid)
         start = ("python", "-m", "bigain", "table", str(self.spec.number))
         return shlex.join((*start, "--profile", self.profile, *grid, *self.extra))
+
+    @property
+    def results(self) -> Path:
+        """`paths.results`, the same of all its runs."""
+        return next(iter(self.runs.values())).config.paths.results
 
     def distinct(self) -> list[PlannedRun]:
         """Each run once, in the order of the table."""
@@ -136,22 +141,17 @@ def plan_table(
     """
     spec.columns(profile, grid)
     _refuse_fixed_keys(spec, extra)
-    if spec.profile(profile).unavailable:
-        return Plan(spec, profile, grid, tuple(extra), {})
     cells = dict(_cells(spec, profile, grid))
-    commands = [(*overrides, *extra) for overrides in cells.values()]
-    configs = compose([(f"profile={profile}", *command) for command in commands])
+    # The default profile need not be named in what a reader may copy.
+    size = () if profile == DEFAULT_PROFILE else (f"profile={profile}",)
+    commands = [(*size, *overrides, *extra) for overrides in cells.values()]
+    configs = compose(commands)
     classes = {name: each.classes for name, each in spec.profile(profile).datasets.items()}
     runs = {
         cell: _planned(command, config, classes[cell[0]])
         for cell, command, config in zip(cells, commands, configs, strict=True)
     }
     return Plan(spec, profile, grid, tuple(extra), runs)
-
-
-def results_folder(extra: Sequence[str], compose: Compose) -> Path:
-    """`paths.results` of runs with the overrides `extra`."""
-    return compose([tuple(extra)])[0].paths.results
 
 
 def _cells(spec: TableSpec, profile: str, grid: str) -> Iterator[tuple[CellKey, tuple[str, ...]]]:

@@ -108,8 +108,7 @@ class DatasetSpec(_Part):
 class ProfileSpec(_Part):
     """Backbone, datasets and columns of one profile.
 
-    `settings` are overrides of single rows (`row id -> key=value`).  `unavailable` says why the
-    runs of this profile cannot be made yet.
+    `settings` are overrides of single rows (`row id -> key=value`).
     """
 
     backbone: str
@@ -119,7 +118,6 @@ class ProfileSpec(_Part):
     grids: dict[str, tuple[Value, ...]]
     settings: dict[str, tuple[str, ...]] = {}
     notes: tuple[str, ...] = ()
-    unavailable: str | None = None
 
     @model_validator(mode="after")
     def _names_exist(self) -> Self:

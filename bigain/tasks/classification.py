@@ -78,8 +78,13 @@ def to_record(sample: Sample, result: Classification) -> dict[str, Any]:
         "trials": result.trials.tolist(),
         "true_errors": true_errors.tolist() if labels else [],
         "margin_mean": float(differences.mean()),
-        "margin_variance": float(differences.var(dim=0, correction=1).mean()),
+        "margin_variance": _variance(differences),
     }
+
+
+def _variance(differences: Tensor) -> float:
+    """Mean over columns of the unbiased variance over rows, which a single row does not have."""
+    return float(differences.var(dim=0, correction=1).mean()) if len(differences) > 1 else math.nan
 
 
 def failed_record(sample: Sample, reason: str) -> dict[str, Any]:

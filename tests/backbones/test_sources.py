@@ -190,7 +190,19 @@ def test_without_any_source_both_ways_out_are_named(offline: Hub, hub_config: Ma
     assert "backbone.path=FOLDER" in line
     assert "hf download own/model --revision main" in line
     assert "HF_HUB_OFFLINE" in line
+    assert line.endswith("`bigain doctor backbone=sd20` checks what is there")
     assert offline.asked == []
+
+
+def test_the_hub_is_not_asked_when_nothing_may_be_downloaded(
+    hub: Hub, hub_config: MakeConfig, pipelines: dict[str, Path]
+) -> None:
+    hub.online = {"own/model": pipelines["sd20"]}
+    with pytest.raises(UserError, match="own/model at main: not in the hub's cache"):
+        find_source(hub_config("sd20", **SETTINGS), download=False)
+    assert hub.asked == []
+    folder = hub.put("mirror/one")
+    assert find_source(hub_config("sd20", **SETTINGS), download=False).folder == folder
 
 
 def test_a_wrong_revision_names_those_there_are(offline: Hub, hub_config: MakeConfig) -> None:
@@ -241,9 +253,9 @@ def test_pickled_weights_are_refused_before_they_are_downloaded(
 def test_no_folder_is_one_line(hub_config: MakeConfig, tmp_path: Path) -> None:
     line = told(hub_config("sdxl", path=tmp_path / "nowhere"))
     assert line.startswith(f"backbone.path={tmp_path / 'nowhere'}: is no folder; allowed: one in")
-    assert line.endswith(
-        "unet, vae, text_encoder, text_encoder_2, tokenizer, tokenizer_2, scheduler"
-    )
+    assert "unet, vae, text_encoder, text_encoder_2, tokenizer, tokenizer_2, scheduler; " in line
+    doctor = f"`bigain doctor backbone=sdxl backbone.path={tmp_path / 'nowhere'}`"
+    assert line.endswith(f"{doctor} checks what is there")
 
 
 def test_hashes_are_those_of_the_weight_files_alone(pipelines: dict[str, Path]) -> None:

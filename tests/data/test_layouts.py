@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from bigain.data.layouts import LAYOUTS, find_root, missing_parts
+from bigain.data.layouts import LAYOUTS, find_root, missing_parts, search
 from bigain.errors import UserError
 
 
@@ -67,3 +67,59 @@ def test_what_is_missing_of_the_best_folder_is_named(dataset: str, tmp_path: Pat
 def test_a_root_that_does_not_exist_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"dataset\.root=.*nowhere: no ImageNet-1K there"):
         find_root("imagenet1k", tmp_path / "nowhere")
+
+
+# What is there in its place.
+
+
+def clue(dataset: str, root: Path) -> str:
+    found = search(dataset, root)
+    assert found.missing
+    with pytest.raises(UserError) as told:
+        find_root(dataset, root)
+    command = f"`bigain doctor dataset={dataset} dataset.root={root}`"
+    assert str(told.value).endswith(f"; {command} found: {found.clue}")
+    return found.clue
+
+
+def test_nothing_is_called_nothing(tmp_path: Path) -> None:
+    assert clue("pets", tmp_path) == "nothing of it"
+    assert clue("pets", tmp_path / "nowhere") == f"there is no folder {tmp_path / 'nowhere'}"
+
+
+@pytest.mark.parametrize(
+    ("dataset", "archive"),
+    [
+        ("pets", "images.tar.gz"),
+        ("pets", "oxford-iiit-pet/annotations.tar.gz"),
+        ("imagenet1k", "ILSVRC2012_img_val.tar"),
+        ("coco2017", "coco/val2017.zip"),
+    ],
+)
+def test_an_archive_that_was_not_unpacked_is_recognised(
+    dataset: str, archive: str, tmp_path: Path
+) -> None:
+    (tmp_path / archive).parent.mkdir(exist_ok=True)
+    (tmp_path / archive).touch()
+    folder = tmp_path / LAYOUTS[dataset].folders[0]
+    assert clue(dataset, tmp_path) == f"{tmp_path / archive}, which must be unpacked in {folder}"
+
+
+def test_a_root_that_is_the_dataset_itself_is_recognised(tmp_path: Path) -> None:
+    """torchvision wants the folder above; with any other name it would not find the files."""
+    laid = lay_out(tmp_path / "oxford-iiit-pet", LAYOUTS["pets"].parts)
+    assert clue("pets", laid) == f"{laid} is the dataset itself; set dataset.root={tmp_path}"
+    laid = laid.rename(tmp_path / "mine")
+    assert clue("pets", laid).endswith(f"call it oxford-iiit-pet and set dataset.root={tmp_path}")
+
+
+def test_what_is_there_is_told_beside_what_is_not(tmp_path: Path) -> None:
+    folder = lay_out(tmp_path / "coco", LAYOUTS["coco2017"].parts[:2])
+    expected = f"val2017, annotations/instances_val2017.json in {folder}, but not the rest"
+    assert clue("coco2017", tmp_path) == expected
+
+
+def test_what_is_whole_is_found_and_lacks_nothing(tmp_path: Path) -> None:
+    folder = lay_out(tmp_path / "coco", LAYOUTS["coco2017"].parts)
+    found = search("coco2017", tmp_path)
+    assert (found.folder, found.missing) == (folder, ())

@@ -1,4 +1,6 @@
 import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
 from bigain.operators.constants import constant
 
@@ -49,3 +51,16 @@ def test_under_compilation_it_is_part_of_the_graph() -> None:
     assert double(torch.ones(4)).tolist() == [1, 2, 3, 4]
     assert "arange" in graphs[0].code
     torch.compiler.reset()
+
+
+def test_what_a_dispatch_mode_makes_is_not_kept() -> None:
+    """A plan under fake tensors must not leave fake indices to real plans."""
+
+    @constant
+    def numbers(count: int) -> Tensor:
+        return torch.arange(count)
+
+    with FakeTensorMode():
+        assert isinstance(numbers(5), FakeTensor)
+    assert not isinstance(numbers(5), FakeTensor)
+    assert torch.equal(numbers(5) + torch.ones(5, dtype=torch.long), torch.arange(1, 6))

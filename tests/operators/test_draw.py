@@ -161,3 +161,12 @@ def test_a_timestep_counts_in_single_precision_whatever_it_comes_in(kind: str) -
     drawn = [rows(kind, each, 1) for each in whole]
     assert all(torch.equal(drawn[0], each) for each in drawn)
     assert not torch.equal(drawn[0], rows(kind, single, 1))
+
+
+def test_normals_are_single_precision_whatever_the_default() -> None:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert rows("normals", torch.tensor([123]), 1, site="default").dtype == torch.float32
+    finally:
+        torch.set_default_dtype(before)

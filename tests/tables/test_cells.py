@@ -109,6 +109,21 @@ def test_rows_without_a_baseline_differ_in_accuracy_only() -> None:
     assert set(delta_metrics(LGTM, TOME, None)) == {"acc1"}
 
 
+def test_precisions_are_compared_image_by_image() -> None:
+    """An image without a label has none, and is left out."""
+    precise = [frame_with(TOME, [0.5, 0.2, np.nan, 0.9]), frame_with(LGTM, [0.6, 0.4, np.nan, 0.9])]
+    delta = delta_metrics(precise[1], precise[0], NONE_RUN)["map_image"]
+    assert delta.value == pytest.approx(10.0)
+    assert (delta.n, delta.unit) == (3, "percent")
+    half = 4.302653 * np.std([10, 20, 0], ddof=1) / np.sqrt(3)
+    assert [delta.ci_low, delta.ci_high] == pytest.approx([10 - half, 10 + half])
+    assert "map_image" not in delta_metrics(precise[1], TOME, NONE_RUN)
+
+
+def frame_with(frame: pd.DataFrame, precisions: list[float]) -> pd.DataFrame:
+    return frame.assign(average_precision=precisions)
+
+
 def test_nothing_measured(make_plan: Callable[..., Plan], tmp_path: Path) -> None:
     measured = measure(make_plan(4), tmp_path)
     assert not measured.runs

@@ -100,11 +100,11 @@ def test_dry_run_after_the_runs(table: Table, capsys: pytest.CaptureFixture[str]
     assert out.endswith("missing in all: 0 evaluations of the denoiser\n")
 
 
-def test_the_whole_test_split_has_no_known_cost(
+def test_the_whole_test_split_costs_all_its_images(
     compose: Compose, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["4", "--dry-run", "dataset.limit=null"], compose=compose) == 0
-    assert "all images x 125 evaluations" in capsys.readouterr().out
+    assert "(10000 images x 125 evaluations)" in capsys.readouterr().out
 
 
 def test_the_full_grid(table: Table, capsys: pytest.CaptureFixture[str]) -> None:
@@ -146,20 +146,19 @@ def test_force_makes_the_runs_again_and_shows_them(
 def test_the_paper_profile_is_laid_out(table: Table, tmp_path: Path) -> None:
     assert table("3", "--profile", "paper", "--no-run") == 0
     text = (tmp_path / "paper" / "tables" / "table03.md").read_text(encoding="utf-8")
-    assert "dit_xl2_512 and the paper's datasets are not part of this version" in text
+    assert "python -m bigain profile=paper backbone=dit_xl2_512 dataset=imagenet100" in text
     assert "53.12" in text
 
 
-def test_the_paper_profile_cannot_run(
+def test_the_paper_profile_is_planned(
     table: Table, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert table("3", "--profile", "paper") == 2
-    shown = capsys.readouterr()
-    assert "profile=paper: the runs of table 3 cannot be made" in shown.err
-    assert "allowed: --profile mini, or --no-run" in shown.err
-    assert not list(tmp_path.iterdir())
     assert table("3", "--profile", "paper", "--dry-run") == 0
-    assert "no runs: the backbone dit_xl2_512" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert out.startswith("Table 3, profile paper, grid default: ")
+    assert "dataset.limit=30" in out
+    assert "(30 images x 575 evaluations)" in out
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

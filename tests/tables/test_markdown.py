@@ -1,5 +1,7 @@
 import re
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -27,7 +29,7 @@ def rows(text: str, heading: str) -> list[list[str]]:
         ("table04_one_missing", {"number": 4, "wanted": not_lgtm_at_half}),
         ("table03_full", {"number": 3, "grid": "full"}),
         ("table02_nothing", {"number": 2, "wanted": lambda _: False}),
-        ("table05_paper", {"number": 5, "profile": "paper"}),
+        ("table05_paper", {"number": 5, "profile": "paper", "wanted": lambda _: False}),
     ],
 )
 def test_golden(
@@ -65,13 +67,35 @@ def test_missing_cells_come_with_the_command_that_fills_them(make_sources: MakeS
     assert "`python -m bigain table 4 --profile mini dataset.limit=30`" in text
 
 
-def test_the_paper_profile_says_why_nothing_runs(make_sources: MakeSources) -> None:
-    text = render_markdown(make_sources(4, profile="paper"))
-    assert "the backbone sd20 and the paper's datasets are not part of this version" in text
-    assert "python -m bigain" not in text
+def test_the_paper_profile_names_every_dataset_and_its_protocol(make_sources: MakeSources) -> None:
+    text = render_markdown(make_sources(4, profile="paper", wanted=lambda _: False))
     assert "Compare the shape" not in text
+    assert text.count("python -m bigain profile=paper backbone=sd20") == 60
     for dataset in ("Oxford-IIIT Pets", "ImageNet-100", "ImageNet-1K", "COCO-2017"):
         assert f"SD-2.0, {dataset}" in text
+    assert "\n- Oxford-IIIT Pets (`pets`): weights `stabilityai/stable-diffusion-2-base` at" in text
+    assert "trial list [5, 20], keep list [5, 1]" in text
+    assert "trial list [5, 20, 100], keep list [50, 10, 1]" in text
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"path": Path("somebody/here")}, "weights of `backbone.path`, "),
+        ({"path": Path("somebody/here"), "fingerprint": "0123456789ab"}, "weights `0123456789ab`"),
+    ],
+)
+def test_weights_of_a_folder_go_by_their_fingerprint(
+    make_sources: MakeSources, change: dict[str, object], told: str
+) -> None:
+    sources = make_sources(5, profile="paper", wanted=lambda _: False)
+    cell, run = next(iter(sources.plan.runs.items()))
+    backbone = run.config.backbone.model_copy(update=change)
+    own = replace(run, config=run.config.model_copy(update={"backbone": backbone}))
+    plan = replace(sources.plan, runs={cell: own})
+    text = render_markdown(replace(sources, plan=plan))
+    assert told in text
+    assert "somebody" not in text
 
 
 def test_all_values_of_the_paper_are_printed(make_sources: MakeSources) -> None:

@@ -7,7 +7,7 @@ from bigain.compose import compose_config, compose_configs
 from bigain.config import RunConfig
 from bigain.errors import UserError
 from bigain.runs.identity import run_id
-from bigain.tables.planner import NONE, Plan, plan_table, results_folder, setting_name
+from bigain.tables.planner import NONE, Plan, plan_table, setting_name
 from bigain.tables.spec import load_spec
 
 MakePlan = Callable[..., Plan]
@@ -70,7 +70,8 @@ def test_cost_is_images_times_the_protocol(make_plan: MakePlan) -> None:
     assert run.evaluations == 30 * 125
     shorter = make_plan(4, extra=["task.trial_list=[2,4]", "task.keep_list=[3,1]"]).distinct()[0]
     assert shorter.evaluations_per_image == 10 * 2 + 3 * 2
-    assert make_plan(4, extra=["dataset.limit=null"]).distinct()[0].evaluations is None
+    whole = make_plan(4, extra=["dataset.limit=null"]).distinct()[0]
+    assert whole.evaluations == 10_000 * 125
 
 
 def test_finished_runs_are_not_missing(make_plan: MakePlan, runner: FakeRunner) -> None:
@@ -90,10 +91,37 @@ def test_force_makes_all_of_them_again(make_plan: MakePlan, runner: FakeRunner) 
     assert len(plan.missing()) == 6
 
 
-def test_the_paper_profile_has_no_runs_yet(make_plan: MakePlan) -> None:
-    plan = make_plan(4, "paper")
-    assert plan.distinct() == []
-    assert plan.settings == [f"ratio=0.{i}" for i in range(1, 8)]
+PAPER_COSTS = {
+    "pets": 3669 * 260,
+    "imagenet100": 5000 * 575,
+    "imagenet1k": 2000 * 6750,
+    "coco2017": 5000 * 475,
+}
+
+
+@pytest.mark.parametrize(
+    ("number", "backbone", "datasets"),
+    [
+        (2, "sd20", ["pets", "imagenet100", "coco2017"]),
+        (3, "dit_xl2_512", ["imagenet100"]),
+        (4, "sd20", list(PAPER_COSTS)),
+        (5, "dit_xl2_512", ["imagenet100"]),
+    ],
+)
+def test_the_paper_profile_is_planned_at_the_papers_scale(
+    number: int, backbone: str, datasets: list[str], tmp_path: Path
+) -> None:
+    extra = [f"paths.results={tmp_path}"]
+    plan = plan_table(load_spec(number), "paper", "default", extra, compose_configs)
+    cells = {dataset: plan.runs[dataset, NONE, ""] for dataset in datasets}
+    assert {cell[0] for cell in plan.runs} == set(datasets)
+    for dataset, run in cells.items():
+        assert run.evaluations == PAPER_COSTS[dataset]
+        assert (run.config.backbone.name, run.config.dtype) == (backbone, "float16")
+        assert run.command.startswith(f"python -m bigain profile=paper backbone={backbone} ")
+        assert compose_configs([run.overrides]) == [run.config]
+    per_dataset = len(plan.spec.rows_of("default")) * len(plan.settings) + 1
+    assert len(plan.distinct()) == per_dataset * len(datasets)
 
 
 def test_the_command_that_fills_the_table() -> None:
@@ -130,8 +158,10 @@ def test_a_run_that_is_not_allowed_stops_the_plan() -> None:
         plan_table(load_spec(4), "mini", "default", ["dataset.limit=0"], compose_configs)
 
 
-def test_the_results_folder_follows_the_overrides(tmp_path: Path) -> None:
-    assert results_folder([f"paths.results={tmp_path}"], compose_configs) == tmp_path
+@pytest.mark.parametrize("profile", ["mini", "paper"])
+def test_the_results_folder_follows_the_overrides(profile: str, tmp_path: Path) -> None:
+    own = [f"paths.results={tmp_path}"]
+    assert plan_table(load_spec(5), profile, "default", own, compose_configs).results == tmp_path
 
 
 def test_names_of_settings() -> None:

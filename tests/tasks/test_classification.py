@@ -82,6 +82,15 @@ def test_margins_and_true_errors_use_the_first_stage_only() -> None:
     assert record["correct"] is True
 
 
+def test_a_single_trial_has_no_variance_and_no_warning(recwarn: pytest.WarningsRecorder) -> None:
+    errors = torch.tensor([[1.0, 2.0, 4.0]])
+    result = Classification(prediction=0, errors=errors, timesteps=(1,), first_stage=1)
+    record = to_record(Sample(7, 0, PIXELS), result)
+    assert math.isnan(record["margin_variance"])
+    assert record["margin_mean"] == 2.0
+    assert not recwarn.list
+
+
 ERRORS = torch.tensor([[1.0, 2.0, 4.0, 5.0], [2.0, 2.5, 6.0, 9.0], [9.0, 9.0, math.nan, math.nan]])
 STAGED = Classification(prediction=1, errors=ERRORS, timesteps=(1, 2, 3), first_stage=2)
 

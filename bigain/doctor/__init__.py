@@ -1,0 +1,4 @@
+"""Whether this machine has what runs need: checked before a sweep, without loading a weight.
+
+Each module looks at one thing and returns findings; `bigain.commands.doctor` prints them.
+"""

@@ -1,0 +1,95 @@
+"""All that a set of runs needs, or all there is to be had."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bigain.backbones.sizes import download_bytes
+from bigain.config import BackboneConfig, DatasetConfig, HubBackboneConfig, RunConfig
+from bigain.doctor.backbones import check_backbone
+from bigain.doctor.datasets import check_dataset
+from bigain.doctor.devices import check_device, probe
+from bigain.doctor.disk import check_disk
+from bigain.doctor.environment import check_environment, check_extras
+from bigain.doctor.extractors import check_extractor
+from bigain.doctor.findings import Finding
+
+__all__ = ["Request", "examine_everything", "examine_runs"]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be checked.
+
+    Attributes:
+        configs: The runs.
+        backbones: Whether their backbones are meant; not when a dataset alone was named.
+        datasets: Whether their datasets are meant; not when a backbone alone was named.
+
+    """
+
+    configs: tuple[RunConfig, ...]
+    backbones: bool = True
+    datasets: bool = True
+
+
+def examine_runs(request: Request) -> list[Finding]:
+    """What the runs need, all of it needed, and nothing else but the optional packages."""
+    reading = [config for config in request.configs if config.needs_images]
+    backbones = list(dict.fromkeys(c.backbone for c in reading)) if request.backbones else []
+    datasets = list(dict.fromkeys(c.dataset for c in reading)) if request.datasets else []
+    weights = [check_backbone(each) for each in backbones]
+    states = zip(backbones, weights, strict=True)
+    writing = request.configs if request.backbones and request.datasets else ()
+    return [
+        *check_environment(),
+        *_devices(request.configs),
+        *weights,
+        *_extractors(request),
+        *(check_dataset(each) for each in datasets),
+        *check_disk(writing, sum(_to_download(each, state) for each, state in states)),
+        *check_extras({"coco"} if any(each.name == "coco2017" for each in datasets) else ()),
+    ]
+
+
+def examine_everything(
+    default: RunConfig, backbones: Sequence[BackboneConfig], datasets: Sequence[DatasetConfig]
+) -> list[Finding]:
+    """All backbones and datasets; needed is what the default profile takes.
+
+    Args:
+        default: The run of a command line without settings.
+        backbones: Every backbone there is.
+        datasets: Every dataset there is.
+
+    """
+    return [
+        *check_environment(),
+        *_devices([default]),
+        *(check_backbone(each, needed=each.is_mini) for each in backbones),
+        *(check_dataset(each, needed=each.name == default.dataset.name) for each in datasets),
+        *check_disk([default]),
+        *check_extras(()),
+    ]
+
+
+def _devices(configs: Sequence[RunConfig]) -> list[Finding]:
+    """Each device and precision once; what is wrong with torch if it cannot be imported."""
+    try:
+        machine = probe()
+    except (ImportError, OSError, RuntimeError) as error:
+        what = f"cannot be imported ({' '.join(str(error).split())[:200]})"
+        return [Finding("device", "torch", "problem", what, ("make setup",))]
+    found = [finding for config in configs for finding in check_device(config, machine)]
+    return list(dict.fromkeys(found))
+
+
+def _extractors(request: Request) -> list[Finding]:
+    """What generated images are judged by, once; not when a dataset alone is meant."""
+    configs = request.configs if request.backbones else ()
+    return list(dict.fromkeys(found for config in configs for found in check_extractor(config)))
+
+
+def _to_download(config: BackboneConfig, state: Finding) -> float:
+    if state.status != "missing" or not isinstance(config, HubBackboneConfig):
+        return 0.0
+    return download_bytes(config.name, config.variant) if config.path is None else 0.0

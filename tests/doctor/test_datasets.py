@@ -1,0 +1,114 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bigain.config import RunConfig
+from bigain.data import fashion_mnist_files
+from bigain.data.layouts import LAYOUTS
+from bigain.data.tiny import TINY, write_tiny
+from bigain.doctor import datasets
+from bigain.doctor.datasets import check_dataset
+from bigain.doctor.findings import Finding
+
+Compose = Callable[..., RunConfig]
+
+
+@pytest.fixture
+def check(compose: Compose) -> Callable[..., Finding]:
+    """What is found of a dataset below a root."""
+
+    def examined(name: str, root: Path | None, *more: str) -> Finding:
+        where = [] if root is None else [f"dataset.root={root}"]
+        run = compose("backbone=sd20", "task=efficiency", f"dataset={name}", *where, *more)
+        return check_dataset(run.dataset)
+
+    return examined
+
+
+@pytest.mark.parametrize("name", sorted(TINY))
+def test_a_dataset_that_is_there_is_ready(
+    name: str, check: Callable[..., Finding], tmp_path: Path
+) -> None:
+    write_tiny(name, tmp_path)
+    found = check(name, tmp_path, "dataset.limit=5")
+    assert (found.status, found.advice) == ("ready", ())
+    assert found.what.startswith(f"5 images in {tmp_path}")
+
+
+@pytest.mark.parametrize("name", sorted(TINY))
+def test_a_missing_dataset_comes_with_its_source_and_its_layout(
+    name: str, check: Callable[..., Finding], tmp_path: Path
+) -> None:
+    found = check(name, tmp_path)
+    assert (found.status, found.what) == ("missing", "nothing of it")
+    get, lay_out = found.advice
+    assert LAYOUTS[name].source in get
+    assert LAYOUTS[name].shape in lay_out
+    assert str(tmp_path / LAYOUTS[name].folders[0]) in lay_out
+
+
+def test_without_a_root_the_ways_to_set_one_are_named(
+    check: Callable[..., Finding], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("BIGAIN_DATA", raising=False)
+    found = check("pets", None)
+    assert found.what == ("there is no folder data (dataset.root and BIGAIN_DATA are not set)")
+
+
+def test_archives_that_were_not_unpacked_are_found(
+    check: Callable[..., Finding], tmp_path: Path
+) -> None:
+    (tmp_path / "ILSVRC2012_img_val.tar").touch()
+    found = check("imagenet1k", tmp_path)
+    assert found.status == "missing"
+    assert "ILSVRC2012_img_val.tar, which must be unpacked in" in found.what
+
+
+def test_images_that_are_gone_are_a_problem(check: Callable[..., Finding], tmp_path: Path) -> None:
+    write_tiny("pets", tmp_path)
+    for image in (tmp_path / "oxford-iiit-pet" / "images").iterdir():
+        image.unlink()
+    found = check("pets", tmp_path, "dataset.limit=5")
+    assert found.status == "problem"
+    assert "5 of the 5 images in use are missing" in found.what
+
+
+def test_fewer_images_than_the_split_are_a_problem_with_a_way_out(
+    check: Callable[..., Finding], tmp_path: Path
+) -> None:
+    write_tiny("pets", tmp_path)
+    found = check("pets", tmp_path, "profile=paper")
+    assert found.status == "problem"
+    assert "means all 3669 images of the published split" in found.what
+    assert found.advice == ("allowed: dataset.limit=1 to 37, or the whole split",)
+
+
+def test_damaged_annotations_are_a_problem(check: Callable[..., Finding], tmp_path: Path) -> None:
+    write_tiny("coco2017", tmp_path)
+    (tmp_path / "coco" / "annotations" / "instances_val2017.json").write_text("{")
+    found = check("coco2017", tmp_path, "dataset.limit=5")
+    assert found.status == "problem"
+    assert "is no COCO annotation file" in found.what
+
+
+def test_a_package_that_does_not_import_is_a_problem(
+    check: Callable[..., Finding], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(config: object) -> None:
+        raise ImportError("no\nsymbol")
+
+    write_tiny("pets", tmp_path)
+    monkeypatch.setattr(datasets, "load_dataset", broken)
+    found = check("pets", tmp_path, "dataset.limit=5")
+    assert (found.status, found.what) == ("problem", "ImportError: no symbol")
+
+
+def test_the_images_that_ship_are_ready(
+    compose: Compose, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(fashion_mnist_files, "find_root", lambda _: None)
+    found = check_dataset(compose().dataset, needed=False)
+    assert (found.status, found.needed) == ("ready", False)
+    assert found.what == "400 images of the 1,000 that ship"

@@ -1,0 +1,166 @@
+"""Every backbone with every dataset, operator and task: it composes, or says why it cannot.
+
+The tasks are the files of `configs/task`, so that a new one is held against the same table.  Hydra
+takes a tenth of a second to compose; the fast test composes each backbone with each task once and
+puts every dataset and operator into it.  The slow one gives Hydra every command line.
+"""
+
+import itertools
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
+
+from bigain.compose import compose_with, config_loader, validate
+from bigain.config import RunConfig
+from bigain.errors import UserError
+from bigain.locations import CONFIGS
+
+ROOT = Path(__file__).parents[2]
+
+
+def options(group: str) -> list[str]:
+    return sorted(path.stem for path in (CONFIGS / group).glob("*.yaml"))
+
+
+GROUPS = ("backbone", "dataset", "operator", "task")
+BACKBONES, DATASETS, OPERATORS, TASKS = map(options, GROUPS)
+WITHOUT_IMAGES = {"efficiency"}
+"""Tasks that read no dataset, so that any goes with any backbone."""
+GOES_WITH = {
+    "mini_unet": {"fashion_mnist"},
+    "mini_dit": {"fashion_mnist"},
+    "sd20": {"pets", "imagenet100", "imagenet1k", "coco2017"},
+    "sd15": {"pets", "imagenet100", "imagenet1k", "coco2017"},
+    "sdxl": {"pets", "imagenet100", "imagenet1k", "coco2017"},
+    "dit_xl2_512": {"imagenet100", "imagenet1k"},
+}
+CONDITIONS = {
+    "mini_unet": "knows its classes only",
+    "mini_dit": "knows its classes only",
+    "sd20": "knows photographs; or backbone=mini_unet",
+    "sd15": "knows photographs; or backbone=mini_unet",
+    "sdxl": "knows photographs; or backbone=mini_unet",
+    "dit_xl2_512": "has class-index conditioning: it knows ImageNet's classes and no text",
+}
+"""Why a backbone does not go with the other datasets."""
+HYBRIDS = {"lgtm_enc_ie_kvd_dec", "ie_kvd_enc_lgtm_dec"}
+TRANSFORMERS = {"mini_dit", "dit_xl2_512"}
+
+Combination = tuple[str, str, str, str]
+Outcome = RunConfig | str
+ALL = list(itertools.product(BACKBONES, DATASETS, OPERATORS, TASKS))
+
+
+def reason(backbone: str, dataset: str, operator: str, task: str) -> str:
+    """A pattern of the one line that refuses the combination; empty if it is a run."""
+    if task not in WITHOUT_IMAGES and dataset not in GOES_WITH[backbone]:
+        because = re.escape(CONDITIONS[backbone])
+        return f"^dataset={dataset}: allowed: .*because backbone={backbone} {because}$"
+    if operator in HYBRIDS and backbone in TRANSFORMERS:
+        allowed = r"on a backbone with encoder and decoder \(mini_unet, sd20, sd15, sdxl\)"
+        return f"^operator={operator}: allowed: {allowed}, because backbone={backbone} has neither$"
+    return ""
+
+
+def attempt(make: Callable[[], RunConfig]) -> Outcome:
+    try:
+        return make()
+    except UserError as error:
+        return str(error)
+
+
+def mistakes(outcomes: Iterator[tuple[Combination, Outcome]]) -> list[str]:
+    """What is not as the table says; empty if all is."""
+    return [
+        f"{combination}: {outcome if isinstance(outcome, str) else 'composes'}, not {expected}"
+        for combination, outcome in outcomes
+        for expected in [reason(*combination)]
+        if not _as_expected(combination, outcome, expected)
+    ]
+
+
+def _as_expected(combination: Combination, outcome: Outcome, expected: str) -> bool:
+    if isinstance(outcome, str):
+        return bool(expected) and "\n" not in outcome and bool(re.search(expected, outcome))
+    chosen = (outcome.backbone, outcome.dataset, outcome.operator, outcome.task)
+    return not expected and tuple(each.name for each in chosen) == combination
+
+
+def command(combination: Combination) -> list[str]:
+    return [f"{group}={name}" for group, name in zip(GROUPS, combination, strict=True)]
+
+
+def nodes(group: str) -> dict[str, Any]:
+    return {name: OmegaConf.load(CONFIGS / group / f"{name}.yaml") for name in options(group)}
+
+
+def put_together() -> Iterator[tuple[Combination, Outcome]]:
+    datasets, operators = nodes("dataset"), nodes("operator")
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        for backbone, task in itertools.product(BACKBONES, TASKS):
+            job: DictConfig = compose("config", [f"backbone={backbone}", f"task={task}"])
+            OmegaConf.set_struct(job, False)
+            for dataset, operator in itertools.product(datasets, operators):
+                job.dataset, job.operator = datasets[dataset], operators[operator]
+                yield (backbone, dataset, operator, task), attempt(lambda j=job: validate(j))  # type: ignore[misc]
+
+
+def test_the_table_knows_every_backbone_and_has_no_other() -> None:
+    assert set(BACKBONES) == set(GOES_WITH) == set(CONDITIONS)
+    assert set(DATASETS) == set().union(*GOES_WITH.values())
+    assert set(OPERATORS) > HYBRIDS
+    assert {"classification", "efficiency"} <= set(TASKS)
+    runs = [combination for combination in ALL if not reason(*combination)]
+    assert len(TASKS) * 150 < len(runs) < len(ALL)
+
+
+def test_every_combination_composes_or_fails_with_its_reason() -> None:
+    outcomes = list(put_together())
+    assert len(outcomes) == len(ALL)
+    assert mistakes(iter(outcomes)) == []
+
+
+@pytest.mark.slow
+def test_every_command_line_composes_or_fails_with_its_reason() -> None:
+    with config_loader() as loader:
+        outcomes = (
+            (each, attempt(lambda each=each: compose_with(loader, command(each))))  # type: ignore[misc]
+            for each in ALL
+        )
+        assert mistakes(outcomes) == []
+
+
+@pytest.mark.parametrize(
+    "combination",
+    [
+        ("sd20", "pets", "lgtm", "classification"),
+        ("dit_xl2_512", "pets", "none", "classification"),
+        ("dit_xl2_512", "pets", "ie_kvd", "efficiency"),
+    ],
+)
+def test_the_command_line_shows_the_job_or_its_reason(combination: Combination) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "bigain", "--cfg", "job", *command(combination)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    expected = reason(*combination)
+    if expected:
+        assert done.returncode == 2
+        assert re.search(expected, done.stderr)
+        assert done.stderr.count("\n") == 1
+    else:
+        assert (done.returncode, done.stderr) == (0, "")
+        shown: Any = OmegaConf.create(done.stdout)
+        assert tuple(shown[group].name for group in GROUPS) == combination

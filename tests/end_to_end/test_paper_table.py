@@ -1,0 +1,36 @@
+"""`bigain table 5 --profile paper` with a tiny DiT and tiny images: planned, run, rendered."""
+
+from pathlib import Path
+
+import pytest
+
+from bigain.backbones.tiny import save_tiny_pipeline
+from bigain.data.tiny import write_tiny
+from bigain.tables.command import main
+
+IMAGES = 6
+
+
+def test_a_table_of_the_paper_profile_runs_and_is_rendered(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In the profile's half precision; the image that is cut short is in every accuracy's n."""
+    save_tiny_pipeline("dit_xl2_512", tmp_path / "model")
+    write_tiny("imagenet100", tmp_path / "data")
+    settings = [
+        *(f"backbone.path={tmp_path / 'model'}", f"dataset.root={tmp_path / 'data'}"),
+        *(f"paths.results={tmp_path / 'results'}", f"dataset.limit={IMAGES}", "device=cpu"),
+        *("task.trial_list=[2,4]", "task.keep_list=[2,1]", "batch_size=100"),
+    ]
+    assert main(["5", "--profile", "paper", *settings]) == 0, capsys.readouterr().err
+    tables = tmp_path / "results" / "paper" / "tables"
+    text = (tables / "table05.md").read_text(encoding="utf-8")
+    assert "Runs: 15 of 15 done." in text
+    assert f"the first {IMAGES} test images, trial list [2, 4], keep list [2, 1]" in text
+    assert "float16" in text
+    assert f"n = {IMAGES} images behind every measured number." in text
+    assert "weights of `backbone.path`" in text
+    assert "| —" not in text
+    assert "What is missing" not in text
+    assert str(tmp_path) not in text
+    assert str(tmp_path) not in (tables / "table05.csv").read_text(encoding="utf-8")
