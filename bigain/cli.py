@@ -21,6 +21,7 @@ VERBS = {
     "status": "bigain.commands.status",
     "collect": "bigain.commands.collect",
     "compare": "bigain.commands.compare",
+    "joint": "bigain.commands.joint",
     "table": "bigain.tables.command",
     "flops": "bigain.commands.flops",
     "fid": "bigain.commands.fid",

@@ -39,6 +39,9 @@ def apply(
 ) -> SiteReport:
     """Run `operator` at the selected sites of `model` from now on.
 
+    Where `torch.compile` is in use, applying and removing let go of all code that it compiled in
+    this process, of other models too, which are then compiled again.
+
     Args:
         model: a diffusers U-Net or DiT, compiled or not, or a pipeline that has one as `unet` or
             `transformer`.
@@ -69,10 +72,14 @@ def apply(
     uses = [_uses(denoiser, site, acting, placed) for site, acting in placed]
     report = SiteReport(type(denoiser).__name__, operator, tuple(use for of in uses for use in of))
     call = ModelCall(denoiser, report)
-    report.keep(call.install(denoiser))
-    for (site, acting), own in zip(placed, uses, strict=True):
-        report.keep(block_hooks(site, own, acting, seed, call).install())
     report.on_removal(_forget_compiled)
+    try:
+        report.keep(call.install(denoiser))
+        for (site, acting), own in zip(placed, uses, strict=True):
+            report.keep(block_hooks(site, own, acting, seed, call).install())
+    except BaseException:
+        report.remove()
+        raise
     _forget_compiled()
     _APPLIED[denoiser] = report
     return report

@@ -13,7 +13,9 @@ import torch
 from torch import Tensor, nn
 
 import bigain
+from bigain import patching
 from bigain.errors import UserError
+from bigain.hooks import block_hooks
 from bigain.operators import (
     ABM,
     IEKVD,
@@ -403,3 +405,28 @@ def test_the_package_offers_its_names_without_loading_torch() -> None:
 def test_unknown_names_of_the_package_are_refused() -> None:
     with pytest.raises(AttributeError, match="no attribute 'aply'"):
         _ = bigain.aply
+
+
+def test_a_failure_half_way_leaves_no_hook(
+    tiny_model: nn.Module, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = run(tiny_model)
+    installed: list[object] = []
+    install = block_hooks
+
+    def second_fails(*arguments: Any) -> Any:
+        installed.append(arguments)
+        if len(installed) == 2:
+            raise KeyboardInterrupt
+        return install(*arguments)
+
+    monkeypatch.setattr(patching, "block_hooks", second_fails)
+    with pytest.raises(KeyboardInterrupt):
+        bigain.apply(tiny_model, LGTM(ratio=0.5))
+    assert len(installed) == 2
+    modules = list(tiny_model.modules())
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in modules)
+    assert torch.equal(run(tiny_model), expected)
+    monkeypatch.undo()
+    with bigain.apply(tiny_model, LGTM(ratio=0.5)):
+        assert not torch.equal(run(tiny_model), expected)

@@ -53,7 +53,9 @@ class MiniBackbone:
 
     def decode(self, latents: Tensor) -> npt.NDArray[np.uint8]:
         """Latents of one image -> (28, 28) bytes; of what `encode` gave, the very same."""
-        return crop_and_quantise(self._model.decode(latents.float().cpu()).numpy())[0]
+        images = crop_and_quantise(self._model.decode(latents.float().cpu()).numpy())
+        image: npt.NDArray[np.uint8] = images[0]
+        return image
 
     def predict_noise(self, latents: Tensor, timesteps: Tensor, classes: Tensor) -> Tensor:
         """eps_theta(x_t, c, t) in fp32; class 10 is the null class."""

@@ -125,10 +125,13 @@ torch.library.register_fake("bigain::normals", _no_normals, lib=_LIBRARY)
 def _per_sample(
     like: Tensor, timesteps: Tensor | None, row: Callable[[float | None], Tensor]
 ) -> Tensor:
-    """A (B, count) tensor on the device of `like`, whose row b is `row(timesteps[b])`."""
+    """A (B, count) tensor on the device of `like`, whose row b is `row(timesteps[b])`.
+
+    Timesteps count in single precision, whatever they come in: 978.6 is one number.
+    """
     if timesteps is None:
         return row(None).expand(len(like), -1).contiguous().to(like.device)
-    return torch.stack([row(float(time)) for time in timesteps.tolist()]).to(like.device)
+    return torch.stack([row(float(time)) for time in timesteps.float().tolist()]).to(like.device)
 
 
 @lru_cache(maxsize=2048)

@@ -1,7 +1,9 @@
 """Two finished runs side by side, image by image.
 
 Only runs that saw the same noise on the same images can be paired: same seed, dataset, backbone
-weights, trial list and loss.  Operators, and numbers of images, may differ.
+weights, trial list and loss; generated images also the same sampler, guidance and reference.
+Operators, and numbers of classified images, may differ; Frechet distances, whose bias depends on
+the number of images, are compared at equal numbers alone.
 """
 
 from dataclasses import dataclass
@@ -11,19 +13,27 @@ from typing import Any
 import pandas as pd
 
 from bigain.errors import UserError
-from bigain.metrics import PairedResult, image_errors, paired_accuracy, relative_rise
+from bigain.metrics import (
+    PairedResult,
+    image_errors,
+    paired_accuracy,
+    paired_difference,
+    relative_rise,
+)
 from bigain.runs.frames import read_samples
 from bigain.runs.store import RunStore
 
-__all__ = ["PAIRING_KEYS", "Comparison", "compare_runs", "describe"]
+__all__ = ["PAIRING_KEYS", "Comparison", "GenerationComparison", "compare_runs", "describe"]
 
 PAIRING_KEYS = (
     *("seed", "dataset.name", "backbone.name", "backbone.revision"),
     *("task.name", "task.trial_list", "task.loss"),
+    *("task.sampler", "task.steps", "task.guidance_scale", "task.images_per_forward"),
+    *("task.image_format", "task.extractor", "task.reference"),
 )
 """What must agree for two runs to be paired."""
 
-_TASKS = ("classification",)
+_TASKS = ("classification", "generation")
 
 
 @dataclass(frozen=True)
@@ -46,7 +56,27 @@ class Comparison:
     eps_rise: PairedResult
 
 
-def compare_runs(results: Path, a: str, b: str) -> Comparison:
+@dataclass(frozen=True)
+class GenerationComparison:
+    """Generation a against generation b, over the `n` pairs of images of the same first noise.
+
+    Attributes:
+        a: Run id.
+        b: Run id of the reference.
+        n: Number of images of either.
+        extractor: `inception` or `mini`.
+        distance: Frechet distance of a minus that of b, at this n.
+
+    """
+
+    a: str
+    b: str
+    n: int
+    extractor: str
+    distance: PairedResult
+
+
+def compare_runs(results: Path, a: str, b: str) -> Comparison | GenerationComparison:
     """Compare the finished runs with ids `a` and `b`.
 
     Raises:
@@ -60,13 +90,30 @@ def compare_runs(results: Path, a: str, b: str) -> Comparison:
     _check_paired(first.manifest()["config"], second.manifest()["config"], a, b)
     _check_weights(first.manifest(), second.manifest(), a, b)
     left, right = read_samples(first.folder), read_samples(second.folder)
+    task = first.manifest()["config"]["task"]
+    if task["name"] == "generation":
+        if len(left) != len(right):
+            raise UserError(
+                f"dataset.limit: {len(left)} images in {a} but {len(right)} in {b}: Frechet "
+                "distances can only be compared at equal numbers of images"
+            )
+        values = (frame.set_index("image_id")["frechet_value"] for frame in (left, right))
+        return GenerationComparison(a, b, len(left), task["extractor"], paired_difference(*values))
     accuracy = paired_accuracy(_correct(left), _correct(right))
     eps_rise = relative_rise(image_errors(left), image_errors(right))
     return Comparison(a, b, accuracy.n, accuracy, eps_rise)
 
 
-def describe(comparison: Comparison) -> str:
-    """The comparison in three lines for a terminal."""
+def describe(comparison: Comparison | GenerationComparison) -> str:
+    """The comparison in a few lines for a terminal."""
+    if isinstance(comparison, GenerationComparison):
+        name = "fid" if comparison.extractor == "inception" else "frechet_mini"
+        found = comparison.distance
+        return (
+            f"{comparison.a} against {comparison.b}, paired over {comparison.n} images\n"
+            f"{name:<15} {found.mean:+.4g} [{found.ci_low:+.4g}, {found.ci_high:+.4g}], "
+            f"z = {found.z:.1f}"
+        )
     accuracy, rise = comparison.accuracy, comparison.eps_rise
     return "\n".join(
         [
@@ -90,7 +137,7 @@ def _check_images(store: RunStore) -> None:
     task = store.manifest()["columns"]["task"]
     if task not in _TASKS:
         raise UserError(
-            f"task={task} of {store.run_id}: has no predictions to compare; allowed: "
+            f"task={task} of {store.run_id}: has no images to compare; allowed: "
             f"{', '.join(_TASKS)} (an efficiency run holds its own baseline, see its metrics.csv)"
         )
 

@@ -88,7 +88,7 @@ class Sampler:
 
     def _denoise(self, indices: Tensor, conditions: Tensor) -> Tensor:
         scheduler = build_scheduler(self._scheduler, self._backbone.alphas_cumprod, self._steps)
-        latents = self.initial_noise(indices).to(self._device) * scheduler.init_noise_sigma
+        latents: Tensor = self.initial_noise(indices).to(self._device) * scheduler.init_noise_sigma
         for timestep in scheduler.timesteps:
             scaled = scheduler.scale_model_input(latents, timestep)
             noise = self._guided_noise(scaled, timestep, conditions.to(self._device))

@@ -150,3 +150,14 @@ def test_a_draw_first_made_in_inference_mode_serves_training(
     with torch.inference_mode():
         rows(kind, timesteps, 1)
     assert not rows(kind, timesteps, 1).is_inference()
+
+
+@pytest.mark.parametrize("kind", ["integers", "normals"])
+def test_a_timestep_counts_in_single_precision_whatever_it_comes_in(kind: str) -> None:
+    """A sampler's 978.6 in double precision, or as a number that became a tensor, is one time."""
+    single, double = (torch.tensor([978.6], dtype=t) for t in (torch.float32, torch.float64))
+    assert torch.equal(rows(kind, single, 1), rows(kind, double, 1))
+    whole = [torch.tensor([500], dtype=t) for t in (torch.int32, torch.int64, torch.float64)]
+    drawn = [rows(kind, each, 1) for each in whole]
+    assert all(torch.equal(drawn[0], each) for each in drawn)
+    assert not torch.equal(drawn[0], rows(kind, single, 1))

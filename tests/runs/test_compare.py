@@ -11,7 +11,13 @@ import pytest
 from bigain.config import RunConfig
 from bigain.errors import UserError
 from bigain.metrics import image_errors, paired_accuracy, relative_rise
-from bigain.runs.compare import PAIRING_KEYS, Comparison, compare_runs, describe
+from bigain.runs.compare import (
+    PAIRING_KEYS,
+    Comparison,
+    GenerationComparison,
+    compare_runs,
+    describe,
+)
 from bigain.runs.frames import read_samples
 from bigain.runs.identity import run_id
 from bigain.runs.session import Conclusion
@@ -20,6 +26,26 @@ from bigain.runs.store import RunStore
 Make = Callable[..., RunConfig]
 MakeRun = Callable[..., RunStore]
 
+GENERATION: dict[str, Any] = {
+    "name": "generation",
+    "sampler": "ddim",
+    "steps": 5,
+    "guidance_scale": 2.0,
+    "images_per_forward": 8,
+    "image_format": "png",
+    "extractor": "mini",
+    "extractor_weights": None,
+    "reference": "split",
+}
+UNPAIRED_GENERATIONS: dict[str, Any] = {
+    "sampler": "euler",
+    "steps": 6,
+    "guidance_scale": 3.0,
+    "images_per_forward": 4,
+    "image_format": "jpeg",
+    "extractor": "inception",
+    "reference": "images",
+}
 UNPAIRED: dict[str, tuple[str, Any]] = {
     "seed": ("seed", 1),
     "backbone.name": ("backbone__name", "mini_unet"),
@@ -29,12 +55,18 @@ UNPAIRED: dict[str, tuple[str, Any]] = {
 }
 
 
+def classified(results: Path, a: str, b: str) -> Comparison:
+    comparison = compare_runs(results, a, b)
+    assert isinstance(comparison, Comparison)
+    return comparison
+
+
 def test_a_run_against_the_baseline(
     tmp_path: Path, make_config: Make, make_run: MakeRun, tome: dict[str, Any]
 ) -> None:
     a = make_run(tmp_path, make_config(operator=tome), rise=0.25)
     b = make_run(tmp_path, make_config())
-    comparison = compare_runs(tmp_path, a.run_id, b.run_id)
+    comparison = classified(tmp_path, a.run_id, b.run_id)
     left, right = (read_samples(store.folder).set_index("image_id") for store in (a, b))
     assert comparison.accuracy == paired_accuracy(left["correct"], right["correct"])
     assert comparison.accuracy.mean < 0
@@ -49,8 +81,8 @@ def test_swapping_the_runs_turns_the_sign(
 ) -> None:
     a = make_run(tmp_path, make_config(operator=tome), rise=0.25)
     b = make_run(tmp_path, make_config())
-    one = compare_runs(tmp_path, a.run_id, b.run_id)
-    other = compare_runs(tmp_path, b.run_id, a.run_id)
+    one = classified(tmp_path, a.run_id, b.run_id)
+    other = classified(tmp_path, b.run_id, a.run_id)
     assert other.accuracy.mean == -one.accuracy.mean
     assert other.eps_rise.mean == pytest.approx(1 / 1.25 - 1)
 
@@ -60,7 +92,7 @@ def test_runs_of_other_limits_meet_on_their_common_images(
 ) -> None:
     a = make_run(tmp_path, make_config(operator=tome, dataset__limit=8), rise=0.25)
     b = make_run(tmp_path, make_config(dataset__limit=15))
-    assert compare_runs(tmp_path, a.run_id, b.run_id).n == 8
+    assert classified(tmp_path, a.run_id, b.run_id).n == 8
 
 
 @pytest.mark.parametrize("key", UNPAIRED)
@@ -70,7 +102,7 @@ def test_runs_under_other_noise_are_refused(
     name, value = UNPAIRED[key]
     a, b = make_run(tmp_path, make_config()), make_run(tmp_path, make_config(**{name: value}))
     with pytest.raises(UserError) as caught:
-        compare_runs(tmp_path, b.run_id, a.run_id)
+        classified(tmp_path, b.run_id, a.run_id)
     message = str(caught.value)
     assert message.startswith(f"{key}={value} in {b.run_id} but ")
     assert "\n" not in message
@@ -78,7 +110,54 @@ def test_runs_under_other_noise_are_refused(
 
 
 def test_every_pairing_key_is_tried_or_has_one_value_so_far() -> None:
-    assert set(PAIRING_KEYS) - set(UNPAIRED) == {"dataset.name", "task.name"}
+    tried = {*UNPAIRED, *(f"task.{key}" for key in UNPAIRED_GENERATIONS)}
+    assert set(PAIRING_KEYS) - tried == {"dataset.name", "task.name"}
+
+
+def generated(results: Path, config: RunConfig, shift: float) -> RunStore:
+    """A finished generation whose images' values in the distance are given."""
+    store = RunStore(results, run_id(config))
+    with store.open(config, list(range(20)), {}) as session:
+        for i in session.todo():
+            session.append({"image_id": i, "sha256": "0", "frechet_value": 3 + i % 7 + shift})
+        session.finish(lambda records: Conclusion(records, []))
+    return store
+
+
+def test_generations_are_compared_image_by_image(
+    tmp_path: Path, make_config: Make, tome: dict[str, Any]
+) -> None:
+    a = generated(tmp_path, make_config(operator=tome, task=GENERATION), 2.0)
+    b = generated(tmp_path, make_config(task=GENERATION), 0.0)
+    comparison = compare_runs(tmp_path, a.run_id, b.run_id)
+    assert isinstance(comparison, GenerationComparison)
+    assert comparison.n == 20
+    assert comparison.distance.mean == pytest.approx(2.0)
+    assert comparison.distance.ci_high - comparison.distance.ci_low < 1e-9, "paired"
+    lines = describe(comparison).splitlines()
+    assert lines[0] == f"{a.run_id} against {b.run_id}, paired over 20 images"
+    assert lines[1].startswith("frechet_mini    +2 [")
+
+
+@pytest.mark.parametrize("key", UNPAIRED_GENERATIONS)
+def test_generations_of_other_settings_are_refused(
+    tmp_path: Path, make_config: Make, key: str
+) -> None:
+    a = generated(tmp_path, make_config(task={**GENERATION, key: UNPAIRED_GENERATIONS[key]}), 0.0)
+    b = generated(tmp_path, make_config(task=GENERATION), 0.0)
+    with pytest.raises(UserError, match=f"^task.{key}="):
+        compare_runs(tmp_path, a.run_id, b.run_id)
+
+
+def test_distances_of_other_numbers_of_images_are_refused(
+    tmp_path: Path, make_config: Make
+) -> None:
+    a = generated(tmp_path, make_config(task=GENERATION), 0.0)
+    samples = a.folder / "samples.csv"
+    b = generated(tmp_path, make_config(task=GENERATION, dataset__limit=30), 0.0)
+    samples.write_text("".join(samples.read_text().splitlines(keepends=True)[:-1]))
+    with pytest.raises(UserError, match=r"^dataset\.limit: 19 images in .* equal numbers"):
+        compare_runs(tmp_path, a.run_id, b.run_id)
 
 
 @pytest.mark.parametrize(
@@ -104,10 +183,10 @@ def test_runs_of_other_weights_are_refused(
         path = store.folder / "manifest.json"
         path.write_text(json.dumps({**json.loads(path.read_text()), "hashes": hashes}))
     if not refused:
-        assert compare_runs(tmp_path, a.run_id, b.run_id).n == 20
+        assert classified(tmp_path, a.run_id, b.run_id).n == 20
         return
     with pytest.raises(UserError, match=f"^run_id={a.run_id}: was made with another unet/x.* than"):
-        compare_runs(tmp_path, a.run_id, b.run_id)
+        classified(tmp_path, a.run_id, b.run_id)
 
 
 def test_what_does_not_touch_the_noise_may_differ(
@@ -115,7 +194,7 @@ def test_what_does_not_touch_the_noise_may_differ(
 ) -> None:
     a = make_run(tmp_path, make_config(dtype="bfloat16", task__keep_list=[3, 1]))
     b = make_run(tmp_path, make_config())
-    assert compare_runs(tmp_path, a.run_id, b.run_id).n == 20
+    assert classified(tmp_path, a.run_id, b.run_id).n == 20
 
 
 def test_unfinished_or_unknown_runs_are_refused(
@@ -137,7 +216,7 @@ def test_the_description_names_numbers_intervals_and_tests(
 ) -> None:
     a = make_run(tmp_path, make_config(operator=tome), rise=0.25)
     b = make_run(tmp_path, make_config())
-    comparison = compare_runs(tmp_path, a.run_id, b.run_id)
+    comparison = classified(tmp_path, a.run_id, b.run_id)
     assert isinstance(comparison, Comparison)
     first, second, third = describe(comparison).splitlines()
     assert first == f"{a.run_id} against {b.run_id}, paired over 20 images"
@@ -153,7 +232,7 @@ def test_a_damaged_run_is_named_with_what_to_do(
     b = make_run(tmp_path, make_config())
     (a.folder / "manifest.json").write_text("{}")
     with pytest.raises(UserError, match=rf"{a.run_id}/manifest\.json: is damaged; delete it"):
-        compare_runs(tmp_path, a.run_id, b.run_id)
+        classified(tmp_path, a.run_id, b.run_id)
 
 
 def test_measurements_without_predictions_are_refused(
@@ -167,5 +246,5 @@ def test_measurements_without_predictions_are_refused(
         session.finish(lambda records: Conclusion(records, []))
     other = make_run(tmp_path, make_config())
     for pair in [(store.run_id, other.run_id), (other.run_id, store.run_id)]:
-        with pytest.raises(UserError, match=f"task=efficiency of {store.run_id}: has no predict"):
+        with pytest.raises(UserError, match=f"task=efficiency of {store.run_id}: has no images"):
             compare_runs(tmp_path, *pair)

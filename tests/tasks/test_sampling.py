@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from bigain.errors import UserError
 from bigain.tasks.noise import keyed_noise
 from bigain.tasks.sampling import Sampler
 
+Predict = Callable[[Tensor, Tensor, Tensor], Tensor]
 CPU = torch.device("cpu")
 ABAR = torch.cumprod(1 - torch.linspace(1e-4, 0.02, 1000).double(), 0)
 
@@ -61,7 +63,7 @@ def test_the_first_noise_is_of_seed_and_index_alone(backbone: Any) -> None:
 
 def rows_of(backbone: Any, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     seen: list[int] = []
-    predict = backbone.predict_noise
+    predict: Predict = backbone.predict_noise
 
     def noted(latents: Tensor, timesteps: Tensor, classes: Tensor) -> Tensor:
         assert len(latents) == len(timesteps) == len(classes)
@@ -98,7 +100,7 @@ def test_memory_that_runs_out_halves_the_batch(
     backbone: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = sampler_of(backbone).sample(torch.arange(6), torch.arange(6))
-    predict = backbone.predict_noise
+    predict: Predict = backbone.predict_noise
 
     def small(latents: Tensor, timesteps: Tensor, classes: Tensor) -> Tensor:
         if len(latents) > 4:
@@ -113,7 +115,7 @@ def test_memory_that_runs_out_halves_the_batch(
 
 
 def test_an_overflow_names_the_sample(backbone: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    predict = backbone.predict_noise
+    predict: Predict = backbone.predict_noise
 
     def overflow(latents: Tensor, timesteps: Tensor, classes: Tensor) -> Tensor:
         return torch.where(

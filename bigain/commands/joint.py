@@ -1,0 +1,133 @@
+"""`bigain joint`: accuracy, Frechet distance, FLOPs and time of each operator in one row."""
+
+import csv
+import io
+import json
+import math
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+from tabulate import tabulate
+
+from bigain.commands.arguments import VerbParser, results_folder
+from bigain.config import RunConfig
+from bigain.metrics import Metric
+from bigain.runs.folder import need_results
+from bigain.runs.joint import JOINT_METRICS, JointRow, joint_rows
+
+__all__ = ["main"]
+
+_DASH = "\N{EM DASH}"
+_NAMES = ("backbone", "dataset", "operator", "seed")
+_SHOWN = {
+    "acc1": ("acc1 %", ".2f"),
+    "map_image": ("map_image %", ".2f"),
+    "eps_error_rise": ("error rise %", "+.2f"),
+    "fid": ("fid", ".2f"),
+    "frechet_mini": ("frechet_mini", ".3f"),
+    "precision": ("precision", ".3f"),
+    "recall": ("recall", ".3f"),
+    "class_agreement": ("agreement %", ".1f"),
+    "flops_g": ("GFLOPs", ".4g"),
+    "time_ms_per_step": ("ms/step", ".4g"),
+}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print one row per operator and backbone with a finished run."""
+    description = "Both tasks and the cost of every operator with a finished run, in one row."
+    parser = VerbParser("joint", description)
+    parser.add_argument("--backbone", help="only this backbone")
+    parser.add_argument("--format", choices=[*_FORMATS], default="text", help="default: text")
+    options = parser.parse_args(arguments)
+    results = results_folder(options.results)
+    need_results(results)
+    rows = [row for row in joint_rows(results) if options.backbone in (None, row.backbone)]
+    if not rows:
+        sys.stdout.write(f"no finished run in {results / 'runs'}\n")
+        return 0
+    counted: dict[str, Metric | None] = {}
+    for row in rows:
+        _count_flops(row, counted)
+    sys.stdout.write(_FORMATS[options.format](rows))
+    return 0
+
+
+def _count_flops(row: JointRow, known: dict[str, Metric | None]) -> None:
+    """FLOPs need no run: what no efficiency run measured is counted now."""
+    if "flops_g" in row.metrics:
+        return
+    key = json.dumps([row.config["backbone"], row.config["operator"]], sort_keys=True)
+    if key not in known:
+        known[key] = _flops(row.config)
+    found = known[key]
+    if found is not None:
+        row.metrics["flops_g"] = found
+
+
+def _flops(config: Mapping[str, Any]) -> Metric | None:
+    from bigain.jobs import configured_flops  # noqa: PLC0415 -- loads torch
+
+    try:
+        run = RunConfig.model_validate(config)
+    except ValidationError:  # of a version with other settings
+        return None
+    return Metric("flops_g", configured_flops(run).total / 1e9, 1, math.nan, math.nan, "GFLOPs")
+
+
+def _text(rows: Sequence[JointRow]) -> str:
+    shown = [name for name in JOINT_METRICS if any(name in row.metrics for row in rows)]
+    heads = [*_NAMES, *(_SHOWN[name][0] for name in shown)]
+    cells = [
+        [row.backbone, row.dataset, row.operator, row.seed]
+        + [_cell(row.metrics.get(name), _SHOWN[name][1]) for name in shown]
+        for row in rows
+    ]
+    table = tabulate(cells, heads, disable_numparse=True)
+    return f"{table}\n\nvalue [95 % interval] n; {_DASH}: no finished run.  GFLOPs: one forward.\n"
+
+
+def _cell(metric: Metric | None, digits: str) -> str:
+    if metric is None:
+        return _DASH
+    value = f"{metric.value:{digits}}"
+    if not math.isfinite(metric.ci_low):
+        return value
+    return f"{value} [{metric.ci_low:{digits}}, {metric.ci_high:{digits}}] n={metric.n}"
+
+
+def _records(rows: Sequence[JointRow]) -> list[dict[str, Any]]:
+    """Tidy: one record per row and metric, of those that were measured."""
+    return [
+        {**{name: getattr(row, name) for name in _NAMES}, "metric": metric.metric}
+        | {key: _number(getattr(metric, key)) for key in ("value", "n", "ci_low", "ci_high")}
+        | {"unit": metric.unit}
+        for row in rows
+        for metric in (row.metrics[name] for name in JOINT_METRICS if name in row.metrics)
+    ]
+
+
+def _number(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _json(rows: Sequence[JointRow]) -> str:
+    return json.dumps(_records(rows), indent=2) + "\n"
+
+
+def _csv(rows: Sequence[JointRow]) -> str:
+    records = _records(rows)
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, list(records[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(records)
+    return buffer.getvalue()
+
+
+_FORMATS: Mapping[str, Callable[[Sequence[JointRow]], str]] = {
+    "text": _text,
+    "csv": _csv,
+    "json": _json,
+}

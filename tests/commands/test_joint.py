@@ -1,0 +1,61 @@
+import csv
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bigain.commands.joint import main
+from bigain.errors import UserError
+from bigain.flops import count_flops
+from bigain.operators import ToMe
+
+MakeRun = Callable[..., str]
+
+
+def output(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    assert main([*map(str, arguments)]) == 0
+    return capsys.readouterr().out
+
+
+def test_accuracy_and_counted_flops_stand_in_one_row(
+    tmp_path: Path, make_run: MakeRun, tome: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_run(tome)
+    make_run()
+    records = json.loads(output(capsys, "--results", tmp_path, "--format", "json"))
+    found = {(r["operator"].split()[0], r["metric"]): r["value"] for r in records}
+    assert found["none", "acc1"] == 100.0
+    assert found["tome", "acc1"] == pytest.approx(66.67, abs=0.01)
+    backbone = records[0]["backbone"]
+    assert found["none", "flops_g"] == pytest.approx(count_flops(backbone).total / 1e9)
+    assert found["tome", "flops_g"] == pytest.approx(count_flops(backbone, ToMe(0.7)).total / 1e9)
+    text = output(capsys, "--results", tmp_path)
+    lines = text.splitlines()
+    assert lines[0].split()[:4] == ["backbone", "dataset", "operator", "seed"]
+    assert "GFLOPs" in lines[0]
+    assert "n=12" in text
+    rows = list(
+        csv.DictReader(io.StringIO(output(capsys, "--results", tmp_path, "--format", "csv")))
+    )
+    assert [row["metric"] for row in rows] == [record["metric"] for record in records]
+
+
+def test_one_backbone_can_be_picked(
+    tmp_path: Path, make_run: MakeRun, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_run()
+    text = output(capsys, "--results", tmp_path, "--backbone", "sd20")
+    assert text == f"no finished run in {tmp_path / 'runs'}\n"
+
+
+def test_a_folder_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="does not exist"):
+        main(["--results", str(tmp_path / "none")])
+
+
+def test_a_wrong_format_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="usage: bigain joint"):
+        main(["--format", "xml"])
