@@ -19,7 +19,7 @@ RESULTS = Path(__file__).parents[1] / "results"
 def main(backbones: list[str]) -> None:
     """Compare all published runs of each backbone, pair by pair."""
     runs = pd.read_csv(RESULTS / "mini" / "runs.csv", dtype=str, keep_default_na=False)
-    runs = runs.drop_duplicates("run_id")
+    runs = runs[runs["task"] == "classification"].drop_duplicates("run_id")
     for backbone in backbones or ["mini_unet", "mini_dit"]:
         published = {}
         for row in runs[runs["backbone"] == backbone].to_dict("records"):

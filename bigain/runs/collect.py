@@ -16,7 +16,7 @@ from bigain.runs.identity import DESCRIBING_COLUMNS
 from bigain.runs.store import RunStore, run_folders
 from bigain.runs.summary import MEASURES, metric_rows
 
-__all__ = ["collect", "collect_runs", "refresh"]
+__all__ = ["collect", "collect_runs", "in_order", "refresh", "rows_of"]
 
 _ORDER = (*DESCRIBING_COLUMNS[1:], "run_id")
 
@@ -27,7 +27,7 @@ def collect(results: Path) -> list[Path]:
     written = []
     for profile, part in frame.groupby("profile", sort=True):
         path = results / str(profile) / "runs.csv"
-        replace_text(path, csv_text(METRIC_COLUMNS, _rows(part)))
+        replace_text(path, csv_text(METRIC_COLUMNS, rows_of(part)))
         written.append(path)
     return written
 
@@ -42,6 +42,11 @@ def collect_runs(results: Path) -> pd.DataFrame:
     if not frames:
         return pd.DataFrame(columns=list(METRIC_COLUMNS))
     frame = pd.concat([part.astype(object) for part in frames], ignore_index=True)
+    return in_order(frame)
+
+
+def in_order(frame: pd.DataFrame) -> pd.DataFrame:
+    """Metrics sorted by the describing columns, then run id; those of a run as they were."""
     return frame.sort_values(list(_ORDER), kind="stable", key=_sortable, ignore_index=True)
 
 
@@ -64,7 +69,7 @@ def refresh(store: RunStore, results: Path) -> pd.DataFrame | None:
         return read_metrics(store.folder)
 
 
-def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
+def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Rows with None where a cell is empty."""
     filled = frame.astype(object).where(frame.notna(), None)
     return [dict(zip(METRIC_COLUMNS, row, strict=True)) for row in filled.to_numpy().tolist()]

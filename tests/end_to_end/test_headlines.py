@@ -49,6 +49,24 @@ def test_merging_seven_tenths_costs_the_dit_at_least_eight_points() -> None:
     assert difference.ci_high < 0
 
 
+def generated(backbone: str, *overrides: str) -> pd.DataFrame:
+    """The published records of a generation of 1,000 images."""
+    command = ["task=generation", f"backbone={backbone}", *overrides]
+    path = RESULTS / "mini" / "samples" / f"{run_id(compose_config(command))}.csv.gz"
+    samples = pd.read_csv(path)
+    assert len(samples) == 1000
+    return samples.set_index("image_id")
+
+
+def test_samples_of_the_unet_are_recognised() -> None:
+    """On at least 85 of 100 images the shipped classifier agrees with the class."""
+    assert generated("mini_unet")["correct"].mean() >= 0.85
+
+
+def test_the_distance_of_the_unet_is_that_of_the_documents() -> None:
+    assert generated("mini_unet")["frechet_value"].mean() == pytest.approx(0.266, abs=0.001)
+
+
 @pytest.mark.parametrize(("a", "b"), list(combinations(UNET, 2)))
 def test_noise_errors_separate_the_operators_of_the_unet(a: str, b: str) -> None:
     left, right = (errors(records("mini_unet", UNET[name])) for name in (a, b))
