@@ -70,15 +70,7 @@ def apply(
             f"model={type(denoiser).__name__}: {applied.operator!r} is applied already; "
             "remove it first, with bigain.remove(model)"
         )
-    if _MARK in vars(denoiser):
-        raise UserError(
-            f"model={type(denoiser).__name__}: is a copy of a model with {vars(denoiser)[_MARK]}, "
-            "and has its hooks; copy the model before an operator is applied, or after removal"
-        )
-    if not isinstance(sites, SiteSelection | None):
-        raise UserError(f"sites={sites!r}: must be a SiteSelection, or None for the default")
-    if isinstance(seed, bool) or not isinstance(seed, int):
-        raise UserError(f"seed={seed!r}: must be an integer")
+    _check_call(denoiser, sites, seed)
     placed = [(site, _operator_at(site, operator)) for site in find_sites(denoiser, sites)]
     for site, acting in placed:
         _check_fits(site, acting)
@@ -98,6 +90,18 @@ def apply(
     report.on_removal(partial(vars(denoiser).pop, _MARK, None))
     _APPLIED[denoiser] = report
     return report
+
+
+def _check_call(denoiser: nn.Module, sites: object, seed: object) -> None:
+    if _MARK in vars(denoiser):
+        raise UserError(
+            f"model={type(denoiser).__name__}: is a copy of a model with {vars(denoiser)[_MARK]}, "
+            "and has its hooks; copy the model before an operator is applied, or after removal"
+        )
+    if not isinstance(sites, SiteSelection | None):
+        raise UserError(f"sites={sites!r}: must be a SiteSelection, or None for the default")
+    if isinstance(seed, bool) or not isinstance(seed, int):
+        raise UserError(f"seed={seed!r}: must be an integer")
 
 
 def remove(model: Any) -> None:
