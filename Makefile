@@ -23,7 +23,7 @@ TABLE_FLAGS := --profile $(PROFILE) $(if $(filter 0,$(RUN)),--no-run) $(if $(LIM
 .DEFAULT_GOAL := help
 # Tables share runs: one after the other finds them done, two at once would meet at a lock.
 .NOTPARALLEL:
-.PHONY: help setup demo test test-slow lint format tables figures report bench flops collect train-mini lock clean
+.PHONY: help setup demo test test-slow lint format tables figures report bench bench-unet flops collect train-mini lock clean
 .PHONY: $(addprefix table,$(ALL_TABLES))
 
 help: ## list the targets
@@ -73,7 +73,10 @@ report: ## one page with all tables and figures (not in this version)
 	$(call not-yet,report)
 
 bench: $(STAMP) ## what each operator costs beside the attention that it shortens, on this machine
-	OMP_NUM_THREADS=1 $(PYTHON_BIN) benchmarks/operators.py $(ARGS)
+	$(PYTHON_BIN) benchmarks/operators.py $(ARGS)
+
+bench-unet: $(STAMP) ## time of the whole U-Net of SD-2.0 with each operator, random weights: minutes
+	$(PYTHON_BIN) benchmarks/unet.py $(ARGS)
 
 flops: $(STAMP) ## FLOPs of every operator; ARGS="--backbone dit_xl2_512 --format markdown"
 	$(OFFLINE) $(PYTHON_BIN) -m bigain flops $(ARGS)

@@ -135,7 +135,7 @@ class _TokenHooks(BlockHooks):
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> _Arguments | None:
         del module
-        _refuse_mask(kwargs)
+        _refuse_other_tokens(kwargs)
         metric, self._metric = self._metric, None
         self._reduction = self._plan(_hidden_states(args, kwargs) if metric is None else metric)
         return self._reduced(args, kwargs, "self", None)
@@ -190,7 +190,7 @@ class _KeyValueHooks(BlockHooks):
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> _Arguments | None:
         del module
-        _refuse_mask(kwargs)
+        _refuse_other_tokens(kwargs)
         hidden_states = _hidden_states(args, kwargs)
         reduction = self._plan(hidden_states)
         reduced = reduction.reduce(hidden_states)
@@ -209,9 +209,15 @@ def block_hooks(
     return kind(site, uses, operator, seed, call)
 
 
-def _refuse_mask(kwargs: dict[str, Any]) -> None:
+def _refuse_other_tokens(kwargs: dict[str, Any]) -> None:
+    """A self-attention is given the image's tokens, all of them, and nothing else."""
     if kwargs.get("attention_mask") is not None:
         raise UserError("attention_mask: is not supported on the image tokens of a site")
+    if kwargs.get("encoder_hidden_states") is not None:
+        raise UserError(
+            "encoder_hidden_states: this model gives text to its attn1, which is no self-attention "
+            "of image tokens; allowed: models whose attn1 is one (U-Nets, DiT, PixArt)"
+        )
 
 
 def _hidden_states(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:

@@ -639,3 +639,15 @@ def test_the_final_step_is_the_bare_model_when_asked_to(
         output = run(tiny_model, timesteps=times)
     assert torch.equal(output, bare) is bool((times == 0).all())
     assert report.sites[0].after == (64 if (times == 0).all() else 16)
+
+
+@pytest.mark.parametrize("operator", [LGTM(0.5), ToDo(2)])
+def test_an_attn1_that_is_given_text_is_refused(tiny_unet: nn.Module, operator: Operator) -> None:
+    attention: Any = tiny_unet.get_submodule(
+        "down_blocks.0.attentions.0.transformer_blocks.0.attn1"
+    )
+    with (
+        bigain.apply(tiny_unet, operator),
+        pytest.raises(UserError, match=r"^encoder_hidden_states: .*no self-attention"),
+    ):
+        attention(torch.randn(1, 64, 8), encoder_hidden_states=torch.randn(1, 3, 8))
