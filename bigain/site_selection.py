@@ -46,11 +46,12 @@ class SiteSelection:
         unknown = [stage for stage in self.stages if stage not in STAGES]
         if unknown:
             raise UserError(f"sites.stages={unknown[0]!r}: must be among {', '.join(STAGES)}")
-        if not (self.levels is None or _are_indices(self.levels)):
+        integers = self.levels is None or _are_integers(self.levels)
+        if not integers or any(level < 0 for level in self.levels or ()):
             raise UserError(f"sites.levels={self.levels!r}: must be integers >= 0, such as (0,)")
         if isinstance(self.blocks, str) and self.blocks != "first12":
             raise UserError(f"sites.blocks={self.blocks!r}: must be indices or 'first12'")
-        if not (self.blocks is None or isinstance(self.blocks, str) or _are_indices(self.blocks)):
+        if not (self.blocks is None or isinstance(self.blocks, str) or _are_integers(self.blocks)):
             raise UserError(
                 f"sites.blocks={self.blocks!r}: must be integers >= 0, such as (0, 1), or 'first12'"
             )
@@ -63,9 +64,9 @@ class SiteSelection:
         return tuple(self.scope.split("+"))
 
 
-def _are_indices(values: object) -> bool:
+def _are_integers(values: object) -> bool:
     return isinstance(values, tuple) and all(
-        isinstance(value, int) and not isinstance(value, bool) and value >= 0 for value in values
+        isinstance(value, int) and not isinstance(value, bool) for value in values
     )
 
 

@@ -36,7 +36,7 @@ def statuses(output: str) -> dict[str, str]:
 
 
 def test_without_settings_everything_is_listed_and_the_mini_profile_is_ready(
-    capsys: pytest.CaptureFixture[str],
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     assert main([]) == 0
     out = capsys.readouterr().out
@@ -46,7 +46,8 @@ def test_without_settings_everything_is_listed_and_the_mini_profile_is_ready(
     absent = ("sd20", "sd15", "sdxl", "dit_xl2_512", "pets", "imagenet100", "imagenet1k")
     assert {found[name] for name in absent} == {found["coco2017"]} == {"missing"}
     assert "\nready: everything that is needed is here (not needed for it: sd20," in out
-    assert max(map(len, out.splitlines())) <= 100
+    own_words = [line for line in out.splitlines() if str(tmp_path) not in line]
+    assert max(map(len, own_words)) <= 100, "a path may be longer"
 
 
 def test_the_paper_profile_alone_asks_for_all_of_the_papers(
