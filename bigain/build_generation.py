@@ -1,6 +1,7 @@
 """From the settings of `task=generation` to its objects: sampler, extractor, reference, judge."""
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -48,12 +49,13 @@ def build_judge(config: RunConfig, device: torch.device, *, progress: bool) -> J
     if task.extractor == "mini":
         mini = MiniExtractor(device)
         reference = _reference(config, mini, real, progress=progress)
-        return Judge(mini, reference, mini.classify, config.seed, _WORKERS, progress)
+        classify = mini.classify
+        return Judge(mini, reference, real.content_hash, classify, config.seed, _WORKERS, progress)
     from bigain.features.inception import InceptionExtractor  # noqa: PLC0415 -- dear to import
 
     extractor = InceptionExtractor(task.extractor_weights, device)
     reference = _reference(config, extractor, real, progress=progress)
-    return Judge(extractor, reference, None, config.seed, _WORKERS, progress)
+    return Judge(extractor, reference, real.content_hash, None, config.seed, _WORKERS, progress)
 
 
 def build_reference(config: DatasetConfig, which: str) -> Dataset:
@@ -79,6 +81,7 @@ def _reference(
     which = config.task_as(GenerationConfig).reference
     source = ReferenceSource(config.dataset.name, which, real.content_hash)
     folder: Path = config.paths.cache / "references"
-    return lambda: cached_reference(
-        folder, source, extractor, DatasetImages(real), _WORKERS, progress=progress
+    images = DatasetImages(real)
+    return cache(
+        lambda: cached_reference(folder, source, extractor, images, _WORKERS, progress=progress)
     )

@@ -138,6 +138,7 @@ def _generation(config: RunConfig) -> Job:
     images = RunImages(folder, len(dataset), task.image_format)
 
     def records(indices: Sequence[int]) -> Generator[Record, None, None]:
+        judge.reference()  # a real image that cannot be read ends the run before it begins
         with build.build_acceleration(config, backbone.denoiser):
             yield from generate_images(sampler, backbone, conditions, images.write, indices)
 
@@ -150,14 +151,16 @@ def _generation(config: RunConfig) -> Job:
             _LOG.warning("%s", each)
         return judgement.records, judgement.metrics
 
-    name = f"extractor/{judge.extractor.name}"
+    judged_by = {
+        f"extractor/{judge.extractor.name}": judge.extractor.revision,
+        f"reference/{config.dataset.name}": judge.content,
+    }
     return Job(
         range(len(dataset)),
         "image",
         records,
         attention_backend(backbone.denoiser),
-        {**backbone.hashes, f"dataset/{config.dataset.name}": dataset.content_hash}
-        | {name: judge.extractor.revision},
+        {**backbone.hashes, f"dataset/{config.dataset.name}": dataset.content_hash} | judged_by,
         source=backbone.source,
         facts=lambda: {
             "peak_memory_bytes": peak_memory(device),

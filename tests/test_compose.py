@@ -417,3 +417,31 @@ def test_all_settings_can_be_overridden() -> None:
         overrides.append(f"{key}={'null' if node is None else str(node).replace(' ', '')}")
     quoted = [text.replace("000000000000", "'000000000000'") for text in overrides]
     assert compose_config(["operator=ie_kvd", *quoted]) == base
+
+
+@pytest.mark.parametrize(
+    ("backbone", "dataset", "limit", "split"),
+    [
+        ("sd20", "imagenet1k", None, 50_000),
+        ("sd20", "pets", None, 3669),
+        ("dit_xl2_512", "imagenet100", None, 5000),
+        ("sd20", "coco2017", None, 5000),
+        ("mini_unet", "fashion_mnist", 1000, 10_000),
+    ],
+)
+def test_generation_draws_one_image_per_image_of_the_split(
+    backbone: str, dataset: str, limit: int | None, split: int
+) -> None:
+    config = compose_config(
+        [
+            "task=generation",
+            f"backbone={backbone}",
+            f"dataset={dataset}",
+            *([] if "mini" in backbone else ["profile=paper"]),
+        ]
+    )
+    assert config.dataset.limit == limit
+    assert config.dataset.split_size == split
+    if dataset == "imagenet1k":
+        classify = compose_config([f"backbone={backbone}", f"dataset={dataset}", "profile=paper"])
+        assert classify.dataset.limit == 2000

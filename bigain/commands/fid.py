@@ -26,6 +26,7 @@ from bigain.metrics import FewImagesWarning, Metric, frechet_distance, generatio
 
 __all__ = ["main"]
 
+_FID_FEATURES = 2048
 _HEADS = ("metric", "value", "95 % interval", "n", "unit")
 
 
@@ -36,7 +37,7 @@ def main(arguments: Sequence[str]) -> int:
     a, b = (_side(options, path, extractor) for path in (options.a, options.b))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", FewImagesWarning)
-        metrics = _metrics(options, a, b)
+        metrics = _metrics(options, extractor, a, b)
     sys.stderr.write("".join(f"warning: {warning.message}\n" for warning in caught))
     about = _about(options, extractor, a, b)
     sys.stdout.write(_json(metrics, about) if options.format == "json" else _text(metrics, about))
@@ -97,8 +98,26 @@ def _side(options: argparse.Namespace, path: Path, extractor: Extractor | None) 
     return compute_reference(features, {"dataset": str(path)})
 
 
-def _metrics(options: argparse.Namespace, a: Reference, b: Reference) -> list[Metric]:
-    name = "fid" if options.extractor == "inception" else "frechet_mini"
+def _metric_name(extractor: Extractor | None, a: Reference, b: Reference) -> str:
+    """`fid` is the distance of Inception's 2,048 features and of nothing else.
+
+    Statistics of this package say what they are of; pytorch-fid's do not, but those of 2,048
+    features are FID's.
+    """
+    names = {side.about["metric"] for side in (a, b) if "metric" in side.about}
+    names |= set() if extractor is None else {extractor.metric}
+    if len(names) > 1:
+        raise UserError(
+            f"{a.about['dataset']}, {b.about['dataset']}: are of different features "
+            f"({' and '.join(sorted(names))}); allowed: both of one --extractor"
+        )
+    return names.pop() if names else "fid" if a.moments.dimension == _FID_FEATURES else "frechet"
+
+
+def _metrics(
+    options: argparse.Namespace, extractor: Extractor | None, a: Reference, b: Reference
+) -> list[Metric]:
+    name = _metric_name(extractor, a, b)
     if a.features is not None:
         return generation_metrics(name, a.features, b.moments, b.features, options.seed)
     value = frechet_distance(a.moments, b.moments)
@@ -108,7 +127,7 @@ def _metrics(options: argparse.Namespace, a: Reference, b: Reference) -> list[Me
 def _about(
     options: argparse.Namespace, extractor: Extractor | None, a: Reference, b: Reference
 ) -> dict[str, Any]:
-    used = {"extractor": options.extractor}
+    used: dict[str, Any] = {"extractor": None if extractor is None else extractor.name}
     if extractor is not None:
         used |= {"revision": extractor.revision, "resize": extractor.resize}
     sides = {f"n_{key}": side.moments.n for key, side in (("a", a), ("b", b))}

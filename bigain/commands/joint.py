@@ -44,7 +44,8 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     results = results_folder(options.results)
     need_results(results)
-    rows = [row for row in joint_rows(results) if options.backbone in (None, row.backbone)]
+    every, left_out = joint_rows(results)
+    rows = [row for row in every if options.backbone in (None, row.backbone)]
     if not rows:
         sys.stdout.write(f"no finished run in {results / 'runs'}\n")
         return 0
@@ -52,6 +53,8 @@ def main(arguments: Sequence[str]) -> int:
     for row in rows:
         _count_flops(row, counted)
     sys.stdout.write(_FORMATS[options.format](rows))
+    if left_out:
+        sys.stderr.write(f"left out, made with other settings: {', '.join(left_out)}\n")
     return 0
 
 

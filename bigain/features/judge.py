@@ -36,7 +36,8 @@ class Judge:
 
     Attributes:
         extractor: Images to features.
-        reference: Gives the reference; asked for when there are images to judge.
+        reference: Gives the reference; it is computed when it is first asked for.
+        content: What tells the real images from others, as their dataset's `content_hash`.
         classify: The classifier behind the features, if it knows the classes of the run.
         seed: Of KID's subsets.
         workers: Threads that decode images ahead.
@@ -46,6 +47,7 @@ class Judge:
 
     extractor: Extractor
     reference: Callable[[], Reference]
+    content: str = ""
     classify: Classify | None = None
     seed: int = 0
     workers: int = 2

@@ -140,11 +140,22 @@ def _check(
     shaped = mean.shape == (d,) and covariance.shape == (d, d)
     if features is not None:
         shaped = shaped and features.ndim == 2 and features.shape[1] == d
-    if not (numeric and shaped and np.isfinite(mean).all() and np.isfinite(covariance).all()):
+    finite = numeric and shaped and np.isfinite(mean).all() and np.isfinite(covariance).all()
+    if not (finite and _is_covariance(covariance)):
         raise UserError(
             f"{path}: holds no statistics; allowed: mu of shape (d,) and sigma of shape (d, d), "
-            "finite floats, as `python -m pytorch_fid --save-stats` writes them"
+            "finite floats, sigma symmetric and without negative eigenvalues, as "
+            "`python -m pytorch_fid --save-stats` writes them"
         )
+
+
+def _is_covariance(matrix: npt.NDArray[Any]) -> bool:
+    """Symmetric and, up to rounding, without a negative eigenvalue."""
+    wide = matrix.astype(np.float64)
+    size = max(float(np.abs(wide).max(initial=0.0)), 1e-12)
+    if np.abs(wide - wide.T).max(initial=0.0) > 1e-4 * size:
+        return False
+    return bool(np.linalg.eigvalsh(wide).min(initial=0.0) > -1e-3 * size)
 
 
 def _about(source: ReferenceSource, extractor: Extractor) -> dict[str, Any]:

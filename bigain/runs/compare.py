@@ -92,6 +92,7 @@ def compare_runs(results: Path, a: str, b: str) -> Comparison | GenerationCompar
     left, right = read_samples(first.folder), read_samples(second.folder)
     task = first.manifest()["config"]["task"]
     if task["name"] == "generation":
+        _check_precision(first.manifest()["config"], second.manifest()["config"], a, b)
         if len(left) != len(right):
             raise UserError(
                 f"dataset.limit: {len(left)} images in {a} but {len(right)} in {b}: Frechet "
@@ -150,6 +151,16 @@ def _check_paired(first: dict[str, Any], second: dict[str, Any], a: str, b: str)
                 f"{key}={left} in {a} but {right} in {b}: "
                 f"only runs that agree in {', '.join(PAIRING_KEYS)} can be paired"
             )
+
+
+def _check_precision(first: dict[str, Any], second: dict[str, Any], a: str, b: str) -> None:
+    """Half precision turns last bits into pixels: no matter of the operator."""
+    left, right = first["dtype"], second["dtype"]
+    if left != right:
+        raise UserError(
+            f"dtype={left} in {a} but {right} in {b}: only generations of one precision can be "
+            "paired"
+        )
 
 
 def _check_weights(first: dict[str, Any], second: dict[str, Any], a: str, b: str) -> None:

@@ -92,7 +92,12 @@ class RunImages(Sequence[Bytes]):
         return True
 
     def check(self, records: Sequence[Mapping[str, Any]]) -> None:
-        """Raise UserError unless the file of every record is the one that it was made of."""
+        """Raise UserError unless the file of every record is the one that it was made of.
+
+        What a kill in the middle of a write left behind is removed.
+        """
+        for path in (self._folder / IMAGES).glob(".*.tmp"):
+            path.unlink(missing_ok=True)
         for record in records:
             index = record["image_id"]
             if not self.path(index).is_file():

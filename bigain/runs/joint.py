@@ -1,12 +1,12 @@
 """What the paper is about: both uses of one model under one operator, and what it saves, in a row.
 
 A row is (backbone, dataset, operator with its settings, sites, seed); its cells come from the
-finished runs of the three tasks.  Of several runs of a task, such as of different numbers of
-images, the one with the most images counts.
+finished runs of the three tasks.
 """
 
 import json
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ JOINT_METRICS = (
 """The metrics of a row, in this order."""
 
 _NOT_SHOWN = ("name", "scope")
+_PLACES = ("extractor_weights",)
 
 
 @dataclass
@@ -37,6 +38,7 @@ class JointRow:
         seed: Of the runs.
         config: The configuration of one of them.
         metrics: Metric id -> value, of `JOINT_METRICS` those that were measured.
+        by_task: Task -> the metrics that came from its run.
 
     """
 
@@ -46,42 +48,84 @@ class JointRow:
     seed: int
     config: dict[str, Any]
     metrics: dict[str, Metric] = field(default_factory=dict)
+    by_task: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
-def joint_rows(results: Path) -> list[JointRow]:
-    """The rows of all finished runs under `results`, no acceleration first.
+def joint_rows(results: Path) -> tuple[list[JointRow], list[str]]:
+    """The rows of all finished runs under `results`, no acceleration first; and what is left out.
 
-    Times and FLOPs, which do not depend on a dataset, stand in every row of their operator.
+    Rows of a backbone and dataset are only comparable if each task was done alike in all of them.
+    So of the settings of a task (steps, guidance, trial list, precision, ...) the most used ones
+    are shown, and runs of others are named in the second list.  Of the runs of a row and task the
+    one of the most images counts, with all its metrics.  Times and FLOPs, which do not depend on a
+    dataset, stand in every row of their operator.
     """
+    runs = [run for folder in run_folders(results) if (run := _read(results, folder.name))]
+    measured = [run for run in runs if run.task != "efficiency"]
+    shown = _most_used(measured)
     rows: dict[str, JointRow] = {}
-    measured = [found for folder in run_folders(results) if (found := _read(results, folder.name))]
-    for config, metrics in measured:
-        if config["task"]["name"] != "efficiency":
-            _take(rows.setdefault(_key(config), _row(config)), metrics)
-    for config, metrics in measured:
-        if config["task"]["name"] == "efficiency":
-            for row in rows.values():
-                if _model(row.config) == _model(config):
-                    _take(row, metrics)
-    return sorted(rows.values(), key=_order)
+    for run in sorted(measured, key=lambda run: (run.images, run.run_id)):
+        if run.settings == shown[run.comparable]:
+            row = rows.setdefault(_key(run.config), _row(run.config))
+            kept = {k: v for k, v in row.metrics.items() if k not in row.by_task.get(run.task, ())}
+            row.metrics = {**kept, **run.metrics}
+            row.by_task[run.task] = tuple(run.metrics)
+    for run in runs:
+        for row in rows.values() if run.task == "efficiency" else ():
+            if _model(row.config) == _model(run.config):
+                row.metrics |= run.metrics
+    left_out = [run.run_id for run in measured if run.settings != shown[run.comparable]]
+    return sorted(rows.values(), key=_order), left_out
 
 
-def _read(results: Path, name: str) -> tuple[dict[str, Any], dict[str, Metric]] | None:
+@dataclass(frozen=True)
+class _Run:
+    run_id: str
+    config: dict[str, Any]
+    images: int
+    metrics: dict[str, Metric]
+
+    @property
+    def task(self) -> str:
+        return str(self.config["task"]["name"])
+
+    @property
+    def settings(self) -> str:
+        """How the task was done."""
+        parts = {**self.config["task"], "dtype": self.config["dtype"]}
+        return json.dumps({k: v for k, v in parts.items() if k not in _PLACES}, sort_keys=True)
+
+    @property
+    def comparable(self) -> str:
+        """The runs that are to be done alike."""
+        config = self.config
+        return json.dumps([config["backbone"]["name"], config["dataset"]["name"], self.task])
+
+
+def _most_used(runs: Sequence[_Run]) -> dict[str, str]:
+    """`_Run.comparable` -> the settings that most runs have, of equals those of more images."""
+    found: dict[str, Counter[str]] = {}
+    for run in runs:
+        found.setdefault(run.comparable, Counter())[run.settings] += 1
+    images = {(run.comparable, run.settings): 0 for run in runs}
+    for run in runs:
+        images[run.comparable, run.settings] += run.images
+    return {
+        which: max(counts, key=lambda s: (counts[s], images[which, s], s))
+        for which, counts in found.items()
+    }
+
+
+def _read(results: Path, name: str) -> _Run | None:
     store = RunStore(results, name)
     if store.status() != "done":
         return None
     frame = read_metrics(store.folder)
     columns = ("metric", "value", "n", "ci_low", "ci_high", "unit")
     metrics = [Metric(*row) for row in frame[[*columns]].itertuples(index=False, name=None)]
-    return store.manifest()["config"], {metric.metric: metric for metric in metrics}
-
-
-def _take(row: JointRow, metrics: Mapping[str, Metric]) -> None:
-    for name in JOINT_METRICS:
-        if name in metrics and metrics[name].n > (
-            row.metrics[name].n if name in row.metrics else 0
-        ):
-            row.metrics[name] = metrics[name]
+    manifest = store.manifest()
+    known = {metric.metric: metric for metric in metrics if metric.metric in JOINT_METRICS}
+    return _Run(name, manifest["config"], manifest["n_images"], known)
 
 
 def _row(config: dict[str, Any]) -> JointRow:

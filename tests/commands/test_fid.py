@@ -6,10 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from bigain import cli
+from bigain import build_generation, cli
 from bigain.commands.fid import main
+from bigain.compose import compose_config
 from bigain.data.fashion_mnist import FashionMNIST
 from bigain.errors import UserError
 from bigain.features.base import extract
@@ -97,7 +99,7 @@ def test_statistics_on_either_side(
     for found in (folder, files):
         assert found["metrics"][0]["value"] == pytest.approx(expected, rel=1e-4)
     assert main([str(c), str(b)]) == 0
-    assert re.search(r"^fid +\d+\.\d+ +\? +feature\^2$", capsys.readouterr().out, re.MULTILINE)
+    assert re.search(r"^frechet +\d+\.\d+ +\? +feature\^2$", capsys.readouterr().out, re.MULTILINE)
 
 
 def test_the_first_so_many(write_clothes: Write, capsys: pytest.CaptureFixture[str]) -> None:
@@ -153,3 +155,38 @@ def test_statistics_of_another_extractor_are_refused(tmp_path: Path, write_cloth
     np.savez(tmp_path / "b.npz", mu=np.zeros(2048), sigma=np.eye(2048))
     with pytest.raises(UserError, match="features: 64 of one side and 2048 of the other"):
         main([str(a), str(tmp_path / "b.npz"), "--extractor", "mini"])
+
+
+def test_statistics_of_the_mini_features_are_never_called_fid(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reference = build_generation.build_judge(
+        compose_config(["task=generation", f"paths.cache={tmp_path}"]),
+        torch.device("cpu"),
+        progress=False,
+    ).reference()
+    (kept,) = (tmp_path / "references").glob("*.npz")
+    assert main([str(kept), str(kept), "--format", "json"]) == 0
+    metric = json.loads(capsys.readouterr().out)["metrics"][0]
+    assert metric["metric"] == "frechet_mini"
+    unnamed = tmp_path / "unnamed.npz"
+    moments = reference.moments
+    np.savez(unnamed, mu=moments.mean, sigma=moments.covariance)
+    assert main([str(unnamed), str(unnamed), "--format", "json"]) == 0
+    metric = json.loads(capsys.readouterr().out)["metrics"][0]
+    assert metric["metric"] == "frechet", "64 features of nobody knows what"
+
+
+def test_statistics_of_other_features_are_refused(tmp_path: Path) -> None:
+    for name, metric in (("a", "fid"), ("b", "frechet_mini")):
+        np.savez(tmp_path / f"{name}.npz", mu=np.zeros(3), sigma=np.eye(3))
+        (tmp_path / f"{name}.json").write_text(json.dumps({"dataset": name, "metric": metric}))
+    with pytest.raises(UserError, match=r"^a, b: are of different features \(fid and frechet_mini"):
+        main([str(tmp_path / "a.npz"), str(tmp_path / "b.npz")])
+
+
+@pytest.mark.parametrize("sigma", [-np.eye(3), np.triu(np.ones((3, 3)))])
+def test_what_is_no_covariance_is_refused(tmp_path: Path, sigma: Any) -> None:
+    np.savez(tmp_path / "a.npz", mu=np.zeros(3), sigma=sigma)
+    with pytest.raises(UserError, match="without negative eigenvalues"):
+        main([str(tmp_path / "a.npz"), str(tmp_path / "a.npz")])

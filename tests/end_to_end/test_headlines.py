@@ -63,6 +63,15 @@ def test_samples_of_the_unet_are_recognised() -> None:
     assert generated("mini_unet")["correct"].mean() >= 0.85
 
 
+@pytest.mark.parametrize("backbone", ["mini_unet", "mini_dit"])
+def test_samples_are_not_all_alike(backbone: str) -> None:
+    runs = pd.read_csv(RESULTS / "mini" / "runs.csv")
+    command = ["task=generation", f"backbone={backbone}"]
+    own = runs[runs["run_id"] == run_id(compose_config(command))].set_index("metric")["value"]
+    assert own["recall"] > 0.3
+    assert own["precision"] > 0.3
+
+
 def test_the_distance_of_the_unet_is_that_of_the_documents() -> None:
     assert generated("mini_unet")["frechet_value"].mean() == pytest.approx(0.266, abs=0.001)
 

@@ -93,3 +93,12 @@ def test_the_grid_shows_the_first_ones_with_labels(
     below = sheet[tile + 1 : line, :tile]
     assert below.min() < 60, "a label is drawn"
     assert (sheet[tile + 1 : line, tile - 1 : tile + 1] == 255).all(), "and ends with its tile"
+
+
+def test_what_a_kill_in_a_write_left_is_gone_when_the_run_is_whole(tmp_path: Path) -> None:
+    images = RunImages(tmp_path, 1, "png")
+    record = {"image_id": 0, "sha256": images.write(0, picture(0))}
+    torn = tmp_path / "images" / ".000000.png.0123abcd.tmp"
+    torn.write_bytes(b"half")
+    images.check([record])
+    assert [path.name for path in (tmp_path / "images").iterdir()] == ["000000.png"]
