@@ -105,7 +105,8 @@ def find_weights(path: Path | None = None) -> Path:
             raise UserError(
                 f"weights: Inception is neither in {cached} nor can it be downloaded ({error}); "
                 f"put {WEIGHTS_URL} there, or name a copy (task.extractor_weights=FILE of "
-                "a run, --weights FILE of bigain fid), or use the mini extractor, whose distance is no FID"
+                "a run, --weights FILE of bigain fid), or use the mini extractor, whose distance "
+                "is no FID"
             ) from None
     return cached
 

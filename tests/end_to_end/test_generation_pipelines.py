@@ -51,8 +51,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def make(place: Path, tmp_path: Path) -> MakeConfig:
-    def composed(name: str, *more: str) -> RunConfig:
-        dataset = DATASETS[name]
+    def composed(name: str, *more: str, dataset: str | None = None) -> RunConfig:
+        dataset = dataset or DATASETS[name]
         return compose_config(
             [
                 *("task=generation", f"task.steps={STEPS}", "task.images_per_forward=2"),
@@ -160,6 +160,26 @@ def test_a_run_ends_with_a_distance(
     assert fid["n"] == IMAGES
     manifest = json.loads((outcome.folder / "manifest.json").read_text())
     assert "extractor/inception" in manifest["hashes"]
+
+
+OTHERS = [
+    (name, dataset)
+    for name in sorted(DATASETS)
+    for dataset in sorted(DATASETS.values())
+    if dataset != DATASETS[name] and (name != "dit_xl2_512" or dataset.startswith("imagenet"))
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "dataset"), OTHERS)
+def test_every_other_pair_ends_with_a_distance(
+    make: MakeConfig, random_inception: Path, name: str, dataset: str
+) -> None:
+    weights = f"task.extractor_weights={random_inception}"
+    outcome = run(make(name, weights, "operator=none", dataset=dataset), progress=False)
+    assert outcome.status == "done"
+    assert len(list((outcome.folder / "images").iterdir())) == IMAGES
+    assert "fid" in set(read_metrics(outcome.folder)["metric"])
 
 
 def test_a_damaged_real_image_is_named_when_the_reference_is_made(
