@@ -193,6 +193,7 @@ def test_a_damaged_real_image_is_named_when_the_reference_is_made(
     config = make("sd20", weights, f"dataset.root={broken}")
     with pytest.raises(UserError, match=r"a reference needs all its images"):
         run(config, progress=False)
+    assert not list(tmp_path.glob("runs/*/images/*")), "before an image is drawn"
 
 
 def test_missing_inception_ends_a_run_before_it_begins(

@@ -248,3 +248,19 @@ def test_measurements_without_predictions_are_refused(
     for pair in [(store.run_id, other.run_id), (other.run_id, store.run_id)]:
         with pytest.raises(UserError, match=f"task=efficiency of {store.run_id}: has no images"):
             compare_runs(tmp_path, *pair)
+
+
+def test_generations_of_another_precision_or_other_real_images_are_refused(
+    tmp_path: Path, make_config: Make, tome: dict[str, Any]
+) -> None:
+    a = generated(tmp_path, make_config(task=GENERATION), 0.0)
+    half = generated(tmp_path, make_config(task=GENERATION, dtype="float16"), 0.0)
+    with pytest.raises(UserError, match=f"^dtype=float32 in {a.run_id} but float16"):
+        compare_runs(tmp_path, a.run_id, half.run_id)
+    b = generated(tmp_path, make_config(task=GENERATION, operator=tome), 0.0)
+    for store, content in ((a, "1"), (b, "2")):
+        path = store.folder / "manifest.json"
+        hashes = {"unet/x": "0", "reference/fashion_mnist": content}
+        path.write_text(json.dumps({**json.loads(path.read_text()), "hashes": hashes}))
+    with pytest.raises(UserError, match="was made with another reference/fashion_mnist"):
+        compare_runs(tmp_path, a.run_id, b.run_id)
