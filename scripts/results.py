@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from bigain.metrics import image_errors, paired_accuracy, paired_difference
-from bigain.tables.samples import load_samples
+from bigain.runs.published import load_samples
 
 RESULTS = Path(__file__).parents[1] / "results"
 

@@ -17,7 +17,13 @@ from bigain.metrics.kid import KidResult, kernel_distance
 from bigain.metrics.manifold import precision_recall
 from bigain.metrics.margins import cantelli_bound, margin_ratio
 from bigain.metrics.moments import Moments, StreamedMoments, moments_of
-from bigain.metrics.paired import PairedResult, paired_accuracy, paired_difference, relative_rise
+from bigain.metrics.paired import (
+    PairedResult,
+    paired_accuracy,
+    paired_bootstrap,
+    paired_difference,
+    relative_rise,
+)
 from bigain.metrics.ranking import average_precision, class_ranks, mean_class_precision
 
 __all__ = [
@@ -43,6 +49,7 @@ __all__ = [
     "mean_interval",
     "moments_of",
     "paired_accuracy",
+    "paired_bootstrap",
     "paired_difference",
     "precision_recall",
     "relative_rise",

@@ -1,38 +1,33 @@
-"""Numbers with intervals for the cells of a table, from per-image records.
+"""Numbers with intervals for the cells of a table, from the records of its runs."""
 
-All operators see the same images, timesteps and noise, so a run is compared with no acceleration,
-and one row with another, image by image.  With e the error of the true class, the difference of the
-rises of two rows is mean(e_row - e_versus) / mean(e_none), which `relative_rise` gives for the
-errors e_none + (e_row - e_versus) against e_none, with the right interval.
-"""
-
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from bigain.errors import UserError
-from bigain.metrics import (
-    Metric,
-    PairedResult,
-    cantelli_bound,
-    classification_metrics,
-    image_errors,
-    margin_ratio,
-    paired_accuracy,
-    paired_difference,
-    relative_rise,
+from bigain.metrics import Metric, cantelli_bound, classification_metrics, margin_ratio
+from bigain.runs.published import load_metrics, load_samples
+from bigain.tables.differences import (
+    Difference,
+    accuracy_difference,
+    paired_differences,
+    plain_difference,
 )
-from bigain.tables.planner import NONE, CellKey, Plan
-from bigain.tables.samples import load_samples
-from bigain.tables.spec import Delta
+from bigain.tables.parts import Delta
+from bigain.tables.planner import CellKey, Plan
+from bigain.tables.quantities import TO_NONE
 
-__all__ = ["TO_NONE", "Measured", "delta_metrics", "measure", "run_metrics"]
+__all__ = ["CellPair", "Measured", "cell_pairs", "measure", "run_metrics"]
 
-TO_NONE = "acc1_to_none"
-"""Metric id of the paired difference of the accuracy to no acceleration, in points."""
+CellPair = tuple[CellKey, CellKey]
+"""A cell and the one that it is compared with."""
+
+Records = tuple[pd.DataFrame, Mapping[str, Metric]]
+"""The records of a run, one row per image, and the metrics that it stated itself."""
 
 
 @dataclass(frozen=True)
@@ -41,104 +36,132 @@ class Measured:
 
     Attributes:
         runs: Cell -> metric id -> value; cells without a finished run are absent.
-        deltas: (dataset, row id, rival's row id, setting) -> metric id -> value.
+        deltas: Two cells -> metric id -> the first minus the second.
 
     """
 
     runs: Mapping[CellKey, Mapping[str, Metric]] = field(default_factory=dict)
-    deltas: Mapping[tuple[str, str, str, str], Mapping[str, Metric]] = field(default_factory=dict)
+    deltas: Mapping[CellPair, Mapping[str, Difference]] = field(default_factory=dict)
 
 
 def measure(plan: Plan, results: Path) -> Measured:
     """Everything that the finished runs of the plan say.
 
+    Every two cells of a column are compared, since the marks of the best need that, and every two
+    that the table names.
+
     Raises:
-        UserError: Records are damaged, or two runs do not cover the same images.
+        UserError: Records are damaged, or two runs of a column do not cover the same images.
 
     """
-    frames = _frames(plan, results)
-    runs = {
-        cell: run_metrics(frame, None if cell[1] == NONE else frames.get((cell[0], NONE, "")))
-        for cell, frame in frames.items()
-    }
+    records = _records(plan, results)
+    _check_same_images(plan, records)
+    runs = {}
+    for cell in records:
+        baseline = plan.baseline(cell.place, cell.column)
+        none = records.get(baseline) if cell != baseline else None
+        runs[cell] = run_metrics(cell.place.work, records[cell], none)
     deltas = {}
-    for dataset in dict.fromkeys(cell[0] for cell in frames):
-        none = frames.get((dataset, NONE, ""))
-        for delta, setting in _comparisons(plan):
-            row = frames.get((dataset, delta.row, setting))
-            versus = frames.get((dataset, delta.versus, setting))
-            if row is not None and versus is not None:
-                key = (dataset, delta.row, delta.versus, setting)
-                deltas[key] = delta_metrics(row, versus, none)
+    for pair in cell_pairs(plan, records):
+        none = records.get(plan.baseline(pair[0].place, pair[0].column))
+        deltas[pair] = _differences(records, runs, pair, none[0] if none else None)
     return Measured(runs, deltas)
 
 
-def run_metrics(frame: pd.DataFrame, none: pd.DataFrame | None) -> dict[str, Metric]:
+def run_metrics(work: str, records: Records, none: Records | None) -> dict[str, Metric]:
     """The metrics of one run by id; with `none` also the paired comparisons with it.
 
-    Beside those of metrics.csv: margin_rho and margin_bound, where the margin has a variance.
+    Beside those of metrics.csv: margin_rho and margin_bound where the margin has a variance, the
+    loss against no acceleration under its own name, and the share of time that is saved.
     """
-    metrics = {each.metric: each for each in classification_metrics(frame, none)}
+    frame, stated = records
+    if work != "classification":
+        metrics = dict(stated)
+        if "speedup" in metrics:
+            metrics["acceleration_percent"] = _time_saved(metrics["speedup"])
+        return metrics
+    metrics = {each.metric: each for each in classification_metrics(frame, none and none[0])}
     metrics |= {each.metric: each for each in _margin_metrics(frame)}
     if none is not None:
-        metrics[TO_NONE] = _accuracy_difference(TO_NONE, frame, none)
+        metrics[TO_NONE] = accuracy_difference(TO_NONE, frame, none[0]).metric
+        metrics["acc1_drop"] = accuracy_difference("acc1_drop", none[0], frame).metric
     return metrics
 
 
-def delta_metrics(
-    row: pd.DataFrame, versus: pd.DataFrame, none: pd.DataFrame | None
-) -> dict[str, Metric]:
-    """`row` minus `versus`: accuracy in points, and rise of the error if there is a baseline.
-
-    With several labels per image also the difference of map_image in points.
-    """
-    metrics = {"acc1": _accuracy_difference("acc1", row, versus)}
-    if "average_precision" in row and "average_precision" in versus:
-        own, rival = (_precisions(frame) for frame in (row, versus))
-        metrics["map_image"] = _percent("map_image", paired_difference(own, rival))
-    if none is not None:
-        base = image_errors(none)
-        shifted = base + image_errors(row) - image_errors(versus)
-        result = relative_rise(shifted, base)
-        metrics["eps_error_rise"] = _percent("eps_error_rise", result)
-    return metrics
+def cell_pairs(plan: Plan, known: Mapping[CellKey, object]) -> Iterator[CellPair]:
+    """The pairs of known cells that are compared, each once, in the order of the table."""
+    pairs: dict[CellPair, None] = {}
+    for place in dict.fromkeys(cell.place for cell in plan.runs):
+        rows, columns = (row.id for row in plan.rows), [column.id for column in plan.columns]
+        in_columns = product(list(rows), repeat=2)
+        for (a, b), column in product(list(in_columns), columns):
+            if a != b:
+                pairs[CellKey(place, a, column), CellKey(place, b, column)] = None
+        for delta in plan.spec.deltas_of(plan.grid):
+            pairs |= dict.fromkeys(_pairs_of(plan, delta, place))
+    return (pair for pair in pairs if all(cell in known for cell in pair))
 
 
-def _frames(plan: Plan, results: Path) -> dict[CellKey, pd.DataFrame]:
-    loaded: dict[str, pd.DataFrame | None] = {
-        run.run_id: load_samples(results, plan.profile, run.run_id) for run in plan.distinct()
-    }
-    frames: dict[CellKey, pd.DataFrame] = {}
-    for cell, run in plan.runs.items():
-        frame = loaded[run.run_id]
+def _pairs_of(plan: Plan, delta: Delta, place: object) -> Iterator[CellPair]:
+    if delta.column is not None and delta.versus_column is not None:
+        for row in plan.rows:
+            yield (
+                CellKey(place, row.id, delta.column),  # type: ignore[arg-type]
+                CellKey(place, row.id, delta.versus_column),  # type: ignore[arg-type]
+            )
+
+
+def _records(plan: Plan, results: Path) -> dict[CellKey, Records]:
+    loaded: dict[str, Records] = {}
+    for run in plan.distinct():
+        frame = load_samples(results, plan.profile, run.run_id)
         if frame is not None:
-            frames[cell] = frame
-    _check_same_images(plan, frames)
-    return frames
+            stated = {}
+            if run.config.task.name != "classification":  # whose metrics follow from the records
+                stated = load_metrics(results, plan.profile, run.run_id)
+            loaded[run.run_id] = (frame, stated)
+    return {cell: loaded[run.run_id] for cell, run in plan.runs.items() if run.run_id in loaded}
 
 
-def _check_same_images(plan: Plan, frames: Mapping[CellKey, pd.DataFrame]) -> None:
-    first: dict[str, CellKey] = {}
-    for cell, frame in frames.items():
-        reference = first.setdefault(cell[0], cell)
-        if not frame["image_id"].equals(frames[reference]["image_id"]):
+def _check_same_images(plan: Plan, records: Mapping[CellKey, Records]) -> None:
+    first: dict[tuple[object, str], CellKey] = {}
+    for cell, (frame, _) in records.items():
+        if cell.place.work not in ("classification", "generation"):
+            continue
+        baseline = plan.baseline(cell.place, cell.column)
+        reference = first.setdefault((cell.place, baseline.column), cell)
+        if not frame["image_id"].equals(records[reference][0]["image_id"]):
             one, other = plan.runs[cell].run_id, plan.runs[reference].run_id
-            raise UserError(f"runs {one} and {other} do not cover the same images of {cell[0]}")
+            raise UserError(
+                f"runs {one} and {other} do not cover the same images of {cell.place.dataset}"
+            )
 
 
-def _comparisons(plan: Plan) -> list[tuple[Delta, str]]:
-    deltas = plan.spec.deltas_of(plan.grid)
-    return [(delta, setting) for delta in deltas for setting in plan.settings]
+def _differences(
+    records: Mapping[CellKey, Records],
+    runs: Mapping[CellKey, Mapping[str, Metric]],
+    pair: CellPair,
+    none: pd.DataFrame | None,
+) -> dict[str, Difference]:
+    row, versus = (runs[cell] for cell in pair)
+    plain = {
+        name: plain_difference(name, row[name], versus[name]) for name in row if name in versus
+    }
+    first, second = (records[cell][0] for cell in pair)
+    return plain | paired_differences(pair[0].place.work, first, second, none)
 
 
-def _accuracy_difference(name: str, a: pd.DataFrame, b: pd.DataFrame) -> Metric:
-    correct = (frame.set_index("image_id")["correct"] for frame in (a, b))
-    return _percent(name, paired_accuracy(*correct))
-
-
-def _precisions(frame: pd.DataFrame) -> "pd.Series[float]":
-    """Average precision by image id, of the images that have one."""
-    return frame.set_index("image_id")["average_precision"].dropna()
+def _time_saved(speedup: Metric) -> Metric:
+    """1 - 1/speedup in percent; it grows with the speed-up, so the ends of the interval map."""
+    saved = [100 * (1 - 1 / each) for each in (speedup.value, speedup.ci_low, speedup.ci_high)]
+    return replace(
+        speedup,
+        metric="acceleration_percent",
+        value=saved[0],
+        ci_low=saved[1],
+        ci_high=saved[2],
+        unit="percent",
+    )
 
 
 def _margin_metrics(frame: pd.DataFrame) -> list[Metric]:
@@ -154,8 +177,3 @@ def _margin_metrics(frame: pd.DataFrame) -> list[Metric]:
         Metric("margin_rho", rho[0], len(kept), rho[1], rho[2], "ratio"),
         Metric("margin_bound", bound[0], len(kept), bound[1], bound[2], "percent"),
     ]
-
-
-def _percent(name: str, result: PairedResult) -> Metric:
-    value, low, high = (100 * each for each in (result.mean, result.ci_low, result.ci_high))
-    return Metric(name, value, result.n, low, high, "percent")

@@ -1,43 +1,48 @@
-"""`python -m bigain table N`: plan the runs of a table, make the missing ones, render it.
+"""`python -m bigain table N ...`: plan the runs of tables, make the missing ones, render.
 
-Writes `<results>/<profile>/tables/tableNN.md` and `.csv`, and beside them the per-image records
-that the table was computed from, so that it can be rendered again from committed files alone.
+Writes `<results>/<profile>/tables/tableNN.md`, `.tex`, `.html` and `.csv`, and beside them the
+records and metrics that the tables were computed from, so that they can be rendered again from
+committed files alone.
 """
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from bigain.atomic import replace_text
 from bigain.errors import UserError
 from bigain.runs.folder import check_results, make_results
 from bigain.runs.store import damaged_runs
-from bigain.tables.cells import measure
+from bigain.tables.estimate import CountFlops, counted_flops, estimate
 from bigain.tables.execute import Failure, Runner, execute
-from bigain.tables.layout import Sources
+from bigain.tables.listing import LISTINGS, listed
 from bigain.tables.markdown import render_markdown
-from bigain.tables.paper import load_paper
-from bigain.tables.planner import Compose, Plan, PlannedRun, plan_table
-from bigain.tables.samples import publish_samples
-from bigain.tables.spec import choose, load_spec, table_numbers
-from bigain.tables.tidy import render_csv
+from bigain.tables.planner import Compose, Plan, PlannedRun
+from bigain.tables.render import load_table, plan_of, render_table, write_table
+from bigain.tables.spec import TableSpec, choose, table_numbers
+from bigain.tables.static import StaticSpec
 
 __all__ = ["main"]
 
-_FLAGS = ("--profile", "--grid", "--limit", "--no-run", "--dry-run", "--help")
+_FLAGS = (
+    *("--profile", "--grid", "--limit", "--no-run", "--dry-run", "--format"),
+    *("--gflops-per-second", "--help"),
+)
+_ALL = "all"
 
 
 @dataclass(frozen=True)
 class _Request:
-    number: int
+    numbers: tuple[int, ...]
     profile: str
     grid: str
     extra: tuple[str, ...]
     run: bool
     dry: bool
+    listing: str
+    gflops_per_second: float | None
 
 
 class _Parser(argparse.ArgumentParser):
@@ -45,13 +50,22 @@ class _Parser(argparse.ArgumentParser):
         raise UserError(f"table: {message}; see python -m bigain table --help")
 
 
-def main(argv: Sequence[str], compose: Compose | None = None, runner: Runner | None = None) -> int:
+Plans = Mapping[int, tuple[TableSpec | StaticSpec, Plan | None]]
+
+
+def main(
+    argv: Sequence[str],
+    compose: Compose | None = None,
+    runner: Runner | None = None,
+    flops: CountFlops = counted_flops,
+) -> int:
     """Do what `table ARGV` asks for.
 
     Args:
         argv: The words after `table`.
         compose: Makes configurations; by default `bigain.compose.compose_configs`.
         runner: Makes a run; by default `bigain.runner.run`.
+        flops: Counts the FLOPs of an evaluation, for estimates.
 
     Returns:
         0 done; 1 a run failed (all of them are listed); 2 a mistake in the input (one line).
@@ -61,104 +75,143 @@ def main(argv: Sequence[str], compose: Compose | None = None, runner: Runner | N
         _parser().print_help()
         return 0
     try:
-        return _table(_parse(argv), compose or _default_compose(), runner)
+        return _tables(_parse(argv), _remembering(compose or _default_compose()), runner, flops)
     except UserError as error:
-        _complain(str(error))
+        _complain(" ".join(str(error).split()))
         return 2
 
 
-def _table(request: _Request, compose: Compose, runner: Runner | None) -> int:
-    plan = _plan(request, compose)
-    results = plan.results
+def _tables(request: _Request, compose: Compose, runner: Runner | None, flops: CountFlops) -> int:
+    plans = _plan(request, compose)
+    results = _results(plans, request, compose)
     check_results(results)
-    _name_damaged(plan)
+    _name_damaged(results, _distinct(plans))
     if request.dry:
-        _say(_describe(plan))
+        _say(_listing(plans, request, flops))
         return 0
     make_results(results)
     failures: list[Failure] = []
-    if request.run and plan.pending():
-        failures = execute(plan.pending(), runner or _default_runner(), _complain)
-        plan = _plan(request, compose)
-    _render(plan, results)
+    pending = [run for run in _distinct(plans).values() if run.config.force or not run.finished]
+    if request.run and pending:
+        failures = execute(pending, runner or _default_runner(), _complain)
+        plans = _plan(request, compose)
+    _render(plans, request, results, compose)
     for failure in failures:
         _complain(f"failed: {failure.run.command}: {failure.reason}")
     return 1 if failures else 0
 
 
-def _render(plan: Plan, results: Path) -> None:
-    """Write the table, and the records of the runs that it used."""
-    for run in plan.distinct():
-        publish_samples(results, plan.profile, run.run_id)
-    sources = Sources(plan, measure(plan, results), load_paper())
-    text = render_markdown(sources)
-    path = results / plan.profile / "tables" / f"table{plan.spec.number:02d}"
-    replace_text(path.with_suffix(".md"), text)
-    replace_text(path.with_suffix(".csv"), render_csv(sources))
-    _say(f"{text}\nwritten: {path}.md, {path}.csv")
+def _render(plans: Plans, request: _Request, results: Path, compose: Compose) -> None:
+    folder = results / request.profile / "tables"
+    for spec, plan in plans.values():
+        table = render_table(spec, request.profile, plan, compose)
+        paths = write_table(table, folder)
+        if len(plans) == 1:
+            _say(render_markdown(table.document))
+        _say(f"written: {', '.join(map(str, paths))}")
 
 
-def _name_damaged(plan: Plan) -> None:
+def _listing(plans: Plans, request: _Request, flops: CountFlops) -> str:
+    runs = _distinct(plans)
+    tables: dict[str, list[int]] = {name: [] for name in runs}
+    for number, (_, plan) in plans.items():
+        for run in plan.distinct() if plan else []:
+            tables[run.run_id].append(number)
+    costs = estimate(list(runs.values()), flops, request.gflops_per_second)
+    return LISTINGS[request.listing](listed(runs, tables, costs))
+
+
+def _plan(request: _Request, compose: Compose) -> Plans:
+    specs = {number: load_table(number) for number in request.numbers}
+    return {
+        number: (spec, plan_of(spec, request.profile, request.grid, request.extra, compose))
+        for number, spec in specs.items()
+    }
+
+
+def _distinct(plans: Plans) -> dict[str, PlannedRun]:
+    """Each run of all tables once, by run id, in the order of the tables."""
+    made = (plan for _, plan in plans.values() if plan is not None)
+    return {run.run_id: run for plan in made for run in plan.distinct()}
+
+
+def _results(plans: Plans, request: _Request, compose: Compose) -> Path:
+    """`paths.results`, the same of all runs; of tables without runs that of the configuration."""
+    for _, plan in plans.values():
+        if plan is not None:
+            return plan.results
+    return compose([request.extra])[0].paths.results
+
+
+def _name_damaged(results: Path, wanted: Mapping[str, PlannedRun]) -> None:
     """Say which runs count as missing because nobody can read their manifests."""
-    wanted = {run.run_id for run in plan.distinct()}
-    folders = {run.config.paths.results for run in plan.distinct()}
-    for folder in sorted(folders):
-        for name, damage in damaged_runs(folder).items():
-            if name in wanted:
-                _complain(f"counts as missing: {damage}")
+    for name, damage in damaged_runs(results).items():
+        if name in wanted:
+            _complain(f"counts as missing: {damage}")
 
 
-def _describe(plan: Plan) -> str:
-    """The plan as text: one line per distinct run, and the cost of what is missing."""
-    head = f"Table {plan.spec.number}, profile {plan.profile}, grid {plan.grid}"
-    runs, missing = plan.distinct(), plan.missing()
-    counts = f"{len(runs)} runs, {len(runs) - len(missing)} done, {len(missing)} missing"
-    total = f"{sum(run.evaluations for run in missing):,} evaluations of the denoiser"
-    return "\n".join((f"{head}: {counts}", *map(_line, runs), f"missing in all: {total}"))
+def _remembering(compose: Compose) -> Compose:
+    """Tables share many runs, and composing one takes long enough to do it once."""
+    known: dict[tuple[str, ...], object] = {}
 
+    def composed(commands: Sequence[Sequence[str]]) -> list[object]:
+        wanted = [tuple(command) for command in commands]
+        fresh = [command for command in dict.fromkeys(wanted) if command not in known]
+        known.update(zip(fresh, compose(fresh), strict=True))
+        return [known[command] for command in wanted]
 
-def _line(run: PlannedRun) -> str:
-    cost = f"{run.config.dataset.num_images} images x {run.evaluations_per_image} evaluations"
-    state = "done   " if run.finished else "missing"
-    return f"  {state} {run.run_id}  {' '.join(run.overrides)}  ({cost})"
-
-
-def _plan(request: _Request, compose: Compose) -> Plan:
-    spec = load_spec(request.number)
-    return plan_table(spec, request.profile, request.grid, request.extra, compose)
+    return composed  # type: ignore[return-value]
 
 
 def _parse(argv: Sequence[str]) -> _Request:
     for word in argv:
         if word.startswith("--"):
             choose("option", word.partition("=")[0], _FLAGS)
-    if not argv:
-        raise UserError(f"table: which one? allowed: {', '.join(map(str, table_numbers()))}")
     found = _parser().parse_intermixed_args(list(argv))
-    positional = [word for word in found.overrides if "=" not in word]
-    if positional:
-        raise UserError(f"table: {positional[0]}: allowed: one table, then key=value")
+    numbers = [word for word in found.words if "=" not in word]
+    if not numbers:
+        allowed = ", ".join(map(str, table_numbers()))
+        raise UserError(f"table: which one? allowed: {allowed}, or {_ALL}")
     limit = (f"dataset.limit={found.limit}",) if found.limit is not None else ()
-    extra = (*limit, *found.overrides)
     return _Request(
-        _number(found.number), found.profile, found.grid, extra, not found.no_run, found.dry_run
+        numbers=tuple(dict.fromkeys(n for word in numbers for n in _numbers(word))),
+        profile=found.profile,
+        grid=found.grid,
+        extra=(*limit, *(word for word in found.words if "=" in word)),
+        run=not found.no_run,
+        dry=found.dry_run,
+        listing=choose("--format", found.format, LISTINGS),
+        gflops_per_second=found.gflops_per_second,
     )
 
 
-def _number(text: str) -> int:
-    return int(choose("table", text.removeprefix("table"), map(str, table_numbers())))
+def _numbers(text: str) -> list[int]:
+    if text == _ALL:
+        return table_numbers()
+    return [int(choose("table", text.removeprefix("table"), [*map(str, table_numbers()), _ALL]))]
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser("bigain table", description=__doc__, allow_abbrev=False)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("number", help=f"one of {', '.join(map(str, table_numbers()))}")
+    allowed = ", ".join(map(str, table_numbers()))
+    parser.add_argument(
+        "words",
+        nargs="*",
+        metavar="N | key=value",
+        help=f"{allowed}, or {_ALL}; key=value is for all runs, such as seed=1",
+    )
     parser.add_argument("--profile", default="mini", help="mini (default) or paper")
     parser.add_argument("--grid", default="default", help="default, or full: the paper's columns")
     parser.add_argument("--limit", help="images per run, the same as dataset.limit=N")
     parser.add_argument("--no-run", action="store_true", help="render what is there")
-    parser.add_argument("--dry-run", action="store_true", help="print the plan and stop")
-    parser.add_argument("overrides", nargs="*", help="key=value for all runs, such as seed=1")
+    parser.add_argument("--dry-run", action="store_true", help="print the plan and its cost, stop")
+    parser.add_argument("--format", default="text", help="of the plan: text (default), csv, json")
+    parser.add_argument(
+        "--gflops-per-second",
+        type=float,
+        help="throughput of the machine to plan for (default: that of the finished runs here)",
+    )
     return parser
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from bigain.errors import UserError
 from bigain.locations import ASSETS
 
-__all__ = ["PaperKey", "PaperValue", "PaperValues", "load_paper"]
+__all__ = ["PaperKey", "PaperValue", "PaperValues", "load_paper", "normal_setting"]
 
 _COLUMNS = (
     *("table", "backbone", "dataset", "task", "method", "setting", "metric"),
@@ -21,12 +21,11 @@ _COLUMNS = (
 
 @dataclass(frozen=True)
 class PaperKey:
-    """The columns that name one cell; `setting` is empty for no acceleration."""
+    """What names one cell; `setting` as `normal_setting` writes it, empty for no acceleration."""
 
     table: int
     backbone: str
     dataset: str
-    task: str
     method: str
     setting: str
     metric: str
@@ -34,11 +33,20 @@ class PaperKey:
 
 @dataclass(frozen=True)
 class PaperValue:
-    """A value as printed (empty if lost), its status (reported, lost, derived) and a remark."""
+    """A value as printed (empty if lost), its status (reported, lost, derived), remark and task."""
 
     text: str
     status: str
     note: str
+    task: str
+
+    @property
+    def number(self) -> float | None:
+        """The value, if it is a number."""
+        try:
+            return float(self.text)
+        except ValueError:
+            return None
 
 
 PaperValues = dict[PaperKey, PaperValue]
@@ -58,9 +66,29 @@ def load_paper(path: Path = ASSETS / "paper_tables.csv") -> PaperValues:
         if lacking:
             raise UserError(f"{path}: lacks the columns {sorted(lacking)}")
         for line in reader:
-            names = (line[column] for column in _COLUMNS[1:7])
-            key = PaperKey(int(line["table"]), *names)
+            key = PaperKey(
+                int(line["table"]),
+                line["backbone"],
+                line["dataset"],
+                line["method"],
+                normal_setting(line["setting"]),
+                line["metric"],
+            )
             if key in values:
                 raise UserError(f"{path}: line {reader.line_num}: a second value for {key}")
-            values[key] = PaperValue(line["value"], line["status"], line["note"])
+            values[key] = PaperValue(line["value"], line["status"], line["note"], line["task"])
     return values
+
+
+def normal_setting(*settings: str) -> str:
+    """`ratio=0.7;scope=sa` however its parts are ordered, split and written: 1.0 is 1."""
+    parts = [part for setting in settings for part in setting.split(";") if part]
+    return ";".join(sorted(map(_normal_part, parts)))
+
+
+def _normal_part(part: str) -> str:
+    key, equals, value = part.partition("=")
+    try:
+        return f"{key}={float(value):g}"
+    except ValueError:
+        return f"{key}{equals}{value}"

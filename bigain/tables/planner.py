@@ -1,18 +1,21 @@
 """From a table to its runs: one per cell, none twice, and which of them are done.
 
-A *cell* is (dataset, row id, setting); its setting is empty for no acceleration, else `ratio=0.7`
-or `factor=2`.  No acceleration is one cell per dataset, whatever the row.
+A *cell* is a place (backbone, dataset, kind of work), a row and a column.  No acceleration is one
+cell per place, or one per column where columns differ in more than the operator.
 """
 
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-from bigain.config import ClassificationConfig, RunConfig
+from bigain.config import ClassificationConfig, EfficiencyConfig, GenerationConfig, RunConfig
 from bigain.errors import UserError
 from bigain.runs.identity import run_id
-from bigain.tables.samples import has_samples
+from bigain.runs.published import is_at_hand
+from bigain.tables.parts import Block, Column, Row
+from bigain.tables.quantities import QUANTITIES
 from bigain.tables.spec import TableSpec
 from bigain.tasks.protocol import StagedProtocol
 
@@ -21,23 +24,43 @@ __all__ = [
     "NONE",
     "CellKey",
     "Compose",
+    "Place",
     "Plan",
     "PlannedRun",
+    "place_of",
     "plan_table",
-    "setting_name",
 ]
 
 DEFAULT_PROFILE = "mini"
 NONE = "none"
 """Row id and operator id of no acceleration."""
 
-CellKey = tuple[str, str, str]
-"""(dataset, row id, setting)."""
+_WORK = {
+    "classification": ("task=classification",),
+    "generation": ("task=generation",),
+    "flops": ("task=efficiency", "task.measure=flops"),
+    "time": ("task=efficiency", "task.measure=time"),
+}
+_FIXED_KEYS = ("backbone", "dataset", "dataset.name", "operator", "task", "profile", "experiment")
 
 Compose = Callable[[Sequence[Sequence[str]]], list[RunConfig]]
 """Overrides of several runs -> their configurations (`bigain.compose.compose_configs`)."""
 
-_FIXED_KEYS = ("backbone", "dataset", "dataset.name", "operator", "task", "profile", "experiment")
+
+class Place(NamedTuple):
+    """Where something is measured; the dataset of what reads none is empty."""
+
+    backbone: str
+    dataset: str
+    work: str
+
+
+class CellKey(NamedTuple):
+    """One cell; the column of no acceleration is empty unless it differs by column."""
+
+    place: Place
+    row: str
+    column: str = ""
 
 
 @dataclass(frozen=True)
@@ -48,8 +71,8 @@ class PlannedRun:
         overrides: What `python -m bigain` needs to make it.
         config: The validated configuration.
         run_id: Its name in the run store.
-        finished: Whether its per-image records are at hand.
-        evaluations_per_image: Denoiser evaluations that one image takes.
+        finished: Whether its records are at hand.
+        evaluations: Denoiser evaluations of one sample that it takes in all.
 
     """
 
@@ -57,24 +80,19 @@ class PlannedRun:
     config: RunConfig
     run_id: str
     finished: bool
-    evaluations_per_image: int
+    evaluations: int
 
     @property
     def command(self) -> str:
         """The command line that makes this run."""
         return shlex.join(("python", "-m", "bigain", *self.overrides))
 
-    @property
-    def evaluations(self) -> int:
-        """Denoiser evaluations of the whole run."""
-        return self.config.dataset.num_images * self.evaluations_per_image
-
 
 @dataclass(frozen=True)
 class Plan:
     """What a table needs in one profile and grid.
 
-    `extra` are the overrides of all its runs.
+    `extra` are the overrides of all its runs; `baselines` the cell of no acceleration of each cell.
     """
 
     spec: TableSpec
@@ -84,10 +102,14 @@ class Plan:
     runs: Mapping[CellKey, PlannedRun]
 
     @property
-    def settings(self) -> list[str]:
-        """The names of the columns after the one of no acceleration."""
-        columns = self.spec.columns(self.profile, self.grid)
-        return [setting_name(self.spec.axis, value) for value in columns]
+    def columns(self) -> tuple[Column, ...]:
+        """The columns after the one of no acceleration."""
+        return self.spec.columns(self.profile, self.grid)
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """The rows."""
+        return self.spec.rows_of(self.grid)
 
     @property
     def command(self) -> str:
@@ -100,6 +122,19 @@ class Plan:
     def results(self) -> Path:
         """`paths.results`, the same of all its runs."""
         return next(iter(self.runs.values())).config.paths.results
+
+    def place(self, block: Block) -> Place:
+        """Where a block is measured."""
+        return place_of(self.spec, self.profile, block)
+
+    def columns_of(self, block: Block) -> tuple[Column, ...]:
+        """The columns that a block has."""
+        return tuple(column for column in self.columns if _has(self.spec, block, column))
+
+    def baseline(self, place: Place, column: str) -> CellKey:
+        """The cell of no acceleration that stands beside a column."""
+        own = CellKey(place, NONE, column)
+        return own if own in self.runs else CellKey(place, NONE)
 
     def distinct(self) -> list[PlannedRun]:
         """Each run once, in the order of the table."""
@@ -114,17 +149,14 @@ class Plan:
         return [run for run in self.distinct() if run.config.force or not run.finished]
 
 
-def setting_name(axis: str, value: float) -> str:
-    """How a column is called in the paper's CSV and ours: `ratio=0.3`, `factor=2`."""
-    return f"{axis}={value:g}"
+def place_of(spec: TableSpec, profile: str, block: Block) -> Place:
+    """Where a block is measured."""
+    backbone = block.backbone or spec.profile(profile).backbone
+    return Place(backbone, block.dataset, QUANTITIES[block.metric].work)
 
 
 def plan_table(
-    spec: TableSpec,
-    profile: str,
-    grid: str,
-    extra: Sequence[str],
-    compose: Compose,
+    spec: TableSpec, profile: str, grid: str, extra: Sequence[str], compose: Compose
 ) -> Plan:
     """The runs of a table.
 
@@ -148,7 +180,7 @@ def plan_table(
     configs = compose(commands)
     classes = {name: each.classes for name, each in spec.profile(profile).datasets.items()}
     runs = {
-        cell: _planned(command, config, classes[cell[0]])
+        cell: _planned(command, config, classes.get(cell.place.dataset, 0))
         for cell, command, config in zip(cells, commands, configs, strict=True)
     }
     return Plan(spec, profile, grid, tuple(extra), runs)
@@ -156,23 +188,66 @@ def plan_table(
 
 def _cells(spec: TableSpec, profile: str, grid: str) -> Iterator[tuple[CellKey, tuple[str, ...]]]:
     chosen = spec.profile(profile)
-    for dataset in dict.fromkeys(block.dataset for block in chosen.blocks):
-        common = (f"backbone={chosen.backbone}", f"dataset={dataset}", f"task={spec.task}")
-        yield (dataset, NONE, ""), (*common, f"operator={NONE}")
+    for place, blocks in _places(spec, profile).items():
+        dataset = (f"dataset={place.dataset}",) if place.dataset else ()
+        common = (f"backbone={place.backbone}", *dataset, *_WORK[place.work])
+        columns = [
+            column
+            for column in spec.columns(profile, grid)
+            if any(_has(spec, block, column) for block in blocks)
+        ]
+        for column in columns if _needs_none(spec, blocks) else []:
+            key = CellKey(place, NONE, column.id if column.of_run else "")
+            yield key, (*common, f"operator={NONE}", *column.of_run, *chosen.set)
         for row in spec.rows_of(grid):
-            fixed = chosen.settings.get(row.id, ())
-            for value in spec.columns(profile, grid):
-                setting = setting_name(spec.axis, value)
-                operator = (f"operator={row.method}", f"operator.{setting}", *fixed)
-                yield (dataset, row.id, setting), (*common, *operator)
+            for column in columns if row.run and row.method != NONE else []:
+                method = (f"operator={column.method or row.method}",)
+                overrides = (*common, *method, *column.set, *row.set, *chosen.set)
+                yield CellKey(place, row.id, column.id), overrides
+
+
+def _places(spec: TableSpec, profile: str) -> dict[Place, list[Block]]:
+    places: dict[Place, list[Block]] = {}
+    for block in spec.profile(profile).blocks:
+        places.setdefault(place_of(spec, profile, block), []).append(block)
+    return places
+
+
+def _has(spec: TableSpec, block: Block, column: Column) -> bool:
+    if block.columns is None:
+        return True
+    named = (each if isinstance(each, str) else spec.column_at(each).id for each in block.columns)
+    return column.id in named
+
+
+def _needs_none(spec: TableSpec, blocks: Iterable[Block]) -> bool:
+    shown = spec.no_acceleration != "absent"
+    return shown or any(QUANTITIES[block.metric].needs_none for block in blocks)
 
 
 def _planned(overrides: tuple[str, ...], config: RunConfig, classes: int) -> PlannedRun:
     name = run_id(config)
-    task = config.task_as(ClassificationConfig)
-    protocol = StagedProtocol(task.trial_list, task.keep_list)
-    finished = has_samples(config.paths.results, config.profile, name)
-    return PlannedRun(overrides, config, name, finished, protocol.evaluations(classes))
+    finished = is_at_hand(config.paths.results, config.profile, name)
+    return PlannedRun(overrides, config, name, finished, _evaluations(config, classes))
+
+
+def _evaluations(config: RunConfig, classes: int) -> int:
+    """Denoiser evaluations of one sample; guidance takes two for each step and image."""
+    task = config.task
+    if isinstance(task, ClassificationConfig):
+        protocol = StagedProtocol(task.trial_list, task.keep_list)
+        return config.dataset.num_images * protocol.evaluations(classes)
+    if isinstance(task, GenerationConfig):
+        per_step = 1 if task.guidance_scale == 1 else 2
+        return config.dataset.num_images * task.steps * per_step
+    return _timed(task, config.batch_size, config.operator.name == NONE)
+
+
+def _timed(task: EfficiencyConfig, batch_size: int, is_bare: bool) -> int:
+    if "time" not in task.measures:
+        return 0
+    ways = 1 if is_bare else 2
+    return ways * batch_size * (task.warmup + task.repeats * task.steps)
 
 
 def _refuse_fixed_keys(spec: TableSpec, extra: Sequence[str]) -> None:

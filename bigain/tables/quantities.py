@@ -1,12 +1,22 @@
-"""How the quantities of a table are called and printed."""
+"""How the quantities of a table are called and printed, and which task measures them."""
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 from bigain.metrics import Metric
-from bigain.tables.cells import TO_NONE
 
-__all__ = ["QUANTITIES", "Quantity", "format_difference", "format_metric"]
+__all__ = ["QUANTITIES", "TO_NONE", "Quantity", "format_difference", "format_metric"]
+
+TO_NONE = "acc1_to_none"
+"""Metric id of the paired difference of the accuracy to no acceleration, in points."""
+
+Work = Literal["classification", "generation", "flops", "time"]
+
+_FRECHET = (
+    "Value and 95 % jackknife interval over samples. Differences are paired over samples (same "
+    "first noise), with their 95 % interval; at equal n alone, since the distance is biased by n."
+)
 
 
 @dataclass(frozen=True)
@@ -17,20 +27,24 @@ class Quantity:
         title: Heading of the block.
         better: `higher` or `lower`.
         caption: What the cells hold.
+        work: What is done for it: a task, or one of the two measures of efficiency.
         signed: Print a plus sign before positive values.
         at_none: Metric that stands in the column of no acceleration.
         to_none: Metric of the comparison with no acceleration, printed in a line of its own.
         deltas: Whether rows are compared with each other, at the end of the block.
+        needs_none: Whether it is a comparison with no acceleration itself.
 
     """
 
     title: str
-    better: str
+    better: Literal["higher", "lower"]
     caption: str
+    work: Work = "classification"
     signed: bool = False
     at_none: str | None = None
     to_none: str | None = None
     deltas: bool = False
+    needs_none: bool = False
 
 
 QUANTITIES = {
@@ -42,10 +56,19 @@ QUANTITIES = {
         to_none=TO_NONE,
         deltas=True,
     ),
+    "acc1_drop": Quantity(
+        title="Loss of accuracy, points",
+        better="lower",
+        caption="Accuracy of no acceleration minus that of the method, paired over images, with "
+        "its 95 % interval.",
+        signed=True,
+        needs_none=True,
+    ),
     "map_image": Quantity(
         title="Mean average precision, %",
         better="higher",
-        caption="Average precision of an image, averaged over images.",
+        caption="Average precision of an image, averaged over images. Differences are paired, with "
+        "their 95 % bootstrap interval over images.",
         deltas=True,
     ),
     "eps_error_rise": Quantity(
@@ -57,6 +80,7 @@ QUANTITIES = {
         signed=True,
         at_none="eps_error",
         deltas=True,
+        needs_none=True,
     ),
     "margin_mean": Quantity(
         title="Margin: mean",
@@ -83,13 +107,70 @@ QUANTITIES = {
         "inequality leaves of the chance that a wrong class wins, at the mean margin and variance. "
         "The interval is that of rho.",
     ),
+    "fid": Quantity(
+        title="FID",
+        better="lower",
+        caption=_FRECHET,
+        work="generation",
+        deltas=True,
+    ),
+    "frechet_mini": Quantity(
+        title="Frechet distance of the small extractor (no FID)",
+        better="lower",
+        caption=f"The shipped classifier of Fashion-MNIST takes the place of Inception. {_FRECHET}",
+        work="generation",
+        deltas=True,
+    ),
+    "class_agreement": Quantity(
+        title="Samples recognised as their class, %",
+        better="higher",
+        caption="Share of generated images that the shipped classifier takes for the class that "
+        "was asked for, with its 95 % Wilson interval; differences are paired over samples.",
+        work="generation",
+        deltas=True,
+    ),
+    "flops_g": Quantity(
+        title="GFLOPs of one forward",
+        better="lower",
+        caption="Counted, batch 1; no weights are needed.",
+        work="flops",
+    ),
+    "flops_saved_percent": Quantity(
+        title="FLOPs saved, %",
+        better="higher",
+        caption="Counted, of one forward of the denoiser.",
+        work="flops",
+    ),
+    "time_ms_per_step": Quantity(
+        title="Time of a denoising step, ms",
+        better="lower",
+        caption="Denoiser alone, mean over repeats with its 95 % interval.",
+        work="time",
+    ),
+    "speedup": Quantity(
+        title="Speed-up",
+        better="higher",
+        caption="Time without over time with the operator, repeats in turn in one process, with "
+        "the paired 95 % interval.",
+        work="time",
+    ),
+    "acceleration_percent": Quantity(
+        title="Time saved, %",
+        better="higher",
+        caption="1 - 1/speed-up, with its 95 % interval.",
+        work="time",
+    ),
 }
 """Metric id -> how it is printed."""
+
+_PERCENT = ("percent", "points")
 
 
 def format_metric(metric: Metric, *, signed: bool = False, with_n: bool = False) -> str:
     """`65.76 [64.20, 67.28]`, on request with a sign or followed by `n=3669`."""
-    digits = _percent if metric.unit == "percent" else _significant
+    digits = _percent if metric.unit in _PERCENT else _significant
+    if metric.metric == "flops_g":
+        digits = _percent
     text = f"{digits(metric.value, signed)} {_interval(metric, signed)}".rstrip()
     return f"{text} n={metric.n}" if with_n else text
 
@@ -102,7 +183,7 @@ def format_difference(metric: Metric, *, with_n: bool = False) -> str:
 def _interval(metric: Metric, signed: bool) -> str:
     if math.isnan(metric.ci_low) or math.isnan(metric.ci_high):
         return ""
-    digits = _percent if metric.unit == "percent" else _significant
+    digits = _percent if metric.unit in _PERCENT else _significant
     return f"[{digits(metric.ci_low, signed)}, {digits(metric.ci_high, signed)}]"
 
 

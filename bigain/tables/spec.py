@@ -1,186 +1,112 @@
-"""What a table consists of: rows, the axis of its columns, and what is measured where.
+"""What a table consists of: rows, columns, and what is measured where.
 
-One YAML file per table.  A *row* is an operator with fixed settings; the *axis* is the operator
-setting that the columns run over (`ratio` or `factor`); column "none" is no acceleration.  A
-*block* is one quantity on one dataset.  A *profile* says which backbone and datasets stand in the
-place of the paper's, and which columns its *grids* have.
+One YAML file per table.  A *row* is an operator with fixed settings, a *column* what varies beside
+them: mostly one operator setting, the *axis* (`ratio` or `factor`), sometimes the number of images
+or another operator.  A *block* is one quantity on one dataset.  A *profile* says which backbone and
+datasets stand in the place of the paper's, and which columns its *grids* have.
 """
 
 import difflib
 from collections.abc import Iterable
-from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self, TypeVar
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 from yaml import YAMLError  # type: ignore[import-untyped]
 
 from bigain.errors import UserError
 from bigain.locations import CONFIGS
+from bigain.tables.parts import Column, Delta, Footnote, PaperColumns, Part, ProfileSpec, Row, Value
 
 __all__ = [
-    "Block",
-    "Delta",
-    "Footnote",
-    "PaperBlock",
-    "PaperColumns",
-    "ProfileSpec",
-    "Row",
     "TableSpec",
     "choose",
+    "judged",
     "load_spec",
+    "read_spec",
+    "setting_name",
     "table_numbers",
 ]
 
-Value = float | int
-"""A value on the axis: a merge ratio or a downsampling factor."""
+Spec = TypeVar("Spec", bound=Part)
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class TableSpec(Part):
+    """A whole table.
 
+    Attributes:
+        number: Of the paper's table.
+        title: Its heading.
+        axis: The operator setting along the columns.
+        layout: `stacked`, a rectangle per block, or `beside`, a column per block.
+        no_acceleration: `column`, a column of its own; `row`, among the rows; `absent`.
+        rows: From top to bottom.
+        deltas: What is compared.
+        paper: Its values.
+        profiles: Name -> what is measured.
+        footnotes: On the paper's values.
 
-class Row(_Part):
-    """One operator with the settings that do not vary along the columns.
-
-    `only` names the grids that have the row; a row that is not `in_paper` is ours.
     """
-
-    id: str
-    method: str
-    label: str
-    in_paper: bool = True
-    only: tuple[str, ...] | None = None
-
-
-class Delta(_Part):
-    """The row `row` minus the row `versus`, measured on the same images and noise."""
-
-    row: str
-    versus: str
-    label: str
-
-
-class PaperBlock(_Part):
-    """One quantity on one dataset as the paper prints it; ids of `paper_tables.csv`."""
-
-    dataset: str
-    metric: str
-    label: str
-
-
-class PaperColumns(_Part):
-    """Where the table's values stand in `paper_tables.csv`."""
-
-    backbone: str
-    label: str
-    blocks: tuple[PaperBlock, ...]
-
-    def block(self, dataset: str, metric: str) -> PaperBlock:
-        """The block with these ids; KeyError if there is none."""
-        for block in self.blocks:
-            if (block.dataset, block.metric) == (dataset, metric):
-                return block
-        raise KeyError(f"{dataset}.{metric}")
-
-
-class Block(_Part):
-    """One quantity on one dataset as we measure it, and the paper's that is printed beside it.
-
-    `optional` blocks are left out as long as no run has the quantity.
-    """
-
-    dataset: str
-    metric: str
-    beside: tuple[str, str] | None = None
-    optional: bool = False
-
-
-class DatasetSpec(_Part):
-    """What to call a dataset, and its number of classes, which sets the cost of a run."""
-
-    label: str
-    classes: int
-
-
-class ProfileSpec(_Part):
-    """Backbone, datasets and columns of one profile.
-
-    `settings` are overrides of single rows (`row id -> key=value`).
-    """
-
-    backbone: str
-    label: str
-    datasets: dict[str, DatasetSpec]
-    blocks: tuple[Block, ...]
-    grids: dict[str, tuple[Value, ...]]
-    settings: dict[str, tuple[str, ...]] = {}
-    notes: tuple[str, ...] = ()
-
-    @model_validator(mode="after")
-    def _names_exist(self) -> Self:
-        unknown = {block.dataset for block in self.blocks} - set(self.datasets)
-        if unknown or "default" not in self.grids:
-            raise ValueError(f"blocks on unknown datasets {sorted(unknown)}, or no default grid")
-        return self
-
-
-class Footnote(_Part):
-    """What is known to be wrong with values of the paper.
-
-    Without `cells` the note is about the whole table.  A cell is dataset, method, metric, setting,
-    each a pattern in the sense of fnmatch.
-    """
-
-    text: str
-    cells: tuple[tuple[str, str, str, str], ...] = ()
-
-    def concerns(self, cell: tuple[str, str, str, str]) -> bool:
-        """Whether one of the patterns matches `cell`."""
-        return any(all(map(fnmatchcase, cell, pattern)) for pattern in self.cells)
-
-
-class TableSpec(_Part):
-    """A whole table.  `axis` is the operator setting along the columns."""
 
     number: int = Field(ge=1)
     title: str
-    task: Literal["classification"]
-    axis: Literal["ratio", "factor"]
+    axis: Literal["ratio", "factor", "alpha"] | None = None
+    layout: Literal["stacked", "beside"] = "stacked"
+    no_acceleration: Literal["column", "row", "absent"] = "column"
     rows: tuple[Row, ...]
-    deltas: tuple[Delta, ...]
+    deltas: tuple[Delta, ...] = ()
     paper: PaperColumns
     profiles: dict[str, ProfileSpec]
     footnotes: tuple[Footnote, ...] = ()
 
     @model_validator(mode="after")
     def _references_exist(self) -> Self:
-        ids = {row.id for row in self.rows}
-        asked = {name for delta in self.deltas for name in (delta.row, delta.versus)}
-        asked |= {name for profile in self.profiles.values() for name in profile.settings}
-        if asked - ids:
-            raise ValueError(f"no such rows: {sorted(asked - ids)}")
+        ids = [row.id for row in self.rows]
+        asked = {name for delta in self.deltas for name in (delta.row, delta.versus) if name}
+        if asked - set(ids) or len(set(ids)) < len(ids):
+            raise ValueError(f"no such rows {sorted(asked - set(ids))}, or a row twice")
+        for profile in self.profiles.values():
+            for block in profile.blocks:
+                for names in filter(None, (block.beside, block.orders)):
+                    self.paper.block(*names)
         return self
 
     def profile(self, name: str) -> ProfileSpec:
         """The profile called `name`; raises UserError with the allowed names."""
         return self.profiles[choose("profile", name, self.profiles)]
 
-    def columns(self, profile: str, grid: str) -> tuple[Value, ...]:
-        """The values on the axis, ascending; raises UserError with the allowed grids."""
-        grids = self.profile(profile).grids
-        return grids[choose("grid", grid, grids)]
+    def columns(self, profile: str, grid: str) -> tuple[Column, ...]:
+        """The columns of a grid; raises UserError with the allowed grids."""
+        chosen = self.profile(profile)
+        if not chosen.grids:
+            choose("grid", grid, ("default", "full"))
+            return chosen.columns or (Column(),)
+        known = {column.id: column for column in chosen.columns}
+        values = chosen.grids[choose("grid", grid, chosen.grids)]
+        return tuple(known.get(str(value)) or self.column_at(value) for value in values)
+
+    def column_at(self, value: Value) -> Column:
+        """The column of a value on the axis."""
+        name = setting_name(str(self.axis), value)
+        return Column(
+            id=name, label=name.replace("=", " "), set=(f"operator.{name}",), setting=name
+        )
 
     def rows_of(self, grid: str) -> tuple[Row, ...]:
         """The rows that a grid has, in order."""
         return tuple(row for row in self.rows if row.only is None or grid in row.only)
 
     def deltas_of(self, grid: str) -> tuple[Delta, ...]:
-        """The comparisons between rows that a grid has, in order."""
+        """The comparisons that a grid has, in order."""
         ids = {row.id for row in self.rows_of(grid)}
-        return tuple(delta for delta in self.deltas if {delta.row, delta.versus} <= ids)
+        return tuple(delta for delta in self.deltas if {delta.row, delta.versus} - {None} <= ids)
+
+
+def setting_name(axis: str, value: Value) -> str:
+    """How a column is called in the paper's CSV and ours: `ratio=0.3`, `factor=2`."""
+    return f"{axis}={value}" if isinstance(value, str) else f"{axis}={value:g}"
 
 
 def choose(key: str, value: str, allowed: Iterable[str]) -> str:
@@ -199,17 +125,45 @@ def table_numbers(folder: Path = CONFIGS / "table") -> list[int]:
     return sorted(int(path.stem.removeprefix("table")) for path in files)
 
 
+def read_spec(number: int, folder: Path = CONFIGS / "table") -> dict[str, Any]:
+    """What `tableNN.yaml` says, not yet judged.
+
+    Raises:
+        UserError: There is no such table, or its file is no YAML.
+
+    """
+    choose("table", str(number), map(str, table_numbers(folder)))
+    path = _path(number, folder)
+    try:
+        found: Any = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+    except (YAMLError, OmegaConfBaseException) as error:
+        raise _not_a_table(path, error) from error
+    if not isinstance(found, dict):
+        raise _not_a_table(path, "no mapping")
+    return found
+
+
+def judged(kind: type[Spec], number: int, folder: Path = CONFIGS / "table") -> Spec:
+    """`tableNN.yaml` as a specification of this kind; UserError if it is none."""
+    try:
+        return kind.model_validate(read_spec(number, folder))
+    except (ValidationError, KeyError) as error:
+        raise _not_a_table(_path(number, folder), error) from error
+
+
 def load_spec(number: int, folder: Path = CONFIGS / "table") -> TableSpec:
-    """Read `tableNN.yaml`.
+    """Read the `tableNN.yaml` of a table with runs.
 
     Raises:
         UserError: There is no such table, or its file is not a table specification.
 
     """
-    choose("table", str(number), map(str, table_numbers(folder)))
-    path = folder / f"table{number:02d}.yaml"
-    try:
-        return TableSpec.model_validate(OmegaConf.to_container(OmegaConf.load(path), resolve=True))
-    except (ValidationError, YAMLError, OmegaConfBaseException) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{path}: not a table specification: {reason}") from error
+    return judged(TableSpec, number, folder)
+
+
+def _path(number: int, folder: Path) -> Path:
+    return folder / f"table{number:02d}.yaml"
+
+
+def _not_a_table(path: Path, reason: object) -> UserError:
+    return UserError(f"{path}: not a table specification: {' '.join(str(reason).split())}")

@@ -6,91 +6,119 @@ import math
 from collections.abc import Iterator
 
 from bigain.metrics import Metric
-from bigain.tables.layout import Sources
-from bigain.tables.planner import NONE
+from bigain.tables.document import Document
+from bigain.tables.planner import NONE, CellKey
+from bigain.tables.quantities import QUANTITIES
+from bigain.tables.sources import Sources
 
-__all__ = ["COLUMNS", "render_csv"]
+__all__ = ["COLUMNS", "render_csv", "render_static_csv"]
 
 COLUMNS = (
     *("table", "source", "profile", "backbone", "dataset", "task", "row", "method", "versus"),
-    *("setting", "metric", "value", "ci_low", "ci_high", "n", "unit", "run_id", "note"),
+    *("setting", "metric", "value", "ci_low", "ci_high", "p", "n", "unit", "run_id", "note"),
 )
 """`source` is measured or paper; `versus` is set for differences; numbers have 6 digits."""
 
-Line = dict[str, object]
+Row = dict[str, object]
 
 
 def render_csv(sources: Sources) -> str:
     """The CSV text; the same bytes for the same input.  Cells without a run have an empty value."""
+    return _text(COLUMNS, (*_runs(sources), *_deltas(sources), *_paper(sources)))
+
+
+def render_static_csv(document: Document) -> str:
+    """The panels of a table without runs: panel, line, column, value."""
+    rows = (
+        {"table": document.number, "panel": p.title, "line": line.label, "column": c, "value": v}
+        for p in document.panels
+        for line in p.lines
+        for c, v in zip(p.columns, (cell.text for cell in line.cells), strict=True)
+    )
+    return _text(("table", "panel", "line", "column", "value"), rows)
+
+
+def _text(columns: tuple[str, ...], rows: "Iterator[Row] | tuple[Row, ...]") -> str:
     buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, COLUMNS, restval="", lineterminator="\n")
+    writer = csv.DictWriter(buffer, columns, restval="", lineterminator="\n")
     writer.writeheader()
-    for lines in (_runs(sources), _deltas(sources), _paper(sources)):
-        writer.writerows(lines)
+    writer.writerows(rows)
     return buffer.getvalue()
 
 
-def _runs(sources: Sources) -> Iterator[Line]:
+def _runs(sources: Sources) -> Iterator[Row]:
     plan = sources.plan
     blocks = plan.spec.profile(plan.profile).blocks
     for cell, run in plan.runs.items():
-        dataset, row, setting = cell
-        place = _place(sources, dataset, row, setting) | {"run_id": run.run_id}
+        place = _place(sources, cell) | {"run_id": run.run_id}
         known = sources.measured.runs.get(cell, {})
-        wanted = dict.fromkeys(block.metric for block in blocks if block.dataset == dataset)
+        wanted = dict.fromkeys(b.metric for b in blocks if plan.place(b) == cell.place)
         for metric in [*known, *(name for name in wanted if name not in known)]:
             if metric in known:
                 yield place | _numbers(known[metric])
-            elif row != NONE or not metric.endswith("_rise"):
+            elif cell.row != NONE or not _compares(metric):
                 yield place | {"metric": metric}
 
 
-def _deltas(sources: Sources) -> Iterator[Line]:
-    for (dataset, row, versus, setting), metrics in sources.measured.deltas.items():
-        place = _place(sources, dataset, row, setting) | {"versus": versus}
-        for metric in metrics.values():
-            yield place | _numbers(metric) | {"metric": f"delta_{metric.metric}"}
+def _compares(metric: str) -> bool:
+    """Whether a quantity is a comparison with no acceleration, which that does not have."""
+    of_time = metric in ("speedup", "acceleration_percent", "flops_saved_percent")
+    return QUANTITIES[metric].needs_none or of_time
 
 
-def _paper(sources: Sources) -> Iterator[Line]:
-    spec = sources.plan.spec
-    settings = {"", *sources.plan.settings}
+def _deltas(sources: Sources) -> Iterator[Row]:
+    plan = sources.plan
+    named = {(d.row, d.versus) for d in plan.spec.deltas_of(plan.grid)}
+    for (cell, versus), found in sources.measured.deltas.items():
+        across = cell.column != versus.column
+        if across or (cell.row, versus.row) in named:
+            place = _place(sources, cell) | {"versus": versus.column if across else versus.row}
+            for name, difference in found.items():
+                p = "" if math.isnan(difference.p) else f"{difference.p:.3g}"
+                numbers = _numbers(difference.metric) | {"metric": f"delta_{name}", "p": p}
+                yield place | numbers
+
+
+def _paper(sources: Sources) -> Iterator[Row]:
     for key, value in sources.paper.items():
-        setting, _, rest = key.setting.partition(";")
-        if (key.table, key.task) == (spec.number, spec.task) and setting in settings:
+        if key.table == sources.plan.spec.number:
+            setting, _, versus = key.setting.partition("vs=")
             yield {
                 "table": key.table,
                 "source": "paper",
                 "backbone": key.backbone,
                 "dataset": key.dataset,
-                "task": key.task,
+                "task": value.task,
                 "method": key.method,
-                "versus": rest.removeprefix("vs="),
-                "setting": setting,
+                "versus": versus,
+                "setting": setting.rstrip(";"),
                 "metric": key.metric,
                 "value": value.text,
-                "unit": "percent",
-                "note": value.note,
+                "note": "; ".join(filter(None, (value.status, value.note))),
             }
 
 
-def _place(sources: Sources, dataset: str, row: str, setting: str) -> Line:
+def _place(sources: Sources, cell: CellKey) -> Row:
     plan = sources.plan
-    methods = {each.id: each.method for each in plan.spec.rows} | {NONE: NONE}
+    methods = {each.id: each.method for each in plan.rows} | {NONE: NONE}
+    columns = {column.id: column for column in plan.columns}
+    row = next((each for each in plan.rows if each.id == cell.row), None)
+    column = columns.get(cell.column)
+    settings = (column.setting if column else "", row.setting if row else "")
     return {
         "table": plan.spec.number,
         "source": "measured",
         "profile": plan.profile,
-        "backbone": plan.spec.profile(plan.profile).backbone,
-        "dataset": dataset,
-        "task": plan.spec.task,
-        "row": row,
-        "method": methods[row],
-        "setting": setting,
+        "backbone": cell.place.backbone,
+        "dataset": cell.place.dataset,
+        "task": cell.place.work,
+        "row": cell.row,
+        "method": (column.method if column else None) or methods[cell.row],
+        "setting": ";".join(filter(None, settings)),
     }
 
 
-def _numbers(metric: Metric) -> Line:
+def _numbers(metric: Metric) -> Row:
     numbers = {"value": metric.value, "ci_low": metric.ci_low, "ci_high": metric.ci_high}
     texts = {key: "" if math.isnan(value) else f"{value:.6g}" for key, value in numbers.items()}
     return {"metric": metric.metric, **texts, "n": metric.n, "unit": metric.unit}

@@ -13,7 +13,7 @@ import pytest
 from bigain.compose import compose_config
 from bigain.metrics import paired_accuracy, paired_difference
 from bigain.runs.identity import run_id
-from bigain.tables.samples import load_samples
+from bigain.runs.published import load_samples
 
 RESULTS = Path(__file__).parents[2] / "results"
 UNET = {

@@ -12,9 +12,9 @@ from bigain.config import RunConfig
 from bigain.errors import UserError
 from bigain.metrics import classification_metrics
 from bigain.runs.identity import run_id
-from bigain.tables.samples import (
+from bigain.runs.published import (
     COLUMNS,
-    has_samples,
+    is_at_hand,
     load_samples,
     publish_samples,
     published_path,
@@ -45,7 +45,7 @@ def remove_runs(results: Path) -> None:
 
 
 def test_nothing_of_an_unknown_run(tmp_path: Path) -> None:
-    assert not has_samples(tmp_path, "mini", "0" * 16)
+    assert not is_at_hand(tmp_path, "mini", "0" * 16)
     assert load_samples(tmp_path, "mini", "0" * 16) is None
     assert publish_samples(tmp_path, "mini", "0" * 16) is None
     assert not list(tmp_path.rglob("*.gz"))
@@ -53,7 +53,7 @@ def test_nothing_of_an_unknown_run(tmp_path: Path) -> None:
 
 def test_records_of_a_finished_run(tmp_path: Path, name: str) -> None:
     frame = load(tmp_path, name)
-    assert has_samples(tmp_path, "mini", name)
+    assert is_at_hand(tmp_path, "mini", name)
     assert tuple(frame.columns) == COLUMNS
     assert frame["position"].tolist() == list(range(12))
     assert frame["image_id"].tolist() == list(range(100, 112))
@@ -76,7 +76,7 @@ def test_the_published_copy_replaces_the_run_to_the_last_digit(tmp_path: Path, n
         path == published_path(tmp_path, "mini", name) == tmp_path / f"mini/samples/{name}.csv.gz"
     )
     remove_runs(tmp_path)
-    assert has_samples(tmp_path, "mini", name)
+    assert is_at_hand(tmp_path, "mini", name)
     pd.testing.assert_frame_equal(load(tmp_path, name), before, check_exact=True)
 
 

@@ -1,0 +1,246 @@
+"""The records of a run that are committed, and reading them wherever they are.
+
+A finished run has them in `<results>/runs/<run_id>/samples.csv`, which git ignores.  Whatever a
+table used is therefore also kept as `<results>/<profile>/samples/<run_id>.csv.gz`, of classified
+images only what tables need, and its metrics as rows of `<results>/<profile>/runs.csv`; so a fresh
+clone renders the same bytes from committed files alone.
+"""
+
+import csv
+import gzip
+import io
+import json
+import math
+import zlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bigain.atomic import replace_file
+from bigain.errors import UserError
+from bigain.metrics import Metric
+from bigain.runs.files import METRIC_COLUMNS, METRICS, read_csv
+from bigain.runs.store import RunStore
+
+__all__ = [
+    "COLUMNS",
+    "TEXT_COLUMNS",
+    "is_at_hand",
+    "load_metrics",
+    "load_samples",
+    "publish_samples",
+    "published_metrics",
+    "published_path",
+]
+
+
+def _number(text: str) -> float:
+    return float(text) if text else math.nan
+
+
+def _integer(text: str) -> int | None:
+    return int(text) if text else None
+
+
+def _list(text: str) -> list[float] | None:
+    numbers: list[float] | None = json.loads(text) if text else None
+    return numbers
+
+
+def _text(text: str) -> str | None:
+    return text or None
+
+
+_TRUTH: Mapping[str, bool] = {"true": True, "false": False}
+
+_CLASSIFICATION: Mapping[str, Callable[[str], object]] = {
+    "position": int,
+    "image_id": int,
+    "label": _integer,
+    "prediction": _integer,
+    "correct": _TRUTH.__getitem__,
+    "true_errors": _list,
+    "margin_mean": _number,
+    "margin_variance": _number,
+}
+
+COLUMNS = tuple(_CLASSIFICATION)
+"""What is kept of a classified image: enough for accuracy, paired errors and margins."""
+
+_OPTIONAL: Mapping[str, Callable[[str], object]] = {
+    "labels": json.loads,
+    "average_precision": _number,
+    "failure": _text,
+}
+"""Kept too where a run has them: with several labels per image, or images that failed."""
+
+_GENERATION: Mapping[str, Callable[[str], object]] = {
+    "position": int,
+    "image_id": int,
+    "frechet_value": _number,
+}
+_EFFICIENCY: Mapping[str, Callable[[str], object]] = {
+    "position": int,
+    "image_id": int,
+    "measure": str,
+}
+_KINDS = {"true_errors": _CLASSIFICATION, "frechet_value": _GENERATION, "measure": _EFFICIENCY}
+"""A column that only one task's records have -> the columns that these must have.
+
+What generation and efficiency record is little, and kept whole.
+"""
+
+TEXT_COLUMNS = tuple(
+    name for name in METRIC_COLUMNS if name not in {"value", "n", "ci_low", "ci_high"}
+)
+"""The columns of runs.csv that are read as they are written."""
+
+
+def published_path(results: Path, profile: str, run_id: str) -> Path:
+    """Where the committed copy of a run's per-image records lies."""
+    return results / profile / "samples" / f"{run_id}.csv.gz"
+
+
+def is_at_hand(results: Path, profile: str, run_id: str) -> bool:
+    """Whether the run is finished, or was where its records were published."""
+    finished = RunStore(results, run_id).is_finished()
+    return finished or published_path(results, profile, run_id).is_file()
+
+
+def load_samples(results: Path, profile: str, run_id: str) -> pd.DataFrame | None:
+    """What is kept of every image of a finished run, by position; None if there is no such run.
+
+    `true_errors` are lists of floats.  The run's own folder goes before the published copy.
+
+    Raises:
+        UserError: The file is damaged or lacks a column.
+
+    """
+    text = _own_text(results, run_id) or _published_text(published_path(results, profile, run_id))
+    if text is None:
+        return None
+    source = f"records of run {run_id}"
+    reader = csv.DictReader(io.StringIO(text))
+    lines, there = list(reader), list(reader.fieldnames or ())
+    parsers = _parsers(there, source)
+    try:
+        columns = {key: [parse(line[key]) for line in lines] for key, parse in parsers.items()}
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{source}: damaged: {error}; redo it with force=true") from error
+    return pd.DataFrame(columns).sort_values("position", ignore_index=True)
+
+
+def load_metrics(results: Path, profile: str, run_id: str) -> dict[str, Metric]:
+    """Metric id -> value as the run itself stated it, from its folder or else from runs.csv.
+
+    Raises:
+        UserError: The file is damaged, or says a metric of the run twice.
+
+    """
+    store = RunStore(results, run_id)
+    path = store.folder / METRICS if store.is_finished() else results / profile / "runs.csv"
+    return published_metrics(path).get(run_id, {})
+
+
+def published_metrics(path: Path) -> dict[str, dict[str, Metric]]:
+    """Run id -> metric id -> value, of a metrics.csv or a runs.csv; {} if there is none.
+
+    Raises:
+        UserError: The file is damaged, or says a metric of a run twice.
+
+    """
+    found: dict[str, dict[str, Metric]] = {}
+    for number, row in enumerate(_rows(path), start=2):
+        try:
+            metric = _metric(row)
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(f"{path}: line {number}: damaged: {error}") from error
+        of_run = found.setdefault(row["run_id"], {})
+        if metric.metric in of_run:
+            raise UserError(
+                f"{path}: line {number}: a second {metric.metric} of run {row['run_id']}: "
+                "two runs claim one cell; remove one of the lines"
+            )
+        of_run[metric.metric] = metric
+    return found
+
+
+def publish_samples(results: Path, profile: str, run_id: str) -> Path | None:
+    """Copy the records of a finished run beside the tables; None if its folder is not here.
+
+    A copy with the same content is left alone, so that nothing changes in git.
+    """
+    text = _own_text(results, run_id)
+    if text is None:
+        return None
+    path = published_path(results, profile, run_id)
+    if _published_text(path) != text:
+        packed = gzip.compress(text.encode("utf-8"), mtime=0)
+        replace_file(path, lambda temporary: temporary.write_bytes(packed))
+    return path
+
+
+def _own_text(results: Path, run_id: str) -> str | None:
+    store = RunStore(results, run_id)
+    if not store.is_finished():
+        return None
+    with (store.folder / "samples.csv").open(newline="", encoding="utf-8") as handle:
+        return _kept(csv.DictReader(handle), run_id)
+
+
+def _published_text(path: Path) -> str | None:
+    if not path.is_file():
+        return None
+    try:
+        return gzip.decompress(path.read_bytes()).decode("utf-8")
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: damaged: {error}; remove it") from error
+
+
+def _kept(reader: "csv.DictReader[str]", run_id: str) -> str:
+    """What is kept of samples.csv, in the same words."""
+    there = list(reader.fieldnames or ())
+    kept = list(_parsers(there, f"samples.csv of run {run_id}"))
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, kept, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(reader)
+    return buffer.getvalue()
+
+
+def _parsers(there: list[str], source: str) -> dict[str, Callable[[str], object]]:
+    """Column -> how it is read, for the columns that are kept; UserError if some are lacking."""
+    needed = next((own for mark, own in _KINDS.items() if mark in there), _CLASSIFICATION)
+    lacking = sorted(set(needed) - set(there))
+    if lacking:
+        raise UserError(f"{source}: lacks the columns {lacking}; redo it with force=true")
+    if needed is _CLASSIFICATION:
+        return {**needed, **{key: parse for key, parse in _OPTIONAL.items() if key in there}}
+    return {key: needed.get(key, _plain) for key in there}
+
+
+def _plain(text: str) -> object:
+    """JSON if it is some, as `bigain.runs.files` writes it; else the text; None if empty."""
+    if not text:
+        return None
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    if not path.is_file():
+        return []
+    try:
+        return read_csv(path, TEXT_COLUMNS)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path}: damaged: {error}") from error
+
+
+def _metric(row: Mapping[str, Any]) -> Metric:
+    numbers = (row[name] for name in ("value", "ci_low", "ci_high"))
+    value, low, high = (math.nan if number is None else float(number) for number in numbers)
+    return Metric(str(row["metric"]), value, int(row["n"]), low, high, str(row["unit"] or ""))

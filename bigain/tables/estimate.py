@@ -1,0 +1,93 @@
+"""What missing runs will cost: counted FLOPs over the throughput that finished runs had.
+
+A run evaluates the denoiser a known number of times; an evaluation has as many FLOPs as one forward
+with the operator, counted without weights.  Throughput is FLOPs per second of the finished runs of
+the same backbone, the median over those whose folders are here, or what the user states.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from bigain.config import RunConfig
+from bigain.runs.store import RunStore
+from bigain.tables.planner import PlannedRun
+
+__all__ = ["Cost", "CountFlops", "counted_flops", "estimate", "throughputs"]
+
+CountFlops = Callable[[RunConfig], int]
+"""FLOPs of one evaluation of the run's denoiser with its operator."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one run.
+
+    Attributes:
+        evaluations: Of the denoiser on one sample.
+        teraflops: Of all of them.
+        seconds: On this machine; None if nothing of this backbone was measured here.
+
+    """
+
+    evaluations: int
+    teraflops: float
+    seconds: float | None
+
+
+def estimate(
+    runs: Sequence[PlannedRun], flops: CountFlops, gflops_per_second: float | None = None
+) -> dict[str, Cost]:
+    """Run id -> its cost.
+
+    Args:
+        runs: Missing and finished ones; the finished ones tell the throughput.
+        flops: Counts; asked once per backbone and operator.
+        gflops_per_second: Throughput of the machine that is planned for, if it is not this one.
+
+    """
+    counted = _once(flops)
+    rates: Mapping[str, float] = {}
+    if gflops_per_second is None:
+        rates = throughputs([run for run in runs if run.finished], counted)
+    costs = {}
+    for run in runs:
+        total = run.evaluations * counted(run.config)
+        rate = rates.get(run.config.backbone.name)
+        rate = gflops_per_second * 1e9 if gflops_per_second else rate
+        costs[run.run_id] = Cost(run.evaluations, total / 1e12, total / rate if rate else None)
+    return costs
+
+
+def throughputs(runs: Sequence[PlannedRun], flops: CountFlops) -> dict[str, float]:
+    """Backbone -> median FLOPs per second of the finished runs whose folders are here."""
+    found: dict[str, list[float]] = {}
+    for run in runs:
+        manifest = RunStore(run.config.paths.results, run.run_id).manifest()
+        seconds = manifest.get("image_seconds") or 0
+        if seconds > 0 and run.evaluations:
+            rate = run.evaluations * flops(run.config) / seconds
+            found.setdefault(run.config.backbone.name, []).append(rate)
+    return {backbone: median(rates) for backbone, rates in found.items()}
+
+
+def counted_flops(config: RunConfig) -> int:
+    """FLOPs of one forward of the run's backbone with its operator at its sites."""
+    from bigain.jobs import configured_flops  # noqa: PLC0415 -- loads torch
+
+    return int(configured_flops(config).total)
+
+
+def _once(flops: CountFlops) -> CountFlops:
+    known: dict[str, int] = {}
+
+    def count(config: RunConfig) -> int:
+        operator = config.operator.model_dump(mode="json")
+        sites = getattr(config.backbone, "sites", None)
+        key = json.dumps([config.backbone.name, operator, str(sites)], sort_keys=True)
+        if key not in known:
+            known[key] = flops(config)
+        return known[key]
+
+    return count

@@ -1,0 +1,142 @@
+"""The first paragraphs of a table: what was measured where, by which protocol, how far it is."""
+
+from collections.abc import Callable, Mapping
+
+from bigain.config import (
+    BackboneConfig,
+    ClassificationConfig,
+    EfficiencyConfig,
+    GenerationConfig,
+    MiniBackboneConfig,
+    RunConfig,
+)
+from bigain.tables.document import DASH
+from bigain.tables.planner import Place
+from bigain.tables.sources import Sources
+
+__all__ = ["introduction"]
+
+
+def introduction(sources: Sources) -> tuple[str, ...]:
+    """The paragraphs."""
+    plan, paper = sources.plan, sources.plan.spec.paper
+    paragraphs = [_measured_on(sources), *_protocols(sources)]
+    if plan.profile != "paper":
+        paragraphs.append(
+            f"Lines marked paper hold what the paper prints for {paper.label}: **another backbone "
+            "and other datasets**. Compare the shape of a line, not its numbers."
+        )
+    done = len(plan.distinct()) - len(plan.missing())
+    paragraphs.append(
+        f"Runs: {done} of {len(plan.distinct())} done. {DASH} stands where no finished run exists. "
+        "Best of a column: strong where a paired test against the second supports it (p < 0.05), "
+        "else only marked as leading; the second is marked too."
+    )
+    return tuple(paragraphs)
+
+
+def _measured_on(sources: Sources) -> str:
+    plan = sources.plan
+    profile = plan.spec.profile(plan.profile)
+    names = ", ".join(f"{each.label} (`{name}`)" for name, each in profile.datasets.items())
+    where = f" on {names}" if names else ""
+    return (
+        f"Profile `{plan.profile}`: {profile.label} (`{profile.backbone}`){where}. "
+        f"Grid `{plan.grid}`."
+    )
+
+
+def _protocols(sources: Sources) -> list[str]:
+    """One paragraph per protocol, with the places that share it."""
+    runs: dict[Place, RunConfig] = {}
+    for cell, run in sources.plan.runs.items():
+        runs.setdefault(cell.place, run.config)
+    shared: dict[str, list[str]] = {}
+    for place, config in runs.items():
+        shared.setdefault(_protocol(place, config), []).append(place.dataset or place.backbone)
+    several = len(shared) > 1
+    return [
+        f"{_WORDS[text.split(':', maxsplit=1)[0]]}{_of(names, several=several)}: "
+        f"{text.partition(':')[2].strip()}."
+        for text, names in shared.items()
+    ]
+
+
+_WORDS = {
+    "classification": "Classification",
+    "generation": "Generation",
+    "flops": "FLOPs",
+    "time": "Times",
+}
+
+
+def _of(names: list[str], *, several: bool) -> str:
+    return f" ({', '.join(f'`{name}`' for name in names)})" if several else ""
+
+
+def _protocol(place: Place, config: RunConfig) -> str:
+    return f"{place.work}: {', '.join(_PROTOCOLS[place.work](config))}"
+
+
+def _classification(config: RunConfig) -> list[str]:
+    limit = config.dataset.limit
+    images = "all test images" if limit is None else f"the first {limit} test images"
+    task = config.task_as(ClassificationConfig)
+    return [
+        _weights(config.backbone),
+        images,
+        f"trial list {list(task.trial_list)}",
+        f"keep list {list(task.keep_list)}",
+        f"loss {task.loss}",
+        config.dtype,
+        f"seed {config.seed}",
+    ]
+
+
+def _generation(config: RunConfig) -> list[str]:
+    task = config.task_as(GenerationConfig)
+    return [
+        _weights(config.backbone),
+        f"{config.dataset.num_images} samples",
+        f"sampler {task.sampler}",
+        f"{task.steps} steps",
+        f"guidance {task.guidance_scale:g}",
+        f"reference `{task.reference}`",
+        f"extractor `{task.extractor}`",
+        config.dtype,
+        f"seed {config.seed}",
+    ]
+
+
+def _flops(config: RunConfig) -> list[str]:
+    return [f"`{config.backbone.name}`, one forward of one sample, counted without weights"]
+
+
+def _time(config: RunConfig) -> list[str]:
+    task = config.task_as(EfficiencyConfig)
+    return [
+        f"`{config.backbone.name}` with random weights",
+        f"batch {config.batch_size}",
+        f"{task.repeats} repeats of {task.steps} steps",
+        f"device `{config.device}`",
+        config.dtype,
+    ]
+
+
+_PROTOCOLS: Mapping[str, Callable[[RunConfig], list[str]]] = {
+    "classification": _classification,
+    "generation": _generation,
+    "flops": _flops,
+    "time": _time,
+}
+
+
+def _weights(backbone: BackboneConfig) -> str:
+    """Which weights, without a folder of somebody's machine."""
+    if isinstance(backbone, MiniBackboneConfig):
+        return f"weights `{backbone.revision}`"
+    if backbone.fingerprint is not None:
+        return f"weights `{backbone.fingerprint}`"
+    if backbone.path is not None:
+        return "weights of `backbone.path`"
+    return f"weights `{backbone.repository}` at `{backbone.revision}`"

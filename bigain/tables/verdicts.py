@@ -1,0 +1,116 @@
+"""What the measured data say of the paper's orderings: supported, contradicted or left open.
+
+An ordering is the sign of a difference that the table names, between two values as printed.  It is
+supported where the measured difference, paired over images, has the same sign with p < 0.05;
+contradicted where it has the other sign with p < 0.05; open else.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from bigain.tables.differences import Difference
+from bigain.tables.document import Cell, Line, Panel
+from bigain.tables.panels import block_title
+from bigain.tables.parts import Block, Column, Row
+from bigain.tables.quantities import QUANTITIES, format_difference
+from bigain.tables.ranks import LEVEL
+from bigain.tables.sources import Sources
+
+__all__ = ["Ordering", "orderings", "verdict_panel"]
+
+
+@dataclass(frozen=True)
+class Ordering:
+    """One comparison that the paper makes.
+
+    Attributes:
+        label: What is compared, where.
+        paper: First minus second, as printed, with the paper's sign of better.
+        paper_says: Whether the first is the better one; None if both are level.
+        difference: Measured; None if a run is missing.
+        verdict: `supported`, `contradicted`, `open`, or empty without a measurement.
+
+    """
+
+    label: str
+    paper: float
+    paper_says: bool | None
+    difference: Difference | None
+    verdict: str
+
+
+def orderings(sources: Sources) -> list[Ordering]:
+    """All that the table's comparisons and the paper's values give."""
+    profile = sources.plan.spec.profile(sources.plan.profile)
+    blocks = [b for b in profile.blocks if QUANTITIES[b.metric].deltas and (b.beside or b.orders)]
+    return [ordering for block in blocks for ordering in _of_block(sources, block)]
+
+
+def verdict_panel(sources: Sources) -> Panel | None:
+    """The orderings that were measured, and how many were not; None if the table has none."""
+    found = orderings(sources)
+    if not found:
+        return None
+    measured = [ordering for ordering in found if ordering.difference is not None]
+    verdicts = [ordering.verdict for ordering in measured]
+    counts = ", ".join(f"{verdicts.count(v)} {v}" for v in ("supported", "contradicted", "open"))
+    caption = (
+        f"Of the {len(found)} orderings of the paper that this table compares, {counts}, "
+        f"{len(found) - len(measured)} not run. Supported: the measured difference has the "
+        f"paper's sign with p < {LEVEL}; contradicted: the other sign with p < {LEVEL}; open: "
+        "neither. Exact McNemar test for accuracy, bootstrap for mAP, t test over images for the "
+        "error and the Frechet distance; no correction for the number of comparisons."
+    )
+    columns = ("paper", "measured", "p", "verdict")
+    return Panel("The paper's orderings", caption, columns, tuple(map(_line, measured)))
+
+
+def _of_block(sources: Sources, block: Block) -> Iterator[Ordering]:
+    rows = {row.id: row for row in sources.plan.rows}
+    columns = {column.id: column for column in sources.plan.columns_of(block)}
+    for delta in sources.plan.spec.deltas_of(sources.plan.grid):
+        if delta.row is not None and delta.versus is not None:
+            for column in columns.values():
+                where = f"{delta.label}, {column.label}" if column.label else delta.label
+                pair = (rows[delta.row], column), (rows[delta.versus], column)
+                yield from _ordering(sources, block, where, *pair)
+        elif {delta.column, delta.versus_column} <= set(columns):
+            for row in rows.values():
+                pair = (row, columns[str(delta.column)]), (row, columns[str(delta.versus_column)])
+                yield from _ordering(sources, block, f"{delta.label}, {row.label}", *pair)
+
+
+def _ordering(
+    sources: Sources, block: Block, where: str, a: tuple[Row, Column], b: tuple[Row, Column]
+) -> Iterator[Ordering]:
+    beside = sources.plan.spec.paper.block(*(block.orders or block.beside or ("", "")))
+    values = [sources.printed(beside, row, column) for row, column in (a, b)]
+    first, second = (value.number if value else None for value in values)
+    if first is None or second is None:
+        return
+    better = QUANTITIES["fid" if beside.metric == "fid" else "acc1"].better
+    says = None if first == second else (first > second) == (better == "higher")
+    one, other = (sources.key(block, row, column) for row, column in (a, b))
+    difference = sources.difference(one, other, block.metric)
+    verdict = _verdict(says, difference, QUANTITIES[block.metric].better)
+    label = f"{where}: {block_title(sources, block)}"
+    yield Ordering(label, first - second, says, difference, verdict)
+
+
+def _verdict(says: bool | None, difference: Difference | None, better: str) -> str:
+    if difference is None:
+        return ""
+    if math.isnan(difference.p) or difference.p >= LEVEL or says is None:
+        return "open"
+    measured = (difference.metric.value > 0) == (better == "higher")
+    return "supported" if measured == says else "contradicted"
+
+
+def _line(ordering: Ordering) -> Line:
+    difference = ordering.difference
+    assert difference is not None, "only measured orderings are printed"
+    paper = f"{ordering.paper:+.2f}".replace("-", "−")
+    p = "" if math.isnan(difference.p) else f"{difference.p:.2g}"
+    texts = (paper, format_difference(difference.metric), p, ordering.verdict)
+    return Line("measured", ordering.label, tuple(map(Cell, texts)))
