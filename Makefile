@@ -15,15 +15,12 @@ OFFLINE := HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 WANDB_MODE=offline
 TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(OFFLINE)
 
 ALL_TABLES := 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18
-# A table is ready when its specification is in configs/table.
-READY_TABLES := $(patsubst 0%,%,$(patsubst configs/table/table%.yaml,%,$(wildcard configs/table/table[0-9][0-9].yaml)))
-COMING_TABLES := $(filter-out $(READY_TABLES),$(ALL_TABLES))
 TABLE_FLAGS := --profile $(PROFILE) $(if $(filter 0,$(RUN)),--no-run) $(if $(LIMIT),--limit $(LIMIT)) $(if $(GRID),--grid $(GRID)) $(ARGS)
 
 .DEFAULT_GOAL := help
 # Tables share runs: one after the other finds them done, two at once would meet at a lock.
 .NOTPARALLEL:
-.PHONY: help setup demo test test-slow lint format tables figures report bench bench-unet flops collect train-mini lock clean
+.PHONY: help setup demo test test-slow lint format tables campaign figures report bench bench-unet flops collect train-mini lock clean
 .PHONY: $(addprefix table,$(ALL_TABLES))
 
 help: ## list the targets
@@ -31,7 +28,7 @@ help: ## list the targets
 	@sed -n -e 's/^## \([^:]*\): /\1:## /p' -e '/^[a-z0-9-]*:.*## /p' Makefile \
 	    | awk 'BEGIN {FS = ":.*## "} {printf "  %-12s %s\n", $$1, $$2}'
 	@echo
-	@echo "  tables ready: $(if $(READY_TABLES),$(READY_TABLES),none); every target but help and clean sets .venv up first"
+	@echo "  every target but help and clean sets .venv up first"
 
 setup: $(STAMP) ## create .venv and install the exact versions of constraints.txt (nothing when up to date)
 
@@ -58,13 +55,16 @@ format: $(STAMP) ## let ruff repair and format the code
 	$(PYTHON_BIN) -m ruff format
 
 ## tableN: N = 1 ... 18: run what the table lacks, render it; PROFILE=mini|paper RUN=0 (only render) LIMIT=20 (images) GRID=full (the paper's columns)
-$(addprefix table,$(READY_TABLES)): table%: $(STAMP)
+$(addprefix table,$(ALL_TABLES)): table%: $(STAMP)
 	$(PYTHON_BIN) -m bigain table $* $(TABLE_FLAGS)
 
-$(addprefix table,$(COMING_TABLES)): table%:
-	$(call not-yet,table $*)
+tables: $(STAMP) ## all 18, each run once; RUN=0: render all from what is there
+	$(PYTHON_BIN) -m bigain table all $(TABLE_FLAGS)
 
-tables: $(addprefix table,$(READY_TABLES)) ## every table that is ready
+campaign: $(STAMP) ## every missing run of all tables, with an estimate first; goes on where it stopped
+	$(PYTHON_BIN) -m bigain table all $(TABLE_FLAGS) --dry-run | tail -n 1
+	$(PYTHON_BIN) -m bigain table all $(TABLE_FLAGS)
+	$(MAKE) figures report
 
 figures: ## the figures (not in this version)
 	$(call not-yet,figures)
