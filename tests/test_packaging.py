@@ -179,23 +179,7 @@ def test_a_bare_make_only_helps() -> None:
     assert run("make").stdout == run("make", "help").stdout
 
 
-@pytest.mark.parametrize("target", [f"table{n}" for n in (1, *range(6, 19))])
-def test_tables_of_later_versions_end_with_one_line_and_code_2(target: str) -> None:
-    done = run("make", target)
-    assert done.returncode == 2
-    assert done.stdout == ""
-    assert len(done.stderr.splitlines()) == 1
-    assert f"table {target.removeprefix('table')}: not in this version" in done.stderr
-
-
-@pytest.mark.parametrize("target", ["figures", "report"])
-def test_other_targets_of_later_versions_do_too(target: str) -> None:
-    done = run("make", target)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert f"{target}: not in this version" in done.stderr
-
-
-@pytest.mark.parametrize("number", [2, 3, 4, 5])
+@pytest.mark.parametrize("number", range(1, 19))
 def test_tables_pass_their_variables_on(number: int) -> None:
     plain = run("make", "-n", f"table{number}")
     small = run("make", "-n", f"table{number}", "PROFILE=paper", "RUN=0", "LIMIT=20")
@@ -203,6 +187,13 @@ def test_tables_pass_their_variables_on(number: int) -> None:
     assert "--no-run" not in plain.stdout
     assert "--limit" not in plain.stdout
     assert f"-m bigain table {number} --profile paper --no-run --limit 20" in small.stdout
+
+
+def test_a_campaign_is_all_tables_with_an_estimate_first() -> None:
+    shown = run("make", "-n", "campaign", "GRID=full").stdout.splitlines()
+    commands = [line for line in shown if "bigain table all" in line]
+    assert ["--dry-run" in command for command in commands] == [True, False]
+    assert all("--grid full" in command for command in commands)
 
 
 def test_tests_run_offline_on_one_thread_per_worker() -> None:
