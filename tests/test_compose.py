@@ -33,7 +33,7 @@ def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 SUITED = {
-    "fashion_labels": {"fashion_mnist"},
+    "fashion_labels": {"fashion_mnist", "fashion_mosaic"},
     "prompts": {"imagenet1k", "imagenet100", "pets", "coco2017"},
     "imagenet_classes": {"imagenet1k", "imagenet100"},
 }
@@ -117,6 +117,13 @@ def test_every_dataset_has_its_settings_and_its_schedule(dataset: str) -> None:
     protocol = StagedProtocol(plain["task"]["trial_list"], plain["task"]["keep_list"])
     expected = EVALUATIONS.get(dataset, 125)
     assert protocol.evaluations(chosen.num_classes) == expected
+
+
+def test_mosaics_take_the_images_and_the_schedule_of_the_mini_profile_and_no_folder() -> None:
+    config = compose_config(["dataset=fashion_mosaic", "paths.data=somewhere"])
+    assert (config.dataset.limit, config.dataset.root) == (400, None)
+    task = config.task_as(ClassificationConfig)
+    assert (task.trial_list, task.keep_list) == ((5, 20), (5, 1))
 
 
 def test_imagenet1k_takes_the_papers_number_of_images_and_the_others_all() -> None:
@@ -345,15 +352,21 @@ MISTAKES: list[tuple[str, str]] = [
     ("backbone=sd21", "allowed: dit_xl2_512, mini_dit, mini_unet, sd15, sd20, sdxl; did you mean"),
     ("backbone=sd20 | dataset=fashion_mnist", "allowed: imagenet1k, imagenet100, pets or coco2017"),
     ("task=generate", "allowed: classification"),
-    ("dataset=petz", "allowed: coco2017, fashion_mnist, imagenet100, imagenet1k, pets; did you"),
-    ("dataset=pets", "allowed: fashion_mnist, because backbone=mini_dit knows its classes only"),
+    (
+        "dataset=petz",
+        "allowed: coco2017, fashion_mnist, fashion_mosaic, imagenet100, imagenet1k, p",
+    ),
+    ("dataset=pets", "allowed: fashion_mnist or fashion_mosaic, because backbone=mini_dit knows"),
+    ("task=generation | dataset=fashion_mosaic", "allowed: fashion_mnist, because task=generation"),
+    ("dataset=fashion_mosaic | dataset.root=x", "allowed: null, because mosaics are made of the"),
+    ("dataset=fashion_mosaic | dataset.limit=5001", "allowed: null (all) or an integer from 1 to"),
     ("experiment=mergin_sweep", "did you mean merging_sweep?"),
     ("profile=papr", "did you mean paper?"),
     ("profile=paper", "allowed: mini, because backbone=mini_dit is not one of the paper's"),
     ("hydra/launcher=submitit", "allowed: basic"),
     ("operator=null", "allowed: abm, avg_pool, cached, ie_kvd"),
     ("operator={name: tome}", "allowed: abm, avg_pool, cached, ie_kvd"),
-    ("~dataset", "allowed: fashion_mnist, pets, imagenet100, imagenet1k or coco2017"),
+    ("~dataset", "allowed: fashion_mnist, fashion_mosaic, pets, imagenet100, imagenet1k or coco"),
     ("~operator", "allowed: none, tome, lgtm, abm, cached, todo, avg_pool, ie_kvd, sito"),
     ("operator.name=lgtm", "a name comes with its settings; allowed: operator=OPTION, one of"),
     # values

@@ -29,7 +29,7 @@ __all__ = [
 _INDICES = "distinct integers >= 0"
 _BOTH_ENDS = ("encoder", "decoder")
 _REPOSITORY = r"[\w.-]+/[\w.-]+"
-_FASHION = ("fashion_mnist",)
+_FASHION = ("fashion_mnist", "fashion_mosaic")
 _IMAGENET = ("imagenet1k", "imagenet100")
 
 Index = Annotated[Integer, Field(ge=0)]
@@ -79,7 +79,7 @@ class _Backbone(Settings):
         fashion, because = dataset in _FASHION, f"because backbone={self.name}"
         match self.architecture.conditioning:
             case "fashion_labels" if not fashion:
-                allowed = f"{' or '.join(_FASHION)}, {because} knows its classes only"
+                allowed = f"{' or '.join(_FASHION)}, {because} knows their classes only"
             case "prompts" if fashion:
                 allowed = f"imagenet1k, imagenet100, pets or coco2017, {because} knows photographs"
                 allowed = f"{allowed}; or backbone=mini_unet"

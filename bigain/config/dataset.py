@@ -15,6 +15,7 @@ __all__ = [
     "DatasetConfig",
     "DatasetSettings",
     "FashionMNISTConfig",
+    "FashionMosaicConfig",
     "ImageNet1KConfig",
     "ImageNet100Config",
     "PetsConfig",
@@ -30,12 +31,14 @@ class DatasetSettings(Settings):
         num_classes: Number of classes.
         split_size: Number of images of the published split.
         imagenet_classes: Whether the classes are among ImageNet's 1,000.
+        generates: Whether every image has a class or a caption of which another can be generated.
 
     """
 
     num_classes: ClassVar[int]
     split_size: ClassVar[int]
     imagenet_classes: ClassVar[bool] = False
+    generates: ClassVar[bool] = True
 
     name: str
     limit: Integer | None
@@ -57,6 +60,20 @@ class FashionMNISTConfig(DatasetSettings):
     limit: Annotated[Integer, Field(ge=1, le=split_size)] | None = Field(
         description=_LIMIT.format(split_size)
     )
+
+
+class FashionMosaicConfig(DatasetSettings):
+    """Mosaics of Fashion-MNIST, one to four classes per image; all of it comes with the package."""
+
+    num_classes: ClassVar[int] = 10
+    split_size: ClassVar[int] = 5000
+    generates: ClassVar[bool] = False
+
+    name: Literal["fashion_mosaic"]
+    limit: Annotated[Integer, Field(ge=1, le=split_size)] | None = Field(
+        description=_LIMIT.format(split_size)
+    )
+    root: None = Field(description="null, because mosaics are made of the images that ship")
 
 
 class PetsConfig(DatasetSettings):
@@ -110,9 +127,14 @@ class CocoConfig(DatasetSettings):
 
 
 DatasetConfig = Annotated[
-    FashionMNISTConfig | PetsConfig | ImageNet100Config | ImageNet1KConfig | CocoConfig,
+    FashionMNISTConfig
+    | FashionMosaicConfig
+    | PetsConfig
+    | ImageNet100Config
+    | ImageNet1KConfig
+    | CocoConfig,
     Field(
         discriminator="name",
-        description="fashion_mnist, pets, imagenet100, imagenet1k or coco2017",
+        description="fashion_mnist, fashion_mosaic, pets, imagenet100, imagenet1k or coco2017",
     ),
 ]

@@ -99,6 +99,8 @@ class RunConfig(Settings):
             raise not_allowed("profile", "paper", f"{allowed} (sd20, dit_xl2_512, sd15, sdxl)")
         if self.needs_images:
             self.backbone.check_dataset(self.dataset.name)
+        if isinstance(self.task, GenerationConfig):
+            self._check_conditions()
         check_placement(self.backbone, self.operator)
         if isinstance(self.task, ClassificationConfig):
             self._check_classes(list(self.task.keep_list))
@@ -108,6 +110,11 @@ class RunConfig(Settings):
             allowed = "1, because task=efficiency times all its repeats in one process"
             raise not_allowed("shard.count", self.shard.count, allowed)
         return self
+
+    def _check_conditions(self) -> None:
+        if not self.dataset.generates:
+            allowed = "fashion_mnist, because task=generation needs one class of each image"
+            raise not_allowed("dataset", self.dataset.name, allowed)
 
     def _check_reference(self, task: GenerationConfig) -> None:
         name = self.dataset.name

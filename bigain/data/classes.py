@@ -88,6 +88,7 @@ def _coco() -> ClassList:
 
 _BUILDERS = {
     "fashion_mnist": lambda: _described(FASHION_NAMES),
+    "fashion_mosaic": lambda: _described(FASHION_NAMES),
     "pets": _pets,
     "imagenet100": _imagenet100,
     "imagenet1k": lambda: _imagenet(tuple(range(1000))),

@@ -23,6 +23,7 @@ __all__ = [
     "TEST_SHAPE",
     "FashionMNIST",
     "ordered_test_split",
+    "shipped_slice",
 ]
 
 CLASS_NAMES = (
@@ -67,7 +68,7 @@ class FashionMNIST:
                 f"dataset.root={root}: no Fashion-MNIST there; expected the four IDX files "
                 "(train and t10k, images and labels, gzipped or not), or leave it null"
             )
-        arrays = ordered_test_split(found) if found is not None else _shipped_slice()
+        arrays = ordered_test_split(found) if found is not None else shipped_slice()
         self._ids, self._labels, self._images = arrays
         available = len(self._ids)
         if (limit is None and found is None) or (limit or 0) > available:
@@ -126,6 +127,7 @@ def ordered_test_split(
     return order, labels[order], images[order]
 
 
-def _shipped_slice() -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+def shipped_slice() -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+    """Ids, labels and 28 x 28 images of the first 1,000 of that order, which ship."""
     arrays = load_file(_SLICE)
     return arrays["image_ids"], arrays["labels"], arrays["images"]

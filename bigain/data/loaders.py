@@ -24,6 +24,12 @@ def _fashion_mnist(config: DatasetSettings) -> Dataset:
     return FashionMNIST(config.limit, config.root)
 
 
+def _fashion_mosaic(config: DatasetSettings) -> Dataset:
+    from bigain.data.fashion_mosaic import FashionMosaic  # noqa: PLC0415
+
+    return FashionMosaic(config.limit)
+
+
 def _pets(config: DatasetSettings) -> Dataset:
     from bigain.data.pets import load_pets  # noqa: PLC0415
 
@@ -44,6 +50,7 @@ def _coco(config: DatasetSettings) -> Dataset:
 
 LOADERS: Mapping[str, Callable[[DatasetSettings], Dataset]] = {
     "fashion_mnist": _fashion_mnist,
+    "fashion_mosaic": _fashion_mosaic,
     "pets": _pets,
     "imagenet100": _imagenet,
     "imagenet1k": _imagenet,

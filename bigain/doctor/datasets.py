@@ -45,5 +45,7 @@ def _not_there(config: DatasetSettings, clue: str, needed: bool) -> Finding:
 def _where(config: DatasetSettings) -> str:
     if config.name in LAYOUTS:
         return f"in {search(config.name, config.root).folder}"
+    if config.name == "fashion_mosaic":
+        return "made of the 1,000 that ship"
     found = fashion_mnist_files.find_root(config.root)
     return "of the 1,000 that ship" if found is None else f"in {found}"

@@ -42,7 +42,7 @@ def test_without_settings_everything_is_listed_and_the_mini_profile_is_ready(
     out = capsys.readouterr().out
     found = statuses(out)
     ready = ("python", "packages", "hub", "mini_unet", "mini_dit", "fashion_mnist", "results")
-    assert {found[name] for name in ready} == {"ready"}
+    assert {found[name] for name in (*ready, "fashion_mosaic")} == {"ready"}
     absent = ("sd20", "sd15", "sdxl", "dit_xl2_512", "pets", "imagenet100", "imagenet1k")
     assert {found[name] for name in absent} == {found["coco2017"]} == {"missing"}
     assert "\nready: everything that is needed is here (not needed for it: sd20," in out

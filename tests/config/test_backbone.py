@@ -87,9 +87,11 @@ def selection(config: Any) -> SiteSelection:
 @pytest.mark.parametrize(
     ("name", "dataset", "allowed"),
     [
-        ("mini_unet", "pets", "fashion_mnist, because backbone=mini_unet knows its classes only"),
-        ("mini_dit", "imagenet100", "fashion_mnist, because"),
+        ("mini_unet", "pets", "fashion_mnist or fashion_mosaic, because backbone=mini_unet knows"),
+        ("mini_dit", "imagenet100", "fashion_mnist or fashion_mosaic, because"),
         ("sd20", "fashion_mnist", "imagenet1k, imagenet100, pets or coco2017, because"),
+        ("sd20", "fashion_mosaic", "imagenet1k, imagenet100, pets or coco2017, because"),
+        ("dit_xl2_512", "fashion_mosaic", "imagenet1k or imagenet100, because"),
         ("sdxl", "fashion_mnist", "imagenet1k, imagenet100, pets or coco2017, because"),
         ("dit_xl2_512", "fashion_mnist", "imagenet1k or imagenet100, because"),
         ("dit_xl2_512", "pets", "it knows ImageNet's classes and no text"),
@@ -109,8 +111,7 @@ def test_a_dataset_that_the_model_has_no_condition_for_is_refused(
 @pytest.mark.parametrize(
     ("name", "dataset"),
     [
-        ("mini_unet", "fashion_mnist"),
-        ("mini_dit", "fashion_mnist"),
+        *((n, d) for n in ("mini_unet", "mini_dit") for d in ("fashion_mnist", "fashion_mosaic")),
         *((name, data) for name in ("sd20", "sd15") for data in ("pets", "coco2017")),
         *((name, data) for name in ("sd20", "dit_xl2_512") for data in ("imagenet1k",)),
         ("dit_xl2_512", "imagenet100"),

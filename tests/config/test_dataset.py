@@ -4,7 +4,7 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from bigain.config.dataset import DatasetConfig, DatasetSettings
-from bigain.data import coco, pets
+from bigain.data import coco, fashion_mosaic, pets
 from bigain.data.classes import classes_of
 from bigain.data.imagenet import val_entries
 
@@ -12,6 +12,7 @@ ADAPTER: TypeAdapter[Any] = TypeAdapter(DatasetConfig)
 MODELS: list[type[DatasetSettings]] = list(get_args(get_args(DatasetConfig)[0]))
 SIZES = {
     "fashion_mnist": 10_000,
+    "fashion_mosaic": fashion_mosaic.MOSAICS,
     "pets": pets.PUBLISHED,
     "imagenet100": len(val_entries("imagenet100")),
     "imagenet1k": len(val_entries("imagenet1k")),
@@ -55,11 +56,22 @@ def test_the_description_tells_the_range(model: type[DatasetSettings]) -> None:
     assert f"from 1 to {SIZES[name_of(model)]}," in told
 
 
-@pytest.mark.parametrize("name", SIZES)
+@pytest.mark.parametrize("name", sorted(set(SIZES) - {"fashion_mosaic"}))
 def test_the_root_is_a_folder_with_a_name(name: str) -> None:
     assert str(settings(name, root="data").root) == "data"
     with pytest.raises(ValidationError):
         settings(name, root="")
+
+
+def test_mosaics_have_no_root() -> None:
+    assert settings("fashion_mosaic").root is None
+    with pytest.raises(ValidationError) as caught:
+        settings("fashion_mosaic", root="data")
+    assert caught.value.errors()[0]["loc"] == ("fashion_mosaic", "root")
+
+
+def test_all_but_mosaics_have_something_to_generate_an_image_of() -> None:
+    assert [name_of(model) for model in MODELS if not model.generates] == ["fashion_mosaic"]
 
 
 def test_name_limit_and_root_are_written_in_this_order() -> None:

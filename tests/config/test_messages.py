@@ -72,7 +72,8 @@ def test_an_unknown_operator_names_the_operators(plain: dict[str, Any]) -> None:
 
 def test_an_unknown_dataset_names_the_datasets(plain: dict[str, Any]) -> None:
     plain["dataset"]["name"] = "mnist"
-    expected = "dataset=mnist: allowed: fashion_mnist, pets, imagenet100, imagenet1k or coco2017"
+    expected = "dataset=mnist: allowed: fashion_mnist, fashion_mosaic, pets, imagenet100, "
+    expected += "imagenet1k or coco2017"
     assert line(plain) == expected
 
 

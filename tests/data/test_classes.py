@@ -7,7 +7,8 @@ from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
 from bigain.data.classes import CLASSES, class_table, classes_of
 from bigain.errors import UserError
 
-SIZES = {"fashion_mnist": 10, "pets": 37, "imagenet100": 100, "imagenet1k": 1000, "coco2017": 80}
+SIZES = {"fashion_mnist": 10, "fashion_mosaic": 10, "pets": 37}
+SIZES |= {"imagenet100": 100, "imagenet1k": 1000, "coco2017": 80}
 
 
 @pytest.mark.parametrize(("dataset", "size"), SIZES.items())
@@ -33,6 +34,7 @@ def test_every_class_has_a_name_and_a_prompt_with_it(dataset: str, size: int) ->
         ("coco2017", 0, "a photo of a person."),
         ("coco2017", 79, "a photo of a toothbrush."),
         ("fashion_mnist", 9, "a photo of a ankle boot."),
+        ("fashion_mosaic", 0, "a photo of a T-shirt."),
     ],
 )
 def test_prompts_are_those_of_the_protocol(dataset: str, label: int, prompt: str) -> None:
@@ -58,7 +60,7 @@ def test_conditions_are_imagenets_class_indices_where_the_classes_are_imagenets(
     assert hundred.condition_ids == tuple(sorted(hundred.condition_ids))
     names = classes_of("imagenet1k").names
     assert [names[i] for i in hundred.condition_ids] == list(hundred.names)
-    for other in ("pets", "coco2017", "fashion_mnist"):
+    for other in ("pets", "coco2017", "fashion_mnist", "fashion_mosaic"):
         assert classes_of(other).condition_ids is None
 
 

@@ -13,6 +13,7 @@ from bigain.data.tiny import TINY, write_tiny
 from bigain.errors import UserError
 
 ROOT = Path(__file__).parents[2]
+SHIPPED = {"fashion_mnist", "fashion_mosaic"}
 
 
 def settings(name: str, root: Path, limit: int = 7) -> Any:
@@ -23,7 +24,13 @@ def settings(name: str, root: Path, limit: int = 7) -> Any:
 def test_every_dataset_of_the_configuration_has_a_loader() -> None:
     models = get_args(get_args(DatasetConfig)[0])
     names = {get_args(model.model_fields["name"].annotation)[0] for model in models}
-    assert set(LOADERS) == names == {"fashion_mnist", *TINY} == {"fashion_mnist", *LAYOUTS}
+    assert set(LOADERS) == names == {*SHIPPED, *TINY} == {*SHIPPED, *LAYOUTS}
+
+
+@pytest.mark.parametrize("name", sorted(SHIPPED))
+def test_what_ships_needs_no_root(name: str) -> None:
+    plain = {"name": name, "limit": 7, "root": None}
+    assert len(load_dataset(TypeAdapter[Any](DatasetConfig).validate_python(plain))) == 7
 
 
 @pytest.mark.parametrize("name", TINY)
@@ -39,7 +46,9 @@ def test_what_needs_no_torchvision_does_not_load_it() -> None:
         "import sys\n"
         "from bigain.compose import compose_config\n"
         "from bigain.data.loaders import load_dataset\n"
-        "assert len(load_dataset(compose_config(['dataset.limit=3']).dataset)) == 3\n"
+        "for name in ('fashion_mnist', 'fashion_mosaic'):\n"
+        "    config = compose_config([f'dataset={name}', 'dataset.limit=3'])\n"
+        "    assert len(load_dataset(config.dataset)) == 3\n"
         "assert not {'torch', 'torchvision'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

@@ -112,3 +112,8 @@ def test_the_images_that_ship_are_ready(
     found = check_dataset(compose().dataset, needed=False)
     assert (found.status, found.needed) == ("ready", False)
     assert found.what == "400 images of the 1,000 that ship"
+
+
+def test_mosaics_are_ready_wherever_the_full_data_are(compose: Compose) -> None:
+    found = check_dataset(compose("dataset=fashion_mosaic").dataset)
+    assert (found.status, found.what) == ("ready", "400 images made of the 1,000 that ship")

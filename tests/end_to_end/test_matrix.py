@@ -35,22 +35,24 @@ BACKBONES, DATASETS, OPERATORS, TASKS = map(options, GROUPS)
 WITHOUT_IMAGES = {"efficiency"}
 """Tasks that read no dataset, so that any goes with any backbone."""
 GOES_WITH = {
-    "mini_unet": {"fashion_mnist"},
-    "mini_dit": {"fashion_mnist"},
+    "mini_unet": {"fashion_mnist", "fashion_mosaic"},
+    "mini_dit": {"fashion_mnist", "fashion_mosaic"},
     "sd20": {"pets", "imagenet100", "imagenet1k", "coco2017"},
     "sd15": {"pets", "imagenet100", "imagenet1k", "coco2017"},
     "sdxl": {"pets", "imagenet100", "imagenet1k", "coco2017"},
     "dit_xl2_512": {"imagenet100", "imagenet1k"},
 }
 CONDITIONS = {
-    "mini_unet": "knows its classes only",
-    "mini_dit": "knows its classes only",
+    "mini_unet": "knows their classes only",
+    "mini_dit": "knows their classes only",
     "sd20": "knows photographs; or backbone=mini_unet",
     "sd15": "knows photographs; or backbone=mini_unet",
     "sdxl": "knows photographs; or backbone=mini_unet",
     "dit_xl2_512": "has class-index conditioning: it knows ImageNet's classes and no text",
 }
 """Why a backbone does not go with the other datasets."""
+WITHOUT_CONDITIONS = {"fashion_mosaic"}
+"""Datasets that no image can be generated of."""
 HYBRIDS = {"lgtm_enc_ie_kvd_dec", "ie_kvd_enc_lgtm_dec"}
 TRANSFORMERS = {"mini_dit", "dit_xl2_512"}
 
@@ -64,6 +66,9 @@ def reason(backbone: str, dataset: str, operator: str, task: str) -> str:
     if task not in WITHOUT_IMAGES and dataset not in GOES_WITH[backbone]:
         because = re.escape(CONDITIONS[backbone])
         return f"^dataset={dataset}: allowed: .*because backbone={backbone} {because}$"
+    if task == "generation" and dataset in WITHOUT_CONDITIONS:
+        because = "because task=generation needs one class of each image"
+        return f"^dataset={dataset}: allowed: fashion_mnist, {because}$"
     if operator in HYBRIDS and backbone in TRANSFORMERS:
         allowed = r"on a backbone with encoder and decoder \(mini_unet, sd20, sd15, sdxl\)"
         return f"^operator={operator}: allowed: {allowed}, because backbone={backbone} has neither$"

@@ -1,0 +1,52 @@
+"""Both shipped backbones on mosaics: several labels per image, in a fresh clone, paired as ever."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.metrics import average_precision_score
+
+from bigain.build import build_dataset
+from bigain.compose import compose_config
+from bigain.config import RunConfig
+from bigain.metrics.ranking import class_ranks
+from bigain.runner import run
+from bigain.runs.compare import Comparison, compare_runs
+from bigain.runs.frames import read_metrics, read_samples
+
+SHORT = ["dataset=fashion_mosaic", "task.trial_list=[1,2]", "task.keep_list=[3,1]"]
+MERGED = ["operator=lgtm", "operator.ratio=0.7"]
+
+
+def configured(results: Path, backbone: str, *overrides: str) -> RunConfig:
+    return compose_config([*SHORT, f"backbone={backbone}", f"paths.results={results}", *overrides])
+
+
+@pytest.mark.parametrize("backbone", ["mini_unet", "mini_dit"])
+def test_metrics_are_those_of_several_labels_and_operators_pair(
+    backbone: str, tmp_path: Path
+) -> None:
+    config = configured(tmp_path, backbone, "dataset.limit=4")
+    outcome = run(config)
+    assert (outcome.status, outcome.computed) == ("done", 4)
+    samples = read_samples(outcome.folder)
+    metrics = read_metrics(outcome.folder).set_index("metric")
+    dataset = build_dataset(config.dataset)
+    assert [tuple(labels) for labels in samples["labels"]] == [dataset[i].labels for i in range(4)]
+    hits = [p in own for p, own in zip(samples["prediction"], samples["labels"], strict=True)]
+    assert metrics.loc["acc1", "value"] == pytest.approx(100 * np.mean(hits))
+    truth = np.array([[c in own for c in range(10)] for own in samples["labels"]])
+    ranks = class_ranks(np.array(samples["scores"].tolist()), samples["prediction"].astype(int))
+    each = [average_precision_score(own, -rank) for own, rank in zip(truth, ranks, strict=True)]
+    assert metrics.loc["map_image", "value"] == pytest.approx(100 * np.mean(each))
+    assert metrics.loc["map_class", "n"] == 4
+    faster = run(configured(tmp_path, backbone, "dataset.limit=2", *MERGED))
+    paired = compare_runs(tmp_path, faster.folder.name, outcome.folder.name)
+    assert isinstance(paired, Comparison)
+    assert paired.n == 2
+    assert paired.eps_rise.mean != 0
+
+
+def test_a_longer_run_takes_over_the_records_of_a_shorter_one(tmp_path: Path) -> None:
+    assert run(configured(tmp_path, "mini_unet", "dataset.limit=2")).computed == 2
+    assert run(configured(tmp_path, "mini_unet", "dataset.limit=3")).computed == 1
