@@ -17,6 +17,7 @@ from bigain.metrics import (
     PairedResult,
     image_errors,
     paired_accuracy,
+    paired_bootstrap,
     paired_difference,
     relative_rise,
 )
@@ -46,6 +47,8 @@ class Comparison:
         n: Number of images in both.
         accuracy: Accuracy of a minus that of b, fractions, with the exact McNemar p.
         eps_rise: Rise of the true class's error of a over b, a fraction of b's.
+        precision: Mean average precision of a minus that of b, a fraction, with its bootstrap
+            interval and p; None unless images have several labels.
 
     """
 
@@ -54,6 +57,7 @@ class Comparison:
     n: int
     accuracy: PairedResult
     eps_rise: PairedResult
+    precision: PairedResult | None = None
 
 
 @dataclass(frozen=True)
@@ -102,7 +106,7 @@ def compare_runs(results: Path, a: str, b: str) -> Comparison | GenerationCompar
         return GenerationComparison(a, b, len(left), task["extractor"], paired_difference(*values))
     accuracy = paired_accuracy(_correct(left), _correct(right))
     eps_rise = relative_rise(image_errors(left), image_errors(right))
-    return Comparison(a, b, accuracy.n, accuracy, eps_rise)
+    return Comparison(a, b, accuracy.n, accuracy, eps_rise, _precision(left, right))
 
 
 def describe(comparison: Comparison | GenerationComparison) -> str:
@@ -115,14 +119,16 @@ def describe(comparison: Comparison | GenerationComparison) -> str:
             f"{name:<15} {found.mean:+.4g} [{found.ci_low:+.4g}, {found.ci_high:+.4g}], "
             f"z = {found.z:.1f}"
         )
-    accuracy, rise = comparison.accuracy, comparison.eps_rise
-    return "\n".join(
-        [
-            f"{comparison.a} against {comparison.b}, paired over {comparison.n} images",
-            f"acc1            {_percent(accuracy)} points, McNemar p = {accuracy.p:.2g}",
-            f"eps_error_rise  {_percent(rise)} %, z = {rise.z:.1f}",
-        ]
-    )
+    accuracy, rise, precision = comparison.accuracy, comparison.eps_rise, comparison.precision
+    lines = [
+        f"{comparison.a} against {comparison.b}, paired over {comparison.n} images",
+        f"acc1            {_percent(accuracy)} points, McNemar p = {accuracy.p:.2g}",
+    ]
+    if precision is not None:
+        lines.append(
+            f"map_image       {_percent(precision)} points, bootstrap p = {precision.p:.2g}"
+        )
+    return "\n".join((*lines, f"eps_error_rise  {_percent(rise)} %, z = {rise.z:.1f}"))
 
 
 def _finished(results: Path, run_id: str) -> RunStore:
@@ -188,6 +194,15 @@ def _at(config: dict[str, Any], key: str) -> Any:
 
 def _correct(samples: pd.DataFrame) -> "pd.Series[bool]":
     return samples.set_index("image_id")["correct"]
+
+
+def _precision(left: pd.DataFrame, right: pd.DataFrame) -> PairedResult | None:
+    """Of images with several labels; those that failed or have none are left out."""
+    name = "average_precision"
+    if name not in left or name not in right:
+        return None
+    a, b = (frame.set_index("image_id")[name].dropna() for frame in (left, right))
+    return paired_bootstrap(a, b)
 
 
 def _percent(result: PairedResult) -> str:

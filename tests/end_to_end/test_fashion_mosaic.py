@@ -11,7 +11,7 @@ from bigain.compose import compose_config
 from bigain.config import RunConfig
 from bigain.metrics.ranking import class_ranks
 from bigain.runner import run
-from bigain.runs.compare import Comparison, compare_runs
+from bigain.runs.compare import Comparison, compare_runs, describe
 from bigain.runs.frames import read_metrics, read_samples
 
 SHORT = ["dataset=fashion_mosaic", "task.trial_list=[1,2]", "task.keep_list=[3,1]"]
@@ -42,6 +42,13 @@ def test_metrics_are_those_of_several_labels_and_operators_pair(
     assert metrics.loc["map_class", "n"] == 4
     faster = run(configured(tmp_path, backbone, "dataset.limit=2", *MERGED))
     paired = compare_runs(tmp_path, faster.folder.name, outcome.folder.name)
+    assert isinstance(paired, Comparison)
+    precisions = [
+        read_samples(each.folder)["average_precision"][:2].mean() for each in (faster, outcome)
+    ]
+    assert paired.precision is not None
+    assert paired.precision.mean == pytest.approx(precisions[0] - precisions[1])
+    assert "map_image" in describe(paired)
     assert isinstance(paired, Comparison)
     assert paired.n == 2
     assert paired.eps_rise.mean != 0
