@@ -17,7 +17,7 @@ from tabulate import tabulate
 
 from bigain.commands.arguments import VerbParser
 from bigain.errors import UserError
-from bigain.features.base import Extractor, extract
+from bigain.features.base import Extractor, decode_workers, extract
 from bigain.features.folder import FolderImages
 from bigain.features.inception import InceptionExtractor
 from bigain.features.mini import MiniExtractor
@@ -56,7 +56,7 @@ def _parser() -> VerbParser:
     )
     parser.add_argument("--weights", type=Path, metavar="FILE", help="of Inception; default: cache")
     parser.add_argument("--limit", type=int, metavar="N", help="the first N images by name of each")
-    parser.add_argument("--workers", type=int, default=2, help="threads that decode (default 2)")
+    parser.add_argument("--workers", type=int, help="threads that decode (default: by the machine)")
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda, mps")
     parser.add_argument("--seed", type=int, default=0, help="of KID's subsets (default 0)")
     parser.add_argument(
@@ -92,8 +92,9 @@ def _side(options: argparse.Namespace, path: Path, extractor: Extractor | None) 
     if _is_statistics(path) or extractor is None:
         return read_reference(path)
     images = FolderImages(path, extractor.mode, options.limit)
+    workers = decode_workers() if options.workers is None else options.workers
     features = extract(
-        extractor, images, options.workers, options.mixed_sizes, progress=sys.stderr.isatty()
+        extractor, images, workers, options.mixed_sizes, progress=sys.stderr.isatty()
     )
     return compute_reference(features, {"dataset": str(path)})
 

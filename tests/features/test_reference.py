@@ -57,6 +57,7 @@ def test_a_sidecar_says_what_it_is(tmp_path: Path, corners: Any, images: Counted
         "dataset": "fashion_mnist",
         "split": "test",
         "content": "c" * 64,
+        "selection": "all images",
         "extractor": "corners",
         "extractor_revision": "0" * 12,
         "resize": "none",
@@ -67,7 +68,9 @@ def test_a_sidecar_says_what_it_is(tmp_path: Path, corners: Any, images: Counted
     assert path.with_suffix(".npz").is_file()
 
 
-@pytest.mark.parametrize("changed", ["content", "split", "dataset", "revision", "resize"])
+@pytest.mark.parametrize(
+    "changed", ["content", "split", "selection", "dataset", "revision", "resize"]
+)
 def test_whatever_changes_it_gives_another_one(
     tmp_path: Path, corners: Any, images: Counted, changed: str
 ) -> None:

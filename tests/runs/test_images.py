@@ -51,10 +51,10 @@ def test_a_missing_or_changed_image_is_named(tmp_path: Path) -> None:
     records = [{"image_id": i, "sha256": images.write(i, picture(i))} for i in range(2)]
     images.check(records)
     images.write(1, picture(5))
-    with pytest.raises(UserError, match=r"000001\.png: was changed.*force=true"):
+    with pytest.raises(UserError, match=r"000001\.png: was changed.*start the run again"):
         images.check(records)
     images.path(1).unlink()
-    with pytest.raises(UserError, match=r"000001\.png: is gone.*force=true"):
+    with pytest.raises(UserError, match=r"000001\.png: is gone.*start the run again"):
         images.check(records)
     images.path(0).write_bytes(b"half")
     with pytest.raises(UserError, match=r"000000\.png: cannot be read"):
@@ -62,6 +62,27 @@ def test_a_missing_or_changed_image_is_named(tmp_path: Path) -> None:
     with pytest.raises(IndexError):
         images[2]
     assert images.label(1) == str(images.path(1))
+
+
+def test_lost_images_are_those_gone_or_changed(tmp_path: Path) -> None:
+    images = RunImages(tmp_path, 3, "png")
+    records = [{"image_id": i, "sha256": images.write(i, picture(i))} for i in range(3)]
+    assert images.lost(records) == []
+    images.path(0).unlink()
+    images.path(2).write_bytes(b"half")
+    assert images.lost(records) == [records[0], records[2]]
+
+
+def test_what_was_promised_is_written_and_nothing_else(tmp_path: Path) -> None:
+    images = RunImages(tmp_path, 1, "png")
+    promised = images.write(0, picture(0))
+    images.path(0).write_bytes(b"half")
+    with pytest.raises(UserError, match=r"000000\.png: .* has other bytes .* force=true"):
+        images.write(0, picture(1), promised)
+    assert images.path(0).read_bytes() == b"half", "what lies there is not made worse"
+    assert [path.name for path in images.path(0).parent.iterdir()] == ["000000.png"]
+    assert images.write(0, picture(0), promised) == promised
+    assert np.array_equal(images[0], picture(0))
 
 
 def test_an_image_is_taken_over_if_it_is_whole(tmp_path: Path) -> None:
