@@ -64,7 +64,14 @@ def test_a_run_has_images_records_metrics_and_a_grid(whole: Path) -> None:
     assert list(samples["sha256"]) == list(hashes(whole).values())
     assert (whole / GRID).is_file()
     metrics = metrics_of(whole)
-    assert list(metrics) == ["frechet_mini", "kid", "precision", "recall", "class_agreement"]
+    assert list(metrics) == [
+        "frechet_mini",
+        "kid",
+        "kid_error",
+        "precision",
+        "recall",
+        "class_agreement",
+    ]
     assert samples["frechet_value"].mean() == pytest.approx(metrics["frechet_mini"], rel=1e-9)
     assert 100 * samples["correct"].mean() == pytest.approx(metrics["class_agreement"])
     manifest = json.loads((whole / "manifest.json").read_text())
