@@ -15,7 +15,7 @@ from bigain.runs.session import RunSession
 from bigain.runs.store import RunStore
 from bigain.runs.summary import conclusion_of
 
-__all__ = ["describe", "execute"]
+__all__ = ["execute"]
 
 
 def execute(config: RunConfig, store: RunStore, *, progress: bool = True) -> int:
@@ -35,7 +35,7 @@ def execute(config: RunConfig, store: RunStore, *, progress: bool = True) -> int
             works on the same shard, or a lost image cannot be made again.
 
     """
-    bar = partial(tqdm, desc=describe(config), disable=None if progress else True)
+    bar = partial(tqdm, desc=config.title, disable=None if progress else True)
     with limited_threads(config.threads):
         job = make_job(config)
         origin = provenance.collect(job.attention_backend, job.hashes, job.source)
@@ -46,13 +46,6 @@ def execute(config: RunConfig, store: RunStore, *, progress: bool = True) -> int
             conclude = conclusion_of(config, config.paths.results, job.judge)
             session.finish(conclude, job.facts())
     return computed
-
-
-def describe(config: RunConfig) -> str:
-    """The run in a few words, e.g. `mini_dit lgtm ratio=0.7 score=laplacian_l1`."""
-    settings = config.operator.settings().items()
-    told = [f"{key}={value}" for key, value in settings if value is not None and key != "scope"]
-    return " ".join([config.backbone.name, config.operator.name, *told])
 
 
 def _restore(job: Job, session: RunSession, progress_bar: Callable[..., Any]) -> int:

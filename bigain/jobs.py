@@ -156,7 +156,7 @@ def _generation(config: RunConfig) -> Job:
 
     def judged(made: list[Record]) -> tuple[list[Record], list[Metric]]:
         images.check(made)
-        images.write_grid(conditions.texts)
+        images.write_grid(f"{config.title}, seed {config.seed}", conditions.texts)
         with warnings.catch_warnings(record=True) as caught:
             judgement = judge.judge(images, made)
         for each in {str(warning.message) for warning in caught}:

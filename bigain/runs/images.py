@@ -119,11 +119,13 @@ class RunImages(Sequence[Bytes]):
             if damage is not None:
                 raise self._lost(record["image_id"], damage)
 
-    def write_grid(self, labels: Sequence[str]) -> Path:
-        """Write `grid.png`: the first 64 images with a label below each; its path."""
+    def write_grid(self, title: str, labels: Sequence[str]) -> Path:
+        """Write `grid.png`: the first 64 images under a title, index and label below each."""
         shown = [self[index] for index in range(min(self._n, _GRID_IMAGES))]
         path = self._folder / GRID
-        replace_file(path, lambda temporary: _grid(shown, labels).save(temporary, format="PNG"))
+        named = [f"{index} {label}" for index, label in enumerate(labels[: len(shown)])]
+        sheet = _grid(shown, title, named)
+        replace_file(path, lambda temporary: sheet.save(temporary, format="PNG"))
         return path
 
     def _damage(self, record: Mapping[str, Any]) -> str | None:
@@ -140,16 +142,18 @@ class RunImages(Sequence[Bytes]):
         )
 
 
-def _grid(images: Sequence[Bytes], labels: Sequence[str]) -> Image.Image:
+def _grid(images: Sequence[Bytes], title: str, labels: Sequence[str]) -> Image.Image:
     side = min(max(*images[0].shape[:2], _SMALLEST_TILE), _LARGEST_TILE)
     columns = min(_GRID_COLUMNS, len(images))
     rows = -(-len(images) // columns)
-    size = (columns * (side + 2), rows * (side + 2 + _LABEL_HEIGHT))
+    size = (columns * (side + 2), _LABEL_HEIGHT + rows * (side + 2 + _LABEL_HEIGHT))
     sheet = Image.new("RGB", size, "white")
     draw = ImageDraw.Draw(sheet)
+    draw.text((1, 1), _fitting(draw, title, size[0] - 2), fill="black")
     for position, image in enumerate(images):
         row, column = divmod(position, columns)
-        left, top = column * (side + 2) + 1, row * (side + 2 + _LABEL_HEIGHT) + 1
+        left = column * (side + 2) + 1
+        top = _LABEL_HEIGHT + row * (side + 2 + _LABEL_HEIGHT) + 1
         tile = ImageOps.contain(
             Image.fromarray(image).convert("RGB"), (side, side), Image.Resampling.NEAREST
         )
