@@ -43,4 +43,4 @@ def _variants(columns: Mapping[str, Any], sizes: Sequence[int]) -> Iterator[str]
         measures = get_args(EfficiencyConfig.model_fields["measure"].annotation)
         yield from (f"task.measure={measure}" for measure in measures)
     else:
-        yield from (f"dataset.limit={size}" for size in (*sizes, "null"))
+        yield from (f"dataset.limit={size}" for size in (*sizes, "null") if size)

@@ -81,7 +81,7 @@ def published_runs(results: Path, recognise: Recognise) -> tuple[list[JointRun],
     for name, rows in _published(results).items():
         if RunStore(results, name).status() == "done":
             continue
-        sizes = sorted({row["n"] for row in rows if row["n"]}, reverse=True)
+        sizes = sorted({row["n"] or 0 for row in rows}, reverse=True)
         config = recognise(rows[0], sizes)
         if config is None:
             unknown.append(name)
