@@ -1,26 +1,32 @@
 """From the settings of `task=generation` to its objects: sampler, extractor, reference, judge."""
 
 from collections.abc import Callable
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 
 import torch
 
 from bigain.backbones.base import Backbone
-from bigain.build import build_dataset
-from bigain.config import DatasetConfig, GenerationConfig, RunConfig
-from bigain.data.base import Dataset
-from bigain.data.fashion_mnist import SLICE_SIZE
-from bigain.data.pets import load_all_pets
-from bigain.features.base import DatasetImages, Extractor
-from bigain.features.judge import Judge
+from bigain.backbones.shipped import file_sha256
+from bigain.config import GenerationConfig, RunConfig
+from bigain.data.references import SELECTIONS, load_reference
+from bigain.errors import UserError
+from bigain.features.base import DatasetImages, Extractor, decode_workers
+from bigain.features.judge import Classify, Judge
 from bigain.features.mini import MiniExtractor
-from bigain.features.reference import Reference, ReferenceSource, cached_reference
+from bigain.features.reference import (
+    Reference,
+    ReferenceSource,
+    cached_reference,
+    check_fits,
+    read_reference,
+)
 from bigain.tasks.sampling import Sampler
 
-__all__ = ["build_judge", "build_reference", "build_sampler"]
+__all__ = ["build_judge", "build_sampler"]
 
-_WORKERS = 2
+_OF_EXTRACTOR = Callable[[Extractor], Callable[[], Reference]]
 
 
 def build_sampler(config: RunConfig, backbone: Backbone, device: torch.device) -> Sampler:
@@ -38,50 +44,64 @@ def build_sampler(config: RunConfig, backbone: Backbone, device: torch.device) -
 
 
 def build_judge(config: RunConfig, device: torch.device, *, progress: bool) -> Judge:
-    """What tells the worth of the run's images, its network loaded and its real images found.
+    """What tells the worth of the run's images, its network loaded and its reference found.
 
     Raises:
-        UserError: the extractor's weights or the real images are not there.
+        UserError: the extractor's weights or the real images are not there, or a file of statistics
+            cannot be read or is of other features.
 
     """
     task = config.task_as(GenerationConfig)
-    real = build_reference(config.dataset, task.reference)
+    path = task.statistics
+    real = _real_images(config, progress) if path is None else _statistics(path)
+    extractor, classify = _extractor(task, device)
+    reference, workers = real.of(extractor), decode_workers()
+    return Judge(extractor, reference, real.content, classify, config.seed, workers, progress)
+
+
+@dataclass(frozen=True)
+class _Real:
+    """What images are compared with: what tells it from others, and its reference by extractor."""
+
+    content: str
+    of: _OF_EXTRACTOR
+
+
+def _extractor(task: GenerationConfig, device: torch.device) -> tuple[Extractor, Classify | None]:
     if task.extractor == "mini":
         mini = MiniExtractor(device)
-        reference = _reference(config, mini, real, progress=progress)
-        classify = mini.classify
-        return Judge(mini, reference, real.content_hash, classify, config.seed, _WORKERS, progress)
+        return mini, mini.classify
     from bigain.features.inception import InceptionExtractor  # noqa: PLC0415 -- dear to import
 
-    extractor = InceptionExtractor(task.extractor_weights, device)
-    reference = _reference(config, extractor, real, progress=progress)
-    return Judge(extractor, reference, real.content_hash, None, config.seed, _WORKERS, progress)
+    return InceptionExtractor(task.extractor_weights, device), None
 
 
-def build_reference(config: DatasetConfig, which: str) -> Dataset:
-    """The real images: `split`, `images` or `all`, see `GenerationConfig`.
+def _statistics(path: Path) -> _Real:
+    """Statistics of a file, read and checked before any network is loaded."""
+    try:
+        reference = read_reference(path)
+    except UserError as error:
+        raise UserError(f"task.reference={error}") from None
 
-    The split of Fashion-MNIST is what ships of it, so that it is the same on every machine.
+    def of(extractor: Extractor) -> Callable[[], Reference]:
+        check_fits(reference, extractor, f"task.reference={path}")
+        return lambda: reference
 
-    Raises:
-        UserError: data is missing.
-
-    """
-    if which == "images":
-        return build_dataset(config)
-    if which == "all":
-        return load_all_pets(config.root)
-    limit = SLICE_SIZE if config.name == "fashion_mnist" else None
-    return build_dataset(config.model_copy(update={"limit": limit}))
+    return _Real(file_sha256(path), of)
 
 
-def _reference(
-    config: RunConfig, extractor: Extractor, real: Dataset, *, progress: bool
-) -> Callable[[], Reference]:
+def _real_images(config: RunConfig, progress: bool) -> _Real:
     which = config.task_as(GenerationConfig).reference
-    source = ReferenceSource(config.dataset.name, which, real.content_hash)
-    folder: Path = config.paths.cache / "references"
-    images = DatasetImages(real)
-    return cache(
-        lambda: cached_reference(folder, source, extractor, images, _WORKERS, progress=progress)
-    )
+    images = load_reference(config.dataset, which)
+    dataset, content = config.dataset, images.content_hash
+    split = "all" if which == "all" else dataset.split
+    selection = f"{SELECTIONS[which]}, {len(images)}"
+    source = ReferenceSource(dataset.name, split, content, selection)
+    folder = config.paths.cache / "references"
+
+    def of(extractor: Extractor) -> Callable[[], Reference]:
+        real, workers = DatasetImages(images), decode_workers()
+        compute = partial(cached_reference, folder, source, extractor, real, workers)
+        return cache(lambda: compute(progress=progress))
+
+    return _Real(content, of)

@@ -18,11 +18,8 @@ _WIDTH = 20
 
 def run_report(config: RunConfig, outcome: RunOutcome) -> str:
     """A line about the run, and one for each of its metrics."""
-    settings = config.operator.settings().items()
-    told = [f"{key}={value}" for key, value in settings if value is not None and key != "scope"]
-    name = " ".join([config.backbone.name, config.operator.name, *told])
     note = "" if outcome.computed else "  (nothing was left to compute)"
-    head = f"{outcome.run_id}  {outcome.status}  {name}  {outcome.folder}{note}\n"
+    head = f"{outcome.run_id}  {outcome.status}  {config.title}  {outcome.folder}{note}\n"
     if outcome.status != "done":
         return head
     with (outcome.folder / METRICS).open(newline="", encoding="utf-8") as handle:

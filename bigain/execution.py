@@ -15,7 +15,7 @@ from bigain.runs.session import RunSession
 from bigain.runs.store import RunStore
 from bigain.runs.summary import conclusion_of
 
-__all__ = ["describe", "execute"]
+__all__ = ["execute"]
 
 
 def execute(config: RunConfig, store: RunStore, *, progress: bool = True) -> int:
@@ -27,30 +27,37 @@ def execute(config: RunConfig, store: RunStore, *, progress: bool = True) -> int
         progress: Whether a terminal shows a bar over the records.
 
     Returns:
-        How many records were computed (records taken over from a run of another limit not counted).
+        How many images were computed, those of lost files included (those taken over from another
+        run not counted).
 
     Raises:
-        UserError: data, weights or device are not what the configuration says, or another process
-            works on the same shard.
+        UserError: data, weights or device are not what the configuration says, another process
+            works on the same shard, or a lost image cannot be made again.
 
     """
-    bar = partial(tqdm, desc=describe(config), disable=None if progress else True)
+    bar = partial(tqdm, desc=config.title, disable=None if progress else True)
     with limited_threads(config.threads):
         job = make_job(config)
         origin = provenance.collect(job.attention_backend, job.hashes, job.source)
         with store.open(config, job.ids, {**origin, **job.notes}) as session:
+            computed = _restore(job, session, bar)
             session.adopt(job.carry)
-            computed = _compute(job, session, bar)
+            computed += _compute(job, session, bar)
             conclude = conclusion_of(config, config.paths.results, job.judge)
             session.finish(conclude, job.facts())
     return computed
 
 
-def describe(config: RunConfig) -> str:
-    """The run in a few words, e.g. `mini_dit lgtm ratio=0.7 score=laplacian_l1`."""
-    settings = config.operator.settings().items()
-    told = [f"{key}={value}" for key, value in settings if value is not None and key != "scope"]
-    return " ".join([config.backbone.name, config.operator.name, *told])
+def _restore(job: Job, session: RunSession, progress_bar: Callable[..., Any]) -> int:
+    """Bring back the files that records promise and that are lost; the records stay as they are."""
+    lost = job.lost(list(session.done.values()))
+    if not lost:
+        return 0
+    bar = progress_bar(total=len(lost), unit=job.unit, leave=False)
+    with bar, closing(job.again(lost)) as restored:
+        for _ in restored:
+            bar.update()
+    return len(lost)
 
 
 def _compute(job: Job, session: RunSession, progress_bar: Callable[..., Any]) -> int:

@@ -38,12 +38,16 @@ from bigain.tasks.efficiency import (
     build_random,
     flops_record,
 )
-from bigain.tasks.generation import generate_images
+from bigain.tasks.generation import Write, generate_images
 
 __all__ = ["JOBS", "Job", "configured_flops", "make_job"]
 
 Record = dict[str, Any]
 _LOG = logging.getLogger(__name__)
+
+
+def _nothing(_records: Sequence[Mapping[str, Any]]) -> Generator[Record, None, None]:
+    yield from ()
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,8 @@ class Job:
         notes: Further entries of the manifest.
         source: Where the weights came from.
         facts: What the manifest says of how it went, asked for when the records are made.
+        lost: Of the given records those whose files are lost.
+        again: Makes the files of the given records again, the same bytes.
         carry: Brings the files that belong to a record from the folder of another run.
         judge: Measures what only all records together tell; None if metrics follow from them.
 
@@ -72,6 +78,8 @@ class Job:
     notes: Mapping[str, Any] = field(default_factory=dict)
     source: Mapping[str, Any] = field(default_factory=dict)
     facts: Callable[[], Mapping[str, Any]] = dict
+    lost: Callable[[Sequence[Record]], Sequence[Mapping[str, Any]]] = lambda _records: ()
+    again: Callable[[Sequence[Mapping[str, Any]]], Generator[Record, None, None]] = _nothing
     carry: Carry = lambda _folder, _record: True
     judge: Judge | None = None
 
@@ -137,14 +145,18 @@ def _generation(config: RunConfig) -> Job:
     folder = RunStore(config.paths.results, run_id(config)).folder
     images = RunImages(folder, len(dataset), task.image_format)
 
-    def records(indices: Sequence[int]) -> Generator[Record, None, None]:
+    def drawn(write: Write, indices: Sequence[int]) -> Generator[Record, None, None]:
         judge.reference()  # a real image that cannot be read ends the run before it begins
         with build.build_acceleration(config, backbone.denoiser):
-            yield from generate_images(sampler, backbone, conditions, images.write, indices)
+            yield from generate_images(sampler, backbone, conditions, write, indices)
+
+    def again(lost: Sequence[Mapping[str, Any]]) -> Generator[Record, None, None]:
+        promised = {record["image_id"]: record["sha256"] for record in lost}
+        return drawn(lambda index, image: images.write(index, image, promised[index]), [*promised])
 
     def judged(made: list[Record]) -> tuple[list[Record], list[Metric]]:
         images.check(made)
-        images.write_grid(conditions.texts)
+        images.write_grid(f"{config.title}, seed {config.seed}", conditions.texts)
         with warnings.catch_warnings(record=True) as caught:
             judgement = judge.judge(images, made)
         for each in {str(warning.message) for warning in caught}:
@@ -158,7 +170,7 @@ def _generation(config: RunConfig) -> Job:
     return Job(
         range(len(dataset)),
         "image",
-        records,
+        partial(drawn, images.write),
         attention_backend(backbone.denoiser),
         {**backbone.hashes, f"dataset/{config.dataset.name}": dataset.content_hash} | judged_by,
         source=backbone.source,
@@ -166,6 +178,8 @@ def _generation(config: RunConfig) -> Job:
             "peak_memory_bytes": peak_memory(device),
             "images_per_forward": sampler.images_per_forward,
         },
+        lost=images.lost,
+        again=again,
         carry=images.take_over,
         judge=judged,
     )

@@ -1,7 +1,8 @@
 """One run: from a validated configuration to a finished folder in the run store.
 
-A finished run costs nothing, not even the import of torch; data and weights are found before
-anything is written; every image is on disk before the next one starts; the metrics come last.
+A finished run that has all its files costs nothing, not even the import of torch; data and weights
+are found before anything is written; every image is on disk before the next one starts; the metrics
+come last.
 """
 
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from pathlib import Path
 from bigain.config import RunConfig
 from bigain.runs.identity import run_id
 from bigain.runs.store import RunStore
+from bigain.runs.whole import is_whole
 
 __all__ = ["RunOutcome", "run"]
 
@@ -22,7 +24,7 @@ class RunOutcome:
         run_id: Its name.
         folder: Where it lies.
         status: done, or running while other shards have images left.
-        computed: Images that this call computed.
+        computed: Images that this call computed, lost ones of before included.
 
     """
 
@@ -40,13 +42,13 @@ def run(config: RunConfig, *, progress: bool = True) -> RunOutcome:
         progress: Whether a terminal shows a bar over the images; for callers with one of their own.
 
     Raises:
-        UserError: data, weights or device are not what the configuration says, or another process
-            works on the same shard.
+        UserError: data, weights or device are not what the configuration says, another process
+            works on the same shard, or a lost image cannot be made again.
 
     """
     store = RunStore(config.paths.results, run_id(config))
     computed = 0
-    if config.force or not store.is_finished():
+    if config.force or not (store.is_finished() and is_whole(config, store)):
         from bigain.execution import execute  # noqa: PLC0415 -- finished runs need no torch
 
         computed = execute(config, store, progress=progress)

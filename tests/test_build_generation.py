@@ -1,42 +1,21 @@
+import hashlib
+import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from bigain import build_generation
-from bigain.build_generation import build_judge, build_reference, build_sampler
+from bigain.build_generation import build_judge, build_sampler
 from bigain.compose import compose_config
-from bigain.data.base import Dataset
 from bigain.data.fashion_mnist import SLICE_SIZE
-from bigain.data.tiny import write_tiny
 from bigain.errors import UserError
 from bigain.features.inception import InceptionExtractor
 from bigain.features.mini import MiniExtractor
 
 CPU = torch.device("cpu")
 TASK = ["task=generation"]
-
-
-def ids(dataset: Dataset) -> list[int]:
-    return dataset.image_ids
-
-
-def test_the_split_of_fashion_mnist_is_what_ships_whatever_the_limit() -> None:
-    few = compose_config([*TASK, "dataset.limit=5"])
-    assert len(build_reference(few.dataset, "split")) == SLICE_SIZE
-    assert len(build_reference(few.dataset, "images")) == 5
-
-
-def test_pets_may_be_compared_with_all_images(tmp_path: Path) -> None:
-    write_tiny("pets", tmp_path)
-    settings = ["backbone=sd20", "dataset=pets", f"dataset.root={tmp_path}", "dataset.limit=37"]
-    config = compose_config([*TASK, *settings, "task.reference=all"])
-    files = sorted((tmp_path / "oxford-iiit-pet" / "images").glob("*.jpg"))
-    everything = build_reference(config.dataset, "all")
-    assert len(everything) == len(files) >= 37
-    assert ids(everything) == list(range(len(files)))
-    with pytest.raises(UserError, match=r"dataset\.limit=null: means all 3669"):
-        build_reference(config.dataset, "split")
 
 
 def test_the_mini_extractor_also_tells_classes(tmp_path: Path) -> None:
@@ -47,12 +26,69 @@ def test_the_mini_extractor_also_tells_classes(tmp_path: Path) -> None:
     assert not any(tmp_path.iterdir()), "a reference is computed when it is asked for"
     reference = judge.reference()
     assert reference.about["dataset"] == "fashion_mnist"
-    assert reference.about["split"] == "split"
+    assert (reference.about["split"], reference.about["selection"]) == ("test", "all images, 1000")
     assert reference.moments.n == SLICE_SIZE
     (kept,) = (tmp_path / "references").glob("*.npz")
     before = kept.stat().st_mtime_ns
     build_judge(config, CPU, progress=False).reference()
     assert kept.stat().st_mtime_ns == before, "computed once"
+
+
+def statistics(path: Path, dimension: int = 64, **about: object) -> str:
+    """The setting that names such a file of pytorch-fid; with a description if there is one."""
+    np.savez(path, mu=np.zeros(dimension), sigma=np.eye(dimension))
+    if about:
+        path.with_suffix(".json").write_text(json.dumps(about))
+    return f"task.reference={path}"
+
+
+def test_a_file_of_statistics_may_take_the_place_of_images(tmp_path: Path) -> None:
+    given = statistics(tmp_path / "s.npz")
+    config = compose_config([*TASK, given, f"paths.cache={tmp_path / 'cache'}"])
+    judge = build_judge(config, CPU, progress=False)
+    assert judge.content == hashlib.sha256((tmp_path / "s.npz").read_bytes()).hexdigest()
+    reference = judge.reference()
+    assert reference.features is None
+    assert np.array_equal(reference.moments.covariance, np.eye(64))
+    assert not (tmp_path / "cache").exists(), "no image was read"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, r"^task\.reference=.*s\.npz: cannot be read as statistics"),
+        (b"half", r"^task\.reference=.*s\.npz: cannot be read as statistics"),
+        (b"", r"^task\.reference=.*s\.npz: cannot be read as statistics"),
+    ],
+)
+def test_a_file_that_is_none_is_told_before_a_network_loads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None, message: str
+) -> None:
+    def load(*_: object) -> None:
+        raise AssertionError("too early")
+
+    monkeypatch.setattr(build_generation, "MiniExtractor", load)
+    if content is not None:
+        (tmp_path / "s.npz").write_bytes(content)
+    config = compose_config([*TASK, f"task.reference={tmp_path / 's.npz'}"])
+    with pytest.raises(UserError, match=message):
+        build_judge(config, CPU, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("dimension", "about", "message"),
+    [
+        (2048, {}, r"s\.npz: is of dimension=2048; allowed: dimension=64, of the extractor mini"),
+        (64, {"metric": "fid"}, "is of metric=fid; allowed: metric=frechet_mini"),
+        (64, {"extractor_revision": "0" * 12}, "allowed: extractor_revision=30e50ebb5b15"),
+    ],
+)
+def test_statistics_of_other_features_are_one_line(
+    tmp_path: Path, dimension: int, about: dict[str, object], message: str
+) -> None:
+    config = compose_config([*TASK, statistics(tmp_path / "s.npz", dimension, **about)])
+    with pytest.raises(UserError, match=message):
+        build_judge(config, CPU, progress=False)
 
 
 def test_inception_comes_from_the_named_file(random_inception: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from bigain import jobs
 from bigain.compose import compose_config
-from bigain.execution import describe, execute
+from bigain.execution import execute
 from bigain.runs.frames import read_samples
 from bigain.runs.identity import run_id
 from bigain.runs.store import RunStore
@@ -14,19 +14,6 @@ from bigain.tasks.classification import classify_images
 from bigain.tasks.efficiency import Stopwatch
 
 SHORT = ["task.trial_list=[1]", "task.keep_list=[1]", "dataset.limit=2"]
-
-
-@pytest.mark.parametrize(
-    ("overrides", "words"),
-    [
-        (["backbone=mini_unet"], "mini_unet none"),
-        (["operator=tome", "operator.ratio=0.3"], "mini_dit tome ratio=0.3"),
-        (["operator=lgtm", "operator.ratio=0.7"], "mini_dit lgtm ratio=0.7 score=laplacian_l1"),
-        (["operator=ie_kvd", "operator.factor=3"], "mini_dit ie_kvd factor=3 alpha=0.0"),
-    ],
-)
-def test_description_names_backbone_operator_and_settings(overrides: list[str], words: str) -> None:
-    assert describe(compose_config(overrides)) == words
 
 
 def test_an_exception_leaves_the_run_failed_and_the_records_that_were_made(

@@ -11,6 +11,7 @@ from bigain.config import RunConfig
 from bigain.data.loaders import LOADERS
 from bigain.doctor.backbones import fetch
 from bigain.doctor.examine import Request, examine_everything, examine_runs
+from bigain.doctor.extractors import fetch_extractor
 from bigain.doctor.findings import Finding
 from bigain.doctor.render import as_json, as_text, first_that_stops
 from bigain.errors import UserError
@@ -54,7 +55,9 @@ def main(arguments: Sequence[str]) -> int:
         "-m", "--multirun", action="store_true", help="the settings are a sweep: check all its runs"
     )
     parser.add_argument(
-        "--download", action="store_true", help="get missing weights from the hub (network!) first"
+        "--download",
+        action="store_true",
+        help="get missing weights from the hub, and Inception's, first (network!)",
     )
     parser.add_argument(
         "--format", choices=["text", "json"], default="text", help="text (default) or json"
@@ -78,6 +81,8 @@ def _findings(settings: Sequence[str], multirun: bool, download: bool) -> list[F
     if download and request.backbones:
         for backbone in dict.fromkeys(config.backbone for config in request.configs):
             fetch(backbone)
+        for config in request.configs:
+            fetch_extractor(config)
     return examine_runs(request)
 
 

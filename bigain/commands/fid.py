@@ -17,12 +17,18 @@ from tabulate import tabulate
 
 from bigain.commands.arguments import VerbParser
 from bigain.errors import UserError
-from bigain.features.base import Extractor, extract
+from bigain.features.base import Extractor, decode_workers, extract
 from bigain.features.folder import FolderImages
 from bigain.features.inception import InceptionExtractor
 from bigain.features.mini import MiniExtractor
 from bigain.features.reference import Reference, compute_reference, read_reference
-from bigain.metrics import FewImagesWarning, Metric, frechet_distance, generation_metrics
+from bigain.metrics import (
+    FewImagesWarning,
+    Metric,
+    frechet_distance,
+    generation_metrics,
+    warn_if_few,
+)
 
 __all__ = ["main"]
 
@@ -39,6 +45,7 @@ def main(arguments: Sequence[str]) -> int:
         warnings.simplefilter("always", FewImagesWarning)
         metrics = _metrics(options, extractor, a, b)
     sys.stderr.write("".join(f"warning: {warning.message}\n" for warning in caught))
+    sys.stderr.write("".join(f"note: {note}\n" for note in _notes(options, a, b)))
     about = _about(options, extractor, a, b)
     sys.stdout.write(_json(metrics, about) if options.format == "json" else _text(metrics, about))
     return 0
@@ -56,7 +63,7 @@ def _parser() -> VerbParser:
     )
     parser.add_argument("--weights", type=Path, metavar="FILE", help="of Inception; default: cache")
     parser.add_argument("--limit", type=int, metavar="N", help="the first N images by name of each")
-    parser.add_argument("--workers", type=int, default=2, help="threads that decode (default 2)")
+    parser.add_argument("--workers", type=int, help="threads that decode (default: by the machine)")
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda, mps")
     parser.add_argument("--seed", type=int, default=0, help="of KID's subsets (default 0)")
     parser.add_argument(
@@ -92,8 +99,9 @@ def _side(options: argparse.Namespace, path: Path, extractor: Extractor | None) 
     if _is_statistics(path) or extractor is None:
         return read_reference(path)
     images = FolderImages(path, extractor.mode, options.limit)
+    workers = decode_workers() if options.workers is None else options.workers
     features = extract(
-        extractor, images, options.workers, options.mixed_sizes, progress=sys.stderr.isatty()
+        extractor, images, workers, options.mixed_sizes, progress=sys.stderr.isatty()
     )
     return compute_reference(features, {"dataset": str(path)})
 
@@ -120,8 +128,32 @@ def _metrics(
     name = _metric_name(extractor, a, b)
     if a.features is not None:
         return generation_metrics(name, a.features, b.moments, b.features, options.seed)
+    warn_if_few(a.moments, b.moments)
     value = frechet_distance(a.moments, b.moments)
     return [Metric(name, value, a.moments.n or 0, float("nan"), float("nan"), "feature^2")]
+
+
+def _notes(options: argparse.Namespace, a: Reference, b: Reference) -> list[str]:
+    """What cannot be told, and why."""
+    notes = []
+    for path, side in ((options.a, a), (options.b, b)):
+        if side.moments.n is None:
+            d = side.moments.dimension
+            notes.append(
+                f"{path}: does not say of how many images it is; a distance of fewer than {d}, as "
+                "many as there are features, would be far too large"
+            )
+    if a.features is None:
+        notes.append(
+            f"{options.a}: holds a mean and a covariance and no features of images; an interval, "
+            "KID, precision and recall need them: give its folder of images as A"
+        )
+    elif b.features is None:
+        notes.append(
+            f"{options.b}: holds a mean and a covariance and no features of images; KID, precision "
+            "and recall need them"
+        )
+    return notes
 
 
 def _about(

@@ -1,4 +1,7 @@
-"""`bigain joint`: accuracy, Frechet distance, FLOPs and time of each operator in one row."""
+"""`bigain joint`: accuracy, Frechet distance, FLOPs and time of each operator in one row.
+
+Of the runs that have a folder, and of those published in `<results>/<profile>/runs.csv`.
+"""
 
 import csv
 import io
@@ -15,7 +18,8 @@ from bigain.commands.arguments import VerbParser, results_folder
 from bigain.config import RunConfig
 from bigain.metrics import Metric
 from bigain.runs.folder import need_results
-from bigain.runs.joint import JOINT_METRICS, JointRow, joint_rows
+from bigain.runs.joint import JointRow, joint_rows
+from bigain.runs.joint_runs import JOINT_METRICS, finished_runs, published_runs
 
 __all__ = ["main"]
 
@@ -44,18 +48,26 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     results = results_folder(options.results)
     need_results(results)
-    every, left_out = joint_rows(results)
+    published, unknown = published_runs(results, _recognise)
+    every, left_out = joint_rows([*finished_runs(results), *published])
     rows = [row for row in every if options.backbone in (None, row.backbone)]
     if not rows:
-        sys.stdout.write(f"no finished run in {results / 'runs'}\n")
+        sys.stdout.write(f"no finished run in {results}\n")
         return 0
     counted: dict[str, Metric | None] = {}
     for row in rows:
         _count_flops(row, counted)
     sys.stdout.write(_FORMATS[options.format](rows))
+    left_out += unknown
     if left_out:
         sys.stderr.write(f"left out, made with other settings: {', '.join(left_out)}\n")
     return 0
+
+
+def _recognise(columns: Mapping[str, Any], sizes: Sequence[int]) -> dict[str, Any] | None:
+    from bigain.published import published_config  # noqa: PLC0415 -- loads hydra
+
+    return published_config(columns, sizes)
 
 
 def _count_flops(row: JointRow, known: dict[str, Metric | None]) -> None:

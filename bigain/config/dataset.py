@@ -29,6 +29,7 @@ class DatasetSettings(Settings):
 
     Attributes:
         num_classes: Number of classes.
+        split: Name of the split that is evaluated.
         split_size: Number of images of the published split.
         imagenet_classes: Whether the classes are among ImageNet's 1,000.
         generates: Whether every image has a class or a caption of which another can be generated.
@@ -36,6 +37,7 @@ class DatasetSettings(Settings):
     """
 
     num_classes: ClassVar[int]
+    split: ClassVar[str]
     split_size: ClassVar[int]
     imagenet_classes: ClassVar[bool] = False
     generates: ClassVar[bool] = True
@@ -54,6 +56,7 @@ class FashionMNISTConfig(DatasetSettings):
     """Fashion-MNIST's test split; 1,000 images come with the package."""
 
     num_classes: ClassVar[int] = 10
+    split: ClassVar[str] = "test"
     split_size: ClassVar[int] = 10_000
 
     name: Literal["fashion_mnist"]
@@ -80,6 +83,7 @@ class PetsConfig(DatasetSettings):
     """Oxford-IIIT Pets' test split."""
 
     num_classes: ClassVar[int] = 37
+    split: ClassVar[str] = "test"
     split_size: ClassVar[int] = 3669
 
     name: Literal["pets"]
@@ -92,6 +96,7 @@ class ImageNet100Config(DatasetSettings):
     """The validation images of the 100 classes of ImageNet-100 (CMC's list)."""
 
     num_classes: ClassVar[int] = 100
+    split: ClassVar[str] = "val"
     split_size: ClassVar[int] = 5000
     imagenet_classes: ClassVar[bool] = True
 
@@ -105,6 +110,7 @@ class ImageNet1KConfig(DatasetSettings):
     """ImageNet-1K's validation split; the first 2,000 and 10,000 are published lists."""
 
     num_classes: ClassVar[int] = 1000
+    split: ClassVar[str] = "val"
     split_size: ClassVar[int] = 50_000
     imagenet_classes: ClassVar[bool] = True
 
@@ -118,6 +124,7 @@ class CocoConfig(DatasetSettings):
     """COCO 2017's validation split, any number of classes per image."""
 
     num_classes: ClassVar[int] = 80
+    split: ClassVar[str] = "val2017"
     split_size: ClassVar[int] = 5000
 
     name: Literal["coco2017"]

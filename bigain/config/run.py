@@ -88,6 +88,13 @@ class RunConfig(Settings):
         return self.task
 
     @property
+    def title(self) -> str:
+        """The run in a few words, e.g. `mini_dit lgtm ratio=0.7 score=laplacian_l1`."""
+        settings = self.operator.settings().items()
+        told = [f"{key}={value}" for key, value in settings if value is not None and key != "scope"]
+        return " ".join([self.backbone.name, self.operator.name, *told])
+
+    @property
     def needs_images(self) -> bool:
         """Whether the task reads a dataset and trained weights; FLOPs and time need neither."""
         return self.task.name in _TASKS_WITH_IMAGES

@@ -6,6 +6,7 @@ prediction.
 """
 
 from itertools import pairwise
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -74,8 +75,8 @@ class GenerationConfig(Settings):
         description="an integer from 1 to 1000, denoising steps"
     )
     guidance_scale: Number = Field(ge=0, description="a number >= 0; 1 is no guidance")
-    images_per_forward: Annotated[Integer, Field(ge=1)] = Field(
-        description="an integer >= 1, images that are denoised together"
+    images_per_forward: Annotated[Integer, Field(ge=1, le=256)] = Field(
+        description="an integer from 1 to 256, images that are denoised together"
     )
     image_format: Literal["png", "jpeg"] = Field(description="png or jpeg (quality 100)")
     extractor: Literal["inception", "mini"] = Field(
@@ -84,10 +85,16 @@ class GenerationConfig(Settings):
     extractor_weights: Folder | None = Field(
         description="null (torch hub's cache, or a download) or a file, Inception's weights"
     )
-    reference: Literal["split", "images", "all"] = Field(
-        description="split (the whole evaluation split), images (those of the run alone) or all "
-        "(Pets: training images too, as the paper's code)"
+    reference: str = Field(
+        pattern=r"^(split|images|all|.+\.npz)$",
+        description="split (the whole evaluation split), images (those of the run alone), all "
+        "(Pets: training images too, as the paper's code) or a file FILE.npz of statistics",
     )
+
+    @property
+    def statistics(self) -> Path | None:
+        """The file of statistics that takes the place of real images; None where there are such."""
+        return Path(self.reference) if self.reference.endswith(".npz") else None
 
     @model_validator(mode="after")
     def _weights_are_used(self) -> Self:

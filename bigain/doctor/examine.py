@@ -12,6 +12,7 @@ from bigain.doctor.disk import check_disk
 from bigain.doctor.environment import check_environment, check_extras
 from bigain.doctor.extractors import check_extractor
 from bigain.doctor.findings import Finding
+from bigain.doctor.references import check_reference
 
 __all__ = ["Request", "examine_everything", "examine_runs"]
 
@@ -46,6 +47,7 @@ def examine_runs(request: Request) -> list[Finding]:
         *weights,
         *_extractors(request),
         *(check_dataset(each) for each in datasets),
+        *_references(request),
         *check_disk(writing, sum(_to_download(each, state) for each, state in states)),
         *check_extras({"coco"} if any(each.name == "coco2017" for each in datasets) else ()),
     ]
@@ -87,6 +89,12 @@ def _extractors(request: Request) -> list[Finding]:
     """What generated images are judged by, once; not when a dataset alone is meant."""
     configs = request.configs if request.backbones else ()
     return list(dict.fromkeys(found for config in configs for found in check_extractor(config)))
+
+
+def _references(request: Request) -> list[Finding]:
+    """What generated images are compared with, once; not when a backbone alone is meant."""
+    configs = request.configs if request.datasets else ()
+    return list(dict.fromkeys(found for config in configs for found in check_reference(config)))
 
 
 def _to_download(config: BackboneConfig, state: Finding) -> float:

@@ -5,6 +5,7 @@ are taken in order, `block` at a time, and the last block is filled up with its 
 batch size can be chosen, so none can change a distance.  Workers decode and resize ahead, in order.
 """
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,7 +21,18 @@ from bigain.data.base import Dataset
 from bigain.data.images import UnreadableImage
 from bigain.errors import UserError
 
-__all__ = ["DatasetImages", "Extractor", "Image", "Images", "extract", "feature_blocks"]
+__all__ = [
+    "DatasetImages",
+    "Extractor",
+    "Image",
+    "Images",
+    "decode_workers",
+    "extract",
+    "feature_blocks",
+]
+
+_MOST_WORKERS = 8
+"""The network waits for eight decoders no longer; more only take memory."""
 
 Image: TypeAlias = npt.NDArray[np.uint8]
 """Bytes of shape (height, width), grey, or (height, width, 3), RGB."""
@@ -80,6 +92,12 @@ class DatasetImages(Sequence[Image]):
             return self._dataset[position].image
         except UnreadableImage as error:
             raise UserError(f"{error}; a reference needs all its images") from error
+
+
+def decode_workers() -> int:
+    """Threads that decode images ahead: as many as this process has cores, at most eight."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return min(cores or 1, _MOST_WORKERS)
 
 
 def extract(

@@ -21,12 +21,13 @@ from bigain.backbones.shipped import file_sha256
 from bigain.errors import UserError
 from bigain.features.base import Image
 
-__all__ = ["WEIGHTS_SHA256", "WEIGHTS_URL", "InceptionExtractor", "find_weights"]
+__all__ = ["WEIGHTS_SHA256", "WEIGHTS_URL", "InceptionExtractor", "check_weights", "find_weights"]
 
 WEIGHTS_URL: str = pytorch_fid_inception.FID_WEIGHTS_URL
 WEIGHTS_SHA256 = "6726825d"
 """First digits of the sha256 of the published weights; their file name carries them."""
 _SIDE = 299
+_LAYER = pytorch_fid_inception.InceptionV3.BLOCK_INDEX_BY_DIM[2048]
 _LOG = logging.getLogger(__name__)
 
 
@@ -83,6 +84,19 @@ class InceptionExtractor:
         """Features (16, dimension) of (16, 3, 299, 299)."""
         maps: Tensor = self._network(block.to(self._device))[0]
         return maps.mean(dim=(2, 3)).float().cpu()
+
+
+def check_weights(path: Path) -> bool:
+    """Whether `path` holds the published weights; other weights of Inception are loaded to see.
+
+    Raises:
+        UserError: It holds something else.
+
+    """
+    if file_sha256(path).startswith(WEIGHTS_SHA256):
+        return True
+    _build(path, _LAYER)
+    return False
 
 
 def find_weights(path: Path | None = None) -> Path:

@@ -50,7 +50,7 @@ class Judge:
     content: str = ""
     classify: Classify | None = None
     seed: int = 0
-    workers: int = 2
+    workers: int = 0
     progress: bool = False
 
     def judge(self, images: Images, records: Sequence[Mapping[str, Any]]) -> Judgement:

@@ -25,6 +25,7 @@ __all__ = [
     "Reference",
     "ReferenceSource",
     "cached_reference",
+    "check_fits",
     "compute_reference",
     "read_reference",
 ]
@@ -38,14 +39,16 @@ class ReferenceSource:
 
     Attributes:
         dataset: Its name, or a folder's.
-        split: Such as `test`, or `all`.
+        split: The dataset's own name of it, such as `test`.
         content: sha256 over the images, such as a dataset's `content_hash`.
+        selection: Which images of the split, in words.
 
     """
 
     dataset: str
     split: str
     content: str
+    selection: str = "all images"
 
 
 @dataclass(frozen=True)
@@ -121,12 +124,32 @@ def read_reference(path: Path) -> Reference:
             found = {name: arrays[name] for name in ("mu", "sigma", "features") if name in arrays}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, TypeError, AttributeError) as error:
         raise UserError(f"{path}: cannot be read as statistics ({error})") from None
-    features = found.get("features")
+    features, about = found.get("features"), _read_about(path)
     mean, covariance = (np.asarray(found.get(n, np.nan)) for n in ("mu", "sigma"))
     _check(path, mean, covariance, features)
-    n = None if features is None else len(features)
+    n = _stated(about.get("n")) if features is None else len(features)
     numbers = Moments(mean.astype(np.float64), covariance.astype(np.float64), n)
-    return Reference(numbers, features, _read_about(path))
+    return Reference(numbers, features, about)
+
+
+def check_fits(reference: Reference, extractor: Extractor, name: str) -> None:
+    """Raise UserError unless `reference`, which messages call `name`, is of this extractor.
+
+    Statistics of pytorch-fid do not say what they are of, but how many features there are.
+    """
+    about, dimension = reference.about, reference.moments.dimension
+    own = {**about, "dimension": dimension}
+    needed = {
+        "metric": extractor.metric,
+        "extractor_revision": extractor.revision,
+        "dimension": extractor.dimension,
+    }
+    for key, value in needed.items():
+        if own.get(key, value) != value:
+            raise UserError(
+                f"{name}: is of {key}={own[key]}; allowed: {key}={value}, of the extractor "
+                f"{extractor.name}"
+            )
 
 
 def _check(
@@ -186,6 +209,11 @@ def _write(path: Path, reference: Reference) -> Reference:
     replace_text(path.with_suffix(".json"), json.dumps(reference.about, indent=2) + "\n")
     replace_file(path, save)
     return reference
+
+
+def _stated(n: Any) -> int | None:
+    """A number of images that the file's description tells, if it is one."""
+    return n if isinstance(n, int) and n > 1 else None
 
 
 def _read_about(path: Path) -> dict[str, Any]:

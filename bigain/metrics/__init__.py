@@ -10,6 +10,7 @@ from bigain.metrics.frechet import (
     FrechetResult,
     frechet_distance,
     frechet_with_interval,
+    warn_if_few,
 )
 from bigain.metrics.generation import generation_metrics
 from bigain.metrics.intervals import mean_interval, wilson
@@ -53,5 +54,6 @@ __all__ = [
     "paired_difference",
     "precision_recall",
     "relative_rise",
+    "warn_if_few",
     "wilson",
 ]

@@ -31,7 +31,13 @@ from bigain.errors import UserError
 from bigain.metrics.intervals import mean_interval
 from bigain.metrics.moments import Moments, check_features, moments_of
 
-__all__ = ["FewImagesWarning", "FrechetResult", "frechet_distance", "frechet_with_interval"]
+__all__ = [
+    "FewImagesWarning",
+    "FrechetResult",
+    "frechet_distance",
+    "frechet_with_interval",
+    "warn_if_few",
+]
 
 FloatArray = NDArray[np.float64]
 
@@ -84,7 +90,7 @@ def frechet_with_interval(features: ArrayLike, reference: Moments) -> FrechetRes
     """
     rows = check_features(features)
     own = moments_of(rows)
-    _warn_if_few(len(rows), reference)
+    warn_if_few(own, reference)
     factor, vectors, roots = _coupling(own, reference)
     value = _distance(own, reference, roots)
     influences = _influences(rows - own.mean, own.mean - reference.mean, factor, vectors, roots)
@@ -138,13 +144,14 @@ def _influences(
     return np.asarray(raw - raw.mean())
 
 
-def _warn_if_few(n: int, reference: Moments) -> None:
-    fewest = min(n, math.inf if reference.n is None else reference.n)
-    if fewest < reference.dimension:
+def warn_if_few(a: Moments, b: Moments) -> None:
+    """Warn, with FewImagesWarning, if a side is known to have fewer images than features."""
+    fewest = min((side.n for side in (a, b) if side.n is not None), default=math.inf)
+    if fewest < b.dimension:
         warnings.warn(
-            f"n={fewest} images for {reference.dimension} features: the covariance is "
+            f"n={fewest} images for {b.dimension} features: the covariance is "
             f"rank-deficient and the distance far too large; compare only at equal n, and trust "
-            f"values from n >= {reference.dimension} on",
+            f"values from n >= {b.dimension} on",
             FewImagesWarning,
             stacklevel=3,
         )

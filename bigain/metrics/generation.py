@@ -4,6 +4,8 @@ The first is called `fid` only where the features are Inception's; those of the 
 give `frechet_mini`, another number on another scale.
 """
 
+import math
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -25,7 +27,7 @@ def generation_metrics(
     seed: int = 0,
     distance: FrechetResult | None = None,
 ) -> list[Metric]:
-    """`name`, kid, precision, recall, in this order.
+    """`name`, kid, kid_error (its standard error), precision, recall, in this order.
 
     Args:
         name: Of the Frechet distance: `fid` or `frechet_mini`, as the extractor says.
@@ -57,6 +59,7 @@ def generation_metrics(
     return [
         *metrics,
         Metric("kid", kernel.value, kernel.n, kernel.ci_low, kernel.ci_high, "mmd^2"),
+        Metric("kid_error", kernel.error, kernel.n, math.nan, math.nan, "mmd^2"),
         *(_share(name, values) for name, values in shares),
     ]
 

@@ -40,7 +40,7 @@ SAMPLES = "samples.csv"
 METRICS = "metrics.csv"
 
 METRIC_COLUMNS = (*DESCRIBING_COLUMNS, "metric", "value", "n", "ci_low", "ci_high", "unit")
-NOT_IN_SAMPLES = ("seconds", "adopted_from")
+NOT_IN_SAMPLES = ("seconds", "adopted_from", "images_per_forward")
 """Parts of a journal record that depend on when and where it was made."""
 
 _ONLY_SOMETIMES = ("failure",)

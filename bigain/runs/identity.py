@@ -55,6 +55,8 @@ EXCLUDED: Mapping[str, str] = {
 EXCLUDED_FROM_FAMILY: Mapping[str, str] = {
     **EXCLUDED,
     "dataset.limit": "how many images of a fixed order; no image's record depends on another",
+    "task.reference": "judges the images when all are drawn; draws none of them",
+    "task.extractor": "judges the images when all are drawn; draws none of them",
 }
 """Runs that agree in the rest have the same record for the same image, and may share it."""
 
@@ -143,7 +145,7 @@ def run_id(config: Config) -> str:
 
 
 def family_id(config: Config) -> str:
-    """Name shared by the runs that differ in `dataset.limit` alone: 16 hex digits."""
+    """Name shared by the runs that differ in number or judgement of the images: 16 hex digits."""
     return _digest(_canonical(resolved(config), EXCLUDED_FROM_FAMILY))
 
 

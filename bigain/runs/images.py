@@ -1,7 +1,8 @@
 """The generated images of a run: `images/000000.png`, ... by sample index, and a labelled grid.
 
 An image is on disk, whole, before its record is: so a record promises an image, and a killed run
-goes on with the first sample that has no record.
+goes on with the first sample that has no record.  A file that was lost since is made again; then it
+must have the sha256 of its record.
 """
 
 import hashlib
@@ -72,12 +73,23 @@ class RunImages(Sequence[Bytes]):
         """The file of image `index`."""
         return self._folder / IMAGES / f"{index:06d}.{_SUFFIXES[self._format]}"
 
-    def write(self, index: int, image: Bytes) -> str:
-        """Put image `index` on disk, atomically; the sha256 of the file."""
+    def write(self, index: int, image: Bytes, promised: str | None = None) -> str:
+        """Put image `index` on disk, atomically; the sha256 of the file.
+
+        Raises:
+            UserError: the file would have another sha256 than is `promised`; nothing is written.
+
+        """
         path = self.path(index)
 
         def save(temporary: Path) -> None:
             Image.fromarray(image).save(temporary, **FORMATS[self._format])
+            if promised not in (None, _sha256(temporary)):
+                raise UserError(
+                    f"{path}: is gone or was changed, and drawn again it has other bytes than its "
+                    "record says (another machine, number of threads, or memory that ran out); "
+                    "allowed: the file put back, or the run done again with force=true"
+                )
 
         replace_file(path, save)
         return _sha256(path)
@@ -91,6 +103,10 @@ class RunImages(Sequence[Bytes]):
         replace_file(own, lambda temporary: shutil.copyfile(source, temporary))
         return True
 
+    def lost(self, records: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+        """Those of the records whose file is gone, or is not the one that it was made of."""
+        return [record for record in records if self._damage(record) is not None]
+
     def check(self, records: Sequence[Mapping[str, Any]]) -> None:
         """Raise UserError unless the file of every record is the one that it was made of.
 
@@ -99,36 +115,45 @@ class RunImages(Sequence[Bytes]):
         for path in (self._folder / IMAGES).glob(".*.tmp"):
             path.unlink(missing_ok=True)
         for record in records:
-            index = record["image_id"]
-            if not self.path(index).is_file():
-                raise self._lost(index, "is gone")
-            if _sha256(self.path(index)) != record["sha256"]:
-                raise self._lost(index, "was changed")
+            damage = self._damage(record)
+            if damage is not None:
+                raise self._lost(record["image_id"], damage)
 
-    def write_grid(self, labels: Sequence[str]) -> Path:
-        """Write `grid.png`: the first 64 images with a label below each; its path."""
+    def write_grid(self, title: str, labels: Sequence[str]) -> Path:
+        """Write `grid.png`: the first 64 images under a title, index and label below each."""
         shown = [self[index] for index in range(min(self._n, _GRID_IMAGES))]
         path = self._folder / GRID
-        replace_file(path, lambda temporary: _grid(shown, labels).save(temporary, format="PNG"))
+        named = [f"{index} {label}" for index, label in enumerate(labels[: len(shown)])]
+        sheet = _grid(shown, title, named)
+        replace_file(path, lambda temporary: sheet.save(temporary, format="PNG"))
         return path
+
+    def _damage(self, record: Mapping[str, Any]) -> str | None:
+        """What happened to the file of `record`; None if it is as it was."""
+        path = self.path(record["image_id"])
+        if not path.is_file():
+            return "is gone"
+        return None if _sha256(path) == record["sha256"] else "was changed"
 
     def _lost(self, index: int, what: str) -> UserError:
         return UserError(
-            f"{self.path(index)}: {what}, but the run has a record of it; put it back, or do the "
-            "run again with force=true"
+            f"{self.path(index)}: {what}, but the run has a record of it; put it back, or start "
+            "the run again, which makes it again"
         )
 
 
-def _grid(images: Sequence[Bytes], labels: Sequence[str]) -> Image.Image:
+def _grid(images: Sequence[Bytes], title: str, labels: Sequence[str]) -> Image.Image:
     side = min(max(*images[0].shape[:2], _SMALLEST_TILE), _LARGEST_TILE)
     columns = min(_GRID_COLUMNS, len(images))
     rows = -(-len(images) // columns)
-    size = (columns * (side + 2), rows * (side + 2 + _LABEL_HEIGHT))
+    size = (columns * (side + 2), _LABEL_HEIGHT + rows * (side + 2 + _LABEL_HEIGHT))
     sheet = Image.new("RGB", size, "white")
     draw = ImageDraw.Draw(sheet)
+    draw.text((1, 1), _fitting(draw, title, size[0] - 2), fill="black")
     for position, image in enumerate(images):
         row, column = divmod(position, columns)
-        left, top = column * (side + 2) + 1, row * (side + 2 + _LABEL_HEIGHT) + 1
+        left = column * (side + 2) + 1
+        top = _LABEL_HEIGHT + row * (side + 2 + _LABEL_HEIGHT) + 1
         tile = ImageOps.contain(
             Image.fromarray(image).convert("RGB"), (side, side), Image.Resampling.NEAREST
         )

@@ -8,23 +8,14 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from bigain.metrics import Metric
-from bigain.runs.frames import read_metrics
-from bigain.runs.store import RunStore, run_folders
+from bigain.runs.joint_runs import JointRun
 
-__all__ = ["JOINT_METRICS", "JointRow", "joint_rows"]
-
-JOINT_METRICS = (
-    *("acc1", "map_image", "eps_error_rise", "fid", "frechet_mini", "precision", "recall"),
-    *("class_agreement", "flops_g", "time_ms_per_step"),
-)
-"""The metrics of a row, in this order."""
+__all__ = ["JointRow", "joint_rows"]
 
 _NOT_SHOWN = ("name", "scope")
-_PLACES = ("extractor_weights",)
 
 
 @dataclass
@@ -37,7 +28,7 @@ class JointRow:
         operator: Name and settings in words.
         seed: Of the runs.
         config: The configuration of one of them.
-        metrics: Metric id -> value, of `JOINT_METRICS` those that were measured.
+        metrics: Metric id -> value, those of `JOINT_METRICS` that were measured.
         by_task: Task -> the metrics that came from its run.
 
     """
@@ -51,8 +42,8 @@ class JointRow:
     by_task: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
-def joint_rows(results: Path) -> tuple[list[JointRow], list[str]]:
-    """The rows of all finished runs under `results`, no acceleration first; and what is left out.
+def joint_rows(runs: Sequence[JointRun]) -> tuple[list[JointRow], list[str]]:
+    """The rows of finished runs, no acceleration first; and what is left out.
 
     Rows of a backbone and dataset are only comparable if each task was done alike in all of them.
     So of the settings of a task (steps, guidance, trial list, precision, ...) the most used ones
@@ -60,7 +51,6 @@ def joint_rows(results: Path) -> tuple[list[JointRow], list[str]]:
     one of the most images counts, with all its metrics.  Times and FLOPs, which do not depend on a
     dataset, stand in every row of their operator.
     """
-    runs = [run for folder in run_folders(results) if (run := _read(results, folder.name))]
     measured = [run for run in runs if run.task != "efficiency"]
     shown = _most_used(measured)
     rows: dict[str, JointRow] = {}
@@ -78,32 +68,8 @@ def joint_rows(results: Path) -> tuple[list[JointRow], list[str]]:
     return sorted(rows.values(), key=_order), left_out
 
 
-@dataclass(frozen=True)
-class _Run:
-    run_id: str
-    config: dict[str, Any]
-    images: int
-    metrics: dict[str, Metric]
-
-    @property
-    def task(self) -> str:
-        return str(self.config["task"]["name"])
-
-    @property
-    def settings(self) -> str:
-        """How the task was done."""
-        parts = {**self.config["task"], "dtype": self.config["dtype"]}
-        return json.dumps({k: v for k, v in parts.items() if k not in _PLACES}, sort_keys=True)
-
-    @property
-    def comparable(self) -> str:
-        """The runs that are to be done alike."""
-        config = self.config
-        return json.dumps([config["backbone"]["name"], config["dataset"]["name"], self.task])
-
-
-def _most_used(runs: Sequence[_Run]) -> dict[str, str]:
-    """`_Run.comparable` -> the settings that most runs have, of equals those of more images."""
+def _most_used(runs: Sequence[JointRun]) -> dict[str, str]:
+    """`JointRun.comparable` -> the settings that most runs have, of equals those of more images."""
     found: dict[str, Counter[str]] = {}
     for run in runs:
         found.setdefault(run.comparable, Counter())[run.settings] += 1
@@ -114,18 +80,6 @@ def _most_used(runs: Sequence[_Run]) -> dict[str, str]:
         which: max(counts, key=lambda s: (counts[s], images[which, s], s))
         for which, counts in found.items()
     }
-
-
-def _read(results: Path, name: str) -> _Run | None:
-    store = RunStore(results, name)
-    if store.status() != "done":
-        return None
-    frame = read_metrics(store.folder)
-    columns = ("metric", "value", "n", "ci_low", "ci_high", "unit")
-    metrics = [Metric(*row) for row in frame[[*columns]].itertuples(index=False, name=None)]
-    manifest = store.manifest()
-    known = {metric.metric: metric for metric in metrics if metric.metric in JOINT_METRICS}
-    return _Run(name, manifest["config"], manifest["n_images"], known)
 
 
 def _row(config: dict[str, Any]) -> JointRow:

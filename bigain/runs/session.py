@@ -28,6 +28,10 @@ class Conclusion:
     rows: Sequence[Mapping[str, Any]]
 
 
+_NOT_OF_A_RECORD = ("dataset/", "extractor/", "reference/")
+"""Hashes that may differ between runs that share records: the one of the data covers the images in
+use, so it moves with the limit; the others are of what judges the images when all are drawn."""
+
 Conclude = Callable[[list[Record]], Conclusion]
 """Records of all images in dataset order -> what the run comes to."""
 
@@ -78,7 +82,7 @@ class RunSession:
         self.done[image_id] = dict(record)
 
     def adopt(self, carry: Carry = lambda _folder, _record: True) -> list[str]:
-        """Take over records of this shard's images from runs of other `dataset.limit`.
+        """Take over records of this shard's images from runs of another limit or judgement.
 
         Such runs have our family id: one image's record is the same in all of them, finished or
         not.  A run of other weights, or with damaged files, has nothing to give, nor has an image
@@ -103,7 +107,8 @@ class RunSession:
     def finish(self, conclude: Conclude, facts: Mapping[str, Any] | None = None) -> bool:
         """Write samples.csv, metrics.csv and the manifest's `done`, if all shards are through.
 
-        `facts` about how this process went, such as its peak memory, go into the manifest.
+        `facts` about how this process went, such as its peak memory, go into the manifest, and
+        once more under the name of its shard.
 
         Of shards that end together one finds everything complete and finishes; for the other the
         run is done already.
@@ -114,10 +119,11 @@ class RunSession:
         """
         with self._store.lock():
             if self._store.is_finished():
+                self._tell_how_it_went(facts or {})
                 return True
             records = read_journals(self._store.folder)
             if any(image_id not in records for image_id in self._image_ids):
-                self._update(**(facts or {}))
+                self._update(**(facts or {}), shards=self._shards(facts or {}))
                 return False
             ordered = [records[image_id] for image_id in self._image_ids]
             conclusion = conclude(ordered)
@@ -125,6 +131,7 @@ class RunSession:
             write_metrics(self._store.folder, conclusion.rows)
             self._update(
                 **(facts or {}),
+                shards=self._shards(facts or {}),
                 status="done",
                 error=None,
                 finished=now(),
@@ -148,6 +155,17 @@ class RunSession:
         self._started = now_
         write_manifest(self._store.folder, {**manifest, **changes, "wall_seconds": round(wall, 3)})
 
+    def _tell_how_it_went(self, facts: Mapping[str, Any]) -> None:
+        """Of a shard that ends when the run is done already; the caller holds the lock."""
+        shards = self._shards(facts)
+        if shards.keys() != self._store.manifest().get("shards", {}).keys():
+            self._update(shards=shards)
+
+    def _shards(self, facts: Mapping[str, Any]) -> dict[str, Any]:
+        """What the manifest tells of each shard, such as `0of2`, with these facts of ours."""
+        own = self._journal.path.stem.partition("-")[2]
+        return {**self._store.manifest().get("shards", {}), **({own: facts} if facts else {})}
+
     def _siblings(self) -> list[Path]:
         own = self._store.folder
         manifest = self._store.manifest()
@@ -163,10 +181,7 @@ class RunSession:
 
 
 def _are_related(own: Mapping[str, Any], other: Mapping[str, Any] | None) -> bool:
-    """Whether both are of one family, and made with the same weights as far as they say.
-
-    The hash of the data covers the images in use, so it differs between runs of other limits.
-    """
+    """Whether both are of one family, and made with the same weights as far as they say."""
     if other is None or other["family_id"] != own["family_id"]:
         return False
     mine, theirs = _weights(own), _weights(other)
@@ -174,8 +189,9 @@ def _are_related(own: Mapping[str, Any], other: Mapping[str, Any] | None) -> boo
 
 
 def _weights(manifest: Mapping[str, Any]) -> dict[str, str]:
+    """What the records were made with."""
     hashes: Mapping[str, str] = manifest.get("hashes") or {}
-    return {name: value for name, value in hashes.items() if not name.startswith("dataset/")}
+    return {name: value for name, value in hashes.items() if not name.startswith(_NOT_OF_A_RECORD)}
 
 
 def _manifest_or_none(folder: Path) -> dict[str, Any] | None:

@@ -164,6 +164,7 @@ class RunStore:
                 "wall_seconds": before.get("wall_seconds", 0.0),
                 "image_seconds": None,
                 "adopted_from": [],
+                "shards": before.get("shards", {}),
             },
         )
 

@@ -51,6 +51,7 @@ def generate_images(
                 "label": conditions.labels[index],
                 "condition": conditions.texts[index],
                 "sha256": sha256,
+                "images_per_forward": sampler.images_per_forward,
                 "seconds": seconds,
             }
         done += len(chunk)

@@ -21,13 +21,18 @@ _LOG = logging.getLogger(__name__)
 class MicroBatches:
     """Cuts work into batches of `size`, which halves whenever memory does not suffice.
 
+    Args:
+        size: Items per batch at first.
+        setting: What messages call it.
+
     Attributes:
         size: Items per batch now.
 
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, setting: str = "batch_size") -> None:
         self.size = size
+        self._setting = setting
         self._warned = False
 
     def run(
@@ -60,12 +65,13 @@ class MicroBatches:
     def _halve(self) -> None:
         if self.size == 1:
             raise UserError(
-                "batch_size=1: one evaluation does not fit the device's memory; allowed: a device "
-                "with more, a smaller backbone, or dtype=float16"
+                f"{self._setting}=1: one evaluation does not fit the device's memory; allowed: a "
+                "device with more, a smaller backbone, or dtype=float16"
             )
         self.size //= 2
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         if not self._warned:
             self._warned = True
-            _LOG.warning("out of memory: going on with at most %d evaluations at once", self.size)
+            told = "out of memory: going on with at most %d evaluations at once (%s asks for more)"
+            _LOG.warning(told, self.size, self._setting)

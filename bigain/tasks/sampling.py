@@ -50,7 +50,7 @@ class Sampler:
         self._steps = steps
         self._guidance_scale = guidance_scale
         self._seed = seed
-        self._batches = MicroBatches(images_per_forward)
+        self._batches = MicroBatches(images_per_forward, "task.images_per_forward")
         self._device = device
 
     @property

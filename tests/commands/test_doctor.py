@@ -171,10 +171,16 @@ def test_a_download_comes_before_the_report(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fetched: list[str] = []
+    judged: list[str] = []
     monkeypatch.setattr(doctor, "fetch", lambda config: fetched.append(config.name))
+    monkeypatch.setattr(doctor, "fetch_extractor", lambda run: judged.append(run.task.name))
     with pytest.raises(UserError):
         main(["profile=paper", "--download"])
     assert fetched == ["sd20", "dit_xl2_512"]
+    judged.clear()
+    with pytest.raises(UserError):
+        main(["backbone=sd20", "dataset=pets", "task=generation", "--download"])
+    assert judged == ["generation"]
     fetched.clear()
     with pytest.raises(UserError):
         main(["dataset=pets", "--download"])

@@ -52,7 +52,13 @@ def test_two_folders(write_clothes: Write, capsys: pytest.CaptureFixture[str]) -
     found, err = run(capsys, a, b, "--extractor", "mini", "--workers", 3)
     x, y = features(0, 80), features(80, 160)
     expected = generation_metrics("frechet_mini", x, moments_of(y), y)
-    assert [m["metric"] for m in found["metrics"]] == ["frechet_mini", "kid", "precision", "recall"]
+    assert [m["metric"] for m in found["metrics"]] == [
+        "frechet_mini",
+        "kid",
+        "kid_error",
+        "precision",
+        "recall",
+    ]
     assert [m["value"] for m in found["metrics"]] == [m.value for m in expected]
     assert found["metrics"][0]["ci"] == [expected[0].ci_low, expected[0].ci_high]
     assert err == ""
@@ -100,6 +106,44 @@ def test_statistics_on_either_side(
         assert found["metrics"][0]["value"] == pytest.approx(expected, rel=1e-4)
     assert main([str(c), str(b)]) == 0
     assert re.search(r"^frechet +\d+\.\d+ +\? +feature\^2$", capsys.readouterr().out, re.MULTILINE)
+
+
+def test_what_cannot_be_told_is_said(
+    tmp_path: Path, write_clothes: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a, rows = write_clothes("a", 0, 70), features(0, 70)
+    b = tmp_path / "b.npz"
+    np.savez(b, mu=rows.mean(0), sigma=np.cov(rows, rowvar=False))
+    _, err = run(capsys, a, b, "--extractor", "mini")
+    unknown, lacking = err.splitlines()
+    assert unknown.startswith(f"note: {b}: does not say of how many images it is; ")
+    assert "fewer than 64" in unknown
+    assert lacking == (
+        f"note: {b}: holds a mean and a covariance and no features of images; KID, precision and "
+        "recall need them"
+    )
+    found, err = run(capsys, b, a, "--extractor", "mini")
+    assert found["metrics"][0]["ci"] is None
+    assert [line.partition(": ")[0] for line in err.splitlines()] == ["note", "note"]
+    assert "; an interval, KID, precision and recall need them: give its folder" in err
+
+
+def test_few_images_of_statistics_are_warned_of_where_their_number_is_known(
+    tmp_path: Path, write_clothes: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    many, few = write_clothes("many", 0, 70), write_clothes("few", 70, 90)
+    rows = features(0, 70)
+    a = tmp_path / "a.npz"
+    np.savez(a, mu=rows.mean(0), sigma=np.cov(rows, rowvar=False))
+    _, err = run(capsys, a, few, "--extractor", "mini")
+    assert "warning: n=20 images for 64 features" in err, "the other side is few"
+    (tmp_path / "a.json").write_text(json.dumps({"dataset": "clothes", "n": 30}))
+    found, err = run(capsys, a, many, "--extractor", "mini")
+    assert "warning: n=30 images for 64 features" in err
+    assert (found["metrics"][0]["n"], found["about"]["n_a"]) == (30, 30)
+    assert "does not say of how many" not in err
+    (tmp_path / "a.json").write_text(json.dumps({"dataset": "clothes", "n": "many"}))
+    assert "a.npz: does not say of how many" in run(capsys, a, many, "--extractor", "mini")[1]
 
 
 def test_the_first_so_many(write_clothes: Write, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,6 +12,7 @@ from bigain.errors import UserError
 from bigain.flops import count_flops
 from bigain.operators import ToMe
 
+ROOT = Path(__file__).parents[2]
 MakeRun = Callable[..., str]
 
 
@@ -43,12 +44,24 @@ def test_accuracy_and_counted_flops_stand_in_one_row(
     assert [row["metric"] for row in rows] == [record["metric"] for record in records]
 
 
+def test_a_fresh_clone_shows_the_published_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    """No run has a folder in git; the committed table has the metrics of all."""
+    text = output(capsys, "--results", ROOT / "results", "--backbone", "mini_unet")
+    lines = text.splitlines()
+    heads = ("acc1 %", "frechet_mini", "recall", "agreement %", "GFLOPs")
+    assert all(head in lines[0] for head in heads)
+    (bare,) = (line for line in lines if " none " in line)
+    assert "0.266 [0.170, 0.362] n=1000" in bare
+    assert "95.8 [94.4, 96.9] n=1000" in bare
+    assert any(" tome ratio=0.7 " in line for line in lines)
+
+
 def test_one_backbone_can_be_picked(
     tmp_path: Path, make_run: MakeRun, capsys: pytest.CaptureFixture[str]
 ) -> None:
     make_run()
     text = output(capsys, "--results", tmp_path, "--backbone", "sd20")
-    assert text == f"no finished run in {tmp_path / 'runs'}\n"
+    assert text == f"no finished run in {tmp_path}\n"
 
 
 def test_a_folder_that_is_not_there_is_one_line(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from typing import Any, get_args
 import pytest
 from pydantic import BaseModel, ValidationError
 
+from bigain.compose import compose_config
 from bigain.config.run import RunConfig
 from bigain.config.task import ClassificationConfig, EfficiencyConfig
 from bigain.devices import DTYPES
@@ -231,3 +232,16 @@ def test_efficiency_is_not_sharded(plain: dict[str, Any]) -> None:
     changes = {"task": EFFICIENCY, "shard": {"index": 0, "count": 2}}
     with pytest.raises(ValidationError, match=r"shard.count=2: allowed: 1, because task=efficien"):
         RunConfig.model_validate({**plain, **changes})
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["backbone=mini_unet"], "mini_unet none"),
+        (["operator=tome", "operator.ratio=0.3"], "mini_dit tome ratio=0.3"),
+        (["operator=lgtm", "operator.ratio=0.7"], "mini_dit lgtm ratio=0.7 score=laplacian_l1"),
+        (["operator=ie_kvd", "operator.factor=3"], "mini_dit ie_kvd factor=3 alpha=0.0"),
+    ],
+)
+def test_the_title_names_backbone_operator_and_settings(overrides: list[str], words: str) -> None:
+    assert compose_config(overrides).title == words

@@ -1,3 +1,4 @@
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -120,10 +121,14 @@ GENERATION = {
         ("guidance_scale", "7"),
         ("guidance_scale", float("inf")),
         ("images_per_forward", 0),
+        ("images_per_forward", 257),
         ("image_format", "gif"),
         ("extractor", "clip"),
         ("extractor_weights", ""),
         ("reference", "train"),
+        ("reference", "stats.pkl"),
+        ("reference", ".npz"),
+        ("reference", None),
         ("eta", 0.5),
     ],
 )
@@ -131,6 +136,13 @@ def test_wrong_settings_of_generation_are_refused(key: str, value: object) -> No
     GenerationConfig.model_validate(GENERATION)
     with pytest.raises(ValidationError):
         GenerationConfig.model_validate({**GENERATION, key: value})
+
+
+def test_a_reference_is_images_or_a_file() -> None:
+    for word in ("split", "images", "all"):
+        assert GenerationConfig.model_validate({**GENERATION, "reference": word}).statistics is None
+    given = GenerationConfig.model_validate({**GENERATION, "reference": "a/stats.npz"})
+    assert given.statistics == Path("a/stats.npz")
 
 
 def test_weights_belong_to_inception() -> None:

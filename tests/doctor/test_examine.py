@@ -75,6 +75,18 @@ def test_generated_images_need_what_judges_them(compose: Compose) -> None:
     assert areas(classified, "backbones") == ["sd20"]
 
 
+def test_generated_images_need_what_they_are_compared_with(
+    compose: Compose, tmp_path: Path
+) -> None:
+    write_tiny("pets", tmp_path)
+    few = [*PAPER, "dataset=pets", f"dataset.root={tmp_path}", "dataset.limit=5"]
+    run = compose(*few, "task=generation")
+    assert areas(examine_runs(Request((run, run))), "datasets") == ["pets", "reference"]
+    assert "reference" in stopping(examine_runs(Request((run,))))
+    assert areas(examine_runs(Request((run,), datasets=False)), "datasets") == []
+    assert areas(examine_runs(Request((compose(*few),))), "datasets") == ["pets"]
+
+
 def test_a_backbone_or_a_dataset_can_be_meant_alone(compose: Compose) -> None:
     run = compose(*PAPER, "dataset=pets")
     weights = examine_runs(Request((run,), datasets=False))

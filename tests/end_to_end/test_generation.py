@@ -12,13 +12,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from torch import Tensor
 
+from bigain import build_generation
 from bigain.compose import compose_config
 from bigain.errors import UserError
+from bigain.features.reference import read_reference
 from bigain.runner import run
 from bigain.runs.collect import collect_runs
 from bigain.runs.frames import read_metrics, read_samples
-from bigain.runs.images import GRID, IMAGES
+from bigain.runs.images import GRID, IMAGES, RunImages
+from bigain.tasks.sampling import Sampler
 
 SHORT = ["task=generation", "task.steps=2", "dataset.limit=14", "threads=1"]
 LGTM = ["operator=lgtm", "operator.ratio=0.7"]
@@ -60,7 +64,14 @@ def test_a_run_has_images_records_metrics_and_a_grid(whole: Path) -> None:
     assert list(samples["sha256"]) == list(hashes(whole).values())
     assert (whole / GRID).is_file()
     metrics = metrics_of(whole)
-    assert list(metrics) == ["frechet_mini", "kid", "precision", "recall", "class_agreement"]
+    assert list(metrics) == [
+        "frechet_mini",
+        "kid",
+        "kid_error",
+        "precision",
+        "recall",
+        "class_agreement",
+    ]
     assert samples["frechet_value"].mean() == pytest.approx(metrics["frechet_mini"], rel=1e-9)
     assert 100 * samples["correct"].mean() == pytest.approx(metrics["class_agreement"])
     manifest = json.loads((whole / "manifest.json").read_text())
@@ -150,11 +161,102 @@ def test_the_operator_sees_the_noise_of_the_baseline(whole: Path, tmp_path: Path
     assert np.abs(a - b).mean() < 0.5 * np.abs(a - np.roll(b, 1, axis=0)).mean()
 
 
-def test_a_lost_image_is_named_before_anything_is_measured(whole: Path, tmp_path: Path) -> None:
+class NotAgain(Sampler):
+    """Draws nothing."""
+
+    def sample(self, indices: Tensor, conditions: Tensor) -> Tensor:
+        raise AssertionError(f"drawn again: {indices.tolist()}")
+
+
+def test_judging_by_another_reference_draws_no_image_again(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = generate(tmp_path, *like(whole))
+    monkeypatch.setattr(build_generation, "Sampler", NotAgain)
+    judged = generate(tmp_path, *like(whole), "task.reference=images")
+    assert judged != first
+    assert hashes(judged) == hashes(whole)
+    assert json.loads((judged / "manifest.json").read_text())["adopted_from"] == [first.name]
+    assert metrics_of(judged)["frechet_mini"] != metrics_of(whole)["frechet_mini"]
+    with pytest.raises(AssertionError, match="drawn again"):
+        generate(tmp_path, *like(whole), "seed=1")
+
+
+def test_published_statistics_are_a_reference(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = generate(tmp_path, *like(whole))
+    monkeypatch.setattr(build_generation, "Sampler", NotAgain)
+    (own,) = (tmp_path / "references").glob("*.npz")
+    path, moments = tmp_path / "stats.npz", read_reference(own).moments
+    np.savez(path, mu=moments.mean, sigma=moments.covariance)
+    given = f"task.reference={path}"
+    judged = generate(tmp_path, *like(whole), given)
+    metrics = metrics_of(judged)
+    assert list(metrics) == ["frechet_mini", "class_agreement"]
+    assert metrics["frechet_mini"] == pytest.approx(metrics_of(first)["frechet_mini"], rel=1e-9)
+    manifest = json.loads((judged / "manifest.json").read_text())
+    content = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert manifest["hashes"]["reference/fashion_mnist"] == content
+    np.savez(path, mu=moments.mean + 1, sigma=moments.covariance)
+    with pytest.raises(UserError, match="holds other statistics"):
+        generate(tmp_path, *like(whole), given)
+
+
+def test_a_run_does_not_go_on_with_other_statistics(whole: Path, tmp_path: Path) -> None:
+    path = tmp_path / "stats.npz"
+    command = [*like(whole), f"task.reference={path}", "shard.count=2"]
+    np.savez(path, mu=np.zeros(64), sigma=np.eye(64))
+    generate(tmp_path, *command, "shard.index=0")
+    np.savez(path, mu=np.ones(64), sigma=np.eye(64))
+    with pytest.raises(UserError, match="was begun with another reference/fashion_mnist"):
+        generate(tmp_path, *command, "shard.index=1")
+
+
+def test_lost_images_are_drawn_again_and_no_others(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = generate(tmp_path, *like(whole), "shard.index=0", "shard.count=2")
     (folder / IMAGES / "000002.png").unlink()
-    with pytest.raises(UserError, match=r"000002\.png: is gone.*force=true"):
-        generate(tmp_path, *like(whole), "shard.index=1", "shard.count=2")
+    (folder / IMAGES / "000010.png").write_bytes(b"half")
+    drawn: list[int] = []
+
+    def noted(self: RunImages, index: int, *others: Any) -> str:
+        drawn.append(index)
+        return write(self, index, *others)
+
+    write = RunImages.write
+    monkeypatch.setattr(RunImages, "write", noted)
+    generate(tmp_path, *like(whole), "shard.index=1", "shard.count=2")
+    assert drawn == [2, 10, *range(1, 14, 2)]
+    assert hashes(folder) == hashes(whole)
+    assert (folder / "samples.csv").read_bytes() == (whole / "samples.csv").read_bytes()
+
+
+def test_a_finished_run_with_a_lost_image_is_not_done_yet(whole: Path, tmp_path: Path) -> None:
+    folder = generate(tmp_path, *like(whole))
+    before = {name: (folder / name).read_bytes() for name in ("samples.csv", "metrics.csv")}
+    (folder / IMAGES / "000003.png").unlink()
+    (folder / IMAGES / "000011.png").write_bytes(b"half")
+    command = [*SHORT, f"paths.results={tmp_path}", f"paths.cache={tmp_path}", *like(whole)]
+    outcome = run(compose_config(command), progress=False)
+    assert (outcome.status, outcome.computed) == ("done", 2)
+    assert hashes(folder) == hashes(whole)
+    assert {name: (folder / name).read_bytes() for name in before} == before
+    assert run(compose_config(command), progress=False).computed == 0
+
+
+def test_a_lost_image_that_comes_out_differently_is_named(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = generate(tmp_path, *like(whole))
+    (folder / IMAGES / "000003.png").unlink()
+    noise = Sampler.initial_noise
+    monkeypatch.setattr(Sampler, "initial_noise", lambda self, i: noise(self, i + 1))
+    with pytest.raises(UserError, match=r"000003\.png: is gone .* has other bytes .* force=true"):
+        generate(tmp_path, *like(whole))
+    assert not (folder / IMAGES / "000003.png").exists()
+    monkeypatch.undo()
     forced = generate(tmp_path, *like(whole), "force=true")
     assert hashes(forced) == hashes(whole)
 

@@ -1,3 +1,4 @@
+import os
 import threading
 import time
 from collections.abc import Sequence
@@ -10,7 +11,13 @@ import torch
 
 from bigain.data.fashion_mnist import FashionMNIST
 from bigain.errors import UserError
-from bigain.features.base import DatasetImages, Extractor, extract, feature_blocks
+from bigain.features.base import (
+    DatasetImages,
+    Extractor,
+    decode_workers,
+    extract,
+    feature_blocks,
+)
 from bigain.features.mini import MiniExtractor
 from bigain.metrics import StreamedMoments, moments_of
 
@@ -122,3 +129,17 @@ def test_a_bar_is_shown_when_asked_for(corners: Any, capsys: pytest.CaptureFixtu
     assert capsys.readouterr().err == ""
     extract(corners, images(3), progress=True)
     assert "corners" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("cores", "workers"), [(1, 1), (4, 4), (64, 8)])
+def test_there_is_a_worker_for_each_core_up_to_eight(
+    monkeypatch: pytest.MonkeyPatch, cores: int, workers: int
+) -> None:
+    affinity = "sched_getaffinity"
+    monkeypatch.setattr(os, affinity, lambda _process: set(range(cores)), raising=False)
+    assert decode_workers() == workers
+    monkeypatch.delattr(os, affinity)
+    monkeypatch.setattr(os, "cpu_count", lambda: cores)
+    assert decode_workers() == workers
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert decode_workers() == 1

@@ -23,10 +23,17 @@ from pytorch_fid import inception as pytorch_fid_inception
 from pytorch_fid.inception import InceptionV3
 from scipy import linalg
 
+from bigain.backbones.shipped import file_sha256
 from bigain.errors import UserError
+from bigain.features import inception
 from bigain.features.base import extract
 from bigain.features.folder import FolderImages
-from bigain.features.inception import WEIGHTS_URL, InceptionExtractor, find_weights
+from bigain.features.inception import (
+    WEIGHTS_URL,
+    InceptionExtractor,
+    check_weights,
+    find_weights,
+)
 from bigain.metrics import frechet_distance, moments_of
 
 WriteImages = Callable[..., Path]
@@ -209,3 +216,15 @@ def test_pytorch_fid_is_left_as_it_was(random_inception: Path) -> None:
     before = pytorch_fid_inception.load_state_dict_from_url
     InceptionExtractor(random_inception, dimension=64)
     assert pytorch_fid_inception.load_state_dict_from_url is before
+
+
+def test_weights_are_known_by_their_content(
+    random_inception: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not check_weights(random_inception), "Inception, and not the published one"
+    monkeypatch.setattr(inception, "WEIGHTS_SHA256", file_sha256(random_inception)[:8])
+    assert check_weights(random_inception)
+    half = tmp_path / "half.pth"
+    half.write_bytes(random_inception.read_bytes()[:1000])
+    with pytest.raises(UserError, match="holds no weights of Inception"):
+        check_weights(half)

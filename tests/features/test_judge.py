@@ -31,7 +31,13 @@ def test_the_metrics_are_those_of_the_set(corners: Any) -> None:
         "frechet_mini", features, reference.moments, reference.features, 0
     )
     assert judgement.metrics == expected
-    assert [m.metric for m in expected] == ["frechet_mini", "kid", "precision", "recall"]
+    assert [m.metric for m in expected] == [
+        "frechet_mini",
+        "kid",
+        "kid_error",
+        "precision",
+        "recall",
+    ]
 
 
 def test_the_values_of_images_average_to_the_distance(corners: Any) -> None:

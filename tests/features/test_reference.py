@@ -13,6 +13,7 @@ from bigain.errors import UserError
 from bigain.features.reference import (
     ReferenceSource,
     cached_reference,
+    check_fits,
     compute_reference,
     read_reference,
 )
@@ -57,6 +58,7 @@ def test_a_sidecar_says_what_it_is(tmp_path: Path, corners: Any, images: Counted
         "dataset": "fashion_mnist",
         "split": "test",
         "content": "c" * 64,
+        "selection": "all images",
         "extractor": "corners",
         "extractor_revision": "0" * 12,
         "resize": "none",
@@ -67,7 +69,9 @@ def test_a_sidecar_says_what_it_is(tmp_path: Path, corners: Any, images: Counted
     assert path.with_suffix(".npz").is_file()
 
 
-@pytest.mark.parametrize("changed", ["content", "split", "dataset", "revision", "resize"])
+@pytest.mark.parametrize(
+    "changed", ["content", "split", "selection", "dataset", "revision", "resize"]
+)
 def test_whatever_changes_it_gives_another_one(
     tmp_path: Path, corners: Any, images: Counted, changed: str
 ) -> None:
@@ -107,6 +111,35 @@ def test_files_of_pytorch_fid_are_read(tmp_path: Path) -> None:
     assert found.features is None
     assert found.moments.n is None
     assert found.about == {"dataset": str(tmp_path / "s.npz")}
+
+
+@pytest.mark.parametrize(("n", "known"), [(30, 30), ("30", None), (None, None), (1, None)])
+def test_a_description_may_tell_the_number_of_images(
+    tmp_path: Path, n: object, known: int | None
+) -> None:
+    np.savez(tmp_path / "s.npz", mu=np.zeros(3), sigma=np.eye(3))
+    (tmp_path / "s.json").write_text(json.dumps({"dataset": "x", "n": n}))
+    assert read_reference(tmp_path / "s.npz").moments.n == known
+
+
+@pytest.mark.parametrize(
+    ("about", "message"),
+    [
+        ({"metric": "fid"}, r"^s: is of metric=fid; allowed: metric=frechet_mini"),
+        ({"extractor_revision": "1" * 12}, "extractor_revision=111111111111; allowed"),
+    ],
+)
+def test_a_reference_of_another_extractor_does_not_fit(
+    corners: Any, about: dict[str, str], message: str
+) -> None:
+    rows = np.random.default_rng(0).standard_normal((9, 5)).astype(np.float32)
+    own = {"metric": corners.metric, "extractor_revision": corners.revision}
+    for fitting in ({}, own):
+        check_fits(compute_reference(rows[:, :4], fitting), corners, "s")
+    with pytest.raises(UserError, match=message):
+        check_fits(compute_reference(rows[:, :4], {**own, **about}), corners, "s")
+    with pytest.raises(UserError, match=r"^s: is of dimension=5; allowed: dimension=4"):
+        check_fits(compute_reference(rows, {}), corners, "s")
 
 
 def test_pytorch_fid_reads_ours(tmp_path: Path, corners: Any, images: Counted) -> None:

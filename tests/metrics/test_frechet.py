@@ -11,7 +11,12 @@ from scipy import linalg
 from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
 
 from bigain.errors import UserError
-from bigain.metrics.frechet import FewImagesWarning, frechet_distance, frechet_with_interval
+from bigain.metrics.frechet import (
+    FewImagesWarning,
+    frechet_distance,
+    frechet_with_interval,
+    warn_if_few,
+)
 from bigain.metrics.moments import Moments, moments_of
 from bigain.metrics.paired import paired_difference
 
@@ -177,6 +182,20 @@ def test_few_images_warn_and_enough_do_not() -> None:
     for rows, reference in ((few, enough), (enough, few)):
         with pytest.warns(FewImagesWarning, match="n=19 images for 20 features"):
             frechet_with_interval(rows, moments_of(reference))
+
+
+@pytest.mark.parametrize(("n", "m"), [(3, None), (None, 3), (3, 50), (50, 3)])
+def test_either_side_may_have_few(n: int | None, m: int | None) -> None:
+    a, b = (Moments(np.zeros(4), np.eye(4), count) for count in (n, m))
+    with pytest.warns(FewImagesWarning, match="n=3 images for 4 features"):
+        warn_if_few(a, b)
+
+
+def test_an_unknown_number_is_not_taken_for_few(recwarn: pytest.WarningsRecorder) -> None:
+    unknown = Moments(np.zeros(4), np.eye(4), None)
+    warn_if_few(unknown, unknown)
+    warn_if_few(unknown, Moments(np.zeros(4), np.eye(4), 4))
+    assert not recwarn.list
 
 
 def test_another_number_of_features_is_refused() -> None:

@@ -93,7 +93,7 @@ def test_names_are_stable_over_releases(settings: dict[str, Any]) -> None:
 def test_every_exclusion_has_a_reason_and_exists(make_config: Make) -> None:
     tree = resolved(make_config())
     tree["backbone"] |= HUB["backbone"]
-    tree["task"] |= {"extractor_weights": None}
+    tree["task"] |= dict.fromkeys(("extractor_weights", "extractor", "reference"))
     for key, reason in EXCLUDED_FROM_FAMILY.items():
         assert len(reason) > 20, key
         node = tree
@@ -162,6 +162,21 @@ def test_limit_changes_the_name_but_not_the_family(make_config: Make) -> None:
     few, many = make_config(dataset__limit=20), make_config(dataset__limit=None)
     assert run_id(few) != run_id(many)
     assert family_id(few) == family_id(many)
+
+
+@pytest.mark.parametrize(
+    "judgement", [{"extractor": "inception"}, {"reference": "images"}, {"reference": "s.npz"}]
+)
+def test_who_judges_changes_the_name_but_not_the_family(
+    settings: dict[str, Any], judgement: dict[str, str]
+) -> None:
+    """The images are the same, so they are drawn once."""
+    task = {"name": "generation", "steps": 5, "extractor": "mini", "reference": "split"}
+    a, b = {**settings, "task": task}, {**settings, "task": {**task, **judgement}}
+    assert run_id(a) != run_id(b)
+    assert family_id(a) == family_id(b)
+    other = {**settings, "task": {**task, "steps": 6}}
+    assert family_id(other) != family_id(a)
 
 
 def test_numbers_count_by_value() -> None:

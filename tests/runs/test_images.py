@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from bigain.errors import UserError
 from bigain.runs.images import FORMATS, RunImages
@@ -51,10 +51,10 @@ def test_a_missing_or_changed_image_is_named(tmp_path: Path) -> None:
     records = [{"image_id": i, "sha256": images.write(i, picture(i))} for i in range(2)]
     images.check(records)
     images.write(1, picture(5))
-    with pytest.raises(UserError, match=r"000001\.png: was changed.*force=true"):
+    with pytest.raises(UserError, match=r"000001\.png: was changed.*start the run again"):
         images.check(records)
     images.path(1).unlink()
-    with pytest.raises(UserError, match=r"000001\.png: is gone.*force=true"):
+    with pytest.raises(UserError, match=r"000001\.png: is gone.*start the run again"):
         images.check(records)
     images.path(0).write_bytes(b"half")
     with pytest.raises(UserError, match=r"000000\.png: cannot be read"):
@@ -62,6 +62,27 @@ def test_a_missing_or_changed_image_is_named(tmp_path: Path) -> None:
     with pytest.raises(IndexError):
         images[2]
     assert images.label(1) == str(images.path(1))
+
+
+def test_lost_images_are_those_gone_or_changed(tmp_path: Path) -> None:
+    images = RunImages(tmp_path, 3, "png")
+    records = [{"image_id": i, "sha256": images.write(i, picture(i))} for i in range(3)]
+    assert images.lost(records) == []
+    images.path(0).unlink()
+    images.path(2).write_bytes(b"half")
+    assert images.lost(records) == [records[0], records[2]]
+
+
+def test_what_was_promised_is_written_and_nothing_else(tmp_path: Path) -> None:
+    images = RunImages(tmp_path, 1, "png")
+    promised = images.write(0, picture(0))
+    images.path(0).write_bytes(b"half")
+    with pytest.raises(UserError, match=r"000000\.png: .* has other bytes .* force=true"):
+        images.write(0, picture(1), promised)
+    assert images.path(0).read_bytes() == b"half", "what lies there is not made worse"
+    assert [path.name for path in images.path(0).parent.iterdir()] == ["000000.png"]
+    assert images.write(0, picture(0), promised) == promised
+    assert np.array_equal(images[0], picture(0))
 
 
 def test_an_image_is_taken_over_if_it_is_whole(tmp_path: Path) -> None:
@@ -83,16 +104,30 @@ def test_the_grid_shows_the_first_ones_with_labels(
     images = RunImages(tmp_path, n, "png")
     for index in range(n):
         images.write(index, np.full((28, 28), 3 * index, dtype=np.uint8))
-    path = images.write_grid([f"class number {i} with a very long name \u65e5" for i in range(n)])
+    path = images.write_grid("mini", [f"class with a very long name \u65e5 {i}" for i in range(n)])
     with Image.open(path) as opened:
         sheet = np.asarray(opened)
     tile, line = 98, 112
-    assert sheet.shape == (rows * line, columns * tile, 3)
+    assert sheet.shape == (14 + rows * line, columns * tile, 3)
+    assert sheet[:14].min() < 60, "a title is drawn"
+    sheet = sheet[14:]
     assert (sheet[10:80, 10:80] == 0).all()
     assert (sheet[10:80, tile + 10 : tile + 80] == 3).all()
     below = sheet[tile + 1 : line, :tile]
     assert below.min() < 60, "a label is drawn"
     assert (sheet[tile + 1 : line, tile - 1 : tile + 1] == 255).all(), "and ends with its tile"
+
+
+def test_the_grid_says_which_image_of_which_run_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    images = RunImages(tmp_path, 2, "png")
+    for index in range(2):
+        images.write(index, picture(index))
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", lambda _s, _xy, text, **_o: told.append(text))
+    images.write_grid("mini_unet tome ratio=0.7, seed 0", ["dress", "ankle boot"])
+    assert told == ["mini_unet tome ratio=0.7, seed 0", "0 dress", "1 ankle boot"]
 
 
 def test_what_a_kill_in_a_write_left_is_gone_when_the_run_is_whole(tmp_path: Path) -> None:

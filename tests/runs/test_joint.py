@@ -9,7 +9,8 @@ import pytest
 from bigain.config import RunConfig
 from bigain.metrics import Metric
 from bigain.runs.identity import run_id
-from bigain.runs.joint import JOINT_METRICS, joint_rows
+from bigain.runs.joint import joint_rows
+from bigain.runs.joint_runs import JOINT_METRICS, finished_runs
 from bigain.runs.store import RunStore
 from bigain.runs.summary import conclusion_of
 
@@ -48,7 +49,7 @@ def test_the_tasks_of_an_operator_are_one_row(
     make_run(tmp_path, make_config(operator=tome), rise=0.1)
     make_run(tmp_path, make_config())
     judged(tmp_path, make_config(operator=tome, task=EFFICIENCY), flops_g=0.25, speedup=2.0)
-    (bare, merged), left_out = joint_rows(tmp_path)
+    (bare, merged), left_out = joint_rows(finished_runs(tmp_path))
     assert left_out == []
     assert (bare.operator, merged.operator) == ("none", "tome ratio=0.7 cell=[2,2] random=true")
     assert set(bare.metrics) == {"acc1"}
@@ -62,7 +63,7 @@ def test_the_larger_run_counts(tmp_path: Path, make_config: Make, tome: dict[str
     for limit, value in ((20, 2.0), (30, 3.0), (10, 1.0)):
         config = make_config(operator=tome, task=GENERATION, dataset__limit=limit)
         judged(tmp_path, config, frechet_mini=value)
-    ((row,), _) = joint_rows(tmp_path)
+    ((row,), _) = joint_rows(finished_runs(tmp_path))
     assert (row.metrics["frechet_mini"].value, row.metrics["frechet_mini"].n) == (3.0, 30)
 
 
@@ -72,7 +73,7 @@ def test_what_differs_has_a_row_of_its_own(
 ) -> None:
     judged(tmp_path, make_config(operator=tome, task=GENERATION), frechet_mini=1.0)
     judged(tmp_path, make_config(operator=tome, task=GENERATION, **changes), frechet_mini=2.0)
-    assert len(joint_rows(tmp_path)[0]) == 2
+    assert len(joint_rows(finished_runs(tmp_path))[0]) == 2
 
 
 def test_rows_are_of_one_guidance_and_the_others_are_named(
@@ -82,7 +83,7 @@ def test_rows_are_of_one_guidance_and_the_others_are_named(
     other = {**GENERATION, "guidance_scale": 6.0}
     odd = judged(tmp_path, make_config(task=other), frechet_mini=6.0)
     judged(tmp_path, make_config(operator=tome, task=GENERATION), frechet_mini=10.0)
-    rows, left_out = joint_rows(tmp_path)
+    rows, left_out = joint_rows(finished_runs(tmp_path))
     assert [row.metrics["frechet_mini"].value for row in rows] == [9.0, 10.0]
     assert left_out == [odd.run_id]
 
@@ -92,13 +93,13 @@ def test_all_metrics_of_a_row_and_task_are_of_one_run(tmp_path: Path, make_confi
     for limit, value in ((12, 0.6), (6, 0.5)):
         config = make_config(task=GENERATION, dataset__limit=limit)
         judged(tmp_path, config, frechet_mini=value, recall=value)
-    ((row,), _) = joint_rows(tmp_path)
+    ((row,), _) = joint_rows(finished_runs(tmp_path))
     assert (row.metrics["frechet_mini"].value, row.metrics["recall"].value) == (0.6, 0.6)
 
 
 def test_a_cost_alone_is_no_row(tmp_path: Path, make_config: Make, tome: dict[str, Any]) -> None:
     judged(tmp_path, make_config(operator=tome, task=EFFICIENCY), flops_g=0.25)
-    assert joint_rows(tmp_path) == ([], [])
+    assert joint_rows(finished_runs(tmp_path)) == ([], [])
 
 
 def test_unfinished_and_damaged_runs_are_left_out(
@@ -109,4 +110,4 @@ def test_unfinished_and_damaged_runs_are_left_out(
         pass
     (tmp_path / "runs" / "damaged").mkdir()
     (tmp_path / "runs" / "damaged" / "manifest.json").write_text("{")
-    assert joint_rows(tmp_path) == ([], [])
+    assert joint_rows(finished_runs(tmp_path)) == ([], [])

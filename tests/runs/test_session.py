@@ -97,6 +97,45 @@ def test_shards_share_the_images_and_the_last_one_finishes(
     ]
 
 
+def test_the_manifest_tells_how_each_shard_went(
+    tmp_path: Path, make_config: Make, make_record: MakeRecord
+) -> None:
+    """One that halved its batch for want of memory shows, whichever ended last."""
+    for index in (1, 0):
+        config = sharded(make_config, index, 2)
+        store = RunStore(tmp_path, run_id(config))
+        with store.open(config, IDS, {}) as session:
+            for image_id in session.todo():
+                session.append(make_record(image_id))
+            session.finish(no_metrics, {"images_per_forward": 8 >> index})
+    assert store.manifest()["shards"] == {
+        "1of2": {"images_per_forward": 4},
+        "0of2": {"images_per_forward": 8},
+    }
+    assert store.manifest()["images_per_forward"] == 8
+
+
+def test_a_shard_that_finds_the_run_done_still_tells_how_it_went(
+    tmp_path: Path, make_config: Make, make_record: MakeRecord
+) -> None:
+    configs = [sharded(make_config, index, 2) for index in range(2)]
+    store = RunStore(tmp_path, run_id(configs[0]))
+    with store.open(configs[1], IDS, {}) as late:
+        for image_id in late.todo():
+            late.append(make_record(image_id))
+        with store.open(configs[0], IDS, {}) as session:
+            for image_id in session.todo():
+                session.append(make_record(image_id))
+            assert session.finish(no_metrics, {"images_per_forward": 8})
+        assert late.finish(no_metrics, {"images_per_forward": 4})
+    before = store.manifest()
+    assert before["shards"]["1of2"] == {"images_per_forward": 4}
+    assert (before["status"], before["images_per_forward"]) == ("done", 8)
+    with store.open(configs[1], IDS, {}) as again:
+        assert again.finish(no_metrics, {"images_per_forward": 2})
+    assert store.manifest() == before, "nothing was computed, nothing is told"
+
+
 def test_the_files_do_not_depend_on_the_shards(
     tmp_path: Path, make_config: Make, make_record: MakeRecord
 ) -> None:
@@ -398,6 +437,20 @@ def test_the_manifest_is_json_that_others_can_read(
     text = (store.folder / "manifest.json").read_text()
     assert json.loads(text)["status"] == "done"
     assert "NaN" not in text
+
+
+def test_who_judges_does_not_matter_for_what_is_drawn(
+    tmp_path: Path, make_config: Make, make_record: MakeRecord
+) -> None:
+    def origin(judge: str) -> dict[str, Any]:
+        return {"hashes": {"mini": "aa", "extractor/x": judge, "reference/fashion_mnist": judge}}
+
+    few, many = make_config(dataset__limit=3), make_config(dataset__limit=7)
+    with RunStore(tmp_path, run_id(few)).open(few, IDS[:3], origin("1")) as session:
+        for image_id in session.todo():
+            session.append(make_record(image_id))
+    with RunStore(tmp_path, run_id(many)).open(many, IDS, origin("2")) as session:
+        assert session.adopt() == [run_id(few)]
 
 
 def test_runs_with_other_weights_give_nothing(

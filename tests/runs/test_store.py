@@ -88,6 +88,7 @@ def test_the_manifest_tells_everything_from_the_start(
         "wall_seconds": 0.0,
         "image_seconds": None,
         "adopted_from": [],
+        "shards": {},
     }
     assert (store.folder / "config.yaml").exists()
 

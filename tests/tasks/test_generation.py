@@ -49,6 +49,7 @@ def test_a_record_promises_an_image(backbone: Any) -> None:
         assert record["label"] == sample.label
         assert record["condition"] == CLASS_NAMES[record["label"]]
         assert record["seconds"] >= 0
+        assert record["images_per_forward"] == 4
 
 
 def test_nothing_is_computed_ahead(backbone: Any) -> None:

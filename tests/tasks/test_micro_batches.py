@@ -68,6 +68,8 @@ def test_one_that_does_not_fit_is_one_line() -> None:
     with pytest.raises(UserError, match=r"^batch_size=1: one evaluation does not fit") as caught:
         list(MicroBatches(16).run(ITEMS, Device(0)))
     assert "\n" not in str(caught.value)
+    with pytest.raises(UserError, match=r"^task\.images_per_forward=1: one evaluation"):
+        list(MicroBatches(16, "task.images_per_forward").run(ITEMS, Device(0)))
 
 
 def test_other_errors_are_not_taken_for_it() -> None:

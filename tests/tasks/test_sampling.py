@@ -114,6 +114,17 @@ def test_memory_that_runs_out_halves_the_batch(
     assert torch.allclose(latents, expected, atol=1e-5)
 
 
+def test_a_single_image_that_does_not_fit_names_the_setting(
+    backbone: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Tensor) -> Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(backbone, "predict_noise", full)
+    with pytest.raises(UserError, match=r"^task\.images_per_forward=1: "):
+        sampler_of(backbone).sample(torch.arange(2), torch.arange(2))
+
+
 def test_an_overflow_names_the_sample(backbone: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     predict: Predict = backbone.predict_noise
 

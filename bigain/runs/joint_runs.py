@@ -1,0 +1,115 @@
+"""The runs that the joint view shows: finished ones in their folders, and published ones.
+
+A published run (`<results>/<profile>/runs.csv`, see `bigain.runs.publish`) has its metrics and the
+columns that describe it, and no configuration.  Its name is a hash of one; so whoever knows how to
+make configurations of the columns knows the right one by its name.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bigain.metrics import Metric
+from bigain.runs.files import METRIC_COLUMNS, read_csv
+from bigain.runs.frames import read_metrics
+from bigain.runs.store import RunStore, run_folders
+
+__all__ = ["JOINT_METRICS", "JointRun", "Recognise", "finished_runs", "published_runs"]
+
+JOINT_METRICS = (
+    *("acc1", "map_image", "eps_error_rise", "fid", "frechet_mini", "precision", "recall"),
+    *("class_agreement", "flops_g", "time_ms_per_step"),
+)
+"""The metrics of a row, in this order."""
+
+Recognise = Callable[[Mapping[str, Any], Sequence[int]], dict[str, Any] | None]
+"""Describing columns of a run and the numbers of images that its metrics name -> its configuration;
+None if it is not found."""
+
+_PLACES = ("extractor_weights",)
+_MEASURED = ("metric", "value", "n", "ci_low", "ci_high", "unit")
+_TEXT = tuple(name for name in METRIC_COLUMNS if name not in {"value", "n", "ci_low", "ci_high"})
+_NUMBERS = ("value", "ci_low", "ci_high")
+
+
+@dataclass(frozen=True)
+class JointRun:
+    """A finished run.
+
+    Attributes:
+        run_id: Its name.
+        config: Its configuration.
+        images: Number of its images.
+        metrics: Metric id -> value, those of `JOINT_METRICS` that it measured.
+
+    """
+
+    run_id: str
+    config: dict[str, Any]
+    images: int
+    metrics: dict[str, Metric]
+
+    @property
+    def task(self) -> str:
+        """Name of its task."""
+        return str(self.config["task"]["name"])
+
+    @property
+    def settings(self) -> str:
+        """How the task was done."""
+        parts = {**self.config["task"], "dtype": self.config["dtype"]}
+        return json.dumps({k: v for k, v in parts.items() if k not in _PLACES}, sort_keys=True)
+
+    @property
+    def comparable(self) -> str:
+        """What it shares with the runs that are to be done alike."""
+        config = self.config
+        return json.dumps([config["backbone"]["name"], config["dataset"]["name"], self.task])
+
+
+def finished_runs(results: Path) -> list[JointRun]:
+    """The runs with a folder under `results`; unfinished and damaged ones are passed over."""
+    stores = (RunStore(results, folder.name) for folder in run_folders(results))
+    return [_finished(store) for store in stores if store.status() == "done"]
+
+
+def published_runs(results: Path, recognise: Recognise) -> tuple[list[JointRun], list[str]]:
+    """The published runs that have no finished folder here, and names of those not recognised."""
+    runs, unknown = [], []
+    for name, rows in _published(results).items():
+        if RunStore(results, name).status() == "done":
+            continue
+        sizes = sorted({row["n"] or 0 for row in rows}, reverse=True)
+        config = recognise(rows[0], sizes)
+        if config is None:
+            unknown.append(name)
+        else:
+            limit = config["dataset"]["limit"]
+            runs.append(JointRun(name, config, limit or sizes[0], _known(map(_metric, rows))))
+    return runs, unknown
+
+
+def _published(results: Path) -> dict[str, list[dict[str, Any]]]:
+    """Run id -> its rows, of all profiles."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for path in sorted(results.glob("*/runs.csv")):
+        for row in read_csv(path, _TEXT):
+            found.setdefault(row["run_id"], []).append(row)
+    return found
+
+
+def _metric(row: Mapping[str, Any]) -> Metric:
+    filled = {key: float("nan") if row[key] is None else row[key] for key in _NUMBERS}
+    return Metric(**{key: {**row, **filled}[key] for key in _MEASURED})
+
+
+def _finished(store: RunStore) -> JointRun:
+    frame, manifest = read_metrics(store.folder), store.manifest()
+    metrics = (Metric(*row) for row in frame[[*_MEASURED]].itertuples(index=False, name=None))
+    return JointRun(store.run_id, manifest["config"], manifest["n_images"], _known(metrics))
+
+
+def _known(metrics: Iterable[Metric]) -> dict[str, Metric]:
+    return {metric.metric: metric for metric in metrics if metric.metric in JOINT_METRICS}

@@ -1,0 +1,61 @@
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bigain.config import RunConfig
+from bigain.runs.collect import collect
+from bigain.runs.identity import resolved, run_id
+from bigain.runs.joint_runs import JOINT_METRICS, finished_runs, published_runs
+from bigain.runs.store import RunStore
+
+Make = Callable[..., RunConfig]
+MakeRun = Callable[..., RunStore]
+
+
+def nobody(_columns: Mapping[str, Any], _sizes: Sequence[int]) -> None:
+    """Recognises nothing."""
+
+
+def clone(source: Path, target: Path) -> None:
+    """What git has of `source`."""
+    (table,) = collect(source)
+    copied = target / table.relative_to(source)
+    copied.parent.mkdir(parents=True)
+    copied.write_bytes(table.read_bytes())
+
+
+def test_a_published_run_is_the_run_that_was_published(
+    tmp_path: Path, make_config: Make, make_run: MakeRun, tome: dict[str, Any]
+) -> None:
+    config = make_config(operator=tome)
+    make_run(tmp_path / "a", config)
+    clone(tmp_path / "a", tmp_path / "b")
+    seen: list[tuple[Any, Sequence[int]]] = []
+
+    def recognise(columns: Mapping[str, Any], sizes: Sequence[int]) -> dict[str, Any]:
+        seen.append((columns["run_id"], sizes))
+        return resolved(config)
+
+    (run,), unknown = published_runs(tmp_path / "b", recognise)
+    (original,) = finished_runs(tmp_path / "a")
+    assert run == original
+    assert set(run.metrics) <= set(JOINT_METRICS)
+    assert (seen, unknown) == ([(run_id(config), [20])], [])
+    assert finished_runs(tmp_path / "b") == []
+
+
+def test_what_nobody_recognises_is_named(
+    tmp_path: Path, make_config: Make, make_run: MakeRun
+) -> None:
+    store = make_run(tmp_path / "a", make_config())
+    clone(tmp_path / "a", tmp_path / "b")
+    assert published_runs(tmp_path / "b", nobody) == ([], [store.run_id])
+
+
+def test_a_run_with_a_folder_is_not_looked_up(
+    tmp_path: Path, make_config: Make, make_run: MakeRun
+) -> None:
+    make_run(tmp_path, make_config())
+    collect(tmp_path)
+    assert published_runs(tmp_path, nobody) == ([], [])
+    assert len(finished_runs(tmp_path)) == 1
