@@ -1,4 +1,4 @@
-"""Tables without the command line: `scripts/tables.py 2 4 --no-run` is `bigain table 2 4 --no-run`."""
+"""All tables by a script: `scripts/tables.py 2 4 --no-run` is `bigain table 2 4 --no-run`."""
 
 import sys
 
