@@ -66,8 +66,8 @@ $(addprefix table,$(COMING_TABLES)): table%:
 
 tables: $(addprefix table,$(READY_TABLES)) ## every table that is ready
 
-figures: ## the figures (not in this version)
-	$(call not-yet,figures)
+figures: $(STAMP) ## Figures 2-6 from what was measured; starts no run; ARGS="5 6"
+	$(OFFLINE) $(PYTHON_BIN) -m bigain figures --profile $(PROFILE) $(ARGS)
 
 report: ## one page with all tables and figures (not in this version)
 	$(call not-yet,report)
