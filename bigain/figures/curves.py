@@ -273,10 +273,10 @@ def _place(block: Block) -> tuple[str, ...]:
 
 def _point(line: Mapping[str, str], where: str) -> Point:
     try:
-        numbers = [float(line[key] or "nan") for key in ("value", "ci_low", "ci_high")]
+        ends = [math.nan if line[key] == "" else float(line[key]) for key in ("ci_low", "ci_high")]
+        return Point(math.nan, float(line["value"]), *ends)
     except (TypeError, ValueError):
         raise UserError(f"{where}: value, ci_low and ci_high must be numbers") from None
-    return Point(math.nan, *numbers)
 
 
 def _curves(points: Mapping[str, Sequence[Point]]) -> list[Curve]:

@@ -107,5 +107,5 @@ def _show_mask(axis: Axes, image: npt.NDArray[np.uint8], each: TokenMap) -> None
     kinds = token_kinds(each)
     colours = np.array([_COLOURS[kind] for kind in (MERGED, DESTINATION, KEPT)])
     axis.imshow(colours[kinds], extent=(0, each.grid[1], each.grid[0], 0), interpolation="none")
-    axis.set_xlabel(", ".join(f"{(kinds == k).sum()} {name}" for k, name in _NAMES.items()))
-    axis.xaxis.label.set_size(6)
+    counts = [f"{(kinds == kind).sum()} {name}" for kind, name in _NAMES.items()]
+    axis.set_xlabel(", ".join(counts), fontsize=6)
