@@ -87,7 +87,7 @@ def draw_rows(rows: Sequence[Row], conditions: Sequence[str]) -> Figure:
             rotation=0,
             ha="right",
             va="center",
-            color=OPERATORS[row.setting.operator].colour,
+            color=INK,
         )
     for axis, condition in zip(grid[0], conditions, strict=True):
         axis.set_title(condition, fontsize=7, color=INK)

@@ -1,10 +1,14 @@
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from bigain.backbones.tiny import save_tiny_pipeline
+from bigain.data.tiny import write_tiny
 from bigain.errors import UserError
+from bigain.figures import importance, masks
 from bigain.figures.request import FigureRequest
 from bigain.figures.scene import Scene, scenes
 
@@ -38,3 +42,24 @@ def test_without_the_papers_weights_or_data_there_is_one_line(
     with pytest.raises(UserError, match="pets") as caught, scenes(paper):
         pass
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.slow
+def test_figures_5_and_6_of_a_published_backbone_with_tiny_weights(
+    asked: FigureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Loading, prompts, a colour image and its latents, as they will be with the real weights."""
+    save_tiny_pipeline("sd20", asked.results / "model")
+    write_tiny("pets", asked.results / "data")
+    monkeypatch.setattr(importance, "DRAWS", 2)
+    extra: tuple[str, ...] = ("dataset.limit=18", "device=cpu", "dtype=float32")
+    places = ("backbone.path=", asked.results / "model"), ("dataset.root=", asked.results / "data")
+    extra += tuple(f"{key}{folder}" for key, folder in places)
+    paper = replace(asked, profile="paper", extra=extra)
+    written = [*importance.produce(paper), *masks.produce(paper)]
+    assert [Path(path).name for path in written if path.endswith("png")] == [
+        *("figure5.png", "figure6.png"),
+    ]
+    with scenes(paper) as (one,):
+        assert one.title == "SD-2.0"
+        assert one.image.shape[2] == 3
