@@ -80,7 +80,8 @@ def _request(options: argparse.Namespace) -> FigureRequest:
 
     extra = tuple(word for word in options.words if "=" in word)
     check_overrides(extra)
-    results = options.results or compose_configs([extra])[0].paths.results
+    places = [word for word in extra if word.startswith("paths.")]
+    results = options.results or compose_configs([places])[0].paths.results
     check_results(results)
     folder = options.output or results / options.profile / "figures"
     return FigureRequest(options.profile, options.backbone, extra, results, folder, compose_configs)

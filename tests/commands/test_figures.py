@@ -37,12 +37,12 @@ def test_all_figures_by_default_into_the_results_of_the_profile(
 
 def test_some_figures_with_settings(drawn: list[tuple[str, FigureRequest]], tmp_path: Path) -> None:
     words = ["5", "seed=1", "2", "--profile", "paper", "--backbone", "sd20"]
-    words += [f"paths.results={tmp_path}", "--output", str(tmp_path / "here")]
+    words += [f"paths.results={tmp_path}", "backbone.path=x", "--output", str(tmp_path / "here")]
     assert cli.main(["figures", *words]) == 0
     assert [number for number, _ in drawn] == ["5", "2"]
     request = drawn[0][1]
     assert (request.profile, request.backbone) == ("paper", "sd20")
-    assert request.extra == ("seed=1", f"paths.results={tmp_path}")
+    assert request.extra == ("seed=1", f"paths.results={tmp_path}", "backbone.path=x")
     assert (request.results, request.folder) == (tmp_path, tmp_path / "here")
 
 
