@@ -66,8 +66,8 @@ campaign: $(STAMP) ## every missing run of all tables, with an estimate first; g
 	$(PYTHON_BIN) -m bigain table all $(TABLE_FLAGS)
 	$(MAKE) figures report
 
-figures: ## the figures (not in this version)
-	$(call not-yet,figures)
+figures: $(STAMP) ## Figures 2-6 from what was measured; starts no run; ARGS="5 6"
+	$(OFFLINE) $(PYTHON_BIN) -m bigain figures --profile $(PROFILE) $(ARGS)
 
 report: ## one page with all tables and figures (not in this version)
 	$(call not-yet,report)

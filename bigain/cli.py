@@ -23,6 +23,7 @@ VERBS = {
     "compare": "bigain.commands.compare",
     "joint": "bigain.commands.joint",
     "table": "bigain.tables.command",
+    "figures": "bigain.commands.figures",
     "flops": "bigain.commands.flops",
     "fid": "bigain.commands.fid",
     "demo": "bigain.demo",

@@ -179,6 +179,12 @@ def test_a_bare_make_only_helps() -> None:
     assert run("make").stdout == run("make", "help").stdout
 
 
+def test_figures_pass_their_variables_on() -> None:
+    assert "-m bigain figures --profile mini" in run("make", "-n", "figures").stdout
+    shown = run("make", "-n", "figures", "PROFILE=paper", "ARGS=2 5").stdout
+    assert "-m bigain figures --profile paper 2 5" in shown
+
+
 @pytest.mark.parametrize("number", range(1, 19))
 def test_tables_pass_their_variables_on(number: int) -> None:
     plain = run("make", "-n", f"table{number}")

@@ -64,7 +64,9 @@ class TokenMap:
     @property
     def weights(self) -> npt.NDArray[np.float32]:
         """(N', N): the weight of every token in every reduced one; each row sums to one."""
-        return _numbers(self.reduction.reduce(torch.eye(self.tokens)[None])[0])
+        return _numbers(
+            self.reduction.reduce(torch.eye(self.tokens, device=self.metric.device)[None])[0]
+        )
 
     @property
     def kept(self) -> int:
@@ -84,7 +86,7 @@ class TokenMap:
         """
         if isinstance(self.operator, KeyValueReducer):
             return np.arange(self.tokens).reshape(self.grid)
-        taken = self.reduction.restore(torch.eye(self.kept)[None])[0]
+        taken = self.reduction.restore(torch.eye(self.kept, device=self.metric.device)[None])[0]
         return np.asarray(_numbers(taken).argmax(axis=1)).reshape(self.grid)
 
     @property
@@ -113,7 +115,9 @@ class TokenMap:
         """
         (h, w), (height, width) = self.grid, image.shape
         patches = image.reshape(h, height // h, w, width // w).transpose(0, 2, 1, 3)
-        x = torch.from_numpy(patches.reshape(1, h * w, -1).astype(np.float32))
+        x = torch.from_numpy(patches.reshape(1, h * w, -1).astype(np.float32)).to(
+            self.metric.device
+        )
         y = self.reduction.reduce(x)
         if not isinstance(self.operator, KeyValueReducer):
             return _image(_numbers(self.reduction.restore(y)[0]), self.grid, patches.shape[2:])
@@ -134,8 +138,11 @@ def token_maps(
     timestep: int,
     seed: int = 0,
     sites: SiteSelection | None = None,
+    device: torch.device | None = None,
 ) -> tuple[TokenMap, ...]:
     """Run `backbone` once on the noised `latents` (1, C, H, W): every plan, in its order.
+
+    `device` is where the backbone lies, the CPU if not given.
 
     Raises:
         UserError: the backbone has no such site, or the operator does not fit.
@@ -143,10 +150,11 @@ def token_maps(
     """
     noise = keyed_noise(seed, "merge map", timestep, shape=tuple(latents.shape))
     abar = backbone.alphas_cumprod[timestep]
-    noisy = abar.sqrt().float() * latents + (1 - abar).sqrt().float() * noise
+    noisy = abar.sqrt().float() * latents.cpu() + (1 - abar).sqrt().float() * noise
+    inputs = (noisy, torch.tensor([timestep]), torch.tensor([label]))
     recorder = Recorder(operator)
     with apply(backbone.denoiser, recorder, sites=sites, seed=seed) as report:
-        backbone.predict_noise(noisy, torch.tensor([timestep]), torch.tensor([label]))
+        backbone.predict_noise(*(each.to(device or "cpu") for each in inputs))
     return tuple(_token_map(operator, report, timestep, call) for call in recorder.calls)
 
 

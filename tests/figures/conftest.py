@@ -1,6 +1,7 @@
 """One image, the shipped mini U-Net, and what any operator plans there."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -9,12 +10,16 @@ import torch
 
 from bigain import build
 from bigain.backbones.base import Backbone
-from bigain.compose import compose_config
+from bigain.compose import compose_config, compose_configs
+from bigain.figures import style
+from bigain.figures.request import FigureRequest
+from bigain.figures.scene import Scene, scenes
 from bigain.figures.token_maps import TokenMap, token_maps
 from bigain.operators import Acceleration
 from bigain.site_selection import SiteSelection
 
 Plan = Callable[..., tuple[TokenMap, ...]]
+WriteRuns = Callable[[Mapping[tuple[str, str], float]], Path]
 
 
 @pytest.fixture(scope="session")
@@ -40,3 +45,38 @@ def plan(backbone: Backbone, latents: torch.Tensor) -> Plan:
         return token_maps(operator, backbone, latents, label=0, timestep=325, sites=sites)
 
     return run
+
+
+@pytest.fixture
+def asked(tmp_path: Path) -> FigureRequest:
+    """All figures of the mini profile, with results and pictures in the test's own folder."""
+    return FigureRequest("mini", None, (), tmp_path, tmp_path / "pictures", compose_configs)
+
+
+@pytest.fixture(scope="session")
+def scene() -> Scene:
+    """The mini U-Net and its image."""
+    asked = FigureRequest("mini", "mini_unet", (), Path(), Path(), compose_configs)
+    with scenes(asked) as found:
+        return found[0]
+
+
+@pytest.fixture
+def write_runs(asked: FigureRequest) -> WriteRuns:
+    """Write the profile's runs.csv with values of (run id, metric)."""
+
+    def write(values: Mapping[tuple[str, str], float]) -> Path:
+        lines = ["run_id,metric,value,n,ci_low,ci_high"]
+        lines += [f"{r},{m},{v},400,{v - 2},{v + 2}" for (r, m), v in values.items()]
+        path = asked.results / "mini" / "runs.csv"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("\n".join(lines) + "\n")
+        return path
+
+    return write
+
+
+@pytest.fixture
+def only_svg(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One format for speed; that all are written alike is a test of its own."""
+    monkeypatch.setattr(style, "FORMATS", ("svg",))

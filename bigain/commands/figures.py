@@ -1,0 +1,93 @@
+"""`bigain figures [N ...]`: Figures 2-6 of the paper from what was measured, as SVG, PDF and PNG.
+
+Figures 2-4 show finished runs and start none; Figures 5 and 6 run a model on one image, in seconds.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from importlib import import_module
+from pathlib import Path
+
+from bigain.commands.arguments import VerbParser
+from bigain.config.messages import did_you_mean
+from bigain.errors import UserError
+from bigain.figures.request import PROFILES, FigureRequest, check_overrides
+from bigain.runs.folder import check_results
+
+__all__ = ["FIGURES", "main"]
+
+FIGURES = {
+    "2": ("bigain.figures.sparsity", "produce"),
+    "3": ("bigain.figures.qualitative", "produce_merging"),
+    "4": ("bigain.figures.qualitative", "produce_downsampling"),
+    "5": ("bigain.figures.importance", "produce"),
+    "6": ("bigain.figures.masks", "produce"),
+}
+"""Number -> module and function that draw it from a `FigureRequest` and tell what they did."""
+
+_DESCRIPTION = (
+    "Draw figures of the paper: 2 accuracy and Frechet distance against sparsity; 3, 4 generated "
+    "images under merging and downsampling; 5 token importance; 6 merge masks. Starts no run."
+)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Draw the figures that were asked for, all by default; print what was written.
+
+    Raises:
+        UserError: No such figure, profile or backbone, or a figure lacks weights or data.
+
+    """
+    options = _parser().parse_intermixed_args(list(arguments))
+    words = [word for word in options.words if "=" not in word]
+    numbers = [_number(word) for word in words] or list(FIGURES)
+    request = _request(options)
+    for number in numbers:
+        for line in _producer(number)(request):
+            sys.stdout.write(f"{line}\n")
+            sys.stdout.flush()
+    return 0
+
+
+def _parser() -> VerbParser:
+    parser = VerbParser("figures", _DESCRIPTION)
+    parser.add_argument(
+        "words",
+        nargs="*",
+        metavar="N | key=value",
+        help=f"figures, of {', '.join(FIGURES)} (default: all); settings of all their runs",
+    )
+    parser.add_argument(
+        "--profile", choices=PROFILES, default=PROFILES[0], help="mini (default) or paper"
+    )
+    parser.add_argument("--backbone", metavar="NAME", help="only this backbone of the profile")
+    parser.add_argument(
+        "--output", type=Path, metavar="DIR", help="default: <results>/<profile>/figures"
+    )
+    return parser
+
+
+def _number(word: str) -> str:
+    if word not in FIGURES:
+        allowed = ", ".join(FIGURES)
+        raise UserError(f"figure {word}: allowed: {allowed}{did_you_mean(word, FIGURES)}")
+    return word
+
+
+def _request(options: argparse.Namespace) -> FigureRequest:
+    from bigain.compose import compose_configs  # noqa: PLC0415 -- loads hydra
+
+    extra = tuple(word for word in options.words if "=" in word)
+    check_overrides(extra)
+    places = [word for word in extra if word.startswith("paths.")]
+    results = options.results or compose_configs([places])[0].paths.results
+    check_results(results)
+    folder = options.output or results / options.profile / "figures"
+    return FigureRequest(options.profile, options.backbone, extra, results, folder, compose_configs)
+
+
+def _producer(number: str) -> Callable[[FigureRequest], Iterator[str]]:
+    module, name = FIGURES[number]
+    produce: Callable[[FigureRequest], Iterator[str]] = getattr(import_module(module), name)
+    return produce

@@ -1,0 +1,286 @@
+"""The curves of Figure 2 as data: measured values and the paper's, against token sparsity.
+
+Which runs make a curve is known before any is read: the profile's own ones, by their ids.  So runs
+of another protocol, seed or number of images, which have other ids, never get into a curve.
+"""
+
+import csv
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bigain.config import RunConfig
+from bigain.errors import UserError
+from bigain.figures.request import FigureRequest
+from bigain.runs.identity import run_id
+from bigain.tables.paper import PaperValues
+
+__all__ = [
+    "BLOCKS",
+    "TASKS",
+    "Block",
+    "Curve",
+    "PlannedPoint",
+    "Point",
+    "Runs",
+    "Setting",
+    "default_grid",
+    "measured_curves",
+    "missing_commands",
+    "paper_curves",
+    "plan_points",
+    "read_runs",
+    "settings_of",
+    "sweeps",
+]
+
+TASKS = ("classification", "generation")
+_MERGING, _DOWNSAMPLING = ("tome", "lgtm"), ("todo", "avg_pool", "ie_kvd")
+_RATIOS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
+_MINI_GRID = {"ratio": (0.3, 0.5, 0.7), "factor": (2, 3, 4)}
+_PAPER_TABLES = (2, 3, 4, 5)
+_COLUMNS = ("run_id", "metric", "value", "n", "ci_low", "ci_high")
+
+
+@dataclass(frozen=True)
+class Block:
+    """One row of the figure: a backbone on a dataset, beside a pair of the paper's.
+
+    Attributes:
+        backbone, dataset: Of the runs.
+        title: What readers call them.
+        distance: The metric of generated images, `frechet_mini` or `fid`.
+        paper: Backbone and dataset of the paper's curves.
+        paper_title: What readers call those.
+
+    """
+
+    backbone: str
+    dataset: str
+    title: str
+    distance: str
+    paper: tuple[str, str]
+    paper_title: str
+
+    def metric(self, task: str) -> str:
+        """The metric that is drawn of a task."""
+        return "acc1" if task == "classification" else self.distance
+
+
+def _of_the_paper(backbone: str, dataset: str, title: str) -> Block:
+    return Block(backbone, dataset, title, "fid", (backbone, dataset), title)
+
+
+BLOCKS = {
+    "mini": (
+        Block(
+            *("mini_unet", "fashion_mnist", "mini U-Net, Fashion-MNIST", "frechet_mini"),
+            *(("sd20", "pets"), "SD-2.0, Pets"),
+        ),
+        Block(
+            *("mini_dit", "fashion_mnist", "mini DiT, Fashion-MNIST", "frechet_mini"),
+            *(("dit_xl2_512", "imagenet100"), "DiT-XL/2, ImageNet-100"),
+        ),
+    ),
+    "paper": (
+        _of_the_paper("sd20", "pets", "SD-2.0, Pets"),
+        _of_the_paper("sd20", "imagenet100", "SD-2.0, ImageNet-100"),
+        _of_the_paper("sd20", "imagenet1k", "SD-2.0, ImageNet-1K"),
+        _of_the_paper("sd20", "coco2017", "SD-2.0, COCO-2017"),
+        _of_the_paper("dit_xl2_512", "imagenet100", "DiT-XL/2, ImageNet-100"),
+    ),
+}
+"""Profile -> the rows of its figure."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """An operator at one strength; `axis` is `ratio`, `factor`, or empty for no acceleration."""
+
+    operator: str
+    axis: str = ""
+    value: float = 0.0
+
+    @property
+    def sparsity(self) -> float:
+        """Share of tokens merged away, or of keys and values removed: 1 - 1/f^2."""
+        return 1 - 1 / self.value**2 if self.axis == "factor" else self.value
+
+    @property
+    def name(self) -> str:
+        """As the paper's CSV writes it: `ratio=0.3`, `factor=2`, or nothing."""
+        return f"{self.axis}={self.value:g}" if self.axis else ""
+
+    @property
+    def overrides(self) -> tuple[str, ...]:
+        """What `python -m bigain` needs for it."""
+        strength = (f"operator.{self.name}",) if self.axis else ()
+        return (f"operator={self.operator}", *strength)
+
+
+@dataclass(frozen=True)
+class PlannedPoint:
+    """The run behind one point."""
+
+    setting: Setting
+    task: str
+    config: RunConfig
+    run_id: str
+
+
+@dataclass(frozen=True)
+class Point:
+    """One value with its 95 % interval (NaN where there is none)."""
+
+    sparsity: float
+    value: float
+    low: float = math.nan
+    high: float = math.nan
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The points of one operator, by sparsity."""
+
+    operator: str
+    points: tuple[Point, ...]
+
+
+Runs = Mapping[tuple[str, str], Point]
+"""(run id, metric) -> what was measured; the sparsity is that of the setting."""
+
+
+def settings_of(block: Block) -> list[Setting]:
+    """All settings of a row, no acceleration first: the paper's ratios, and factors up to 8."""
+    largest = 5 if "dit" in block.backbone else 8
+    merging = [Setting(name, "ratio", ratio) for name in _MERGING for ratio in _RATIOS]
+    factors = range(2, largest + 1)
+    return [
+        Setting("none"),
+        *merging,
+        *(Setting(name, "factor", factor) for name in _DOWNSAMPLING for factor in factors),
+    ]
+
+
+def plan_points(
+    request: FigureRequest, block: Block, task: str, settings: Sequence[Setting]
+) -> list[PlannedPoint]:
+    """The profile's own run of every setting of a row."""
+    configs = request.configs(
+        [(*_place(block), f"task={task}", *setting.overrides) for setting in settings]
+    )
+    return [
+        PlannedPoint(setting, task, config, run_id(config))
+        for setting, config in zip(settings, configs, strict=True)
+    ]
+
+
+def read_runs(path: Path) -> Runs:
+    """The measured values of a runs.csv; none if there is no such file.
+
+    Raises:
+        UserError: The file lacks a column or has a broken line, or two lines claim one value.
+
+    """
+    found: dict[tuple[str, str], Point] = {}
+    if not path.exists():
+        return found
+    with path.open(newline="", encoding="utf-8") as handle:
+        reader = csv.DictReader(handle)
+        lacking = sorted(set(_COLUMNS) - set(reader.fieldnames or ()))
+        if lacking:
+            raise UserError(f"{path}: lacks the columns {', '.join(lacking)}")
+        for line in reader:
+            key = (line["run_id"], line["metric"])
+            if key in found:
+                raise UserError(
+                    f"{path}: line {reader.line_num}: a second {key[1]} of run {key[0]}"
+                )
+            found[key] = _point(line, f"{path}: line {reader.line_num}")
+    return found
+
+
+def measured_curves(planned: Sequence[PlannedPoint], runs: Runs, metric: str) -> list[Curve]:
+    """The curves of one task's points: each operator with at least one run."""
+    points: dict[str, list[Point]] = {}
+    for plan in planned:
+        measured = runs.get((plan.run_id, metric))
+        if measured is not None:
+            point = Point(plan.setting.sparsity, measured.value, measured.low, measured.high)
+            points.setdefault(plan.setting.operator, []).append(point)
+    return _curves(points)
+
+
+def paper_curves(paper: PaperValues, block: Block, task: str) -> list[Curve]:
+    """The curves that Tables 2-5 of the paper print for the row."""
+    metric = "acc1" if task == "classification" else "fid"
+    names = {(s.operator, s.name): s for s in settings_of(block)}
+    points: dict[str, list[Point]] = {}
+    for key, value in paper.items():
+        here = (key.backbone, key.dataset) == block.paper and key.metric == metric
+        setting = names.get((key.method, key.setting))
+        if here and key.table in _PAPER_TABLES and setting is not None and value.text:
+            point = Point(setting.sparsity, float(value.text))
+            known = points.setdefault(setting.operator, [])
+            known += [] if point in known else [point]  # no acceleration stands in two tables
+    return _curves(points)
+
+
+def default_grid(
+    profile: str, block: Block, planned: Sequence[PlannedPoint], paper: PaperValues
+) -> list[PlannedPoint]:
+    """The points of one task that a profile means to have: the mini grid, or what is printed."""
+    if profile == "mini":
+        return [p for p in planned if p.setting.value in _MINI_GRID.get(p.setting.axis, (0.0,))]
+    printed = {
+        (curve.operator, point.sparsity)
+        for curve in paper_curves(paper, block, planned[0].task)
+        for point in curve.points
+    }
+    return [p for p in planned if (p.setting.operator, p.setting.sparsity) in printed]
+
+
+def missing_commands(
+    request: FigureRequest, block: Block, wanted: Sequence[PlannedPoint], runs: Runs
+) -> list[str]:
+    """The commands that make what is missing of one task's points."""
+    metric = block.metric(wanted[0].task)
+    return sweeps(request, block, [plan for plan in wanted if (plan.run_id, metric) not in runs])
+
+
+def sweeps(request: FigureRequest, block: Block, points: Sequence[PlannedPoint]) -> list[str]:
+    """One command for each family of operators in the points; finished runs are skipped."""
+    families = dict.fromkeys(point.setting.axis for point in points)
+    return [
+        _sweep(request, block, [point for point in points if point.setting.axis == axis])
+        for axis in families
+    ]
+
+
+def _sweep(request: FigureRequest, block: Block, points: Sequence[PlannedPoint]) -> str:
+    names = dict.fromkeys(point.setting.operator for point in points)
+    values = sorted({point.setting.value for point in points})
+    axis = points[0].setting.axis
+    grid = (f"operator.{axis}={','.join(f'{value:g}' for value in values)}",) if axis else ()
+    words = (*_place(block), f"task={points[0].task}", f"operator={','.join(names)}", *grid)
+    return request.command(*words, sweep=len(points) > 1)
+
+
+def _place(block: Block) -> tuple[str, ...]:
+    return f"backbone={block.backbone}", f"dataset={block.dataset}"
+
+
+def _point(line: Mapping[str, str], where: str) -> Point:
+    try:
+        ends = [math.nan if line[key] == "" else float(line[key]) for key in ("ci_low", "ci_high")]
+        return Point(math.nan, float(line["value"]), *ends)
+    except (TypeError, ValueError):
+        raise UserError(f"{where}: value, ci_low and ci_high must be numbers") from None
+
+
+def _curves(points: Mapping[str, Sequence[Point]]) -> list[Curve]:
+    return [
+        Curve(name, tuple(sorted(found, key=lambda point: point.sparsity)))
+        for name, found in points.items()
+    ]

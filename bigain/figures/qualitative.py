@@ -1,0 +1,146 @@
+"""Figures 3 and 4: the same samples under several operators, one row each.
+
+Sample i of every run starts from the same noise and is asked for the same class, so what differs
+in a column comes from the operator.  Run folders are not committed: where the runs are missing,
+the figure that is there stays.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+from bigain.config import GenerationConfig
+from bigain.errors import UserError
+from bigain.figures.curves import BLOCKS, PlannedPoint, Setting, plan_points, sweeps
+from bigain.figures.request import FigureRequest
+from bigain.figures.style import INK, OPERATORS, publication, save
+from bigain.runs.frames import read_samples
+from bigain.runs.images import RunImages
+from bigain.runs.store import RunStore
+
+__all__ = [
+    "DOWNSAMPLING",
+    "MERGING",
+    "Row",
+    "draw_rows",
+    "first_of_each",
+    "produce_downsampling",
+    "produce_merging",
+]
+
+MERGING = (Setting("none"), Setting("tome", "ratio", 0.7), Setting("lgtm", "ratio", 0.7))
+"""The rows of Figure 3."""
+
+DOWNSAMPLING = (Setting("none"), Setting("todo", "factor", 2), Setting("ie_kvd", "factor", 2))
+"""The rows of Figure 4."""
+
+_COLUMNS = 10
+_TILE = 0.78
+
+Image = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Row:
+    """The images of one operator, left to right, as those of every other row."""
+
+    setting: Setting
+    images: tuple[Image, ...]
+
+
+def produce_merging(request: FigureRequest) -> Iterator[str]:
+    """Write Figure 3, one per backbone, or say which command makes the runs."""
+    return _produce(request, 3, MERGING)
+
+
+def produce_downsampling(request: FigureRequest) -> Iterator[str]:
+    """Write Figure 4, one per backbone, or say which command makes the runs."""
+    return _produce(request, 4, DOWNSAMPLING)
+
+
+def first_of_each(conditions: Sequence[str], count: int) -> list[int]:
+    """Positions of the first sample of each condition, in their order, at most `count`."""
+    first: dict[str, int] = {}
+    for position, condition in enumerate(conditions):
+        first.setdefault(condition, position)
+    return list(first.values())[:count]
+
+
+@publication()
+def draw_rows(rows: Sequence[Row], conditions: Sequence[str]) -> Figure:
+    """The grid: a row per operator, a column per sample, its condition above."""
+    size = (1.0 + _TILE * len(conditions), 0.25 + _TILE * len(rows))
+    figure = Figure(
+        figsize=size, layout=ConstrainedLayoutEngine(w_pad=0.01, h_pad=0.01, wspace=0, hspace=0)
+    )
+    grid = figure.subplots(len(rows), len(conditions), squeeze=False)
+    for line, row in zip(grid, rows, strict=True):
+        for axis, image in zip(line, row.images, strict=True):
+            _show(axis, image)
+        line[0].set_ylabel(
+            _words(row.setting),
+            rotation=0,
+            ha="right",
+            va="center",
+            color=INK,
+        )
+    for axis, condition in zip(grid[0], conditions, strict=True):
+        axis.set_title(condition, fontsize=7, color=INK)
+    return figure
+
+
+def _produce(request: FigureRequest, number: int, settings: Sequence[Setting]) -> Iterator[str]:
+    blocks = {block.backbone: block for block in reversed(BLOCKS[request.profile])}
+    for backbone in request.chosen([*reversed(blocks)]):
+        points = plan_points(request, blocks[backbone], "generation", settings)
+        lacking = [point for point in points if not _store(request, point).is_finished()]
+        if lacking:
+            commands = "; ".join(sweeps(request, blocks[backbone], lacking))
+            yield f"figure {number}, {backbone}: left as it is, its runs are not here: {commands}"
+            continue
+        figure = draw_rows(*_read(request, points))
+        yield from map(str, save(figure, request.folder / f"figure{number}_{backbone}"))
+
+
+def _read(request: FigureRequest, points: Sequence[PlannedPoint]) -> tuple[list[Row], list[str]]:
+    """The rows and the conditions of their columns.
+
+    Raises:
+        UserError: The runs were not asked for the same, or an image is gone.
+
+    """
+    folders = [_store(request, point).folder for point in points]
+    conditions = [list(read_samples(folder)["condition"].astype(str)) for folder in folders]
+    for folder, found in zip(folders, conditions, strict=True):
+        if found != conditions[0]:
+            raise UserError(f"runs {folder.name} and {folders[0].name} have other conditions")
+    positions = first_of_each(conditions[0], _COLUMNS)
+    rows = []
+    for point, folder in zip(points, folders, strict=True):
+        kind = point.config.task_as(GenerationConfig).image_format
+        images = RunImages(folder, len(conditions[0]), kind)
+        rows.append(Row(point.setting, tuple(images[position] for position in positions)))
+    return rows, [conditions[0][position] for position in positions]
+
+
+def _store(request: FigureRequest, point: PlannedPoint) -> RunStore:
+    return RunStore(request.results, point.run_id)
+
+
+def _show(axis: Axes, image: Image) -> None:
+    axis.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="none")
+    axis.set_xticks([])
+    axis.set_yticks([])
+    for spine in axis.spines.values():
+        spine.set_visible(False)
+
+
+def _words(setting: Setting) -> str:
+    label = OPERATORS[setting.operator].label.replace(" (", "\n(")
+    strength = {"ratio": f"{100 * setting.value:.0f} % merged", "factor": f"{setting.value:g}x"}
+    return f"{label}\n{strength[setting.axis]}" if setting.axis else label

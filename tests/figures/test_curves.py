@@ -1,0 +1,153 @@
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bigain.errors import UserError
+from bigain.figures.curves import (
+    BLOCKS,
+    Block,
+    PlannedPoint,
+    Setting,
+    default_grid,
+    measured_curves,
+    missing_commands,
+    paper_curves,
+    plan_points,
+    read_runs,
+    settings_of,
+    sweeps,
+)
+from bigain.figures.request import FigureRequest
+from bigain.tables.paper import PaperKey, PaperValue, load_paper
+
+WriteRuns = Callable[[Mapping[tuple[str, str], float]], Path]
+UNET, DIT = BLOCKS["mini"]
+TOME, LGTM = Setting("tome", "ratio", 0.7), Setting("lgtm", "ratio", 0.7)
+
+
+@pytest.fixture
+def points(asked: FigureRequest) -> list[PlannedPoint]:
+    return plan_points(asked, UNET, "classification", [Setting("none"), TOME, LGTM])
+
+
+@pytest.mark.parametrize(
+    ("setting", "sparsity", "name"),
+    [
+        (Setting("none"), 0.0, ""),
+        (Setting("tome", "ratio", 0.3), 0.3, "ratio=0.3"),
+        (Setting("todo", "factor", 2), 0.75, "factor=2"),
+        (Setting("ie_kvd", "factor", 3), 8 / 9, "factor=3"),
+        (Setting("avg_pool", "factor", 8), 63 / 64, "factor=8"),
+    ],
+)
+def test_sparsity_is_the_share_that_goes(setting: Setting, sparsity: float, name: str) -> None:
+    assert setting.sparsity == pytest.approx(sparsity)
+    assert setting.name == name
+    assert setting.overrides[0] == f"operator={setting.operator}"
+
+
+def test_settings_are_those_of_the_papers_tables() -> None:
+    unet, dit = settings_of(UNET), settings_of(DIT)
+    assert len(unet) == 1 + 2 * 7 + 3 * 7
+    assert len(dit) == 1 + 2 * 7 + 3 * 4
+
+
+def test_points_are_the_profiles_own_runs(asked: FigureRequest, points: list[PlannedPoint]) -> None:
+    """The ids of results/mini/runs.csv of 400 images, seed 0; 1,000 images have another id."""
+    assert [point.run_id for point in points] == [
+        *("955529b7d29b001c", "db8ff76f3eadc01e", "bdf1db7e1168ae58"),
+    ]
+    (one,) = plan_points(asked, UNET, "generation", [Setting("none")])
+    assert (one.run_id, one.config.dataset.num_images) == ("1d196229f466f46c", 1000)
+    (other,) = plan_points(
+        replace(asked, extra=("dataset.limit=1000",)), UNET, "classification", [TOME]
+    )
+    assert other.run_id == "2c507d4e499e2bdb"
+
+
+def test_curves_hold_the_planned_runs_and_no_others(
+    points: list[PlannedPoint], write_runs: WriteRuns
+) -> None:
+    none, tome, _ = (point.run_id for point in points)
+    other = "2c507d4e499e2bdb"  # the same operator, 1,000 images
+    runs = read_runs(
+        write_runs(
+            {(none, "acc1"): 86.5, (tome, "acc1"): 80.0, (tome, "kid"): 1.0, (other, "acc1"): 1.0}
+        )
+    )
+    curves = {curve.operator: curve.points for curve in measured_curves(points, runs, "acc1")}
+    assert set(curves) == {"none", "tome"}
+    (point,) = curves["tome"]
+    assert (point.sparsity, point.value, point.low, point.high) == (0.7, 80.0, 78.0, 82.0)
+
+
+def test_no_file_is_no_run(tmp_path: Path, points: list[PlannedPoint]) -> None:
+    assert measured_curves(points, read_runs(tmp_path / "runs.csv"), "acc1") == []
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("run_id,metric,value\n", "lacks the columns ci_high, ci_low, n"),
+        ("run_id,metric,value,n,ci_low,ci_high\na,acc1,x,1,,\n", "line 2: value, ci_low"),
+        ("run_id,metric,value,n,ci_low,ci_high\na,acc1,1\n", "line 2: value, ci_low"),
+        (
+            "run_id,metric,value,n,ci_low,ci_high\na,acc1,1,1,,\na,acc1,2,1,,\n",
+            "line 3: a second acc1 of run a",
+        ),
+    ],
+)
+def test_a_broken_file_is_named(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "runs.csv"
+    path.write_text(text)
+    with pytest.raises(UserError, match=message) as caught:
+        read_runs(path)
+    assert str(path) in str(caught.value)
+
+
+def test_the_papers_curves_are_its_printed_values() -> None:
+    curves = {c.operator: c.points for c in paper_curves(load_paper(), UNET, "classification")}
+    assert [point.value for point in curves["tome"]] == [
+        *(80.10, 79.88, 78.44, 76.42, 72.96, 69.93, 65.76),
+    ]
+    assert [point.value for point in curves["none"]] == [81.03], "in two tables, shown once"
+    assert [point.sparsity for point in curves["todo"]][:2] == [0.75, pytest.approx(8 / 9)]
+    distances = {c.operator: c.points for c in paper_curves(load_paper(), DIT, "generation")}
+    assert distances["todo"][1].value == 190.18
+
+
+def test_lost_values_are_left_out() -> None:
+    key = PaperKey(4, "sd20", "pets", "classification", "tome", "ratio=0.7", "acc1")
+    assert paper_curves({key: PaperValue("", "lost", "")}, UNET, "classification") == []
+
+
+def test_the_default_grid_is_small_in_mini_and_what_is_printed_in_paper(
+    points: list[PlannedPoint],
+) -> None:
+    def grid(profile: str, block: Block, task: str) -> set[str]:
+        every = [replace(points[0], task=task, setting=setting) for setting in settings_of(block)]
+        return {point.setting.name for point in default_grid(profile, block, every, load_paper())}
+
+    small = {"", "ratio=0.3", "ratio=0.5", "ratio=0.7", "factor=2", "factor=3", "factor=4"}
+    assert grid("mini", UNET, "generation") == small
+    imagenet100 = BLOCKS["paper"][1]
+    assert "factor=8" in grid("paper", imagenet100, "classification")
+    assert not any("factor" in name for name in grid("paper", imagenet100, "generation"))
+
+
+def test_commands_make_what_is_missing_and_nothing_else(
+    asked: FigureRequest, points: list[PlannedPoint], write_runs: WriteRuns
+) -> None:
+    none, tome, lgtm = (point.run_id for point in points)
+    start = "backbone=mini_unet dataset=fashion_mnist task=classification"
+    assert missing_commands(asked, UNET, points, {}) == [
+        f"python -m bigain {start} operator=none",
+        f"python -m bigain -m {start} operator=tome,lgtm operator.ratio=0.7",
+    ]
+    runs = read_runs(write_runs({(none, "acc1"): 1.0, (tome, "acc1"): 1.0, (lgtm, "kid"): 1.0}))
+    assert missing_commands(asked, UNET, points, runs) == [
+        f"python -m bigain {start} operator=lgtm operator.ratio=0.7"
+    ]
+    assert sweeps(asked, UNET, []) == []
