@@ -1,7 +1,8 @@
-"""A finished run as two small committed files, without its folder.
+"""A finished run as small committed files, without its folder.
 
-`<results>/<profile>/samples/<run_id>.csv.gz` are its records, and `<results>/<profile>/runs.csv`
-has its metrics among those of other runs, whose folders need not be here.
+`<results>/<profile>/samples/<run_id>.csv.gz` are its records, `manifests/<run_id>.json` beside them
+its origin, and `<results>/<profile>/runs.csv` has its metrics among those of other runs, whose
+folders need not be here.
 """
 
 import gzip
@@ -14,6 +15,7 @@ from bigain.atomic import replace_file, replace_text
 from bigain.errors import UserError
 from bigain.runs.collect import in_order, rows_of
 from bigain.runs.files import METRIC_COLUMNS, METRICS, SAMPLES, csv_text, read_csv
+from bigain.runs.manifests import publish_manifest
 from bigain.runs.store import RunStore
 
 __all__ = ["publish_run"]
@@ -22,7 +24,7 @@ _TEXT = tuple(name for name in METRIC_COLUMNS if name not in {"value", "n", "ci_
 
 
 def publish_run(results: Path, run_id: str) -> Path:
-    """Write both files; the path of the records.  The same run gives the same bytes.
+    """Write these files; the path of the records.  The same run gives the same bytes.
 
     Raises:
         UserError: The run is not finished.
@@ -31,7 +33,9 @@ def publish_run(results: Path, run_id: str) -> Path:
     store = RunStore(results, run_id)
     if not store.is_finished():
         raise UserError(f"run_id={run_id}: is {store.status()}; allowed are finished runs (done)")
-    place = results / str(store.manifest()["config"]["profile"])
+    profile = str(store.manifest()["config"]["profile"])
+    place = results / profile
+    publish_manifest(results, profile, run_id)
     packed = gzip.compress((store.folder / SAMPLES).read_bytes(), mtime=0)
     path = place / "samples" / f"{run_id}.csv.gz"
     replace_file(path, lambda temporary: temporary.write_bytes(packed))

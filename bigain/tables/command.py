@@ -1,7 +1,8 @@
 """`python -m bigain table N`: plan the runs of a table, make the missing ones, render it.
 
 Writes `<results>/<profile>/tables/tableNN.md` and `.csv`, and beside them the per-image records
-that the table was computed from, so that it can be rendered again from committed files alone.
+that the table was computed from and the manifests of its runs, so that it can be rendered again
+from committed files alone.
 """
 
 import argparse
@@ -14,6 +15,7 @@ from typing import NoReturn
 from bigain.atomic import replace_text
 from bigain.errors import UserError
 from bigain.runs.folder import check_results, make_results
+from bigain.runs.manifests import publish_manifest
 from bigain.runs.store import damaged_runs
 from bigain.tables.cells import measure
 from bigain.tables.execute import Failure, Runner, execute
@@ -90,6 +92,7 @@ def _render(plan: Plan, results: Path) -> None:
     """Write the table, and the records of the runs that it used."""
     for run in plan.distinct():
         publish_samples(results, plan.profile, run.run_id)
+        publish_manifest(results, plan.profile, run.run_id)
     sources = Sources(plan, measure(plan, results), load_paper())
     text = render_markdown(sources)
     path = results / plan.profile / "tables" / f"table{plan.spec.number:02d}"

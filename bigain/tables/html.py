@@ -21,7 +21,8 @@ p, li { max-width: 52rem; }
 a { color: var(--link); }
 h1, h2, h3 { line-height: 1.25; }
 .scroll { overflow-x: auto; margin: 1rem 0; }
-table { border-collapse: collapse; min-width: min(30rem, 100%); font-size: .9rem; font-variant-numeric: tabular-nums; }
+table { border-collapse: collapse; min-width: min(30rem, 100%);
+  font-size: .9rem; font-variant-numeric: tabular-nums; }
 caption { text-align: left; padding: .4rem 0; max-width: 52rem; }
 caption strong { display: block; font-size: 1rem; }
 caption span { color: var(--soft); }
