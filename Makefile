@@ -69,8 +69,8 @@ tables: $(addprefix table,$(READY_TABLES)) ## every table that is ready
 figures: ## the figures (not in this version)
 	$(call not-yet,figures)
 
-report: ## one page with all tables and figures (not in this version)
-	$(call not-yet,report)
+report: $(STAMP) ## results/<profile>/report.html: tables, figures, runs, where they ran; PROFILE=mini|paper
+	$(OFFLINE) $(PYTHON_BIN) -m bigain report --profile $(PROFILE) $(ARGS)
 
 bench: $(STAMP) ## what each operator costs beside the attention that it shortens, on this machine
 	$(PYTHON_BIN) benchmarks/operators.py $(ARGS)

@@ -23,6 +23,7 @@ VERBS = {
     "compare": "bigain.commands.compare",
     "joint": "bigain.commands.joint",
     "table": "bigain.tables.command",
+    "report": "bigain.commands.report",
     "flops": "bigain.commands.flops",
     "fid": "bigain.commands.fid",
     "demo": "bigain.demo",
