@@ -80,7 +80,7 @@ def _reason(results: Path, run_id: str) -> str:
         manifest = RunStore(results, run_id).manifest()
     except UserError:
         return "its manifest is damaged"
-    status = manifest.get("status", "absent")
+    status = str(manifest.get("status", "absent"))
     failed = f"failed: {manifest.get('error') or 'no reason told'}"
     reasons = {
         "absent": "not started on this machine",
@@ -88,7 +88,7 @@ def _reason(results: Path, run_id: str) -> str:
         "failed": " ".join(failed.split())[:120],
         "done": "done, but not collected yet",
     }
-    return reasons[status]
+    return reasons.get(status, f"its manifest says {status}")
 
 
 def _line(document: Document, coverage: Coverage) -> str:

@@ -45,11 +45,13 @@ nav a { margin-right: 1rem; white-space: nowrap; }
 section { margin-top: 2.5rem; }
 figure { margin: 1.5rem 0; }
 figure img { max-width: 100%; height: auto; background: #fff; }
-table.coverage td:nth-child(n+4) { text-align: left; white-space: normal; min-width: 14rem; }
+table.coverage th:nth-child(n+4), table.coverage td:nth-child(n+4) { text-align: left;
+  white-space: normal; min-width: 14rem; }
 #run-filter { display: flex; flex-wrap: wrap; gap: .5rem 1rem; align-items: center; }
 #run-filter[hidden] { display: none; }
 #run-filter input, #run-filter select, #run-filter button { font: inherit; padding: .15rem .4rem; }
 #run-list th, #run-list td { border-top: 1px solid var(--rule); }
+#run-list tr > :nth-child(-n+5) { text-align: left; }
 #run-list thead th { vertical-align: bottom; }
 #run-list thead small { display: block; font-weight: normal; color: var(--soft); }
 #run-list td small { color: var(--soft); }

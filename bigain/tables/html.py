@@ -3,9 +3,10 @@
 No script, no other file: everything is in the text, and it prints on paper as it reads.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from html import escape
 
+from bigain.tables.columns import LONG, are_text
 from bigain.tables.document import Cell, Document, Line, Panel, inline
 
 __all__ = ["STYLE", "render_html", "rich", "table_fragment"]
@@ -30,7 +31,8 @@ thead { border-top: 2px solid var(--ink); border-bottom: 1px solid var(--ink); }
 tbody { border-bottom: 2px solid var(--ink); }
 th, td { padding: .25rem .7rem; text-align: right; vertical-align: top; }
 td { white-space: nowrap; }
-td.long { white-space: normal; text-align: left; min-width: 18rem; }
+th.text, td.text { text-align: left; }
+td.long { white-space: normal; min-width: 18rem; }
 th:first-child { text-align: left; max-width: 26rem; }
 tr.measured th, tr.measured td { border-top: 1px solid var(--rule); }
 tr.comparison, tr.paper { color: var(--soft); font-size: .82rem; }
@@ -73,8 +75,6 @@ _LEGEND = (
     "<strong>Bold</strong>: best of its column, supported by the paired test. "
     "<em>Italic</em>: best by value alone. <u>Underlined</u>: second."
 )
-_LONG = 60
-"""Signs of a cell that is text to read, and may be broken."""
 
 
 def render_html(document: Document) -> str:
@@ -109,25 +109,36 @@ def _panel(panel: Panel, name: str, own: str) -> Iterator[str]:
     # Who cannot point may scroll with the keyboard, so the box takes the focus.
     yield f'<div class="scroll" role="region" aria-labelledby="{own}" tabindex="0">'
     yield f'<table>\n<caption id="{own}">{caption}</caption>'
-    heads = "".join(f'<th scope="col">{rich(head)}</th>' for head in panel.columns)
+    texts = are_text(panel)
+    heads = "".join(map(_head, panel.columns, texts))
     yield f'<thead><tr><th scope="col"><span hidden>row</span></th>{heads}</tr></thead>\n<tbody>'
-    yield from (_line(line, name) for line in panel.lines)
+    yield from (_line(line, texts, name) for line in panel.lines)
     yield "</tbody>\n</table>\n</div>"
     if panel.remark:
         yield f'<p class="remark">{rich(panel.remark)}</p>'
 
 
-def _line(line: Line, name: str) -> str:
-    cells = "".join(_cell(cell, name) for cell in line.cells)
+def _head(text: str, is_text: bool) -> str:
+    return f'<th scope="col"{_class(["text"] if is_text else [])}>{rich(text)}</th>'
+
+
+def _line(line: Line, texts: Sequence[bool], name: str) -> str:
+    pairs = zip(line.cells, texts, strict=True)
+    cells = "".join(_cell(cell, is_text, name) for cell, is_text in pairs)
     return f'<tr class="{line.kind}"><th scope="row">{rich(line.label)}</th>{cells}</tr>'
 
 
-def _cell(cell: Cell, name: str) -> str:
+def _cell(cell: Cell, is_text: bool, name: str) -> str:
     if not cell.text:
         return "<td></td>"
     marks = ",".join(f'<a href="#{name}-note-{escape(m)}">{escape(m)}</a>' for m in cell.marks)
     text = _RANKS[cell.rank].format(rich(cell.text)) + (f"<sup>{marks}</sup>" if marks else "")
-    return f'<td class="long">{text}</td>' if len(cell.text) > _LONG else f"<td>{text}</td>"
+    kinds = [*(["text"] if is_text else []), *(["long"] if len(cell.text) > LONG else [])]
+    return f"<td{_class(kinds)}>{text}</td>"
+
+
+def _class(kinds: Sequence[str]) -> str:
+    return f' class="{" ".join(kinds)}"' if kinds else ""
 
 
 def _notes(document: Document, name: str) -> Iterator[str]:

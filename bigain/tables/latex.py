@@ -7,6 +7,7 @@ tabular inside a sentence brings no space along.
 
 from collections.abc import Iterator, Sequence
 
+from bigain.tables.columns import LONG, are_text
 from bigain.tables.document import Cell, Document, Line, Panel
 from bigain.tables.latex_text import escape, rich, typewriter
 
@@ -44,7 +45,6 @@ _LEGEND = r"Bold: best of its column, supported by the paired test. Italic: best
 _LEGEND += r"Underlined: second."
 _UPRIGHT = 95
 """Signs of a line that fit an upright page at a size one can read."""
-_LONG_CELL = 60
 _LONG_LABEL = 75
 _LINES = {True: 24, False: 40}
 """Lines of a tabular that fit a landscape page, and an upright one, below a heading."""
@@ -116,7 +116,10 @@ def _format(panel: Panel) -> str:
     longest = longest or [0] * len(panel.columns)
     first = r">{\raggedright\arraybackslash}p{90mm}" if labels > _LONG_LABEL else "l"
     broad = r">{\raggedright\arraybackslash}p{70mm}"
-    return first + "".join(broad if signs > _LONG_CELL else "r" for signs in longest)
+    narrow = ("l" if text else "r" for text in are_text(panel))
+    return first + "".join(
+        broad if signs > LONG else kind for signs, kind in zip(longest, narrow, strict=True)
+    )
 
 
 def _row(line: Line) -> str:

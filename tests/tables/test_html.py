@@ -101,7 +101,7 @@ def test_what_is_missing_is_counted(small_document: Document) -> None:
 
 
 def test_long_texts_may_be_broken(wide_document: Document) -> None:
-    assert table_fragment(wide_document).count('<td class="long">') == 90
+    assert table_fragment(wide_document).count('<td class="text long">') == 90
 
 
 @given(TEXTS)
