@@ -69,8 +69,8 @@ campaign: $(STAMP) ## every missing run of all tables, with an estimate first; g
 figures: $(STAMP) ## Figures 2-6 from what was measured; starts no run; ARGS="5 6"
 	$(OFFLINE) $(PYTHON_BIN) -m bigain figures --profile $(PROFILE) $(ARGS)
 
-report: ## one page with all tables and figures (not in this version)
-	$(call not-yet,report)
+report: $(STAMP) ## results/<profile>/report.html: tables, figures, runs, where they ran; PROFILE=mini|paper
+	$(OFFLINE) $(PYTHON_BIN) -m bigain report --profile $(PROFILE) $(ARGS)
 
 bench: $(STAMP) ## what each operator costs beside the attention that it shortens, on this machine
 	$(PYTHON_BIN) benchmarks/operators.py $(ARGS)

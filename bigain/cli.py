@@ -24,6 +24,7 @@ VERBS = {
     "joint": "bigain.commands.joint",
     "table": "bigain.tables.command",
     "figures": "bigain.commands.figures",
+    "report": "bigain.commands.report",
     "flops": "bigain.commands.flops",
     "fid": "bigain.commands.fid",
     "demo": "bigain.demo",

@@ -1,5 +1,9 @@
-"""Models small enough for a forward in milliseconds, built as diffusers builds the large ones."""
+"""Models small enough for a forward in milliseconds, built as diffusers builds the large ones.
 
+And tables made by hand, and programs of the machine that pip does not install.
+"""
+
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,6 +12,8 @@ from unittest.mock import patch
 import pytest
 import torch
 from torch import Tensor, nn
+
+from bigain.tables.document import DASH, Cell, Document, Line, Panel
 
 Run = Callable[..., Tensor]
 
@@ -117,3 +123,72 @@ def random_inception(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path.parent.mkdir(parents=True)
     torch.save(network.state_dict(), path)
     return path
+
+
+@pytest.fixture
+def program() -> Callable[..., str]:
+    """Path of the first of these programs; without any the test is passed over, and says why."""
+
+    def find(*names: str, package: str) -> str:
+        found = next(filter(None, map(shutil.which, names)), None)
+        if found is None:
+            pytest.skip(f"{names[0]} is not on PATH; on Debian: apt-get install {package}")
+        return found
+
+    return find
+
+
+@pytest.fixture
+def small_document() -> Document:
+    """Every kind of line, rank, mark and text once."""
+    measured = Line(
+        "measured",
+        "L-GTM (BiGain)",
+        (
+            Cell("86.50 [82.80, 89.50]"),
+            Cell("86.25 [82.53, 89.28]", "best", ("a",)),
+            Cell("−0.25 [−2.32, +1.82]", "second", ("a", "b")),
+            Cell("1.5e−05", "leading"),
+        ),
+    )
+    cells = ("", "+1.96 ± 0.2", DASH, "41.2 %")
+    lines = (
+        measured,
+        Line("comparison", "· minus no acceleration", tuple(map(Cell, cells))),
+        Line("paper", "· paper: SD-2.0, R&D_set #1", (*map(Cell, cells[:3]), Cell("lost"))),
+        Line("measured", "[ToMe] with **strong** and `a_b`", (Cell(DASH),) * 4),
+    )
+    columns = ("no acceleration", "ratio 0.3", "α = 0.9", "2× at 64² tokens")
+    return Document(
+        number=4,
+        title="Token merging: 70 % & more",
+        intro=("Profile `mini`: **another backbone**, ρ = σ²/µ².", f"{DASH} stands for no run."),
+        panels=(
+            Panel("Top-1 accuracy, %", "Better: higher. <95 %>", columns, lines, "n = 400 images."),
+            Panel("Only in the paper", "", ("x",), (Line("paper", "ToMe", (Cell("1"),)),)),
+        ),
+        notes=("A note with a~tilde, a^hat, a \\backslash and {braces}.",),
+        footnotes=(("a", "The paper prints “14.2 %”."), ("b", "Naïve, Šidák, Erdős.")),
+        command="python -m bigain table 4 --profile mini",
+        commands=(
+            "python -m bigain backbone=mini_unet operator=tome operator.ratio=0.3",
+            "python -m bigain 'operator.alpha={type: linear, from: -1.5}' \"task.x=a b\"",
+        ),
+    )
+
+
+@pytest.fixture
+def wide_document() -> Document:
+    """A rectangle that fits no page, nor in height: 14 columns, 90 lines, and long texts."""
+    cells = tuple(Cell(f"{n}.25 [82.53, 89.28]") for n in range(13))
+    kinds = (("measured", "Row"), ("comparison", "· minus"), ("paper", "· paper"))
+    lines = [
+        Line(kind, f"{label} {index}", (*cells, Cell("text of a formula " * 5)))  # type: ignore[arg-type]
+        for index in range(30)
+        for kind, label in kinds
+    ]
+    columns = tuple(f"column {n}" for n in range(14))
+    panel = Panel("Wide and long", "Better: lower.", columns, tuple(lines))
+    verdict = Line("measured", "A label of a sentence, " * 5, (Cell("supported"),))
+    second = Panel("The paper's orderings", "", ("verdict",), (verdict,))
+    return Document(12, "Everything", (), (panel, second))

@@ -204,9 +204,12 @@ def test_test_folders_are_no_packages() -> None:
 def test_no_test_is_skipped_or_left_for_later() -> None:
     words = ["mark." + "skip", "pytest." + "skip", "x" + "fail(", "importor" + "skip"]
     words += ["TO" + "DO", "FIX" + "ME"]
+    # A browser or a TeX that the machine lacks: the fixture `program` says so, and nobody else.
+    exempt = {"tests/conftest.py": "pytest." + "skip"}
     for path in [*MODULES, *SCRIPTS, *TESTS]:
         text = path.read_text(encoding="utf-8")
-        assert not [word for word in words if word in text], relative(path)
+        found = {word for word in words if word in text} - {exempt.get(relative(path))}
+        assert not found, relative(path)
 
 
 # Portable text.

@@ -1,7 +1,8 @@
 """Finished runs as small committed files, without their folders.
 
-`<results>/<profile>/samples/<run_id>.csv.gz` are a run's records; `<results>/<profile>/runs.csv`
-has its metrics among those of other runs, whose folders need not be here.
+`<results>/<profile>/samples/<run_id>.csv.gz` are a run's records, `manifests/<run_id>.json` beside
+them its origin, and `<results>/<profile>/runs.csv` has its metrics among those of other runs, whose
+folders need not be here.
 """
 
 from collections.abc import Iterable
@@ -14,6 +15,7 @@ from bigain.atomic import replace_text
 from bigain.errors import UserError
 from bigain.runs.collect import in_order, refresh, rows_of
 from bigain.runs.files import METRIC_COLUMNS, METRICS, csv_text, read_csv
+from bigain.runs.manifests import publish_manifest
 from bigain.runs.published import TEXT_COLUMNS, publish_samples, published_path
 from bigain.runs.store import RunStore
 
@@ -21,7 +23,7 @@ __all__ = ["publish_run", "publish_runs"]
 
 
 def publish_run(results: Path, run_id: str) -> Path:
-    """Write both files; the path of the records.  The same run gives the same bytes.
+    """Write these files; the path of the records.  The same run gives the same bytes.
 
     Raises:
         UserError: The run is not finished.
@@ -41,6 +43,8 @@ def publish_runs(results: Path, profile: str, run_ids: Iterable[str]) -> None:
     Files that would not change are left alone.
     """
     here = [name for name in run_ids if publish_samples(results, profile, name) is not None]
+    for name in here:
+        publish_manifest(results, profile, name)
     table = results / profile / "runs.csv"
     kept = [row for row in _rows(table) if row["run_id"] not in here]
     rows = [*kept, *(row for name in here for row in _fresh(results, name))]

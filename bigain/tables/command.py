@@ -19,7 +19,7 @@ from bigain.tables.estimate import CountFlops, counted_flops, estimate
 from bigain.tables.execute import Failure, Runner, execute
 from bigain.tables.listing import LISTINGS, listed
 from bigain.tables.markdown import render_markdown
-from bigain.tables.planner import Compose, Plan, PlannedRun
+from bigain.tables.planner import Compose, Plan, PlannedRun, remembering
 from bigain.tables.render import load_table, plan_of, render_table, write_table
 from bigain.tables.spec import TableSpec, choose, table_numbers
 from bigain.tables.static import StaticSpec
@@ -75,7 +75,7 @@ def main(
         _parser().print_help()
         return 0
     try:
-        return _tables(_parse(argv), _remembering(compose or _default_compose()), runner, flops)
+        return _tables(_parse(argv), remembering(compose or _default_compose()), runner, flops)
     except UserError as error:
         _complain(" ".join(str(error).split()))
         return 2
@@ -148,19 +148,6 @@ def _name_damaged(results: Path, wanted: Mapping[str, PlannedRun]) -> None:
     for name, damage in damaged_runs(results).items():
         if name in wanted:
             _complain(f"counts as missing: {damage}")
-
-
-def _remembering(compose: Compose) -> Compose:
-    """Tables share many runs, and composing one takes long enough to do it once."""
-    known: dict[tuple[str, ...], object] = {}
-
-    def composed(commands: Sequence[Sequence[str]]) -> list[object]:
-        wanted = [tuple(command) for command in commands]
-        fresh = [command for command in dict.fromkeys(wanted) if command not in known]
-        known.update(zip(fresh, compose(fresh), strict=True))
-        return [known[command] for command in wanted]
-
-    return composed  # type: ignore[return-value]
 
 
 def _parse(argv: Sequence[str]) -> _Request:

@@ -29,6 +29,7 @@ __all__ = [
     "PlannedRun",
     "place_of",
     "plan_table",
+    "remembering",
 ]
 
 DEFAULT_PROFILE = "mini"
@@ -184,6 +185,19 @@ def plan_table(
         for cell, command, config in zip(cells, commands, configs, strict=True)
     }
     return Plan(spec, profile, grid, tuple(extra), runs)
+
+
+def remembering(compose: Compose) -> Compose:
+    """`compose` that makes no configuration twice: tables share many runs."""
+    known: dict[tuple[str, ...], RunConfig] = {}
+
+    def composed(commands: Sequence[Sequence[str]]) -> list[RunConfig]:
+        wanted = [tuple(command) for command in commands]
+        fresh = [command for command in dict.fromkeys(wanted) if command not in known]
+        known.update(zip(fresh, compose(fresh), strict=True))
+        return [known[command] for command in wanted]
+
+    return composed
 
 
 def _cells(spec: TableSpec, profile: str, grid: str) -> Iterator[tuple[CellKey, tuple[str, ...]]]:

@@ -1,0 +1,34 @@
+"""`bigain report`: tables, figures, runs and where they ran, as one page that needs no network."""
+
+import sys
+from collections.abc import Sequence
+
+from bigain.atomic import replace_text
+from bigain.commands.arguments import VerbParser, results_folder
+from bigain.report.page import render_report, report_path
+from bigain.report.sources import Tables, planned_tables
+from bigain.runs.folder import check_results, need_results
+from bigain.tables.spec import choose
+
+__all__ = ["main"]
+
+_DESCRIPTION = (
+    "Write <results>/<profile>/report.html: every table, the figures, all collected runs, where "
+    "they ran, and what did not run. Starts no run."
+)
+_PROFILES = ("mini", "paper")
+
+
+def main(arguments: Sequence[str], tables: Tables = planned_tables) -> int:
+    """Write the page and print its path."""
+    parser = VerbParser("report", _DESCRIPTION)
+    parser.add_argument("--profile", default="mini", help="mini (default) or paper")
+    options = parser.parse_args(arguments)
+    profile = choose("profile", options.profile, _PROFILES)
+    results = results_folder(options.results)
+    need_results(results)
+    check_results(results)
+    path = report_path(results, profile)
+    replace_text(path, render_report(results, profile, tables(profile, options.results)))
+    sys.stdout.write(f"{path}\n")
+    return 0
