@@ -252,9 +252,10 @@ def printed_as_measured(sources: Sources) -> Measured:
     plan, runs = sources.plan, dict[CellKey, dict[str, Metric]]()
     none = Row(id=NONE, method=NONE, label="")
     for block in plan.spec.profile("paper").blocks:
-        if block.beside is None:
+        try:  # Table 5 leaves the paper's FID in a rectangle of its own
+            paper = plan.spec.paper.block(*(block.beside or (block.dataset, block.metric)))
+        except KeyError:
             continue
-        paper = plan.spec.paper.block(*block.beside)
         for row, column in product((none, *plan.rows), plan.columns_of(block)):
             value = sources.printed(paper, row, column, block)
             cell = sources.key(block, row, column)

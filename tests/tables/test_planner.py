@@ -157,9 +157,7 @@ def test_a_column_may_take_another_operator(make_plan: MakePlan) -> None:
 def test_no_acceleration_of_a_column_with_other_images(compose: Compose) -> None:
     plan = plan_table(load_spec(14), "mini", "default", (), compose)
     limits = {
-        cell.column: run.config.dataset.limit
-        for cell, run in plan.runs.items()
-        if cell.row == NONE
+        cell.column: run.config.dataset.limit for cell, run in plan.runs.items() if cell.row == NONE
     }
     assert limits == {"": 400, "large": 1000}
     assert plan.baseline(CLASSIFIED, "large") == CellKey(CLASSIFIED, NONE, "large")
@@ -247,7 +245,9 @@ def test_the_paper_profile_is_planned_at_the_papers_scale(compose: Compose) -> N
         run = plan.runs[CellKey(Place("sd20", dataset, "classification"), "lgtm", "ratio=0.7")]
         assert run.evaluations == cost
         assert (run.config.backbone.name, run.config.dtype) == ("sd20", "float16")
-        assert run.command.startswith(f"python -m bigain profile=paper backbone=sd20 dataset={dataset}")
+        assert run.command.startswith(
+            f"python -m bigain profile=paper backbone=sd20 dataset={dataset}"
+        )
 
 
 def bare(compose: Compose) -> Compose:

@@ -150,9 +150,7 @@ def test_every_value_of_the_paper_is_shown_in_the_papers_profile(
     """As often as the paper has it, at least: no acceleration stands beside every row."""
     own = {key: value.text for key, value in PAPER.items() if key.table == number}
     assert own
-    wanted = Counter(
-        text.lstrip("+-") or "lost" for key, text in own.items() if not said_once(key)
-    )
+    wanted = Counter(text.lstrip("+-") or "lost" for key, text in own.items() if not said_once(key))
     assert wanted - texts(lay_out(as_printed(number))) == Counter()
     for key in filter(said_once, own):
         assert own[key] == own[replace(key, dataset="pets")]
