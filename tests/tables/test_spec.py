@@ -165,9 +165,7 @@ def test_tables_without_runs_have_values_of_the_paper(number: int) -> None:
 
 @pytest.mark.parametrize("number", NUMBERS)
 def test_every_footnote_meets_a_cell(number: int) -> None:
-    cells = []
-    for key in (key for key in PAPER if key.table == number):
-        cells.append((key.dataset, key.method, key.metric, key.setting))
+    cells = [(k.dataset, k.method, k.metric, k.setting) for k in PAPER if k.table == number]
     spec = load_spec(number)
     for note in spec.footnotes:
         for pattern in note.cells:
