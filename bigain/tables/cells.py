@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from itertools import product
+from itertools import permutations
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,6 @@ from bigain.tables.differences import (
     paired_differences,
     plain_difference,
 )
-from bigain.tables.parts import Delta
 from bigain.tables.planner import CellKey, Plan
 from bigain.tables.quantities import TO_NONE
 
@@ -47,8 +46,8 @@ class Measured:
 def measure(plan: Plan, results: Path) -> Measured:
     """Everything that the finished runs of the plan say.
 
-    Every two cells of a column are compared, since the marks of the best need that, and every two
-    that the table names.
+    Every two cells of a column are compared, or of a row where the table compares columns, since
+    the marks of the best need that.
 
     Raises:
         UserError: Records are damaged, or two runs of a column do not cover the same images.
@@ -90,25 +89,14 @@ def run_metrics(work: str, records: Records, none: Records | None) -> dict[str, 
 
 def cell_pairs(plan: Plan, known: Mapping[CellKey, object]) -> Iterator[CellPair]:
     """The pairs of known cells that are compared, each once, in the order of the table."""
-    pairs: dict[CellPair, None] = {}
+    rows, columns = [row.id for row in plan.rows], [column.id for column in plan.columns]
     for place in dict.fromkeys(cell.place for cell in plan.runs):
-        rows, columns = (row.id for row in plan.rows), [column.id for column in plan.columns]
-        in_columns = product(list(rows), repeat=2)
-        for (a, b), column in product(list(in_columns), columns):
-            if a != b:
-                pairs[CellKey(place, a, column), CellKey(place, b, column)] = None
-        for delta in plan.spec.deltas_of(plan.grid):
-            pairs |= dict.fromkeys(_pairs_of(plan, delta, place))
-    return (pair for pair in pairs if all(cell in known for cell in pair))
-
-
-def _pairs_of(plan: Plan, delta: Delta, place: object) -> Iterator[CellPair]:
-    if delta.column is not None and delta.versus_column is not None:
-        for row in plan.rows:
-            yield (
-                CellKey(place, row.id, delta.column),  # type: ignore[arg-type]
-                CellKey(place, row.id, delta.versus_column),  # type: ignore[arg-type]
-            )
+        if plan.spec.compares_columns:
+            groups = [[CellKey(place, row, column) for column in columns] for row in rows]
+        else:
+            groups = [[CellKey(place, row, column) for row in rows] for column in columns]
+        for group in groups:
+            yield from permutations([cell for cell in group if cell in known], 2)
 
 
 def _records(plan: Plan, results: Path) -> dict[CellKey, Records]:

@@ -11,7 +11,6 @@ from bigain.config import (
     RunConfig,
 )
 from bigain.tables.document import DASH
-from bigain.tables.planner import Place
 from bigain.tables.sources import Sources
 
 __all__ = ["introduction"]
@@ -26,10 +25,11 @@ def introduction(sources: Sources) -> tuple[str, ...]:
             f"Lines marked paper hold what the paper prints for {paper.label}: **another backbone "
             "and other datasets**. Compare the shape of a line, not its numbers."
         )
+    group = "row" if plan.spec.compares_columns else "column"
     done = len(plan.distinct()) - len(plan.missing())
     paragraphs.append(
         f"Runs: {done} of {len(plan.distinct())} done. {DASH} stands where no finished run exists. "
-        "Best of a column: strong where a paired test against the second supports it (p < 0.05), "
+        f"Best of a {group}: strong where a paired test against the second supports it (p < 0.05), "
         "else only marked as leading; the second is marked too."
     )
     return tuple(paragraphs)
@@ -48,17 +48,14 @@ def _measured_on(sources: Sources) -> str:
 
 def _protocols(sources: Sources) -> list[str]:
     """One paragraph per protocol, with the places that share it."""
-    runs: dict[Place, RunConfig] = {}
+    shared: dict[tuple[str, str], dict[str, None]] = {}
     for cell, run in sources.plan.runs.items():
-        runs.setdefault(cell.place, run.config)
-    shared: dict[str, list[str]] = {}
-    for place, config in runs.items():
-        shared.setdefault(_protocol(place, config), []).append(place.dataset or place.backbone)
-    several = len(shared) > 1
+        work = cell.place.work
+        text = ", ".join(_PROTOCOLS[work](run.config))
+        shared.setdefault((work, text), {})[cell.place.dataset] = None
     return [
-        f"{_WORDS[text.split(':', maxsplit=1)[0]]}{_of(names, several=several)}: "
-        f"{text.partition(':')[2].strip()}."
-        for text, names in shared.items()
+        f"{_WORDS[work]}{_of([name for name in names if name], several=len(shared) > 1)}: {text}."
+        for (work, text), names in shared.items()
     ]
 
 
@@ -71,11 +68,7 @@ _WORDS = {
 
 
 def _of(names: list[str], *, several: bool) -> str:
-    return f" ({', '.join(f'`{name}`' for name in names)})" if several else ""
-
-
-def _protocol(place: Place, config: RunConfig) -> str:
-    return f"{place.work}: {', '.join(_PROTOCOLS[place.work](config))}"
+    return f" ({', '.join(f'`{name}`' for name in names)})" if several and names else ""
 
 
 def _classification(config: RunConfig) -> list[str]:

@@ -24,7 +24,7 @@ def _panel(panel: Panel) -> str:
 
 
 def _rectangle(panel: Panel) -> str:
-    rows = [["", *panel.columns], *map(_styled, panel.lines)]
+    rows = [["", *map(_escaped, panel.columns)], *map(_styled, panel.lines)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     texts = [
         "| " + " | ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) + " |"
@@ -35,14 +35,20 @@ def _rectangle(panel: Panel) -> str:
 
 
 def _styled(line: Line) -> list[str]:
-    label = f"**{line.label}**" if line.kind == "measured" else line.label
+    label = _escaped(line.label)
+    label = f"**{label}**" if line.kind == "measured" else label
     return [label, *map(_cell, line.cells)]
 
 
 def _cell(cell: Cell) -> str:
-    text = _RANKS[cell.rank].format(cell.text.replace("|", "\\|")) if cell.text else ""
+    text = _RANKS[cell.rank].format(_escaped(cell.text)) if cell.text else ""
     marks = "".join(f"[{mark}]" for mark in cell.marks) if cell.text else ""
     return f"{text} {marks}".rstrip()
+
+
+def _escaped(text: str) -> str:
+    """A bar would end the cell."""
+    return text.replace("|", "\\|")
 
 
 def _notes(document: Document) -> str:

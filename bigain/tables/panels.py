@@ -135,7 +135,7 @@ def _measured(sources: Sources, block: Block, row: Row, column: Column) -> Cell:
         return Cell()
     metric = sources.metric(cell, name)
     write = partial(format_metric, signed=quantity.signed)
-    rank = ranks(sources, block, column).get(cell, "")
+    rank = ranks(sources, block, row, column).get(cell, "")
     if metric is None and row.method == NONE and name in _AGAINST_NONE:
         return Cell()
     return Cell(_text(sources, block, metric, write), rank=rank)

@@ -73,6 +73,11 @@ class TableSpec(Part):
                     self.paper.block(*names)
         return self
 
+    @property
+    def compares_columns(self) -> bool:
+        """Whether the table compares columns in every row, not rows in every column."""
+        return any(delta.column is not None for delta in self.deltas)
+
     def profile(self, name: str) -> ProfileSpec:
         """The profile called `name`; raises UserError with the allowed names."""
         return self.profiles[choose("profile", name, self.profiles)]

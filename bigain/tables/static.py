@@ -106,16 +106,17 @@ def _counted(config: RunConfig) -> list[str]:
         dataset = build_dataset(config.dataset)
     except UserError:
         return [DASH] * 5
-    samples = [dataset[position] for position in range(len(dataset))]
-    labels = [sample.labels for sample in samples]
+    # One image at a time: those of the large datasets do not fit into memory together.
+    samples = (dataset[position] for position in range(len(dataset)))
+    seen = [(sample.labels, sample.image.shape[:2]) for sample in samples]
+    labels, sizes = [each[0] for each in seen], [each[1] for each in seen]
     per_class = np.bincount(
         [label for each in labels for label in each], minlength=len(dataset.class_names)
     )
-    sizes = [sample.image.shape[:2] for sample in samples]
     per_image = [len(each) for each in labels]
     heights, widths = ([size[axis] for size in sizes] for axis in (0, 1))
     return [
-        f"{len(samples):,}",
+        f"{len(seen):,}",
         str(len(dataset.class_names)),
         _range(per_class.tolist()),
         _range(per_image),

@@ -68,11 +68,13 @@ def _compares(metric: str) -> bool:
 
 def _deltas(sources: Sources) -> Iterator[Row]:
     plan = sources.plan
-    named = {(d.row, d.versus) for d in plan.spec.deltas_of(plan.grid)}
+    deltas = plan.spec.deltas_of(plan.grid)
+    named = {(d.row or d.column, d.versus or d.versus_column) for d in deltas}
     for (cell, versus), found in sources.measured.deltas.items():
         across = cell.column != versus.column
-        if across or (cell.row, versus.row) in named:
-            place = _place(sources, cell) | {"versus": versus.column if across else versus.row}
+        first, second = (each.column if across else each.row for each in (cell, versus))
+        if (first, second) in named:
+            place = _place(sources, cell) | {"versus": second}
             for name, difference in found.items():
                 p = "" if math.isnan(difference.p) else f"{difference.p:.3g}"
                 numbers = _numbers(difference.metric) | {"metric": f"delta_{name}", "p": p}

@@ -1,8 +1,8 @@
 """What the measured data say of the paper's orderings: supported, contradicted or left open.
 
-An ordering is the sign of a difference that the table names, between two values as printed.  It is
-supported where the measured difference, paired over images, has the same sign with p < 0.05;
-contradicted where it has the other sign with p < 0.05; open else.
+An ordering is which of two values as printed is the better one, for each two that the table names.
+It is supported where that one is better in the measured difference too, paired over images, with
+p < 0.05; contradicted where it is worse with p < 0.05; open else.
 """
 
 import math
@@ -56,11 +56,12 @@ def verdict_panel(sources: Sources) -> Panel | None:
     verdicts = [ordering.verdict for ordering in measured]
     counts = ", ".join(f"{verdicts.count(v)} {v}" for v in ("supported", "contradicted", "open"))
     caption = (
-        f"Of the {len(found)} orderings of the paper that this table compares, {counts}, "
-        f"{len(found) - len(measured)} not run. Supported: the measured difference has the "
-        f"paper's sign with p < {LEVEL}; contradicted: the other sign with p < {LEVEL}; open: "
-        "neither. Exact McNemar test for accuracy, bootstrap for mAP, t test over images for the "
-        "error and the Frechet distance; no correction for the number of comparisons."
+        f"Orderings of the paper that this table compares: {len(found)}, of them {counts}, "
+        f"{len(found) - len(measured)} not run. Supported: what the paper has ahead is ahead here "
+        f"with p < {LEVEL}; contradicted: it is behind with p < {LEVEL}; open: neither. "
+        "Of the error and of distances less is better. Exact McNemar test for accuracy, bootstrap "
+        "for mAP, t test over images for the error and the Frechet distance; no correction for "
+        "the number of comparisons."
     )
     columns = ("paper", "measured", "p", "verdict")
     return Panel("The paper's orderings", caption, columns, tuple(map(_line, measured)))

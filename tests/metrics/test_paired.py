@@ -12,12 +12,13 @@ from bigain.errors import UserError
 from bigain.metrics.paired import (
     PairedResult,
     paired_accuracy,
+    paired_bootstrap,
     paired_difference,
     relative_rise,
 )
 
 RNG = np.random.default_rng(20)
-COMPARISONS = [paired_difference, paired_accuracy, relative_rise]
+COMPARISONS = [paired_difference, paired_accuracy, relative_rise, paired_bootstrap]
 
 
 def series(values: object, first: int = 0) -> "pd.Series[float]":
@@ -213,3 +214,59 @@ def test_booleans_are_compared_as_accuracies() -> None:
     numbers = paired_difference(a.astype(float), b.astype(float))
     assert numbers.mean == paired_accuracy(a, b).mean
     assert numbers.ci_low != paired_accuracy(a, b).ci_low
+
+
+def test_bootstrap_equals_scipys() -> None:
+    """Percentile intervals agree within Monte-Carlo error, here of skewed precisions."""
+    rng = np.random.default_rng(5)
+    a, b = rng.beta(5, 1, 150), rng.beta(4, 1, 150)
+    result = paired_bootstrap(series(a), series(b))
+    expected = stats.bootstrap(
+        ((a - b),), np.mean, method="percentile", n_resamples=10_000, random_state=1
+    )
+    assert result.mean == pytest.approx(np.mean(a - b))
+    error = float(np.std(a - b)) / math.sqrt(150)
+    low, high = expected.confidence_interval
+    assert (result.ci_low, result.ci_high) == pytest.approx((low, high), abs=0.1 * error)
+    assert result.z == pytest.approx(result.mean / expected.standard_error, rel=0.05)
+    assert result.n == 150
+
+
+def test_bootstrap_p_is_the_share_of_draws_on_the_other_side() -> None:
+    """Against a plain loop: images drawn anew, twice the smaller share on a side of zero."""
+    rng = np.random.default_rng(6)
+    differences = rng.normal(0.1, 1, 60)
+    means = [differences[rng.integers(0, 60, 60)].mean() for _ in range(4000)]
+    expected = 2 * min(np.mean([m <= 0 for m in means]), np.mean([m >= 0 for m in means]))
+    result = paired_bootstrap(series(differences), series(np.zeros(60)))
+    assert 0.03 < expected < 0.9
+    assert result.p == pytest.approx(expected, abs=0.02)
+
+
+def test_bootstrap_p_has_the_size_of_the_t_test_where_that_holds() -> None:
+    differences = np.random.default_rng(8).normal(0.25, 1, 100)
+    result = paired_bootstrap(series(differences), series(np.zeros(100)))
+    assert result.p == pytest.approx(stats.ttest_1samp(differences, 0).pvalue, abs=0.01)
+    assert result.p < 0.05
+    assert result.ci_low > 0
+
+
+def test_bootstrap_of_equal_runs_and_of_a_constant_difference() -> None:
+    values = series(RNG.uniform(0.1, 0.2, 30))
+    assert paired_bootstrap(values, values) == PairedResult(0.0, 0.0, 0.0, 0.0, 1.0, 30)
+    constant = paired_bootstrap(series(np.full(20, 0.75)), series(np.full(20, 0.5)))
+    assert (constant.mean, constant.ci_low, constant.ci_high) == (0.25, 0.25, 0.25)
+    assert constant.p == 1e-4, "no smaller than the draws can tell"
+
+
+def test_bootstrap_follows_its_seed_alone() -> None:
+    a, b = series(RNG.uniform(0, 1, 40)), series(RNG.uniform(0, 1, 40))
+    assert paired_bootstrap(a, b) == paired_bootstrap(a, b)
+    assert paired_bootstrap(a, b) != paired_bootstrap(a, b, seed=1)
+
+
+def test_bootstrap_swapped_is_its_own_mirror_image() -> None:
+    a, b = series(RNG.uniform(0, 1, 40)), series(RNG.uniform(0, 1, 40))
+    one, other = paired_bootstrap(a, b), paired_bootstrap(b, a)
+    assert (one.mean, one.ci_low) == pytest.approx((-other.mean, -other.ci_high))
+    assert one.p == other.p

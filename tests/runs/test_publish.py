@@ -11,7 +11,8 @@ from bigain.config import RunConfig
 from bigain.errors import UserError
 from bigain.runs.collect import collect
 from bigain.runs.identity import run_id
-from bigain.runs.publish import publish_run
+from bigain.runs.publish import publish_run, publish_runs
+from bigain.runs.published import COLUMNS, published_path
 from bigain.runs.store import RunStore
 
 Make = Callable[..., RunConfig]
@@ -37,7 +38,12 @@ def test_records_and_metrics_are_as_in_the_folder(
     collected.unlink()
     for store in (b, a, b):
         path = publish_run(tmp_path, store.run_id)
-        assert gzip.decompress(path.read_bytes()) == (store.folder / "samples.csv").read_bytes()
+        packed = gzip.decompress(path.read_bytes()).decode().splitlines()
+        with (store.folder / "samples.csv").open(newline="") as handle:
+            original = list(csv.DictReader(handle))
+        kept = list(csv.DictReader(packed))
+        assert tuple(kept[0]) == COLUMNS
+        assert kept == [{key: row[key] for key in COLUMNS} for row in original]
     assert collected.read_bytes() == expected, "whatever the order, and twice"
 
 
@@ -74,3 +80,47 @@ def test_the_script_prints_where_the_records_are(
     store = make_run(tmp_path, make_config())
     assert script().main([store.run_id[:8], "--results", str(tmp_path)]) == 0
     assert capsys.readouterr().out.strip().endswith(f"{store.run_id}.csv.gz")
+
+
+def files(results: Path) -> dict[str, tuple[int, bytes]]:
+    found = [path for path in (results / "mini").rglob("*") if path.is_file()]
+    return {path.name: (path.stat().st_ino, path.read_bytes()) for path in found}
+
+
+def test_several_runs_at_once_are_the_same_as_one_after_the_other(
+    tmp_path: Path, make_config: Make, make_run: MakeRun, tome: dict[str, Any]
+) -> None:
+    stores = [make_run(tmp_path, make_config()), make_run(tmp_path, make_config(operator=tome))]
+    publish_runs(tmp_path, "mini", [store.run_id for store in stores])
+    together = {name: text for name, (_, text) in files(tmp_path).items()}
+    assert len(together) == 3
+    for store in stores:
+        published_path(tmp_path, "mini", store.run_id).unlink()
+    (tmp_path / "mini" / "runs.csv").unlink()
+    for store in reversed(stores):
+        publish_run(tmp_path, store.run_id)
+    assert {name: text for name, (_, text) in files(tmp_path).items()} == together
+
+
+def test_files_that_would_not_change_are_left_alone(
+    tmp_path: Path, make_config: Make, make_run: MakeRun
+) -> None:
+    """A file that is replaced is another file (inode)."""
+    store = make_run(tmp_path, make_config())
+    publish_runs(tmp_path, "mini", [store.run_id])
+    before = files(tmp_path)
+    publish_runs(tmp_path, "mini", [store.run_id])
+    assert files(tmp_path) == before
+
+
+def test_runs_that_are_not_here_are_passed_over(
+    tmp_path: Path, make_config: Make, make_run: MakeRun
+) -> None:
+    config = make_config(seed=3)
+    with RunStore(tmp_path, run_id(config)).open(config, [1, 2], {}):
+        pass
+    publish_runs(tmp_path, "mini", ["0" * 16, run_id(config)])
+    assert not (tmp_path / "mini").exists()
+    store = make_run(tmp_path, make_config())
+    publish_runs(tmp_path, "mini", ["0" * 16, store.run_id])
+    assert set(files(tmp_path)) == {f"{store.run_id}.csv.gz", "runs.csv"}

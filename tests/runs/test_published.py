@@ -1,5 +1,6 @@
 import csv
 import gzip
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,14 +12,18 @@ from bigain.compose import compose_config
 from bigain.config import RunConfig
 from bigain.errors import UserError
 from bigain.metrics import classification_metrics
+from bigain.runs.files import METRIC_COLUMNS, csv_text
 from bigain.runs.identity import run_id
 from bigain.runs.published import (
     COLUMNS,
     is_at_hand,
+    load_metrics,
     load_samples,
     publish_samples,
+    published_metrics,
     published_path,
 )
+from bigain.runs.store import RunStore
 
 
 @pytest.fixture
@@ -27,9 +32,9 @@ def config(tmp_path: Path) -> RunConfig:
 
 
 @pytest.fixture
-def name(config: RunConfig, runner: Callable[[RunConfig], None]) -> str:
+def name(config: RunConfig, tmp_path: Path, make_run: Callable[..., RunStore]) -> str:
     """Run id of a finished run."""
-    runner(config)
+    make_run(tmp_path, config)
     return run_id(config)
 
 
@@ -172,3 +177,72 @@ def test_failed_images_and_several_labels_are_kept(tmp_path: Path, name: str) ->
     publish_samples(tmp_path, "mini", name)
     remove_runs(tmp_path)
     pd.testing.assert_frame_equal(load(tmp_path, name), before)
+
+
+def metric_row(run: str, metric: str, **changes: object) -> dict[str, object]:
+    numbers = {"value": 30.5, "n": 100, "ci_low": 29.0, "ci_high": None, "unit": "feature^2"}
+    return dict.fromkeys(METRIC_COLUMNS) | {"run_id": run, "metric": metric} | numbers | changes
+
+
+def write_runs(folder: Path, *rows: dict[str, object]) -> Path:
+    path = folder / "mini" / "runs.csv"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(csv_text(METRIC_COLUMNS, rows))
+    return path
+
+
+def test_metrics_of_every_run(tmp_path: Path) -> None:
+    path = write_runs(
+        tmp_path, metric_row("a" * 16, "fid"), metric_row("1" * 16, "fid", value=None, unit=None)
+    )
+    found = published_metrics(path)
+    fid = found["a" * 16]["fid"]
+    assert (fid.value, fid.n, fid.ci_low, fid.unit) == (30.5, 100, 29.0, "feature^2")
+    assert math.isnan(fid.ci_high)
+    other = found["1" * 16]["fid"]
+    assert math.isnan(other.value)
+    assert other.unit == ""
+    assert load_metrics(tmp_path, "mini", "a" * 16)["fid"].value == 30.5
+    assert load_metrics(tmp_path, "mini", "b" * 16) == {}
+
+
+def test_no_file_has_no_metrics(tmp_path: Path) -> None:
+    assert published_metrics(tmp_path / "runs.csv") == {}
+    assert load_metrics(tmp_path, "mini", "a" * 16) == {}
+
+
+def test_metrics_of_the_folder_go_before_the_published_ones(tmp_path: Path, name: str) -> None:
+    write_runs(tmp_path, metric_row(name, "acc1", value=1.0))
+    assert load_metrics(tmp_path, "mini", name)["acc1"].value > 1
+    remove_runs(tmp_path)
+    assert load_metrics(tmp_path, "mini", name)["acc1"].value == 1
+
+
+def test_two_runs_that_claim_one_cell_are_named(tmp_path: Path) -> None:
+    row = metric_row("a" * 16, "fid")
+    path = write_runs(tmp_path, row, metric_row("b" * 16, "fid"), {**row, "value": 31.0})
+    with pytest.raises(UserError) as raised:
+        load_metrics(tmp_path, "mini", "a" * 16)
+    message = str(raised.value)
+    assert message.startswith(f"{path}: line 4: a second fid of run {'a' * 16}: ")
+    assert "two runs claim one cell" in message
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [({"value": "many"}, 3), ({"n": None}, 3), ({"n": "some"}, 3)],
+)
+def test_a_damaged_line_of_runs_csv_is_named(
+    tmp_path: Path, change: dict[str, object], line: int
+) -> None:
+    path = write_runs(tmp_path, metric_row("a" * 16, "fid"), metric_row("b" * 16, "fid", **change))
+    with pytest.raises(UserError, match=rf"runs.csv: line {line}: damaged: "):
+        published_metrics(path)
+
+
+@pytest.mark.parametrize("content", [b"run_id,metric\na,fid\n", b"\xff\xfe,\n"])
+def test_a_runs_csv_that_is_none_is_named(tmp_path: Path, content: bytes) -> None:
+    path = write_runs(tmp_path)
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"runs\.csv: .*damaged"):
+        published_metrics(path)

@@ -1,9 +1,11 @@
-"""Runs that cost nothing: real run folders with records made of a formula."""
+"""Runs that cost nothing: real run folders with records made of a formula, for every task."""
 
 import json
+import math
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -11,34 +13,52 @@ import pytest
 
 from bigain.compose import compose_configs
 from bigain.config import RunConfig
+from bigain.metrics import Metric, wilson
 from bigain.runs.identity import run_id
-from bigain.runs.session import Conclusion
 from bigain.runs.store import RunStore
-from bigain.tables.cells import measure
-from bigain.tables.layout import Sources
+from bigain.runs.summary import conclusion_of
+from bigain.tables.cells import Measured, cell_pairs, measure
+from bigain.tables.differences import plain_difference
 from bigain.tables.paper import load_paper
-from bigain.tables.planner import Compose, Plan, plan_table
+from bigain.tables.parts import Row
+from bigain.tables.planner import NONE, CellKey, Compose, Plan, plan_table
+from bigain.tables.sources import Sources
 from bigain.tables.spec import load_spec
 
 FakeRunner = Callable[[RunConfig], None]
 MakePlan = Callable[..., Plan]
 MakeSources = Callable[..., Sources]
+Record = dict[str, Any]
 
-HARM = {"none": 0.0, "tome": 0.10, "lgtm": 0.08, "todo": 0.04, "avg_pool": 0.05, "ie_kvd": 0.03}
+HARM = {
+    **{"none": 0.0, "tome": 0.10, "lgtm": 0.08, "sito": 0.12, "cached": 0.09, "abm": 0.095},
+    **{"todo": 0.04, "avg_pool": 0.05, "ie_kvd": 0.03, "kv_select": 0.06},
+    **{"lgtm_enc_ie_kvd_dec": 0.02, "ie_kvd_enc_lgtm_dec": 0.025},
+}
 FIRST_IMAGE = 100
+IMAGES = 30
 
 
-def record(config: RunConfig, image_id: int) -> dict[str, Any]:
-    """Errors and decisions of one image: the stronger the operator, the larger the error."""
+def strength_of(config: RunConfig) -> float:
     settings = config.operator.settings()
-    strength = HARM[config.operator.name] * float(settings["ratio"] or settings["factor"] or 0)
+    amount = settings["ratio"] or settings["factor"] or (0.75 if HARM[config.operator.name] else 0)
+    return HARM[config.operator.name] * float(amount)
+
+
+def own_random(config: RunConfig, image_id: int) -> random.Random:
+    """Differs between operators and settings; that of the image alone is `Random(image_id)`."""
+    settings_text = json.dumps(config.operator.model_dump(mode="json"), sort_keys=True)
+    return random.Random(f"{image_id} {settings_text}")
+
+
+def classified(config: RunConfig, image_id: int) -> Record:
+    """Errors and decisions of one image: the stronger the operator, the larger the error."""
+    strength, own = strength_of(config), own_random(config, image_id)
     image = random.Random(image_id)
     errors = [round(0.1 + 0.05 * image.random(), 6) for _ in range(5)]
-    settings_text = json.dumps(config.operator.model_dump(mode="json"), sort_keys=True)
-    own = random.Random(f"{image_id} {settings_text}")
     rises = [1 + strength * (0.5 + own.random()) for _ in errors]
     prediction = image_id % 10 if own.random() > 0.1 + strength else (image_id + 1) % 10
-    return {
+    record = {
         "image_id": image_id,
         "label": image_id % 10,
         "prediction": prediction,
@@ -50,16 +70,80 @@ def record(config: RunConfig, image_id: int) -> dict[str, Any]:
         "margin_variance": round(0.001 * own.random(), 8),
         "seconds": 0.01,
     }
+    if config.dataset.name == "coco2017":
+        precision = round(0.9 - strength * (0.5 + own.random()), 6)
+        record |= {"labels": [image_id % 10, 11], "label": None, "average_precision": precision}
+    return record
+
+
+def generated(config: RunConfig, image_id: int) -> Record:
+    strength, own = strength_of(config), own_random(config, image_id)
+    prediction = image_id % 10 if own.random() > 0.1 + strength / 4 else (image_id + 1) % 10
+    record = {
+        "image_id": image_id,
+        "label": image_id % 10,
+        "sha256": f"{own.getrandbits(64):016x}",
+        "frechet_value": round(random.Random(image_id).random() + strength * own.random(), 6),
+    }
+    if config.dataset.name == "fashion_mnist":
+        record |= {"prediction": prediction, "correct": prediction == image_id % 10}
+    return record
+
+
+def efficiency_records(config: RunConfig) -> list[Record]:
+    """One count, or three repeats of a time; without an operator nothing to compare with."""
+    bare = config.operator.name == "none"
+    strength = strength_of(config)
+    count = {
+        **{"image_id": 0, "measure": "flops", "flops": 800e9 * (1 - strength)},
+        "baseline_flops": None if bare else 800e9,
+        **dict.fromkeys(("ms_per_step", "baseline_ms_per_step", "steps", "batch_size")),
+    }
+    if "flops" in config.task.measures:  # type: ignore[union-attr]
+        return [count]
+    return [
+        {
+            **{"image_id": repeat, "measure": "time", "flops": None, "baseline_flops": None},
+            "ms_per_step": 80 * (1 - strength) + own_random(config, repeat).random(),
+            "baseline_ms_per_step": None if bare else 80 + random.Random(repeat).random(),
+            **{"steps": 5, "batch_size": 4},
+        }
+        for repeat in range(3)
+    ]
+
+
+def judged(config: RunConfig, records: list[Record]) -> tuple[list[Record], list[Metric]]:
+    """The metrics of generated images, as a judge states them."""
+    name = "frechet_mini" if config.dataset.name == "fashion_mnist" else "fid"
+    n, values = len(records), [record["frechet_value"] for record in records]
+    mean = sum(values) / n
+    metrics = [Metric(name, mean, n, mean - 0.1, mean + 0.1, "feature^2")]
+    if "correct" in records[0]:
+        right = sum(record["correct"] for record in records)
+        low, high = (100 * end for end in wilson(right, n))
+        metrics.append(Metric("class_agreement", 100 * right / n, n, low, high, "percent"))
+    return records, metrics
+
+
+def records_of(config: RunConfig) -> list[Record]:
+    if config.task.name == "efficiency":
+        return efficiency_records(config)
+    one = classified if config.task.name == "classification" else generated
+    limit = config.dataset.limit or IMAGES
+    return [one(config, image_id) for image_id in range(FIRST_IMAGE, FIRST_IMAGE + limit)]
 
 
 def fake_run(config: RunConfig) -> None:
     """A finished run in the store, as `bigain.runner.run` leaves it."""
-    limit = config.dataset.limit or 30
-    images = list(range(FIRST_IMAGE, FIRST_IMAGE + limit))
-    with RunStore(config.paths.results, run_id(config)).open(config, images, {}) as session:
+    records = {record["image_id"]: record for record in records_of(config)}
+    judge = None
+    if config.task.name == "generation":
+        judge = lambda found: judged(config, found)  # noqa: E731
+    results = config.paths.results
+    with RunStore(results, run_id(config)).open(config, list(records), {}) as session:
         for image_id in session.todo():
-            session.append(record(config, image_id))
-        session.finish(lambda records: Conclusion(records, []))
+            session.append(records[image_id])
+        session.finish(conclusion_of(config, results, judge))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -140,6 +224,55 @@ def make_sources(tmp_path_factory: pytest.TempPathFactory, compose: Compose) -> 
     return sources
 
 
+@pytest.fixture(scope="session")
+def as_printed(
+    tmp_path_factory: pytest.TempPathFactory, compose: Compose
+) -> Callable[[int], Sources]:
+    """A table in the paper profile whose runs measured exactly what the paper prints.
+
+    Numbers alone decide what is rendered, so all runs on one dataset share one configuration.
+    """
+    results = tmp_path_factory.mktemp("paper")
+
+    def alike(commands: Sequence[Sequence[str]]) -> list[RunConfig]:
+        groups = ("profile=", "backbone=", "dataset=", "task=", "task.measure=", "paths.results=")
+        return compose([[o for o in command if o.startswith(groups)] for command in commands])
+
+    def sources(number: int) -> Sources:
+        spec = load_spec(number)
+        plan = plan_table(spec, "paper", "default", [f"paths.results={results}"], alike)
+        empty = Sources(plan, Measured(), load_paper())
+        return replace(empty, measured=printed_as_measured(empty))
+
+    return sources
+
+
+def printed_as_measured(sources: Sources) -> Measured:
+    """The paper's values as runs without intervals; differences by the code's own subtraction."""
+    plan, runs = sources.plan, dict[CellKey, dict[str, Metric]]()
+    none = Row(id=NONE, method=NONE, label="")
+    for block in plan.spec.profile("paper").blocks:
+        try:  # Table 5 leaves the paper's FID in a rectangle of its own
+            paper = plan.spec.paper.block(*(block.beside or (block.dataset, block.metric)))
+        except KeyError:
+            continue
+        for row, column in product((none, *plan.rows), plan.columns_of(block)):
+            value = sources.printed(paper, row, column, block)
+            cell = sources.key(block, row, column)
+            if value is not None and value.number is not None and cell in plan.runs:
+                metric = Metric(block.metric, value.number, 1000, math.nan, math.nan, "percent")
+                runs.setdefault(cell, {})[block.metric] = metric
+    deltas = {
+        (row, versus): {
+            name: plain_difference(name, runs[row][name], runs[versus][name])
+            for name in runs[row]
+            if name in runs[versus]
+        }
+        for row, versus in cell_pairs(plan, runs)
+    }
+    return Measured(runs, deltas)
+
+
 def plan_in(
     results: Path,
     compose: Compose,
@@ -148,7 +281,7 @@ def plan_in(
     grid: str = "default",
     extra: Sequence[str] = (),
 ) -> Plan:
-    own = ("dataset.limit=30", f"paths.results={results}", *extra)
+    own = (f"dataset.limit={IMAGES}", f"paths.results={results}", *extra)
     return plan_table(load_spec(number), profile, grid, own, compose)
 
 

@@ -1,4 +1,6 @@
+import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,9 +9,19 @@ import pytest
 
 from bigain.config import RunConfig
 from bigain.errors import UserError
-from bigain.metrics import image_errors, wilson
-from bigain.tables.cells import TO_NONE, delta_metrics, measure, run_metrics
-from bigain.tables.planner import Plan
+from bigain.metrics import Metric, paired_accuracy, wilson
+from bigain.runs.identity import run_id
+from bigain.tables.cells import cell_pairs, measure, run_metrics
+from bigain.tables.planner import NONE, CellKey, Place, Plan
+from bigain.tables.quantities import TO_NONE
+from bigain.tables.sources import Sources
+from bigain.tables.spec import load_spec
+
+MakePlan = Callable[..., Plan]
+FakeRunner = Callable[[RunConfig], None]
+
+PLACE = Place("mini_unet", "fashion_mnist", "classification")
+SAMPLES = PLACE._replace(work="generation")
 
 
 def frame(correct: list[int], errors: list[float], first: int = 0) -> pd.DataFrame:
@@ -29,34 +41,42 @@ def frame(correct: list[int], errors: list[float], first: int = 0) -> pd.DataFra
 ALONE = {"acc1", "eps_error", "margin_mean", "margin_variance", "margin_rho", "margin_bound"}
 NONE_RUN = frame([1, 1, 1, 0], [0.1, 0.2, 0.3, 0.4])
 TOME = frame([1, 0, 1, 0], [0.2, 0.4, 0.3, 0.5])
-LGTM = frame([1, 1, 0, 1], [0.15, 0.35, 0.4, 0.45])
+
+
+def metrics_of(run: pd.DataFrame, none: pd.DataFrame | None = None) -> dict[str, Metric]:
+    return run_metrics("classification", (run, {}), None if none is None else (none, {}))
 
 
 def test_accuracy_has_a_wilson_interval_and_n() -> None:
-    acc1 = run_metrics(NONE_RUN, None)["acc1"]
+    acc1 = metrics_of(NONE_RUN)["acc1"]
     low, high = wilson(3, 4)
     assert (acc1.value, acc1.n) == (75.0, 4)
     assert (acc1.ci_low, acc1.ci_high) == pytest.approx((100 * low, 100 * high))
 
 
 def test_without_a_baseline_nothing_is_compared() -> None:
-    assert set(run_metrics(TOME, None)) == ALONE
+    assert set(metrics_of(TOME)) == ALONE
 
 
-def test_the_difference_to_no_acceleration_is_in_points() -> None:
-    metric = run_metrics(TOME, NONE_RUN)[TO_NONE]
-    assert (metric.value, metric.n, metric.unit) == (-25.0, 4, "percent")
-    assert metric.ci_low < -25 < metric.ci_high
+def test_the_difference_to_no_acceleration_is_in_points_and_the_loss_its_mirror_image() -> None:
+    metrics = metrics_of(TOME, NONE_RUN)
+    difference, drop = metrics[TO_NONE], metrics["acc1_drop"]
+    expected = paired_accuracy(*(f.set_index("image_id")["correct"] for f in (TOME, NONE_RUN)))
+    assert (difference.value, difference.n, difference.unit) == (-25.0, 4, "points")
+    assert difference.ci_low == pytest.approx(100 * expected.ci_low)
+    assert (drop.value, drop.ci_low, drop.ci_high) == pytest.approx(
+        (25.0, -difference.ci_high, -difference.ci_low)
+    )
 
 
 def test_the_rise_is_relative_to_the_mean_error_without_acceleration() -> None:
-    rise = run_metrics(TOME, NONE_RUN)["eps_error_rise"]
+    rise = metrics_of(TOME, NONE_RUN)["eps_error_rise"]
     assert rise.value == pytest.approx(100 * (0.35 - 0.25) / 0.35)
     assert rise.ci_low < rise.value < rise.ci_high
 
 
 def test_rho_and_the_bound_of_the_margin() -> None:
-    metrics = run_metrics(TOME, None)
+    metrics = metrics_of(TOME)
     rho, bound = metrics["margin_rho"], metrics["margin_bound"]
     assert rho.value == pytest.approx(0.15 / 0.02**2)
     assert bound.value == pytest.approx(100 * rho.value / (rho.value + 2)), "two trials"
@@ -67,106 +87,147 @@ def test_rho_and_the_bound_of_the_margin() -> None:
 
 def test_a_margin_that_is_not_positive_promises_nothing() -> None:
     worse = TOME.assign(margin_mean=-TOME["margin_mean"])
-    assert run_metrics(worse, None)["margin_bound"].value == 100
+    assert metrics_of(worse)["margin_bound"].value == 100
 
 
 def test_margins_of_a_single_trial_have_no_ratio() -> None:
     single = TOME.assign(margin_variance=np.nan)
-    assert {"margin_rho", "margin_bound"}.isdisjoint(run_metrics(single, None))
+    assert {"margin_rho", "margin_bound"}.isdisjoint(metrics_of(single))
 
 
-def test_rows_are_compared_in_points_of_accuracy() -> None:
-    delta = delta_metrics(LGTM, TOME, NONE_RUN)["acc1"]
-    assert (delta.value, delta.n) == (25.0, 4)
-    assert -100 <= delta.ci_low < 25 < delta.ci_high <= 100
+def test_what_other_tasks_state_is_taken_as_it_is() -> None:
+    fid = Metric("fid", 30.0, 100, 29.0, 31.0, "feature^2")
+    samples = pd.DataFrame({"image_id": [0, 1], "frechet_value": [1.0, 2.0]})
+    found = run_metrics("generation", (samples, {"fid": fid}), (samples, {"fid": fid}))
+    assert found == {"fid": fid}
 
 
-def test_the_difference_of_two_rises_adds_up() -> None:
-    ours = run_metrics(LGTM, NONE_RUN)["eps_error_rise"].value
-    rival = run_metrics(TOME, NONE_RUN)["eps_error_rise"].value
-    delta = delta_metrics(LGTM, TOME, NONE_RUN)["eps_error_rise"]
-    assert delta.value == pytest.approx(ours - rival)
+def test_the_share_of_time_that_is_saved_follows_from_the_speed_up() -> None:
+    speedup = Metric("speedup", 1.25, 5, 1.0, 2.0, "ratio")
+    saved = run_metrics("time", (pd.DataFrame(), {"speedup": speedup}), None)[
+        "acceleration_percent"
+    ]
+    assert (saved.value, saved.ci_low, saved.ci_high) == pytest.approx((20.0, 0.0, 50.0))
+    assert (saved.n, saved.unit) == (5, "percent")
+    nothing = Metric("time_ms_per_step", 8.0, 5, 7.0, 9.0, "ms")
+    assert set(run_metrics("time", (pd.DataFrame(), {nothing.metric: nothing}), None)) == {
+        "time_ms_per_step"
+    }
 
 
-def test_the_interval_of_the_difference_is_paired() -> None:
-    """Delta method by hand: standard error of d_i - r b_i over the mean baseline."""
-    d = (image_errors(LGTM) - image_errors(TOME)).to_numpy()
-    b = image_errors(NONE_RUN).to_numpy()
-    r = d.mean() / b.mean()
-    se = (d - r * b).std(ddof=1) / 2 / b.mean()
-    delta = delta_metrics(LGTM, TOME, NONE_RUN)["eps_error_rise"]
-    assert (delta.ci_high - delta.ci_low) / 2 == pytest.approx(100 * 3.182446 * se, rel=1e-5)
-
-
-def test_a_row_against_itself_is_zero() -> None:
-    metrics = delta_metrics(TOME, TOME, NONE_RUN)
-    rise = metrics["eps_error_rise"]
-    assert (rise.value, rise.ci_low, rise.ci_high) == pytest.approx((0, 0, 0), abs=1e-12)
-    assert metrics["acc1"].value == 0
-
-
-def test_rows_without_a_baseline_differ_in_accuracy_only() -> None:
-    assert set(delta_metrics(LGTM, TOME, None)) == {"acc1"}
-
-
-def test_precisions_are_compared_image_by_image() -> None:
-    """An image without a label has none, and is left out."""
-    precise = [frame_with(TOME, [0.5, 0.2, np.nan, 0.9]), frame_with(LGTM, [0.6, 0.4, np.nan, 0.9])]
-    delta = delta_metrics(precise[1], precise[0], NONE_RUN)["map_image"]
-    assert delta.value == pytest.approx(10.0)
-    assert (delta.n, delta.unit) == (3, "percent")
-    half = 4.302653 * np.std([10, 20, 0], ddof=1) / np.sqrt(3)
-    assert [delta.ci_low, delta.ci_high] == pytest.approx([10 - half, 10 + half])
-    assert "map_image" not in delta_metrics(precise[1], TOME, NONE_RUN)
-
-
-def frame_with(frame: pd.DataFrame, precisions: list[float]) -> pd.DataFrame:
-    return frame.assign(average_precision=precisions)
-
-
-def test_nothing_measured(make_plan: Callable[..., Plan], tmp_path: Path) -> None:
-    measured = measure(make_plan(4), tmp_path)
+def test_nothing_measured(make_plan: MakePlan, tmp_path: Path) -> None:
+    measured = measure(make_plan(12), tmp_path)
     assert not measured.runs
     assert not measured.deltas
 
 
-def test_cells_of_a_table(
-    make_plan: Callable[..., Plan], runner: Callable[[RunConfig], None], tmp_path: Path
-) -> None:
+def test_cells_of_a_table(make_plan: MakePlan, runner: FakeRunner, tmp_path: Path) -> None:
     """A cell without a run is absent; a comparison needs both of its rows."""
+    wanted = {("none", ""), ("tome", "ratio=0.3"), ("tome", "ratio=0.7"), ("lgtm", "ratio=0.7")}
     for cell, run in make_plan(4).runs.items():
-        if cell[1:] in {("none", ""), ("tome", "ratio=0.3"), ("tome", "ratio=0.7")} or (
-            cell[1] == "lgtm" and cell[2] != "ratio=0.3"
-        ):
+        if cell.place == PLACE and (cell.row, cell.column) in wanted:
             runner(run.config)
     measured = measure(make_plan(4), tmp_path)
-    assert {cell[1:] for cell in measured.runs} == {
-        ("none", ""),
-        ("tome", "ratio=0.3"),
-        ("tome", "ratio=0.7"),
-        ("lgtm", "ratio=0.5"),
-        ("lgtm", "ratio=0.7"),
-    }
-    assert set(measured.deltas) == {("fashion_mnist", "lgtm", "tome", "ratio=0.7")}
-    assert TO_NONE not in measured.runs["fashion_mnist", "none", ""]
-    assert "eps_error_rise" not in measured.runs["fashion_mnist", "none", ""]
+    assert {cell[1:] for cell in measured.runs} == wanted
+    tome, lgtm = (CellKey(PLACE, row, "ratio=0.7") for row in ("tome", "lgtm"))
+    assert set(measured.deltas) == {(tome, lgtm), (lgtm, tome)}
+    one, other = (measured.deltas[pair]["acc1"].metric for pair in ((lgtm, tome), (tome, lgtm)))
+    assert one.value == -other.value
+    values = [measured.runs[cell]["acc1"].value for cell in (lgtm, tome)]
+    assert one.value == pytest.approx(values[0] - values[1])
+    assert not math.isnan(measured.deltas[lgtm, tome]["acc1"].p)
+    assert math.isnan(measured.deltas[lgtm, tome]["margin_mean"].p), "nothing is paired here"
+    assert TO_NONE not in measured.runs[CellKey(PLACE, NONE)]
+    assert "eps_error_rise" not in measured.runs[CellKey(PLACE, NONE)]
 
 
 def test_without_the_baseline_only_values(
-    make_plan: Callable[..., Plan], runner: Callable[[RunConfig], None], tmp_path: Path
+    make_plan: MakePlan, runner: FakeRunner, tmp_path: Path
 ) -> None:
-    runner(make_plan(4).runs["fashion_mnist", "tome", "ratio=0.3"].config)
+    runner(make_plan(4).runs[CellKey(PLACE, "tome", "ratio=0.3")].config)
     (metrics,) = measure(make_plan(4), tmp_path).runs.values()
     assert set(metrics) == ALONE
 
 
+def test_every_work_has_its_own_numbers(make_sources: Callable[..., Sources]) -> None:
+    generated = make_sources(16).measured
+    assert {name for metrics in generated.runs.values() for name in metrics} == {
+        "frechet_mini",
+        "class_agreement",
+    }
+    rising, todo = (CellKey(SAMPLES, row, "") for row in ("rising", "todo"))
+    found = generated.deltas[rising, todo]
+    assert not math.isnan(found["frechet_mini"].p)
+    assert not math.isnan(found["class_agreement"].p)
+    assert found["frechet_mini"].metric.value == pytest.approx(
+        generated.runs[rising]["frechet_mini"].value - generated.runs[todo]["frechet_mini"].value
+    )
+    timed = make_sources(18).measured
+    flops = timed.runs[CellKey(Place("sd20", "", "flops"), "tome")]
+    assert set(flops) == {"flops_g", "flops_saved_percent"}
+    times = timed.runs[CellKey(Place("mini_unet", "", "time"), "tome")]
+    assert {"time_ms_per_step", "speedup", "acceleration_percent"} <= set(times)
+
+
+def test_which_cells_are_compared() -> None:
+    """Rows of a column; where the table compares columns, the columns of a row."""
+
+    def pairs(number: int, keys: list[CellKey]) -> set[tuple[CellKey, CellKey]]:
+        runs = dict.fromkeys(keys)
+        plan = Plan(load_spec(number), "mini", "default", (), runs)  # type: ignore[arg-type]
+        return set(cell_pairs(plan, runs))
+
+    a, b = (CellKey(PLACE, row, "ratio=0.3") for row in ("tome", "lgtm"))
+    other = CellKey(PLACE, "tome", "ratio=0.5")
+    assert pairs(4, [a, b, other]) == {(a, b), (b, a)}
+    a, b = (CellKey(PLACE, "factor2", column) for column in ("alpha=0", "alpha=0.9"))
+    other = CellKey(PLACE, "factor4", "alpha=0")
+    assert pairs(15, [a, b, other]) == {(a, b), (b, a)}
+
+
+def shorten(results: Path, run_id: str) -> None:
+    path = results / "runs" / run_id / "samples.csv"
+    path.write_text("\n".join(path.read_text().splitlines()[:-1]) + "\n")
+
+
+@pytest.mark.parametrize("number", [12, 16])
 def test_runs_over_other_images_are_not_compared(
-    make_plan: Callable[..., Plan], runner: Callable[[RunConfig], None], tmp_path: Path
+    make_plan: MakePlan, runner: FakeRunner, tmp_path: Path, number: int
 ) -> None:
-    for run in make_plan(4).distinct()[:2]:
+    """The message names both."""
+    first, second = (
+        [run for run in make_plan(number).distinct() if run.config.operator.name != "none"]
+    )[:2]
+    for run in (first, second):
         runner(run.config)
-    path = tmp_path / "runs" / make_plan(4).distinct()[1].run_id / "samples.csv"
-    lines = path.read_text().splitlines()
-    path.write_text("\n".join(lines[:-1]) + "\n")
-    with pytest.raises(UserError, match=r"do not cover the same images of fashion_mnist"):
-        measure(make_plan(4), tmp_path)
+    shorten(tmp_path, second.run_id)
+    with pytest.raises(
+        UserError,
+        match=rf"runs {second.run_id} and {first.run_id} do not cover the same images of fashion_m",
+    ):
+        measure(make_plan(number), tmp_path)
+
+
+def test_columns_of_other_images_are_each_compared_with_their_own(
+    make_plan: MakePlan, runner: FakeRunner, tmp_path: Path
+) -> None:
+    """Table 14 has two numbers of images; here 30 and 40."""
+    plan = make_plan(14, extra=[])
+    runs = {}
+    for cell, run in plan.runs.items():
+        limit = 40 if cell.column == "large" else 30
+        dataset = run.config.dataset.model_copy(update={"limit": limit})
+        config = run.config.model_copy(update={"dataset": dataset})
+        runs[cell] = replace(run, config=config, run_id=rerun(config, runner))
+    measured = measure(replace(plan, runs=runs), tmp_path)
+    counts = {(cell.row, cell.column): each["acc1"].n for cell, each in measured.runs.items()}
+    assert counts["tome", "small"] == counts["none", ""] == 30
+    assert counts["tome", "large"] == counts["none", "large"] == 40
+    assert measured.runs[CellKey(PLACE, "tome", "large")][TO_NONE].n == 40
+    assert all(pair[0].column == pair[1].column for pair in measured.deltas)
+
+
+def rerun(config: RunConfig, runner: FakeRunner) -> str:
+    if not (config.paths.results / "runs" / run_id(config)).exists():
+        runner(config)
+    return run_id(config)

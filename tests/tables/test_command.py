@@ -1,3 +1,6 @@
+import csv
+import io
+import json
 import shutil
 import subprocess
 import sys
@@ -20,7 +23,7 @@ def table(tmp_path: Path, compose: Compose, runner: FakeRunner) -> Table:
 
     def run(*words: str, runner: FakeRunner = runner) -> int:
         own = ("dataset.limit=30", f"paths.results={tmp_path}")
-        return main([*words, *own], compose=compose, runner=runner)
+        return main([*words, *own], compose=compose, runner=runner, flops=lambda _: 10**9)
 
     return run
 
@@ -29,118 +32,160 @@ def forbidden(config: RunConfig) -> None:
     raise AssertionError("nothing was to be run")
 
 
+def folder(tmp_path: Path, profile: str = "mini") -> Path:
+    return tmp_path / profile / "tables"
+
+
 def test_missing_runs_are_made_and_the_table_is_written(
     table: Table, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert table("4") == 0
-    written = (tmp_path / "mini" / "tables" / "table04.md").read_text(encoding="utf-8")
+    assert table("12") == 0
+    written = (folder(tmp_path) / "table12.md").read_text(encoding="utf-8")
     shown = capsys.readouterr()
     assert shown.out.startswith(written)
     assert "| —" not in written
-    assert "Runs: 7 of 7 done." in written
-    assert shown.err.startswith("[1/7] ")
-    assert (tmp_path / "mini" / "tables" / "table04.csv").read_text().startswith("table,source,")
+    assert "Runs: 4 of 4 done." in written
+    assert shown.err.startswith("[1/4] ")
+    assert (folder(tmp_path) / "table12.csv").read_text().startswith("table,source,")
+    assert shown.out.splitlines()[-1].startswith("written: ")
 
 
 def test_a_second_call_runs_nothing_and_writes_the_same(table: Table, tmp_path: Path) -> None:
-    assert table("4") == 0
-    folder = tmp_path / "mini" / "tables"
-    before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    assert set(before) == {"table04.md", "table04.csv"}
-    assert table("4", runner=forbidden) == 0
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    def files() -> dict[str, tuple[int, bytes]]:
+        found = [path for path in (tmp_path / "mini").rglob("*") if path.is_file()]
+        return {path.name: (path.stat().st_ino, path.read_bytes()) for path in found}
+
+    assert table("12") == 0
+    before = files()
+    assert {name for name in before if name.startswith("table")} == {
+        f"table12.{suffix}" for suffix in ("md", "tex", "html", "csv")
+    }
+    assert table("12", runner=forbidden) == 0
+    assert files() == before
 
 
 def test_no_run_renders_what_is_there(table: Table, tmp_path: Path) -> None:
     assert table("5", "--no-run", runner=forbidden) == 0
-    text = (tmp_path / "mini" / "tables" / "table05.md").read_text(encoding="utf-8")
-    assert "Runs: 0 of 7 done." in text
-    assert text.count("python -m bigain backbone=mini_dit") == 7
+    text = (folder(tmp_path) / "table05.md").read_text(encoding="utf-8")
+    assert "Runs: 0 of 14 done." in text
+    assert text.count("python -m bigain backbone=mini_dit") == 14
 
 
 def test_a_fresh_clone_renders_the_same_bytes_from_committed_files(
     table: Table, tmp_path: Path
 ) -> None:
-    assert table("4") == 0
-    path = tmp_path / "mini" / "tables" / "table04.md"
-    before = path.read_bytes()
+    """Of classification, generation and efficiency."""
+    words = ("12", "16", "18")
+    assert table(*words) == 0
+    before = {path.name: path.read_bytes() for path in folder(tmp_path).iterdir()}
     shutil.rmtree(tmp_path / "runs")
-    shutil.rmtree(tmp_path / "mini" / "tables")
-    assert len(list((tmp_path / "mini" / "samples").iterdir())) == 7
-    assert table("4", "--no-run", runner=forbidden) == 0
-    assert path.read_bytes() == before
+    shutil.rmtree(folder(tmp_path))
+    assert table(*words, "--no-run", runner=forbidden) == 0
+    assert {path.name: path.read_bytes() for path in folder(tmp_path).iterdir()} == before
 
 
-def test_tables_share_their_runs(table: Table, capsys: pytest.CaptureFixture[str]) -> None:
-    assert table("4") == 0
-    capsys.readouterr()
-    assert table("2") == 0
-    assert capsys.readouterr().err.startswith("[1/9] ")
+def test_several_tables_share_their_runs(
+    table: Table, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert table("8", "12", "table12", "--dry-run") == 0
+    counts = capsys.readouterr().out.splitlines()[0]
+    assert counts == "34 runs, 0 done, 34 missing", "31 and 4, with one in both"
+    assert table("12", "13") == 0
+    shown = capsys.readouterr()
+    assert shown.err.startswith("[1/4] ")
+    assert shown.out.count("written: ") == 2
+    assert "# Table 12" not in shown.out, "only a single table is shown"
+    assert (folder(tmp_path) / "table13.md").is_file()
+    assert table("8") == 0
+    assert capsys.readouterr().err.startswith("[1/30] ")
+
+
+def test_all_tables(table: Table, tmp_path: Path) -> None:
+    assert table("all", "--no-run", runner=forbidden) == 0
+    names = {path.name for path in folder(tmp_path).glob("*.md")}
+    assert names == {f"table{number:02d}.md" for number in range(1, 19)}
 
 
 def test_dry_run_lists_runs_and_costs(
     table: Table, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert table("4", "--dry-run", runner=forbidden) == 0
+    assert table("12", "--dry-run", runner=forbidden) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "Table 4, profile mini, grid default: 7 runs, 0 done, 7 missing"
-    assert len(lines) == 1 + 7 + 1
+    assert lines[0] == "4 runs, 0 done, 4 missing"
+    assert len(lines) == 1 + 4 + 1
     assert "operator=none" in lines[1]
-    assert lines[1].endswith("(30 images x 125 evaluations)")
-    assert lines[-1] == "missing in all: 26,250 evaluations of the denoiser"
+    assert lines[1].endswith("(tables 12; 3,750 evaluations, time unknown)")
+    assert lines[-1].startswith("missing in all: 15,000 evaluations of the denoiser, 15.0 TFLOPs")
     assert not list(tmp_path.iterdir())
 
 
+def test_the_machine_to_plan_for(table: Table, capsys: pytest.CaptureFixture[str]) -> None:
+    assert table("12", "--dry-run", "--gflops-per-second", "62.5") == 0
+    assert capsys.readouterr().out.endswith("about 4 min on one process\n")
+
+
+@pytest.mark.parametrize("form", ["csv", "json"])
+def test_plans_for_scripts(table: Table, capsys: pytest.CaptureFixture[str], form: str) -> None:
+    assert table("12", "--dry-run", "--format", form) == 0
+    text = capsys.readouterr().out
+    rows = json.loads(text) if form == "json" else list(csv.DictReader(io.StringIO(text)))
+    assert [row["state"] for row in rows] == ["missing"] * 4
+    assert {row["operator"] for row in rows} == {"none", "todo", "kv_select"}
+
+
 def test_dry_run_after_the_runs(table: Table, capsys: pytest.CaptureFixture[str]) -> None:
-    assert table("4") == 0
+    assert table("12") == 0
     capsys.readouterr()
-    assert table("4", "--dry-run") == 0
+    assert table("12", "--dry-run") == 0
     out = capsys.readouterr().out
-    assert "7 runs, 7 done, 0 missing" in out
-    assert out.endswith("missing in all: 0 evaluations of the denoiser\n")
+    assert "4 runs, 4 done, 0 missing" in out
+    assert "missing in all: 0 evaluations of the denoiser, 0.0 TFLOPs" in out
 
 
-def test_the_whole_test_split_costs_all_its_images(
-    compose: Compose, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["4", "--dry-run", "dataset.limit=null"], compose=compose) == 0
-    assert "(10000 images x 125 evaluations)" in capsys.readouterr().out
+def test_a_plan_of_no_runs(table: Table, capsys: pytest.CaptureFixture[str]) -> None:
+    assert table("13", "--dry-run") == 0
+    assert capsys.readouterr().out.startswith("0 runs, 0 done, 0 missing\n")
 
 
 def test_the_full_grid(table: Table, capsys: pytest.CaptureFixture[str]) -> None:
-    assert table("2", "--grid", "full", "--dry-run") == 0
-    assert "grid full: 22 runs" in capsys.readouterr().out
+    assert table("4", "--grid", "full", "--dry-run") == 0
+    assert capsys.readouterr().out.startswith("30 runs, ")
 
 
-def test_limit_is_a_short_form(compose: Compose, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["4", "--limit", "7", "--dry-run"], compose=compose) == 0
-    assert "dataset.limit=7  (7 images x 125" in capsys.readouterr().out
+def test_limit_is_a_short_form(
+    compose: Compose, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["12", "--limit", "7", "--dry-run", f"paths.results={tmp_path}"]
+    assert main(words, compose=compose, flops=lambda _: 1) == 0
+    assert f"dataset.limit=7 paths.results={tmp_path}  (tables 12; 875 eval" in (
+        capsys.readouterr().out
+    )
 
 
 def test_failures_are_listed_at_the_end_and_the_rest_is_rendered(
     table: Table, runner: FakeRunner, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def broken_lgtm(config: RunConfig) -> None:
-        if config.operator.name == "lgtm":
+    def broken(config: RunConfig) -> None:
+        if config.operator.name == "kv_select":
             raise RuntimeError("out of memory")
         runner(config)
 
-    assert table("4", runner=broken_lgtm) == 1
+    assert table("12", runner=broken) == 1
     failed = [line for line in capsys.readouterr().err.splitlines() if line.startswith("failed: ")]
-    assert len(failed) == 3
-    assert all("operator=lgtm" in line and "out of memory" in line for line in failed)
-    assert "4 of 7 done" in (tmp_path / "mini" / "tables" / "table04.md").read_text()
+    assert len(failed) == 2
+    assert all("operator=kv_select" in line and "out of memory" in line for line in failed)
+    assert "2 of 4 done" in (folder(tmp_path) / "table12.md").read_text()
 
 
 def test_force_makes_the_runs_again_and_shows_them(
     table: Table, runner: FakeRunner, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert table("4") == 0
+    assert table("12") == 0
     capsys.readouterr()
-    assert table("4", "force=true") == 0
+    assert table("12", "force=true") == 0
     shown = capsys.readouterr()
-    assert "[7/7] " in shown.err
-    assert "Runs: 7 of 7 done." in shown.out
+    assert "[4/4] " in shown.err
+    assert "Runs: 4 of 4 done." in shown.out
 
 
 def test_the_paper_profile_is_laid_out(table: Table, tmp_path: Path) -> None:
@@ -155,19 +200,25 @@ def test_the_paper_profile_is_planned(
 ) -> None:
     assert table("3", "--profile", "paper", "--dry-run") == 0
     out = capsys.readouterr().out
-    assert out.startswith("Table 3, profile paper, grid default: ")
+    assert out.startswith("26 runs, 0 done, 26 missing\n")
     assert "dataset.limit=30" in out
-    assert "(30 images x 575 evaluations)" in out
+    assert f"{30 * 575:,} evaluations" in out
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "table: which one? allowed: 2, 3, 4, 5"),
-        (["44"], "table=44: allowed: 2, 3, 4, 5 (did you mean 4?)"),
-        (["four"], "table=four: allowed: 2, 3, 4, 5"),
-        (["4", "5"], "table: 5: allowed: one table, then key=value"),
+        ([], "table: which one? allowed: 1, 2, 3, "),
+        (["44"], "table=44: allowed: 1, 2, 3, "),
+        (["four"], "table=four: allowed: 1, 2, 3, "),
+        (["al"], "(did you mean all?)"),
+        (["4", "twelve"], "table=twelve: allowed: "),
+        (["13", "--profile", "papr"], "profile=papr: allowed: mini, paper (did you mean paper?)"),
+        (["13", "--grid", "ful"], "grid=ful: allowed: default, full (did you mean full?)"),
+        (["4", "--dry-run", "--format", "xml"], "--format=xml: allowed: text, csv, json"),
+        (["4", "--gflops-per-second", "fast"], "argument --gflops-per-second: invalid float"),
+        (["all", "dataset=pets"], "sets dataset itself"),
         (["4", "--profile", "papr"], "profile=papr: allowed: mini, paper (did you mean paper?)"),
         (["4", "--profil", "mini"], "(did you mean --profile?)"),
         (["4", "--grid", "ful"], "grid=ful: allowed: default, full (did you mean full?)"),
@@ -180,8 +231,13 @@ def test_the_paper_profile_is_planned(
     ],
 )
 def test_mistakes_are_one_line_and_code_2(
-    words: list[str], message: str, compose: Compose, capsys: pytest.CaptureFixture[str]
+    words: list[str],
+    message: str,
+    compose: Compose,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    words = [*words, f"paths.results={tmp_path}"]
     assert main(words, compose=compose, runner=forbidden) == 2
     shown = capsys.readouterr()
     assert message in shown.err
@@ -212,20 +268,20 @@ def test_nothing_heavy_is_loaded_to_plan_and_to_render(tmp_path: Path) -> None:
 def test_a_damaged_run_counts_as_missing_and_is_named(
     table: Table, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert table("4") == 0
+    assert table("12") == 0
     manifest = next((tmp_path / "runs").glob("*/manifest.json"))
     shutil.rmtree(tmp_path / "mini")
     manifest.write_text('{"status": "do')
     capsys.readouterr()
-    assert table("4", "--no-run", runner=forbidden) == 0
+    assert table("12", "--no-run", runner=forbidden) == 0
     shown = capsys.readouterr()
     assert shown.err.startswith(f"counts as missing: {manifest}: is damaged; delete it")
     assert shown.err.count("\n") == 1
-    assert "Runs: 6 of 7 done." in shown.out
-    assert table("4") == 1
+    assert "Runs: 3 of 4 done." in shown.out
+    assert table("12") == 1
     assert f"{manifest}: is damaged" in capsys.readouterr().err.splitlines()[-1]
-    assert table("4", "force=true") == 0
-    assert "Runs: 7 of 7 done." in capsys.readouterr().out
+    assert table("12", "force=true") == 0
+    assert "Runs: 4 of 4 done." in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("flags", [[], ["--dry-run"], ["--no-run"]])

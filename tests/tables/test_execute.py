@@ -15,26 +15,28 @@ FakeRunner = Callable[[RunConfig], None]
 
 
 def test_all_runs_in_order(make_plan: MakePlan, runner: FakeRunner) -> None:
-    runs, said = make_plan(4).distinct(), list[str]()
+    runs, said = make_plan(12).distinct(), list[str]()
     assert execute(runs, runner, said.append) == []
-    assert [line.split()[0] for line in said] == [f"[{n}/7]" for n in range(1, 8)]
+    assert [line.split()[0] for line in said] == [
+        f"[{n}/{len(runs)}]" for n in range(1, len(runs) + 1)
+    ]
     assert [line.split()[1] for line in said] == [run.run_id for run in runs]
-    assert "operator=lgtm operator.ratio=0.7" in said[-1]
-    assert make_plan(4).missing() == []
+    assert "operator=kv_select operator.strategy=high_frequency" in said[-1]
+    assert make_plan(12).missing() == []
 
 
 def test_a_failing_run_does_not_stop_the_others(
     make_plan: MakePlan, runner: FakeRunner, tmp_path: Path
 ) -> None:
     def sometimes(config: RunConfig) -> None:
-        if config.operator.name == "tome":
+        if config.operator.name == "kv_select":
             raise ValueError("two\nlines")
         runner(config)
 
-    failures = execute(make_plan(4).distinct(), sometimes, lambda _: None)
-    assert [failure.reason for failure in failures] == ["ValueError: two lines"] * 3
-    assert {f.run.config.operator.name for f in failures} == {"tome"}
-    missing = make_plan(4).missing()
+    failures = execute(make_plan(12).distinct(), sometimes, lambda _: None)
+    assert [failure.reason for failure in failures] == ["ValueError: two lines"] * 2
+    assert {f.run.config.operator.name for f in failures} == {"kv_select"}
+    missing = make_plan(12).missing()
     assert [run.run_id for run in missing] == [failure.run.run_id for failure in failures]
 
 
@@ -42,12 +44,12 @@ def test_a_users_mistake_in_one_run_is_a_failure_too(make_plan: MakePlan) -> Non
     def refuse(config: RunConfig) -> None:
         raise UserError("no weights")
 
-    (failure,) = execute(make_plan(4).distinct()[:1], refuse, lambda _: None)
+    (failure,) = execute(make_plan(12).distinct()[:1], refuse, lambda _: None)
     assert failure.reason == "UserError: no weights"
 
 
 def test_a_run_that_other_shards_have_to_complete_is_not_done(make_plan: MakePlan) -> None:
-    run = make_plan(4).distinct()[0]
+    run = make_plan(12).distinct()[0]
 
     def half(config: RunConfig) -> None:
         with RunStore(config.paths.results, run.run_id).open(config, [1, 2], {}) as session:
@@ -62,4 +64,4 @@ def test_an_interruption_is_not_swallowed(make_plan: MakePlan) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        execute(make_plan(4).distinct(), interrupted, lambda _: None)
+        execute(make_plan(12).distinct(), interrupted, lambda _: None)

@@ -1,5 +1,5 @@
+from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -7,13 +7,29 @@ from bigain.compose import compose_config, compose_configs
 from bigain.config import RunConfig
 from bigain.errors import UserError
 from bigain.runs.identity import run_id
-from bigain.tables.planner import NONE, Plan, plan_table, setting_name
+from bigain.tables.parts import Block
+from bigain.tables.planner import (
+    NONE,
+    CellKey,
+    Compose,
+    Place,
+    Plan,
+    PlannedRun,
+    place_of,
+    plan_table,
+)
 from bigain.tables.spec import load_spec
 
 MakePlan = Callable[..., Plan]
 FakeRunner = Callable[[RunConfig], None]
 
-DATASET = "fashion_mnist"
+CLASSIFIED = Place("mini_unet", "fashion_mnist", "classification")
+GENERATED = Place("mini_unet", "fashion_mnist", "generation")
+NO_RUNS = (9, 10, 13)
+
+
+def works(plan: Plan) -> dict[str, int]:
+    return dict(Counter(run.config.task.name for run in plan.distinct()))
 
 
 @pytest.mark.parametrize(
@@ -23,17 +39,16 @@ DATASET = "fashion_mnist"
         (3, "default", 1 + 3 * 3),
         (4, "default", 1 + 2 * 3),
         (5, "default", 1 + 2 * 3),
-        (2, "full", 1 + 3 * 7),
-        (3, "full", 1 + 5 * 4),
         (4, "full", 1 + 2 * 7),
-        (5, "full", 1 + 2 * 7),
+        (3, "full", 1 + 5 * 4),
     ],
 )
 def test_one_run_per_cell_and_one_without_acceleration(
     make_plan: MakePlan, number: int, grid: str, runs: int
 ) -> None:
     plan = make_plan(number, "mini", grid)
-    assert len(plan.distinct()) == len({run.run_id for run in plan.runs.values()}) == runs
+    assert works(plan) == {"classification": runs, "generation": runs}
+    assert len(plan.distinct()) == len(plan.runs)
     assert plan.missing() == plan.distinct()
 
 
@@ -43,9 +58,78 @@ def test_tables_of_one_backbone_share_the_run_without_acceleration(make_plan: Ma
     assert first[2].run_id == first[4].run_id != first[3].run_id == first[5].run_id
 
 
+# The counts of the paper: classification and generation of `shared/paper/tables.md`.
+
+COUNTS = {
+    1: (6, 0),  # 8 but for DiP-GO and MosaicDiff, which nobody runs
+    2: (66, 30),
+    3: (13, 13),
+    4: (60, 60),
+    5: (15, 15),
+    6: (24, 0),
+    7: (84, 0),
+    8: (30, 0),
+    11: (0, 0),
+    12: (3, 0),
+    14: (10, 0),
+    15: (12, 0),
+    16: (0, 6),
+    17: (7, 7),
+    18: (0, 0),
+}
+
+
+def check_counts(number: int, compose: Compose) -> dict[str, PlannedRun]:
+    plan = plan_table(load_spec(number), "paper", "default", (), compose)
+    found = works(plan)
+    assert (found.get("classification", 0), found.get("generation", 0)) == COUNTS[number], number
+    return {run.run_id: run for run in plan.distinct() if run.config.task.name != "efficiency"}
+
+
+@pytest.mark.parametrize("number", [1, 6, 8, 11, 12, 14, 15, 17])
+def test_runs_of_the_papers_tables(number: int, compose: Compose) -> None:
+    check_counts(number, compose)
+
+
+def test_table_16_has_the_papers_two_known_schedules_and_four_of_ours(compose: Compose) -> None:
+    assert len(check_counts(16, compose)) == 6
+
+
+@pytest.mark.slow
+def test_all_tables_of_the_paper_need_389_distinct_runs(compose: Compose) -> None:
+    """391 of `shared/paper/tables.md` but for DiP-GO and MosaicDiff."""
+    runs: dict[str, PlannedRun] = {}
+    for number in sorted(COUNTS):
+        runs |= check_counts(number, compose)
+    assert Counter(run.config.task.name for run in runs.values()) == {
+        "classification": 269,
+        "generation": 120,
+    }
+
+
+def test_cells_that_tables_share_are_one_run(compose: Compose) -> None:
+    """None, ToMe 0.7, L-GTM 0.7, ToDo 2x and IE-KVD 2x stand in several tables of Pets."""
+
+    def runs(number: int) -> dict[str, str]:
+        plan = plan_table(load_spec(number), "paper", "default", (), compose)
+        place = Place("sd20", "pets", "classification")
+        return {
+            f"{cell.row} {cell.column}".strip(): run.run_id
+            for cell, run in plan.runs.items()
+            if cell.place == place
+        }
+
+    joint, alpha, scopes, scores = runs(17), runs(15), runs(6), runs(8)
+    assert alpha["factor2 alpha=0.9"] == joint["ie_kvd"]
+    assert alpha["factor2 alpha=1"] == joint["todo"]
+    assert scopes["tome_sa ratio=0.7"] == joint["tome"]
+    assert scopes["lgtm_sa ratio=0.7"] == scores["laplacian_l1 ratio=0.7"] == joint["lgtm"]
+    assert scopes["lgtm_sa+ca ratio=0.7"] != joint["lgtm"]
+    assert runs(1)["none"] == joint["none"]
+
+
 def test_a_cell_is_the_run_that_its_command_makes(make_plan: MakePlan) -> None:
-    plan = make_plan(4)
-    run = plan.runs[DATASET, "lgtm", "ratio=0.7"]
+    run = make_plan(4).runs[CellKey(CLASSIFIED, "lgtm", "ratio=0.7")]
     assert run.config.operator.settings()["ratio"] == 0.7
     assert run.config.backbone.name == "mini_unet"
     start = (
@@ -56,39 +140,95 @@ def test_a_cell_is_the_run_that_its_command_makes(make_plan: MakePlan) -> None:
     assert run_id(compose_config(run.command.split()[3:])) == run.run_id
 
 
-@pytest.mark.parametrize(("number", "alpha"), [(2, 0.9), (3, 0.0)])
-def test_alpha_of_ie_kvd(make_plan: MakePlan, number: int, alpha: float) -> None:
-    run = make_plan(number).runs[DATASET, "ie_kvd", "factor=3"]
-    assert run.config.operator.settings()["alpha"] == alpha
-    assert f"operator.alpha={alpha}" in run.overrides
+def test_a_column_may_take_another_operator(make_plan: MakePlan) -> None:
+    plan = make_plan(15)
+    names = {
+        cell.column: run.config.operator.name
+        for cell, run in plan.runs.items()
+        if cell.row == "factor2"
+    }
+    assert names == {
+        "alpha=0": "avg_pool",
+        **dict.fromkeys(("alpha=0.5", "alpha=0.8", "alpha=0.9", "alpha=1.2"), "ie_kvd"),
+        "alpha=1": "todo",
+    }
+
+
+def test_no_acceleration_of_a_column_with_other_images(compose: Compose) -> None:
+    plan = plan_table(load_spec(14), "mini", "default", (), compose)
+    limits = {
+        cell.column: run.config.dataset.limit for cell, run in plan.runs.items() if cell.row == NONE
+    }
+    assert limits == {"": 400, "large": 1000}
+    assert plan.baseline(CLASSIFIED, "large") == CellKey(CLASSIFIED, NONE, "large")
+    assert plan.baseline(CLASSIFIED, "small") == CellKey(CLASSIFIED, NONE)
+
+
+def test_columns_that_a_block_lacks_are_not_run(compose: Compose) -> None:
+    """FID at factors 2 to 4 alone."""
+    spec = load_spec(2)
+    assert spec.profile("paper").blocks[4].columns == (2, 3, 4)
+    block = spec.profile("paper").blocks[4]
+    plan = Plan(spec, "paper", "default", (), {})
+    assert [column.id for column in plan.columns_of(block)] == ["factor=2", "factor=3", "factor=4"]
+
+
+def test_flops_are_counted_on_the_papers_backbone(make_plan: MakePlan) -> None:
+    plan = make_plan(18)
+    assert {cell.place for cell in plan.runs} == {
+        Place("mini_unet", "", "time"),
+        Place("sd20", "", "flops"),
+    }
+    assert works(plan) == {"efficiency": 14}
+
+
+def test_where_a_block_is_measured() -> None:
+    spec = load_spec(1)
+    block = Block(dataset="fashion_mnist", metric="acc1")
+    assert place_of(spec, "mini", block) == CLASSIFIED
+    other = Block(metric="flops_g", backbone="sd20")
+    assert place_of(spec, "mini", other) == Place("sd20", "", "flops")
 
 
 def test_cost_is_images_times_the_protocol(make_plan: MakePlan) -> None:
     """10 classes, trials [5, 20], kept [5, 1]: 10 x 5 + 5 x 15 = 125 evaluations per image."""
-    run = make_plan(4).distinct()[0]
-    assert run.evaluations_per_image == 125
-    assert run.evaluations == 30 * 125
-    shorter = make_plan(4, extra=["task.trial_list=[2,4]", "task.keep_list=[3,1]"]).distinct()[0]
-    assert shorter.evaluations_per_image == 10 * 2 + 3 * 2
-    whole = make_plan(4, extra=["dataset.limit=null"]).distinct()[0]
+    assert make_plan(12).distinct()[0].evaluations == 30 * 125
+    shorter = make_plan(12, extra=["task.trial_list=[2,4]", "task.keep_list=[3,1]"]).distinct()[0]
+    assert shorter.evaluations == 30 * (10 * 2 + 3 * 2)
+    whole = make_plan(12, extra=["dataset.limit=null"]).distinct()[0]
     assert whole.evaluations == 10_000 * 125
 
 
+def test_cost_of_generation_is_two_evaluations_per_step(make_plan: MakePlan) -> None:
+    """Without guidance it is one."""
+    plan = make_plan(16)
+    assert {run.evaluations for run in plan.distinct()} == {30 * 25 * 2}
+    single = make_plan(16, extra=["task.guidance_scale=1"])
+    assert {run.evaluations for run in single.distinct()} == {30 * 25}
+
+
+def test_cost_of_times_and_counts(make_plan: MakePlan) -> None:
+    """The operator is timed beside the model without it; counting evaluates nothing."""
+    plan = make_plan(18)
+    task = plan.runs[CellKey(Place("mini_unet", "", "time"), NONE)].config.task
+    steps = task.warmup + task.repeats * task.steps  # type: ignore[union-attr]
+    by_cell = {(cell.place.work, cell.row): run.evaluations for cell, run in plan.runs.items()}
+    assert by_cell["time", NONE] == 4 * steps
+    assert by_cell["time", "tome"] == 2 * 4 * steps
+    assert by_cell["flops", "tome"] == by_cell["flops", NONE] == 0
+
+
 def test_finished_runs_are_not_missing(make_plan: MakePlan, runner: FakeRunner) -> None:
-    done = make_plan(4).runs[DATASET, "tome", "ratio=0.5"]
+    cell = CellKey(CLASSIFIED, "todo", "")
+    done = make_plan(12).runs[cell]
     runner(done.config)
-    plan = make_plan(4)
-    assert plan.runs[DATASET, "tome", "ratio=0.5"].finished
-    assert len(plan.missing()) == 6
+    plan = make_plan(12)
+    assert plan.runs[cell].finished
+    assert len(plan.missing()) == len(plan.distinct()) - 1
     assert plan.pending() == plan.missing()
     assert done.run_id not in {run.run_id for run in plan.missing()}
-
-
-def test_force_makes_all_of_them_again(make_plan: MakePlan, runner: FakeRunner) -> None:
-    runner(make_plan(4).distinct()[0].config)
-    plan = make_plan(4, extra=["force=true"])
-    assert len(plan.pending()) == 7
-    assert len(plan.missing()) == 6
+    again = make_plan(12, extra=["force=true"])
+    assert len(again.pending()) == len(again.missing()) + 1
 
 
 PAPER_COSTS = {
@@ -99,29 +239,22 @@ PAPER_COSTS = {
 }
 
 
-@pytest.mark.parametrize(
-    ("number", "backbone", "datasets"),
-    [
-        (2, "sd20", ["pets", "imagenet100", "coco2017"]),
-        (3, "dit_xl2_512", ["imagenet100"]),
-        (4, "sd20", list(PAPER_COSTS)),
-        (5, "dit_xl2_512", ["imagenet100"]),
-    ],
-)
-def test_the_paper_profile_is_planned_at_the_papers_scale(
-    number: int, backbone: str, datasets: list[str], tmp_path: Path
-) -> None:
-    extra = [f"paths.results={tmp_path}"]
-    plan = plan_table(load_spec(number), "paper", "default", extra, compose_configs)
-    cells = {dataset: plan.runs[dataset, NONE, ""] for dataset in datasets}
-    assert {cell[0] for cell in plan.runs} == set(datasets)
-    for dataset, run in cells.items():
-        assert run.evaluations == PAPER_COSTS[dataset]
-        assert (run.config.backbone.name, run.config.dtype) == (backbone, "float16")
-        assert run.command.startswith(f"python -m bigain profile=paper backbone={backbone} ")
-        assert compose_configs([run.overrides]) == [run.config]
-    per_dataset = len(plan.spec.rows_of("default")) * len(plan.settings) + 1
-    assert len(plan.distinct()) == per_dataset * len(datasets)
+def test_the_paper_profile_is_planned_at_the_papers_scale(compose: Compose) -> None:
+    plan = plan_table(load_spec(7), "paper", "default", (), bare(compose))
+    for dataset, cost in PAPER_COSTS.items():
+        run = plan.runs[CellKey(Place("sd20", dataset, "classification"), "lgtm", "ratio=0.7")]
+        assert run.evaluations == cost
+        assert (run.config.backbone.name, run.config.dtype) == ("sd20", "float16")
+        assert run.command.startswith(
+            f"python -m bigain profile=paper backbone=sd20 dataset={dataset}"
+        )
+
+
+def bare(compose: Compose) -> Compose:
+    """Costs do not depend on the operator, and composing takes time."""
+    return lambda commands: compose(
+        [[o for o in command if not o.startswith("operator")] for command in commands]
+    )
 
 
 def test_the_command_that_fills_the_table() -> None:
@@ -155,14 +288,10 @@ def test_what_the_table_sets_cannot_be_overridden(override: str) -> None:
 
 def test_a_run_that_is_not_allowed_stops_the_plan() -> None:
     with pytest.raises(UserError, match=r"dataset\.limit=0: allowed"):
-        plan_table(load_spec(4), "mini", "default", ["dataset.limit=0"], compose_configs)
+        plan_table(load_spec(12), "mini", "default", ["dataset.limit=0"], compose_configs)
 
 
-@pytest.mark.parametrize("profile", ["mini", "paper"])
-def test_the_results_folder_follows_the_overrides(profile: str, tmp_path: Path) -> None:
-    own = [f"paths.results={tmp_path}"]
-    assert plan_table(load_spec(5), profile, "default", own, compose_configs).results == tmp_path
-
-
-def test_names_of_settings() -> None:
-    assert [setting_name("ratio", 0.3), setting_name("factor", 2)] == ["ratio=0.3", "factor=2"]
+def test_the_results_folder_follows_the_overrides(make_plan: MakePlan) -> None:
+    plan = make_plan(12)
+    assert plan.results == next(iter(plan.runs.values())).config.paths.results
+    assert f"paths.results={plan.results}" in plan.extra

@@ -44,6 +44,15 @@ def test_which_direction_is_better() -> None:
         "margin_variance": "lower",
         "margin_rho": "lower",
         "margin_bound": "lower",
+        "acc1_drop": "lower",
+        "fid": "lower",
+        "frechet_mini": "lower",
+        "class_agreement": "higher",
+        "flops_g": "lower",
+        "flops_saved_percent": "higher",
+        "time_ms_per_step": "lower",
+        "speedup": "higher",
+        "acceleration_percent": "higher",
     }
 
 
@@ -52,4 +61,35 @@ def test_which_blocks_compare_rows() -> None:
         "acc1",
         "map_image",
         "eps_error_rise",
+        "fid",
+        "frechet_mini",
+        "class_agreement",
     }
+
+
+def test_what_is_done_for_a_quantity() -> None:
+    work = {name: each.work for name, each in QUANTITIES.items()}
+    assert work["acc1"] == work["map_image"] == work["margin_rho"] == "classification"
+    assert work["fid"] == work["frechet_mini"] == work["class_agreement"] == "generation"
+    assert work["flops_g"] == work["flops_saved_percent"] == "flops"
+    assert work["speedup"] == work["acceleration_percent"] == "time"
+
+
+def test_the_small_distance_is_never_called_fid() -> None:
+    assert "no FID" in QUANTITIES["frechet_mini"].title
+    assert "takes the place of Inception" in QUANTITIES["frechet_mini"].caption
+
+
+def test_comparisons_with_no_acceleration_need_it() -> None:
+    assert {name for name, each in QUANTITIES.items() if each.needs_none} == {
+        "acc1_drop",
+        "eps_error_rise",
+    }
+
+
+def test_flops_have_the_papers_two_digits() -> None:
+    assert format_metric(Metric("flops_g", 704.8738, 1, math.nan, math.nan, "GFLOPs")) == "704.87"
+
+
+def test_points_have_two_digits_as_percents() -> None:
+    assert format_difference(metric(1.234, 1, 2, "points")) == "+1.23 [+1.00, +2.00]"

@@ -2,11 +2,10 @@ import csv
 import io
 from collections.abc import Callable
 
-import pytest
-
 from bigain.config import RunConfig
-from bigain.tables.layout import Sources
-from bigain.tables.tidy import COLUMNS, render_csv
+from bigain.tables.document import Cell, Document, Line, Panel
+from bigain.tables.sources import Sources
+from bigain.tables.tidy import COLUMNS, render_csv, render_static_csv
 
 MakeSources = Callable[..., Sources]
 
@@ -28,34 +27,49 @@ def test_columns(make_sources: MakeSources) -> None:
     assert tuple(text.splitlines()[0].split(",")) == COLUMNS
 
 
+def measured(sources: Sources, task: str = "classification") -> list[dict[str, str]]:
+    rows = read(sources)
+    return [row for row in rows if row["source"] == "measured" and row["task"] == task]
+
+
 def test_every_cell_of_a_finished_run(make_sources: MakeSources) -> None:
-    rows = [row for row in read(make_sources(4)) if row["source"] == "measured"]
-    tome = [row for row in rows if (row["row"], row["setting"]) == ("tome", "ratio=0.7")]
+    sources = make_sources(4)
+    rows = measured(sources)
+    tome = [r for r in rows if (r["row"], r["setting"], r["versus"]) == ("tome", "ratio=0.7", "")]
     assert [row["metric"] for row in tome] == [
         "acc1", "eps_error", "eps_error_rise", "margin_mean", "margin_variance", "margin_rho",
-        "margin_bound", "acc1_to_none",
+        "margin_bound", "acc1_to_none", "acc1_drop",
     ]  # fmt: skip
     for row in tome:
         assert float(row["ci_low"]) <= float(row["value"]) <= float(row["ci_high"])
-        assert row["n"] == "30"
-        assert (row["backbone"], row["dataset"], row["run_id"]) == (
-            "mini_unet",
-            "fashion_mnist",
-            "run03",
-        )
+        assert (row["n"], row["p"]) == ("30", "")
+        assert (row["backbone"], row["dataset"]) == ("mini_unet", "fashion_mnist")
+        assert row["run_id"] in {run.run_id for run in sources.plan.distinct()}
+    drawn = [r for r in measured(sources, "generation") if r["row"] == "tome" and not r["versus"]]
+    assert {row["metric"] for row in drawn} == {"frechet_mini", "class_agreement"}
 
 
-def test_differences_name_the_rival(make_sources: MakeSources) -> None:
-    rows = [row for row in read(make_sources(4)) if row["source"] == "measured" and row["versus"]]
-    assert {(row["row"], row["versus"], row["metric"]) for row in rows} == {
-        ("lgtm", "tome", "delta_acc1"),
-        ("lgtm", "tome", "delta_eps_error_rise"),
-    }
-    assert len(rows) == 2 * 3
+def test_differences_name_the_rival_and_have_a_p_value(make_sources: MakeSources) -> None:
+    rows = [row for row in measured(make_sources(4)) if row["versus"]]
+    assert {(row["row"], row["versus"]) for row in rows} == {("lgtm", "tome")}
+    paired = {"delta_acc1", "delta_eps_error_rise"}
+    assert paired <= {row["metric"] for row in rows}
+    for row in rows:
+        assert bool(row["p"]) == (row["metric"] in paired), row["metric"]
+    assert all(0 <= float(row["p"]) <= 1 for row in rows if row["p"])
+
+
+def test_differences_of_columns_are_those_that_the_table_names(make_sources: MakeSources) -> None:
+    rows = [row for row in measured(make_sources(15)) if row["versus"]]
+    assert {row["versus"] for row in rows} == {
+        "alpha=0", "alpha=0.5", "alpha=0.8", "alpha=1", "alpha=1.2",
+    }  # fmt: skip
+    assert {row["setting"] for row in rows} == {"alpha=0.9;factor=2", "alpha=0.9;factor=4"}
+    assert {row["method"] for row in rows} == {"ie_kvd"}
 
 
 def test_missing_cells_are_there_and_empty(make_sources: MakeSources) -> None:
-    rows = [r for r in read(make_sources(4, only_tome_at_most_half)) if r["source"] == "measured"]
+    rows = measured(make_sources(4, only_tome_at_most_half))
     empty = [row for row in rows if not row["value"]]
     assert {(row["row"], row["setting"]) for row in empty if row["metric"] == "acc1"} == {
         ("none", ""),
@@ -67,19 +81,19 @@ def test_missing_cells_are_there_and_empty(make_sources: MakeSources) -> None:
     assert all(row["run_id"] for row in empty)
 
 
-def test_no_acceleration_has_no_rise(make_sources: MakeSources) -> None:
-    rows = read(make_sources(4, lambda _: False))
+def test_no_acceleration_has_no_comparison_with_itself(make_sources: MakeSources) -> None:
+    rows = measured(make_sources(4, lambda _: False))
     none = [row["metric"] for row in rows if row["row"] == "none"]
     assert none == ["acc1", "margin_mean", "margin_variance", "margin_rho", "margin_bound"]
+    timed = measured(make_sources(18, lambda _: False), "time")
+    assert [row["metric"] for row in timed if row["row"] == "none"] == ["time_ms_per_step"]
 
 
-@pytest.mark.parametrize(
-    ("grid", "count"), [("default", 5 * (1 + 3 * 3)), ("full", 5 * (1 + 7 * 3))]
-)
-def test_the_papers_values_of_the_grid(make_sources: MakeSources, grid: str, count: int) -> None:
-    """Five blocks, each with no acceleration, two methods and their difference per ratio."""
-    rows = [r for r in read(make_sources(4, lambda _: False, grid=grid)) if r["source"] == "paper"]
-    assert len(rows) == count
+def test_all_values_of_the_paper(make_sources: MakeSources) -> None:
+    """Of the whole table, whatever the grid."""
+    sources = make_sources(4, lambda _: False)
+    rows = [row for row in read(sources) if row["source"] == "paper"]
+    assert len(rows) == len([key for key in sources.paper if key.table == 4])
     (cell,) = (
         row
         for row in rows
@@ -87,7 +101,13 @@ def test_the_papers_values_of_the_grid(make_sources: MakeSources, grid: str, cou
         == ("pets", "lgtm", "ratio=0.5", "delta_acc1")
     )
     assert (cell["value"], cell["versus"], cell["backbone"]) == ("5.42", "tome", "sd20")
+    assert cell["note"].startswith("reported")
 
 
-def test_generation_is_not_in_it(make_sources: MakeSources) -> None:
-    assert {row["task"] for row in read(make_sources(5, lambda _: False))} == {"classification"}
+def test_a_table_without_runs_is_its_panels() -> None:
+    line = Line("measured", "a, b", (Cell("1"), Cell("||x||")))
+    text = render_static_csv(Document(13, "T", (), (Panel("Scores", "", ("x", "y"), (line,)),)))
+    assert list(csv.DictReader(io.StringIO(text))) == [
+        {"table": "13", "panel": "Scores", "line": "a, b", "column": "x", "value": "1"},
+        {"table": "13", "panel": "Scores", "line": "a, b", "column": "y", "value": "||x||"},
+    ]

@@ -1,0 +1,87 @@
+from collections.abc import Callable
+
+import pytest
+
+from bigain.config import RunConfig
+from bigain.runs.files import read_manifest, write_manifest
+from bigain.runs.store import RunStore
+from bigain.tables.estimate import counted_flops, estimate, throughputs
+from bigain.tables.planner import Plan
+
+MakePlan = Callable[..., Plan]
+GIGA = 10**9
+
+
+def flops(config: RunConfig) -> int:
+    return GIGA if config.operator.name == "todo" else 2 * GIGA
+
+
+def timed(plan: Plan, seconds: dict[str, float], runner: Callable[[RunConfig], None]) -> None:
+    """Finish the runs of some operators in so many seconds."""
+    for run in plan.distinct():
+        if run.config.operator.name in seconds:
+            runner(run.config)
+            folder = RunStore(plan.results, run.run_id).folder
+            manifest = read_manifest(folder)
+            assert manifest is not None
+            changed = {"image_seconds": seconds[run.config.operator.name]}
+            write_manifest(folder, {**manifest, **changed})
+
+
+def test_without_a_measurement_time_is_unknown(make_plan: MakePlan) -> None:
+    runs = make_plan(12).distinct()
+    costs = estimate(runs, flops)
+    assert set(costs) == {run.run_id for run in runs}
+    by_operator = {run.config.operator.name: costs[run.run_id] for run in runs}
+    todo, kept = by_operator["todo"], by_operator["kv_select"]
+    assert (todo.evaluations, todo.teraflops, todo.seconds) == (3750, 3.75, None)
+    assert kept.teraflops == 7.5
+
+
+def test_time_follows_from_flops_and_throughput(
+    make_plan: MakePlan, runner: Callable[[RunConfig], None]
+) -> None:
+    """3,750 evaluations of 1 GFLOP in 375 s are 10 GFLOPs per second."""
+    timed(make_plan(12), {"todo": 375.0}, runner)
+    plan = make_plan(12)
+    rates = throughputs([run for run in plan.distinct() if run.finished], flops)
+    assert rates == {"mini_unet": pytest.approx(10 * GIGA)}
+    costs = estimate(plan.distinct(), flops)
+    missing = [costs[run.run_id].seconds for run in plan.missing()]
+    assert missing == [pytest.approx(750)] * len(missing)
+
+
+def test_the_throughput_is_the_median(
+    make_plan: MakePlan, runner: Callable[[RunConfig], None]
+) -> None:
+    timed(make_plan(14), {"none": 75.0, "tome": 750.0, "lgtm": 7500.0}, runner)
+    finished = [run for run in make_plan(14).distinct() if run.finished]
+    rates = throughputs(finished, lambda _: GIGA)
+    assert rates == {"mini_unet": pytest.approx(5 * GIGA)}
+
+
+def test_a_stated_throughput_goes_before_the_measured_one(
+    make_plan: MakePlan, runner: Callable[[RunConfig], None]
+) -> None:
+    timed(make_plan(12), {"todo": 375.0}, runner)
+    costs = estimate(make_plan(12).distinct(), flops, gflops_per_second=100.0)
+    assert {cost.seconds for cost in costs.values()} == {pytest.approx(37.5), pytest.approx(75.0)}
+
+
+def test_flops_are_counted_once_per_backbone_and_operator(make_plan: MakePlan) -> None:
+    asked: list[RunConfig] = []
+
+    def counting(config: RunConfig) -> int:
+        asked.append(config)
+        return GIGA
+
+    runs = make_plan(14).distinct()
+    more = make_plan(14, extra=["seed=1"]).distinct()
+    estimate([*runs, *more], counting)
+    assert len(asked) == len({run.config.operator for run in runs}) == 5
+
+
+def test_counted_flops_are_those_of_a_forward(make_plan: MakePlan) -> None:
+    by_name = {run.config.operator.name: run.config for run in make_plan(14).distinct()}
+    bare, tome = counted_flops(by_name["none"]), counted_flops(by_name["tome"])
+    assert 0 < tome < bare

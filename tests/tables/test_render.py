@@ -1,0 +1,81 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bigain.config import RunConfig
+from bigain.errors import UserError
+from bigain.tables.document import Document
+from bigain.tables.markdown import render_markdown
+from bigain.tables.planner import Compose, Plan
+from bigain.tables.render import (
+    FORMATS,
+    Table,
+    load_table,
+    plan_of,
+    render_table,
+    write_table,
+)
+from bigain.tables.spec import TableSpec
+from bigain.tables.static import StaticSpec
+
+MakePlan = Callable[..., Plan]
+
+
+def test_tables_of_both_kinds() -> None:
+    assert isinstance(load_table(4), TableSpec)
+    assert isinstance(load_table(13), StaticSpec)
+    with pytest.raises(UserError, match="table=19: allowed: 1, 2, "):
+        load_table(19)
+
+
+def test_plans(compose: Compose, tmp_path: Path) -> None:
+    own = (f"paths.results={tmp_path}",)
+    plan = plan_of(load_table(12), "mini", "default", own, compose)
+    assert plan is not None
+    assert plan.results == tmp_path
+    assert plan_of(load_table(13), "mini", "full", own, compose) is None
+
+
+@pytest.mark.parametrize("number", [12, 13])
+@pytest.mark.parametrize(
+    ("profile", "grid", "message"),
+    [("papr", "default", "profile=papr: allowed: mini, paper"), ("mini", "ful", "grid=ful: all")],
+)
+def test_profiles_and_grids_of_both_kinds(
+    compose: Compose, number: int, profile: str, grid: str, message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        plan_of(load_table(number), profile, grid, (), compose)
+
+
+def test_rendering_publishes_what_it_was_made_of(
+    make_plan: MakePlan, runner: Callable[[RunConfig], None], compose: Compose, tmp_path: Path
+) -> None:
+    for run in make_plan(16).distinct():
+        runner(run.config)
+    plan = make_plan(16)
+    table = render_table(plan.spec, "mini", plan, compose)
+    assert table.document.number == 16
+    published = {path.name for path in (tmp_path / "mini" / "samples").iterdir()}
+    assert published == {f"{run.run_id}.csv.gz" for run in plan.distinct()}
+    assert "class_agreement" in (tmp_path / "mini" / "runs.csv").read_text()
+
+
+def test_a_table_without_runs(compose: Compose) -> None:
+    table = render_table(load_table(13), "mini", None, compose)
+    assert "laplacian_l1" in table.csv
+    assert "## Scores" in render_markdown(table.document)
+
+
+def test_four_files_and_an_equal_one_is_left_alone(tmp_path: Path) -> None:
+    table = Table(Document(4, "Title", (), ()), "a,b\n")
+    paths = write_table(table, tmp_path)
+    assert [path.name for path in paths] == [f"table04.{suffix}" for suffix in FORMATS]
+    assert (tmp_path / "table04.csv").read_text() == "a,b\n"
+    assert (tmp_path / "table04.md").read_text() == render_markdown(table.document)
+    before = [path.stat().st_ino for path in paths]
+    write_table(table, tmp_path)
+    assert [path.stat().st_ino for path in paths] == before
+    write_table(Table(table.document, "a,c\n"), tmp_path)
+    assert (tmp_path / "table04.csv").read_text() == "a,c\n"
