@@ -97,5 +97,3 @@ lock: $(STAMP) ## write the versions installed in .venv to constraints.txt
 clean: ## remove caches and what was built; .venv, results and trained weights stay
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis outputs multirun
 	find bigain scripts tests -name __pycache__ -type d -prune -exec rm -rf {} +
-
-not-yet = $(error $(1): not in this version (tables that are ready: $(READY_TABLES)); nothing was done)

@@ -15,7 +15,7 @@ from typing import NoReturn
 from bigain.errors import UserError
 from bigain.runs.folder import check_results, make_results
 from bigain.runs.store import damaged_runs
-from bigain.tables.estimate import CountFlops, counted_flops, estimate
+from bigain.tables.estimate import CountFlops, estimate, kept_flops
 from bigain.tables.execute import Failure, Runner, execute
 from bigain.tables.listing import LISTINGS, listed
 from bigain.tables.markdown import render_markdown
@@ -57,7 +57,7 @@ def main(
     argv: Sequence[str],
     compose: Compose | None = None,
     runner: Runner | None = None,
-    flops: CountFlops = counted_flops,
+    flops: CountFlops | None = None,
 ) -> int:
     """Do what `table ARGV` asks for.
 
@@ -75,7 +75,9 @@ def main(
         _parser().print_help()
         return 0
     try:
-        return _tables(_parse(argv), remembering(compose or _default_compose()), runner, flops)
+        return _tables(
+            _parse(argv), remembering(compose or _default_compose()), runner, flops or kept_flops()
+        )
     except UserError as error:
         _complain(" ".join(str(error).split()))
         return 2

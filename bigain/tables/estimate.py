@@ -3,18 +3,23 @@
 A run evaluates the denoiser a known number of times; an evaluation has as many FLOPs as one forward
 with the operator, counted without weights.  Throughput is FLOPs per second of the finished runs of
 the same backbone, the median over those whose folders are here, or what the user states.
+
+Counting takes seconds on a large model, so counts are kept in `<paths.cache>/flops.json`.
 """
 
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 
+from bigain import __version__
+from bigain.atomic import replace_text
 from bigain.config import RunConfig
 from bigain.runs.store import RunStore
 from bigain.tables.planner import PlannedRun
 
-__all__ = ["Cost", "CountFlops", "counted_flops", "estimate", "throughputs"]
+__all__ = ["Cost", "CountFlops", "counted_flops", "estimate", "kept_flops", "throughputs"]
 
 CountFlops = Callable[[RunConfig], int]
 """FLOPs of one evaluation of the run's denoiser with its operator."""
@@ -53,7 +58,7 @@ def estimate(
         rates = throughputs([run for run in runs if run.finished], counted)
     costs = {}
     for run in runs:
-        total = run.evaluations * counted(run.config)
+        total = run.evaluations * counted(run.config) if run.evaluations else 0
         rate = rates.get(run.config.backbone.name)
         rate = gflops_per_second * 1e9 if gflops_per_second else rate
         costs[run.run_id] = Cost(run.evaluations, total / 1e12, total / rate if rate else None)
@@ -79,15 +84,44 @@ def counted_flops(config: RunConfig) -> int:
     return int(configured_flops(config).total)
 
 
+def kept_flops(flops: CountFlops = counted_flops) -> CountFlops:
+    """`flops` that remembers its counts in `paths.cache`, by backbone, operator and version."""
+
+    def count(config: RunConfig) -> int:
+        path = config.paths.cache / "flops.json"
+        known, name = _read(path), f"{__version__} {_name(config)}"
+        if name not in known:
+            known[name] = flops(config)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            replace_text(path, json.dumps(known, indent=1, sort_keys=True) + "\n")
+        return known[name]
+
+    return count
+
+
 def _once(flops: CountFlops) -> CountFlops:
     known: dict[str, int] = {}
 
     def count(config: RunConfig) -> int:
-        operator = config.operator.model_dump(mode="json")
-        sites = getattr(config.backbone, "sites", None)
-        key = json.dumps([config.backbone.name, operator, str(sites)], sort_keys=True)
-        if key not in known:
-            known[key] = flops(config)
-        return known[key]
+        name = _name(config)
+        if name not in known:
+            known[name] = flops(config)
+        return known[name]
 
     return count
+
+
+def _name(config: RunConfig) -> str:
+    """What the count of a run depends on."""
+    operator = config.operator.model_dump(mode="json")
+    sites = getattr(config.backbone, "sites", None)
+    return json.dumps([config.backbone.name, operator, str(sites)], sort_keys=True)
+
+
+def _read(path: Path) -> dict[str, int]:
+    """Counts of earlier; a damaged cache is none."""
+    try:
+        found: dict[str, int] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
