@@ -108,7 +108,9 @@ def test_a_misspelt_verb_is_recognised(
         raise UserError(err.strip().removesuffix("?"))
 
 
-@pytest.mark.parametrize("name", ["doctor", "status", "collect", "compare", "flops", "fid"])
+@pytest.mark.parametrize(
+    "name", ["doctor", "status", "collect", "compare", "report", "flops", "fid"]
+)
 def test_every_verb_has_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main([name, "--help"]) == 0
     assert f"usage: bigain {name}" in capsys.readouterr().out

@@ -188,7 +188,7 @@ def test_tables_of_later_versions_end_with_one_line_and_code_2(target: str) -> N
     assert f"table {target.removeprefix('table')}: not in this version" in done.stderr
 
 
-@pytest.mark.parametrize("target", ["figures", "report"])
+@pytest.mark.parametrize("target", ["figures"])
 def test_other_targets_of_later_versions_do_too(target: str) -> None:
     done = run("make", target)
     assert (done.returncode, done.stdout) == (2, "")
@@ -203,6 +203,11 @@ def test_tables_pass_their_variables_on(number: int) -> None:
     assert "--no-run" not in plain.stdout
     assert "--limit" not in plain.stdout
     assert f"-m bigain table {number} --profile paper --no-run --limit 20" in small.stdout
+
+
+def test_the_report_passes_its_profile_on() -> None:
+    shown = run("make", "-n", "report", "PROFILE=paper", "ARGS=--results elsewhere").stdout
+    assert "-m bigain report --profile paper --results elsewhere" in shown
 
 
 def test_tests_run_offline_on_one_thread_per_worker() -> None:
