@@ -42,7 +42,7 @@ demo: $(STAMP) ## classify shipped images with five operators on both mini backb
 test: $(STAMP) ## all fast tests, offline; WORKERS=2 processes, ARGS="tests/operators -x"
 	$(TEST_ENV) $(PYTHON_BIN) -m pytest -n $(WORKERS) $(ARGS)
 
-test-slow: $(STAMP) ## the tests that compute for minutes
+test-slow: $(STAMP) ## the tests that compute for minutes; those with pdflatex and chromium, if they are here
 	$(TEST_ENV) $(PYTHON_BIN) -m pytest -n $(WORKERS) -m slow $(ARGS)
 
 lint: $(STAMP) ## ruff check, ruff format --check, mypy --strict

@@ -202,6 +202,11 @@ def test_a_campaign_is_all_tables_with_an_estimate_first() -> None:
     assert all("--grid full" in command for command in commands)
 
 
+def test_the_report_passes_its_profile_on() -> None:
+    shown = run("make", "-n", "report", "PROFILE=paper", "ARGS=--results elsewhere").stdout
+    assert "-m bigain report --profile paper --results elsewhere" in shown
+
+
 def test_tests_run_offline_on_one_thread_per_worker() -> None:
     shown = run("make", "-n", "test", "WORKERS=3").stdout
     assert re.search(r"OMP_NUM_THREADS=1 .*HF_HUB_OFFLINE=1 .*-m pytest -n 3", shown)

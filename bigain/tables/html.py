@@ -25,7 +25,7 @@ h1, h2, h3 { line-height: 1.25; }
 table { border-collapse: collapse; min-width: min(30rem, 100%);
   font-size: .9rem; font-variant-numeric: tabular-nums; }
 caption { text-align: left; padding: .4rem 0; max-width: 52rem; }
-caption strong { display: block; font-size: 1rem; }
+caption strong { display: block; font-size: 1.1em; }
 caption span { color: var(--soft); }
 thead { border-top: 2px solid var(--ink); border-bottom: 1px solid var(--ink); }
 tbody { border-bottom: 2px solid var(--ink); }
@@ -35,7 +35,7 @@ th.text, td.text { text-align: left; }
 td.long { white-space: normal; min-width: 18rem; }
 th:first-child { text-align: left; max-width: 26rem; }
 tr.measured th, tr.measured td { border-top: 1px solid var(--rule); }
-tr.comparison, tr.paper { color: var(--soft); font-size: .82rem; }
+tr.comparison, tr.paper { color: var(--soft); font-size: .91em; }
 tr.comparison th, tr.paper th { font-weight: normal; }
 sup { line-height: 0; }
 .remark, .legend { color: var(--soft); }
