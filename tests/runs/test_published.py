@@ -151,7 +151,7 @@ def test_a_copy_that_holds_something_else_is_named(tmp_path: Path, name: str) ->
     assert path is not None
     remove_runs(tmp_path)
     path.write_bytes(gzip.compress(b"position,image_id\n0,100\n"))
-    with pytest.raises(UserError, match=f"records of run {name}: damaged"):
+    with pytest.raises(UserError, match=rf"records of run {name}: lacks .*'correct'"):
         load_samples(tmp_path, "mini", name)
 
 

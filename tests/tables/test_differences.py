@@ -95,8 +95,8 @@ def test_precisions_by_the_bootstrap_image_by_image() -> None:
     one = LGTM.assign(average_precision=[0.6, 0.4, np.nan, 0.9, 0.5, 0.3])
     other = TOME.assign(average_precision=[0.5, 0.2, np.nan, 0.9, 0.6, 0.3])
     found = paired_differences("classification", one, other, NONE)["map_image"]
-    kept = [by_id(frame, "average_precision").dropna() for frame in (one, other)]
-    check(found, "map_image", 100, paired_bootstrap(*kept), "points")
+    first, second = (by_id(frame, "average_precision").dropna() for frame in (one, other))
+    check(found, "map_image", 100, paired_bootstrap(first, second), "points")
     assert found.metric.value == pytest.approx(100 * (0.1 + 0.2 - 0.1) / 5)
     assert found.metric.n == 5
     assert "map_image" not in paired_differences("classification", one, TOME, NONE)
@@ -131,7 +131,8 @@ def test_nothing_pairs_what_the_machine_did(work: str) -> None:
 
 def test_accuracies_under_another_name() -> None:
     found = accuracy_difference("acc1_drop", NONE, TOME)
-    assert (found.metric.metric, found.metric.value) == ("acc1_drop", pytest.approx(50))
+    assert found.metric.metric == "acc1_drop"
+    assert found.metric.value == pytest.approx(50)
 
 
 def test_numbers_that_nothing_pairs_have_no_interval() -> None:

@@ -50,9 +50,10 @@ def test_a_complete_table_lists_no_commands(make_sources: MakeSources) -> None:
 
 
 def test_missing_cells_come_with_the_command_that_fills_them(make_sources: MakeSources) -> None:
-    half = {"lgtm": 0.5}
     document = lay_out(
-        make_sources(4, lambda c: half.get(c.operator.name) != c.operator.settings()["ratio"])
+        make_sources(
+            4, lambda c: (c.operator.name, c.operator.settings()["ratio"]) != ("lgtm", 0.5)
+        )
     )
     assert document.command == "python -m bigain table 4 --profile mini dataset.limit=30"
     assert [command.split("task=")[1] for command in document.commands] == [

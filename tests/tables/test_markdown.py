@@ -4,7 +4,7 @@ from collections.abc import Callable
 import pytest
 
 from bigain.config import RunConfig
-from bigain.tables.document import Cell, Document, Line, Panel
+from bigain.tables.document import Cell, Document, Line, Panel, Rank
 from bigain.tables.layout import lay_out
 from bigain.tables.markdown import render_markdown
 from bigain.tables.sources import Sources
@@ -62,7 +62,7 @@ def test_a_whole_page() -> None:
 @pytest.mark.parametrize(
     ("rank", "text"), [("best", "**1**"), ("leading", "*1*"), ("second", "<u>1</u>"), ("", "1")]
 )
-def test_marks_of_the_best(rank: str, text: str) -> None:
+def test_marks_of_the_best(rank: Rank, text: str) -> None:
     page = render_markdown(document(Line("paper", "x", (Cell("1", rank=rank),)), columns=("a",)))
     assert f"| {text} " in page
 

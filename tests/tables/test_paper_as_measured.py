@@ -32,8 +32,8 @@ def pairs(sources: Sources) -> Iterator[tuple[tuple[int, str, str, str], str, st
             for column in plan.columns_of(ours):
                 printed = sources.printed_delta(block, row, versus, column)
                 assert printed is not None
-                cells = (sources.key(ours, each, column) for each in (row, versus))
-                found = sources.difference(*cells, ours.metric)
+                first, second = (sources.key(ours, each, column) for each in (row, versus))
+                found = sources.difference(first, second, ours.metric)
                 assert found is not None
                 # The paper prints FID as rival minus ours, so that positive is better.
                 sign = -1 if block.metric == "fid" else 1

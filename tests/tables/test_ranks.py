@@ -1,5 +1,5 @@
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import pytest
 
@@ -23,7 +23,10 @@ def number(name: str, value: float) -> Metric:
 
 
 def marked(
-    values: dict[str, float], p: Callable[[str, str], float], block: Block = ACC1, table: int = 12
+    values: Mapping[str, float],
+    p: Callable[[str, str], float],
+    block: Block = ACC1,
+    table: int = 12,
 ) -> dict[str, str]:
     """Marks of the one column of Table 12, by row."""
     plan = Plan(load_spec(table), "mini", "default", (), {})
