@@ -237,7 +237,7 @@ def test_mistakes_are_one_line_and_code_2(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    words = [*words, f"paths.results={tmp_path}"]
+    words = [f"paths.results={tmp_path}", *words]
     assert main(words, compose=compose, runner=forbidden) == 2
     shown = capsys.readouterr()
     assert message in shown.err
