@@ -16,7 +16,7 @@ from bigain.commands.flops_sweep import Setting
 from bigain.compose import compose_configs
 from bigain.doctor.disk import cache_bytes
 from bigain.runs.identity import run_id
-from bigain.tables.planner import Plan, plan_table
+from bigain.tables.planner import Place, Plan, plan_table
 from bigain.tables.spec import load_spec
 
 Work = dict[tuple[str, str], float]
@@ -80,6 +80,9 @@ def test_every_option_of_a_verb_exists(
         assert plan_runs(settings).runs
 
 
+PETS_PLACE = Place("sd20", "pets", "classification")
+
+
 @pytest.fixture(scope="module")
 def table4() -> Plan:
     return plan_table(load_spec(4), "paper", "default", [], compose_configs)
@@ -87,7 +90,7 @@ def table4() -> Plan:
 
 def test_the_pets_row_of_table_4_is_what_the_readme_makes(table4: Plan) -> None:
     """So that `bigain table 4 --profile paper --no-run` finds every run of it."""
-    wanted = {run.run_id for cell, run in table4.runs.items() if cell[0] == "pets"}
+    wanted = {run.run_id for cell, run in table4.runs.items() if cell.place == PETS_PLACE}
     made = [words for words in PETS if words[0] not in VERBS]
     plans = [plan_runs([w for w in words if w != "-m"], "-m" in words).runs for words in made]
     assert {run_id(run.config) for runs in plans for run in runs} == wanted
@@ -96,7 +99,7 @@ def test_the_pets_row_of_table_4_is_what_the_readme_makes(table4: Plan) -> None:
 
 def pets_work(plan: Plan, monkeypatch: pytest.MonkeyPatch, wanted: Callable[[str], bool]) -> Work:
     """(operator, setting) -> GFLOPs of its run on Pets, of the operators that are wanted."""
-    pets = {cell[1:]: run for cell, run in plan.runs.items() if cell[0] == "pets"}
+    pets = {cell[1:]: run for cell, run in plan.runs.items() if cell.place == PETS_PLACE}
     settings = [Setting(*cell) for cell in pets if wanted(cell[0])]
     monkeypatch.setattr(flops, "sweep", lambda _: settings)
     counted = {(row["operator"], row["setting"]): row["counted_g"] for row in flops_rows("sd20")}

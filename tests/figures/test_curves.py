@@ -119,8 +119,11 @@ def test_the_papers_curves_are_its_printed_values() -> None:
 
 
 def test_lost_values_are_left_out() -> None:
-    key = PaperKey(4, "sd20", "pets", "classification", "tome", "ratio=0.7", "acc1")
-    assert paper_curves({key: PaperValue("", "lost", "")}, UNET, "classification") == []
+    key = PaperKey(4, "sd20", "pets", "tome", "ratio=0.7", "acc1")
+    assert (
+        paper_curves({key: PaperValue("", "lost", "", "classification")}, UNET, "classification")
+        == []
+    )
 
 
 def test_the_default_grid_is_small_in_mini_and_what_is_printed_in_paper(
