@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bigain.tables.document import Document
-from bigain.tables.planner import remembering
+from bigain.tables.overrides import remembering
 from bigain.tables.render import load_table, plan_of, render_table
 from bigain.tables.spec import table_numbers
 

@@ -19,7 +19,8 @@ from bigain.tables.estimate import CountFlops, estimate, kept_flops
 from bigain.tables.execute import Failure, Runner, execute
 from bigain.tables.listing import LISTINGS, listed
 from bigain.tables.markdown import render_markdown
-from bigain.tables.planner import Compose, Plan, PlannedRun, remembering
+from bigain.tables.overrides import Compose, remembering
+from bigain.tables.planner import Plan, PlannedRun
 from bigain.tables.render import load_table, plan_of, render_table, write_table
 from bigain.tables.spec import TableSpec, choose, table_numbers
 from bigain.tables.static import StaticSpec

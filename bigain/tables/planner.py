@@ -5,15 +5,15 @@ cell per place, or one per column where columns differ in more than the operator
 """
 
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from bigain.config import ClassificationConfig, EfficiencyConfig, GenerationConfig, RunConfig
-from bigain.errors import UserError
 from bigain.runs.identity import run_id
 from bigain.runs.published import is_at_hand
+from bigain.tables.overrides import Compose, concerning, refuse_fixed_keys
 from bigain.tables.parts import Block, Column, Row
 from bigain.tables.quantities import QUANTITIES
 from bigain.tables.spec import TableSpec
@@ -23,13 +23,11 @@ __all__ = [
     "DEFAULT_PROFILE",
     "NONE",
     "CellKey",
-    "Compose",
     "Place",
     "Plan",
     "PlannedRun",
     "place_of",
     "plan_table",
-    "remembering",
 ]
 
 DEFAULT_PROFILE = "mini"
@@ -42,10 +40,6 @@ _WORK = {
     "flops": ("task=efficiency", "task.measure=flops"),
     "time": ("task=efficiency", "task.measure=time"),
 }
-_FIXED_KEYS = ("backbone", "dataset", "dataset.name", "operator", "task", "profile", "experiment")
-
-Compose = Callable[[Sequence[Sequence[str]]], list[RunConfig]]
-"""Overrides of several runs -> their configurations (`bigain.compose.compose_configs`)."""
 
 
 class Place(NamedTuple):
@@ -173,11 +167,16 @@ def plan_table(
 
     """
     spec.columns(profile, grid)
-    _refuse_fixed_keys(spec, extra)
+    refuse_fixed_keys(spec.number, extra)
     cells = dict(_cells(spec, profile, grid))
     # The default profile need not be named in what a reader may copy.
     size = () if profile == DEFAULT_PROFILE else (f"profile={profile}",)
-    commands = [(*size, *overrides, *extra) for overrides in cells.values()]
+    works = {place.work for place in _places(spec, profile)}
+    own = spec.profile(profile).backbone
+    commands = [
+        (*size, *overrides, *concerning(extra, cell.place.work, works, cell.place.backbone == own))
+        for cell, overrides in cells.items()
+    ]
     configs = compose(commands)
     classes = {name: each.classes for name, each in spec.profile(profile).datasets.items()}
     runs = {
@@ -185,19 +184,6 @@ def plan_table(
         for cell, command, config in zip(cells, commands, configs, strict=True)
     }
     return Plan(spec, profile, grid, tuple(extra), runs)
-
-
-def remembering(compose: Compose) -> Compose:
-    """`compose` that makes no configuration twice: tables share many runs."""
-    known: dict[tuple[str, ...], RunConfig] = {}
-
-    def composed(commands: Sequence[Sequence[str]]) -> list[RunConfig]:
-        wanted = [tuple(command) for command in commands]
-        fresh = [command for command in dict.fromkeys(wanted) if command not in known]
-        known.update(zip(fresh, compose(fresh), strict=True))
-        return [known[command] for command in wanted]
-
-    return composed
 
 
 def _cells(spec: TableSpec, profile: str, grid: str) -> Iterator[tuple[CellKey, tuple[str, ...]]]:
@@ -262,13 +248,3 @@ def _timed(task: EfficiencyConfig, batch_size: int, is_bare: bool) -> int:
         return 0
     ways = 1 if is_bare else 2
     return ways * batch_size * (task.warmup + task.repeats * task.steps)
-
-
-def _refuse_fixed_keys(spec: TableSpec, extra: Sequence[str]) -> None:
-    for override in extra:
-        key = override.lstrip("+~").partition("=")[0]
-        if key in _FIXED_KEYS or key.startswith("operator."):
-            raise UserError(
-                f"{override}: Table {spec.number} sets {key} itself; allowed: settings of all its "
-                "runs, such as dataset.limit=20, seed=1, batch_size=64, paths.results=FOLDER"
-            )

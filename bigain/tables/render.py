@@ -15,8 +15,9 @@ from bigain.tables.html import render_html
 from bigain.tables.latex import render_latex
 from bigain.tables.layout import lay_out
 from bigain.tables.markdown import render_markdown
+from bigain.tables.overrides import Compose
 from bigain.tables.paper import load_paper
-from bigain.tables.planner import Compose, Plan, plan_table
+from bigain.tables.planner import Plan, plan_table
 from bigain.tables.sources import Sources
 from bigain.tables.spec import TableSpec, choose, judged, read_spec
 from bigain.tables.static import StaticSpec, lay_out_static

@@ -12,9 +12,10 @@ from bigain.config import ClassificationConfig, RunConfig
 from bigain.errors import UserError
 from bigain.tables.document import DASH, Cell, Document, Line, Panel
 from bigain.tables.footnotes import texts_of
+from bigain.tables.overrides import Compose
 from bigain.tables.paper import PaperKey, PaperValues
 from bigain.tables.parts import Footnote, Part
-from bigain.tables.planner import DEFAULT_PROFILE, Compose
+from bigain.tables.planner import DEFAULT_PROFILE
 from bigain.tasks.protocol import StagedProtocol
 
 __all__ = ["StaticSpec", "lay_out_static"]

@@ -12,7 +12,7 @@ IMAGES = 6
 
 
 def test_a_table_of_the_paper_profile_runs_and_is_rendered(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], random_inception: Path
 ) -> None:
     """In the profile's half precision; the image that is cut short is in every accuracy's n."""
     save_tiny_pipeline("dit_xl2_512", tmp_path / "model")
@@ -21,11 +21,12 @@ def test_a_table_of_the_paper_profile_runs_and_is_rendered(
         *(f"backbone.path={tmp_path / 'model'}", f"dataset.root={tmp_path / 'data'}"),
         *(f"paths.results={tmp_path / 'results'}", f"dataset.limit={IMAGES}", "device=cpu"),
         *("task.trial_list=[2,4]", "task.keep_list=[2,1]", "batch_size=100"),
+        *("task.steps=2", f"task.extractor_weights={random_inception}", "task.reference=images"),
     ]
     assert main(["5", "--profile", "paper", *settings]) == 0, capsys.readouterr().err
     tables = tmp_path / "results" / "paper" / "tables"
     text = (tables / "table05.md").read_text(encoding="utf-8")
-    assert "Runs: 15 of 15 done." in text
+    assert "Runs: 30 of 30 done." in text
     assert f"the first {IMAGES} test images, trial list [2, 4], keep list [2, 1]" in text
     assert "float16" in text
     assert f"n = {IMAGES} images behind every measured number." in text

@@ -19,9 +19,10 @@ from bigain.runs.store import RunStore
 from bigain.runs.summary import conclusion_of
 from bigain.tables.cells import Measured, cell_pairs, measure
 from bigain.tables.differences import plain_difference
+from bigain.tables.overrides import Compose
 from bigain.tables.paper import load_paper
 from bigain.tables.parts import Row
-from bigain.tables.planner import NONE, CellKey, Compose, Plan, plan_table
+from bigain.tables.planner import NONE, CellKey, Plan, plan_table
 from bigain.tables.sources import Sources
 from bigain.tables.spec import load_spec
 

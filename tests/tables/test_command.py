@@ -11,7 +11,7 @@ import pytest
 
 from bigain.config import RunConfig
 from bigain.tables.command import main
-from bigain.tables.planner import Compose
+from bigain.tables.overrides import Compose
 
 FakeRunner = Callable[[RunConfig], None]
 Table = Callable[..., int]

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from bigain.tables.heading import introduction
-from bigain.tables.planner import Compose, plan_table
+from bigain.tables.overrides import Compose
+from bigain.tables.planner import plan_table
 from bigain.tables.sources import Sources
 from bigain.tables.spec import load_spec
 

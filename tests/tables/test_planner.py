@@ -7,17 +7,9 @@ from bigain.compose import compose_config, compose_configs
 from bigain.config import RunConfig
 from bigain.errors import UserError
 from bigain.runs.identity import run_id
+from bigain.tables.overrides import Compose
 from bigain.tables.parts import Block
-from bigain.tables.planner import (
-    NONE,
-    CellKey,
-    Compose,
-    Place,
-    Plan,
-    PlannedRun,
-    place_of,
-    plan_table,
-)
+from bigain.tables.planner import NONE, CellKey, Place, Plan, PlannedRun, place_of, plan_table
 from bigain.tables.spec import load_spec
 
 MakePlan = Callable[..., Plan]

@@ -7,7 +7,8 @@ from bigain.config import RunConfig
 from bigain.errors import UserError
 from bigain.tables.document import Document
 from bigain.tables.markdown import render_markdown
-from bigain.tables.planner import Compose, Plan
+from bigain.tables.overrides import Compose
+from bigain.tables.planner import Plan
 from bigain.tables.render import (
     FORMATS,
     Table,

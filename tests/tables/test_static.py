@@ -9,8 +9,8 @@ from bigain.config import RunConfig
 from bigain.errors import UserError
 from bigain.operators.scores import SCORES, score_formula
 from bigain.tables.document import DASH, Document
+from bigain.tables.overrides import Compose
 from bigain.tables.paper import PaperValues, load_paper
-from bigain.tables.planner import Compose
 from bigain.tables.render import load_table
 from bigain.tables.static import StaticSpec, lay_out_static
 

@@ -1,0 +1,56 @@
+from collections.abc import Sequence
+
+import pytest
+
+from bigain.compose import compose_configs
+from bigain.config import RunConfig
+from bigain.errors import UserError
+from bigain.tables.overrides import concerning, refuse_fixed_keys, remembering
+
+WORKS = ("classification", "generation", "flops")
+
+
+@pytest.mark.parametrize(
+    ("override", "work", "own", "kept"),
+    [
+        ("task.trial_list=[2,4]", "classification", True, True),
+        ("task.trial_list=[2,4]", "generation", True, False),
+        ("task.steps=2", "generation", True, True),
+        ("task.steps=2", "classification", True, False),
+        ("+task.steps=2", "flops", True, True),
+        ("task.stepz=2", "classification", True, True),
+        ("dataset.limit=6", "generation", True, True),
+        ("backbone.path=/models", "classification", True, True),
+        ("backbone.path=/models", "flops", False, False),
+        ("seed=1", "flops", False, True),
+    ],
+)
+def test_an_addition_goes_to_the_runs_that_it_is_meant_for(
+    override: str, work: str, own: bool, kept: bool
+) -> None:
+    """One that no task has goes to all, where composing refuses it."""
+    assert list(concerning([override], work, WORKS, own)) == [override] * kept
+
+
+def test_settings_of_tasks_that_the_table_does_not_have_are_refused_by_composing() -> None:
+    assert list(concerning(["task.steps=2"], "classification", ("classification",), True))
+
+
+@pytest.mark.parametrize("override", ["operator=tome", "operator.ratio=0.5", "+task=generation"])
+def test_what_a_table_sets_itself_is_refused(override: str) -> None:
+    with pytest.raises(UserError, match=r"Table 4 sets .* itself; allowed: .*dataset.limit=20"):
+        refuse_fixed_keys(4, ["seed=1", override])
+
+
+def test_nothing_is_composed_twice() -> None:
+    asked: list[Sequence[str]] = []
+
+    def compose(commands: Sequence[Sequence[str]]) -> list[RunConfig]:
+        asked.extend(commands)
+        return compose_configs(commands)
+
+    remembered = remembering(compose)
+    first = remembered([("seed=1",), ("seed=2",), ("seed=1",)])
+    again = remembered([["seed=2"], ["seed=3"]])
+    assert [config.seed for config in (*first, *again)] == [1, 2, 1, 2, 3]
+    assert [list(command) for command in asked] == [["seed=1"], ["seed=2"], ["seed=3"]]
