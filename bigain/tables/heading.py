@@ -94,11 +94,18 @@ def _generation(config: RunConfig) -> list[str]:
         f"sampler {task.sampler}",
         f"{task.steps} steps",
         f"guidance {task.guidance_scale:g}",
-        f"reference `{task.reference}`",
+        _reference(task.reference),
         f"extractor `{task.extractor}`",
         config.dtype,
         f"seed {config.seed}",
     ]
+
+
+def _reference(reference: str) -> str:
+    """What distances are measured to, without a folder of somebody's machine."""
+    if reference.endswith(".npz"):
+        return "reference statistics of a file, `task.reference`"
+    return f"reference `{reference}`"
 
 
 def _flops(config: RunConfig) -> list[str]:
