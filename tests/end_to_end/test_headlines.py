@@ -82,3 +82,40 @@ def test_noise_errors_separate_the_operators_of_the_unet(a: str, b: str) -> None
     difference = paired_difference(left, right)
     assert difference.n == 1000
     assert abs(difference.z) > 3
+
+
+LGTM, TOME = ("operator=lgtm", "operator.ratio=0.7"), ("operator=tome", "operator.ratio=0.7")
+IE_KVD, TODO = ("operator=ie_kvd", "operator.factor=2"), ("operator=todo", "operator.factor=2")
+
+
+def classified(backbone: str, *overrides: str) -> pd.DataFrame:
+    """The published records of a classification of the profile's 400 images."""
+    samples = load_samples(
+        RESULTS, "mini", run_id(compose_config([f"backbone={backbone}", *overrides]))
+    )
+    assert samples is not None
+    assert len(samples) == 400
+    return samples.set_index("image_id")
+
+
+@pytest.mark.parametrize("backbone", ["mini_unet", "mini_dit"])
+def test_lgtm_disturbs_noise_and_samples_more_than_tome(backbone: str) -> None:
+    """Against the direction of the paper, on both backbones."""
+    noise = [errors(classified(backbone, *operator)) for operator in (LGTM, TOME)]
+    assert paired_difference(*noise).z > 5
+    values = [generated(backbone, *operator)["frechet_value"] for operator in (LGTM, TOME)]
+    assert paired_difference(*values).ci_low > 0
+
+
+def test_ie_kvd_on_the_dit_keeps_errors_and_loses_samples() -> None:
+    noise = [errors(classified("mini_dit", *operator)) for operator in (IE_KVD, TODO)]
+    assert paired_difference(*noise).z < -5
+    values = [generated("mini_dit", *operator)["frechet_value"] for operator in (IE_KVD, TODO)]
+    assert paired_difference(*values).ci_low > 0
+
+
+@pytest.mark.parametrize("operator", [TOME, LGTM, TODO, IE_KVD])
+def test_no_operator_moves_the_accuracy_of_the_unet(operator: tuple[str, str]) -> None:
+    correct = classified("mini_unet", *operator)["correct"]
+    difference = paired_accuracy(correct, classified("mini_unet", "operator=none")["correct"])
+    assert difference.ci_low < 0 < difference.ci_high
