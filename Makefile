@@ -63,8 +63,8 @@ tables: $(STAMP) ## all 18, each run once; RUN=0: render all from what is there
 
 campaign: $(STAMP) ## every missing run of all tables, with an estimate first; goes on where it stopped
 	$(PYTHON_BIN) -m bigain table all $(TABLE_FLAGS) --dry-run | tail -n 1
-	$(PYTHON_BIN) -m bigain table all $(TABLE_FLAGS)
-	$(MAKE) figures report
+	@status=0; $(PYTHON_BIN) -m bigain table all $(TABLE_FLAGS) || status=$$?; \
+	    $(MAKE) figures report ARGS= || status=$$?; exit $$status
 
 figures: $(STAMP) ## Figures 2-6 from what was measured; starts no run; ARGS="5 6"
 	$(OFFLINE) $(PYTHON_BIN) -m bigain figures --profile $(PROFILE) $(ARGS)

@@ -198,6 +198,7 @@ def test_tables_pass_their_variables_on(number: int) -> None:
 def test_a_campaign_is_all_tables_with_an_estimate_first() -> None:
     shown = run("make", "-n", "campaign", "GRID=full").stdout.splitlines()
     commands = [line for line in shown if "bigain table all" in line]
+    assert any("figures report ARGS=" in line for line in shown), "also after a failing run"
     assert ["--dry-run" in command for command in commands] == [True, False]
     assert all("--grid full" in command for command in commands)
 

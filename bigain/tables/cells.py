@@ -25,6 +25,8 @@ __all__ = ["CellPair", "Measured", "cell_pairs", "measure", "run_metrics"]
 CellPair = tuple[CellKey, CellKey]
 """A cell and the one that it is compared with."""
 
+_DISTANCES = ("fid", "frechet_mini")
+
 Records = tuple[pd.DataFrame, Mapping[str, Metric]]
 """The records of a run, one row per image, and the metrics that it stated itself."""
 
@@ -136,7 +138,11 @@ def _differences(
         name: plain_difference(name, row[name], versus[name]) for name in row if name in versus
     }
     first, second = (records[cell][0] for cell in pair)
-    return plain | paired_differences(pair[0].place.work, first, second, none)
+    paired = paired_differences(pair[0].place.work, first, second, none)
+    # A distance is called as the runs call it: that of another extractor is no FID.
+    return plain | {
+        name: paired[name] for name in paired if name in plain or name not in _DISTANCES
+    }
 
 
 def _time_saved(speedup: Metric) -> Metric:

@@ -107,7 +107,7 @@ def _tables(request: _Request, compose: Compose, runner: Runner | None, flops: C
 def _render(plans: Plans, request: _Request, results: Path, compose: Compose) -> None:
     folder = results / request.profile / "tables"
     for spec, plan in plans.values():
-        table = render_table(spec, request.profile, plan, compose)
+        table = render_table(spec, request.profile, plan, compose, request.extra)
         paths = write_table(table, folder)
         if len(plans) == 1:
             _say(render_markdown(table.document))
@@ -178,7 +178,9 @@ def _parse(argv: Sequence[str]) -> _Request:
 def _numbers(text: str) -> list[int]:
     if text == _ALL:
         return table_numbers()
-    return [int(choose("table", text.removeprefix("table"), [*map(str, table_numbers()), _ALL]))]
+    name = text.removeprefix("table")
+    known = [*map(str, table_numbers()), _ALL]
+    return [int(choose("table", name.lstrip("0") if name.isdecimal() else name, known))]
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -2,7 +2,8 @@
 
 A run evaluates the denoiser a known number of times; an evaluation has as many FLOPs as one forward
 with the operator, counted without weights.  Throughput is FLOPs per second of the finished runs of
-the same backbone, the median over those whose folders are here, or what the user states.
+the same backbone, the median over those with a manifest (published ones too), or what the user
+states.
 
 Counting takes seconds on a large model, so counts are kept in `<paths.cache>/flops.json`.
 """
@@ -16,7 +17,7 @@ from statistics import median
 from bigain import __version__
 from bigain.atomic import replace_text
 from bigain.config import RunConfig
-from bigain.runs.store import RunStore
+from bigain.runs.manifests import find_manifest
 from bigain.tables.planner import PlannedRun
 
 __all__ = ["Cost", "CountFlops", "counted_flops", "estimate", "kept_flops", "throughputs"]
@@ -66,11 +67,11 @@ def estimate(
 
 
 def throughputs(runs: Sequence[PlannedRun], flops: CountFlops) -> dict[str, float]:
-    """Backbone -> median FLOPs per second of the finished runs whose folders are here."""
+    """Backbone -> median FLOPs per second of the finished runs with a manifest."""
     found: dict[str, list[float]] = {}
     for run in runs:
-        manifest = RunStore(run.config.paths.results, run.run_id).manifest()
-        seconds = manifest.get("image_seconds") or 0
+        origin = find_manifest(run.config.paths.results, run.config.profile, run.run_id)
+        seconds = (origin[1].get("image_seconds") or 0) if origin else 0
         if seconds > 0 and run.evaluations:
             rate = run.evaluations * flops(run.config) / seconds
             found.setdefault(run.config.backbone.name, []).append(rate)

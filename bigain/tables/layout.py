@@ -7,7 +7,7 @@ from bigain.tables.footnotes import texts_of
 from bigain.tables.heading import introduction
 from bigain.tables.panels import beside_panel, is_empty, paper_panel, stacked_panel
 from bigain.tables.sources import Sources
-from bigain.tables.verdicts import verdict_panel
+from bigain.tables.verdicts import verdict_panels
 
 __all__ = ["lay_out"]
 
@@ -40,9 +40,7 @@ def _panels(sources: Sources) -> Iterator[Panel]:
     else:
         shown = (b for b in blocks if not (b.optional and is_empty(sources, b)))
         yield from (stacked_panel(sources, block) for block in shown)
-    verdicts = verdict_panel(sources)
-    if verdicts is not None:
-        yield verdicts
+    yield from verdict_panels(sources)
     beside = {block.beside for block in blocks}
     for block in spec.paper.blocks:
         if (block.dataset, block.metric) not in beside:

@@ -84,10 +84,11 @@ def _totals(missing: Sequence[ListedRun]) -> list[str]:
     teraflops = sum(each.cost.teraflops for each in missing)
     known = [each.cost.seconds for each in missing if each.cost.seconds is not None]
     unknown = len(missing) - len(known)
-    rest = f" and {unknown} runs of backbones that were not timed here" if unknown else ""
+    times = [f"about {_time(sum(known))} on one process"] if known or not missing else []
+    times += [f"{unknown} runs of backbones that nobody timed yet"] if unknown else []
     return [
         f"missing in all: {evaluations:,} evaluations of the denoiser, {teraflops:,.1f} TFLOPs, "
-        f"about {_time(sum(known))} on one process{rest}"
+        f"{' and '.join(times)}"
     ]
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from bigain.config import ClassificationConfig, EfficiencyConfig, GenerationConfig, RunConfig
 from bigain.errors import UserError
 
-__all__ = ["Compose", "concerning", "refuse_fixed_keys", "remembering"]
+__all__ = ["Compose", "adding", "concerning", "refuse_fixed_keys", "remembering"]
 
 Compose = Callable[[Sequence[Sequence[str]]], list[RunConfig]]
 """Overrides of several runs -> their configurations (`bigain.compose.compose_configs`)."""
@@ -54,6 +54,11 @@ def refuse_fixed_keys(number: int, extra: Sequence[str]) -> None:
                 f"{override}: Table {number} sets {key} itself; allowed: settings of all its "
                 "runs, such as dataset.limit=20, seed=1, batch_size=64, paths.results=FOLDER"
             )
+
+
+def adding(compose: Compose, extra: Sequence[str]) -> Compose:
+    """`compose` that adds the same overrides to all."""
+    return lambda commands: compose([(*command, *extra) for command in commands])
 
 
 def remembering(compose: Compose) -> Compose:

@@ -124,7 +124,7 @@ def _row(
     apart = tuple(_apart(sources, block, row, column) for block, column in heads)
     if row.run and any(cell.text for cell in apart):
         none = (_apart(sources, first, _NONE, heads[0][1]),) if with_none else ()
-        yield Line("comparison", "· measured minus paper", (*none, *apart))
+        yield Line("comparison", _apart_label(sources, heads), (*none, *apart))
 
 
 def _measured(sources: Sources, block: Block, row: Row, column: Column) -> Cell:
@@ -165,6 +165,14 @@ def _printed(sources: Sources, block: Block, row: Row, column: Column) -> Cell:
     beside = sources.plan.spec.paper.block(*block.beside)
     value = sources.printed(beside, row, column, block)
     return paper_cell(value, sources.marks(beside, row, column))
+
+
+def _apart_label(sources: Sources, heads: Sequence[tuple[Block, Column]]) -> str:
+    """Says where the two numbers are not of the same model and data."""
+    own = [sources.plan.profile == "paper" or block.backbone is not None for block, _ in heads]
+    if all(own):
+        return "· measured minus paper"
+    return f"· measured minus paper, {'FLOPs alone of its model' if any(own) else 'other data'}"
 
 
 def _apart(sources: Sources, block: Block, row: Row, column: Column) -> Cell:

@@ -1,6 +1,7 @@
 """How the quantities of a table are called and printed, and which task measures them."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -168,9 +169,7 @@ _PERCENT = ("percent", "points")
 
 def format_metric(metric: Metric, *, signed: bool = False, with_n: bool = False) -> str:
     """`65.76 [64.20, 67.28]`, on request with a sign or followed by `n=3669`."""
-    digits = _percent if metric.unit in _PERCENT else _significant
-    if metric.metric == "flops_g":
-        digits = _percent
+    digits = _digits(metric)
     text = f"{digits(metric.value, signed)} {_interval(metric, signed)}".rstrip()
     return f"{text} n={metric.n}" if with_n else text
 
@@ -183,8 +182,22 @@ def format_difference(metric: Metric, *, with_n: bool = False) -> str:
 def _interval(metric: Metric, signed: bool) -> str:
     if math.isnan(metric.ci_low) or math.isnan(metric.ci_high):
         return ""
-    digits = _percent if metric.unit in _PERCENT else _significant
+    digits = _digits(metric)
     return f"[{digits(metric.ci_low, signed)}, {digits(metric.ci_high, signed)}]"
+
+
+_TWO_DECIMALS = ("fid", "flops_g", "time_ms_per_step", "speedup")
+
+
+def _digits(metric: Metric) -> Callable[[float, bool], str]:
+    """Two decimals of percents, FID, FLOPs and times, three of distances; of others 4 digits."""
+    if metric.unit in _PERCENT or metric.metric in _TWO_DECIMALS:
+        return _percent
+    return _thousandths if metric.unit == "feature^2" else _significant
+
+
+def _thousandths(value: float, signed: bool) -> str:
+    return (f"{value:+.3f}" if signed else f"{value:.3f}").replace("-", "−")
 
 
 def _percent(value: float, signed: bool) -> str:

@@ -15,7 +15,7 @@ from bigain.tables.html import render_html
 from bigain.tables.latex import render_latex
 from bigain.tables.layout import lay_out
 from bigain.tables.markdown import render_markdown
-from bigain.tables.overrides import Compose
+from bigain.tables.overrides import Compose, adding, refuse_fixed_keys
 from bigain.tables.paper import load_paper
 from bigain.tables.planner import Plan, plan_table
 from bigain.tables.sources import Sources
@@ -62,13 +62,18 @@ def plan_of(
         return plan_table(spec, profile, grid, extra, compose)
     choose("profile", profile, spec.profiles)
     choose("grid", grid, ("default", "full"))
+    refuse_fixed_keys(spec.number, extra)
     return None
 
 
 def render_table(
-    spec: TableSpec | StaticSpec, profile: str, plan: Plan | None, compose: Compose
+    spec: TableSpec | StaticSpec,
+    profile: str,
+    plan: Plan | None,
+    compose: Compose,
+    extra: Sequence[str] = (),
 ) -> Table:
-    """The table from what is finished.
+    """The table from what is finished; `extra` is that of the plan, for a table without one.
 
     Raises:
         UserError: Records are damaged, or two runs do not cover the same images.
@@ -76,7 +81,7 @@ def render_table(
     """
     paper = load_paper()
     if isinstance(spec, StaticSpec):
-        document = lay_out_static(spec, profile, paper, compose)
+        document = lay_out_static(spec, profile, paper, adding(compose, extra))
         return Table(document, render_static_csv(document))
     assert plan is not None, "a table with runs has a plan"
     publish_runs(plan.results, profile, (run.run_id for run in plan.distinct()))

@@ -48,7 +48,10 @@ Panels = Callable[[StaticSpec, str, PaperValues, Compose], Iterator[Panel]]
 def lay_out_static(
     spec: StaticSpec, profile: str, paper: PaperValues, compose: Compose
 ) -> Document:
-    """The document; the same for the same data, configuration and code."""
+    """The document; the same for the same data, configuration and code.
+
+    `compose` adds what the user wants of all configurations.
+    """
     panels = tuple(_PANELS[spec.kind](spec, profile, paper, compose))
     cells = [cell for panel in panels for line in panel.lines for cell in line.cells]
     return Document(

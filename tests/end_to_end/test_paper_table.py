@@ -28,7 +28,11 @@ def test_a_table_of_the_paper_profile_runs_and_is_rendered(
         *(f"backbone.path={tmp_path / 'model'}", f"dataset.root={tmp_path / 'data'}"),
         *(f"paths.results={tmp_path / 'results'}", f"dataset.limit={IMAGES}", "device=cpu"),
         *("task.trial_list=[2,4]", "task.keep_list=[2,1]", "batch_size=100"),
-        *("task.steps=2", f"task.extractor_weights={random_inception}", f"task.reference={statistics}"),
+        *(
+            "task.steps=2",
+            f"task.extractor_weights={random_inception}",
+            f"task.reference={statistics}",
+        ),
     ]
     assert main(["5", "--profile", "paper", *settings]) == 0, capsys.readouterr().err
     tables = tmp_path / "results" / "paper" / "tables"

@@ -71,9 +71,13 @@ def classified(config: RunConfig, image_id: int) -> Record:
         "margin_variance": round(0.001 * own.random(), 8),
         "seconds": 0.01,
     }
-    if config.dataset.name == "coco2017":
+    if config.dataset.name in ("coco2017", "fashion_mosaic"):
         precision = round(0.9 - strength * (0.5 + own.random()), 6)
-        record |= {"labels": [image_id % 10, 11], "label": None, "average_precision": precision}
+        record |= {
+            "labels": sorted({image_id % 10, (image_id + 3) % 10}),
+            "label": None,
+            "average_precision": precision,
+        }
     return record
 
 
@@ -293,7 +297,7 @@ def without_folder(command: Sequence[str]) -> list[str]:
 def with_folder(config: RunConfig, command: Sequence[str]) -> RunConfig:
     folders = [o.partition("=")[2] for o in command if o.startswith("paths.results=")]
     results = Path(folders[-1]) if folders else config.paths.results
-    paths = config.paths.model_copy(update={"results": results})
+    paths = config.paths.model_copy(update={"results": results, "cache": results / "cache"})
     return config.model_copy(update={"paths": paths})
 
 

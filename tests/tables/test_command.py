@@ -149,7 +149,7 @@ def test_a_plan_of_no_runs(table: Table, capsys: pytest.CaptureFixture[str]) -> 
 
 def test_the_full_grid(table: Table, capsys: pytest.CaptureFixture[str]) -> None:
     assert table("4", "--grid", "full", "--dry-run") == 0
-    assert capsys.readouterr().out.startswith("30 runs, ")
+    assert capsys.readouterr().out.startswith("45 runs, ")
 
 
 def test_limit_is_a_short_form(

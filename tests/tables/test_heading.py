@@ -16,26 +16,27 @@ MakeSources = Callable[..., Sources]
 def test_the_stand_ins_and_the_protocols_are_named(make_sources: MakeSources) -> None:
     text = "\n".join(introduction(make_sources(4)))
     assert (
-        "Profile `mini`: the mini U-Net (`mini_unet`) on Fashion-MNIST (`fashion_mnist`)." in text
+        "Profile `mini`: the mini U-Net (`mini_unet`) on Fashion-MNIST (`fashion_mnist`), "
+        "mosaics of Fashion-MNIST (`fashion_mosaic`)." in text
     )
     assert "Grid `default`." in text
     assert "**another backbone and other datasets**" in text
     assert "weights `0123456789ab`, the first 30 test images, trial list [5, 20]" in text
     assert "30 samples, sampler euler, 25 steps, guidance 2, reference `split`" in text
-    assert "Runs: 14 of 14 done." in text
+    assert "Runs: 21 of 21 done." in text
     assert "Best of a column: " in text
 
 
 def test_how_far_it_is(make_sources: MakeSources) -> None:
     some = make_sources(4, lambda config: config.operator.name == "tome")
-    assert "Runs: 6 of 14 done." in introduction(some)[-1]
+    assert "Runs: 9 of 21 done." in introduction(some)[-1]
 
 
 def test_efficiency_says_how_it_was_measured(make_sources: MakeSources) -> None:
     paragraphs = introduction(make_sources(18))
     assert (
         "Times: `mini_unet` with random weights, batch 4, 5 repeats of 50 steps, device `cpu`, "
-        "float32."
+        "torch default threads, attention `sdpa`, float32."
     ) in paragraphs
     assert "FLOPs: `sd20`, one forward of one sample, counted without weights." in paragraphs
 

@@ -41,7 +41,7 @@ def test_text(runs: list[ListedRun]) -> None:
     assert runs[1].run.run_id in lines[1]
     assert last == (
         "missing in all: 4,750 evaluations of the denoiser, 6.5 TFLOPs, about 30 min on one "
-        "process and 1 runs of backbones that were not timed here"
+        "process and 1 runs of backbones that nobody timed yet"
     )
 
 

@@ -5,7 +5,7 @@ import pytest
 from bigain.compose import compose_configs
 from bigain.config import RunConfig
 from bigain.errors import UserError
-from bigain.tables.overrides import concerning, refuse_fixed_keys, remembering
+from bigain.tables.overrides import adding, concerning, refuse_fixed_keys, remembering
 
 WORKS = ("classification", "generation", "flops")
 
@@ -54,3 +54,8 @@ def test_nothing_is_composed_twice() -> None:
     again = remembered([["seed=2"], ["seed=3"]])
     assert [config.seed for config in (*first, *again)] == [1, 2, 1, 2, 3]
     assert [list(command) for command in asked] == [["seed=1"], ["seed=2"], ["seed=3"]]
+
+
+def test_additions_reach_every_configuration() -> None:
+    configs = adding(compose_configs, ["dataset.limit=7"])([["seed=1"], ["seed=2"]])
+    assert [(each.seed, each.dataset.limit) for each in configs] == [(1, 7), (2, 7)]

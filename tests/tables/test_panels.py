@@ -19,7 +19,11 @@ from bigain.tables.planner import CellKey, Place
 from bigain.tables.sources import Sources
 
 MakeSources = Callable[..., Sources]
-BELOW = ["· minus no acceleration", "· paper: SD-2.0, Oxford-IIIT Pets", "· measured minus paper"]
+BELOW = [
+    "· minus no acceleration",
+    "· paper: SD-2.0, Oxford-IIIT Pets",
+    "· measured minus paper, other data",
+]
 PAPER = BELOW[1]
 
 
@@ -86,7 +90,8 @@ def test_measured_cells_hold_value_and_interval(complete: Sources) -> None:
 def test_measured_minus_paper_is_their_difference(complete: Sources) -> None:
     found = lines(complete)
     measured, paper, apart = (
-        texts(found[f"ToMe{below}"]) for below in ("", f" {PAPER}", " · measured minus paper")
+        texts(found[f"ToMe{below}"])
+        for below in ("", f" {PAPER}", " · measured minus paper, other data")
     )
     for one, other, difference in zip(measured, paper, apart, strict=True):
         value = float(one.split()[0]) - float(other)

@@ -99,7 +99,7 @@ def test_marks_of_values_and_of_differences() -> None:
     assert sources.marks(block("pets", "acc1"), tome, first) == ()
     assert sources.marks(block("coco2017", "map"), NONE, first) == ("b",)
     assert sources.marks(block("coco2017", "fid"), lgtm, first, "tome") == ("c",)
-    assert sources.marks(block("coco2017", "fid"), lgtm, first) == ()
+    assert sources.marks(block("coco2017", "fid"), lgtm, first) == ("e",)
 
 
 def test_counts_of_what_is_printed() -> None:

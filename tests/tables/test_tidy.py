@@ -2,6 +2,8 @@ import csv
 import io
 from collections.abc import Callable
 
+import pytest
+
 from bigain.config import RunConfig
 from bigain.tables.document import Cell, Document, Line, Panel
 from bigain.tables.sources import Sources
@@ -117,3 +119,13 @@ def test_a_table_without_runs_is_its_panels() -> None:
         {"table": "13", "panel": "Scores", "line": "a, b", "column": "x", "value": "1"},
         {"table": "13", "panel": "Scores", "line": "a, b", "column": "y", "value": "||x||"},
     ]
+
+
+@pytest.mark.parametrize("number", [4, 17])
+def test_no_distance_of_the_small_extractor_is_called_fid(
+    make_sources: MakeSources, number: int
+) -> None:
+    rows = [row for row in read(make_sources(number)) if row["source"] == "measured"]
+    names = {row["metric"] for row in rows}
+    assert "delta_frechet_mini" in names
+    assert not [name for name in names if name.removeprefix("delta_") == "fid"]

@@ -12,7 +12,7 @@ from bigain.tables.paper import PaperValue, load_paper
 from bigain.tables.planner import CellKey, Plan
 from bigain.tables.sources import Sources
 from bigain.tables.spec import load_spec
-from bigain.tables.verdicts import Ordering, orderings, verdict_panel
+from bigain.tables.verdicts import Ordering, orderings, verdict_panels
 
 NAN = math.nan
 
@@ -30,7 +30,7 @@ def verdict(metric: str, value: float, p: float, number: int = 4) -> str:
 def measured(metric: str, value: float, p: float, number: int = 4) -> list[Ordering]:
     sources = sources_of(number)
     blocks = sources.plan.spec.profile("mini").blocks
-    (block,) = (block for block in blocks if block.metric == metric)
+    block = next(block for block in blocks if block.metric == metric)
     place = sources.plan.place(block)
     pair = (CellKey(place, "lgtm", "ratio=0.7"), CellKey(place, "tome", "ratio=0.7"))
     difference = Difference(Metric(metric, value, 100, NAN, NAN, "points"), p)
@@ -59,7 +59,8 @@ def test_verdicts(metric: str, value: float, p: float, expected: str) -> None:
 
 def test_what_was_not_run_has_no_verdict() -> None:
     found = orderings(sources_of(4))
-    assert len(found) == 3 * 3, "three ratios of accuracy, error and distance"
+    assert len(found) == 6 * 3, "three ratios of six blocks"
+    assert sum(ordering.is_ours for ordering in found) == 2 * 3, "the noise error, twice"
     assert {ordering.verdict for ordering in found} == {""}
     assert all(ordering.difference is None for ordering in found)
 
@@ -98,20 +99,25 @@ def test_columns_of_table_15() -> None:
 
 def test_a_lost_value_orders_nothing() -> None:
     assert orderings(sources_of(14)) == []
-    assert verdict_panel(sources_of(14)) is None
+    assert verdict_panels(sources_of(14)) == []
 
 
 def test_the_panel_counts_and_lists_what_was_measured(
     make_sources: Callable[..., Sources],
 ) -> None:
     wanted = make_sources(4, lambda c: c.operator.settings()["ratio"] != 0.5)
-    panel = verdict_panel(wanted)
-    assert panel is not None
+    panel, ours = verdict_panels(wanted)
+    assert (panel.title, ours.title) == (
+        "The paper's orderings",
+        "The same orderings in the noise error",
+    )
+    assert all("noise-prediction error" in line.label for line in ours.lines)
+    assert not any("noise-prediction error" in line.label for line in panel.lines)
     verdicts = [line.cells[3].text for line in panel.lines]
-    assert len(verdicts) == 6
+    assert len(verdicts) == 8
     assert set(verdicts) <= {"supported", "contradicted", "open"}
     counts = ", ".join(f"{verdicts.count(v)} {v}" for v in ("supported", "contradicted", "open"))
-    assert f"compares: 9, of them {counts}, 3 not run." in panel.caption
+    assert f"compares: 12, of them {counts}, 4 not run." in panel.caption
     assert panel in lay_out(wanted).panels
     for line in panel.lines:
         p, says = float(line.cells[2].text), line.cells[3].text
