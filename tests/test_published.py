@@ -5,8 +5,10 @@ from typing import Any
 import pytest
 
 from bigain.compose import compose_config
-from bigain.published import published_config
+from bigain.config import RunConfig
+from bigain.published import published_config, whole_config
 from bigain.runs.identity import describing_columns, resolved, run_id
+from bigain.runs.manifests import portable
 
 RESULTS = Path(__file__).parents[1] / "results"
 
@@ -19,6 +21,7 @@ RESULTS = Path(__file__).parents[1] / "results"
         (["operator=lgtm", "operator.ratio=0.3", "dataset.limit=7", "seed=3"], [9, 7]),
         (["operator=ie_kvd", "operator.factor=3", "dataset.limit=null"], []),
         (["task=generation", "dataset.limit=50"], [1000, 50]),
+        (["task=generation", "operator=ie_kvd", "backbone=mini_unet"], [1000]),
         (["task=efficiency", "task.measure=flops", "operator=todo"], [1]),
         (["profile=paper", "backbone=sd20", "dataset=pets"], [3669]),
     ],
@@ -55,3 +58,12 @@ def test_all_committed_runs_are_recognised() -> None:
     runs = {row["run_id"]: row for row in rows}
     sizes = {name: [int(r["n"] or 0) for r in rows if r["run_id"] == name] for name in runs}
     assert all(published_config(runs[name], sorted(set(sizes[name]))) for name in runs)
+
+
+@pytest.mark.parametrize("model", [["backbone=mini_unet"], ["backbone=sd20", "dataset=pets"]])
+def test_a_published_manifest_becomes_a_configuration_again(model: list[str]) -> None:
+    groups = [*model, "task=generation", "operator=ie_kvd", "operator.factor=3"]
+    config = compose_config([*groups, "task.steps=7", "dataset.limit=9"])
+    published = portable({"config": resolved(config)})["config"]
+    assert "paths" not in published
+    assert RunConfig.model_validate(whole_config(published)) == config

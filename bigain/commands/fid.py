@@ -39,6 +39,7 @@ _HEADS = ("metric", "value", "95 % interval", "n", "unit")
 def main(arguments: Sequence[str]) -> int:
     """Print the distance and its kin, with what they were measured with."""
     options = _parser().parse_args(arguments)
+    _check_sides(options)
     extractor = None if _all_statistics(options) else _extractor(options)
     a, b = (_side(options, path, extractor) for path in (options.a, options.b))
     with warnings.catch_warnings(record=True) as caught:
@@ -71,6 +72,15 @@ def _parser() -> VerbParser:
     )
     parser.add_argument("--format", choices=["text", "json"], default="text")
     return parser
+
+
+def _check_sides(options: argparse.Namespace) -> None:
+    """Raise UserError of a side that cannot serve, before Inception is looked for or downloaded."""
+    for path in (options.a, options.b):
+        if _is_statistics(path):
+            read_reference(path)
+        else:
+            FolderImages(path, limit=options.limit)
 
 
 def _all_statistics(options: argparse.Namespace) -> bool:

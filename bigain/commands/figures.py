@@ -13,7 +13,7 @@ from bigain.commands.arguments import VerbParser
 from bigain.config.messages import did_you_mean
 from bigain.errors import UserError
 from bigain.figures.request import PROFILES, FigureRequest, check_overrides
-from bigain.runs.folder import check_results
+from bigain.runs.folder import check_results, need_results
 
 __all__ = ["FIGURES", "main"]
 
@@ -82,6 +82,8 @@ def _request(options: argparse.Namespace) -> FigureRequest:
     check_overrides(extra)
     places = [word for word in extra if word.startswith("paths.")]
     results = options.results or compose_configs([places])[0].paths.results
+    if options.results or any(word.startswith("paths.results=") for word in places):
+        need_results(results)  # a misspelt folder has no runs to show, and is not to come to be
     check_results(results)
     folder = options.output or results / options.profile / "figures"
     return FigureRequest(options.profile, options.backbone, extra, results, folder, compose_configs)

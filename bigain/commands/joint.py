@@ -16,9 +16,10 @@ from tabulate import tabulate
 
 from bigain.commands.arguments import VerbParser, results_folder
 from bigain.config import RunConfig
+from bigain.errors import UserError
 from bigain.metrics import Metric
 from bigain.runs.folder import need_results
-from bigain.runs.joint import JointRow, joint_rows
+from bigain.runs.joint import JointRow, joint_view
 from bigain.runs.joint_runs import JOINT_METRICS, finished_runs, published_runs
 
 __all__ = ["main"]
@@ -49,8 +50,8 @@ def main(arguments: Sequence[str]) -> int:
     results = results_folder(options.results)
     need_results(results)
     published, unknown = published_runs(results, _recognise)
-    every, left_out = joint_rows([*finished_runs(results), *published])
-    rows = [row for row in every if options.backbone in (None, row.backbone)]
+    view = joint_view([*finished_runs(results), *published], _shared)
+    rows = [row for row in view.rows if options.backbone in (None, row.backbone)]
     if not rows:
         sys.stdout.write(f"no finished run in {results}\n")
         return 0
@@ -58,10 +59,20 @@ def main(arguments: Sequence[str]) -> int:
     for row in rows:
         _count_flops(row, counted)
     sys.stdout.write(_FORMATS[options.format](rows))
-    left_out += unknown
-    if left_out:
-        sys.stderr.write(f"left out, made with other settings: {', '.join(left_out)}\n")
+    _tell("made with other settings", [*view.other_settings, *unknown])
+    _tell("of another number of images than most", view.other_images)
     return 0
+
+
+def _tell(why: str, left_out: Sequence[str]) -> None:
+    if left_out:
+        sys.stderr.write(f"left out, {why}: {', '.join(left_out)}\n")
+
+
+def _shared(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    from bigain.task_defaults import shared_operator  # noqa: PLC0415 -- loads hydra
+
+    return shared_operator(config)
 
 
 def _recognise(columns: Mapping[str, Any], sizes: Sequence[int]) -> dict[str, Any] | None:
@@ -84,10 +95,11 @@ def _count_flops(row: JointRow, known: dict[str, Metric | None]) -> None:
 
 def _flops(config: Mapping[str, Any]) -> Metric | None:
     from bigain.jobs import configured_flops  # noqa: PLC0415 -- loads torch
+    from bigain.published import whole_config  # noqa: PLC0415 -- loads hydra
 
     try:
-        run = RunConfig.model_validate(config)
-    except ValidationError:  # of a version with other settings
+        run = RunConfig.model_validate(whole_config(config))
+    except (UserError, ValidationError):  # of a version with other settings
         return None
     return Metric("flops_g", configured_flops(run).total / 1e9, 1, math.nan, math.nan, "GFLOPs")
 
@@ -101,7 +113,21 @@ def _text(rows: Sequence[JointRow]) -> str:
         for row in rows
     ]
     table = tabulate(cells, heads, disable_numparse=True)
-    return f"{table}\n\nvalue [95 % interval] n; {_DASH}: no finished run.  GFLOPs: one forward.\n"
+    lines = [*_numbers(rows)]
+    lines += [f"value [95 % interval] n; {_DASH}: no finished run.  GFLOPs: one forward."]
+    return "\n".join([table, "", *lines]) + "\n"
+
+
+def _numbers(rows: Sequence[JointRow]) -> list[str]:
+    """How many images each task is of; it is the same number in all rows of a backbone."""
+    found: dict[str, dict[str, int]] = {}
+    for row in rows:
+        found.setdefault(f"{row.backbone}, {row.dataset}", {}).update(row.images)
+    told = {
+        where: ", ".join(f"{task} of {n} images" for task, n in sorted(images.items()))
+        for where, images in found.items()
+    }
+    return [f"{where}: {tasks}" for where, tasks in told.items()]
 
 
 def _cell(metric: Metric | None, digits: str) -> str:

@@ -5,17 +5,21 @@ finished runs of the three tasks.
 """
 
 import json
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from bigain.metrics import Metric
 from bigain.runs.joint_runs import JointRun
 
-__all__ = ["JointRow", "joint_rows"]
+__all__ = ["JointRow", "JointView", "Shared", "joint_view"]
+
+Shared = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+"""Configuration of a run -> its operator, alike for all runs that are to share a row."""
 
 _NOT_SHOWN = ("name", "scope")
+_FIRST = ("ratio", "factor", "alpha")
 
 
 @dataclass
@@ -28,8 +32,9 @@ class JointRow:
         operator: Name and settings in words.
         seed: Of the runs.
         config: The configuration of one of them.
+        model: What its FLOPs and times depend on.
         metrics: Metric id -> value, those of `JOINT_METRICS` that were measured.
-        by_task: Task -> the metrics that came from its run.
+        images: Task -> number of images of its run.
 
     """
 
@@ -38,62 +43,119 @@ class JointRow:
     operator: str
     seed: int
     config: dict[str, Any]
+    model: str
     metrics: dict[str, Metric] = field(default_factory=dict)
-    by_task: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    images: dict[str, int] = field(default_factory=dict)
+
+    def add(self, run: JointRun) -> None:
+        """Show this run of a task; all metrics of a task are of one run."""
+        if run.task not in self.images:
+            self.images[run.task] = run.images
+            self.metrics |= run.metrics
 
 
-def joint_rows(runs: Sequence[JointRun]) -> tuple[list[JointRow], list[str]]:
-    """The rows of finished runs, no acceleration first; and what is left out.
+@dataclass(frozen=True)
+class JointView:
+    """The rows, no acceleration first, and the names of runs that they do not show.
+
+    Attributes:
+        rows: What can be compared.
+        other_settings: Runs of a task that was done in another way.
+        other_images: Runs of other numbers of images, of rows that lack this task for that.
+
+    """
+
+    rows: list[JointRow]
+    other_settings: list[str]
+    other_images: list[str]
+
+
+def joint_view(runs: Sequence[JointRun], shared: Shared) -> JointView:
+    """The rows of finished runs, and what is left out.
 
     Rows of a backbone and dataset are only comparable if each task was done alike in all of them.
     So of the settings of a task (steps, guidance, trial list, precision, ...) the most used ones
-    are shown, and runs of others are named in the second list.  Of the runs of a row and task the
-    one of the most images counts, with all its metrics.  Times and FLOPs, which do not depend on a
-    dataset, stand in every row of their operator.
+    are shown, and of these runs those of the number of images that most operators have.  Times and
+    FLOPs, which do not depend on a dataset, stand in every row of their operator.
     """
-    measured = [run for run in runs if run.task != "efficiency"]
-    shown = _most_used(measured)
-    rows: dict[str, JointRow] = {}
-    for run in sorted(measured, key=lambda run: (run.images, run.run_id)):
-        if run.settings == shown[run.comparable]:
-            row = rows.setdefault(_key(run.config), _row(run.config))
-            kept = {k: v for k, v in row.metrics.items() if k not in row.by_task.get(run.task, ())}
-            row.metrics = {**kept, **run.metrics}
-            row.by_task[run.task] = tuple(run.metrics)
+    measured = sorted((r for r in runs if r.task != "efficiency"), key=lambda r: r.run_id)
+    settings = _most_common(measured, lambda run: run.run_id, lambda run: run.settings)
+    alike = [run for run in measured if run.settings == settings[run.comparable]]
+    images = _most_common(alike, lambda run: _key(run.config, shared(run.config)), _images)
+    chosen = [run for run in alike if run.images == images[run.comparable]]
+    rows = _rows(chosen, shared)
     for run in runs:
-        for row in rows.values() if run.task == "efficiency" else ():
-            if _model(row.config) == _model(run.config):
-                row.metrics |= run.metrics
-    left_out = [run.run_id for run in measured if run.settings != shown[run.comparable]]
-    return sorted(rows.values(), key=_order), left_out
+        if run.task == "efficiency":
+            _add_cost(rows.values(), run, shared)
+    return JointView(
+        sorted(rows.values(), key=_order),
+        [run.run_id for run in measured if run.settings != settings[run.comparable]],
+        [r.run_id for r in alike if r not in chosen and not _is_shown(r, rows, shared)],
+    )
 
 
-def _most_used(runs: Sequence[JointRun]) -> dict[str, str]:
-    """`JointRun.comparable` -> the settings that most runs have, of equals those of more images."""
-    found: dict[str, Counter[str]] = {}
+def _most_common(
+    runs: Sequence[JointRun], owner: Callable[[JointRun], str], choice: Callable[[JointRun], Any]
+) -> dict[str, Any]:
+    """`JointRun.comparable` -> the choice of most owners, of equals that of more images."""
+    found: dict[str, defaultdict[Any, set[str]]] = {}
+    images: Counter[tuple[str, Any]] = Counter()
     for run in runs:
-        found.setdefault(run.comparable, Counter())[run.settings] += 1
-    images = {(run.comparable, run.settings): 0 for run in runs}
-    for run in runs:
-        images[run.comparable, run.settings] += run.images
+        found.setdefault(run.comparable, defaultdict(set))[choice(run)].add(owner(run))
+        images[run.comparable, choice(run)] += run.images
     return {
-        which: max(counts, key=lambda s: (counts[s], images[which, s], s))
-        for which, counts in found.items()
+        which: max(owners, key=lambda c: (len(owners[c]), images[which, c], c))
+        for which, owners in found.items()
     }
 
 
-def _row(config: dict[str, Any]) -> JointRow:
+def _images(run: JointRun) -> int:
+    return run.images
+
+
+def _rows(runs: Sequence[JointRun], shared: Shared) -> dict[str, JointRow]:
+    """Key -> row.  A default of one task may be set by hand in another; then it is in both rows."""
+    rows: dict[str, JointRow] = {}
+    for run in runs:
+        operator = shared(run.config)
+        rows.setdefault(_key(run.config, operator), _row(run.config, operator))
+    for run in runs:
+        for key in {_key(run.config, operator) for operator in _operators(run, shared)} & set(rows):
+            rows[key].add(run)
+    return rows
+
+
+def _operators(run: JointRun, shared: Shared) -> tuple[Mapping[str, Any], ...]:
+    return shared(run.config), run.config["operator"]
+
+
+def _add_cost(rows: Iterable[JointRow], run: JointRun, shared: Shared) -> None:
+    of_backbone = [row for row in rows if row.backbone == run.config["backbone"]["name"]]
+    for row in of_backbone:
+        if row.model in {_model(run.config, operator) for operator in _operators(run, shared)}:
+            row.metrics |= run.metrics
+
+
+def _is_shown(run: JointRun, rows: Mapping[str, JointRow], shared: Shared) -> bool:
+    row = rows.get(_key(run.config, shared(run.config)))
+    return row is not None and run.task in row.images
+
+
+def _row(config: dict[str, Any], operator: Mapping[str, Any]) -> JointRow:
     return JointRow(
         config["backbone"]["name"],
         config["dataset"]["name"],
-        _words(config["operator"]),
+        _words(operator),
         config["seed"],
         config,
+        _model(config, operator),
     )
 
 
 def _words(operator: Mapping[str, Any]) -> str:
-    told = [f"{k}={_plain(v)}" for k, v in operator.items() if k not in _NOT_SHOWN]
+    first = [key for key in _FIRST if key in operator]
+    rest = sorted(set(operator) - set(first) - set(_NOT_SHOWN))
+    told = [f"{key}={_plain(operator[key])}" for key in (*first, *rest)]
     return " ".join([operator["name"], *told])
 
 
@@ -101,17 +163,16 @@ def _plain(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
 
 
-def _model(config: Mapping[str, Any]) -> str:
+def _model(config: Mapping[str, Any], operator: Mapping[str, Any]) -> str:
     """Backbone, sites and operator: what FLOPs and time depend on."""
-    sites = None if config["operator"]["name"] == "none" else config["backbone"]["sites"]
-    parts = [config["backbone"]["name"], sites, config["operator"]]
-    return json.dumps(parts, sort_keys=True)
+    sites = None if operator["name"] == "none" else config["backbone"]["sites"]
+    return json.dumps([config["backbone"]["name"], sites, operator], sort_keys=True)
 
 
-def _key(config: Mapping[str, Any]) -> str:
+def _key(config: Mapping[str, Any], operator: Mapping[str, Any]) -> str:
     weights = [config["backbone"].get(key) for key in ("revision", "repository", "path")]
-    parts = [_model(config), weights, config["profile"], config["dataset"]["name"], config["seed"]]
-    return json.dumps(parts, sort_keys=True)
+    rest = [config["profile"], config["dataset"]["name"], config["seed"]]
+    return json.dumps([_model(config, operator), weights, *rest], sort_keys=True)
 
 
 def _order(row: JointRow) -> tuple[Any, ...]:

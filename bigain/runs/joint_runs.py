@@ -1,8 +1,9 @@
 """The runs that the joint view shows: finished ones in their folders, and published ones.
 
 A published run (`<results>/<profile>/runs.csv`, see `bigain.runs.publish`) has its metrics and the
-columns that describe it, and no configuration.  Its name is a hash of one; so whoever knows how to
-make configurations of the columns knows the right one by its name.
+columns that describe it; most have a manifest beside them, with the configuration.  Where there is
+none, a run's name is a hash of its configuration; so whoever knows how to make configurations of
+the columns knows the right one by its name.
 """
 
 import json
@@ -14,6 +15,7 @@ from typing import Any
 from bigain.metrics import Metric
 from bigain.runs.files import METRIC_COLUMNS, read_csv
 from bigain.runs.frames import read_metrics
+from bigain.runs.manifests import find_manifest, manifest_path
 from bigain.runs.store import RunStore, run_folders
 
 __all__ = ["JOINT_METRICS", "JointRun", "Recognise", "finished_runs", "published_runs"]
@@ -81,14 +83,28 @@ def published_runs(results: Path, recognise: Recognise) -> tuple[list[JointRun],
     for name, rows in _published(results).items():
         if RunStore(results, name).status() == "done":
             continue
-        sizes = sorted({row["n"] or 0 for row in rows}, reverse=True)
-        config = recognise(rows[0], sizes)
-        if config is None:
+        described = _manifest(results, rows[0]) or _guess(rows, recognise)
+        if described is None:
             unknown.append(name)
         else:
-            limit = config["dataset"]["limit"]
-            runs.append(JointRun(name, config, limit or sizes[0], _known(map(_metric, rows))))
+            runs.append(JointRun(name, *described, _known(map(_metric, rows))))
     return runs, unknown
+
+
+def _manifest(results: Path, row: Mapping[str, Any]) -> tuple[dict[str, Any], int] | None:
+    """Configuration and number of images that the published manifest of a run tells."""
+    name, profile = row["run_id"], row["profile"]
+    is_there = manifest_path(results, profile, name).is_file()
+    found = find_manifest(results, profile, name) if is_there else None
+    return None if found is None else (found[1]["config"], found[1]["n_images"])
+
+
+def _guess(
+    rows: Sequence[Mapping[str, Any]], recognise: Recognise
+) -> tuple[dict[str, Any], int] | None:
+    sizes = sorted({row["n"] or 0 for row in rows}, reverse=True)
+    config = recognise(rows[0], sizes)
+    return None if config is None else (config, config["dataset"]["limit"] or sizes[0])
 
 
 def _published(results: Path) -> dict[str, list[dict[str, Any]]]:

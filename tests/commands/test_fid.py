@@ -182,6 +182,20 @@ def test_a_mistake_is_one_line_and_code_2(
     assert message in err
 
 
+@pytest.mark.parametrize(
+    ("b", "message"),
+    [("empty", "empty: holds no image"), ("no.npz", "no.npz: cannot be read as statistics")],
+)
+def test_folders_are_looked_at_before_inceptions_weights(
+    write_clothes: Write, tmp_path: Path, b: str, message: str
+) -> None:
+    """Which may have to be downloaded; here they are nowhere."""
+    (tmp_path / "empty").mkdir()
+    sides = [str(write_clothes("a", 0, 4)), str(tmp_path / b)]
+    with pytest.raises(UserError, match=message):
+        main([*sides, "--weights", str(tmp_path / "nowhere.pth")])
+
+
 def test_mixed_sizes_need_a_word(write_clothes: Write, capsys: pytest.CaptureFixture[str]) -> None:
     a, b = write_clothes("a", 0, 70), write_clothes("b", 70, 140)
     with Image.open(a / "0001.png") as image:

@@ -79,6 +79,18 @@ def test_the_papers_images_without_data_are_one_line_and_code_2(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("words", [["--results", "{}"], ["paths.results={}"]])
+def test_results_that_are_not_there_are_one_line_and_not_made(
+    drawn: list[object], tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    missing = tmp_path / "none"
+    assert cli.main(["figures", *(word.format(missing) for word in words)]) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n"), drawn) == ("", 1, [])
+    assert f"paths.results={missing}: does not exist" in err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_every_figure_has_its_function() -> None:
     assert list(figures.FIGURES) == ["2", "3", "4", "5", "6"]
     for module, name in figures.FIGURES.values():

@@ -1,6 +1,7 @@
 import csv
 import io
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -44,16 +45,23 @@ def test_accuracy_and_counted_flops_stand_in_one_row(
     assert [row["metric"] for row in rows] == [record["metric"] for record in records]
 
 
-def test_a_fresh_clone_shows_the_published_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    """No run has a folder in git; the committed table has the metrics of all."""
-    text = output(capsys, "--results", ROOT / "results", "--backbone", "mini_unet")
+@pytest.mark.parametrize("backbone", ["mini_unet", "mini_dit"])
+def test_a_fresh_clone_shows_both_tasks_of_the_headline_operators(
+    capsys: pytest.CaptureFixture[str], backbone: str
+) -> None:
+    """No run has a folder in git; the committed tables and manifests tell of all."""
+    text = output(capsys, "--results", ROOT / "results", "--backbone", backbone)
     lines = text.splitlines()
     heads = ("acc1 %", "frechet_mini", "recall", "agreement %", "GFLOPs")
     assert all(head in lines[0] for head in heads)
-    (bare,) = (line for line in lines if " none " in line)
-    assert "0.266 [0.170, 0.362] n=1000" in bare
-    assert "95.8 [94.4, 96.9] n=1000" in bare
-    assert any(" tome ratio=0.7 " in line for line in lines)
+    acc1, frechet = (lines[0].index(head) for head in ("acc1 %", "frechet_mini"))
+    for operator in ("none ", "tome ratio=0.7", "lgtm ratio=0.7", "todo factor=2", "ie_kvd factor"):
+        (line,) = (line for line in lines if f"fashion_mnist  {operator}" in line)
+        assert re.match(r"\d\d\.\d\d \[.*?\] n=400 ", line[acc1:]), line
+        assert re.match(r"\d\.\d\d\d \[.*?\] n=1000 ", line[frechet:]), line
+        assert re.search(r"0\.\d+$", line), "GFLOPs are counted"
+    told = f"{backbone}, fashion_mnist: classification of 400 images, generation of 1000 images"
+    assert told in lines
 
 
 def test_one_backbone_can_be_picked(

@@ -65,6 +65,7 @@ def test_results_must_be_a_folder(tmp_path: Path, name: str, told: str) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=rf"paths\.results=.*{name}: {told}"):
         main(["--results", str(tmp_path / name)], no_tables)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_a_broken_list_of_runs_is_one_line_and_leaves_the_old_page(

@@ -1,6 +1,6 @@
 """Both tasks of one operator meet in one row, whatever order the runs were made in."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ import pytest
 from bigain.config import RunConfig
 from bigain.metrics import Metric
 from bigain.runs.identity import run_id
-from bigain.runs.joint import joint_rows
+from bigain.runs.joint import JointView, joint_view
 from bigain.runs.joint_runs import JOINT_METRICS, finished_runs
 from bigain.runs.store import RunStore
 from bigain.runs.summary import conclusion_of
@@ -28,6 +28,15 @@ GENERATION = {
     "reference": "split",
 }
 EFFICIENCY = {"name": "efficiency", "measure": "flops", "steps": 1, "repeats": 1, "warmup": 0}
+
+
+def own(config: Mapping[str, Any]) -> dict[str, Any]:
+    """No default depends on the task."""
+    return dict(config["operator"])
+
+
+def view_of(results: Path) -> JointView:
+    return joint_view(finished_runs(results), own)
 
 
 def judged(results: Path, config: RunConfig, **values: float) -> RunStore:
@@ -49,8 +58,9 @@ def test_the_tasks_of_an_operator_are_one_row(
     make_run(tmp_path, make_config(operator=tome), rise=0.1)
     make_run(tmp_path, make_config())
     judged(tmp_path, make_config(operator=tome, task=EFFICIENCY), flops_g=0.25, speedup=2.0)
-    (bare, merged), left_out = joint_rows(finished_runs(tmp_path))
-    assert left_out == []
+    view = view_of(tmp_path)
+    bare, merged = view.rows
+    assert (view.other_settings, view.other_images) == ([], [])
     assert (bare.operator, merged.operator) == ("none", "tome ratio=0.7 cell=[2,2] random=true")
     assert set(bare.metrics) == {"acc1"}
     assert {"acc1", "frechet_mini", "recall", "flops_g"} <= set(merged.metrics)
@@ -59,11 +69,13 @@ def test_the_tasks_of_an_operator_are_one_row(
     assert merged.metrics["flops_g"].value == 0.25
 
 
-def test_the_larger_run_counts(tmp_path: Path, make_config: Make, tome: dict[str, Any]) -> None:
+def test_of_equally_many_the_larger_runs_count(
+    tmp_path: Path, make_config: Make, tome: dict[str, Any]
+) -> None:
     for limit, value in ((20, 2.0), (30, 3.0), (10, 1.0)):
         config = make_config(operator=tome, task=GENERATION, dataset__limit=limit)
         judged(tmp_path, config, frechet_mini=value)
-    ((row,), _) = joint_rows(finished_runs(tmp_path))
+    (row,) = view_of(tmp_path).rows
     assert (row.metrics["frechet_mini"].value, row.metrics["frechet_mini"].n) == (3.0, 30)
 
 
@@ -73,7 +85,7 @@ def test_what_differs_has_a_row_of_its_own(
 ) -> None:
     judged(tmp_path, make_config(operator=tome, task=GENERATION), frechet_mini=1.0)
     judged(tmp_path, make_config(operator=tome, task=GENERATION, **changes), frechet_mini=2.0)
-    assert len(joint_rows(finished_runs(tmp_path))[0]) == 2
+    assert len(view_of(tmp_path).rows) == 2
 
 
 def test_rows_are_of_one_guidance_and_the_others_are_named(
@@ -83,9 +95,49 @@ def test_rows_are_of_one_guidance_and_the_others_are_named(
     other = {**GENERATION, "guidance_scale": 6.0}
     odd = judged(tmp_path, make_config(task=other), frechet_mini=6.0)
     judged(tmp_path, make_config(operator=tome, task=GENERATION), frechet_mini=10.0)
-    rows, left_out = joint_rows(finished_runs(tmp_path))
-    assert [row.metrics["frechet_mini"].value for row in rows] == [9.0, 10.0]
-    assert left_out == [odd.run_id]
+    view = view_of(tmp_path)
+    assert [row.metrics["frechet_mini"].value for row in view.rows] == [9.0, 10.0]
+    assert (view.other_settings, view.other_images) == ([odd.run_id], [])
+
+
+def test_rows_are_of_the_number_of_images_that_most_operators_have(
+    tmp_path: Path, make_config: Make, tome: dict[str, Any]
+) -> None:
+    """A larger run of the baseline alone does not stand above smaller ones of the operators."""
+    half = {**tome, "ratio": 0.5}
+    for operator, limit in (({"name": "none"}, 30), ({"name": "none"}, 20), (tome, 20), (half, 10)):
+        config = make_config(operator=operator, task=GENERATION, dataset__limit=limit)
+        last = judged(tmp_path, config, frechet_mini=limit / 10)
+    view = view_of(tmp_path)
+    assert [row.operator.split()[0] for row in view.rows] == ["none", "tome"]
+    assert [row.metrics["frechet_mini"].value for row in view.rows] == [2.0, 2.0]
+    assert [row.images for row in view.rows] == [{"generation": 20}] * 2
+    assert view.other_images == [last.run_id], "the baseline's other run is of a row that is shown"
+
+
+def test_defaults_that_depend_on_the_task_share_a_row(
+    tmp_path: Path, make_config: Make, make_run: MakeRun, tome: dict[str, Any]
+) -> None:
+    """0.5 is the default in generation; by hand it is given in classification too."""
+    half = {**tome, "ratio": 0.5}
+    defaults = {"classification": 0.7, "efficiency": 0.7, "generation": 0.5}
+
+    def shared(config: Mapping[str, Any]) -> dict[str, Any]:
+        is_default = config["operator"]["ratio"] == defaults[config["task"]["name"]]
+        return {**config["operator"], **({"ratio": "0.7 | 0.5"} if is_default else {})}
+
+    make_run(tmp_path, make_config(operator=tome), rise=0.1)
+    judged(tmp_path, make_config(operator=half, task=GENERATION), frechet_mini=5.0)
+    judged(tmp_path, make_config(operator=tome, task=EFFICIENCY), flops_g=0.25)
+    (row,) = joint_view(finished_runs(tmp_path), shared).rows
+    assert row.operator == "tome ratio=0.7 | 0.5 cell=[2,2] random=true"
+    assert {"acc1", "frechet_mini", "flops_g"} <= set(row.metrics)
+    make_run(tmp_path, make_config(operator=half))
+    by_hand, row = joint_view(finished_runs(tmp_path), shared).rows
+    assert by_hand.operator == "tome ratio=0.5 cell=[2,2] random=true"
+    for each in (by_hand, row):
+        assert {"acc1", "frechet_mini"} <= set(each.metrics)
+    assert by_hand.metrics["acc1"] != row.metrics["acc1"]
 
 
 def test_all_metrics_of_a_row_and_task_are_of_one_run(tmp_path: Path, make_config: Make) -> None:
@@ -93,13 +145,13 @@ def test_all_metrics_of_a_row_and_task_are_of_one_run(tmp_path: Path, make_confi
     for limit, value in ((12, 0.6), (6, 0.5)):
         config = make_config(task=GENERATION, dataset__limit=limit)
         judged(tmp_path, config, frechet_mini=value, recall=value)
-    ((row,), _) = joint_rows(finished_runs(tmp_path))
+    (row,) = view_of(tmp_path).rows
     assert (row.metrics["frechet_mini"].value, row.metrics["recall"].value) == (0.6, 0.6)
 
 
 def test_a_cost_alone_is_no_row(tmp_path: Path, make_config: Make, tome: dict[str, Any]) -> None:
     judged(tmp_path, make_config(operator=tome, task=EFFICIENCY), flops_g=0.25)
-    assert joint_rows(finished_runs(tmp_path)) == ([], [])
+    assert view_of(tmp_path) == JointView([], [], [])
 
 
 def test_unfinished_and_damaged_runs_are_left_out(
@@ -110,4 +162,4 @@ def test_unfinished_and_damaged_runs_are_left_out(
         pass
     (tmp_path / "runs" / "damaged").mkdir()
     (tmp_path / "runs" / "damaged" / "manifest.json").write_text("{")
-    assert joint_rows(finished_runs(tmp_path)) == ([], [])
+    assert view_of(tmp_path) == JointView([], [], [])

@@ -6,6 +6,7 @@ from bigain.config import RunConfig
 from bigain.runs.collect import collect
 from bigain.runs.identity import resolved, run_id
 from bigain.runs.joint_runs import JOINT_METRICS, finished_runs, published_runs
+from bigain.runs.manifests import publish_manifest
 from bigain.runs.store import RunStore
 
 Make = Callable[..., RunConfig]
@@ -42,6 +43,25 @@ def test_a_published_run_is_the_run_that_was_published(
     assert set(run.metrics) <= set(JOINT_METRICS)
     assert (seen, unknown) == ([(run_id(config), [20])], [])
     assert finished_runs(tmp_path / "b") == []
+
+
+def test_a_published_manifest_tells_the_settings(
+    tmp_path: Path, make_config: Make, make_run: MakeRun, tome: dict[str, Any]
+) -> None:
+    """So a run with settings that nobody would guess is shown too."""
+    store = make_run(tmp_path / "a", make_config(operator={**tome, "random": False}))
+    written = publish_manifest(tmp_path / "a", "mini", store.run_id)
+    assert written is not None
+    clone(tmp_path / "a", tmp_path / "b")
+    copied = tmp_path / "b" / written.relative_to(tmp_path / "a")
+    copied.parent.mkdir()
+    copied.write_bytes(written.read_bytes())
+    (run,), unknown = published_runs(tmp_path / "b", nobody)
+    (original,) = finished_runs(tmp_path / "a")
+    assert unknown == []
+    assert run.config["operator"] == original.config["operator"]
+    assert (run.images, run.metrics) == (original.images, original.metrics)
+    assert (run.settings, run.comparable) == (original.settings, original.comparable)
 
 
 def test_what_nobody_recognises_is_named(
