@@ -50,7 +50,7 @@ def test_what_was_not_measured_is_no_number(
         ({"n": "4.5"}, r"line 3: n=4\.5: allowed: a whole number"),
         ({"n": ""}, r"line 3: n=: allowed: a whole number"),
         ({"n": "inf"}, r"line 3: n=inf: allowed: a whole number"),
-        ({"metric": "acc1"}, r"line 3: run a\w+ has acc1 twice"),
+        ({"metric": "acc1"}, r"line 3: run a\w+ has acc1 twice: two runs claim one cell"),
         ({"operator": "tome"}, r"line 3: run a\w+ has another operator than above"),
         ({"profile": "paper"}, r"line 3: run a\w+ has another profile than above"),
         ({"run_id": ""}, r"line 3: run_id is empty"),
