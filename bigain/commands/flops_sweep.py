@@ -28,7 +28,8 @@ _PAPERS_RATIO = "ratio=0.7"
 
 @dataclass(frozen=True)
 class Setting:
-    """One row: an operator with its settings, as in the paper's CSV (`ratio=0.7;factor=2`).
+    """One row: an operator with its settings, as `normal_setting` writes them.
+
 
     Attributes:
         operator: id in the configuration.
@@ -55,7 +56,7 @@ def sweep(backbone: str) -> list[Setting]:
     depth = ARCHITECTURES[backbone].blocks
     rows = [Setting("none"), *_operators(DEFAULT)]
     if depth is None:
-        return [*rows, *(Setting(name, "ratio=0.7;factor=2") for name in _HYBRIDS)]
+        return [*rows, *(Setting(name, "factor=2;ratio=0.7") for name in _HYBRIDS)]
     differs = default_blocks(depth) != first_share(depth)
     return [*rows, *_operators("first12")] if differs else rows
 

@@ -4,16 +4,16 @@ Which runs make a curve is known before any is read: the profile's own ones, by 
 of another protocol, seed or number of images, which have other ids, never get into a curve.
 """
 
-import csv
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from bigain.config import RunConfig
-from bigain.errors import UserError
 from bigain.figures.request import FigureRequest
+from bigain.metrics import Metric
 from bigain.runs.identity import run_id
+from bigain.runs.listing import read_listing
 from bigain.tables.paper import PaperValues
 
 __all__ = [
@@ -40,7 +40,6 @@ _MERGING, _DOWNSAMPLING = ("tome", "lgtm"), ("todo", "avg_pool", "ie_kvd")
 _RATIOS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
 _MINI_GRID = {"ratio": (0.3, 0.5, 0.7), "factor": (2, 3, 4)}
 _PAPER_TABLES = (2, 3, 4, 5)
-_COLUMNS = ("run_id", "metric", "value", "n", "ci_low", "ci_high")
 
 
 @dataclass(frozen=True)
@@ -180,25 +179,11 @@ def read_runs(path: Path) -> Runs:
     """The measured values of a runs.csv; none if there is no such file.
 
     Raises:
-        UserError: The file lacks a column or has a broken line, or two lines claim one value.
+        UserError: The file is damaged, or two lines claim one value.
 
     """
-    found: dict[tuple[str, str], Point] = {}
-    if not path.exists():
-        return found
-    with path.open(newline="", encoding="utf-8") as handle:
-        reader = csv.DictReader(handle)
-        lacking = sorted(set(_COLUMNS) - set(reader.fieldnames or ()))
-        if lacking:
-            raise UserError(f"{path}: lacks the columns {', '.join(lacking)}")
-        for line in reader:
-            key = (line["run_id"], line["metric"])
-            if key in found:
-                raise UserError(
-                    f"{path}: line {reader.line_num}: a second {key[1]} of run {key[0]}"
-                )
-            found[key] = _point(line, f"{path}: line {reader.line_num}")
-    return found
+    rows = (row for own in read_listing(path).values() for row in own)
+    return {(row.cells["run_id"], row.metric.metric): _point(row.metric) for row in rows}
 
 
 def measured_curves(planned: Sequence[PlannedPoint], runs: Runs, metric: str) -> list[Curve]:
@@ -271,12 +256,8 @@ def _place(block: Block) -> tuple[str, ...]:
     return f"backbone={block.backbone}", f"dataset={block.dataset}"
 
 
-def _point(line: Mapping[str, str], where: str) -> Point:
-    try:
-        ends = [math.nan if line[key] == "" else float(line[key]) for key in ("ci_low", "ci_high")]
-        return Point(math.nan, float(line["value"]), *ends)
-    except (TypeError, ValueError):
-        raise UserError(f"{where}: value, ci_low and ci_high must be numbers") from None
+def _point(metric: Metric) -> Point:
+    return Point(math.nan, metric.value, metric.ci_low, metric.ci_high)
 
 
 def _curves(points: Mapping[str, Sequence[Point]]) -> list[Curve]:

@@ -28,6 +28,7 @@ __all__ = [
     "kept_of",
     "read_csv",
     "read_manifest",
+    "unreadable",
     "write_config",
     "write_manifest",
     "write_metrics",
@@ -73,12 +74,25 @@ def read_csv(path: Path, text: Collection[str] = ()) -> list[dict[str, Any]]:
     """The rows that `csv_text` wrote, with the very same numbers; empty cells are None.
 
     A cell that is no JSON is a string, and so is every cell of the columns `text`.
+
+    Raises:
+        UserError: There is no such file, or it is no such table.
+
     """
-    with path.open(newline="", encoding="utf-8") as handle:
-        return [
-            {key: _value(cell, is_text=key in text) for key, cell in row.items()}
-            for row in csv.DictReader(handle)
-        ]
+    try:
+        with path.open(newline="", encoding="utf-8") as handle:
+            lines = list(csv.DictReader(handle, strict=True))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise unreadable(path, error) from error
+    if any(None in row or None in row.values() for row in lines):
+        raise unreadable(path, ValueError("a line has not as many cells as there are columns"))
+    return [{key: _value(cell, is_text=key in text) for key, cell in row.items()} for row in lines]
+
+
+def unreadable(path: Path, error: Exception) -> UserError:
+    """What to tell of a file of a finished run that cannot be read."""
+    told = error.strerror if isinstance(error, OSError) else error
+    return UserError(f"{path}: cannot be read ({told}); do the run again with force=true")
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:

@@ -7,9 +7,8 @@ from typing import Any
 import pandas as pd
 
 from bigain.runs.files import METRIC_COLUMNS, METRICS, SAMPLES, kept_of, read_csv
-from bigain.runs.store import RunStore
 
-__all__ = ["finished_samples", "read_metrics", "read_samples", "samples_frame"]
+__all__ = ["read_metrics", "read_samples", "samples_frame"]
 
 _NUMBERS = ("margin_mean", "margin_variance", "average_precision")
 _NOT_TEXT = ("ratio", "factor", "alpha", "seed", "value", "n", "ci_low", "ci_high")
@@ -23,12 +22,6 @@ def samples_frame(records: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
 def read_samples(folder: Path) -> pd.DataFrame:
     """samples.csv of the run in `folder`: one row per image, lists as lists, floats exact."""
     return _samples(read_csv(folder / SAMPLES))
-
-
-def finished_samples(results: Path, run_id: str) -> pd.DataFrame | None:
-    """The samples of the run `run_id`, None unless it is finished."""
-    store = RunStore(results, run_id)
-    return read_samples(store.folder) if store.is_finished() else None
 
 
 def read_metrics(folder: Path) -> pd.DataFrame:

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from bigain.metrics import Metric
-from bigain.runs.files import METRIC_COLUMNS, read_csv
 from bigain.runs.frames import read_metrics
+from bigain.runs.listing import MetricRow, read_listing
 from bigain.runs.manifests import find_manifest, manifest_path
 from bigain.runs.store import RunStore, run_folders
 
@@ -32,8 +32,6 @@ None if it is not found."""
 
 _PLACES = ("extractor_weights",)
 _MEASURED = ("metric", "value", "n", "ci_low", "ci_high", "unit")
-_TEXT = tuple(name for name in METRIC_COLUMNS if name not in {"value", "n", "ci_low", "ci_high"})
-_NUMBERS = ("value", "ci_low", "ci_high")
 
 
 @dataclass(frozen=True)
@@ -80,45 +78,30 @@ def finished_runs(results: Path) -> list[JointRun]:
 def published_runs(results: Path, recognise: Recognise) -> tuple[list[JointRun], list[str]]:
     """The published runs that have no finished folder here, and names of those not recognised."""
     runs, unknown = [], []
-    for name, rows in _published(results).items():
+    listings = [read_listing(path) for path in sorted(results.glob("*/runs.csv"))]
+    for name, rows in (item for listing in listings for item in listing.items()):
         if RunStore(results, name).status() == "done":
             continue
-        described = _manifest(results, rows[0]) or _guess(rows, recognise)
+        described = _manifest(results, rows[0].columns) or _guess(rows, recognise)
         if described is None:
             unknown.append(name)
         else:
-            runs.append(JointRun(name, *described, _known(map(_metric, rows))))
+            runs.append(JointRun(name, *described, _known(row.metric for row in rows)))
     return runs, unknown
 
 
-def _manifest(results: Path, row: Mapping[str, Any]) -> tuple[dict[str, Any], int] | None:
+def _manifest(results: Path, columns: Mapping[str, Any]) -> tuple[dict[str, Any], int] | None:
     """Configuration and number of images that the published manifest of a run tells."""
-    name, profile = row["run_id"], row["profile"]
+    name, profile = columns["run_id"], columns["profile"]
     is_there = manifest_path(results, profile, name).is_file()
     found = find_manifest(results, profile, name) if is_there else None
     return None if found is None else (found[1]["config"], found[1]["n_images"])
 
 
-def _guess(
-    rows: Sequence[Mapping[str, Any]], recognise: Recognise
-) -> tuple[dict[str, Any], int] | None:
-    sizes = sorted({row["n"] or 0 for row in rows}, reverse=True)
-    config = recognise(rows[0], sizes)
+def _guess(rows: Sequence[MetricRow], recognise: Recognise) -> tuple[dict[str, Any], int] | None:
+    sizes = sorted({row.metric.n for row in rows}, reverse=True)
+    config = recognise({key: cell or None for key, cell in rows[0].columns.items()}, sizes)
     return None if config is None else (config, config["dataset"]["limit"] or sizes[0])
-
-
-def _published(results: Path) -> dict[str, list[dict[str, Any]]]:
-    """Run id -> its rows, of all profiles."""
-    found: dict[str, list[dict[str, Any]]] = {}
-    for path in sorted(results.glob("*/runs.csv")):
-        for row in read_csv(path, _TEXT):
-            found.setdefault(row["run_id"], []).append(row)
-    return found
-
-
-def _metric(row: Mapping[str, Any]) -> Metric:
-    filled = {key: float("nan") if row[key] is None else row[key] for key in _NUMBERS}
-    return Metric(**{key: {**row, **filled}[key] for key in _MEASURED})
 
 
 def _finished(store: RunStore) -> JointRun:

@@ -14,24 +14,23 @@ import math
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from bigain.atomic import replace_file
 from bigain.errors import UserError
 from bigain.metrics import Metric
-from bigain.runs.files import METRIC_COLUMNS, METRICS, read_csv
+from bigain.runs.files import SAMPLES, unreadable
+from bigain.runs.listing import metrics_of, read_listing, read_own_rows
 from bigain.runs.store import RunStore
 
 __all__ = [
     "COLUMNS",
-    "TEXT_COLUMNS",
+    "FROM_RECORDS",
     "is_at_hand",
     "load_metrics",
     "load_samples",
     "publish_samples",
-    "published_metrics",
     "published_path",
 ]
 
@@ -92,10 +91,8 @@ _KINDS = {"true_errors": _CLASSIFICATION, "frechet_value": _GENERATION, "measure
 What generation and efficiency record is little, and kept whole.
 """
 
-TEXT_COLUMNS = tuple(
-    name for name in METRIC_COLUMNS if name not in {"value", "n", "ci_low", "ci_high"}
-)
-"""The columns of runs.csv that are read as they are written."""
+FROM_RECORDS = ("classification",)
+"""Tasks whose metrics tables compute from the records; those of the others are read as stated."""
 
 
 def published_path(results: Path, profile: str, run_id: str) -> Path:
@@ -103,10 +100,18 @@ def published_path(results: Path, profile: str, run_id: str) -> Path:
     return results / profile / "samples" / f"{run_id}.csv.gz"
 
 
-def is_at_hand(results: Path, profile: str, run_id: str) -> bool:
-    """Whether the run is finished, or was where its records were published."""
-    finished = RunStore(results, run_id).is_finished()
-    return finished or published_path(results, profile, run_id).is_file()
+def is_at_hand(results: Path, profile: str, run_id: str, task: str) -> bool:
+    """Whether all that tables need of a run is here: its folder, or what was published of it.
+
+    Raises:
+        UserError: The folder is of another run, or runs.csv is damaged.
+
+    """
+    if RunStore(results, run_id).is_finished():
+        return True
+    if not published_path(results, profile, run_id).is_file():
+        return False
+    return task in FROM_RECORDS or run_id in read_listing(results / profile / "runs.csv")
 
 
 def load_samples(results: Path, profile: str, run_id: str) -> pd.DataFrame | None:
@@ -136,35 +141,13 @@ def load_metrics(results: Path, profile: str, run_id: str) -> dict[str, Metric]:
     """Metric id -> value as the run itself stated it, from its folder or else from runs.csv.
 
     Raises:
-        UserError: The file is damaged, or says a metric of the run twice.
+        UserError: The file is damaged, or says a metric of the run twice; a finished run has none.
 
     """
     store = RunStore(results, run_id)
-    path = store.folder / METRICS if store.is_finished() else results / profile / "runs.csv"
-    return published_metrics(path).get(run_id, {})
-
-
-def published_metrics(path: Path) -> dict[str, dict[str, Metric]]:
-    """Run id -> metric id -> value, of a metrics.csv or a runs.csv; {} if there is none.
-
-    Raises:
-        UserError: The file is damaged, or says a metric of a run twice.
-
-    """
-    found: dict[str, dict[str, Metric]] = {}
-    for number, row in enumerate(_rows(path), start=2):
-        try:
-            metric = _metric(row)
-        except (KeyError, TypeError, ValueError) as error:
-            raise UserError(f"{path}: line {number}: damaged: {error}") from error
-        of_run = found.setdefault(row["run_id"], {})
-        if metric.metric in of_run:
-            raise UserError(
-                f"{path}: line {number}: a second {metric.metric} of run {row['run_id']}: "
-                "two runs claim one cell; remove one of the lines"
-            )
-        of_run[metric.metric] = metric
-    return found
+    if store.is_finished():
+        return metrics_of(read_own_rows(store.folder))
+    return metrics_of(read_listing(results / profile / "runs.csv").get(run_id, ()))
 
 
 def publish_samples(results: Path, profile: str, run_id: str) -> Path | None:
@@ -186,8 +169,12 @@ def _own_text(results: Path, run_id: str) -> str | None:
     store = RunStore(results, run_id)
     if not store.is_finished():
         return None
-    with (store.folder / "samples.csv").open(newline="", encoding="utf-8") as handle:
-        return _kept(csv.DictReader(handle), run_id)
+    path = store.folder / SAMPLES
+    try:
+        with path.open(newline="", encoding="utf-8") as handle:
+            return _kept(csv.DictReader(handle), run_id)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise unreadable(path, error) from error
 
 
 def _published_text(path: Path) -> str | None:
@@ -229,18 +216,3 @@ def _plain(text: str) -> object:
         return json.loads(text)
     except ValueError:
         return text
-
-
-def _rows(path: Path) -> list[dict[str, Any]]:
-    if not path.is_file():
-        return []
-    try:
-        return read_csv(path, TEXT_COLUMNS)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path}: damaged: {error}") from error
-
-
-def _metric(row: Mapping[str, Any]) -> Metric:
-    numbers = (row[name] for name in ("value", "ci_low", "ci_high"))
-    value, low, high = (math.nan if number is None else float(number) for number in numbers)
-    return Metric(str(row["metric"]), value, int(row["n"]), low, high, str(row["unit"] or ""))

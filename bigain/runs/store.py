@@ -34,13 +34,17 @@ from bigain.runs.journal import Journal, journal_name, journal_paths
 from bigain.runs.provenance import now
 from bigain.runs.session import RunSession
 
-__all__ = ["SCHEMA_VERSION", "RunStore", "damaged_runs", "run_folders"]
+__all__ = ["SCHEMA_VERSION", "AnotherRunError", "RunStore", "damaged_runs", "run_folders"]
 
 SCHEMA_VERSION = 1
 """Of manifest.json and its neighbours; raised when a reader of old folders would be misled."""
 
 _PATIENCE = 0.2
 """Seconds to try for the lock of a shard: far more than `RunStore.is_open` may hold it."""
+
+
+class AnotherRunError(UserError):
+    """The folder of a run holds another one."""
 
 
 def run_folders(results: Path) -> list[Path]:
@@ -62,8 +66,19 @@ class RunStore:
         self.folder = results / "runs" / run_id
 
     def manifest(self) -> dict[str, Any]:
-        """The manifest as it is now, {} before the run was ever opened; UserError if damaged."""
-        return read_manifest(self.folder) or {}
+        """The manifest as it is now, {} before the run was ever opened.
+
+        Raises:
+            UserError: It is damaged, or is that of another run.
+
+        """
+        manifest = read_manifest(self.folder) or {}
+        if manifest and manifest["run_id"] != self.run_id:
+            raise AnotherRunError(
+                f"{self.folder / MANIFEST}: is of run {manifest['run_id']}: two runs claim one "
+                "cell; remove the folder, or put back what was in it"
+            )
+        return manifest
 
     def status(self) -> str:
         """absent, running, failed, done or damaged.  A killed run still says running."""
@@ -73,8 +88,18 @@ class RunStore:
             return "damaged"
 
     def is_finished(self) -> bool:
-        """Whether samples.csv and metrics.csv are there and complete."""
-        return self.status() == "done"
+        """Whether samples.csv and metrics.csv are there and complete.
+
+        Raises:
+            UserError: The folder holds another run, so that none can tell which of them counts.
+
+        """
+        try:
+            return self.manifest().get("status") == "done"
+        except AnotherRunError:
+            raise
+        except UserError:
+            return False
 
     def is_open(self) -> bool:
         """Whether a process works on one of the shards at this moment; never waits."""
@@ -213,7 +238,7 @@ class RunStore:
 
 def _damage(folder: Path) -> str | None:
     try:
-        read_manifest(folder)
+        RunStore(folder.parents[1], folder.name).manifest()
     except UserError as error:
         return str(error)
     return None

@@ -9,8 +9,9 @@ import pandas as pd
 
 from bigain.metrics import Metric, classification_metrics, efficiency_metrics
 from bigain.runs.files import METRIC_COLUMNS
-from bigain.runs.frames import finished_samples, samples_frame
+from bigain.runs.frames import samples_frame
 from bigain.runs.identity import Config, baseline_id, describing_columns
+from bigain.runs.published import load_samples
 from bigain.runs.session import Conclude, Conclusion
 
 __all__ = ["MEASURES", "Judge", "conclusion_of", "metric_rows"]
@@ -33,7 +34,8 @@ Judge = Callable[[list[dict[str, Any]]], tuple[list[dict[str, Any]], list[Metric
 def conclusion_of(config: Config, results: Path, judge: Judge | None = None) -> Conclude:
     """What `RunSession.finish` needs for the run of `config` under `results`.
 
-    eps_error_rise is among the rows if the run without acceleration is finished by then.
+    eps_error_rise is among the rows if the run without acceleration is finished or published by
+    then.
 
     Args:
         config: The run.
@@ -62,11 +64,11 @@ def metric_rows(
         columns: The run's `describing_columns`.
         baseline: Its `baseline_id`; a run without acceleration is its own and has no rise.
         samples: Its samples.
-        results: The root under which the baseline may be finished.
+        results: The root under which the baseline may be finished, or published.
 
     """
     is_baseline = columns["run_id"] == baseline
-    reference = None if is_baseline else finished_samples(results, baseline)
+    reference = None if is_baseline else load_samples(results, columns["profile"], baseline)
     return [_row(columns, metric) for metric in MEASURES[columns["task"]](samples, reference)]
 
 

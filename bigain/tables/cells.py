@@ -10,7 +10,7 @@ import pandas as pd
 
 from bigain.errors import UserError
 from bigain.metrics import Metric, cantelli_bound, classification_metrics, margin_ratio
-from bigain.runs.published import load_metrics, load_samples
+from bigain.runs.published import FROM_RECORDS, load_metrics, load_samples
 from bigain.tables.differences import (
     Difference,
     accuracy_difference,
@@ -105,10 +105,9 @@ def _records(plan: Plan, results: Path) -> dict[CellKey, Records]:
     loaded: dict[str, Records] = {}
     for run in plan.distinct():
         frame = load_samples(results, plan.profile, run.run_id)
-        if frame is not None:
-            stated = {}
-            if run.config.task.name != "classification":  # whose metrics follow from the records
-                stated = load_metrics(results, plan.profile, run.run_id)
+        computed = run.config.task.name in FROM_RECORDS
+        stated = {} if computed else load_metrics(results, plan.profile, run.run_id)
+        if frame is not None and (computed or stated):
             loaded[run.run_id] = (frame, stated)
     return {cell: loaded[run.run_id] for cell, run in plan.runs.items() if run.run_id in loaded}
 

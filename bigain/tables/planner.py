@@ -227,7 +227,7 @@ def _needs_none(spec: TableSpec, blocks: Iterable[Block]) -> bool:
 
 def _planned(overrides: tuple[str, ...], config: RunConfig, classes: int) -> PlannedRun:
     name = run_id(config)
-    finished = is_at_hand(config.paths.results, config.profile, name)
+    finished = is_at_hand(config.paths.results, config.profile, name, config.task.name)
     return PlannedRun(overrides, config, name, finished, _evaluations(config, classes))
 
 

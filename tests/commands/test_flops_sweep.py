@@ -31,9 +31,9 @@ def test_first_twelve_blocks_where_they_are_not_the_default(
 
 
 def test_overrides_are_those_of_the_command_line() -> None:
-    row = Setting("lgtm_enc_ie_kvd_dec", "ratio=0.7;factor=2")
+    row = Setting("lgtm_enc_ie_kvd_dec", "factor=2;ratio=0.7")
     common = ["backbone=sd20", "task=efficiency"]
-    chosen = ["operator=lgtm_enc_ie_kvd_dec", "operator.ratio=0.7", "operator.factor=2"]
+    chosen = ["operator=lgtm_enc_ie_kvd_dec", "operator.factor=2", "operator.ratio=0.7"]
     assert row.overrides("sd20") == [*common, *chosen]
     last = Setting("none", blocks="first12").overrides("dit_xl2_512")[-1]
     assert last == "backbone.sites.blocks=first12"

@@ -85,7 +85,7 @@ def test_noise_errors_separate_the_operators_of_the_unet(a: str, b: str) -> None
 
 
 LGTM, TOME = ("operator=lgtm", "operator.ratio=0.7"), ("operator=tome", "operator.ratio=0.7")
-IE_KVD, TODO = ("operator=ie_kvd", "operator.factor=2"), ("operator=todo", "operator.factor=2")
+IE_KVD, NEAREST = ("operator=ie_kvd", "operator.factor=2"), ("operator=todo", "operator.factor=2")
 
 
 def classified(backbone: str, *overrides: str) -> pd.DataFrame:
@@ -108,13 +108,13 @@ def test_lgtm_disturbs_noise_and_samples_more_than_tome(backbone: str) -> None:
 
 
 def test_ie_kvd_on_the_dit_keeps_errors_and_loses_samples() -> None:
-    noise = [errors(classified("mini_dit", *operator)) for operator in (IE_KVD, TODO)]
+    noise = [errors(classified("mini_dit", *operator)) for operator in (IE_KVD, NEAREST)]
     assert paired_difference(*noise).z < -5
-    values = [generated("mini_dit", *operator)["frechet_value"] for operator in (IE_KVD, TODO)]
+    values = [generated("mini_dit", *operator)["frechet_value"] for operator in (IE_KVD, NEAREST)]
     assert paired_difference(*values).ci_low > 0
 
 
-@pytest.mark.parametrize("operator", [TOME, LGTM, TODO, IE_KVD])
+@pytest.mark.parametrize("operator", [TOME, LGTM, NEAREST, IE_KVD])
 def test_no_operator_moves_the_accuracy_of_the_unet(operator: tuple[str, str]) -> None:
     correct = classified("mini_unet", *operator)["correct"]
     difference = paired_accuracy(correct, classified("mini_unet", "operator=none")["correct"])

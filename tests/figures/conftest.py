@@ -16,6 +16,7 @@ from bigain.figures.request import FigureRequest
 from bigain.figures.scene import Scene, scenes
 from bigain.figures.token_maps import TokenMap, token_maps
 from bigain.operators import Acceleration
+from bigain.runs.files import METRIC_COLUMNS, csv_text
 from bigain.site_selection import SiteSelection
 
 Plan = Callable[..., tuple[TokenMap, ...]]
@@ -66,11 +67,14 @@ def write_runs(asked: FigureRequest) -> WriteRuns:
     """Write the profile's runs.csv with values of (run id, metric)."""
 
     def write(values: Mapping[tuple[str, str], float]) -> Path:
-        lines = ["run_id,metric,value,n,ci_low,ci_high"]
-        lines += [f"{r},{m},{v},400,{v - 2},{v + 2}" for (r, m), v in values.items()]
+        rows = [
+            {**dict.fromkeys(METRIC_COLUMNS), "run_id": run, "profile": "mini", "metric": metric}
+            | {"value": value, "n": 400, "ci_low": value - 2, "ci_high": value + 2}
+            for (run, metric), value in values.items()
+        ]
         path = asked.results / "mini" / "runs.csv"
         path.parent.mkdir(exist_ok=True)
-        path.write_text("\n".join(lines) + "\n")
+        path.write_text(csv_text(METRIC_COLUMNS, rows))
         return path
 
     return write

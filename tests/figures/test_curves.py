@@ -88,20 +88,19 @@ def test_no_file_is_no_run(tmp_path: Path, points: list[PlannedPoint]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("damage", "message"),
     [
-        ("run_id,metric,value\n", "lacks the columns ci_high, ci_low, n"),
-        ("run_id,metric,value,n,ci_low,ci_high\na,acc1,x,1,,\n", "line 2: value, ci_low"),
-        ("run_id,metric,value,n,ci_low,ci_high\na,acc1,1\n", "line 2: value, ci_low"),
-        (
-            "run_id,metric,value,n,ci_low,ci_high\na,acc1,1,1,,\na,acc1,2,1,,\n",
-            "line 3: a second acc1 of run a",
-        ),
+        (lambda data: data.replace(b"metric,value", b"metric,worth"), "lacks the columns value"),
+        (lambda data: data.replace(b",400,", b",two,"), "line 2: n=two: allowed: a number"),
+        (lambda data: data + data.splitlines(keepends=True)[-1], "two runs claim one cell"),
+        (lambda data: data + b"\xff", "cannot be read"),
     ],
 )
-def test_a_broken_file_is_named(tmp_path: Path, text: str, message: str) -> None:
-    path = tmp_path / "runs.csv"
-    path.write_text(text)
+def test_a_broken_file_is_named(
+    write_runs: WriteRuns, damage: Callable[[bytes], bytes], message: str
+) -> None:
+    path = write_runs({("a" * 16, "acc1"): 1.0})
+    path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(UserError, match=message) as caught:
         read_runs(path)
     assert str(path) in str(caught.value)

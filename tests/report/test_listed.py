@@ -50,9 +50,9 @@ def test_what_was_not_measured_is_no_number(
         ({"n": "4.5"}, r"line 3: n=4\.5: allowed: a whole number"),
         ({"n": ""}, r"line 3: n=: allowed: a whole number"),
         ({"n": "inf"}, r"line 3: n=inf: allowed: a whole number"),
-        ({"metric": "acc1"}, r"line 3: run a\w+ has acc1 twice"),
+        ({"metric": "acc1"}, r"line 3: run a\w+ has acc1 twice: two runs claim one cell"),
         ({"operator": "tome"}, r"line 3: run a\w+ has another operator than above"),
-        ({"profile": "paper"}, r"line 3: profile=paper: allowed here: mini"),
+        ({"profile": "paper"}, r"line 3: run a\w+ has another profile than above"),
         ({"run_id": ""}, r"line 3: run_id is empty"),
     ],
 )
@@ -60,7 +60,7 @@ def test_a_wrong_cell_is_named(
     tmp_path: Path, runs: WriteRuns, run_rows: list[Row], change: Row, told: str
 ) -> None:
     runs(tmp_path, [run_rows[0], run_rows[1] | change])
-    with pytest.raises(UserError, match=f"{told}; bigain collect writes it anew"):
+    with pytest.raises(UserError, match=f"{told}; put back the committed file"):
         read_runs(tmp_path, "mini")
 
 

@@ -1,6 +1,7 @@
 """One tidy table of all finished runs, the same whatever the order in which they finished."""
 
 import functools
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,9 @@ import pandas as pd
 import pytest
 
 from bigain.config import RunConfig
+from bigain.errors import UserError
 from bigain.runs.collect import collect, collect_runs, refresh
-from bigain.runs.files import METRIC_COLUMNS
+from bigain.runs.files import METRIC_COLUMNS, write_manifest
 from bigain.runs.identity import run_id
 from bigain.runs.store import RunStore
 
@@ -128,6 +130,56 @@ def test_lost_metrics_are_made_again_from_the_samples(
     path.unlink()
     assert len(collect_runs(tmp_path)) == 4
     assert path.read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"", "lacks the columns"),
+        (b"garbage\n", "lacks the columns"),
+        (b"\xff", "cannot be read"),
+        (",".join(METRIC_COLUMNS).encode(), "has no metrics"),
+    ],
+)
+def test_broken_metrics_are_named_and_stay(
+    tmp_path: Path, make_config: Make, make_run: MakeRun, content: bytes, told: str
+) -> None:
+    path = make_run(tmp_path, make_config()).folder / "metrics.csv"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=rf"metrics\.csv: {told}.*force=true"):
+        collect(tmp_path)
+    assert path.read_bytes() == content
+    assert not (tmp_path / "mini").exists()
+
+
+@pytest.mark.parametrize("task", ["generation", "efficiency"])
+def test_lost_metrics_that_tables_read_as_stated_are_named(
+    tmp_path: Path, make_config: Make, make_run: MakeRun, task: str
+) -> None:
+    store = make_run(tmp_path, make_config())
+    manifest = store.manifest()
+    manifest["columns"]["task"] = task
+    write_manifest(store.folder, manifest)
+    (store.folder / "metrics.csv").unlink()
+    with pytest.raises(UserError, match=r"metrics\.csv: cannot be read"):
+        refresh(store, tmp_path)
+
+
+def test_lost_samples_are_named(tmp_path: Path, make_config: Make, make_run: MakeRun) -> None:
+    (make_run(tmp_path, make_config()).folder / "samples.csv").unlink()
+    with pytest.raises(UserError, match=r"samples\.csv: cannot be read \(No such file"):
+        collect(tmp_path)
+
+
+def test_rows_of_runs_without_a_folder_stay(
+    tmp_path: Path, make_config: Make, make_run: MakeRun
+) -> None:
+    gone = make_run(tmp_path, make_config(seed=7))
+    collect(tmp_path)
+    shutil.rmtree(gone.folder)
+    store = make_run(tmp_path, make_config())
+    (path,) = collect(tmp_path)
+    assert set(pd.read_csv(path, dtype=str)["run_id"]) == {gone.run_id, store.run_id}
 
 
 def test_unfinished_runs_are_left_out(tmp_path: Path, make_config: Make, make_run: MakeRun) -> None:

@@ -9,8 +9,7 @@ import pytest
 
 from bigain.config import RunConfig
 from bigain.runs.files import METRIC_COLUMNS, write_metrics, write_samples
-from bigain.runs.frames import finished_samples, read_metrics, read_samples, samples_frame
-from bigain.runs.identity import run_id
+from bigain.runs.frames import read_metrics, read_samples, samples_frame
 from bigain.runs.journal import Journal, read_journal
 from bigain.runs.store import RunStore
 
@@ -70,19 +69,6 @@ def test_run_ids_are_never_numbers(identity: str, tmp_path: Path) -> None:
     row = {**dict.fromkeys(METRIC_COLUMNS), "run_id": identity}
     write_metrics(tmp_path, [row])
     assert read_metrics(tmp_path)["run_id"].tolist() == [identity]
-
-
-def test_only_finished_runs_have_samples(
-    tmp_path: Path, make_config: Make, make_run: MakeRun
-) -> None:
-    config = make_config(dataset__limit=3)
-    assert finished_samples(tmp_path, run_id(config)) is None
-    with RunStore(tmp_path, run_id(config)).open(config, [100, 101, 102], {}):
-        assert finished_samples(tmp_path, run_id(config)) is None
-    make_run(tmp_path, config)
-    samples = finished_samples(tmp_path, run_id(config))
-    assert samples is not None
-    assert list(samples["image_id"]) == [100, 101, 102]
 
 
 @pytest.mark.parametrize("first", [0, 1])

@@ -1,6 +1,7 @@
 import csv
 import gzip
 import importlib.util
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -93,7 +94,7 @@ def test_several_runs_at_once_are_the_same_as_one_after_the_other(
     stores = [make_run(tmp_path, make_config()), make_run(tmp_path, make_config(operator=tome))]
     publish_runs(tmp_path, "mini", [store.run_id for store in stores])
     together = {name: text for name, (_, text) in files(tmp_path).items()}
-    assert len(together) == 3
+    assert len(together) == 5, "records and manifest of each, and runs.csv"
     for store in stores:
         published_path(tmp_path, "mini", store.run_id).unlink()
     (tmp_path / "mini" / "runs.csv").unlink()
@@ -123,4 +124,48 @@ def test_runs_that_are_not_here_are_passed_over(
     assert not (tmp_path / "mini").exists()
     store = make_run(tmp_path, make_config())
     publish_runs(tmp_path, "mini", ["0" * 16, store.run_id])
-    assert set(files(tmp_path)) == {f"{store.run_id}.csv.gz", "runs.csv"}
+    name = store.run_id
+    assert set(files(tmp_path)) == {f"{name}.csv.gz", f"{name}.json", "runs.csv"}
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (lambda data: data.replace(b"metric,value", b"metric,worth"), "lacks the columns value"),
+        (lambda data: data.replace(b"metric,value", b"note,metric,value"), "has other columns"),
+        (lambda data: data.replace(b",20,", b",two,", 1), "line 2: n=two: allowed: a number"),
+        (lambda data: data + data.splitlines(keepends=True)[-1], "two runs claim one cell"),
+        (lambda data: data + b"\xff", "cannot be read"),
+        (lambda data: data[:0], "lacks the columns run_id"),
+    ],
+)
+def test_a_damaged_runs_csv_is_named_and_stays(
+    tmp_path: Path,
+    make_config: Make,
+    make_run: MakeRun,
+    damage: Callable[[bytes], bytes],
+    told: str,
+) -> None:
+    gone = make_run(tmp_path, make_config(seed=7))
+    publish_run(tmp_path, gone.run_id)
+    shutil.rmtree(gone.folder)
+    store = make_run(tmp_path, make_config())
+    table = tmp_path / "mini" / "runs.csv"
+    table.write_bytes(damage(table.read_bytes()))
+    before = files(tmp_path)
+    with pytest.raises(UserError, match=rf"runs\.csv.*{told}"):
+        publish_run(tmp_path, store.run_id)
+    with pytest.raises(UserError, match=rf"runs\.csv.*{told}"):
+        collect(tmp_path)
+    assert files(tmp_path) == before
+
+
+def test_a_folder_with_another_run_is_not_published(
+    tmp_path: Path, make_config: Make, make_run: MakeRun, tome: dict[str, Any]
+) -> None:
+    a, b = make_run(tmp_path, make_config()), make_run(tmp_path, make_config(operator=tome))
+    shutil.rmtree(b.folder)
+    shutil.copytree(a.folder, b.folder)
+    with pytest.raises(UserError, match=rf"{b.run_id}/manifest.json: is of run {a.run_id}: two"):
+        publish_runs(tmp_path, "mini", [a.run_id, b.run_id])
+    assert not (tmp_path / "mini").exists()

@@ -1,6 +1,5 @@
 import csv
 import gzip
-import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +19,6 @@ from bigain.runs.published import (
     load_metrics,
     load_samples,
     publish_samples,
-    published_metrics,
     published_path,
 )
 from bigain.runs.store import RunStore
@@ -50,7 +48,7 @@ def remove_runs(results: Path) -> None:
 
 
 def test_nothing_of_an_unknown_run(tmp_path: Path) -> None:
-    assert not is_at_hand(tmp_path, "mini", "0" * 16)
+    assert not is_at_hand(tmp_path, "mini", "0" * 16, "classification")
     assert load_samples(tmp_path, "mini", "0" * 16) is None
     assert publish_samples(tmp_path, "mini", "0" * 16) is None
     assert not list(tmp_path.rglob("*.gz"))
@@ -58,7 +56,7 @@ def test_nothing_of_an_unknown_run(tmp_path: Path) -> None:
 
 def test_records_of_a_finished_run(tmp_path: Path, name: str) -> None:
     frame = load(tmp_path, name)
-    assert is_at_hand(tmp_path, "mini", name)
+    assert is_at_hand(tmp_path, "mini", name, "classification")
     assert tuple(frame.columns) == COLUMNS
     assert frame["position"].tolist() == list(range(12))
     assert frame["image_id"].tolist() == list(range(100, 112))
@@ -81,7 +79,7 @@ def test_the_published_copy_replaces_the_run_to_the_last_digit(tmp_path: Path, n
         path == published_path(tmp_path, "mini", name) == tmp_path / f"mini/samples/{name}.csv.gz"
     )
     remove_runs(tmp_path)
-    assert is_at_hand(tmp_path, "mini", name)
+    assert is_at_hand(tmp_path, "mini", name, "classification")
     pd.testing.assert_frame_equal(load(tmp_path, name), before, check_exact=True)
 
 
@@ -181,7 +179,8 @@ def test_failed_images_and_several_labels_are_kept(tmp_path: Path, name: str) ->
 
 def metric_row(run: str, metric: str, **changes: object) -> dict[str, object]:
     numbers = {"value": 30.5, "n": 100, "ci_low": 29.0, "ci_high": None, "unit": "feature^2"}
-    return dict.fromkeys(METRIC_COLUMNS) | {"run_id": run, "metric": metric} | numbers | changes
+    named = {"run_id": run, "profile": "mini", "metric": metric}
+    return dict.fromkeys(METRIC_COLUMNS) | named | numbers | changes
 
 
 def write_runs(folder: Path, *rows: dict[str, object]) -> Path:
@@ -191,24 +190,11 @@ def write_runs(folder: Path, *rows: dict[str, object]) -> Path:
     return path
 
 
-def test_metrics_of_every_run(tmp_path: Path) -> None:
-    path = write_runs(
-        tmp_path, metric_row("a" * 16, "fid"), metric_row("1" * 16, "fid", value=None, unit=None)
-    )
-    found = published_metrics(path)
-    fid = found["a" * 16]["fid"]
-    assert (fid.value, fid.n, fid.ci_low, fid.unit) == (30.5, 100, 29.0, "feature^2")
-    assert math.isnan(fid.ci_high)
-    other = found["1" * 16]["fid"]
-    assert math.isnan(other.value)
-    assert other.unit == ""
+def test_without_a_folder_metrics_are_those_of_runs_csv(tmp_path: Path) -> None:
+    assert load_metrics(tmp_path, "mini", "a" * 16) == {}
+    write_runs(tmp_path, metric_row("a" * 16, "fid"))
     assert load_metrics(tmp_path, "mini", "a" * 16)["fid"].value == 30.5
     assert load_metrics(tmp_path, "mini", "b" * 16) == {}
-
-
-def test_no_file_has_no_metrics(tmp_path: Path) -> None:
-    assert published_metrics(tmp_path / "runs.csv") == {}
-    assert load_metrics(tmp_path, "mini", "a" * 16) == {}
 
 
 def test_metrics_of_the_folder_go_before_the_published_ones(tmp_path: Path, name: str) -> None:
@@ -218,31 +204,41 @@ def test_metrics_of_the_folder_go_before_the_published_ones(tmp_path: Path, name
     assert load_metrics(tmp_path, "mini", name)["acc1"].value == 1
 
 
-def test_two_runs_that_claim_one_cell_are_named(tmp_path: Path) -> None:
-    row = metric_row("a" * 16, "fid")
-    path = write_runs(tmp_path, row, metric_row("b" * 16, "fid"), {**row, "value": 31.0})
-    with pytest.raises(UserError) as raised:
-        load_metrics(tmp_path, "mini", "a" * 16)
-    message = str(raised.value)
-    assert message.startswith(f"{path}: line 4: a second fid of run {'a' * 16}: ")
-    assert "two runs claim one cell" in message
+def test_what_is_stated_must_be_published_too(tmp_path: Path, name: str) -> None:
+    publish_samples(tmp_path, "mini", name)
+    remove_runs(tmp_path)
+    assert is_at_hand(tmp_path, "mini", name, "classification")
+    assert not is_at_hand(tmp_path, "mini", name, "generation")
+    write_runs(tmp_path, metric_row("a" * 16, "fid"))
+    assert not is_at_hand(tmp_path, "mini", name, "efficiency")
+    write_runs(tmp_path, metric_row("a" * 16, "fid"), metric_row(name, "fid"))
+    assert is_at_hand(tmp_path, "mini", name, "generation")
 
 
-@pytest.mark.parametrize(
-    ("change", "line"),
-    [({"value": "many"}, 3), ({"n": None}, 3), ({"n": "some"}, 3)],
-)
-def test_a_damaged_line_of_runs_csv_is_named(
-    tmp_path: Path, change: dict[str, object], line: int
+def test_a_folder_with_another_run_is_named(tmp_path: Path, name: str) -> None:
+    other = "b" * 16
+    shutil.copytree(tmp_path / "runs" / name, tmp_path / "runs" / other)
+    told = rf"{other}/manifest.json: is of run {name}: two runs claim one cell"
+    for read in (load_samples, load_metrics, publish_samples):
+        with pytest.raises(UserError, match=told):
+            read(tmp_path, "mini", other)
+    with pytest.raises(UserError, match=told):
+        is_at_hand(tmp_path, "mini", other, "classification")
+
+
+def test_metrics_of_another_run_are_named(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "runs" / name / "metrics.csv"
+    path.write_text(path.read_text().replace(name, "b" * 16))
+    with pytest.raises(UserError, match=r"metrics.csv: is of run b+: two runs claim one cell"):
+        load_metrics(tmp_path, "mini", name)
+
+
+@pytest.mark.parametrize("content", [None, b"\xff\xfe"])
+def test_records_that_cannot_be_read_are_named(
+    tmp_path: Path, name: str, content: bytes | None
 ) -> None:
-    path = write_runs(tmp_path, metric_row("a" * 16, "fid"), metric_row("b" * 16, "fid", **change))
-    with pytest.raises(UserError, match=rf"runs.csv: line {line}: damaged: "):
-        published_metrics(path)
-
-
-@pytest.mark.parametrize("content", [b"run_id,metric\na,fid\n", b"\xff\xfe,\n"])
-def test_a_runs_csv_that_is_none_is_named(tmp_path: Path, content: bytes) -> None:
-    path = write_runs(tmp_path)
-    path.write_bytes(content)
-    with pytest.raises(UserError, match=r"runs\.csv: .*damaged"):
-        published_metrics(path)
+    path = tmp_path / "runs" / name / "samples.csv"
+    path.unlink() if content is None else path.write_bytes(content)
+    for read in (load_samples, publish_samples):
+        with pytest.raises(UserError, match=r"samples\.csv: cannot be read \(.*force=true"):
+            read(tmp_path, "mini", name)

@@ -1,5 +1,6 @@
 """Who may write into a run's folder, and what its manifest says in each phase of its life."""
 
+import shutil
 import subprocess
 import sys
 import threading
@@ -395,3 +396,16 @@ def test_a_glance_at_the_lock_does_not_turn_a_starting_process_away(
     with store.open(config, IDS, {}):
         assert store.is_open()
     timer.join()
+
+
+def test_a_folder_with_another_run_is_named_and_never_finished(
+    tmp_path: Path, make_config: Make, make_run: Callable[..., RunStore]
+) -> None:
+    own = make_run(tmp_path, make_config())
+    other = RunStore(tmp_path, "b" * 16)
+    shutil.copytree(own.folder, other.folder)
+    for ask in (other.manifest, other.is_finished):
+        with pytest.raises(UserError, match=rf"b/manifest.json: is of run {own.run_id}: two runs"):
+            ask()
+    assert other.status() == "damaged"
+    assert list(damaged_runs(tmp_path)) == ["b" * 16]

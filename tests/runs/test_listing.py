@@ -1,0 +1,119 @@
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bigain.errors import UserError
+from bigain.runs.files import METRIC_COLUMNS, csv_text
+from bigain.runs.listing import metrics_of, read_listing, read_own_rows
+
+A, B = "a" * 16, "1" * 16
+
+
+def row(run: str, metric: str, **changes: object) -> dict[str, object]:
+    named = {"run_id": run, "profile": "mini", "operator": "none", "metric": metric}
+    numbers = {"value": 30.5, "n": 100, "ci_low": 29.0, "ci_high": None, "unit": "feature^2"}
+    return dict.fromkeys(METRIC_COLUMNS) | named | numbers | changes
+
+
+def write(folder: Path, *rows: dict[str, object], name: str = "mini/runs.csv") -> Path:
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(csv_text(METRIC_COLUMNS, rows))
+    return path
+
+
+def test_no_file_has_no_runs(tmp_path: Path) -> None:
+    assert read_listing(tmp_path / "mini" / "runs.csv") == {}
+
+
+def test_runs_and_their_metrics_come_in_the_order_of_the_file(tmp_path: Path) -> None:
+    nothing = row(B, "acc1", value=None, unit=None)
+    listing = read_listing(write(tmp_path, row(A, "fid"), nothing, row(A, "kid", value=1 / 3)))
+    assert list(listing) == [A, B]
+    assert list(metrics_of(listing[A])) == ["fid", "kid"]
+    fid, kid = metrics_of(listing[A]).values()
+    assert (fid.value, fid.n, fid.ci_low, fid.unit) == (30.5, 100, 29.0, "feature^2")
+    assert math.isnan(fid.ci_high)
+    assert kid.value == 1 / 3
+    assert math.isnan(listing[B][0].metric.value)
+    assert (listing[A][0].columns["operator"], listing[A][0].columns["alpha"]) == ("none", "")
+
+
+def test_rows_are_written_again_as_they_were(tmp_path: Path) -> None:
+    path = write(tmp_path, row(A, "fid", ratio=0.7, value=1 / 3), row(B, "fid", operator="tome"))
+    rows = [each.plain for own in read_listing(path).values() for each in own]
+    assert csv_text(METRIC_COLUMNS, rows) == path.read_text()
+
+
+def test_a_changed_file_is_read_again_and_no_other(tmp_path: Path) -> None:
+    path = write(tmp_path, row(A, "fid"))
+    before = read_listing(path)
+    assert read_listing(path) is before
+    state = path.stat()
+    write(tmp_path, row(B, "fid"))
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns + 1))
+    assert list(read_listing(path)) == [B]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"value": "many"}, "value=many: allowed: a number"),
+        ({"ci_high": "1,5"}, "ci_high=1,5: allowed: a number"),
+        ({"n": "two"}, "n=two: allowed: a number"),
+        ({"n": None}, "n=: allowed: a whole number"),
+        ({"n": 1.5}, "n=1.5: allowed: a whole number"),
+        ({"run_id": None}, "run_id is empty"),
+        ({"metric": None}, "metric is empty"),
+        ({"metric": "fid"}, f"run {A} has fid twice: two runs claim one cell"),
+        ({"operator": "tome"}, f"run {A} has another operator than above"),
+    ],
+)
+def test_a_wrong_line_is_named(tmp_path: Path, change: dict[str, object], told: str) -> None:
+    path = write(tmp_path, row(A, "fid"), row(A, "kid") | change)
+    with pytest.raises(UserError) as caught:
+        read_listing(path)
+    message = str(caught.value)
+    assert message == f"{path}, line 3: {told}; put back the committed file, or correct this one"
+
+
+def test_a_run_of_another_profile_is_named(tmp_path: Path) -> None:
+    path = write(tmp_path, row(A, "fid"), row(B, "fid", profile="paper"))
+    with pytest.raises(UserError, match=f"run {B}: profile=paper: allowed here: mini"):
+        read_listing(path)
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (lambda data: data.replace(b"metric,value", b"metric,worth"), "lacks the columns value;"),
+        (lambda data: data.replace(b"unit\n", b"unit,note\n"), "has other columns than run_id"),
+        (lambda data: data[:0], "lacks the columns run_id, profile"),
+        (lambda data: data[:-20], "line 2: has not as many cells as there are columns"),
+        (lambda data: data + b"\xff", "cannot be read"),
+        (lambda data: data + b'"never closed', "cannot be read"),
+    ],
+)
+def test_a_damaged_file_is_named(
+    tmp_path: Path, damage: Callable[[bytes], bytes], told: str
+) -> None:
+    path = write(tmp_path, row(A, "fid"))
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(UserError, match=rf"runs\.csv.*{told}"):
+        read_listing(path)
+
+
+def test_metrics_of_a_run_folder(tmp_path: Path) -> None:
+    write(tmp_path, row(A, "fid"), name=f"{A}/metrics.csv")
+    assert list(metrics_of(read_own_rows(tmp_path / A))) == ["fid"]
+    write(tmp_path, name=f"{A}/metrics.csv")
+    with pytest.raises(UserError, match=r"metrics\.csv: has no metrics; .*force=true"):
+        read_own_rows(tmp_path / A)
+    write(tmp_path, row(B, "fid"), name=f"{A}/metrics.csv")
+    with pytest.raises(UserError, match=rf"is of run {B}: two runs claim one cell"):
+        read_own_rows(tmp_path / A)
+    with pytest.raises(UserError, match=r"cannot be read \(.*No such file"):
+        read_own_rows(tmp_path / B)
