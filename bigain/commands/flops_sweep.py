@@ -30,7 +30,6 @@ _PAPERS_RATIO = "ratio=0.7"
 class Setting:
     """One row: an operator with its settings, as `normal_setting` writes them.
 
-
     Attributes:
         operator: id in the configuration.
         setting: its settings, separated by semicolons; empty for none.
