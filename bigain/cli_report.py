@@ -2,8 +2,8 @@
 
 import csv
 from collections.abc import Mapping, Sequence
+from typing import Protocol
 
-from bigain.cli_plan import PlannedRun
 from bigain.config import RunConfig
 from bigain.errors import UserError
 from bigain.runner import RunOutcome
@@ -11,9 +11,19 @@ from bigain.runs.files import METRICS
 from bigain.runs.identity import run_id
 from bigain.runs.store import RunStore
 
-__all__ = ["list_failures", "run_report"]
+__all__ = ["Launched", "list_failures", "run_report"]
 
 _WIDTH = 20
+
+
+class Launched(Protocol):
+    """A run as its command line has it, and what that composes to."""
+
+    @property
+    def overrides(self) -> Sequence[str]: ...  # noqa: D102
+
+    @property
+    def config(self) -> RunConfig: ...  # noqa: D102
 
 
 def run_report(config: RunConfig, outcome: RunOutcome) -> str:
@@ -26,7 +36,7 @@ def run_report(config: RunConfig, outcome: RunOutcome) -> str:
         return head + "".join(f"  {_metric(row)}\n" for row in csv.DictReader(handle))
 
 
-def list_failures(runs: Sequence[PlannedRun], problems: Mapping[str, Exception]) -> str:
+def list_failures(runs: Sequence[Launched], problems: Mapping[str, Exception]) -> str:
     """The runs of a sweep that are not done, one line each; empty if all are.
 
     Read from the run store, because a launcher may have run them in other processes; `problems`
@@ -58,7 +68,7 @@ def _error_text(error: Exception) -> str:
     return f"{type(error).__name__}: {error}".strip(": ")
 
 
-def _runs_with_all_shards(runs: Sequence[PlannedRun]) -> set[str]:
+def _runs_with_all_shards(runs: Sequence[Launched]) -> set[str]:
     """Ids of the runs whose shards are all in the sweep; others wait for shards elsewhere."""
     shards: dict[str, set[int]] = {}
     for planned in runs:

@@ -8,7 +8,7 @@ of it is read back from disk at the end, because a launcher may run the jobs in 
 import argparse
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import hydra
@@ -27,7 +27,7 @@ from bigain.locations import CONFIGS
 from bigain.runs.folder import check_results, make_results
 from bigain.runs.identity import run_id
 
-__all__ = ["job", "run_command_line"]
+__all__ = ["job", "problems_of", "run_command_line"]
 
 _FOREIGN = {
     "config_path": "the configuration is bigain's; override it with key=value",
@@ -76,6 +76,13 @@ def job(composed: DictConfig) -> None:
         traceback.print_exc()
     else:
         sys.stdout.write(run_report(config, outcome))
+
+
+def problems_of(launch: Callable[[], object]) -> Mapping[str, Exception]:
+    """Call `launch`; run id -> what ended it, of the jobs that this process made in it."""
+    _problems.clear()
+    launch()
+    return dict(_problems)
 
 
 def _options(arguments: Sequence[str]) -> argparse.Namespace:

@@ -7,16 +7,16 @@ committed files alone.
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
+from bigain.cli_report import list_failures
 from bigain.errors import UserError
 from bigain.runs.folder import check_results, make_results
 from bigain.runs.store import damaged_runs
 from bigain.tables.estimate import CountFlops, estimate, kept_flops
-from bigain.tables.execute import Failure, Runner, execute
 from bigain.tables.listing import LISTINGS, listed
 from bigain.tables.markdown import render_markdown
 from bigain.tables.overrides import Compose, remembering
@@ -32,6 +32,7 @@ _FLAGS = (
     *("--gflops-per-second", "--help"),
 )
 _ALL = "all"
+_HYDRA = ("hydra/", "hydra.")
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class _Request:
     profile: str
     grid: str
     extra: tuple[str, ...]
+    hydra: tuple[str, ...]
     run: bool
     dry: bool
     listing: str
@@ -51,13 +53,16 @@ class _Parser(argparse.ArgumentParser):
         raise UserError(f"table: {message}; see python -m bigain table --help")
 
 
+Launch = Callable[[Sequence[Sequence[str]], Sequence[str]], Mapping[str, Exception]]
+"""Makes runs, given the overrides of each and settings of Hydra (`bigain.launch.launch_runs`)."""
+
 Plans = Mapping[int, tuple[TableSpec | StaticSpec, Plan | None]]
 
 
 def main(
     argv: Sequence[str],
     compose: Compose | None = None,
-    runner: Runner | None = None,
+    launch: Launch | None = None,
     flops: CountFlops | None = None,
 ) -> int:
     """Do what `table ARGV` asks for.
@@ -65,7 +70,7 @@ def main(
     Args:
         argv: The words after `table`.
         compose: Makes configurations; by default `bigain.compose.compose_configs`.
-        runner: Makes a run; by default `bigain.runner.run`.
+        launch: Makes the runs; by default `bigain.launch.launch_runs`.
         flops: Counts the FLOPs of an evaluation, for estimates.
 
     Returns:
@@ -77,14 +82,19 @@ def main(
         return 0
     try:
         return _tables(
-            _parse(argv), remembering(compose or _default_compose()), runner, flops or kept_flops()
+            _parse(argv),
+            remembering(compose or _default_compose()),
+            launch or _default_launch(),
+            flops or kept_flops(),
         )
     except UserError as error:
         _complain(" ".join(str(error).split()))
         return 2
 
 
-def _tables(request: _Request, compose: Compose, runner: Runner | None, flops: CountFlops) -> int:
+def _tables(request: _Request, compose: Compose, launch: Launch, flops: CountFlops) -> int:
+    if request.hydra:
+        compose([request.hydra])  # a launcher that is not there is told before anything is run
     plans = _plan(request, compose)
     results = _results(plans, request, compose)
     check_results(results)
@@ -93,14 +103,15 @@ def _tables(request: _Request, compose: Compose, runner: Runner | None, flops: C
         _say(_listing(plans, request, flops))
         return 0
     make_results(results)
-    failures: list[Failure] = []
+    failures = ""
     pending = [run for run in _distinct(plans).values() if run.config.force or not run.finished]
     if request.run and pending:
-        failures = execute(pending, runner or _default_runner(), _complain)
+        whole = [word for word in request.extra if word.startswith("paths.")]
+        problems = launch([run.overrides for run in pending], [*request.hydra, *whole])
+        failures = list_failures(pending, problems)
         plans = _plan(request, compose)
     _render(plans, request, results, compose)
-    for failure in failures:
-        _complain(f"failed: {failure.run.command}: {failure.reason}")
+    sys.stderr.write(failures)
     return 1 if failures else 0
 
 
@@ -162,12 +173,15 @@ def _parse(argv: Sequence[str]) -> _Request:
     if not numbers:
         allowed = ", ".join(map(str, table_numbers()))
         raise UserError(f"table: which one? allowed: {allowed}, or {_ALL}")
+    settings = [word for word in found.words if "=" in word]
+    hydra = tuple(word for word in settings if word.lstrip("+~").startswith(_HYDRA))
     limit = (f"dataset.limit={found.limit}",) if found.limit is not None else ()
     return _Request(
         numbers=tuple(dict.fromkeys(n for word in numbers for n in _numbers(word))),
         profile=found.profile,
         grid=found.grid,
-        extra=(*limit, *(word for word in found.words if "=" in word)),
+        extra=(*limit, *(word for word in settings if word not in hydra)),
+        hydra=hydra,
         run=not found.no_run,
         dry=found.dry_run,
         listing=choose("--format", found.format, LISTINGS),
@@ -191,7 +205,8 @@ def _parser() -> argparse.ArgumentParser:
         "words",
         nargs="*",
         metavar="N | key=value",
-        help=f"{allowed}, or {_ALL}; key=value is for all runs, such as seed=1",
+        help=f"{allowed}, or {_ALL}; key=value is for all runs, such as seed=1; "
+        "hydra/launcher=NAME launches them as a sweep does",
     )
     parser.add_argument("--profile", default="mini", help="mini (default) or paper")
     parser.add_argument("--grid", default="default", help="default, or full: the paper's columns")
@@ -213,10 +228,10 @@ def _default_compose() -> Compose:
     return compose_configs
 
 
-def _default_runner() -> Runner:
-    from bigain.runner import run  # noqa: PLC0415 -- loads torch
+def _default_launch() -> Launch:
+    from bigain.launch import launch_runs  # noqa: PLC0415 -- loads Hydra's application
 
-    return run
+    return launch_runs
 
 
 def _say(text: str) -> None:

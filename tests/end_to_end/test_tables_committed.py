@@ -1,23 +1,24 @@
 """The committed tables of the mini profile follow from the committed records and metrics alone."""
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
-from bigain.config import RunConfig
 from bigain.tables.command import main
 
 COMMITTED = Path(__file__).parents[2] / "results" / "mini"
 
 
-def forbidden(config: RunConfig) -> None:
-    raise AssertionError(f"nothing was to be run: {config}")
+def forbidden(commands: Sequence[Sequence[str]], _settings: Sequence[str]) -> NoReturn:
+    raise AssertionError(f"nothing was to be run: {commands}")
 
 
 def test_every_committed_table_is_rendered_to_the_same_bytes(tmp_path: Path) -> None:
     """Also what the tables were made of stays as it is."""
     copy = tmp_path / "mini"
     shutil.copytree(COMMITTED, copy, ignore=shutil.ignore_patterns("tables"))
-    code = main(["all", "--no-run", f"paths.results={tmp_path}"], runner=forbidden)
+    code = main(["all", "--no-run", f"paths.results={tmp_path}"], launch=forbidden)
     assert code == 0
     committed = sorted(path.relative_to(COMMITTED) for path in COMMITTED.rglob("*.*"))
     assert any(path.parts[0] == "tables" for path in committed)

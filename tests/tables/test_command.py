@@ -4,31 +4,50 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
 from bigain.config import RunConfig
-from bigain.tables.command import main
+from bigain.runs.identity import run_id
+from bigain.tables.command import Launch, main
 from bigain.tables.overrides import Compose
 
 FakeRunner = Callable[[RunConfig], None]
 Table = Callable[..., int]
+Commands = Sequence[Sequence[str]]
 
 
 @pytest.fixture
 def table(tmp_path: Path, compose: Compose, runner: FakeRunner) -> Table:
     """`bigain table ...` on 30 images, with results in the test's own folder."""
 
-    def run(*words: str, runner: FakeRunner = runner) -> int:
+    makes_runs = launcher(compose, runner)
+
+    def run(*words: str, launch: Launch = makes_runs) -> int:
         own = ("dataset.limit=30", f"paths.results={tmp_path}")
-        return main([*words, *own], compose=compose, runner=runner, flops=lambda _: 10**9)
+        return main([*words, *own], compose=compose, launch=launch, flops=lambda _: 10**9)
 
     return run
 
 
-def forbidden(config: RunConfig) -> None:
+def launcher(compose: Compose, runner: FakeRunner) -> Launch:
+    """Makes runs with `runner`, one after the other."""
+
+    def launch(commands: Commands, _settings: Sequence[str]) -> Mapping[str, Exception]:
+        problems = {}
+        for config in compose(commands):
+            try:
+                runner(config)
+            except Exception as error:
+                problems[run_id(config)] = error
+        return problems
+
+    return launch
+
+
+def forbidden(_commands: Commands, _settings: Sequence[str]) -> Mapping[str, Exception]:
     raise AssertionError("nothing was to be run")
 
 
@@ -45,7 +64,6 @@ def test_missing_runs_are_made_and_the_table_is_written(
     assert shown.out.startswith(written)
     assert "| —" not in written
     assert "Runs: 4 of 4 done." in written
-    assert shown.err.startswith("[1/4] ")
     assert (folder(tmp_path) / "table12.csv").read_text().startswith("table,source,")
     assert shown.out.splitlines()[-1].startswith("written: ")
 
@@ -60,12 +78,12 @@ def test_a_second_call_runs_nothing_and_writes_the_same(table: Table, tmp_path: 
     assert {name for name in before if name.startswith("table")} == {
         f"table12.{suffix}" for suffix in ("md", "tex", "html", "csv")
     }
-    assert table("12", runner=forbidden) == 0
+    assert table("12", launch=forbidden) == 0
     assert files() == before
 
 
 def test_no_run_renders_what_is_there(table: Table, tmp_path: Path) -> None:
-    assert table("5", "--no-run", runner=forbidden) == 0
+    assert table("5", "--no-run", launch=forbidden) == 0
     text = (folder(tmp_path) / "table05.md").read_text(encoding="utf-8")
     assert "Runs: 0 of 14 done." in text
     assert text.count("python -m bigain backbone=mini_dit") == 14
@@ -80,7 +98,7 @@ def test_a_fresh_clone_renders_the_same_bytes_from_committed_files(
     before = {path.name: path.read_bytes() for path in folder(tmp_path).iterdir()}
     shutil.rmtree(tmp_path / "runs")
     shutil.rmtree(folder(tmp_path))
-    assert table(*words, "--no-run", runner=forbidden) == 0
+    assert table(*words, "--no-run", launch=forbidden) == 0
     assert {path.name: path.read_bytes() for path in folder(tmp_path).iterdir()} == before
 
 
@@ -92,16 +110,16 @@ def test_several_tables_share_their_runs(
     assert counts == "34 runs, 0 done, 34 missing", "31 and 4, with one in both"
     assert table("12", "13") == 0
     shown = capsys.readouterr()
-    assert shown.err.startswith("[1/4] ")
     assert shown.out.count("written: ") == 2
     assert "# Table 12" not in shown.out, "only a single table is shown"
     assert (folder(tmp_path) / "table13.md").is_file()
     assert table("8") == 0
-    assert capsys.readouterr().err.startswith("[1/30] ")
+    made = list(tmp_path.glob("runs/*/metrics.csv"))
+    assert len(made) == 34, "30 more: one was made by Table 12"
 
 
 def test_all_tables(table: Table, tmp_path: Path) -> None:
-    assert table("all", "--no-run", runner=forbidden) == 0
+    assert table("all", "--no-run", launch=forbidden) == 0
     names = {path.name for path in folder(tmp_path).glob("*.md")}
     assert names == {f"table{number:02d}.md" for number in range(1, 19)}
 
@@ -109,7 +127,7 @@ def test_all_tables(table: Table, tmp_path: Path) -> None:
 def test_dry_run_lists_runs_and_costs(
     table: Table, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert table("12", "--dry-run", runner=forbidden) == 0
+    assert table("12", "--dry-run", launch=forbidden) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "4 runs, 0 done, 4 missing"
     assert len(lines) == 1 + 4 + 1
@@ -163,29 +181,55 @@ def test_limit_is_a_short_form(
 
 
 def test_failures_are_listed_at_the_end_and_the_rest_is_rendered(
-    table: Table, runner: FakeRunner, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    table: Table,
+    compose: Compose,
+    runner: FakeRunner,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     def broken(config: RunConfig) -> None:
         if config.operator.name == "kv_select":
             raise RuntimeError("out of memory")
         runner(config)
 
-    assert table("12", runner=broken) == 1
-    failed = [line for line in capsys.readouterr().err.splitlines() if line.startswith("failed: ")]
+    assert table("12", launch=launcher(compose, broken)) == 1
+    head, *failed = capsys.readouterr().err.splitlines()
+    assert head == "2 of 4 runs failed:"
     assert len(failed) == 2
     assert all("operator=kv_select" in line and "out of memory" in line for line in failed)
     assert "2 of 4 done" in (folder(tmp_path) / "table12.md").read_text()
 
 
 def test_force_makes_the_runs_again_and_shows_them(
-    table: Table, runner: FakeRunner, capsys: pytest.CaptureFixture[str]
+    table: Table, compose: Compose, runner: FakeRunner, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    made: list[str] = []
+
+    def counting(config: RunConfig) -> None:
+        made.append(run_id(config))
+        runner(config)
+
     assert table("12") == 0
     capsys.readouterr()
-    assert table("12", "force=true") == 0
-    shown = capsys.readouterr()
-    assert "[4/4] " in shown.err
-    assert "Runs: 4 of 4 done." in shown.out
+    assert table("12", "force=true", launch=launcher(compose, counting)) == 0
+    assert len(made) == 4
+    assert "Runs: 4 of 4 done." in capsys.readouterr().out
+
+
+def test_settings_of_hydra_are_for_the_launcher_and_not_for_the_runs(
+    table: Table, compose: Compose, tmp_path: Path
+) -> None:
+    asked: list[tuple[Commands, Sequence[str]]] = []
+
+    def launch(commands: Commands, settings: Sequence[str]) -> Mapping[str, Exception]:
+        asked.append((commands, settings))
+        return {}
+
+    assert table("12", "hydra/launcher=basic", "hydra.verbose=true", launch=launch) == 1
+    ((commands, settings),) = asked
+    assert settings == ["hydra/launcher=basic", "hydra.verbose=true", f"paths.results={tmp_path}"]
+    assert len(commands) == 4
+    assert not any(word.startswith("hydra") for command in commands for word in command)
 
 
 def test_the_paper_profile_is_laid_out(table: Table, tmp_path: Path) -> None:
@@ -226,6 +270,8 @@ def test_the_paper_profile_is_planned(
         (["4", "--limit", "many"], "dataset.limit=many: allowed: "),
         (["4", "--limit"], "argument --limit: expected one argument"),
         (["4", "operator.ratio=0.9"], "Table 4 sets operator.ratio itself"),
+        (["4", "hydra/launcher=slurm"], "hydra/launcher=slurm: allowed: basic"),
+        (["4", "hydra.sweep.dri=x"], "hydra.sweep.dri"),
         (["4", "sede=1"], "did you mean seed?"),
         (["4", "seed=1,2"], "seed=1,2: several values"),
     ],
@@ -238,7 +284,7 @@ def test_mistakes_are_one_line_and_code_2(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     words = [f"paths.results={tmp_path}", *words]
-    assert main(words, compose=compose, runner=forbidden) == 2
+    assert main(words, compose=compose, launch=forbidden) == 2
     shown = capsys.readouterr()
     assert message in shown.err
     assert shown.err.count("\n") == 1
@@ -273,7 +319,7 @@ def test_a_damaged_run_counts_as_missing_and_is_named(
     shutil.rmtree(tmp_path / "mini")
     manifest.write_text('{"status": "do')
     capsys.readouterr()
-    assert table("12", "--no-run", runner=forbidden) == 0
+    assert table("12", "--no-run", launch=forbidden) == 0
     shown = capsys.readouterr()
     assert shown.err.startswith(f"counts as missing: {manifest}: is damaged; delete it")
     assert shown.err.count("\n") == 1
