@@ -54,7 +54,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 Launch = Callable[[Sequence[Sequence[str]], Sequence[str]], Mapping[str, Exception]]
-"""Makes runs, given the overrides of each and settings of Hydra (`bigain.launch.launch_runs`)."""
+"""Makes runs, given the overrides of each and settings of Hydra (`bigain.cli_launch.launch_runs`)."""
 
 Plans = Mapping[int, tuple[TableSpec | StaticSpec, Plan | None]]
 
@@ -70,7 +70,7 @@ def main(
     Args:
         argv: The words after `table`.
         compose: Makes configurations; by default `bigain.compose.compose_configs`.
-        launch: Makes the runs; by default `bigain.launch.launch_runs`.
+        launch: Makes the runs; by default `bigain.cli_launch.launch_runs`.
         flops: Counts the FLOPs of an evaluation, for estimates.
 
     Returns:
@@ -229,7 +229,7 @@ def _default_compose() -> Compose:
 
 
 def _default_launch() -> Launch:
-    from bigain.launch import launch_runs  # noqa: PLC0415 -- loads Hydra's application
+    from bigain.cli_launch import launch_runs  # noqa: PLC0415 -- loads Hydra's application
 
     return launch_runs
 

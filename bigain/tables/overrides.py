@@ -1,11 +1,11 @@
 """What a user adds to all runs of a table, and which of them each addition is meant for."""
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 from bigain.config import ClassificationConfig, EfficiencyConfig, GenerationConfig, RunConfig
 from bigain.errors import UserError
 
-__all__ = ["Compose", "adding", "concerning", "refuse_fixed_keys", "remembering"]
+__all__ = ["Compose", "adding", "concerning", "refuse_fixed_keys", "remembering", "yielding"]
 
 Compose = Callable[[Sequence[Sequence[str]]], list[RunConfig]]
 """Overrides of several runs -> their configurations (`bigain.compose.compose_configs`)."""
@@ -43,6 +43,12 @@ def concerning(
             continue
         if group != "backbone" or is_own_backbone:
             yield override
+
+
+def yielding(extra: Iterable[str], own: Iterable[str]) -> Iterator[str]:
+    """Those of `extra` whose keys a cell does not set itself, as Table 14 sets the images."""
+    taken = {_key(override) for override in own}
+    return (override for override in extra if _key(override) not in taken)
 
 
 def refuse_fixed_keys(number: int, extra: Sequence[str]) -> None:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from bigain.config import ClassificationConfig, EfficiencyConfig, GenerationConfig, RunConfig
 from bigain.runs.identity import run_id
 from bigain.runs.published import is_at_hand
-from bigain.tables.overrides import Compose, concerning, refuse_fixed_keys
+from bigain.tables.overrides import Compose, concerning, refuse_fixed_keys, yielding
 from bigain.tables.parts import Block, Column, Row
 from bigain.tables.quantities import QUANTITIES
 from bigain.tables.spec import TableSpec
@@ -174,7 +174,12 @@ def plan_table(
     works = {place.work for place in _places(spec, profile)}
     own = spec.profile(profile).backbone
     commands = [
-        (*size, *overrides, *concerning(extra, cell.place.work, works, cell.place.backbone == own))
+        (
+            *(*size, *overrides),
+            *yielding(
+                concerning(extra, cell.place.work, works, cell.place.backbone == own), overrides
+            ),
+        )
         for cell, overrides in cells.items()
     ]
     configs = compose(commands)

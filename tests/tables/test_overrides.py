@@ -5,7 +5,7 @@ import pytest
 from bigain.compose import compose_configs
 from bigain.config import RunConfig
 from bigain.errors import UserError
-from bigain.tables.overrides import adding, concerning, refuse_fixed_keys, remembering
+from bigain.tables.overrides import adding, concerning, refuse_fixed_keys, remembering, yielding
 
 WORKS = ("classification", "generation", "flops")
 
@@ -59,3 +59,9 @@ def test_nothing_is_composed_twice() -> None:
 def test_additions_reach_every_configuration() -> None:
     configs = adding(compose_configs, ["dataset.limit=7"])([["seed=1"], ["seed=2"]])
     assert [(each.seed, each.dataset.limit) for each in configs] == [(1, 7), (2, 7)]
+
+
+def test_what_a_cell_sets_itself_is_not_changed_for_it() -> None:
+    extra = ["dataset.limit=20", "seed=1"]
+    assert list(yielding(extra, ["operator=none", "dataset.limit=1000"])) == ["seed=1"]
+    assert list(yielding(extra, ["operator=none"])) == extra

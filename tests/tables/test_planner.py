@@ -288,3 +288,9 @@ def test_the_results_folder_follows_the_overrides(make_plan: MakePlan) -> None:
     plan = make_plan(12)
     assert plan.results == next(iter(plan.runs.values())).config.paths.results
     assert f"paths.results={plan.results}" in plan.extra
+
+
+def test_a_limit_leaves_table_14_two_columns(make_plan: MakePlan) -> None:
+    """`make_plan` asks for 30 images of all runs; the second column has its own number."""
+    runs = make_plan(14).distinct()
+    assert sorted(run.config.dataset.num_images for run in runs) == [30] * 5 + [1000] * 5

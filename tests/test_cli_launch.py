@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from bigain.cli import main
-from bigain.launch import launch_runs
+from bigain.cli_launch import launch_runs
 
 COUNT = ("backbone=mini_unet", "task=efficiency", "task.measure=flops")
 
