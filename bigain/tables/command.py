@@ -54,7 +54,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 Launch = Callable[[Sequence[Sequence[str]], Sequence[str]], Mapping[str, Exception]]
-"""Makes runs, given the overrides of each and settings of Hydra (`bigain.cli_launch.launch_runs`)."""
+"""Makes runs: overrides of each, settings of Hydra (`bigain.cli_launch.launch_runs`)."""
 
 Plans = Mapping[int, tuple[TableSpec | StaticSpec, Plan | None]]
 
