@@ -18,7 +18,8 @@ __all__ = ["JointRow", "JointView", "Shared", "joint_view"]
 Shared = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 """Configuration of a run -> its operator, alike for all runs that are to share a row."""
 
-_NOT_SHOWN = ("name", "scope")
+_USUAL = {"scope": "self"}
+"""Settings that are not told when they are these."""
 _FIRST = ("ratio", "factor", "alpha")
 
 
@@ -87,6 +88,7 @@ def joint_view(runs: Sequence[JointRun], shared: Shared) -> JointView:
     for run in runs:
         if run.task == "efficiency":
             _add_cost(rows.values(), run, shared)
+    _tell_sites(rows.values())
     return JointView(
         sorted(rows.values(), key=_order),
         [run.run_id for run in measured if run.settings != settings[run.comparable]],
@@ -154,9 +156,21 @@ def _row(config: dict[str, Any], operator: Mapping[str, Any]) -> JointRow:
 
 def _words(operator: Mapping[str, Any]) -> str:
     first = [key for key in _FIRST if key in operator]
-    rest = sorted(set(operator) - set(first) - set(_NOT_SHOWN))
-    told = [f"{key}={_plain(operator[key])}" for key in (*first, *rest)]
-    return " ".join([operator["name"], *told])
+    told = {key for key, value in operator.items() if _USUAL.get(key) != value}
+    rest = sorted(told - {"name", *first})
+    words = (f"{key}={_plain(operator[key])}" for key in (*first, *rest))
+    return " ".join([operator["name"], *words])
+
+
+def _tell_sites(rows: Iterable[JointRow]) -> None:
+    """Add the sites to the words of rows that differ in them alone."""
+    same: defaultdict[tuple[Any, ...], list[JointRow]] = defaultdict(list)
+    for row in rows:
+        same[row.backbone, row.dataset, row.operator, row.seed].append(row)
+    for alike in same.values():
+        sites = [_plain(row.config["backbone"].get("sites")) for row in alike]
+        for row, told in zip(alike, sites, strict=True) if len(set(sites)) > 1 else ():
+            row.operator += f" sites={told}"
 
 
 def _plain(value: Any) -> str:

@@ -88,6 +88,22 @@ def test_what_differs_has_a_row_of_its_own(
     assert len(view_of(tmp_path).rows) == 2
 
 
+def test_what_differs_is_told(tmp_path: Path, make_config: Make, tome: dict[str, Any]) -> None:
+    """Scope and sites, which are the same in most rows and told only where they are not."""
+    config = make_config(operator=tome, task=GENERATION)
+    blocks = config.backbone.model_copy(
+        update={"sites": config.backbone.sites.model_copy(update={"blocks": (0,)})}
+    )
+    judged(tmp_path, config, frechet_mini=1.0)
+    judged(tmp_path, config.model_copy(update={"backbone": blocks}), frechet_mini=2.0)
+    wider = make_config(operator={**tome, "scope": "self+mlp"}, task=GENERATION)
+    judged(tmp_path, wider, frechet_mini=3.0)
+    names = [row.operator for row in view_of(tmp_path).rows]
+    assert len(set(names)) == 3
+    assert sum("scope=self+mlp" in name for name in names) == 1
+    assert sum('"blocks":[0]' in name for name in names) == 1
+
+
 def test_rows_are_of_one_guidance_and_the_others_are_named(
     tmp_path: Path, make_config: Make, tome: dict[str, Any]
 ) -> None:
