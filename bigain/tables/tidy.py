@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from bigain.metrics import Metric
 from bigain.tables.document import Document
+from bigain.tables.paper import PaperKey
 from bigain.tables.planner import NONE, CellKey
 from bigain.tables.quantities import QUANTITIES
 from bigain.tables.sources import Sources
@@ -96,8 +97,16 @@ def _paper(sources: Sources) -> Iterator[Row]:
                 "setting": setting.rstrip(";"),
                 "metric": key.metric,
                 "value": value.text,
-                "note": "; ".join(filter(None, (value.status, value.note))),
+                "note": "; ".join(
+                    filter(None, (value.status, value.note, *_footnotes(sources, key)))
+                ),
             }
+
+
+def _footnotes(sources: Sources, key: PaperKey) -> Iterator[str]:
+    """What the specification says of this value."""
+    cell = (key.dataset, key.method, key.metric, key.setting)
+    return (each.text for each in sources.plan.spec.footnotes if each.concerns(cell))
 
 
 def _place(sources: Sources, cell: CellKey) -> Row:

@@ -57,6 +57,19 @@ def test_every_cell_of_a_finished_run(make_sources: MakeSources) -> None:
     assert {row["metric"] for row in drawn} == {"frechet_mini", "class_agreement"}
 
 
+def test_what_is_doubted_of_the_papers_values_stands_beside_them(make_sources: MakeSources) -> None:
+    paper = [row for row in read(make_sources(4, lambda _: False)) if row["source"] == "paper"]
+    means = {row["note"] for row in paper if (row["dataset"], row["metric"]) == ("coco2017", "map")}
+    assert all("macro (per class)" in note for note in means)
+    assert any("reported" in note for note in means)
+    sure = [
+        r
+        for r in paper
+        if (r["dataset"], r["metric"]) == ("pets", "acc1") and "0.5" in r["setting"]
+    ]
+    assert {row["note"] for row in sure} <= {"reported", "derived"}
+
+
 def test_differences_name_the_rival_and_have_a_p_value(make_sources: MakeSources) -> None:
     rows = [row for row in measured(make_sources(4)) if row["versus"]]
     assert {(row["row"], row["versus"]) for row in rows} == {("lgtm", "tome")}
