@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+import pytest
+
 from bigain.tables.command import main
 
 COMMITTED = Path(__file__).parents[2] / "results" / "mini"
@@ -14,11 +16,14 @@ def forbidden(commands: Sequence[Sequence[str]], _settings: Sequence[str]) -> No
     raise AssertionError(f"nothing was to be run: {commands}")
 
 
-def test_every_committed_table_is_rendered_to_the_same_bytes(tmp_path: Path) -> None:
+def test_every_committed_table_is_rendered_to_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Also what the tables were made of stays as it is."""
     copy = tmp_path / "mini"
     shutil.copytree(COMMITTED, copy, ignore=shutil.ignore_patterns("tables"))
-    code = main(["all", "--no-run", f"paths.results={tmp_path}"], launch=forbidden)
+    monkeypatch.setenv("BIGAIN_RESULTS", str(tmp_path))
+    code = main(["all", "--no-run"], launch=forbidden)
     assert code == 0
     committed = sorted(path.relative_to(COMMITTED) for path in COMMITTED.rglob("*.*"))
     assert any(path.parts[0] == "tables" for path in committed)
