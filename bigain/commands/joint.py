@@ -17,10 +17,12 @@ from tabulate import tabulate
 from bigain.commands.arguments import VerbParser, results_folder
 from bigain.config import RunConfig
 from bigain.errors import UserError
+from bigain.locations import CONFIGS
 from bigain.metrics import Metric
 from bigain.runs.folder import need_results
 from bigain.runs.joint import JointRow, joint_view
 from bigain.runs.joint_runs import JOINT_METRICS, finished_runs, published_runs
+from bigain.tables.spec import choose
 
 __all__ = ["main"]
 
@@ -47,6 +49,9 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--backbone", help="only this backbone")
     parser.add_argument("--format", choices=[*_FORMATS], default="text", help="default: text")
     options = parser.parse_args(arguments)
+    if options.backbone is not None:
+        known = sorted(path.stem for path in (CONFIGS / "backbone").glob("*.yaml"))
+        choose("--backbone", options.backbone, known)
     results = results_folder(options.results)
     need_results(results)
     published, unknown = published_runs(results, _recognise)

@@ -75,6 +75,11 @@ def test_one_backbone_can_be_picked(
     assert text == f"no finished run in {tmp_path}\n"
 
 
+def test_a_backbone_that_is_none_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"--backbone=nope: allowed: .*mini_dit, mini_unet"):
+        main(["--results", str(tmp_path), "--backbone", "nope"])
+
+
 def test_a_folder_that_is_not_there_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="does not exist"):
         main(["--results", str(tmp_path / "none")])
