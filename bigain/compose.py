@@ -189,10 +189,9 @@ def _refuse_outright(override: Override, loader: ConfigLoader, groups: Sequence[
     text, key = str(override.input_line), override.key_or_group
     group, _, last = key.rpartition(".")
     if override.is_sweep_override():
-        list_form = f"a list {key}=[{text.partition('=')[2]}]"
-        one = f"one of {_options(loader, key)}" if key in groups else f"one value, {list_form}"
-        allowed = f"{one}, or several runs with -m (--multirun)"
-        raise UserError(f"{text}: several values; allowed: {allowed}")
+        listed = f"one value, a list {key}=[{text.partition('=')[2]}]"
+        one = f"one of {_options(loader, key)}" if key in groups else listed
+        raise UserError(f"{text}: several values; allowed: {one}, or a sweep with -m (--multirun)")
     if override.package is not None and key in groups:
         raise UserError(f"{text}: a group has one place; allowed: {_options(loader, key)}")
     if key in groups and not override.is_delete() and not isinstance(override.value(), str):
@@ -233,10 +232,11 @@ def _diagnose(loader: ConfigLoader, parsed: Sequence[Override], error: Exception
 
 
 def _wrong_option(typed: Mapping[str, str], error: MissingConfigException) -> str:
-    options = list(error.options or ())
-    group, _, option = str(error.missing_cfg_file).rpartition("/")
-    written = typed.get(group, f"{group}={option}")
-    return f"{written}: allowed: {', '.join(options)}{did_you_mean(option, options)}"
+    options, (group, _, option) = error.options or (), str(error.missing_cfg_file).rpartition("/")
+    written, hint = typed.get(group, f"{group}={option}"), did_you_mean(option, options)
+    if written.startswith("hydra/launcher=submitit"):
+        hint = "; submitit_local and submitit_slurm need the extra: pip install 'bigain[slurm]'"
+    return f"{written}: allowed: {', '.join(options)}{hint}"
 
 
 def _wrong_key(loader: ConfigLoader, override: Override, groups: Sequence[str]) -> str | None:

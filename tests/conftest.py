@@ -169,6 +169,7 @@ def small_document() -> Document:
         ),
         notes=("A note with a~tilde, a^hat, a \\backslash and {braces}.",),
         footnotes=(("a", "The paper prints “14.2 %”."), ("b", "Naïve, Šidák, Erdős.")),
+        ranked_in="column",
         command="python -m bigain table 4 --profile mini",
         commands=(
             "python -m bigain backbone=mini_unet operator=tome operator.ratio=0.3",

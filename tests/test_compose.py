@@ -364,6 +364,7 @@ MISTAKES: list[tuple[str, str]] = [
     ("profile=papr", "did you mean paper?"),
     ("profile=paper", "allowed: mini, because backbone=mini_dit is not one of the paper's"),
     ("hydra/launcher=submitit", "allowed: basic"),
+    ("hydra/launcher=submitit_slurm", "need the extra: pip install 'bigain[slurm]'"),
     ("operator=null", "allowed: abm, avg_pool, cached, ie_kvd"),
     ("operator={name: tome}", "allowed: abm, avg_pool, cached, ie_kvd"),
     ("~dataset", "allowed: fashion_mnist, fashion_mosaic, pets, imagenet100, imagenet1k or coco"),
@@ -392,7 +393,7 @@ MISTAKES: list[tuple[str, str]] = [
     ("=1", "no such key; allowed: profile"),
     ("operator=tome | +operator.ratio=0.5", "allowed: operator.ratio=0.5 (the key exists, so no"),
     ("+experiment=merging_sweep", "allowed: experiment=merging_sweep (the key exists"),
-    ("task.trial_list=5,20", "allowed: one value, a list task.trial_list=[5,20], or several"),
+    ("task.trial_list=5,20", "allowed: one value, a list task.trial_list=[5,20], or a sweep"),
     ("operator=tome,lgtm", "allowed: one of abm, avg_pool, cached, ie_kvd"),
 ]
 

@@ -97,10 +97,7 @@ def test_a_wrong_number_of_images_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (
-            "--images x",
-            "bigain demo: argument --images: invalid int value: 'x'; usage: bigain demo",
-        ),
+        ("--images x", "--images=x: allowed: a whole number"),
         ("--foo", "bigain demo: unrecognized arguments: --foo; usage: bigain demo"),
         ("--image 3", ".*; did you mean --images[?]"),
         ("--images 0", "dataset.limit=0: allowed: "),

@@ -1,6 +1,7 @@
 """Arguments that verbs share, and a parser whose complaints are one line."""
 
 import argparse
+import re
 from pathlib import Path
 from typing import NoReturn
 
@@ -10,6 +11,13 @@ from bigain.errors import UserError
 __all__ = ["VerbParser", "results_folder"]
 
 _UNKNOWN = "unrecognized arguments: "
+_VALUE = re.compile(
+    r"argument (?P<option>--[\w-]+): invalid (?P<kind>\w+)(?: value)?: '(?P<value>.*?)'"
+    r"(?: \(choose from (?P<choices>.*)\))?"
+)
+"""How argparse complains of a value."""
+
+_KINDS = {"int": "a whole number", "float": "a number"}
 
 
 class VerbParser(argparse.ArgumentParser):
@@ -27,6 +35,12 @@ class VerbParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise `UserError` in place of printing usage; a misspelt option is recognised."""
+        wrong = _VALUE.fullmatch(message)
+        if wrong is not None:
+            allowed = wrong["choices"] or _KINDS.get(wrong["kind"], wrong["kind"])
+            allowed = allowed.replace("'", "")
+            hint = did_you_mean(wrong["value"], allowed.split(", "))
+            raise UserError(f"{wrong['option']}={wrong['value']}: allowed: {allowed}{hint}")
         unknown = message.removeprefix(_UNKNOWN) if message.startswith(_UNKNOWN) else ""
         word = unknown.partition(" ")[0].partition("=")[0]
         hint = did_you_mean(word, self._option_string_actions) if word.startswith("-") else ""

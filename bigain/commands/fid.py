@@ -21,7 +21,7 @@ from bigain.features.base import Extractor, decode_workers, extract
 from bigain.features.folder import FolderImages
 from bigain.features.inception import InceptionExtractor
 from bigain.features.mini import MiniExtractor
-from bigain.features.reference import Reference, compute_reference, read_reference
+from bigain.features.reference import Reference, check_fits, compute_reference, read_reference
 from bigain.metrics import (
     FewImagesWarning,
     Metric,
@@ -33,6 +33,7 @@ from bigain.metrics import (
 __all__ = ["main"]
 
 _FID_FEATURES = 2048
+_FEWEST = 2
 _HEADS = ("metric", "value", "95 % interval", "n", "unit")
 
 
@@ -79,8 +80,11 @@ def _check_sides(options: argparse.Namespace) -> None:
     for path in (options.a, options.b):
         if _is_statistics(path):
             read_reference(path)
-        else:
-            FolderImages(path, limit=options.limit)
+        elif len(FolderImages(path, limit=options.limit)) < _FEWEST:
+            limit = f"--limit={options.limit}, " if options.limit is not None else ""
+            raise UserError(
+                f"{limit}{path}: one image has no covariance; allowed: at least 2 images"
+            )
 
 
 def _all_statistics(options: argparse.Namespace) -> bool:
@@ -97,7 +101,10 @@ def _extractor(options: argparse.Namespace) -> Extractor:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).partition("\n")[0]
-        raise UserError(f"--device={options.device}: cannot be used ({reason})") from None
+        allowed = "cpu, or cuda or mps where this torch and machine have it"
+        raise UserError(
+            f"--device={options.device}: cannot be used ({reason}); allowed: {allowed}"
+        ) from None
     if options.extractor == "inception":
         return InceptionExtractor(options.weights, device)
     if options.weights is not None:
@@ -107,7 +114,10 @@ def _extractor(options: argparse.Namespace) -> Extractor:
 
 def _side(options: argparse.Namespace, path: Path, extractor: Extractor | None) -> Reference:
     if _is_statistics(path) or extractor is None:
-        return read_reference(path)
+        statistics = read_reference(path)
+        if extractor is not None:
+            check_fits(statistics, extractor, str(path))
+        return statistics
     images = FolderImages(path, extractor.mode, options.limit)
     workers = decode_workers() if options.workers is None else options.workers
     features = extract(
@@ -136,6 +146,12 @@ def _metrics(
     options: argparse.Namespace, extractor: Extractor | None, a: Reference, b: Reference
 ) -> list[Metric]:
     name = _metric_name(extractor, a, b)
+    sizes = a.moments.dimension, b.moments.dimension
+    if sizes[0] != sizes[1]:
+        raise UserError(
+            f"{options.a}: is of {sizes[0]} features, but {options.b} of {sizes[1]}; allowed: both "
+            "of one --extractor"
+        )
     if a.features is not None:
         return generation_metrics(name, a.features, b.moments, b.features, options.seed)
     warn_if_few(a.moments, b.moments)

@@ -39,6 +39,7 @@ _SHOWN = {
     "class_agreement": ("agreement %", ".1f"),
     "flops_g": ("GFLOPs", ".4g"),
     "time_ms_per_step": ("ms/step", ".4g"),
+    "speedup": ("speed-up", ".2f"),
 }
 
 
@@ -120,6 +121,8 @@ def _text(rows: Sequence[JointRow]) -> str:
     table = tabulate(cells, heads, disable_numparse=True)
     lines = [*_numbers(rows)]
     lines += [f"value [95 % interval] n; {_DASH}: no finished run.  GFLOPs: one forward."]
+    if "time_ms_per_step" in shown:
+        lines += ["ms/step: separate runs; compare the speed-ups, timed in turn with none."]
     return "\n".join([table, "", *lines]) + "\n"
 
 

@@ -157,16 +157,17 @@ def _prepare(
 ) -> Tensor:
     image = images[position]
     label = getattr(images, "label", "image {}".format)
+    try:
+        prepared = extractor.prepare(image)
+    except UserError as error:
+        raise UserError(f"{label(position)}: {error}") from None
     if shape is not None and image.shape != shape:
         raise UserError(
             f"{label(position)}: is of size {_size(image.shape)}, but {label(0)} of "
             f"{_size(shape)}; allowed: one size (or mixed_sizes=True, --mixed-sizes, which resizes "
             "each on its own)"
         )
-    try:
-        return extractor.prepare(image)
-    except UserError as error:
-        raise UserError(f"{label(position)}: {error}") from None
+    return prepared
 
 
 def _size(shape: tuple[int, ...]) -> str:

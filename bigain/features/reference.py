@@ -123,13 +123,20 @@ def read_reference(path: Path) -> Reference:
         with np.load(path, allow_pickle=False) as arrays:
             found = {name: arrays[name] for name in ("mu", "sigma", "features") if name in arrays}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, TypeError, AttributeError) as error:
-        raise UserError(f"{path}: cannot be read as statistics ({error})") from None
+        why = _reason(error)
+        raise UserError(f"{path}: cannot be read as statistics ({why}); {_ALLOWED}") from None
     features, about = found.get("features"), _read_about(path)
     mean, covariance = (np.asarray(found.get(n, np.nan)) for n in ("mu", "sigma"))
     _check(path, mean, covariance, features)
     n = _stated(about.get("n")) if features is None else len(features)
     numbers = Moments(mean.astype(np.float64), covariance.astype(np.float64), n)
     return Reference(numbers, features, about)
+
+
+_ALLOWED = (
+    "allowed: a .npz with mu of shape (d,) and sigma of shape (d, d), finite floats, sigma "
+    "symmetric and without negative eigenvalues, as `python -m pytorch_fid --save-stats` writes"
+)
 
 
 def check_fits(reference: Reference, extractor: Extractor, name: str) -> None:
@@ -165,11 +172,14 @@ def _check(
         shaped = shaped and features.ndim == 2 and features.shape[1] == d
     finite = numeric and shaped and np.isfinite(mean).all() and np.isfinite(covariance).all()
     if not (finite and _is_covariance(covariance)):
-        raise UserError(
-            f"{path}: holds no statistics; allowed: mu of shape (d,) and sigma of shape (d, d), "
-            "finite floats, sigma symmetric and without negative eigenvalues, as "
-            "`python -m pytorch_fid --save-stats` writes them"
-        )
+        raise UserError(f"{path}: holds no statistics; {_ALLOWED}")
+
+
+def _reason(error: Exception) -> str:
+    """Why there are no arrays, without what numpy advises its own users."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return "it is no .npz of plain arrays, or not a whole one"
 
 
 def _is_covariance(matrix: npt.NDArray[Any]) -> bool:

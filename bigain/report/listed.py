@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bigain.metrics import Metric
+from bigain.runs.audit import audit
 from bigain.runs.listing import MetricRow, metrics_of, read_listing
 from bigain.runs.manifests import Origin, find_manifest
 
@@ -38,9 +39,11 @@ def read_runs(results: Path, profile: str) -> list[ListedRun]:
     """The runs in the order of the file; none if there is no file.
 
     Raises:
-        UserError: The file, or a manifest that it leads to, is damaged.
+        UserError: The file, or a manifest or records that it leads to, are damaged or contradict
+            it.
 
     """
+    audit(results, profile)
     listing = read_listing(results / profile / "runs.csv")
     return [_listed(results, profile, rows) for rows in listing.values()]
 

@@ -13,16 +13,18 @@ from pathlib import Path
 from typing import Any
 
 from bigain.metrics import Metric
+from bigain.runs.audit import audit
+from bigain.runs.files import MANIFEST
 from bigain.runs.frames import read_metrics
 from bigain.runs.listing import MetricRow, read_listing
-from bigain.runs.manifests import find_manifest, manifest_path
+from bigain.runs.manifests import check_name, find_manifest, manifest_path
 from bigain.runs.store import RunStore, run_folders
 
 __all__ = ["JOINT_METRICS", "JointRun", "Recognise", "finished_runs", "published_runs"]
 
 JOINT_METRICS = (
     *("acc1", "map_image", "eps_error_rise", "fid", "frechet_mini", "precision", "recall"),
-    *("class_agreement", "flops_g", "time_ms_per_step"),
+    *("class_agreement", "flops_g", "time_ms_per_step", "speedup"),
 )
 """The metrics of a row, in this order."""
 
@@ -70,15 +72,28 @@ class JointRun:
 
 
 def finished_runs(results: Path) -> list[JointRun]:
-    """The runs with a folder under `results`; unfinished and damaged ones are passed over."""
+    """The runs with a folder under `results`; unfinished and damaged ones are passed over.
+
+    Raises:
+        UserError: A folder holds the configuration of another run.
+
+    """
     stores = (RunStore(results, folder.name) for folder in run_folders(results))
     return [_finished(store) for store in stores if store.status() == "done"]
 
 
 def published_runs(results: Path, recognise: Recognise) -> tuple[list[JointRun], list[str]]:
-    """The published runs that have no finished folder here, and names of those not recognised."""
+    """The published runs that have no finished folder here, and names of those not recognised.
+
+    Raises:
+        UserError: What is published contradicts itself, see `bigain.runs.audit`.
+
+    """
     runs, unknown = [], []
-    listings = [read_listing(path) for path in sorted(results.glob("*/runs.csv"))]
+    paths = sorted(results.glob("*/runs.csv"))
+    for path in paths:
+        audit(results, path.parent.name)
+    listings = [read_listing(path) for path in paths]
     for name, rows in (item for listing in listings for item in listing.items()):
         if RunStore(results, name).status() == "done":
             continue
@@ -106,6 +121,7 @@ def _guess(rows: Sequence[MetricRow], recognise: Recognise) -> tuple[dict[str, A
 
 def _finished(store: RunStore) -> JointRun:
     frame, manifest = read_metrics(store.folder), store.manifest()
+    check_name(store.folder / MANIFEST, manifest)
     metrics = (Metric(*row) for row in frame[[*_MEASURED]].itertuples(index=False, name=None))
     return JointRun(store.run_id, manifest["config"], manifest["n_images"], _known(metrics))
 

@@ -20,6 +20,9 @@ from bigain.runs.identity import DESCRIBING_COLUMNS
 __all__ = ["Listing", "MetricRow", "metrics_of", "read_listing", "read_own_rows"]
 
 _BACK = "put back the committed file, or correct this one"
+_ROUNDING = 1e-9
+"""By how much of itself a value may lie outside an interval without width."""
+
 _AGAIN = "put the file back, or do the run again with force=true"
 
 
@@ -151,6 +154,10 @@ def _metric(place: str, row: Mapping[str, str]) -> Metric:
     n = _number(place, "n", row["n"])
     if not n.is_integer():
         raise UserError(f"{place}: n={row['n']}: allowed: a whole number")
+    slack = _ROUNDING * abs(value)
+    if value < low - slack or value > high + slack:
+        ends = f"[{row['ci_low']}, {row['ci_high']}]"
+        raise UserError(f"{place}: value={row['value']}: allowed: within its own interval {ends}")
     return Metric(row["metric"], value, int(n), low, high, row["unit"])
 
 

@@ -7,16 +7,17 @@ hardware the numbers come from stays.
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from bigain.atomic import replace_text
 from bigain.errors import UserError
 from bigain.runs.files import MANIFEST
+from bigain.runs.identity import run_id as name_of
 from bigain.runs.store import RunStore
 
-__all__ = ["Origin", "find_manifest", "manifest_path", "portable", "publish_manifest"]
+__all__ = ["Origin", "check_name", "find_manifest", "manifest_path", "portable", "publish_manifest"]
 
 Origin = Mapping[str, Any]
 """A manifest, published or not."""
@@ -33,11 +34,14 @@ _KEPT = (
 _LEFT_OUT = {
     "config": ("paths", "tracking", "cache", "shard", "force"),
     "config.dataset": ("root",),
-    "config.backbone": ("path", "mirrors"),
+    "config.backbone": ("mirrors",),
     "config.task": ("extractor_weights",),
     "source": ("folder",),
 }
-"""Part -> keys of it that name places, or how the work was shared out."""
+"""Part -> keys of it that name places, or how the work was shared out; none is part of a name."""
+
+_HIDDEN = ("config.backbone.path",)
+"""Dotted keys of places that are part of the name of some runs: None stands for them."""
 
 _PLACE = re.compile(r"^(?:[/~]|\.\.?/|[A-Za-z]:[\\/]|\\\\|\w+://)|(?<=[\s'\"=:(])(?:/\w|~/)\S*")
 _KERNEL = re.compile(r"^(\w+-\d+(?:\.\d+)*)\S*?-(x86_64|aarch64|arm64|i686|ppc64le)\b")
@@ -73,17 +77,54 @@ def find_manifest(results: Path, profile: str, run_id: str) -> tuple[Path, Origi
     published = manifest_path(results, profile, run_id)
     own = RunStore(results, run_id)
     if not published.is_file():
-        manifest = own.manifest()
-        return (own.folder / MANIFEST, manifest) if manifest else None
-    return published, _read(published, run_id)
+        path, manifest = own.folder / MANIFEST, own.manifest()
+        if not manifest:
+            return None
+    else:
+        path, manifest = published, _read(published, run_id)
+    check_name(path, manifest)
+    return path, manifest
+
+
+def check_name(path: Path, manifest: Origin) -> None:
+    """Raise UserError if the configuration of a manifest is that of a run of another name.
+
+    A name is a hash of the configuration, so a copy under another one would be a second run of the
+    same cell.  Where a published manifest withholds a place that is part of the name, such as that
+    of weights without a fingerprint, nobody can tell.
+    """
+    if manifest.get("withheld"):
+        return
+    if not isinstance(manifest.get("config"), dict):
+        raise _damaged(path)
+    other = name_of(manifest["config"])
+    if other != manifest["run_id"]:
+        raise UserError(
+            f"{path}: has the configuration of run {other}: two runs claim one cell; remove the "
+            f"file, and the rows of {manifest['run_id']} in runs.csv"
+        )
 
 
 def portable(manifest: Origin) -> dict[str, Any]:
-    """The manifest as anybody may read it."""
+    """The manifest as anybody may read it; `withheld` if its name depends on places left out."""
     kept = {key: _without_places(manifest[key], key) for key in _KEPT if key in manifest}
     if isinstance(kept.get("platform"), str):
         kept["platform"] = _KERNEL.sub(r"\1-\2", kept["platform"])
+    withheld = sorted(_withheld(manifest.get("config", {}), kept.get("config", {}), ""))
+    if withheld and "run_id" in manifest and name_of(kept["config"]) != manifest["run_id"]:
+        kept["withheld"] = withheld
     return kept
+
+
+def _withheld(node: Mapping[str, Any], kept: Mapping[str, Any], prefix: str) -> Iterator[str]:
+    """Dotted keys of the places that stand as None in `kept`."""
+    for key, value in node.items():
+        if key not in kept or value == kept[key]:
+            continue
+        if isinstance(value, dict):
+            yield from _withheld(value, kept[key], f"{prefix}{key}.")
+        else:
+            yield prefix + key
 
 
 def _read(path: Path, run_id: str) -> dict[str, Any]:
@@ -92,8 +133,12 @@ def _read(path: Path, run_id: str) -> dict[str, Any]:
     except ValueError:
         manifest = None
     if not isinstance(manifest, dict) or manifest.get("run_id") != run_id:
-        raise UserError(f"{path}: is damaged; delete it, or publish the run again")
+        raise _damaged(path)
     return manifest
+
+
+def _damaged(path: Path) -> UserError:
+    return UserError(f"{path}: is damaged; delete it, or publish the run again")
 
 
 def _without_places(node: Any, part: str) -> Any:
@@ -101,6 +146,7 @@ def _without_places(node: Any, part: str) -> Any:
     if isinstance(node, dict):
         left_out = _LEFT_OUT.get(part, ())
         kept = {key: value for key, value in node.items() if key not in left_out}
+        kept |= {key: None for key in kept if f"{part}.{key}" in _HIDDEN}
         return {key: _without_places(value, f"{part}.{key}") for key, value in kept.items()}
     if isinstance(node, list):
         return [_without_places(value, part) for value in node]

@@ -32,6 +32,7 @@ __all__ = [
     "load_samples",
     "publish_samples",
     "published_path",
+    "records_path",
 ]
 
 
@@ -91,6 +92,8 @@ _KINDS = {"true_errors": _CLASSIFICATION, "frechet_value": _GENERATION, "measure
 What generation and efficiency record is little, and kept whole.
 """
 
+_AGAIN = "put the file back, or do the run again with force=true"
+
 FROM_RECORDS = ("classification",)
 """Tasks whose metrics tables compute from the records; those of the others are read as stated."""
 
@@ -114,6 +117,13 @@ def is_at_hand(results: Path, profile: str, run_id: str, task: str) -> bool:
     return task in FROM_RECORDS or run_id in read_listing(results / profile / "runs.csv")
 
 
+def records_path(results: Path, profile: str, run_id: str) -> Path:
+    """The file that `load_samples` reads: in the run's own folder, or else the published copy."""
+    store = RunStore(results, run_id)
+    is_own = store.is_finished()
+    return store.folder / SAMPLES if is_own else published_path(results, profile, run_id)
+
+
 def load_samples(results: Path, profile: str, run_id: str) -> pd.DataFrame | None:
     """What is kept of every image of a finished run, by position; None if there is no such run.
 
@@ -126,14 +136,14 @@ def load_samples(results: Path, profile: str, run_id: str) -> pd.DataFrame | Non
     text = _own_text(results, run_id) or _published_text(published_path(results, profile, run_id))
     if text is None:
         return None
-    source = f"records of run {run_id}"
+    source = str(records_path(results, profile, run_id))
     reader = csv.DictReader(io.StringIO(text))
     lines, there = list(reader), list(reader.fieldnames or ())
     parsers = _parsers(there, source)
     try:
         columns = {key: [parse(line[key]) for line in lines] for key, parse in parsers.items()}
     except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{source}: damaged: {error}; redo it with force=true") from error
+        raise UserError(f"{source}: damaged: {error}; {_AGAIN}") from error
     return pd.DataFrame(columns).sort_values("position", ignore_index=True)
 
 
@@ -172,7 +182,7 @@ def _own_text(results: Path, run_id: str) -> str | None:
     path = store.folder / SAMPLES
     try:
         with path.open(newline="", encoding="utf-8") as handle:
-            return _kept(csv.DictReader(handle), run_id)
+            return _kept(csv.DictReader(handle), path)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise unreadable(path, error) from error
 
@@ -183,13 +193,13 @@ def _published_text(path: Path) -> str | None:
     try:
         return gzip.decompress(path.read_bytes()).decode("utf-8")
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: damaged: {error}; remove it") from error
+        raise UserError(f"{path}: damaged: {error}; {_AGAIN}") from error
 
 
-def _kept(reader: "csv.DictReader[str]", run_id: str) -> str:
+def _kept(reader: "csv.DictReader[str]", path: Path) -> str:
     """What is kept of samples.csv, in the same words."""
     there = list(reader.fieldnames or ())
-    kept = list(_parsers(there, f"samples.csv of run {run_id}"))
+    kept = list(_parsers(there, str(path)))
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, kept, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
@@ -202,7 +212,7 @@ def _parsers(there: list[str], source: str) -> dict[str, Callable[[str], object]
     needed = next((own for mark, own in _KINDS.items() if mark in there), _CLASSIFICATION)
     lacking = sorted(set(needed) - set(there))
     if lacking:
-        raise UserError(f"{source}: lacks the columns {lacking}; redo it with force=true")
+        raise UserError(f"{source}: lacks the columns {', '.join(lacking)}; {_AGAIN}")
     if needed is _CLASSIFICATION:
         return {**needed, **{key: parse for key, parse in _OPTIONAL.items() if key in there}}
     return {key: needed.get(key, _plain) for key in there}

@@ -10,7 +10,8 @@ import pandas as pd
 
 from bigain.errors import UserError
 from bigain.metrics import Metric, cantelli_bound, classification_metrics, margin_ratio
-from bigain.runs.published import FROM_RECORDS, load_metrics, load_samples
+from bigain.runs.audit import check_metrics
+from bigain.runs.published import FROM_RECORDS, load_metrics, load_samples, records_path
 from bigain.tables.differences import (
     Difference,
     accuracy_difference,
@@ -52,11 +53,12 @@ def measure(plan: Plan, results: Path) -> Measured:
     the marks of the best need that.
 
     Raises:
-        UserError: Records are damaged, or two runs of a column do not cover the same images.
+        UserError: Records are damaged or not those of the metrics that the run stated, or two runs
+            of a column do not cover the same images.
 
     """
     records = _records(plan, results)
-    _check_same_images(plan, records)
+    _check_same_images(plan, records, results)
     runs = {}
     for cell in records:
         baseline = plan.baseline(cell.place, cell.column)
@@ -105,14 +107,15 @@ def _records(plan: Plan, results: Path) -> dict[CellKey, Records]:
     loaded: dict[str, Records] = {}
     for run in plan.distinct():
         frame = load_samples(results, plan.profile, run.run_id)
-        computed = run.config.task.name in FROM_RECORDS
-        stated = {} if computed else load_metrics(results, plan.profile, run.run_id)
-        if frame is not None and (computed or stated):
+        stated = load_metrics(results, plan.profile, run.run_id)
+        if frame is not None and (stated or run.config.task.name in FROM_RECORDS):
+            path = records_path(results, plan.profile, run.run_id)
+            check_metrics(f"metrics of run {run.run_id}", stated, path, frame)
             loaded[run.run_id] = (frame, stated)
     return {cell: loaded[run.run_id] for cell, run in plan.runs.items() if run.run_id in loaded}
 
 
-def _check_same_images(plan: Plan, records: Mapping[CellKey, Records]) -> None:
+def _check_same_images(plan: Plan, records: Mapping[CellKey, Records], results: Path) -> None:
     first: dict[tuple[object, str], CellKey] = {}
     for cell, (frame, _) in records.items():
         if cell.place.work not in ("classification", "generation"):
@@ -120,9 +123,14 @@ def _check_same_images(plan: Plan, records: Mapping[CellKey, Records]) -> None:
         baseline = plan.baseline(cell.place, cell.column)
         reference = first.setdefault((cell.place, baseline.column), cell)
         if not frame["image_id"].equals(records[reference][0]["image_id"]):
-            one, other = plan.runs[cell].run_id, plan.runs[reference].run_id
+            files = " and ".join(
+                f"{records_path(results, plan.profile, plan.runs[each].run_id)} "
+                f"({len(records[each][0])})"
+                for each in (reference, cell)
+            )
             raise UserError(
-                f"runs {one} and {other} do not cover the same images of {cell.place.dataset}"
+                f"{files}: do not cover the same images of {cell.place.dataset}; put back the one "
+                "that is not whole, or do its run again with force=true"
             )
 
 

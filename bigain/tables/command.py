@@ -10,10 +10,11 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
 
 from bigain.cli_report import list_failures
+from bigain.commands.arguments import VerbParser
 from bigain.errors import UserError
+from bigain.runs.audit import audit_names
 from bigain.runs.folder import check_results, make_results
 from bigain.runs.store import damaged_runs
 from bigain.tables.estimate import CountFlops, estimate, kept_flops
@@ -46,11 +47,6 @@ class _Request:
     dry: bool
     listing: str
     gflops_per_second: float | None
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"table: {message}; see python -m bigain table --help")
 
 
 Launch = Callable[[Sequence[Sequence[str]], Sequence[str]], Mapping[str, Exception]]
@@ -98,6 +94,7 @@ def _tables(request: _Request, compose: Compose, launch: Launch, flops: CountFlo
     plans = _plan(request, compose)
     results = _results(plans, request, compose)
     check_results(results)
+    audit_names(results, request.profile)
     _name_damaged(results, _distinct(plans))
     if request.dry:
         _say(_listing(plans, request, flops))
@@ -111,6 +108,7 @@ def _tables(request: _Request, compose: Compose, launch: Launch, flops: CountFlo
         failures = list_failures(pending, problems)
         plans = _plan(request, compose)
     _render(plans, request, results, compose)
+    _tell_settings(request)
     sys.stderr.write(failures)
     return 1 if failures else 0
 
@@ -123,6 +121,18 @@ def _render(plans: Plans, request: _Request, results: Path, compose: Compose) ->
         if len(plans) == 1:
             _say(render_markdown(table.document))
         _say(f"written: {', '.join(map(str, paths))}")
+
+
+def _tell_settings(request: _Request) -> None:
+    """Say that a table of other settings has taken the place of that of the profile's own."""
+    settings = [word for word in request.extra if not word.startswith("paths.")]
+    if settings and len(settings) == len(request.extra):
+        names = " ".join(map(str, request.numbers))
+        _complain(
+            f"note: written with {' '.join(settings)}, in the place of the profile's own settings: "
+            f"`python -m bigain table {names} --profile {request.profile} --no-run` brings those "
+            "back; paths.results=DIR writes elsewhere"
+        )
 
 
 def _listing(plans: Plans, request: _Request, flops: CountFlops) -> str:
@@ -184,9 +194,20 @@ def _parse(argv: Sequence[str]) -> _Request:
         hydra=hydra,
         run=not found.no_run,
         dry=found.dry_run,
-        listing=choose("--format", found.format, LISTINGS),
+        listing=_listing_format(found),
         gflops_per_second=found.gflops_per_second,
     )
+
+
+def _listing_format(found: argparse.Namespace) -> str:
+    if found.format is None:
+        return "text"
+    if not found.dry_run:
+        raise UserError(
+            f"--format={found.format}: is that of a plan; allowed: with --dry-run (a table is "
+            "written as Markdown, LaTeX, HTML and CSV at once)"
+        )
+    return choose("--format", found.format, LISTINGS)
 
 
 def _numbers(text: str) -> list[int]:
@@ -198,7 +219,7 @@ def _numbers(text: str) -> list[int]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser("bigain table", description=__doc__, allow_abbrev=False)
+    parser = VerbParser("table", str(__doc__), results=False)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     allowed = ", ".join(map(str, table_numbers()))
     parser.add_argument(
@@ -213,7 +234,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--limit", help="images per run, the same as dataset.limit=N")
     parser.add_argument("--no-run", action="store_true", help="render what is there")
     parser.add_argument("--dry-run", action="store_true", help="print the plan and its cost, stop")
-    parser.add_argument("--format", default="text", help="of the plan: text (default), csv, json")
+    parser.add_argument("--format", help="of --dry-run: text (default), csv, json")
     parser.add_argument(
         "--gflops-per-second",
         type=float,

@@ -6,11 +6,11 @@ words, see `inline`.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["DASH", "Cell", "Document", "Kind", "Line", "Panel", "Rank", "inline"]
+__all__ = ["DASH", "Cell", "Document", "Kind", "Line", "Panel", "Rank", "inline", "legend"]
 
 DASH = "—"
 """Stands where no finished run exists."""
@@ -80,6 +80,7 @@ class Document:
         footnotes: Letter and text of the remarks on single cells, those that are printed.
         command: Fills all gaps and renders again; empty if there are none.
         commands: Fill one gap each.
+        ranked_in: Of what marks tell the best, `column` or `row`; empty where nothing is marked.
 
     """
 
@@ -91,6 +92,22 @@ class Document:
     footnotes: tuple[tuple[str, str], ...] = ()
     command: str = ""
     commands: tuple[str, ...] = ()
+    ranked_in: str = ""
+
+
+def legend(document: Document, styles: Mapping[Rank, str]) -> str:
+    """What the marks mean, in words; empty where nothing is marked.
+
+    `styles` has the name of each mark, such as `Bold`, as the output format shows it.
+    """
+    if not document.ranked_in:
+        return ""
+    return (
+        f"{styles['best']} numbers: the best of a {document.ranked_in}, supported by a paired test "
+        f"against the second (p < 0.05), or an exact count. {styles['leading']}: the best by value "
+        f"alone, or level at the top. {styles['second']}: the second. What has no such number is "
+        "not ranked, and neither is no acceleration."
+    )
 
 
 def inline(text: str) -> Iterator[tuple[Literal["plain", "code", "strong"], str]]:

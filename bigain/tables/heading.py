@@ -11,6 +11,7 @@ from bigain.config import (
     RunConfig,
 )
 from bigain.tables.document import DASH
+from bigain.tables.quantities import QUANTITIES
 from bigain.tables.sources import Sources
 
 __all__ = ["introduction"]
@@ -18,21 +19,31 @@ __all__ = ["introduction"]
 
 def introduction(sources: Sources) -> tuple[str, ...]:
     """The paragraphs."""
-    plan, paper = sources.plan, sources.plan.spec.paper
+    plan = sources.plan
     paragraphs = [_measured_on(sources), *_protocols(sources)]
     if plan.profile != "paper":
-        paragraphs.append(
-            f"Lines marked paper hold what the paper prints for {paper.label}: **another backbone "
-            "and other datasets**. Compare the shape of a line, not its numbers."
-        )
-    group = "row" if plan.spec.compares_columns else "column"
+        paragraphs.append(_of_paper(sources))
     done = len(plan.distinct()) - len(plan.missing())
     paragraphs.append(
-        f"Runs: {done} of {len(plan.distinct())} done. {DASH} stands where no finished run exists. "
-        f"Best of a {group}: strong where a paired test against the second supports it (p < 0.05), "
-        "else only marked as leading; the second is marked too."
+        f"Runs: {done} of {len(plan.distinct())} done. {DASH} stands where no finished run exists."
     )
     return tuple(paragraphs)
+
+
+def _of_paper(sources: Sources) -> str:
+    """How far the paper's numbers can be compared with those beside them."""
+    paper, profile = sources.plan.spec.paper, sources.plan.spec.profile(sources.plan.profile)
+    same = dict.fromkeys(
+        QUANTITIES[block.metric].title
+        for block in profile.blocks
+        if block.beside is not None and block.backbone == paper.backbone
+    )
+    other = "another backbone and other datasets" if profile.datasets else "another backbone"
+    but = f"; only {' and '.join(same)} are counted on the paper's own model" if same else ""
+    return (
+        f"Lines marked paper hold what the paper prints for {paper.label}: **{other}**. "
+        f"Compare the shape of a line, not its numbers{but}."
+    )
 
 
 def _measured_on(sources: Sources) -> str:

@@ -3,11 +3,11 @@
 No script, no other file: everything is in the text, and it prints on paper as it reads.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 
 from bigain.tables.columns import LONG, are_text
-from bigain.tables.document import Cell, Document, Line, Panel, inline
+from bigain.tables.document import Cell, Document, Line, Panel, Rank, inline, legend
 
 __all__ = ["STYLE", "render_html", "rich", "table_fragment"]
 
@@ -67,14 +67,15 @@ _PAGE = """\
 
 _RANKS = {
     "": "{}",
-    "best": '<strong title="best, supported by the paired test">{}</strong>',
-    "leading": '<em title="best by value, not supported by the paired test">{}</em>',
+    "best": '<strong title="best, an exact count or supported by the paired test">{}</strong>',
+    "leading": '<em title="best by value alone">{}</em>',
     "second": '<u title="second">{}</u>',
 }
-_LEGEND = (
-    "<strong>Bold</strong>: best of its column, supported by the paired test. "
-    "<em>Italic</em>: best by value alone. <u>Underlined</u>: second."
-)
+_STYLES: Mapping[Rank, str] = {
+    "best": "<strong>Bold</strong>",
+    "leading": "<em>Italic</em>",
+    "second": "<u>Underlined</u>",
+}
 
 
 def render_html(document: Document) -> str:
@@ -89,8 +90,9 @@ def table_fragment(document: Document) -> str:
     lines = [f'<section class="table" id="{name}" aria-labelledby="{name}-title">']
     lines.append(f'<h2 id="{name}-title">Table {document.number}. {escape(document.title)}</h2>')
     lines += [f"<p>{rich(text)}</p>" for text in document.intro]
-    if any(cell.rank for p in document.panels for line in p.lines for cell in line.cells):
-        lines.append(f'<p class="legend">{_LEGEND}</p>')
+    if document.ranked_in:
+        # The words hold nothing that HTML would read as a tag but for the styles.
+        lines.append(f'<p class="legend">{legend(document, _STYLES).replace(" < ", " &lt; ")}</p>')
     for index, panel in enumerate(document.panels, start=1):
         lines += _panel(panel, name, f"{name}-panel{index}")
     lines += [*_notes(document, name), *_gaps(document), "</section>"]

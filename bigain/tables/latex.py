@@ -5,10 +5,10 @@ made smaller, one that is too long goes on below with its heads repeated.  Lines
 tabular inside a sentence brings no space along.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from bigain.tables.columns import LONG, are_text
-from bigain.tables.document import Cell, Document, Line, Panel
+from bigain.tables.document import Cell, Document, Line, Panel, Rank, legend
 from bigain.tables.latex_text import escape, rich, typewriter
 
 __all__ = ["render_latex"]
@@ -41,8 +41,11 @@ _PREAMBLE = r"""% {title}
 \providecommand{{\bigainend}}{{\end{{document}}}}"""
 
 _END = r"\ifnum\bigainpanel=0 \expandafter\bigainend\fi"
-_LEGEND = r"Bold: best of its column, supported by the paired test. Italic: best by value alone. "
-_LEGEND += r"Underlined: second."
+_STYLES: Mapping[Rank, str] = {
+    "best": r"\bigainbest{Bold}",
+    "leading": r"\bigainleading{Italic}",
+    "second": r"\bigainsecond{Underlined}",
+}
 _UPRIGHT = 95
 """Signs of a line that fit an upright page at a size one can read."""
 _LONG_LABEL = 75
@@ -73,8 +76,8 @@ def _page(paragraphs: Sequence[str]) -> str:
 
 def _opening(document: Document) -> list[str]:
     title = f"\\section*{{Table {document.number}. {escape(document.title)}}}"
-    ranked = any(c.rank for p in document.panels for line in p.lines for c in line.cells)
-    return [title, *map(rich, document.intro), *([_LEGEND] if ranked else [])]
+    told = legend(document, _STYLES).replace(" < ", " $<$ ")
+    return [title, *map(rich, document.intro), *([told] if told else [])]
 
 
 def _panels(panels: Sequence[Panel], longest: int) -> Iterator[str]:

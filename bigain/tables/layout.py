@@ -16,7 +16,8 @@ def lay_out(sources: Sources) -> Document:
     """The whole table; the same document for the same input."""
     plan = sources.plan
     panels = tuple(_panels(sources))
-    cells = (cell for panel in panels for line in panel.lines for cell in line.cells)
+    cells = [cell for panel in panels for line in panel.lines for cell in line.cells]
+    group = "row" if plan.spec.compares_columns else "column"
     missing = plan.missing()
     own = plan.spec.profile(plan.profile).notes
     general = tuple(note.text for note in plan.spec.footnotes if not note.cells)
@@ -27,6 +28,7 @@ def lay_out(sources: Sources) -> Document:
         panels=panels,
         notes=(*own, *general),
         footnotes=texts_of(plan.spec.footnotes, cells),
+        ranked_in=group if any(cell.rank for cell in cells) else "",
         command=plan.command if missing else "",
         commands=tuple(run.command for run in missing),
     )

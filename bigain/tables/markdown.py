@@ -1,17 +1,20 @@
 """A document as Markdown."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
-from bigain.tables.document import Cell, Document, Line, Panel
+from bigain.tables.document import Cell, Document, Line, Panel, Rank, legend
 
 __all__ = ["render_markdown"]
 
-_RANKS = {"best": "**{}**", "leading": "*{}*", "second": "<u>{}</u>", "": "{}"}
+_RANKS: Mapping[Rank, str] = {"best": "**{}**", "leading": "*{}*", "second": "<u>{}</u>", "": "{}"}
+_NAMES: Mapping[Rank, str] = {"best": "Bold", "leading": "Italic", "second": "Underlined"}
+_STYLES = {rank: _RANKS[rank].format(name) for rank, name in _NAMES.items()}
 
 
 def render_markdown(document: Document) -> str:
     """The whole page; the same bytes for the same document."""
     parts = [f"# Table {document.number}. {document.title}", *document.intro]
+    parts.append(legend(document, _STYLES))
     parts += [_panel(panel) for panel in document.panels]
     parts += [_notes(document), _gaps(document)]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -35,9 +38,7 @@ def _rectangle(panel: Panel) -> str:
 
 
 def _styled(line: Line) -> list[str]:
-    label = _escaped(line.label)
-    label = f"**{label}**" if line.kind == "measured" else label
-    return [label, *map(_cell, line.cells)]
+    return [_escaped(line.label), *map(_cell, line.cells)]
 
 
 def _cell(cell: Cell) -> str:

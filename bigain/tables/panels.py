@@ -56,6 +56,8 @@ def stacked_panel(sources: Sources, block: Block) -> Panel:
     labels = tuple(column.label or "value" for column in columns)
     labels = ("no acceleration", *labels) if _has_none_column(sources) else labels
     caption = f"{quantity.caption} Better: {quantity.better}."
+    if quantity.at_none and _has_none_column(sources):
+        caption += f" The column of no acceleration holds {quantity.title_at_none}."
     return Panel(block_title(sources, block), caption, labels, tuple(lines), _count(sources, block))
 
 

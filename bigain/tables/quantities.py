@@ -30,9 +30,11 @@ class Quantity:
         caption: What the cells hold.
         work: What is done for it: a task, or one of the two measures of efficiency.
         signed: Print a plus sign before positive values.
-        at_none: Metric that stands in the column of no acceleration.
+        at_none: Metric that stands in the column of no acceleration, if the table has one.
+        title_at_none: What to call it.
         to_none: Metric of the comparison with no acceleration, printed in a line of its own.
         deltas: Whether rows are compared with each other, at the end of the block.
+        ranked: Whether the best and the second are marked.
         needs_none: Whether it is a comparison with no acceleration itself.
 
     """
@@ -43,8 +45,10 @@ class Quantity:
     work: Work = "classification"
     signed: bool = False
     at_none: str | None = None
+    title_at_none: str = ""
     to_none: str | None = None
     deltas: bool = False
+    ranked: bool = False
     needs_none: bool = False
 
 
@@ -56,6 +60,7 @@ QUANTITIES = {
         "(same timesteps and noise), with their 95 % interval.",
         to_none=TO_NONE,
         deltas=True,
+        ranked=True,
     ),
     "acc1_drop": Quantity(
         title="Loss of accuracy, points",
@@ -71,16 +76,19 @@ QUANTITIES = {
         caption="Average precision of an image, averaged over images. Differences are paired, with "
         "their 95 % bootstrap interval over images.",
         deltas=True,
+        ranked=True,
     ),
     "eps_error_rise": Quantity(
         title="Rise of the noise-prediction error, %",
         better="lower",
         caption="Error of the true class against no acceleration on the same (image, timestep, "
-        "noise), relative to its mean, with the paired 95 % interval. The column of no "
-        "acceleration holds the error itself; differences between rows are in points.",
+        "noise), relative to its mean, with the paired 95 % interval. Differences between rows are "
+        "in points.",
         signed=True,
         at_none="eps_error",
+        title_at_none="the error itself",
         deltas=True,
+        ranked=True,
         needs_none=True,
     ),
     "margin_mean": Quantity(
@@ -114,6 +122,7 @@ QUANTITIES = {
         caption=_FRECHET,
         work="generation",
         deltas=True,
+        ranked=True,
     ),
     "frechet_mini": Quantity(
         title="Frechet distance of the small extractor (no FID)",
@@ -121,6 +130,7 @@ QUANTITIES = {
         caption=f"The shipped classifier of Fashion-MNIST takes the place of Inception. {_FRECHET}",
         work="generation",
         deltas=True,
+        ranked=True,
     ),
     "class_agreement": Quantity(
         title="Samples recognised as their class, %",
@@ -129,23 +139,28 @@ QUANTITIES = {
         "was asked for, with its 95 % Wilson interval; differences are paired over samples.",
         work="generation",
         deltas=True,
+        ranked=True,
     ),
     "flops_g": Quantity(
         title="GFLOPs of one forward",
         better="lower",
         caption="Counted, batch 1; no weights are needed.",
         work="flops",
+        ranked=True,
     ),
     "flops_saved_percent": Quantity(
         title="FLOPs saved, %",
         better="higher",
         caption="Counted, of one forward of the denoiser.",
         work="flops",
+        ranked=True,
     ),
     "time_ms_per_step": Quantity(
         title="Time of a denoising step, ms",
         better="lower",
-        caption="Denoiser alone, mean over repeats with its 95 % interval.",
+        caption="Denoiser alone, mean over repeats with its 95 % interval. Rows are separate runs: "
+        "their differences contain those of the machine's state, so they are not ranked. What is "
+        "timed in turn with no acceleration, in one process, compares methods.",
         work="time",
     ),
     "speedup": Quantity(
@@ -154,12 +169,16 @@ QUANTITIES = {
         caption="Time without over time with the operator, repeats in turn in one process, with "
         "the paired 95 % interval.",
         work="time",
+        ranked=True,
     ),
     "acceleration_percent": Quantity(
         title="Time saved, %",
         better="higher",
-        caption="1 - 1/speed-up, with its 95 % interval.",
+        caption="1 - 1/speed-up, with its 95 % interval. Timed with and without the operator, "
+        "repeats in turn in one process.",
         work="time",
+        signed=True,
+        ranked=True,
     ),
 }
 """Metric id -> how it is printed."""
@@ -190,7 +209,7 @@ _TWO_DECIMALS = ("fid", "flops_g", "time_ms_per_step", "speedup")
 
 
 def _digits(metric: Metric) -> Callable[[float, bool], str]:
-    """Two decimals of percents, FID, FLOPs and times, three of distances; of others 4 digits."""
+    """Two decimals of percents, FID, FLOPs and times, three of distances; 4 digits of others."""
     if metric.unit in _PERCENT or metric.metric in _TWO_DECIMALS:
         return _percent
     return _thousandths if metric.unit == "feature^2" else _significant
@@ -207,4 +226,5 @@ def _percent(value: float, signed: bool) -> str:
 
 
 def _significant(value: float, signed: bool) -> str:
-    return (f"{value:+.4g}" if signed else f"{value:.4g}").replace("-", "−")
+    text = f"{value:+#.4g}" if signed else f"{value:#.4g}"
+    return text.removesuffix(".").replace("-", "−")

@@ -1,8 +1,8 @@
 """Which cell of a column is the best, and whether a paired test says so.
 
-`best` needs a paired difference to every second with p < 0.05, or an exact count; without one the
-best by value is only `leading`, and so are all that are level at the top.  In a table that compares
-columns it is the best of a row.
+`best` needs a paired difference to every second with p < 0.05; without one the best by value is
+only `leading`, and so are all that are level at the top.  FLOPs are exact counts, so there all that
+are level at the top are `best`.  In a table that compares columns it is the best of a row.
 """
 
 from collections.abc import Iterator, Mapping
@@ -25,7 +25,7 @@ def ranks(sources: Sources, block: Block, row: Row, column: Column) -> Mapping[C
     No acceleration does not compete.
     """
     quantity = QUANTITIES[block.metric]
-    if not (quantity.deltas or quantity.work in ("flops", "time")):
+    if not quantity.ranked:
         return {}
     sign = 1 if quantity.better == "lower" else -1
     found = {
@@ -38,7 +38,7 @@ def ranks(sources: Sources, block: Block, row: Row, column: Column) -> Mapping[C
     top, *others = sorted(set(found.values()))
     firsts = [cell for cell, value in found.items() if value == top]
     if len(firsts) > 1:
-        return dict.fromkeys(firsts, "leading")
+        return dict.fromkeys(firsts, "best" if quantity.work == "flops" else "leading")
     seconds = [cell for cell, value in found.items() if value == others[0]]
     return {firsts[0]: _first(sources, block, firsts[0], seconds)} | dict.fromkeys(
         seconds, "second"

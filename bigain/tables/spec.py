@@ -119,7 +119,7 @@ def choose(key: str, value: str, allowed: Iterable[str]) -> str:
     names = [str(name) for name in allowed]
     if value in names:
         return value
-    near = difflib.get_close_matches(value, names, n=1)
+    near = [] if value.isdecimal() else difflib.get_close_matches(value, names, n=1)
     hint = f" (did you mean {near[0]}?)" if near else ""
     raise UserError(f"{key}={value}: allowed: {', '.join(names)}{hint}")
 

@@ -39,6 +39,25 @@ def test_complaints_are_one_line_with_the_usage(
 
 
 @pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--count", "x"], "--count=x: allowed: a whole number"),
+        (["--count=1.5"], "--count=1.5: allowed: a whole number"),
+        (["--speed", ""], "--speed=: allowed: a number"),
+        (["--colour", "gren"], "--colour=gren: allowed: red, green; did you mean green?"),
+    ],
+)
+def test_a_wrong_value_is_told_as_that_of_a_setting(words: list[str], expected: str) -> None:
+    parser = VerbParser("greet", "Say something.")
+    parser.add_argument("--count", type=int)
+    parser.add_argument("--speed", type=float)
+    parser.add_argument("--colour", choices=["red", "green"])
+    with pytest.raises(UserError) as caught:
+        parser.parse_args(words)
+    assert str(caught.value) == expected
+
+
+@pytest.mark.parametrize(
     ("word", "hint"),
     [("--result", "; did you mean --results?"), ("--reslts=x", "; did you mean --results?")],
 )

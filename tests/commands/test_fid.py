@@ -161,7 +161,11 @@ def test_the_first_so_many(write_clothes: Write, capsys: pytest.CaptureFixture[s
         (["a", "b", "--device", "abacus"], "--device=abacus: cannot be used"),
         (["a", "b", "--weights", "w.pth"], "--weights=w.pth: allowed with --extractor inception"),
         (["a", "b", "--extractr", "mini"], "--extractor"),
-        (["a", "no.npz"], "no.npz: cannot be read as statistics"),
+        (["a", "no.npz"], "no.npz: cannot be read as statistics (No such file or directory); all"),
+        (["a", "text.npz"], "text.npz: cannot be read as statistics (it is no .npz of plain"),
+        (["a", "b", "--limit", "one"], "--limit=one: allowed: a whole number"),
+        (["a", "b", "--limit", "1"], "--limit=1, a: one image has no covariance; allowed: at leas"),
+        (["a", "b/0004.png"], "is not a folder"),
     ],
 )
 def test_a_mistake_is_one_line_and_code_2(
@@ -174,12 +178,14 @@ def test_a_mistake_is_one_line_and_code_2(
 ) -> None:
     write_clothes("a", 0, 4)
     write_clothes("b", 4, 8)
+    (tmp_path / "text.npz").write_text("mu, sigma")
     monkeypatch.chdir(tmp_path)
     extractor = [] if "--extractr" in arguments else ["--extractor", "mini"]
     assert cli.main(["fid", *arguments, *extractor]) == 2
     out, err = capsys.readouterr()
     assert (out, err.count("\n")) == ("", 1)
     assert message in err
+    assert "pickle" not in err, "numpy's advice is not ours"
 
 
 @pytest.mark.parametrize(
@@ -194,6 +200,22 @@ def test_folders_are_looked_at_before_inceptions_weights(
     sides = [str(write_clothes("a", 0, 4)), str(tmp_path / b)]
     with pytest.raises(UserError, match=message):
         main([*sides, "--weights", str(tmp_path / "nowhere.pth")])
+
+
+def test_statistics_of_different_features_are_named(tmp_path: Path) -> None:
+    for d in (3, 4):
+        np.savez(tmp_path / f"{d}.npz", mu=np.zeros(d), sigma=np.eye(d))
+    with pytest.raises(UserError, match=r"3\.npz: is of 3 features, but .*4\.npz of 4; allowed"):
+        main([str(tmp_path / "3.npz"), str(tmp_path / "4.npz")])
+
+
+def test_a_size_that_the_extractor_cannot_take_is_not_offered_as_mixed(
+    write_clothes: Write,
+) -> None:
+    a = write_clothes("a", 0, 4)
+    Image.fromarray(np.zeros((64, 64), np.uint8)).save(a / "0001.png")
+    with pytest.raises(UserError, match=r"0001\.png: .*64, 64.*takes \(28, 28\) or \(32, 32\)$"):
+        main([str(a), str(a), "--extractor", "mini"])
 
 
 def test_mixed_sizes_need_a_word(write_clothes: Write, capsys: pytest.CaptureFixture[str]) -> None:
@@ -211,7 +233,9 @@ def test_mixed_sizes_need_a_word(write_clothes: Write, capsys: pytest.CaptureFix
 def test_statistics_of_another_extractor_are_refused(tmp_path: Path, write_clothes: Write) -> None:
     a = write_clothes("a", 0, 70)
     np.savez(tmp_path / "b.npz", mu=np.zeros(2048), sigma=np.eye(2048))
-    with pytest.raises(UserError, match="features: 64 of one side and 2048 of the other"):
+    with pytest.raises(
+        UserError, match=r"b\.npz: is of dimension=2048; allowed: dimension=64, of the ext"
+    ):
         main([str(a), str(tmp_path / "b.npz"), "--extractor", "mini"])
 
 

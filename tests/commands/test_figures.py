@@ -51,7 +51,7 @@ def test_some_figures_with_settings(drawn: list[tuple[str, FigureRequest]], tmp_
     [
         (["7"], "figure 7: allowed: 2, 3, 4, 5, 6"),
         (["one"], "figure one: allowed: 2, 3, 4, 5, 6"),
-        (["--profile", "big"], "invalid choice: 'big'"),
+        (["--profile", "big"], "--profile=big: allowed: mini, paper"),
         (["--bakcbone", "sd20"], "did you mean --backbone?"),
         (["backbone=sd20"], "backbone=sd20: the figures set backbone themselves"),
         (["seed=x"], "seed=x"),

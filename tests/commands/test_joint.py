@@ -86,5 +86,5 @@ def test_a_folder_that_is_not_there_is_one_line(tmp_path: Path) -> None:
 
 
 def test_a_wrong_format_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="usage: bigain joint"):
+    with pytest.raises(UserError, match=r"^--format=xml: allowed: text, csv, json$"):
         main(["--format", "xml"])

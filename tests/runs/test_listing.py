@@ -31,7 +31,9 @@ def test_no_file_has_no_runs(tmp_path: Path) -> None:
 
 def test_runs_and_their_metrics_come_in_the_order_of_the_file(tmp_path: Path) -> None:
     nothing = row(B, "acc1", value=None, unit=None)
-    listing = read_listing(write(tmp_path, row(A, "fid"), nothing, row(A, "kid", value=1 / 3)))
+    listing = read_listing(
+        write(tmp_path, row(A, "fid"), nothing, row(A, "kid", value=1 / 3, ci_low=0))
+    )
     assert list(listing) == [A, B]
     assert list(metrics_of(listing[A])) == ["fid", "kid"]
     fid, kid = metrics_of(listing[A]).values()
@@ -43,7 +45,7 @@ def test_runs_and_their_metrics_come_in_the_order_of_the_file(tmp_path: Path) ->
 
 
 def test_rows_are_written_again_as_they_were(tmp_path: Path) -> None:
-    path = write(tmp_path, row(A, "fid", ratio=0.7, value=1 / 3), row(B, "fid", operator="tome"))
+    path = write(tmp_path, row(A, "fid", ratio=0.7, value=88 / 3), row(B, "fid", operator="tome"))
     rows = [each.plain for own in read_listing(path).values() for each in own]
     assert csv_text(METRIC_COLUMNS, rows) == path.read_text()
 

@@ -1,4 +1,5 @@
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,13 @@ import pytest
 from bigain.config import RunConfig
 from bigain.errors import UserError
 from bigain.runs.identity import run_id
-from bigain.runs.manifests import find_manifest, manifest_path, portable, publish_manifest
+from bigain.runs.manifests import (
+    check_name,
+    find_manifest,
+    manifest_path,
+    portable,
+    publish_manifest,
+)
 from bigain.runs.publish import publish_run
 from bigain.runs.store import RunStore
 
@@ -40,7 +47,7 @@ def test_what_says_where_it_was_is_left_out() -> None:
     text = json.dumps(kept)
     for word in ("home", "me-laptop", "weights", "mirror", '"data"', "paths"):
         assert word not in text
-    assert kept["config"]["backbone"] == {"name": "sd20", "revision": "r"}
+    assert kept["config"]["backbone"] == {"name": "sd20", "path": None, "revision": "r"}
     assert kept["config"]["task"] == {"name": "generation", "steps": 25}
     assert kept["source"] == {"place": "path", "fingerprint": "0123"}
     assert kept["platform"] == "Linux-6.8.0-x86_64-with-glibc2.39"
@@ -118,3 +125,46 @@ def test_a_damaged_published_manifest_is_named(tmp_path: Path, text: str) -> Non
     path.write_text(text)
     with pytest.raises(UserError, match=r"manifests/0{16}\.json: is damaged; delete it"):
         find_manifest(tmp_path, "mini", "0" * 16)
+
+
+def test_the_configuration_of_another_run_is_refused(
+    tmp_path: Path, make_config: Make, make_run: MakeRun
+) -> None:
+    """A name is a hash of the configuration: a copy under another name claims the same cell."""
+    store = make_run(tmp_path, make_config())
+    path = publish_manifest(tmp_path, "mini", store.run_id)
+    assert path is not None
+    false = manifest_path(tmp_path, "mini", "0" * 16)
+    false.write_text(path.read_text().replace(store.run_id, "0" * 16))
+    with pytest.raises(UserError, match=rf"0{{16}}\.json: .* run {store.run_id}: two runs claim"):
+        find_manifest(tmp_path, "mini", "0" * 16)
+    false.unlink()
+    other = tmp_path / "runs" / ("0" * 16)
+    shutil.copytree(store.folder, other)
+    text = (other / "manifest.json").read_text().replace(store.run_id, "0" * 16)
+    (other / "manifest.json").write_text(text)
+    with pytest.raises(UserError, match=rf"manifest\.json: .* run {store.run_id}: two runs claim"):
+        find_manifest(tmp_path, "mini", "0" * 16)
+
+
+def test_places_that_are_part_of_a_name_are_withheld_and_named(
+    tmp_path: Path, make_config: Make
+) -> None:
+    """Weights in a folder without a fingerprint: whoever reads on cannot tell the name."""
+    plain = make_config().model_dump(mode="json")
+    plain["backbone"] = {**plain["backbone"], "path": "/" + "home/me/sd20"}
+    name = run_id(plain)
+    kept = portable({"run_id": name, "config": plain})
+    assert kept["withheld"] == ["backbone.path"]
+    check_name(tmp_path, kept)
+    with pytest.raises(UserError, match="two runs claim one cell"):
+        check_name(tmp_path, {key: value for key, value in kept.items() if key != "withheld"})
+
+
+def test_a_hub_backbone_keeps_its_name(tmp_path: Path, make_config: Make) -> None:
+    """It has no folder, which is part of the name too."""
+    plain = make_config().model_dump(mode="json")
+    plain["backbone"] = {**plain["backbone"], "path": None, "mirrors": ["x"], "fingerprint": None}
+    kept = portable({"run_id": run_id(plain), "config": plain})
+    assert "withheld" not in kept
+    check_name(tmp_path, kept)

@@ -121,14 +121,14 @@ def test_the_run_goes_before_the_copy(tmp_path: Path, name: str) -> None:
 
 def test_a_column_that_is_missing_is_named(tmp_path: Path, name: str) -> None:
     (tmp_path / "runs" / name / "samples.csv").write_text("position,image_id\n0,100\n")
-    with pytest.raises(UserError, match=rf"samples.csv of run {name}: lacks .*'correct'"):
+    with pytest.raises(UserError, match=rf"{name}/samples.csv: lacks .*correct"):
         load_samples(tmp_path, "mini", name)
 
 
 def test_a_damaged_line_is_named(tmp_path: Path, name: str) -> None:
     path = tmp_path / "runs" / name / "samples.csv"
     path.write_text(path.read_text().replace('"[', '"[[', 1).replace("[0", "nonsense0"))
-    with pytest.raises(UserError, match=rf"records of run {name}: damaged"):
+    with pytest.raises(UserError, match=rf"{name}/samples.csv: damaged"):
         load_samples(tmp_path, "mini", name)
 
 
@@ -149,7 +149,7 @@ def test_a_copy_that_holds_something_else_is_named(tmp_path: Path, name: str) ->
     assert path is not None
     remove_runs(tmp_path)
     path.write_bytes(gzip.compress(b"position,image_id\n0,100\n"))
-    with pytest.raises(UserError, match=rf"records of run {name}: lacks .*'correct'"):
+    with pytest.raises(UserError, match=rf"{name}.csv.gz: lacks .*correct"):
         load_samples(tmp_path, "mini", name)
 
 
@@ -198,7 +198,7 @@ def test_without_a_folder_metrics_are_those_of_runs_csv(tmp_path: Path) -> None:
 
 
 def test_metrics_of_the_folder_go_before_the_published_ones(tmp_path: Path, name: str) -> None:
-    write_runs(tmp_path, metric_row(name, "acc1", value=1.0))
+    write_runs(tmp_path, metric_row(name, "acc1", value=1.0, ci_low=0.5))
     assert load_metrics(tmp_path, "mini", name)["acc1"].value > 1
     remove_runs(tmp_path)
     assert load_metrics(tmp_path, "mini", name)["acc1"].value == 1

@@ -13,7 +13,7 @@ import pytest
 
 from bigain.compose import compose_configs
 from bigain.config import RunConfig
-from bigain.metrics import Metric, wilson
+from bigain.metrics import Metric, mean_interval, wilson
 from bigain.runs.identity import run_id
 from bigain.runs.store import RunStore
 from bigain.runs.summary import conclusion_of
@@ -121,8 +121,8 @@ def judged(config: RunConfig, records: list[Record]) -> tuple[list[Record], list
     """The metrics of generated images, as a judge states them."""
     name = "frechet_mini" if config.dataset.name == "fashion_mnist" else "fid"
     n, values = len(records), [record["frechet_value"] for record in records]
-    mean = sum(values) / n
-    metrics = [Metric(name, mean, n, mean - 0.1, mean + 0.1, "feature^2")]
+    low, high = mean_interval(values)
+    metrics = [Metric(name, sum(values) / n, n, max(0.0, low), high, "feature^2")]
     if "correct" in records[0]:
         right = sum(record["correct"] for record in records)
         low, high = (100 * end for end in wilson(right, n))

@@ -10,9 +10,11 @@ import pytest
 from bigain.config import RunConfig
 from bigain.errors import UserError
 from bigain.metrics import Metric, paired_accuracy, wilson
+from bigain.runs.collect import refresh
 from bigain.runs.identity import run_id
+from bigain.runs.store import RunStore
 from bigain.tables.cells import cell_pairs, measure, run_metrics
-from bigain.tables.planner import NONE, CellKey, Place, Plan
+from bigain.tables.planner import NONE, CellKey, Place, Plan, PlannedRun
 from bigain.tables.quantities import TO_NONE
 from bigain.tables.sources import Sources
 from bigain.tables.spec import load_spec
@@ -190,20 +192,36 @@ def shorten(results: Path, run_id: str) -> None:
     path.write_text("\n".join(path.read_text().splitlines()[:-1]) + "\n")
 
 
-@pytest.mark.parametrize("number", [12, 16])
+def accelerated(plan: Plan) -> list[PlannedRun]:
+    return [run for run in plan.distinct() if run.config.operator.name != "none"]
+
+
 def test_runs_over_other_images_are_not_compared(
-    make_plan: MakePlan, runner: FakeRunner, tmp_path: Path, number: int
+    make_plan: MakePlan, runner: FakeRunner, tmp_path: Path
 ) -> None:
-    """The message names both."""
-    first, second = (
-        [run for run in make_plan(number).distinct() if run.config.operator.name != "none"]
-    )[:2]
+    """The message names both files, and how many images each has."""
+    first, second = accelerated(make_plan(12))[:2]
     for run in (first, second):
         runner(run.config)
     shorten(tmp_path, second.run_id)
+    refresh(RunStore(tmp_path, second.run_id), tmp_path)
+    one, other = (rf"{run.run_id}/samples\.csv \({n}\)" for run, n in ((first, 30), (second, 29)))
     with pytest.raises(
-        UserError,
-        match=rf"runs {second.run_id} and {first.run_id} do not cover the same images of fashion_m",
+        UserError, match=rf"{one} and .*{other}: do not cover the same images of fashion_m"
+    ):
+        measure(make_plan(12), tmp_path)
+
+
+@pytest.mark.parametrize("number", [12, 16, 18])
+def test_records_that_do_not_give_the_metrics_are_named(
+    make_plan: MakePlan, runner: FakeRunner, tmp_path: Path, number: int
+) -> None:
+    """Of classification, generation and efficiency."""
+    run = next(r for r in accelerated(make_plan(number)) if "flops" not in str(r.overrides))
+    runner(run.config)
+    shorten(tmp_path, run.run_id)
+    with pytest.raises(
+        UserError, match=rf"metrics of run {run.run_id}: .*, n=.*{run.run_id}/samples\.csv gives"
     ):
         measure(make_plan(number), tmp_path)
 

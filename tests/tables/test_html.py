@@ -85,9 +85,10 @@ def test_tables_say_what_their_heads_are_of(small_document: Document) -> None:
 def test_ranks_kinds_and_marks_are_told_apart(small_document: Document) -> None:
     text = table_fragment(small_document)
     assert (
-        '<strong title="best, supported by the paired test">86.25 [82.53, 89.28]</strong>' in text
+        '<strong title="best, an exact count or supported by the paired test">'
+        "86.25 [82.53, 89.28]</strong>" in text
     )
-    assert '<em title="best by value, not supported by the paired test">1.5e−05</em>' in text
+    assert '<em title="best by value alone">1.5e−05</em>' in text
     assert '<u title="second">−0.25 [−2.32, +1.82]</u>' in text
     assert text.count('<tr class="paper">') == 2
     assert '<sup><a href="#table4-note-a">a</a>,<a href="#table4-note-b">b</a></sup>' in text

@@ -46,11 +46,12 @@ def test_ranks_marks_and_kinds_are_told_apart(small_document: Document) -> None:
     assert r"\bigainleading{1.5e$-$05}" in text
     assert r"\bigaincomparison{$\cdot$ minus no acceleration} &  & " in text
     assert r"\bigainpaper{lost}" in text
-    assert "Bold: best of its column" in text
+    assert r"\bigainbest{Bold} numbers: the best of a column" in text
+    assert "(p $<$ 0.05)" in text
 
 
 def test_without_ranks_there_is_no_legend(wide_document: Document) -> None:
-    assert "Bold:" not in render_latex(wide_document)
+    assert "Bold" not in render_latex(wide_document)
 
 
 def test_what_is_complete_lists_nothing_as_missing(small_document: Document) -> None:

@@ -92,3 +92,17 @@ def test_every_line_of_every_table_has_a_cell_per_column(
     measured = [line for panel in document.panels for line in panel.lines]
     assert any(cell.text == DASH for line in measured for cell in line.cells)
     assert document.commands
+
+
+@pytest.mark.parametrize(("number", "group"), [(4, "column"), (15, "row")])
+def test_of_what_the_best_is_marked(make_sources: MakeSources, number: int, group: str) -> None:
+    assert lay_out(make_sources(number)).ranked_in == group
+    assert lay_out(make_sources(number, lambda _: False)).ranked_in == ""
+
+
+@pytest.mark.parametrize(("number", "there"), [(4, True), (1, False), (14, False), (17, False)])
+def test_the_column_of_no_acceleration_is_spoken_of_where_there_is_one(
+    make_sources: MakeSources, number: int, there: bool
+) -> None:
+    text = " ".join(panel.caption for panel in lay_out(make_sources(number)).panels)
+    assert ("The column of no acceleration holds the error itself." in text) == there

@@ -51,12 +51,21 @@ def test_a_whole_page() -> None:
     page = render_markdown(document(*lines, notes=("General.",), footnotes=(("a", "Doubt."),)))
     assert page == (
         "# Table 4. Title\n\nFirst `code`.\n\n## Heading\n\nWhat it is.\n\n"
-        "|          | a           | b        |\n"
-        "|----------|-------------|----------|\n"
-        "| **ToMe** | 1.00        | **2.00** |\n"
-        "| · paper  | 3.00 [a][b] |          |\n"
+        "|         | a           | b        |\n"
+        "|---------|-------------|----------|\n"
+        "| ToMe    | 1.00        | **2.00** |\n"
+        "| · paper | 3.00 [a][b] |          |\n"
         "\nn = 3.\n\n## Notes\n\n- General.\n- [a] Doubt.\n"
     )
+
+
+def test_the_marks_are_explained_where_there_are_some() -> None:
+    line = Line("measured", "ToMe", (Cell("1.00"), Cell("2.00", rank="best")))
+    page = render_markdown(document(line, ranked_in="row"))
+    assert "\n\n**Bold** numbers: the best of a row, supported by a paired test" in page
+    assert "*Italic*: the best by value alone" in page
+    assert "<u>Underlined</u>: the second." in page
+    assert "Bold" not in render_markdown(document(line))
 
 
 @pytest.mark.parametrize(

@@ -31,8 +31,13 @@ def test_no_interval_no_brackets() -> None:
 
 
 def test_errors_have_four_significant_digits() -> None:
-    assert format_metric(metric(0.0123456, 0.01, 0.02, "error")) == "0.01235 [0.01, 0.02]"
-    assert format_metric(metric(-1.5e-7, -2e-7, 1e-7, "error^2")) == "−1.5e−07 [−2e−07, 1e−07]"
+    assert format_metric(metric(0.0123456, 0.01, 0.02, "error")) == "0.01235 [0.01000, 0.02000]"
+    assert (
+        format_metric(metric(-1.5e-7, -2e-7, 1e-7, "error^2"))
+        == "−1.500e−07 [−2.000e−07, 1.000e−07]"
+    )
+    assert format_metric(metric(12345.0, math.nan, math.nan, "error")) == "1.234e+04"
+    assert format_metric(metric(1234.0, math.nan, math.nan, "error")) == "1234"
 
 
 def test_which_direction_is_better() -> None:

@@ -96,10 +96,21 @@ def test_quantities_that_are_no_contest_are_not_ranked() -> None:
     assert marked({"todo": 1, "low": 2}, lambda *_: SURE, margin) == {}
 
 
-def test_counts_need_no_test_and_times_do() -> None:
-    flops, time = Block(metric="flops_g"), Block(metric="time_ms_per_step")
+def test_counts_need_no_test_and_speed_ups_do() -> None:
+    flops, speed = Block(metric="flops_g"), Block(metric="speedup")
     assert marked({"todo": 1, "low": 2}, lambda *_: NAN, flops)["todo"] == "best"
-    assert marked({"todo": 1, "low": 2}, lambda *_: NAN, time)["todo"] == "leading"
+    assert marked({"todo": 2, "low": 1}, lambda *_: NAN, speed)["todo"] == "leading"
+
+
+def test_equal_counts_are_all_the_best() -> None:
+    flops = Block(metric="flops_g")
+    found = marked({"todo": 1, "low": 1, "high": 2}, lambda *_: NAN, flops)
+    assert found == {"todo": "best", "low": "best"}
+
+
+def test_times_of_separate_runs_are_not_ranked() -> None:
+    """The machine is another one an hour later; what is timed in turn is ranked instead."""
+    assert marked({"todo": 1, "low": 2}, lambda *_: SURE, Block(metric="time_ms_per_step")) == {}
 
 
 def test_no_acceleration_does_not_compete() -> None:

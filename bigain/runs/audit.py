@@ -1,0 +1,132 @@
+"""Whether what is known of finished runs agrees with itself.
+
+A run is told three times: its records, image by image; its metrics, in `runs.csv` or in its folder;
+its manifest.  Tables compute most numbers from the records, while the report, the joint view and
+the curves read the metrics; so whoever shows either compares them first.  That a run has the name
+of its configuration is looked at where manifests are read (`bigain.runs.manifests`).
+"""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from bigain.errors import UserError
+from bigain.metrics import Metric, mean_interval
+from bigain.metrics.intervals import wilson
+from bigain.runs.listing import metrics_of, read_listing
+from bigain.runs.manifests import Origin, find_manifest
+from bigain.runs.published import load_samples, records_path
+from bigain.runs.summary import MEASURES
+
+__all__ = ["audit", "audit_names", "check_metrics"]
+
+_TOLERANCE = 1e-6
+"""Relative: the same records give the same numbers but for rounding."""
+
+_DISTANCES = ("fid", "frechet_mini")
+
+
+def audit(results: Path, profile: str) -> None:
+    """Compare `<results>/<profile>/runs.csv` with the records of its runs and their manifests.
+
+    Raises:
+        UserError: A metric is not what the records give, a run has the configuration of another,
+            or a file is damaged.
+
+    """
+    path = results / profile / "runs.csv"
+    manifests = audit_names(results, profile)
+    for name, rows in read_listing(path).items():
+        frame = load_samples(results, profile, name)
+        if frame is not None:
+            other = manifests[name].get("baseline_id", name)
+            baseline = None if other == name else load_samples(results, profile, other)
+            source = f"{path}, run {name}"
+            records = records_path(results, profile, name)
+            check_metrics(source, metrics_of(rows), records, frame, baseline)
+
+
+def audit_names(results: Path, profile: str) -> dict[str, Origin]:
+    """The manifest of every run in `<results>/<profile>/runs.csv`, {} where there is none.
+
+    Raises:
+        UserError: A run has the configuration of another, or a file is damaged.
+
+    """
+    names = read_listing(results / profile / "runs.csv")
+    found = {name: find_manifest(results, profile, name) for name in names}
+    return {name: {} if each is None else each[1] for name, each in found.items()}
+
+
+def check_metrics(
+    source: str,
+    stated: Mapping[str, Metric],
+    records: Path,
+    frame: pd.DataFrame,
+    baseline: pd.DataFrame | None = None,
+) -> None:
+    """Raise UserError unless the metrics of a run are those that its records give.
+
+    Metrics that do not follow from what is kept of the records are passed over, and so is the rise
+    of the error without the records of no acceleration.
+
+    Args:
+        source: What messages call the metrics.
+        stated: Metric id -> value as stated.
+        records: The file of the records, for messages.
+        frame: What it holds.
+        baseline: The records of the run without acceleration.
+
+    """
+    if frame.empty:
+        raise UserError(f"{records}: holds no image; {_REMEDY}")
+    for name, found in _recomputed(stated, frame, baseline).items():
+        told = stated.get(name)
+        if told is None:
+            continue
+        for part in ("n", "value", "ci_low", "ci_high"):
+            one, other = getattr(told, part), getattr(found, part)
+            if not _is_close(one, other):
+                what = "" if part == "value" else f", {part}"
+                raise UserError(
+                    f"{source}: {name}{what}={one:.9g}, but {records} gives {other:.9g}: the two "
+                    f"contradict each other; {_REMEDY}"
+                )
+
+
+_REMEDY = "put back the committed file, or do the run again with force=true"
+
+
+def _recomputed(
+    stated: Mapping[str, Metric], frame: pd.DataFrame, baseline: pd.DataFrame | None
+) -> Mapping[str, Metric]:
+    if "frechet_value" in frame:
+        return _of_samples(stated, frame)
+    task = "efficiency" if "measure" in frame else "classification"
+    return {metric.metric: metric for metric in MEASURES[task](frame, baseline)}
+
+
+def _of_samples(stated: Mapping[str, Metric], frame: pd.DataFrame) -> dict[str, Metric]:
+    """The distance, whose samples hold the values of its jackknife, and the agreement."""
+    found = {}
+    values = frame["frechet_value"].astype("float64").to_numpy()
+    low, high = mean_interval(values)
+    for name in _DISTANCES:
+        if name in stated:
+            mean = float(values.mean())
+            found[name] = Metric(name, mean, len(values), max(low, 0.0), high, "feature^2")
+    if "correct" in frame:
+        right, n = int(frame["correct"].sum()), len(frame)
+        low, high = (100 * end for end in wilson(right, n))
+        found["class_agreement"] = Metric(
+            "class_agreement", 100 * right / n, n, low, high, "percent"
+        )
+    return found
+
+
+def _is_close(one: float, other: float) -> bool:
+    if math.isnan(one) or math.isnan(other):
+        return math.isnan(one) and math.isnan(other)
+    return math.isclose(one, other, rel_tol=_TOLERANCE, abs_tol=_TOLERANCE**2)
