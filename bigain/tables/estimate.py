@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+from tqdm import tqdm
+
 from bigain import __version__
 from bigain.atomic import replace_text
 from bigain.config import RunConfig
@@ -58,7 +60,8 @@ def estimate(
     if gflops_per_second is None:
         rates = throughputs([run for run in runs if run.finished], counted)
     costs = {}
-    for run in runs:
+    # The first time it takes minutes for the paper's models; whoever watches a terminal sees it.
+    for run in tqdm(runs, "counting FLOPs", unit="run", leave=False, disable=None):
         total = run.evaluations * counted(run.config) if run.evaluations else 0
         rate = rates.get(run.config.backbone.name)
         rate = gflops_per_second * 1e9 if gflops_per_second else rate

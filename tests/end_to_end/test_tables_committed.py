@@ -1,4 +1,4 @@
-"""The committed tables of the mini profile follow from the committed records and metrics alone."""
+"""The committed tables and Figure 2 of the mini profile follow from committed files alone."""
 
 import shutil
 from collections.abc import Sequence
@@ -7,6 +7,7 @@ from typing import NoReturn
 
 import pytest
 
+from bigain.commands.figures import main as draw
 from bigain.tables.command import main
 
 COMMITTED = Path(__file__).parents[2] / "results" / "mini"
@@ -35,3 +36,11 @@ def test_every_committed_table_is_rendered_to_the_same_bytes(
         and (copy / path).read_bytes() != (COMMITTED / path).read_bytes()
     ]
     assert (lacking, other) == ([], [])
+
+
+def test_the_committed_figure_2_is_drawn_to_the_same_bytes(tmp_path: Path) -> None:
+    assert draw(["2", "--results", str(COMMITTED.parent), "--output", str(tmp_path)]) == 0
+    drawn = sorted(path.name for path in tmp_path.iterdir())
+    assert drawn == ["figure2.pdf", "figure2.png", "figure2.svg"]
+    for name in drawn:
+        assert (tmp_path / name).read_bytes() == (COMMITTED / "figures" / name).read_bytes()
