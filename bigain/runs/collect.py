@@ -4,7 +4,7 @@ The rise over no acceleration needs two runs, and the baseline may have finished
 metrics of every run are first brought up to date from its samples.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,8 @@ from bigain.runs.files import METRIC_COLUMNS, METRICS, csv_text, write_metrics
 from bigain.runs.frames import read_metrics, read_samples
 from bigain.runs.identity import DESCRIBING_COLUMNS
 from bigain.runs.listing import read_listing, read_own_rows
-from bigain.runs.published import FROM_RECORDS
+from bigain.runs.manifests import publish_manifest
+from bigain.runs.published import FROM_RECORDS, publish_samples, published_path
 from bigain.runs.store import RunStore, run_folders
 from bigain.runs.summary import MEASURES, metric_rows
 
@@ -29,6 +30,8 @@ _ORDER = (*DESCRIBING_COLUMNS[1:], "run_id")
 def collect(results: Path) -> list[Path]:
     """Write `<results>/<profile>/runs.csv` for each profile with a finished run; their paths.
 
+    The published records and manifests of runs that have some are renewed with them.
+
     Raises:
         UserError: A runs.csv that is there, or a file of a finished run, is damaged.
 
@@ -37,7 +40,17 @@ def collect(results: Path) -> list[Path]:
     for folder in run_folders(results):
         for row in fresh_rows(results, folder.name):
             by_profile.setdefault(str(row["profile"]), []).append(row)
+    for profile, rows in by_profile.items():
+        _publish_again(results, profile, {str(row["run_id"]) for row in rows})
     return [list_rows(results, profile, rows) for profile, rows in sorted(by_profile.items())]
+
+
+def _publish_again(results: Path, profile: str, names: Iterable[str]) -> None:
+    """Renew what is published of runs; or their new metrics would contradict their old records."""
+    for name in names:
+        if published_path(results, profile, name).is_file():
+            publish_samples(results, profile, name)
+            publish_manifest(results, profile, name)
 
 
 def fresh_rows(results: Path, run_id: str) -> list[Row]:

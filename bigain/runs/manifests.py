@@ -31,6 +31,9 @@ _KEPT = (
 )
 """What is told of a run; whatever else a manifest may hold stays at home."""
 
+_NEEDED = ("run_id", "columns", "config", "n_images")
+"""What whoever reads a published manifest relies on."""
+
 _LEFT_OUT = {
     "config": ("paths", "tracking", "cache", "shard", "force"),
     "config.dataset": ("root",),
@@ -93,16 +96,21 @@ def check_name(path: Path, manifest: Origin) -> None:
     same cell.  Where a published manifest withholds a place that is part of the name, such as that
     of weights without a fingerprint, nobody can tell.
     """
-    if manifest.get("withheld"):
-        return
     if not isinstance(manifest.get("config"), dict):
         raise _damaged(path)
-    other = name_of(manifest["config"])
-    if other != manifest["run_id"]:
+    name, other = manifest["run_id"], name_of(manifest["config"])
+    if manifest.get("withheld") or other == name:
+        return
+    published, own = path.with_name(f"{other}.json"), path.parent.with_name(other) / path.name
+    if published.is_file() or own.is_file():
         raise UserError(
-            f"{path}: has the configuration of run {other}: two runs claim one cell; remove the "
-            f"file, and the rows of {manifest['run_id']} in runs.csv"
+            f"{path}: has the configuration of run {other}: two runs claim one cell; remove what "
+            f"is here of run {name}: this, and its rows in runs.csv"
         )
+    raise UserError(
+        f"{path}: has the configuration of run {other}, not of {name}; put back the file, or do "
+        "the run again with force=true"
+    )
 
 
 def portable(manifest: Origin) -> dict[str, Any]:
@@ -132,7 +140,9 @@ def _read(path: Path, run_id: str) -> dict[str, Any]:
         manifest = json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
         manifest = None
-    if not isinstance(manifest, dict) or manifest.get("run_id") != run_id:
+    if not isinstance(manifest, dict) or not set(_NEEDED) <= set(manifest):
+        raise _damaged(path)
+    if manifest["run_id"] != run_id:
         raise _damaged(path)
     return manifest
 

@@ -20,7 +20,7 @@ import pandas as pd
 from bigain.atomic import replace_file
 from bigain.errors import UserError
 from bigain.metrics import Metric
-from bigain.runs.files import SAMPLES, unreadable
+from bigain.runs.files import METRICS, SAMPLES, unreadable
 from bigain.runs.listing import metrics_of, read_listing, read_own_rows
 from bigain.runs.store import RunStore
 
@@ -29,7 +29,9 @@ __all__ = [
     "FROM_RECORDS",
     "is_at_hand",
     "load_metrics",
+    "load_published_samples",
     "load_samples",
+    "metrics_path",
     "publish_samples",
     "published_path",
     "records_path",
@@ -124,6 +126,12 @@ def records_path(results: Path, profile: str, run_id: str) -> Path:
     return store.folder / SAMPLES if is_own else published_path(results, profile, run_id)
 
 
+def metrics_path(results: Path, profile: str, run_id: str) -> Path:
+    """The file that `load_metrics` reads: in the run's own folder, or else runs.csv."""
+    store = RunStore(results, run_id)
+    return store.folder / METRICS if store.is_finished() else results / profile / "runs.csv"
+
+
 def load_samples(results: Path, profile: str, run_id: str) -> pd.DataFrame | None:
     """What is kept of every image of a finished run, by position; None if there is no such run.
 
@@ -133,10 +141,26 @@ def load_samples(results: Path, profile: str, run_id: str) -> pd.DataFrame | Non
         UserError: The file is damaged or lacks a column.
 
     """
-    text = _own_text(results, run_id) or _published_text(published_path(results, profile, run_id))
+    path = records_path(results, profile, run_id)
+    own = _own_text(results, run_id)
+    return _parsed(path, _published_text(path) if own is None else own)
+
+
+def load_published_samples(results: Path, profile: str, run_id: str) -> pd.DataFrame | None:
+    """The same of the published copy, whether or not the run's own folder is here.
+
+    Raises:
+        UserError: The file is damaged or lacks a column.
+
+    """
+    path = published_path(results, profile, run_id)
+    return _parsed(path, _published_text(path))
+
+
+def _parsed(path: Path, text: str | None) -> pd.DataFrame | None:
     if text is None:
         return None
-    source = str(records_path(results, profile, run_id))
+    source = str(path)
     reader = csv.DictReader(io.StringIO(text))
     lines, there = list(reader), list(reader.fieldnames or ())
     parsers = _parsers(there, source)

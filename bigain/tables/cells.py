@@ -11,7 +11,13 @@ import pandas as pd
 from bigain.errors import UserError
 from bigain.metrics import Metric, cantelli_bound, classification_metrics, margin_ratio
 from bigain.runs.audit import check_metrics
-from bigain.runs.published import FROM_RECORDS, load_metrics, load_samples, records_path
+from bigain.runs.published import (
+    FROM_RECORDS,
+    load_metrics,
+    load_samples,
+    metrics_path,
+    records_path,
+)
 from bigain.tables.differences import (
     Difference,
     accuracy_difference,
@@ -109,8 +115,10 @@ def _records(plan: Plan, results: Path) -> dict[CellKey, Records]:
         frame = load_samples(results, plan.profile, run.run_id)
         stated = load_metrics(results, plan.profile, run.run_id)
         if frame is not None and (stated or run.config.task.name in FROM_RECORDS):
-            path = records_path(results, plan.profile, run.run_id)
-            check_metrics(f"metrics of run {run.run_id}", stated, path, frame)
+            where = results, plan.profile, run.run_id
+            check_metrics(
+                f"{metrics_path(*where)}, run {run.run_id}", stated, records_path(*where), frame
+            )
             loaded[run.run_id] = (frame, stated)
     return {cell: loaded[run.run_id] for cell, run in plan.runs.items() if run.run_id in loaded}
 

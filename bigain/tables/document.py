@@ -103,10 +103,10 @@ def legend(document: Document, styles: Mapping[Rank, str]) -> str:
     if not document.ranked_in:
         return ""
     return (
-        f"{styles['best']} numbers: the best of a {document.ranked_in}, supported by a paired test "
-        f"against the second (p < 0.05), or an exact count. {styles['leading']}: the best by value "
-        f"alone, or level at the top. {styles['second']}: the second. What has no such number is "
-        "not ranked, and neither is no acceleration."
+        f"{styles['best']} numbers: the best of a {document.ranked_in}, by a paired test against "
+        f"the second (p < 0.05) or by exact counts. {styles['leading']}: the best by value alone. "
+        f"{styles['second']}: the second. Several that are level share a mark. What has no such "
+        "number is not ranked, and neither is no acceleration."
     )
 
 

@@ -118,7 +118,9 @@ def test_unfinished_and_unknown_runs_have_none(tmp_path: Path, make_config: Make
     assert find_manifest(tmp_path, "mini", "0" * 16) is None
 
 
-@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"run_id": "other"}'])
+@pytest.mark.parametrize(
+    "text", ["{", "[]", "{}", '{"run_id": "other"}', '{"run_id": "0000000000000000"}']
+)
 def test_a_damaged_published_manifest_is_named(tmp_path: Path, text: str) -> None:
     path = manifest_path(tmp_path, "mini", "0" * 16)
     path.parent.mkdir(parents=True)
@@ -157,7 +159,7 @@ def test_places_that_are_part_of_a_name_are_withheld_and_named(
     kept = portable({"run_id": name, "config": plain})
     assert kept["withheld"] == ["backbone.path"]
     check_name(tmp_path, kept)
-    with pytest.raises(UserError, match="two runs claim one cell"):
+    with pytest.raises(UserError, match=rf", not of {name}; put back the file"):
         check_name(tmp_path, {key: value for key, value in kept.items() if key != "withheld"})
 
 
@@ -168,3 +170,20 @@ def test_a_hub_backbone_keeps_its_name(tmp_path: Path, make_config: Make) -> Non
     kept = portable({"run_id": run_id(plain), "config": plain})
     assert "withheld" not in kept
     check_name(tmp_path, kept)
+
+
+def test_what_readers_rely_on_must_be_there(
+    tmp_path: Path, make_config: Make, make_run: MakeRun
+) -> None:
+    store = make_run(tmp_path, make_config())
+    path = publish_manifest(tmp_path, "mini", store.run_id)
+    assert path is not None
+    whole = json.loads(path.read_text())
+    for key in ("config", "n_images", "columns"):
+        path.write_text(json.dumps({name: each for name, each in whole.items() if name != key}))
+        with pytest.raises(UserError, match=r"\.json: is damaged"):
+            find_manifest(tmp_path, "mini", store.run_id)
+    for config in (None, "x"):
+        path.write_text(json.dumps({**whole, "config": config, "withheld": ["x"]}))
+        with pytest.raises(UserError, match=r"\.json: is damaged"):
+            find_manifest(tmp_path, "mini", store.run_id)

@@ -221,7 +221,8 @@ def test_records_that_do_not_give_the_metrics_are_named(
     runner(run.config)
     shorten(tmp_path, run.run_id)
     with pytest.raises(
-        UserError, match=rf"metrics of run {run.run_id}: .*, n=.*{run.run_id}/samples\.csv gives"
+        UserError,
+        match=rf"metrics\.csv, run {run.run_id}: .*, n=.*{run.run_id}/samples\.csv gives",
     ):
         measure(make_plan(number), tmp_path)
 

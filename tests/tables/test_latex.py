@@ -46,7 +46,7 @@ def test_ranks_marks_and_kinds_are_told_apart(small_document: Document) -> None:
     assert r"\bigainleading{1.5e$-$05}" in text
     assert r"\bigaincomparison{$\cdot$ minus no acceleration} &  & " in text
     assert r"\bigainpaper{lost}" in text
-    assert r"\bigainbest{Bold} numbers: the best of a column" in text
+    assert r"\bigainbest{Bold} numbers: the best of a column, by" in text
     assert "(p $<$ 0.05)" in text
 
 

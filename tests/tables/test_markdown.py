@@ -62,7 +62,7 @@ def test_a_whole_page() -> None:
 def test_the_marks_are_explained_where_there_are_some() -> None:
     line = Line("measured", "ToMe", (Cell("1.00"), Cell("2.00", rank="best")))
     page = render_markdown(document(line, ranked_in="row"))
-    assert "\n\n**Bold** numbers: the best of a row, supported by a paired test" in page
+    assert "\n\n**Bold** numbers: the best of a row, by a paired test" in page
     assert "*Italic*: the best by value alone" in page
     assert "<u>Underlined</u>: the second." in page
     assert "Bold" not in render_markdown(document(line))
