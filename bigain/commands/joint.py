@@ -22,6 +22,7 @@ from bigain.metrics import Metric
 from bigain.runs.folder import need_results
 from bigain.runs.joint import JointRow, joint_view
 from bigain.runs.joint_runs import JOINT_METRICS, finished_runs, published_runs
+from bigain.runs.store import damaged_runs
 from bigain.tables.spec import choose
 
 __all__ = ["main"]
@@ -55,6 +56,7 @@ def main(arguments: Sequence[str]) -> int:
         choose("--backbone", options.backbone, known)
     results = results_folder(options.results)
     need_results(results)
+    sys.stderr.write("".join(f"left out: {damage}\n" for damage in damaged_runs(results).values()))
     published, unknown = published_runs(results, _recognise)
     view = joint_view([*finished_runs(results), *published], _shared)
     rows = [row for row in view.rows if options.backbone in (None, row.backbone)]

@@ -2,6 +2,7 @@ import csv
 import io
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,34 @@ def test_one_backbone_can_be_picked(
     make_run()
     text = output(capsys, "--results", tmp_path, "--backbone", "sd20")
     assert text == f"no finished run in {tmp_path}\n"
+
+
+def test_a_copied_folder_of_a_run_is_named(
+    tmp_path: Path, make_run: MakeRun, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As a folder under another name; and with that name written into it, which is worse."""
+    name = make_run()
+    folder = tmp_path / "runs" / ("0" * 16)
+    shutil.copytree(tmp_path / "runs" / name, folder)
+    assert main(["--results", str(tmp_path)]) == 0
+    told = capsys.readouterr().err
+    assert "left out: " in told
+    assert f"is of run {name}: two runs claim one cell" in told
+    for path in (folder / "manifest.json", folder / "metrics.csv"):
+        path.write_text(path.read_text().replace(name, "0" * 16))
+    with pytest.raises(UserError, match=rf"configuration of run {name}: two runs claim one cell"):
+        main(["--results", str(tmp_path)])
+
+
+@pytest.mark.parametrize("operator", ["todo factor=2", "tome ratio=0.7"])
+def test_times_come_with_speed_ups(capsys: pytest.CaptureFixture[str], operator: str) -> None:
+    """Milliseconds of separate runs do not compare, and the last lines say so."""
+    text = output(capsys, "--results", ROOT / "results", "--backbone", "mini_unet")
+    head, _, *lines = text.splitlines()
+    (row, *_) = [line for line in lines if f" {operator} " in line and "fashion_mnist" in line]
+    assert re.match(r"\d\d\.\d+ \[", row[head.index("ms/step") :])
+    assert re.match(r"\d\.\d\d \[", row[head.index("speed-up") :])
+    assert lines[-1].startswith("ms/step: separate runs; compare the speed-ups")
 
 
 def test_a_backbone_that_is_none_is_one_line(tmp_path: Path) -> None:
