@@ -75,8 +75,9 @@ def joint_view(runs: Sequence[JointRun], shared: Shared) -> JointView:
     """The rows of finished runs, and what is left out.
 
     Rows of a backbone and dataset are only comparable if each task was done alike in all of them.
-    So of the settings of a task (steps, guidance, trial list, precision, ...) the most used ones
-    are shown, and of these runs those of the number of images that most operators have.  Times and
+    So of the settings of a task (steps, guidance, trial list, precision, ...) those with the most
+    behind them are shown, runs times images, and of these runs those of one number of images, that
+    with the most behind it, operators times images.  Times and
     FLOPs, which do not depend on a dataset, stand in every row of their operator.
     """
     measured = sorted((r for r in runs if r.task != "efficiency"), key=lambda r: r.run_id)
@@ -99,14 +100,18 @@ def joint_view(runs: Sequence[JointRun], shared: Shared) -> JointView:
 def _most_common(
     runs: Sequence[JointRun], owner: Callable[[JointRun], str], choice: Callable[[JointRun], Any]
 ) -> dict[str, Any]:
-    """`JointRun.comparable` -> the choice of most owners, of equals that of more images."""
+    """`JointRun.comparable` -> the choice of the most owners times the images of all of them.
+
+    A first look of two images at many operators does not displace a smaller number of real runs,
+    nor a single large run the many that can be compared.
+    """
     found: dict[str, defaultdict[Any, set[str]]] = {}
     images: Counter[tuple[str, Any]] = Counter()
     for run in runs:
         found.setdefault(run.comparable, defaultdict(set))[choice(run)].add(owner(run))
         images[run.comparable, choice(run)] += run.images
     return {
-        which: max(owners, key=lambda c: (len(owners[c]), images[which, c], c))
+        which: max(owners, key=lambda c: (len(owners[c]) * images[which, c], c))
         for which, owners in found.items()
     }
 

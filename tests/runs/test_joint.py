@@ -131,6 +131,21 @@ def test_rows_are_of_the_number_of_images_that_most_operators_have(
     assert view.other_images == [last.run_id], "the baseline's other run is of a row that is shown"
 
 
+def test_a_first_look_at_many_operators_does_not_displace_real_runs(
+    tmp_path: Path, make_config: Make, tome: dict[str, Any]
+) -> None:
+    first = []
+    for ratio in (0.3, 0.4, 0.5, 0.6, 0.7):
+        config = make_config(operator={**tome, "ratio": ratio}, task=GENERATION, dataset__limit=2)
+        first.append(judged(tmp_path, config, frechet_mini=0.2).run_id)
+    for operator in ({"name": "none"}, tome):
+        config = make_config(operator=operator, task=GENERATION, dataset__limit=40)
+        judged(tmp_path, config, frechet_mini=4.0)
+    view = view_of(tmp_path)
+    assert [row.images for row in view.rows] == [{"generation": 40}] * 2
+    assert set(view.other_images) < set(first), "ToMe at 0.7 has a row, with its larger run"
+
+
 def test_defaults_that_depend_on_the_task_share_a_row(
     tmp_path: Path, make_config: Make, make_run: MakeRun, tome: dict[str, Any]
 ) -> None:
