@@ -16,6 +16,7 @@ from bigain.commands.arguments import VerbParser
 from bigain.errors import UserError
 from bigain.runs.audit import audit_names
 from bigain.runs.folder import check_results, make_results
+from bigain.runs.identity import EXCLUDED
 from bigain.runs.store import damaged_runs
 from bigain.tables.estimate import CountFlops, estimate, kept_flops
 from bigain.tables.listing import LISTINGS, listed
@@ -125,14 +126,20 @@ def _render(plans: Plans, request: _Request, results: Path, compose: Compose) ->
 
 def _tell_settings(request: _Request) -> None:
     """Say that a table of other settings has taken the place of that of the profile's own."""
-    settings = [word for word in request.extra if not word.startswith("paths.")]
-    if settings and len(settings) == len(request.extra):
+    grid = [] if request.grid == "default" else [f"--grid {request.grid}"]
+    settings = [*grid, *(word for word in request.extra if _changes_results(word))]
+    if settings and not any(word.startswith("paths.results=") for word in request.extra):
         names = " ".join(map(str, request.numbers))
         _complain(
             f"note: written with {' '.join(settings)}, in the place of the profile's own settings: "
             f"`python -m bigain table {names} --profile {request.profile} --no-run` brings those "
             "back; paths.results=DIR writes elsewhere"
         )
+
+
+def _changes_results(setting: str) -> bool:
+    key = setting.lstrip("+~").partition("=")[0]
+    return not {key, key.partition(".")[0]} & set(EXCLUDED)
 
 
 def _listing(plans: Plans, request: _Request, flops: CountFlops) -> str:

@@ -356,3 +356,38 @@ def test_a_folder_that_the_system_refuses_is_one_line(
     monkeypatch.setattr(Path, "mkdir", refuse)
     assert main(["4", f"paths.results={tmp_path / 'x'}"], compose, forbidden) == 2
     assert capsys.readouterr().err.endswith("to (No such file or directory)\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--limit", "20"], "dataset.limit=20"),
+        (["seed=3", "device=cpu"], "seed=3"),
+        (["--grid", "full"], "--grid full"),
+        (["device=cpu", "batch_size=8"], ""),
+        ([], ""),
+    ],
+)
+def test_a_table_of_other_settings_says_that_it_took_the_place_of_the_profiles(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    told: str,
+) -> None:
+    monkeypatch.setenv("BIGAIN_RESULTS", str(tmp_path))
+    assert main(["12", "--no-run", *words], launch=forbidden) == 0
+    said = capsys.readouterr().err
+    if not told:
+        assert said == ""
+        return
+    assert said.startswith(f"note: written with {told}, in the place of the profile's own settings")
+    assert "`python -m bigain table 12 --profile mini --no-run` brings those back" in said
+
+
+def test_elsewhere_nothing_is_replaced(
+    table: Table, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert table("12", "--no-run", launch=forbidden) == 0
+    assert capsys.readouterr().err == ""
+    assert (folder(tmp_path) / "table12.md").is_file()
