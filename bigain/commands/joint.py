@@ -68,7 +68,7 @@ def main(arguments: Sequence[str]) -> int:
         _count_flops(row, counted)
     sys.stdout.write(_FORMATS[options.format](rows))
     _tell("made with other settings", [*view.other_settings, *unknown])
-    _tell("of another number of images than most", view.other_images)
+    _tell("of another number of images than those shown", view.other_images)
     return 0
 
 

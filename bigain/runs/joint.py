@@ -81,9 +81,9 @@ def joint_view(runs: Sequence[JointRun], shared: Shared) -> JointView:
     FLOPs, which do not depend on a dataset, stand in every row of their operator.
     """
     measured = sorted((r for r in runs if r.task != "efficiency"), key=lambda r: r.run_id)
-    settings = _most_common(measured, lambda run: run.run_id, lambda run: run.settings)
+    settings = _weightiest(measured, lambda run: run.run_id, lambda run: run.settings)
     alike = [run for run in measured if run.settings == settings[run.comparable]]
-    images = _most_common(alike, lambda run: _key(run.config, shared(run.config)), _images)
+    images = _weightiest(alike, lambda run: _key(run.config, shared(run.config)), _images)
     chosen = [run for run in alike if run.images == images[run.comparable]]
     rows = _rows(chosen, shared)
     for run in runs:
@@ -97,7 +97,7 @@ def joint_view(runs: Sequence[JointRun], shared: Shared) -> JointView:
     )
 
 
-def _most_common(
+def _weightiest(
     runs: Sequence[JointRun], owner: Callable[[JointRun], str], choice: Callable[[JointRun], Any]
 ) -> dict[str, Any]:
     """`JointRun.comparable` -> the choice of the most owners times the images of all of them.

@@ -98,14 +98,15 @@ class Document:
 def legend(document: Document, styles: Mapping[Rank, str]) -> str:
     """What the marks mean, in words; empty where nothing is marked.
 
-    `styles` has the name of each mark, such as `Bold`, as the output format shows it.
+    `styles` has the name of each mark, such as `Bold`, as the output format shows it.  The words
+    have no sign that means something to a format, so they need no escaping.
     """
     if not document.ranked_in:
         return ""
     return (
         f"{styles['best']} numbers: the best of a {document.ranked_in}, by a paired test against "
-        f"the second (p < 0.05) or by exact counts. {styles['leading']}: the best by value alone. "
-        f"{styles['second']}: the second. Several that are level share a mark. What has no such "
+        f"the second (p below 0.05) or by exact counts. {styles['leading']}: the best by value "
+        f"alone. {styles['second']}: the second. Several that are level share a mark. What has no such "
         "number is not ranked, and neither is no acceleration."
     )
 

@@ -91,8 +91,7 @@ def table_fragment(document: Document) -> str:
     lines.append(f'<h2 id="{name}-title">Table {document.number}. {escape(document.title)}</h2>')
     lines += [f"<p>{rich(text)}</p>" for text in document.intro]
     if document.ranked_in:
-        # The words hold nothing that HTML would read as a tag but for the styles.
-        lines.append(f'<p class="legend">{legend(document, _STYLES).replace(" < ", " &lt; ")}</p>')
+        lines.append(f'<p class="legend">{legend(document, _STYLES)}</p>')
     for index, panel in enumerate(document.panels, start=1):
         lines += _panel(panel, name, f"{name}-panel{index}")
     lines += [*_notes(document, name), *_gaps(document), "</section>"]

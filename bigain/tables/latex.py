@@ -76,8 +76,8 @@ def _page(paragraphs: Sequence[str]) -> str:
 
 def _opening(document: Document) -> list[str]:
     title = f"\\section*{{Table {document.number}. {escape(document.title)}}}"
-    told = legend(document, _STYLES).replace(" < ", " $<$ ")
-    return [title, *map(rich, document.intro), *([told] if told else [])]
+    marks = [legend(document, _STYLES)] if document.ranked_in else []
+    return [title, *map(rich, document.intro), *marks]
 
 
 def _panels(panels: Sequence[Panel], longest: int) -> Iterator[str]:

@@ -213,6 +213,7 @@ def test_the_values_of_the_jackknife_give_the_distance_and_its_interval() -> Non
         ("frechet_mini", {"ci_high": 9.0}),
         ("class_agreement", {"n": 41}),
         ("class_agreement", {"value": 74.0}),
+        ("class_agreement", {"ci_low": float("nan")}),
     ],
 )
 def test_samples_that_do_not_give_a_metric_are_named(
