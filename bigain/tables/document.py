@@ -106,8 +106,8 @@ def legend(document: Document, styles: Mapping[Rank, str]) -> str:
     return (
         f"{styles['best']} numbers: the best of a {document.ranked_in}, by a paired test against "
         f"the second (p below 0.05) or by exact counts. {styles['leading']}: the best by value "
-        f"alone. {styles['second']}: the second. Several that are level share a mark. What has no such "
-        "number is not ranked, and neither is no acceleration."
+        f"alone. {styles['second']}: the second. Several that are level share a mark. What has no "
+        "such number is not ranked, and neither is no acceleration."
     )
 
 
