@@ -24,8 +24,8 @@ from torch import nn
 import bigain
 from bigain.backbones.denoisers import build_denoiser, example_inputs
 from bigain.devices import attention_backend
-from bigain.flops import count_flops
 from bigain.operators import ABM, IEKVD, LGTM, CachedAssignment, Operator, SiTo, ToDo, ToMe
+from bigain.tasks.flops import count_flops
 
 __all__ = ["main"]
 

@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bigain import operators
-    from bigain.patching import apply, remove
-    from bigain.site_report import SiteReport
-    from bigain.site_selection import SiteSelection
+    from bigain.patching.apply import apply, remove
+    from bigain.patching.report import SiteReport
+    from bigain.patching.selection import SiteSelection
 
 __all__ = ["SiteReport", "SiteSelection", "__version__", "apply", "operators", "remove"]
 
 _HOMES = {
-    "SiteReport": "bigain.site_report",
-    "SiteSelection": "bigain.site_selection",
-    "apply": "bigain.patching",
-    "remove": "bigain.patching",
+    "SiteReport": "bigain.patching.report",
+    "SiteSelection": "bigain.patching.selection",
+    "apply": "bigain.patching.apply",
+    "remove": "bigain.patching.apply",
 }
 
 try:

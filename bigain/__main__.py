@@ -1,6 +1,6 @@
 """`python -m bigain`."""
 
-from bigain.cli import main
+from bigain.cli.main import main
 
 if __name__ == "__main__":
     raise SystemExit(main())

@@ -20,9 +20,9 @@ from pathlib import Path
 
 from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
 
-from bigain.atomic import replace_text
 from bigain.data.classes import CLASSES
 from bigain.data.imagenet import LISTS, VAL_LABELS, val_order
+from bigain.files import replace_text
 
 NAMES = "open_clip/zero_shot_metadata.py"
 IMAGENET = "tensorflow_datasets/datasets/imagenet2012"

@@ -7,7 +7,7 @@ BIGAIN_DATA=data/tiny python -m bigain dataset=pets dataset.limit=37 ...
 import argparse
 from pathlib import Path
 
-from bigain.data.tiny import TINY, write_tiny
+from bigain.testing.datasets import TINY, write_tiny
 
 
 def main() -> None:

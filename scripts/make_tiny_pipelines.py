@@ -10,8 +10,8 @@ that the published one would go through:
 import sys
 from pathlib import Path
 
-from bigain.backbones.tiny import LAYOUTS, save_tiny_pipeline
 from bigain.errors import UserError
+from bigain.testing.backbones import LAYOUTS, save_tiny_pipeline
 
 
 def main(arguments: list[str]) -> None:

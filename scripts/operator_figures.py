@@ -11,12 +11,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from bigain import build
 from bigain.backbones.base import Backbone
-from bigain.compose import compose_config
+from bigain.engine import build
 from bigain.figures.operator_pictures import Panel, draw_rows, operator_panels
 from bigain.figures.score_maps import score_panels
 from bigain.figures.token_maps import TokenMap, token_maps
+from bigain.launch.compose import compose_config
 from bigain.operators import (
     ABM,
     IEKVD,

@@ -7,7 +7,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from bigain.commands.compare import find_run
+from bigain.cli.compare import find_run
 from bigain.errors import UserError
 from bigain.runs.publish import publish_run
 

@@ -2,7 +2,7 @@
 
 import sys
 
-from bigain.cli import main
+from bigain.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main(["report", *sys.argv[1:]]))

@@ -2,7 +2,7 @@
 
 import sys
 
-from bigain.tables.command import main
+from bigain.cli.table import main
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

@@ -11,9 +11,9 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 from pydantic import ValidationError
 
-from bigain.compose import config_loader, parse_overrides
 from bigain.config.messages import did_you_mean, unknown_key
 from bigain.errors import UserError
+from bigain.launch.compose import config_loader, parse_overrides
 from bigain.locations import CONFIGS
 from bigain.training.config import TrainingConfig
 from bigain.training.data import load_training_data

@@ -1,6 +1,6 @@
 import pytest
 
-from bigain import cli
+from bigain.cli import main as cli
 from bigain.errors import UserError
 
 
@@ -20,6 +20,6 @@ def test_it_ends_the_command_line_with_code_two_and_one_line(
     def refuse(_: object) -> int:
         raise UserError("a=b: allowed: c")
 
-    monkeypatch.setattr("bigain.commands.status.main", refuse)
+    monkeypatch.setattr("bigain.cli.status.main", refuse)
     assert cli.main(["status"]) == 2
     assert capsys.readouterr().err == "a=b: allowed: c\n"

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from bigain.atomic import append_csv_row, replace_file, replace_text, sync_folder
 from bigain.errors import UserError
+from bigain.files import append_csv_row, replace_file, replace_text, sync_folder
 
 
 def names(folder: Path) -> list[str]:

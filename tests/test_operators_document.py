@@ -11,8 +11,8 @@ from torch import nn
 
 import bigain
 from bigain import operators
-from bigain.build_operator import build_operator
-from bigain.compose import compose_config
+from bigain.engine.build_operator import build_operator
+from bigain.launch.compose import compose_config
 from bigain.locations import CONFIGS
 
 TEXT = (CONFIGS.parent / "docs" / "operators.md").read_text(encoding="utf-8")

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from bigain.backbones.sizes import download_bytes
-from bigain.cli import VERBS, main
-from bigain.cli_plan import plan_runs
-from bigain.commands import flops
-from bigain.commands.flops import flops_rows
-from bigain.commands.flops_sweep import Setting
-from bigain.compose import compose_configs
+from bigain.cli import flops
+from bigain.cli.flops import flops_rows
+from bigain.cli.flops_sweep import Setting
+from bigain.cli.main import VERBS, main
 from bigain.doctor.disk import cache_bytes
+from bigain.launch.compose import compose_configs
+from bigain.launch.sweep import plan_runs
 from bigain.runs.identity import run_id
 from bigain.tables.planner import Place, Plan, plan_table
 from bigain.tables.spec import load_spec

@@ -16,10 +16,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from bigain.backbones.cache import TensorCache
 from bigain.backbones.loading import load_component
 from bigain.data.images import centre_crop_resize
 from bigain.errors import UserError
-from bigain.tensor_cache import TensorCache
 
 __all__ = ["PREPROCESSING", "Autoencoder"]
 

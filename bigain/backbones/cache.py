@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from bigain.atomic import replace_file
+from bigain.files import replace_file
 
 __all__ = ["TensorCache"]
 

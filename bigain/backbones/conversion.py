@@ -14,8 +14,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from bigain.atomic import replace_file
 from bigain.errors import UserError
+from bigain.files import replace_file
 
 __all__ = ["convert_folder"]
 

@@ -9,7 +9,7 @@ import diffusers
 import torch
 from torch import Tensor, nn
 
-from bigain.backbones.architectures import ARCHITECTURES, Architecture
+from bigain.config.architectures import ARCHITECTURES, Architecture
 from bigain.errors import UserError
 
 __all__ = ["build_denoiser", "example_inputs"]

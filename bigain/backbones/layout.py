@@ -13,7 +13,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from bigain.backbones.architectures import ARCHITECTURES
+from bigain.config.architectures import ARCHITECTURES
 
 __all__ = [
     "Component",

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from diffusers import DDIMScheduler, DiTTransformer2DModel, UNet2DConditionModel
 from torch import Tensor, nn
 
-from bigain.backbones.architectures import ARCHITECTURES
+from bigain.config.architectures import ARCHITECTURES
 
 __all__ = [
     "LATENT_SHAPES",

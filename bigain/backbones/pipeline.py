@@ -10,16 +10,16 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from bigain.backbones.architectures import ARCHITECTURES
 from bigain.backbones.autoencoder import Autoencoder
+from bigain.backbones.cache import TensorCache
 from bigain.backbones.layout import components_of
 from bigain.backbones.loading import load_component, read_settings
 from bigain.backbones.schedules import alphas_cumprod
 from bigain.backbones.sources import Source, file_hashes, find_source, fingerprint
 from bigain.config import HubBackboneConfig
+from bigain.config.architectures import ARCHITECTURES
 from bigain.devices import set_attention
 from bigain.errors import UserError
-from bigain.tensor_cache import TensorCache
 
 __all__ = ["Caches", "Pipeline"]
 

@@ -52,6 +52,6 @@ def results_folder(given: Path | None) -> Path:
     """`given`, or else `paths.results` of the default configuration."""
     if given is not None:
         return given
-    from bigain.compose import compose_config  # noqa: PLC0415 -- loads hydra
+    from bigain.launch.compose import compose_config  # noqa: PLC0415 -- loads hydra
 
     return compose_config().paths.results

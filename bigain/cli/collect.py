@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 
-from bigain.commands.arguments import VerbParser, results_folder
+from bigain.cli.arguments import VerbParser, results_folder
 from bigain.runs.collect import collect
 from bigain.runs.folder import check_results
 from bigain.runs.store import damaged_runs

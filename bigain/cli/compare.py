@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bigain.commands.arguments import VerbParser, results_folder
+from bigain.cli.arguments import VerbParser, results_folder
 from bigain.config.messages import did_you_mean
 from bigain.errors import UserError
 from bigain.runs.compare import compare_runs, describe

@@ -14,11 +14,11 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from bigain.commands.arguments import VerbParser, results_folder
-from bigain.compose import compose_configs
+from bigain.cli.arguments import VerbParser, results_folder
 from bigain.config import RunConfig
+from bigain.engine.run import RunOutcome, run
+from bigain.launch.compose import compose_configs
 from bigain.metrics import image_errors, paired_accuracy, relative_rise, wilson
-from bigain.runner import RunOutcome, run
 from bigain.runs.folder import make_results
 from bigain.runs.frames import read_samples
 
@@ -162,7 +162,7 @@ def _interval(low: float, high: float, form: str) -> str:
 def _draw(path: Path) -> None:
     import torch  # noqa: PLC0415 -- `--help` and wrong settings answer without torch
 
-    from bigain import build  # noqa: PLC0415
+    from bigain.engine import build  # noqa: PLC0415
     from bigain.figures.operator_pictures import (  # noqa: PLC0415
         draw_rows,
         groups_panel,

@@ -5,9 +5,9 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 
-from bigain.backbones.architectures import ARCHITECTURES
-from bigain.commands.arguments import VerbParser
+from bigain.cli.arguments import VerbParser
 from bigain.config import RunConfig
+from bigain.config.architectures import ARCHITECTURES
 from bigain.data.loaders import LOADERS
 from bigain.doctor.backbones import fetch
 from bigain.doctor.examine import Request, examine_everything, examine_runs
@@ -87,7 +87,7 @@ def _findings(settings: Sequence[str], multirun: bool, download: bool) -> list[F
 
 
 def _everything() -> list[Finding]:
-    from bigain.compose import compose_config, compose_configs  # noqa: PLC0415 -- loads hydra
+    from bigain.launch.compose import compose_config, compose_configs  # noqa: PLC0415 -- loads hydra
 
     default = compose_config()
     # A task without images composes for any backbone with any dataset.
@@ -134,7 +134,7 @@ def _of_what_is_named(configs: Sequence[RunConfig], lacking: str) -> Request:
 
 
 def _planned(settings: Sequence[str], multirun: bool) -> tuple[RunConfig, ...]:
-    from bigain.cli_plan import plan_runs  # noqa: PLC0415 -- loads hydra
+    from bigain.launch.sweep import plan_runs  # noqa: PLC0415 -- loads hydra
 
     return tuple(each.config for each in plan_runs(settings, multirun).runs)
 

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from tabulate import tabulate
 
-from bigain.commands.arguments import VerbParser
+from bigain.cli.arguments import VerbParser
 from bigain.errors import UserError
 from bigain.features.base import Extractor, decode_workers, extract
 from bigain.features.folder import FolderImages

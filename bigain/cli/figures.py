@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 
-from bigain.commands.arguments import VerbParser
+from bigain.cli.arguments import VerbParser
 from bigain.config.messages import did_you_mean
 from bigain.errors import UserError
 from bigain.figures.request import PROFILES, FigureRequest, check_overrides
@@ -76,7 +76,7 @@ def _number(word: str) -> str:
 
 
 def _request(options: argparse.Namespace) -> FigureRequest:
-    from bigain.compose import compose_configs  # noqa: PLC0415 -- loads hydra
+    from bigain.launch.compose import compose_configs  # noqa: PLC0415 -- loads hydra
 
     extra = tuple(word for word in options.words if "=" in word)
     check_overrides(extra)

@@ -10,10 +10,10 @@ from typing import Any
 from tabulate import tabulate
 from tqdm import tqdm
 
-from bigain.backbones.architectures import ARCHITECTURES
-from bigain.commands.arguments import VerbParser
-from bigain.commands.flops_sweep import DEFAULT, Setting, published_flops, sweep
+from bigain.cli.arguments import VerbParser
+from bigain.cli.flops_sweep import DEFAULT, Setting, published_flops, sweep
 from bigain.config import RunConfig
+from bigain.config.architectures import ARCHITECTURES
 
 __all__ = ["COLUMNS", "flops_rows", "main"]
 
@@ -44,8 +44,8 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def flops_rows(backbone: str) -> list[Row]:
-    """One row of `COLUMNS` per setting of `bigain.commands.flops_sweep.sweep`."""
-    from bigain.compose import compose_configs  # noqa: PLC0415 -- loads hydra
+    """One row of `COLUMNS` per setting of `bigain.cli.flops_sweep.sweep`."""
+    from bigain.launch.compose import compose_configs  # noqa: PLC0415 -- loads hydra
 
     settings = sweep(backbone)
     published = published_flops(backbone)
@@ -58,7 +58,7 @@ def flops_rows(backbone: str) -> list[Row]:
 def _row(
     setting: Setting, config: RunConfig, published: Mapping[tuple[str, str], float]
 ) -> dict[str, Any]:
-    from bigain.jobs import configured_flops  # noqa: PLC0415 -- loads torch
+    from bigain.engine.jobs import configured_flops  # noqa: PLC0415 -- loads torch
 
     count = configured_flops(config)
     total = count.total / 1e9

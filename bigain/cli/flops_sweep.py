@@ -7,9 +7,9 @@ and of a flat transformer also the first 12/28 of its blocks beside its default 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from bigain.backbones.architectures import ARCHITECTURES
-from bigain.site_selection import default_blocks, first_share
-from bigain.tables.paper import load_paper
+from bigain.config.architectures import ARCHITECTURES
+from bigain.config.paper import load_paper
+from bigain.patching.selection import default_blocks, first_share
 
 __all__ = ["DEFAULT", "Setting", "published_flops", "sweep"]
 

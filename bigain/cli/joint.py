@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 from tabulate import tabulate
 
-from bigain.commands.arguments import VerbParser, results_folder
+from bigain.cli.arguments import VerbParser, results_folder
 from bigain.config import RunConfig
 from bigain.errors import UserError
 from bigain.locations import CONFIGS
@@ -78,13 +78,13 @@ def _tell(why: str, left_out: Sequence[str]) -> None:
 
 
 def _shared(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    from bigain.task_defaults import shared_operator  # noqa: PLC0415 -- loads hydra
+    from bigain.launch.task_defaults import shared_operator  # noqa: PLC0415 -- loads hydra
 
     return shared_operator(config)
 
 
 def _recognise(columns: Mapping[str, Any], sizes: Sequence[int]) -> dict[str, Any] | None:
-    from bigain.published import published_config  # noqa: PLC0415 -- loads hydra
+    from bigain.launch.published import published_config  # noqa: PLC0415 -- loads hydra
 
     return published_config(columns, sizes)
 
@@ -102,8 +102,8 @@ def _count_flops(row: JointRow, known: dict[str, Metric | None]) -> None:
 
 
 def _flops(config: Mapping[str, Any]) -> Metric | None:
-    from bigain.jobs import configured_flops  # noqa: PLC0415 -- loads torch
-    from bigain.published import whole_config  # noqa: PLC0415 -- loads hydra
+    from bigain.engine.jobs import configured_flops  # noqa: PLC0415 -- loads torch
+    from bigain.launch.published import whole_config  # noqa: PLC0415 -- loads hydra
 
     try:
         run = RunConfig.model_validate(whole_config(config))

@@ -17,17 +17,17 @@ from bigain.errors import UserError
 __all__ = ["FAILED", "USER_ERROR", "VERBS", "main"]
 
 VERBS = {
-    "doctor": "bigain.commands.doctor",
-    "status": "bigain.commands.status",
-    "collect": "bigain.commands.collect",
-    "compare": "bigain.commands.compare",
-    "joint": "bigain.commands.joint",
-    "table": "bigain.tables.command",
-    "figures": "bigain.commands.figures",
-    "report": "bigain.commands.report",
-    "flops": "bigain.commands.flops",
-    "fid": "bigain.commands.fid",
-    "demo": "bigain.demo",
+    "doctor": "bigain.cli.doctor",
+    "status": "bigain.cli.status",
+    "collect": "bigain.cli.collect",
+    "compare": "bigain.cli.compare",
+    "joint": "bigain.cli.joint",
+    "table": "bigain.cli.table",
+    "figures": "bigain.cli.figures",
+    "report": "bigain.cli.report",
+    "flops": "bigain.cli.flops",
+    "fid": "bigain.cli.fid",
+    "demo": "bigain.cli.demo",
 }
 """Verb -> the module whose `main(arguments)` does it."""
 
@@ -63,6 +63,6 @@ def _dispatch(arguments: list[str]) -> int:
         raise UserError(
             f"{first}: no such verb; allowed: {names}, or key=value{did_you_mean(first, VERBS)}"
         )
-    from bigain.cli_run import run_command_line  # noqa: PLC0415 -- verbs start faster without
+    from bigain.launch.app import run_command_line  # noqa: PLC0415 -- verbs start faster without
 
     return run_command_line(arguments)

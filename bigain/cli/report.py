@@ -3,11 +3,11 @@
 import sys
 from collections.abc import Sequence
 
-from bigain.atomic import replace_text
-from bigain.commands.arguments import VerbParser, results_folder
-from bigain.report.page import render_report, report_path
-from bigain.report.sources import Tables, planned_tables
+from bigain.cli.arguments import VerbParser, results_folder
+from bigain.files import replace_text
 from bigain.runs.folder import check_results, need_results
+from bigain.tables.report.page import render_report, report_path
+from bigain.tables.report.sources import Tables, planned_tables
 from bigain.tables.spec import choose
 
 __all__ = ["main"]

@@ -14,7 +14,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from bigain.commands.arguments import VerbParser, results_folder
+from bigain.cli.arguments import VerbParser, results_folder
 from bigain.config import SETTING_COLUMNS
 from bigain.errors import UserError
 from bigain.runs.folder import need_results

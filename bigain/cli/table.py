@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bigain.cli_report import list_failures
-from bigain.commands.arguments import VerbParser
+from bigain.cli.arguments import VerbParser
 from bigain.errors import UserError
+from bigain.launch.summary import list_failures
 from bigain.runs.audit import audit_names
 from bigain.runs.folder import check_results, make_results
 from bigain.runs.identity import EXCLUDED
@@ -51,7 +51,7 @@ class _Request:
 
 
 Launch = Callable[[Sequence[Sequence[str]], Sequence[str]], Mapping[str, Exception]]
-"""Makes runs: overrides of each, settings of Hydra (`bigain.cli_launch.launch_runs`)."""
+"""Makes runs: overrides of each, settings of Hydra (`bigain.launch.launcher.launch_runs`)."""
 
 Plans = Mapping[int, tuple[TableSpec | StaticSpec, Plan | None]]
 
@@ -66,8 +66,8 @@ def main(
 
     Args:
         argv: The words after `table`.
-        compose: Makes configurations; by default `bigain.compose.compose_configs`.
-        launch: Makes the runs; by default `bigain.cli_launch.launch_runs`.
+        compose: Makes configurations; by default `bigain.launch.compose.compose_configs`.
+        launch: Makes the runs; by default `bigain.launch.launcher.launch_runs`.
         flops: Counts the FLOPs of an evaluation, for estimates.
 
     Returns:
@@ -251,13 +251,13 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _default_compose() -> Compose:
-    from bigain.compose import compose_configs  # noqa: PLC0415 -- the one module that loads Hydra
+    from bigain.launch.compose import compose_configs  # noqa: PLC0415 -- the one module that loads Hydra
 
     return compose_configs
 
 
 def _default_launch() -> Launch:
-    from bigain.cli_launch import launch_runs  # noqa: PLC0415 -- loads Hydra's application
+    from bigain.launch.launcher import launch_runs  # noqa: PLC0415 -- loads Hydra's application
 
     return launch_runs
 

@@ -1,8 +1,8 @@
 """Settings of the backbones: which denoiser, which weights, and where the operator acts in it.
 
-The two architectures count their blocks differently (see `bigain.sites`): a U-Net has stages and
-levels, a flat transformer indices.  What the models are made of is known without loading them
-(`bigain.backbones.architectures`), so that sites that do not exist, and datasets that a model
+The two architectures count their blocks differently (see `bigain.patching.sites`): a U-Net has
+stages and levels, a flat transformer indices.  What the models are made of is known without loading
+them (`bigain.config.architectures`), so that sites that do not exist, and datasets that a model
 cannot classify, are refused before anything is read or written.
 """
 
@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from bigain.backbones.architectures import ARCHITECTURES, Architecture
+from bigain.config.architectures import ARCHITECTURES, Architecture
 from bigain.config.base import Folder, Integer, Settings, not_allowed
 
 __all__ = [

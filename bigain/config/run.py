@@ -59,7 +59,7 @@ class PathsConfig(Settings):
 
 
 class RunConfig(Settings):
-    """One run.  Raises pydantic's ValidationError; `bigain.compose` turns it into one line."""
+    """One run.  Raises pydantic's ValidationError; `bigain.launch` turns it into one line."""
 
     profile: Literal["mini", "paper"] = Field(description="mini or paper")
     backbone: BackboneConfig

@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from bigain.backbones.base import Backbone
+from bigain.backbones.cache import TensorCache
 from bigain.backbones.mini import load_mini
 from bigain.backbones.pipeline import Caches
-from bigain.build_operator import build_operator
 from bigain.config import (
     BackboneConfig,
     ClassificationConfig,
@@ -21,12 +21,12 @@ from bigain.config import (
 from bigain.data.base import Dataset
 from bigain.data.loaders import load_dataset
 from bigain.devices import DTYPES
-from bigain.patching import apply
-from bigain.site_selection import SiteSelection
+from bigain.engine.build_operator import build_operator
+from bigain.patching.apply import apply
+from bigain.patching.selection import SiteSelection
 from bigain.tasks.classifier import DiffusionClassifier
 from bigain.tasks.losses import LOSSES
 from bigain.tasks.protocol import StagedProtocol
-from bigain.tensor_cache import TensorCache
 
 __all__ = [
     "build_acceleration",

@@ -13,7 +13,7 @@ from bigain.config import GenerationConfig, RunConfig
 from bigain.data.references import SELECTIONS, load_reference
 from bigain.errors import UserError
 from bigain.features.base import DatasetImages, Extractor, decode_workers
-from bigain.features.judge import Classify, Judge
+from bigain.features.evaluator import Classify, Judge
 from bigain.features.mini import MiniExtractor
 from bigain.features.reference import (
     Reference,

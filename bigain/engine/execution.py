@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from bigain.config import RunConfig
 from bigain.devices import limited_threads
-from bigain.jobs import Job, make_job
+from bigain.engine.jobs import Job, make_job
 from bigain.runs import provenance
 from bigain.runs.session import RunSession
 from bigain.runs.store import RunStore

@@ -12,8 +12,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from bigain import build, build_generation
-from bigain.build_operator import build_operator
 from bigain.config import EfficiencyConfig, GenerationConfig, NoneConfig, RunConfig
 from bigain.devices import (
     DTYPES,
@@ -22,7 +20,8 @@ from bigain.devices import (
     reset_peak_memory,
     resolve_device,
 )
-from bigain.flops import FlopCount, count_flops
+from bigain.engine import build, build_generation
+from bigain.engine.build_operator import build_operator
 from bigain.metrics import Metric
 from bigain.runs.identity import run_id
 from bigain.runs.images import RunImages
@@ -38,6 +37,7 @@ from bigain.tasks.efficiency import (
     build_random,
     flops_record,
 )
+from bigain.tasks.flops import FlopCount, count_flops
 from bigain.tasks.generation import Write, generate_images
 
 __all__ = ["JOBS", "Job", "configured_flops", "make_job"]

@@ -49,7 +49,7 @@ def run(config: RunConfig, *, progress: bool = True) -> RunOutcome:
     store = RunStore(config.paths.results, run_id(config))
     computed = 0
     if config.force or not (store.is_finished() and is_whole(config, store)):
-        from bigain.execution import execute  # noqa: PLC0415 -- finished runs need no torch
+        from bigain.engine.execution import execute  # noqa: PLC0415 -- finished runs need no torch
 
         computed = execute(config, store, progress=progress)
     return RunOutcome(store.run_id, store.folder, store.status(), computed)

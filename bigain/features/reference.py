@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bigain.atomic import replace_file, replace_text
 from bigain.errors import UserError
 from bigain.features.base import Extractor, Images, extract
+from bigain.files import replace_file, replace_text
 from bigain.metrics.moments import Moments, moments_of
 
 __all__ = [

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bigain.config import RunConfig
+from bigain.config.paper import PaperValues
 from bigain.figures.request import FigureRequest
 from bigain.metrics import Metric
 from bigain.runs.identity import run_id
 from bigain.runs.listing import read_listing
-from bigain.tables.paper import PaperValues
 
 __all__ = [
     "BLOCKS",

@@ -20,7 +20,7 @@ from bigain.figures.scene import Scene, scenes
 from bigain.figures.style import INK, publication, save
 from bigain.operators import Identity, score_map
 from bigain.operators.recording import Recorder
-from bigain.patching import apply
+from bigain.patching.apply import apply
 from bigain.tasks.noise import keyed_noise
 
 __all__ = ["DRAWS", "SCORE", "TIMESTEPS", "ImportanceRow", "draw_importance", "draws", "produce"]

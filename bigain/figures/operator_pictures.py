@@ -14,9 +14,9 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bigain.atomic import replace_file
 from bigain.figures import token_panels as show
 from bigain.figures.token_maps import TokenMap, first_of_each_stage
+from bigain.files import replace_file
 from bigain.operators import (
     ABM,
     BipartiteMerge,

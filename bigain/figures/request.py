@@ -14,7 +14,7 @@ __all__ = ["PROFILES", "Compose", "FigureRequest", "check_overrides"]
 PROFILES = ("mini", "paper")
 
 Compose = Callable[[Sequence[Sequence[str]]], list[RunConfig]]
-"""Overrides of several runs -> their configurations (`bigain.compose.compose_configs`)."""
+"""Overrides of several runs -> their configurations (`bigain.launch.compose.compose_configs`)."""
 
 _FIXED = ("backbone", "dataset", "operator", "task", "profile", "experiment")
 

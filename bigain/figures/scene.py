@@ -9,10 +9,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from bigain import build
 from bigain.backbones.base import Backbone
 from bigain.config import MiniBackboneConfig, RunConfig
 from bigain.devices import limited_threads, resolve_device
+from bigain.engine import build
 from bigain.errors import UserError
 from bigain.figures.request import FigureRequest
 

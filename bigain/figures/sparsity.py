@@ -15,6 +15,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
+from bigain.config.paper import PaperValues, load_paper
 from bigain.figures.curves import (
     BLOCKS,
     TASKS,
@@ -34,7 +35,6 @@ from bigain.figures.curves import (
 from bigain.figures.request import FigureRequest
 from bigain.figures.style import INK, OPERATORS, publication, save
 from bigain.runs.audit import audit
-from bigain.tables.paper import PaperValues, load_paper
 
 __all__ = ["Panel", "draw_panels", "panels_of", "place_of", "produce"]
 

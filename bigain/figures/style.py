@@ -14,7 +14,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from bigain.atomic import replace_file
+from bigain.files import replace_file
 
 __all__ = ["FORMATS", "GREY", "INK", "OPERATORS", "OperatorLook", "publication", "save"]
 

@@ -22,10 +22,10 @@ from bigain.operators import (
 )
 from bigain.operators.pooling import pooled_grid
 from bigain.operators.recording import Call, Recorder
-from bigain.patching import apply
-from bigain.site_report import SiteReport
-from bigain.site_selection import SiteSelection
-from bigain.sites import Site
+from bigain.patching.apply import apply
+from bigain.patching.report import SiteReport
+from bigain.patching.selection import SiteSelection
+from bigain.patching.sites import Site
 from bigain.tasks.noise import keyed_noise
 
 __all__ = ["TokenMap", "first_of_each_stage", "token_maps"]

@@ -16,13 +16,13 @@ from hydra._internal.utils import get_args_parser
 from omegaconf import DictConfig
 
 import bigain
-from bigain import runner
-from bigain.cli_plan import Plan, plan_runs
-from bigain.cli_report import list_failures, run_report
-from bigain.compose import CONFIG_NAME, validate
 from bigain.config import RunConfig
 from bigain.config.messages import all_keys, did_you_mean
+from bigain.engine import run as runner
 from bigain.errors import UserError
+from bigain.launch.compose import CONFIG_NAME, validate
+from bigain.launch.summary import list_failures, run_report
+from bigain.launch.sweep import Plan, plan_runs
 from bigain.locations import CONFIGS
 from bigain.runs.folder import check_results, make_results
 from bigain.runs.identity import run_id

@@ -10,8 +10,8 @@ from hydra._internal.callbacks import Callbacks
 from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, RunMode
 
-from bigain.cli_run import job, problems_of
-from bigain.compose import CONFIG_NAME, config_loader
+from bigain.launch.app import job, problems_of
+from bigain.launch.compose import CONFIG_NAME, config_loader
 
 __all__ = ["launch_runs"]
 

@@ -11,9 +11,9 @@ from contextlib import suppress
 from functools import cache
 from typing import Any, get_args
 
-from bigain.compose import compose_config
 from bigain.config import EfficiencyConfig
 from bigain.errors import UserError
+from bigain.launch.compose import compose_config
 from bigain.runs.identity import resolved, run_id
 
 __all__ = ["published_config", "whole_config"]

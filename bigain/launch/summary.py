@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from bigain.config import RunConfig
+from bigain.engine.run import RunOutcome
 from bigain.errors import UserError
-from bigain.runner import RunOutcome
 from bigain.runs.files import METRICS
 from bigain.runs.identity import run_id
 from bigain.runs.store import RunStore

@@ -14,9 +14,9 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from bigain.compose import compose_with, config_loader, hydra_settings, parse_overrides
 from bigain.config import RunConfig
 from bigain.errors import UserError
+from bigain.launch.compose import compose_with, config_loader, hydra_settings, parse_overrides
 
 __all__ = ["Plan", "PlannedRun", "plan_runs"]
 

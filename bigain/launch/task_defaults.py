@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from bigain.compose import compose_configs
 from bigain.errors import UserError
+from bigain.launch.compose import compose_configs
 from bigain.locations import CONFIGS
 from bigain.runs.identity import resolved
 

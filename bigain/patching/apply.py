@@ -4,8 +4,8 @@
         ...                      # every forward of `model` is accelerated
     print(report)                # where, and how many tokens remained
 
-No class and no forward is replaced (`bigain.hooks`), so every attention backend keeps working, and
-removing the hooks leaves the model as it was, bit for bit.
+No class and no forward is replaced (`bigain.patching.hooks`), so every attention backend keeps
+working, and removing the hooks leaves the model as it was, bit for bit.
 
 The module is named `patching` because `bigain.apply` is the function.
 """
@@ -19,12 +19,12 @@ import torch
 from torch import nn
 
 from bigain.errors import UserError
-from bigain.hooks import ModelCall, block_hooks
 from bigain.operators import Acceleration, KeyValueReducer, Operator
-from bigain.site_cost import cost_of
-from bigain.site_report import SiteReport, SiteUse
-from bigain.site_selection import SiteSelection
-from bigain.sites import Site, find_sites
+from bigain.patching.cost import cost_of
+from bigain.patching.hooks import ModelCall, block_hooks
+from bigain.patching.report import SiteReport, SiteUse
+from bigain.patching.selection import SiteSelection
+from bigain.patching.sites import Site, find_sites
 
 __all__ = ["apply", "remove"]
 
@@ -49,7 +49,7 @@ def apply(
         model: a diffusers U-Net or DiT, compiled or not, or a pipeline that has one as `unet` or
             `transformer`.
         operator: any `bigain.operators.Operator`, or `ByStage` of two.
-        sites: where; by default what the paper uses (`bigain.sites`).
+        sites: where; by default what the paper uses (`bigain.patching.sites`).
         seed: of the operator's random draws.
 
     Returns:

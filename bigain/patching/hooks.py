@@ -24,8 +24,8 @@ from torch.utils.hooks import RemovableHandle
 from bigain.errors import UserError
 from bigain.operators import UNCHANGED, Draw, KeyValueReducer, Operator, Reduction
 from bigain.operators.precision import without_autocast
-from bigain.site_report import SiteReport, SiteUse
-from bigain.sites import Site
+from bigain.patching.report import SiteReport, SiteUse
+from bigain.patching.sites import Site
 
 __all__ = ["BlockHooks", "ModelCall", "block_hooks"]
 

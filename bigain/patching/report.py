@@ -8,8 +8,8 @@ from torch.utils.hooks import RemovableHandle
 
 from bigain.errors import UserError
 from bigain.operators import Acceleration, KeyValueReducer, Operator
-from bigain.site_cost import ModuleCost
-from bigain.sites import Site
+from bigain.patching.cost import ModuleCost
+from bigain.patching.sites import Site
 
 __all__ = ["SiteReport", "SiteUse"]
 
@@ -133,8 +133,8 @@ class SiteReport:
     def flops_saved(self) -> int | None:
         """FLOPs that a forward of one sample saves at all sites; None: not known yet.
 
-        Closed forms (`bigain.site_cost`, `Operator.plan_flops`); `bigain.flops` counts whole
-        models.
+        Closed forms (`bigain.patching.cost`, `Operator.plan_flops`); `bigain.tasks.flops` counts
+        whole models.
         """
         saved = [use.flops_saved for use in self.sites]
         return None if None in saved else sum(part for part in saved if part is not None)

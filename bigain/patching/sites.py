@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from bigain.errors import UserError
-from bigain.site_selection import SiteSelection, default_blocks, first_share
+from bigain.patching.selection import SiteSelection, default_blocks, first_share
 
 __all__ = ["Site", "find_sites"]
 

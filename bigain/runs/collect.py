@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from bigain.atomic import replace_text
+from bigain.files import replace_text
 from bigain.runs.files import METRIC_COLUMNS, METRICS, csv_text, write_metrics
 from bigain.runs.frames import read_metrics, read_samples
 from bigain.runs.identity import DESCRIBING_COLUMNS

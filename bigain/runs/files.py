@@ -13,8 +13,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bigain.atomic import replace_text
 from bigain.errors import UserError
+from bigain.files import replace_text
 from bigain.runs.identity import DESCRIBING_COLUMNS
 
 __all__ = [

@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageOps
 
-from bigain.atomic import replace_file
 from bigain.errors import UserError
+from bigain.files import replace_file
 
 __all__ = ["FORMATS", "GRID", "IMAGES", "RunImages"]
 

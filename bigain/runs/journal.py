@@ -13,8 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from bigain.atomic import sync_folder
 from bigain.errors import UserError
+from bigain.files import sync_folder
 
 __all__ = ["Journal", "Record", "journal_name", "journal_paths", "read_journal", "read_journals"]
 

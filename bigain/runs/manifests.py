@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from bigain.atomic import replace_text
 from bigain.errors import UserError
+from bigain.files import replace_text
 from bigain.runs.files import MANIFEST
 from bigain.runs.identity import run_id as name_of
 from bigain.runs.store import RunStore

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from bigain.atomic import replace_file
 from bigain.errors import UserError
+from bigain.files import replace_file
 from bigain.metrics import Metric
 from bigain.runs.files import METRICS, SAMPLES, unreadable
 from bigain.runs.listing import metrics_of, read_listing, read_own_rows

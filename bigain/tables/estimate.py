@@ -17,8 +17,8 @@ from statistics import median
 from tqdm import tqdm
 
 from bigain import __version__
-from bigain.atomic import replace_text
 from bigain.config import RunConfig
+from bigain.files import replace_text
 from bigain.runs.manifests import find_manifest
 from bigain.tables.planner import PlannedRun
 
@@ -83,7 +83,7 @@ def throughputs(runs: Sequence[PlannedRun], flops: CountFlops) -> dict[str, floa
 
 def counted_flops(config: RunConfig) -> int:
     """FLOPs of one forward of the run's backbone with its operator at its sites."""
-    from bigain.jobs import configured_flops  # noqa: PLC0415 -- loads torch
+    from bigain.engine.jobs import configured_flops  # noqa: PLC0415 -- loads torch
 
     return int(configured_flops(config).total)
 

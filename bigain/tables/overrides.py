@@ -8,7 +8,7 @@ from bigain.errors import UserError
 __all__ = ["Compose", "adding", "concerning", "refuse_fixed_keys", "remembering", "yielding"]
 
 Compose = Callable[[Sequence[Sequence[str]]], list[RunConfig]]
-"""Overrides of several runs -> their configurations (`bigain.compose.compose_configs`)."""
+"""Overrides of several runs -> their configurations (`bigain.launch.compose.compose_configs`)."""
 
 _SETTINGS = {
     "classification": ClassificationConfig.model_fields.keys(),

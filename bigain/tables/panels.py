@@ -8,9 +8,9 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
+from bigain.config.paper import PaperValue
 from bigain.metrics import Metric
 from bigain.tables.document import DASH, Cell, Line, Panel
-from bigain.tables.paper import PaperValue
 from bigain.tables.parts import Block, Column, PaperBlock, Row
 from bigain.tables.planner import NONE
 from bigain.tables.quantities import QUANTITIES, format_difference, format_metric

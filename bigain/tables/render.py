@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bigain.atomic import replace_text
+from bigain.config.paper import load_paper
+from bigain.files import replace_text
 from bigain.runs.publish import publish_runs
 from bigain.tables.cells import measure
 from bigain.tables.document import Document
@@ -16,7 +17,6 @@ from bigain.tables.latex import render_latex
 from bigain.tables.layout import lay_out
 from bigain.tables.markdown import render_markdown
 from bigain.tables.overrides import Compose, adding, refuse_fixed_keys
-from bigain.tables.paper import load_paper
 from bigain.tables.planner import Plan, plan_table
 from bigain.tables.sources import Sources
 from bigain.tables.spec import TableSpec, choose, judged, read_spec

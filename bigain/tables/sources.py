@@ -4,12 +4,12 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from bigain.config.paper import PaperKey, PaperValue, PaperValues, normal_setting
 from bigain.metrics import Metric
 from bigain.tables.cells import Measured
 from bigain.tables.differences import Difference
 from bigain.tables.document import Cell
 from bigain.tables.footnotes import marks_of
-from bigain.tables.paper import PaperKey, PaperValue, PaperValues, normal_setting
 from bigain.tables.parts import Block, Column, PaperBlock, Row
 from bigain.tables.planner import NONE, CellKey, Plan
 from bigain.tables.quantities import QUANTITIES

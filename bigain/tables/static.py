@@ -9,11 +9,11 @@ from typing import Literal
 import numpy as np
 
 from bigain.config import ClassificationConfig, RunConfig
+from bigain.config.paper import PaperKey, PaperValues
 from bigain.errors import UserError
 from bigain.tables.document import DASH, Cell, Document, Line, Panel
 from bigain.tables.footnotes import texts_of
 from bigain.tables.overrides import Compose
-from bigain.tables.paper import PaperKey, PaperValues
 from bigain.tables.parts import Footnote, Part
 from bigain.tables.planner import DEFAULT_PROFILE
 from bigain.tasks.protocol import StagedProtocol
@@ -104,7 +104,7 @@ _PAPER_NAMES = {
 
 
 def _counted(config: RunConfig) -> list[str]:
-    from bigain.build import build_dataset  # noqa: PLC0415 -- loads torch
+    from bigain.engine.build import build_dataset  # noqa: PLC0415 -- loads torch
 
     try:
         dataset = build_dataset(config.dataset)

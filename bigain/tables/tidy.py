@@ -5,9 +5,9 @@ import io
 import math
 from collections.abc import Iterator
 
+from bigain.config.paper import PaperKey
 from bigain.metrics import Metric
 from bigain.tables.document import Document
-from bigain.tables.paper import PaperKey
 from bigain.tables.planner import NONE, CellKey
 from bigain.tables.quantities import QUANTITIES
 from bigain.tables.sources import Sources

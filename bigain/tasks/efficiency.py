@@ -1,4 +1,4 @@
-"""What an operator saves: FLOPs of one forward (`bigain.flops`) and time of the denoiser.
+"""What an operator saves: FLOPs of one forward (`bigain.tasks.flops`) and time of the denoiser.
 
 Time is that of the denoiser alone: no text encoder, no VAE, no guidance, no sampler arithmetic.  A
 repeat is one pass over the sampler's timesteps without operator and one with it, in turn first; the
@@ -16,10 +16,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from bigain.backbones.architectures import ARCHITECTURES
 from bigain.backbones.denoisers import build_denoiser, example_inputs
+from bigain.config.architectures import ARCHITECTURES
 from bigain.devices import attention_backend, device_name, set_attention, synchronize
-from bigain.flops import KINDS, FlopCount
+from bigain.tasks.flops import KINDS, FlopCount
 
 __all__ = [
     "COLUMNS",

@@ -7,7 +7,7 @@ shapes and no numbers, this needs neither weights nor memory, whatever the size 
 
 Closed form: the count without operator minus `SiteReport.flops_saved`, the sum over the sites of
 
-    cost(N queries, N keys) - cost(q queries, k keys) - plan        (`bigain.site_cost`)
+    cost(N queries, N keys) - cost(q queries, k keys) - plan        (`bigain.patching.cost`)
 
 Both are whole numbers and must be equal; where they are not, one of them is wrong.
 
@@ -27,8 +27,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bigain.backbones.denoisers import build_denoiser, example_inputs
 from bigain.operators import Acceleration
-from bigain.patching import apply
-from bigain.site_selection import SiteSelection
+from bigain.patching.apply import apply
+from bigain.patching.selection import SiteSelection
 
 __all__ = ["FUSED_ATTENTION", "KINDS", "FlopCount", "count_flops", "count_model_flops"]
 
@@ -81,7 +81,7 @@ def count_flops(
     Args:
         backbone: a name in the configuration, such as "sd20" or "dit_xl2_512".
         operator: what to apply; None: nothing.
-        sites: where; None: where the paper applies it (`bigain.sites`).
+        sites: where; None: where the paper applies it (`bigain.patching.sites`).
 
     Raises:
         UserError: there is no such backbone, or the operator cannot act at these sites.

@@ -16,10 +16,10 @@ import diffusers
 import torch
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-from bigain.atomic import replace_text
-from bigain.backbones.architectures import ARCHITECTURES
 from bigain.backbones.loading import quiet_libraries
+from bigain.config.architectures import ARCHITECTURES
 from bigain.errors import UserError
+from bigain.files import replace_text
 
 __all__ = ["LAYOUTS", "byte_pair_vocabulary", "save_tiny_pipeline"]
 

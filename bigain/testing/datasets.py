@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from bigain.atomic import replace_file
 from bigain.data.base import hashed_order
 from bigain.data.classes import class_table
 from bigain.data.coco import ORDER_SEED as COCO_ORDER
 from bigain.data.imagenet import val_entries
 from bigain.data.pets import ORDER_SEED as PETS_ORDER
+from bigain.files import replace_file
 
 Json = dict[str, Any]
 

@@ -14,9 +14,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 from tqdm import tqdm
 
-from bigain.atomic import append_csv_row, replace_file, replace_text
 from bigain.errors import UserError
 from bigain.features.mini_model import MiniClassifier
+from bigain.files import append_csv_row, replace_file, replace_text
 from bigain.training.data import TrainingData
 
 __all__ = ["ExtractorRecipe", "ExtractorTrainer", "accuracy"]

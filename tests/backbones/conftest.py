@@ -8,11 +8,11 @@ import pytest
 from omegaconf import OmegaConf
 from pydantic import TypeAdapter
 
+from bigain.backbones.cache import TensorCache
 from bigain.backbones.pipeline import Caches
-from bigain.backbones.tiny import LAYOUTS, save_tiny_pipeline
 from bigain.config import BackboneConfig, HubBackboneConfig
 from bigain.locations import CONFIGS
-from bigain.tensor_cache import TensorCache
+from bigain.testing.backbones import LAYOUTS, save_tiny_pipeline
 
 MakeConfig = Callable[..., HubBackboneConfig]
 

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from bigain.backbones import autoencoder
 from bigain.backbones.autoencoder import Autoencoder
+from bigain.backbones.cache import TensorCache
 from bigain.errors import UserError
-from bigain.tensor_cache import TensorCache
 
 CPU = torch.device("cpu")
 

@@ -3,9 +3,9 @@ import inspect
 import pytest
 import torch
 
-from bigain import build
 from bigain.backbones.base import Backbone
-from bigain.compose import compose_config
+from bigain.engine import build
+from bigain.launch.compose import compose_config
 
 NAMES = ["mini_unet", "mini_dit"]
 

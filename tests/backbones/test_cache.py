@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bigain.tensor_cache import TensorCache
+from bigain.backbones.cache import TensorCache
 
 
 class Compute:

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from bigain.backbones.architectures import ARCHITECTURES
 from bigain.backbones.denoisers import PROMPT_TOKENS, build_denoiser, example_inputs
 from bigain.backbones.mini_models import build_mini
+from bigain.config.architectures import ARCHITECTURES
 from bigain.errors import UserError
 
 GFLOPS = {"sd20": 804.2575, "dit_xl2_512": 1049.1674}

@@ -9,9 +9,9 @@ import torch
 
 from bigain.backbones.dit import ClassConditionalDiT
 from bigain.backbones.pipeline import Caches
-from bigain.backbones.tiny import save_tiny_pipeline
 from bigain.config import HubBackboneConfig
 from bigain.errors import UserError
+from bigain.testing.backbones import save_tiny_pipeline
 
 MakeConfig = Callable[..., HubBackboneConfig]
 CPU = torch.device("cpu")

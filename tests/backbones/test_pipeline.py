@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from bigain.backbones.architectures import ARCHITECTURES
 from bigain.backbones.pipeline import Caches, Pipeline
 from bigain.config import HubBackboneConfig
+from bigain.config.architectures import ARCHITECTURES
 from bigain.devices import attention_backend
 from bigain.errors import UserError
 

@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 
 from bigain.backbones.shipped import check_revision, file_sha256, weights_path
-from bigain.compose import compose_config
 from bigain.config import MiniBackboneConfig
 from bigain.errors import UserError
+from bigain.launch.compose import compose_config
 
 
 @pytest.mark.parametrize("name", ["mini_unet", "mini_dit"])

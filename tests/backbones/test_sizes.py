@@ -1,8 +1,8 @@
 import pytest
 
-from bigain.backbones.architectures import ARCHITECTURES
 from bigain.backbones.denoisers import build_denoiser
 from bigain.backbones.sizes import DENOISER_MILLIONS, OTHER_MILLIONS, download_bytes
+from bigain.config.architectures import ARCHITECTURES
 
 
 def test_every_published_model_has_a_size() -> None:

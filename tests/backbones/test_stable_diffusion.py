@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from bigain.backbones import stable_diffusion
+from bigain.backbones.cache import TensorCache
 from bigain.backbones.pipeline import Caches
 from bigain.backbones.stable_diffusion import StableDiffusion
 from bigain.config import HubBackboneConfig
 from bigain.tasks.conditions import Captions
-from bigain.tensor_cache import TensorCache
 
 MakeConfig = Callable[..., HubBackboneConfig]
 CPU = torch.device("cpu")

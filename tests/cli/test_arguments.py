@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from bigain.commands.arguments import VerbParser, results_folder
+from bigain.cli.arguments import VerbParser, results_folder
 from bigain.errors import UserError
 
 

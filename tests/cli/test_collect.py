@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from bigain.commands.collect import main
+from bigain.cli.collect import main
 from bigain.errors import UserError
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from bigain.commands.compare import find_run, main
+from bigain.cli.compare import find_run, main
 from bigain.errors import UserError
 
 

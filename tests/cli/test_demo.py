@@ -5,14 +5,14 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from bigain import demo
-from bigain.cli import main as bigain
-from bigain.compose import compose_config
+from bigain.cli import demo
+from bigain.cli.demo import BACKBONES, OPERATORS, demo_configs, main
+from bigain.cli.main import main as bigain
 from bigain.config import RunConfig
-from bigain.demo import BACKBONES, OPERATORS, demo_configs, main
+from bigain.engine.run import RunOutcome
 from bigain.errors import UserError
+from bigain.launch.compose import compose_config
 from bigain.metrics import image_errors, relative_rise
-from bigain.runner import RunOutcome
 from bigain.runs.frames import read_samples
 from bigain.runs.identity import baseline_id, run_id
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from bigain import cli
-from bigain.backbones.tiny import save_tiny_pipeline
-from bigain.commands import doctor
-from bigain.commands.doctor import main
-from bigain.data.tiny import write_tiny
+from bigain.cli import doctor
+from bigain.cli import main as cli
+from bigain.cli.doctor import main
 from bigain.errors import UserError
+from bigain.testing.backbones import save_tiny_pipeline
+from bigain.testing.datasets import write_tiny
 
 ROOT = Path(__file__).parents[2]
 PAPER = ["profile=paper", "backbone=sd20", "dataset=pets"]

@@ -9,13 +9,14 @@ import pytest
 import torch
 from PIL import Image
 
-from bigain import build_generation, cli
-from bigain.commands.fid import main
-from bigain.compose import compose_config
+from bigain.cli import main as cli
+from bigain.cli.fid import main
 from bigain.data.fashion_mnist import FashionMNIST
+from bigain.engine import build_generation
 from bigain.errors import UserError
 from bigain.features.base import extract
 from bigain.features.mini import REVISION, MiniExtractor
+from bigain.launch.compose import compose_config
 from bigain.metrics import frechet_distance, generation_metrics, moments_of
 
 Write = Callable[..., Path]

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from bigain import cli
-from bigain.commands import figures
+from bigain.cli import figures
+from bigain.cli import main as cli
 from bigain.figures.request import FigureRequest
 
 

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from bigain.commands import flops
-from bigain.commands.flops import COLUMNS, flops_rows, main
-from bigain.commands.flops_sweep import Setting
+from bigain.cli import flops
+from bigain.cli.flops import COLUMNS, flops_rows, main
+from bigain.cli.flops_sweep import Setting
 from bigain.errors import UserError
 
 FEW = [

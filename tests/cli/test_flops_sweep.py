@@ -1,8 +1,8 @@
 import pytest
 
-from bigain.backbones.architectures import ARCHITECTURES
-from bigain.commands.flops_sweep import DEFAULT, Setting, published_flops, sweep
-from bigain.compose import compose_configs
+from bigain.cli.flops_sweep import DEFAULT, Setting, published_flops, sweep
+from bigain.config.architectures import ARCHITECTURES
+from bigain.launch.compose import compose_configs
 from bigain.runs.identity import run_id
 
 OPERATORS = {"none", "tome", "lgtm", "cached", "abm", "sito", "todo", "avg_pool", "ie_kvd"}

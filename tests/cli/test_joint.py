@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from bigain.commands.joint import main
+from bigain.cli.joint import main
 from bigain.errors import UserError
-from bigain.flops import count_flops
 from bigain.operators import ToMe
+from bigain.tasks.flops import count_flops
 
 ROOT = Path(__file__).parents[2]
 MakeRun = Callable[..., str]

@@ -7,7 +7,7 @@ from types import ModuleType
 
 import pytest
 
-from bigain import cli
+from bigain.cli import main as cli
 from bigain.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -118,8 +118,8 @@ def test_every_verb_has_help(name: str, capsys: pytest.CaptureFixture[str]) -> N
 
 def test_the_configuration_is_shown_quickly_without_torch(tmp_path: Path) -> None:
     code = (
-        "import sys, bigain.cli\n"
-        "assert bigain.cli.main(['--cfg', 'job', 'operator=lgtm']) == 0\n"
+        "import sys, bigain.cli.main\n"
+        "assert bigain.cli.main.main(['--cfg', 'job', 'operator=lgtm']) == 0\n"
         "heavy = {'torch', 'diffusers', 'pandas', 'scipy', 'matplotlib'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )
@@ -143,7 +143,7 @@ def test_a_mistake_is_one_line_of_stderr_and_code_2_for_the_shell(tmp_path: Path
 
 
 def test_a_reader_may_leave_early(tmp_path: Path) -> None:
-    code = "import bigain.cli; raise SystemExit(bigain.cli.main(['--help']))"
+    code = "import bigain.cli.main; raise SystemExit(bigain.cli.main.main(['--help']))"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-u", "-c", code]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from bigain.cli import main as bigain
-from bigain.commands.report import main
+from bigain.cli.main import main as bigain
+from bigain.cli.report import main
 from bigain.errors import UserError
-from bigain.report.sources import ReportTable
 from bigain.runs.collect import collect
 from bigain.tables.document import Document
+from bigain.tables.report.sources import ReportTable
 
 ROOT = Path(__file__).resolve().parents[2]
 MakeRun = Callable[..., str]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bigain.commands.status import COLUMNS, main, status_rows
+from bigain.cli.status import COLUMNS, main, status_rows
 from bigain.config import SETTING_COLUMNS
 from bigain.errors import UserError
 from bigain.runs.store import RunStore

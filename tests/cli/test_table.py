@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from bigain.cli.table import Launch, main
 from bigain.config import RunConfig
 from bigain.runs.identity import run_id
-from bigain.tables.command import Launch, main
 from bigain.tables.overrides import Compose
 
 FakeRunner = Callable[[RunConfig], None]
@@ -302,10 +302,10 @@ def test_nothing_heavy_is_loaded_to_plan_and_to_render(tmp_path: Path) -> None:
     """Also not by the composition of the runs' configurations."""
     code = (
         "import sys\n"
-        "import bigain.tables.command\n"
+        "import bigain.cli.table\n"
         "assert not {'torch', 'hydra'} & set(sys.modules)\n"
         f"words = ['4', '--no-run', 'paths.results={tmp_path}']\n"
-        "assert bigain.tables.command.main(words) == 0\n"
+        "assert bigain.cli.table.main(words) == 0\n"
         "assert not {'torch', 'diffusers', 'wandb'} & set(sys.modules)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

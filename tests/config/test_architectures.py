@@ -2,10 +2,10 @@ from typing import Any
 
 import pytest
 
-from bigain.backbones.architectures import ARCHITECTURES
 from bigain.backbones.denoisers import build_denoiser
-from bigain.site_selection import STAGES, SiteSelection
-from bigain.sites import find_sites
+from bigain.config.architectures import ARCHITECTURES
+from bigain.patching.selection import STAGES, SiteSelection
+from bigain.patching.sites import find_sites
 
 UNETS = ["mini_unet", "sd20", "sd15", "sdxl"]
 DITS = ["mini_dit", "dit_xl2_512"]

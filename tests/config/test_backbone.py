@@ -5,14 +5,14 @@ from omegaconf import OmegaConf
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import PydanticCustomError
 
-from bigain.backbones.architectures import ARCHITECTURES
 from bigain.backbones.denoisers import build_denoiser
-from bigain.compose import compose_config
+from bigain.config.architectures import ARCHITECTURES
 from bigain.config.backbone import BackboneConfig
 from bigain.errors import UserError
+from bigain.launch.compose import compose_config
 from bigain.locations import CONFIGS
-from bigain.site_selection import SiteSelection
-from bigain.sites import find_sites
+from bigain.patching.selection import SiteSelection
+from bigain.patching.sites import find_sites
 
 HUB = ["sd20", "sd15", "sdxl", "dit_xl2_512"]
 PLACE: dict[str, Any] = {

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from bigain.compose import compose_config
 from bigain.config import RunConfig
 from bigain.config.custom_operator import CustomConfig
 from bigain.config.messages import format_validation_error
+from bigain.launch.compose import compose_config
 from bigain.operators import ABM, ToMe
 
 ROOT = Path(__file__).parents[2]

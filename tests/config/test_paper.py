@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
+from bigain.config.paper import PaperKey, PaperValue, load_paper, normal_setting
 from bigain.errors import UserError
-from bigain.tables.paper import PaperKey, PaperValue, load_paper, normal_setting
 
 PETS = (4, "sd20", "pets")
 HEADER = "table,backbone,dataset,task,method,setting,metric,value,status,note\n"

@@ -2,8 +2,8 @@ from typing import Any
 
 import pytest
 
-from bigain.compose import compose_config
 from bigain.errors import UserError
+from bigain.launch.compose import compose_config
 
 
 @pytest.mark.parametrize(

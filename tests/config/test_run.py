@@ -6,10 +6,10 @@ from typing import Any, get_args
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from bigain.compose import compose_config
 from bigain.config.run import RunConfig
 from bigain.config.task import ClassificationConfig, EfficiencyConfig
 from bigain.devices import DTYPES
+from bigain.launch.compose import compose_config
 
 SD20: dict[str, Any] = {
     "name": "sd20",

@@ -10,8 +10,8 @@ from torchvision.datasets import CocoCaptions, CocoDetection
 
 from bigain.data import coco
 from bigain.data.coco import load_coco
-from bigain.data.tiny import TRUNCATED, write_tiny
 from bigain.errors import UserError
+from bigain.testing.datasets import TRUNCATED, write_tiny
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ import pytest
 from torchvision.datasets import ImageFolder
 
 from bigain.data.imagenet import LISTS, VAL_LABELS, load_imagenet, val_entries, val_order
-from bigain.data.tiny import TRUNCATED, write_tiny
 from bigain.errors import UserError
+from bigain.testing.datasets import TRUNCATED, write_tiny
 
 NAMES = ["imagenet1k", "imagenet100"]
 

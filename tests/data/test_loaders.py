@@ -9,8 +9,8 @@ from pydantic import TypeAdapter
 from bigain.config import DatasetConfig
 from bigain.data.layouts import LAYOUTS
 from bigain.data.loaders import LOADERS, load_dataset
-from bigain.data.tiny import TINY, write_tiny
 from bigain.errors import UserError
+from bigain.testing.datasets import TINY, write_tiny
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = {"fashion_mnist", "fashion_mosaic"}
@@ -44,7 +44,7 @@ def test_the_settings_reach_the_dataset(name: str, tmp_path: Path) -> None:
 def test_what_needs_no_torchvision_does_not_load_it() -> None:
     code = (
         "import sys\n"
-        "from bigain.compose import compose_config\n"
+        "from bigain.launch.compose import compose_config\n"
         "from bigain.data.loaders import load_dataset\n"
         "for name in ('fashion_mnist', 'fashion_mosaic'):\n"
         "    config = compose_config([f'dataset={name}', 'dataset.limit=3'])\n"

@@ -6,8 +6,8 @@ from torchvision.datasets import OxfordIIITPet
 
 from bigain.data import pets
 from bigain.data.pets import load_all_pets, load_pets
-from bigain.data.tiny import TRUNCATED, write_tiny
 from bigain.errors import UserError
+from bigain.testing.datasets import TRUNCATED, write_tiny
 
 
 @pytest.fixture

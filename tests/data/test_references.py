@@ -2,11 +2,11 @@ from pathlib import Path
 
 import pytest
 
-from bigain.compose import compose_config
 from bigain.data.fashion_mnist import SLICE_SIZE
 from bigain.data.references import SELECTIONS, load_reference
-from bigain.data.tiny import write_tiny
 from bigain.errors import UserError
+from bigain.launch.compose import compose_config
+from bigain.testing.datasets import write_tiny
 
 TASK = ["task=generation"]
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from bigain.backbones.tiny import save_tiny_pipeline
-from bigain.compose import compose_config
 from bigain.config import RunConfig
+from bigain.launch.compose import compose_config
+from bigain.testing.backbones import save_tiny_pipeline
 
 Compose = Callable[..., RunConfig]
 

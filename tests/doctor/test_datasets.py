@@ -6,10 +6,10 @@ import pytest
 from bigain.config import RunConfig
 from bigain.data import fashion_mnist_files
 from bigain.data.layouts import LAYOUTS
-from bigain.data.tiny import TINY, write_tiny
 from bigain.doctor import datasets
 from bigain.doctor.datasets import check_dataset
 from bigain.doctor.findings import Finding
+from bigain.testing.datasets import TINY, write_tiny
 
 Compose = Callable[..., RunConfig]
 

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from bigain.config import RunConfig
-from bigain.data.tiny import write_tiny
 from bigain.doctor import examine
 from bigain.doctor.examine import Request, examine_everything, examine_runs
 from bigain.doctor.findings import Finding
+from bigain.testing.datasets import write_tiny
 
 Compose = Callable[..., RunConfig]
 PAPER = ["profile=paper", "backbone=sd20"]

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from bigain.config import RunConfig
-from bigain.data.tiny import write_tiny
 from bigain.doctor.references import check_reference
+from bigain.testing.datasets import write_tiny
 
 Compose = Callable[..., RunConfig]
 FID = ["backbone=sd20", "dataset=pets", "task=generation"]

@@ -18,18 +18,18 @@ from pydantic import TypeAdapter
 from sklearn.metrics import average_precision_score
 from torch import Tensor, nn
 
-from bigain import build
 from bigain.backbones.base import Classes
-from bigain.cli_report import run_report
-from bigain.compose import compose_config
 from bigain.config import DatasetConfig, RunConfig
 from bigain.data.images import centre_crop_resize
-from bigain.data.tiny import TRUNCATED, write_tiny
+from bigain.engine import build
+from bigain.engine.run import run
 from bigain.errors import UserError
+from bigain.launch.compose import compose_config
+from bigain.launch.summary import run_report
 from bigain.metrics import wilson
 from bigain.metrics.ranking import class_ranks
-from bigain.runner import run
 from bigain.runs.frames import read_metrics, read_samples
+from bigain.testing.datasets import TRUNCATED, write_tiny
 
 IMAGES = {"pets": 37, "imagenet1k": 7, "imagenet100": 20, "coco2017": 12}
 CLASSES = {"pets": 37, "imagenet1k": 1000, "imagenet100": 100, "coco2017": 80}

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 import torch
 
-from bigain import build
-from bigain.build_operator import build_operator
-from bigain.compose import compose_config
 from bigain.config import RunConfig
 from bigain.devices import limited_threads
-from bigain.patching import apply
-from bigain.runner import run
+from bigain.engine import build
+from bigain.engine.build_operator import build_operator
+from bigain.engine.run import run
+from bigain.launch.compose import compose_config
+from bigain.patching.apply import apply
 from bigain.runs.frames import read_metrics, read_samples
 from bigain.tasks.classification import classify_images
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from bigain import build
-from bigain.build_operator import build_operator
-from bigain.compose import compose_config
 from bigain.devices import limited_threads
-from bigain.patching import apply
+from bigain.engine import build
+from bigain.engine.build_operator import build_operator
+from bigain.launch.compose import compose_config
+from bigain.patching.apply import apply
 from bigain.tasks.classification import classify_images
 
 pytestmark = pytest.mark.slow

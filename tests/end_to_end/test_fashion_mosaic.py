@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score
 
-from bigain.build import build_dataset
-from bigain.compose import compose_config
 from bigain.config import RunConfig
+from bigain.engine.build import build_dataset
+from bigain.engine.run import run
+from bigain.launch.compose import compose_config
 from bigain.metrics.ranking import class_ranks
-from bigain.runner import run
 from bigain.runs.compare import Comparison, compare_runs, describe
 from bigain.runs.frames import read_metrics, read_samples
 

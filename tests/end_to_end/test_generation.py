@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 from torch import Tensor
 
-from bigain import build_generation
-from bigain.compose import compose_config
+from bigain.engine import build_generation
+from bigain.engine.run import run
 from bigain.errors import UserError
 from bigain.features.reference import read_reference
-from bigain.runner import run
+from bigain.launch.compose import compose_config
 from bigain.runs.collect import collect_runs
 from bigain.runs.frames import read_metrics, read_samples
 from bigain.runs.images import GRID, IMAGES, RunImages
@@ -109,8 +109,8 @@ def test_a_killed_run_goes_on_to_the_same_folder(whole: Path, tmp_path: Path) ->
     command = [*SHORT, f"paths.results={tmp_path}", f"paths.cache={tmp_path}", *like(whole)]
     script = (
         "import sys, time\n"
-        "from bigain.compose import compose_config\n"
-        "from bigain.runner import run\n"
+        "from bigain.launch.compose import compose_config\n"
+        "from bigain.engine.run import run\n"
         "from bigain.runs.images import RunImages\n"
         "write = RunImages.write\n"
         "def slow(self, index, image):\n"

@@ -17,16 +17,16 @@ import torch
 from diffusers.pipelines.dit import pipeline_dit
 from PIL import Image
 
-from bigain import build, build_generation
-from bigain.backbones.tiny import save_tiny_pipeline
-from bigain.compose import compose_config
 from bigain.config import RunConfig
-from bigain.data.tiny import write_tiny
+from bigain.engine import build, build_generation
+from bigain.engine.run import run
 from bigain.errors import UserError
-from bigain.runner import run
+from bigain.launch.compose import compose_config
 from bigain.runs.frames import read_metrics, read_samples
 from bigain.tasks.conditions import conditions_of
 from bigain.tasks.noise import keyed_noise
+from bigain.testing.backbones import save_tiny_pipeline
+from bigain.testing.datasets import write_tiny
 
 CPU = torch.device("cpu")
 DATASETS = {

@@ -12,10 +12,11 @@ import numpy.typing as npt
 import pandas as pd
 import pytest
 
-from bigain.compose import compose_config
 from bigain.data.fashion_mnist import FashionMNIST
+from bigain.engine.run import run
 from bigain.features.base import extract
 from bigain.features.mini import MiniExtractor
+from bigain.launch.compose import compose_config
 from bigain.metrics import (
     FrechetResult,
     PairedResult,
@@ -23,7 +24,6 @@ from bigain.metrics import (
     moments_of,
     paired_difference,
 )
-from bigain.runner import run
 from bigain.runs.images import RunImages
 
 HALF = 500

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from bigain.compose import compose_config
+from bigain.launch.compose import compose_config
 from bigain.metrics import paired_accuracy, paired_difference
 from bigain.runs.identity import run_id
 from bigain.runs.published import load_samples

@@ -18,9 +18,9 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from bigain.compose import compose_with, config_loader, validate
 from bigain.config import RunConfig
 from bigain.errors import UserError
+from bigain.launch.compose import compose_with, config_loader, validate
 from bigain.locations import CONFIGS
 
 ROOT = Path(__file__).parents[2]

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file, save_file
 
-from bigain.backbones.tiny import save_tiny_pipeline
-from bigain.cli import main
-from bigain.data.tiny import write_tiny
+from bigain.cli.main import main
+from bigain.testing.backbones import save_tiny_pipeline
+from bigain.testing.datasets import write_tiny
 
 UNET = "unet/diffusion_pytorch_model.safetensors"
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bigain.backbones.tiny import save_tiny_pipeline
-from bigain.data.tiny import write_tiny
-from bigain.tables.command import main
+from bigain.cli.table import main
+from bigain.testing.backbones import save_tiny_pipeline
+from bigain.testing.datasets import write_tiny
 
 IMAGES = 6
 

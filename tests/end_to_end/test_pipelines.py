@@ -22,19 +22,19 @@ import pytest
 import torch
 from PIL import Image
 
-from bigain import build
 from bigain.backbones.stable_diffusion import StableDiffusion
-from bigain.backbones.tiny import save_tiny_pipeline
-from bigain.compose import compose_config
 from bigain.data.base import Dataset
 from bigain.data.images import UnreadableImage
-from bigain.data.tiny import write_tiny
+from bigain.engine import build
+from bigain.engine.run import run
 from bigain.errors import UserError
-from bigain.runner import run
+from bigain.launch.compose import compose_config
 from bigain.runs.frames import read_samples
 from bigain.runs.identity import run_id
 from bigain.tasks.noise import keyed_noise
 from bigain.tasks.protocol import StagedProtocol
+from bigain.testing.backbones import save_tiny_pipeline
+from bigain.testing.datasets import write_tiny
 
 ROOT = Path(__file__).parents[2]
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from bigain.backbones.tiny import save_tiny_pipeline
-from bigain.compose import compose_config
-from bigain.data.tiny import ODDITIES, TINY, TRUNCATED, write_tiny
 from bigain.doctor.examine import Request, examine_runs
-from bigain.runner import run
+from bigain.engine.run import run
+from bigain.launch.compose import compose_config
 from bigain.runs.frames import read_metrics, read_samples
+from bigain.testing.backbones import save_tiny_pipeline
+from bigain.testing.datasets import ODDITIES, TINY, TRUNCATED, write_tiny
 
 PROMPTED = ("sd20", "sd15", "sdxl")
 PAIRS = [(name, dataset) for name in PROMPTED for dataset in TINY]

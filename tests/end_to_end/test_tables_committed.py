@@ -7,8 +7,8 @@ from typing import NoReturn
 
 import pytest
 
-from bigain.commands.figures import main as draw
-from bigain.tables.command import main
+from bigain.cli.figures import main as draw
+from bigain.cli.table import main
 
 COMMITTED = Path(__file__).parents[2] / "results" / "mini"
 

@@ -6,11 +6,11 @@ import torch
 from pydantic import TypeAdapter
 from torch import nn
 
-from bigain import build
-from bigain.compose import compose_config
 from bigain.config import DatasetConfig
-from bigain.data.tiny import TINY, write_tiny
+from bigain.engine import build
+from bigain.launch.compose import compose_config
 from bigain.operators import ToMe
+from bigain.testing.datasets import TINY, write_tiny
 
 
 def test_sites_come_from_the_backbone() -> None:

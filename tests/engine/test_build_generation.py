@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from bigain import build_generation
-from bigain.build_generation import build_judge, build_sampler
-from bigain.compose import compose_config
 from bigain.data.fashion_mnist import SLICE_SIZE
+from bigain.engine import build_generation
+from bigain.engine.build_generation import build_judge, build_sampler
 from bigain.errors import UserError
 from bigain.features.inception import InceptionExtractor
 from bigain.features.mini import MiniExtractor
+from bigain.launch.compose import compose_config
 
 CPU = torch.device("cpu")
 TASK = ["task=generation"]

@@ -2,10 +2,10 @@ from typing import get_args
 
 import pytest
 
-from bigain import build_operator as builder
-from bigain.build_operator import build_operator
-from bigain.compose import compose_config
 from bigain.config import CustomConfig, OperatorConfig
+from bigain.engine import build_operator as builder
+from bigain.engine.build_operator import build_operator
+from bigain.launch.compose import compose_config
 from bigain.operators import (
     ABM,
     IEKVD,

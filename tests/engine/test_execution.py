@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from bigain import jobs
-from bigain.compose import compose_config
-from bigain.execution import execute
+from bigain.engine import jobs
+from bigain.engine.execution import execute
+from bigain.launch.compose import compose_config
 from bigain.runs.frames import read_samples
 from bigain.runs.identity import run_id
 from bigain.runs.store import RunStore

@@ -4,16 +4,16 @@ from typing import get_args
 
 import pytest
 
-from bigain.compose import compose_config
 from bigain.config import RunConfig
+from bigain.engine.jobs import JOBS, configured_flops, make_job
+from bigain.engine.run import run
 from bigain.errors import UserError
-from bigain.flops import count_flops
-from bigain.jobs import JOBS, configured_flops, make_job
+from bigain.launch.compose import compose_config
 from bigain.operators import LGTM
-from bigain.runner import run
+from bigain.patching.selection import SiteSelection
 from bigain.runs.frames import read_metrics, read_samples
 from bigain.runs.summary import MEASURES
-from bigain.site_selection import SiteSelection
+from bigain.tasks.flops import count_flops
 
 FLOPS = ["task=efficiency", "task.measure=flops"]
 QUICK = ["task=efficiency", "task.steps=2", "task.repeats=2", "task.warmup=1", "batch_size=1"]

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from bigain.compose import compose_config
+from bigain.engine.run import run
 from bigain.errors import UserError
-from bigain.runner import run
+from bigain.launch.compose import compose_config
 from bigain.runs.frames import read_metrics, read_samples
 
 SHORT = ["task.trial_list=[2,4]", "task.keep_list=[3,1]", "dataset.limit=2"]
@@ -35,7 +35,8 @@ def test_a_finished_run_is_skipped_without_importing_torch(tmp_path: Path) -> No
     settings = [*SHORT, f"paths.results={tmp_path}"]
     first = run(compose_config(settings))
     code = (
-        "import sys; from bigain.compose import compose_config; from bigain.runner import run; "
+        "import sys; from bigain.launch.compose import compose_config; "
+        "from bigain.engine.run import run; "
         f"outcome = run(compose_config({settings!r})); "
         "print(outcome.run_id, outcome.status, outcome.computed, 'torch' in sys.modules)"
     )

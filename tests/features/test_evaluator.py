@@ -5,7 +5,7 @@ import pytest
 
 from bigain.errors import UserError
 from bigain.features.base import extract
-from bigain.features.judge import Judge
+from bigain.features.evaluator import Judge
 from bigain.features.reference import Reference, compute_reference
 from bigain.metrics import FewImagesWarning, frechet_with_interval, generation_metrics
 

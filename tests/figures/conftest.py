@@ -8,16 +8,16 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from bigain import build
 from bigain.backbones.base import Backbone
-from bigain.compose import compose_config, compose_configs
+from bigain.engine import build
 from bigain.figures import style
 from bigain.figures.request import FigureRequest
 from bigain.figures.scene import Scene, scenes
 from bigain.figures.token_maps import TokenMap, token_maps
+from bigain.launch.compose import compose_config, compose_configs
 from bigain.operators import Acceleration
+from bigain.patching.selection import SiteSelection
 from bigain.runs.files import METRIC_COLUMNS, csv_text
-from bigain.site_selection import SiteSelection
 
 Plan = Callable[..., tuple[TokenMap, ...]]
 WriteRuns = Callable[[Mapping[tuple[str, str], float]], Path]

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from bigain.config.paper import PaperKey, PaperValue, load_paper
 from bigain.errors import UserError
 from bigain.figures.curves import (
     BLOCKS,
@@ -20,7 +21,6 @@ from bigain.figures.curves import (
     sweeps,
 )
 from bigain.figures.request import FigureRequest
-from bigain.tables.paper import PaperKey, PaperValue, load_paper
 
 WriteRuns = Callable[[Mapping[tuple[str, str], float]], Path]
 UNET, DIT = BLOCKS["mini"]

@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 import torch
 
-from bigain.backbones.tiny import save_tiny_pipeline
-from bigain.data.tiny import write_tiny
 from bigain.errors import UserError
 from bigain.figures import importance, masks
 from bigain.figures.request import FigureRequest
 from bigain.figures.scene import Scene, scenes
+from bigain.testing.backbones import save_tiny_pipeline
+from bigain.testing.datasets import write_tiny
 
 
 def test_a_scene_is_a_real_image_as_the_model_sees_it(scene: Scene) -> None:

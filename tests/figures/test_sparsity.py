@@ -4,12 +4,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bigain.config.paper import load_paper
 from bigain.figures import sparsity
 from bigain.figures.curves import BLOCKS, Curve, Point, Setting, plan_points, read_runs
 from bigain.figures.request import FigureRequest
 from bigain.figures.sparsity import Panel, draw_panels, panels_of, place_of, produce
 from bigain.figures.style import OPERATORS
-from bigain.tables.paper import load_paper
 
 WriteRuns = Callable[[Mapping[tuple[str, str], float]], Path]
 UNET = BLOCKS["mini"][0]

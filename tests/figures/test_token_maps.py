@@ -26,7 +26,7 @@ from bigain.operators import (
     ToMe,
     score_map,
 )
-from bigain.site_selection import SiteSelection
+from bigain.patching.selection import SiteSelection
 
 Plan = Callable[..., tuple[TokenMap, ...]]
 ENCODER = "down_blocks.0.attentions.0.transformer_blocks.0"

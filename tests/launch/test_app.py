@@ -1,4 +1,4 @@
-"""The runner with a stand-in for `bigain.runner.run`: Hydra is real, no model is loaded."""
+"""The runner with a stand-in for `bigain.engine.run.run`: Hydra is real, no model is loaded."""
 
 import re
 import sys
@@ -8,12 +8,12 @@ import pytest
 from omegaconf import OmegaConf
 
 import bigain
-import bigain.runner
-from bigain.cli import main
-from bigain.cli_run import job
+import bigain.engine.run
+from bigain.cli.main import main
 from bigain.config import RunConfig
+from bigain.engine.run import RunOutcome
 from bigain.errors import UserError
-from bigain.runner import RunOutcome
+from bigain.launch.app import job
 from bigain.runs.identity import run_id
 from bigain.runs.session import Conclusion
 from bigain.runs.store import RunStore
@@ -47,7 +47,7 @@ def ran(here: Path, monkeypatch: pytest.MonkeyPatch) -> Ran:
             session.finish(lambda records: Conclusion(records, []))
         return RunOutcome(store.run_id, store.folder, store.status(), 1)
 
-    monkeypatch.setattr(bigain.runner, "run", run)
+    monkeypatch.setattr(bigain.engine.run, "run", run)
     return runs
 
 
@@ -298,4 +298,4 @@ def test_the_help_stays_short(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_hydra_finds_the_job_by_name() -> None:
     """Launchers that use other processes send its name, not its code."""
-    assert (job.__module__, job.__qualname__) == ("bigain.cli_run", "job")
+    assert (job.__module__, job.__qualname__) == ("bigain.launch.app", "job")

@@ -12,11 +12,11 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 from pydantic import TypeAdapter
 
-import bigain.compose
-from bigain.backbones.architectures import ARCHITECTURES
-from bigain.compose import compose_config, compose_configs, validate
+import bigain.launch.compose
 from bigain.config import ClassificationConfig, DatasetConfig, OperatorConfig, RunConfig
+from bigain.config.architectures import ARCHITECTURES
 from bigain.errors import UserError
+from bigain.launch.compose import compose_config, compose_configs, validate
 from bigain.locations import CONFIGS
 from bigain.tasks.protocol import StagedProtocol
 
@@ -45,7 +45,7 @@ def configs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of configs/ that a test may change."""
     copied = tmp_path / "configs"
     shutil.copytree(CONFIGS, copied, ignore=shutil.ignore_patterns("local"))
-    monkeypatch.setattr(bigain.compose, "CONFIGS", copied)
+    monkeypatch.setattr(bigain.launch.compose, "CONFIGS", copied)
     return copied
 
 

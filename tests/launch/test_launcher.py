@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from bigain.cli import main
-from bigain.cli_launch import launch_runs
+from bigain.cli.main import main
+from bigain.launch.launcher import launch_runs
 
 COUNT = ("backbone=mini_unet", "task=efficiency", "task.measure=flops")
 

@@ -4,13 +4,13 @@ from typing import Any
 
 import pytest
 
-from bigain.compose import compose_config
 from bigain.config import RunConfig
-from bigain.published import published_config, whole_config
+from bigain.launch.compose import compose_config
+from bigain.launch.published import published_config, whole_config
 from bigain.runs.identity import describing_columns, resolved, run_id
 from bigain.runs.manifests import portable
 
-RESULTS = Path(__file__).parents[1] / "results"
+RESULTS = Path(__file__).parents[2] / "results"
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from bigain.cli_plan import PlannedRun
-from bigain.cli_report import list_failures, run_report
-from bigain.compose import compose_configs
+from bigain.engine.run import RunOutcome
 from bigain.errors import UserError
-from bigain.runner import RunOutcome
+from bigain.launch.compose import compose_configs
+from bigain.launch.summary import list_failures, run_report
+from bigain.launch.sweep import PlannedRun
 from bigain.runs.files import METRIC_COLUMNS, write_metrics
 from bigain.runs.identity import describing_columns, run_id
 from bigain.runs.session import Conclusion

@@ -1,7 +1,7 @@
 import pytest
 
-from bigain.cli_plan import plan_runs
 from bigain.errors import UserError
+from bigain.launch.sweep import plan_runs
 
 
 def settings(*overrides: str, multirun: bool = False) -> list[tuple[str, object, int]]:

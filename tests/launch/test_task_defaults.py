@@ -2,9 +2,9 @@ from typing import Any
 
 import pytest
 
-from bigain.compose import compose_config
+from bigain.launch.compose import compose_config
+from bigain.launch.task_defaults import shared_operator
 from bigain.runs.identity import resolved
-from bigain.task_defaults import shared_operator
 
 
 def shared(*overrides: str) -> dict[str, Any]:

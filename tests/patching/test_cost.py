@@ -5,9 +5,9 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from bigain.site_cost import AttentionCost, MLPCost, cost_of
-from bigain.site_selection import SiteSelection
-from bigain.sites import find_sites
+from bigain.patching.cost import AttentionCost, MLPCost, cost_of
+from bigain.patching.selection import SiteSelection
+from bigain.patching.sites import find_sites
 
 
 @pytest.mark.parametrize(("queries", "keys"), [(4096, 4096), (1229, 1229), (4096, 1024)])

@@ -7,9 +7,9 @@ from torch import nn
 import bigain
 from bigain.errors import UserError
 from bigain.operators import IEKVD, LGTM, ByStage, CachedAssignment, Operator, SiTo, ToDo, ToMe
-from bigain.site_cost import AttentionCost, MLPCost, ModuleCost
-from bigain.site_report import SiteReport, SiteUse
-from bigain.sites import Site
+from bigain.patching.cost import AttentionCost, MLPCost, ModuleCost
+from bigain.patching.report import SiteReport, SiteUse
+from bigain.patching.sites import Site
 
 WIDTH = 4
 SELF: ModuleCost = AttentionCost(WIDTH, WIDTH, WIDTH, WIDTH)

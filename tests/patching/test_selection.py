@@ -4,7 +4,7 @@ import pytest
 
 import bigain
 from bigain.errors import UserError
-from bigain.site_selection import (
+from bigain.patching.selection import (
     SCOPES,
     STAGES,
     SiteSelection,

@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from bigain.errors import UserError
-from bigain.site_selection import SCOPES, STAGES, SiteSelection, default_blocks
-from bigain.sites import Site, find_sites
+from bigain.patching.selection import SCOPES, STAGES, SiteSelection, default_blocks
+from bigain.patching.sites import Site, find_sites
 
 
 def names(model: nn.Module, **settings: object) -> list[str]:

@@ -7,9 +7,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from bigain.compose import compose_config
 from bigain.config import RunConfig
 from bigain.errors import UserError
+from bigain.launch.compose import compose_config
 from bigain.metrics import classification_metrics
 from bigain.runs.files import METRIC_COLUMNS, csv_text
 from bigain.runs.identity import run_id

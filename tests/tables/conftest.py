@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from bigain.compose import compose_configs
 from bigain.config import RunConfig
+from bigain.config.paper import load_paper
+from bigain.launch.compose import compose_configs
 from bigain.metrics import Metric, mean_interval, wilson
 from bigain.runs.identity import run_id
 from bigain.runs.store import RunStore
@@ -20,7 +21,6 @@ from bigain.runs.summary import conclusion_of
 from bigain.tables.cells import Measured, cell_pairs, measure
 from bigain.tables.differences import plain_difference
 from bigain.tables.overrides import Compose
-from bigain.tables.paper import load_paper
 from bigain.tables.parts import Row
 from bigain.tables.planner import NONE, CellKey, Plan, plan_table
 from bigain.tables.sources import Sources
@@ -139,7 +139,7 @@ def records_of(config: RunConfig) -> list[Record]:
 
 
 def fake_run(config: RunConfig) -> None:
-    """A finished run in the store, as `bigain.runner.run` leaves it."""
+    """A finished run in the store, as `bigain.engine.run.run` leaves it."""
     records = {record["image_id"]: record for record in records_of(config)}
     judge = None
     if config.task.name == "generation":

@@ -2,9 +2,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from bigain.compose import compose_configs
 from bigain.config import RunConfig
 from bigain.errors import UserError
+from bigain.launch.compose import compose_configs
 from bigain.tables.overrides import adding, concerning, refuse_fixed_keys, remembering, yielding
 
 WORKS = ("classification", "generation", "flops")

@@ -5,11 +5,11 @@ from decimal import Decimal
 
 import pytest
 
+from bigain.config.paper import PaperKey, load_paper
 from bigain.metrics import Metric
 from bigain.tables.differences import plain_difference
 from bigain.tables.document import Document, Line
 from bigain.tables.layout import lay_out
-from bigain.tables.paper import PaperKey, load_paper
 from bigain.tables.quantities import format_difference
 from bigain.tables.sources import Sources
 from bigain.tables.spec import load_spec

@@ -3,9 +3,9 @@ from collections.abc import Callable
 
 import pytest
 
-from bigain.compose import compose_config, compose_configs
 from bigain.config import RunConfig
 from bigain.errors import UserError
+from bigain.launch.compose import compose_config, compose_configs
 from bigain.runs.identity import run_id
 from bigain.tables.overrides import Compose
 from bigain.tables.parts import Block

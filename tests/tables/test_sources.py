@@ -2,11 +2,11 @@ import math
 
 import pytest
 
+from bigain.config.paper import PaperValue, load_paper
 from bigain.metrics import Metric
 from bigain.tables.cells import Measured
 from bigain.tables.differences import Difference
 from bigain.tables.document import Cell
-from bigain.tables.paper import PaperValue, load_paper
 from bigain.tables.parts import Block, Row
 from bigain.tables.planner import CellKey, Place, Plan
 from bigain.tables.sources import Sources, is_known, paper_cell

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from bigain.config.paper import PaperKey, load_paper, normal_setting
 from bigain.errors import UserError
 from bigain.locations import CONFIGS
 from bigain.tables.document import Document
 from bigain.tables.layout import lay_out
-from bigain.tables.paper import PaperKey, load_paper, normal_setting
 from bigain.tables.parts import Column, Delta
 from bigain.tables.planner import NONE
 from bigain.tables.quantities import QUANTITIES

@@ -3,14 +3,14 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from bigain.build import build_dataset
-from bigain.compose import compose_config
 from bigain.config import RunConfig
+from bigain.config.paper import PaperValues, load_paper
+from bigain.engine.build import build_dataset
 from bigain.errors import UserError
+from bigain.launch.compose import compose_config
 from bigain.operators.scores import SCORES, score_formula
 from bigain.tables.document import DASH, Document
 from bigain.tables.overrides import Compose
-from bigain.tables.paper import PaperValues, load_paper
 from bigain.tables.render import load_table
 from bigain.tables.static import StaticSpec, lay_out_static
 
@@ -65,7 +65,7 @@ def test_data_that_is_not_here_is_a_dash_with_a_way_to_get_it(
     def refuse(_: object) -> None:
         raise UserError("no such folder")
 
-    monkeypatch.setattr("bigain.build.build_dataset", refuse)
+    monkeypatch.setattr("bigain.engine.build.build_dataset", refuse)
     document = laid_out(9, compose, "paper")
     assert rows(document)["Oxford-IIIT Pets (`pets`)"] == (DASH,) * 5
     assert "python -m bigain doctor profile=paper backbone=sd20 dataset=pets" in document.commands

@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 
+from bigain.config.paper import PaperValue, load_paper
 from bigain.metrics import Metric
 from bigain.tables.cells import Measured
 from bigain.tables.differences import Difference
 from bigain.tables.layout import lay_out
-from bigain.tables.paper import PaperValue, load_paper
 from bigain.tables.planner import CellKey, Plan
 from bigain.tables.sources import Sources
 from bigain.tables.spec import load_spec

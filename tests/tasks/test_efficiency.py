@@ -7,7 +7,6 @@ import torch
 from torch import nn
 
 import bigain
-from bigain.flops import KINDS, count_flops
 from bigain.operators import ToMe
 from bigain.tasks.efficiency import (
     COLUMNS,
@@ -18,6 +17,7 @@ from bigain.tasks.efficiency import (
     flops_record,
     sampler_timesteps,
 )
+from bigain.tasks.flops import KINDS, count_flops
 
 SETTINGS = TimeSettings(
     backbone="mini_dit",

@@ -17,7 +17,6 @@ from torch.utils.flop_counter import FlopCounterMode
 import bigain
 from bigain.backbones.denoisers import build_denoiser, example_inputs
 from bigain.errors import UserError
-from bigain.flops import FUSED_ATTENTION, KINDS, FlopCount, count_flops, count_model_flops
 from bigain.operators import (
     ABM,
     IEKVD,
@@ -34,8 +33,9 @@ from bigain.operators import (
     ToMe,
 )
 from bigain.operators.scores import SCORES, token_score
-from bigain.site_selection import SCOPES, SiteSelection
-from bigain.sites import find_sites
+from bigain.patching.selection import SCOPES, SiteSelection
+from bigain.patching.sites import find_sites
+from bigain.tasks.flops import FUSED_ATTENTION, KINDS, FlopCount, count_flops, count_model_flops
 
 RATIOS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
 FACTORS = (2, 3, 4, 5, 6, 7, 8)

@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import load_file
 from transformers import CLIPTokenizer
 
-from bigain.backbones.tiny import LAYOUTS, byte_pair_vocabulary, save_tiny_pipeline
 from bigain.errors import UserError
+from bigain.testing.backbones import LAYOUTS, byte_pair_vocabulary, save_tiny_pipeline
 
 PIPELINES: dict[str, Any] = {
     "sd20": diffusers.StableDiffusionPipeline,

@@ -13,7 +13,7 @@ from bigain.data.imagenet import load_imagenet
 from bigain.data.images import UnreadableImage
 from bigain.data.layouts import LAYOUTS
 from bigain.data.pets import load_pets
-from bigain.data.tiny import ODDITIES, TINY, TRUNCATED, write_tiny
+from bigain.testing.datasets import ODDITIES, TINY, TRUNCATED, write_tiny
 
 LOADERS: dict[str, Callable[[int, Path], ImageFiles]] = {
     "pets": load_pets,

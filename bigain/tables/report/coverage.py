@@ -7,11 +7,11 @@ from html import escape
 from pathlib import Path
 
 from bigain.errors import UserError
-from bigain.report.listed import ListedRun
-from bigain.report.origins import where
-from bigain.report.sources import ReportTable
 from bigain.runs.store import RunStore
 from bigain.tables.document import DASH, Document
+from bigain.tables.report.listed import ListedRun
+from bigain.tables.report.origins import where
+from bigain.tables.report.sources import ReportTable
 
 __all__ = ["Coverage", "coverage_html", "coverage_of"]
 

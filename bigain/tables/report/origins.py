@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Sequence
 from html import escape
 
-from bigain.report.listed import ListedRun
 from bigain.runs.manifests import Origin
+from bigain.tables.report.listed import ListedRun
 
 __all__ = ["origins_html", "where"]
 

@@ -5,13 +5,13 @@ from html import escape
 from pathlib import Path
 
 from bigain.locations import ASSETS
-from bigain.report.coverage import coverage_html
-from bigain.report.listed import ListedRun, read_runs
-from bigain.report.origins import origins_html
-from bigain.report.pictures import figures_html
-from bigain.report.run_list import run_list
-from bigain.report.sources import ReportTable
 from bigain.tables.html import STYLE, table_fragment
+from bigain.tables.report.coverage import coverage_html
+from bigain.tables.report.listed import ListedRun, read_runs
+from bigain.tables.report.origins import origins_html
+from bigain.tables.report.pictures import figures_html
+from bigain.tables.report.run_list import run_list
+from bigain.tables.report.sources import ReportTable
 
 __all__ = ["render_report", "report_path"]
 

@@ -7,8 +7,8 @@ from html import escape
 from pathlib import Path
 
 from bigain.metrics import Metric
-from bigain.report.listed import ListedRun
 from bigain.runs.identity import DESCRIBING_COLUMNS
+from bigain.tables.report.listed import ListedRun
 
 __all__ = ["FILTERS", "run_list"]
 

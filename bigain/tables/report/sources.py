@@ -37,7 +37,7 @@ def planned_tables(profile: str, results: Path | None) -> list[ReportTable]:
         UserError: No such profile, or records are damaged.
 
     """
-    from bigain.compose import compose_configs  # noqa: PLC0415 -- loads hydra
+    from bigain.launch.compose import compose_configs  # noqa: PLC0415 -- loads hydra
 
     extra = () if results is None else (f"paths.results={results}",)
     compose = remembering(compose_configs)

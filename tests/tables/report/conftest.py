@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from bigain.report.sources import ReportTable
 from bigain.runs.files import METRIC_COLUMNS
 from bigain.tables.document import Document
+from bigain.tables.report.sources import ReportTable
 
 Row = dict[str, str]
 WriteRuns = Callable[..., Path]

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from bigain.report.page import render_report, report_path
-from bigain.report.sources import ReportTable
+from bigain.tables.report.page import render_report, report_path
+from bigain.tables.report.sources import ReportTable
 
 pytestmark = pytest.mark.slow
 

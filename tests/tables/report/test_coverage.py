@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from bigain.report.coverage import Coverage, coverage_html, coverage_of
-from bigain.report.listed import read_runs
-from bigain.report.sources import ReportTable
+from bigain.tables.report.coverage import Coverage, coverage_html, coverage_of
+from bigain.tables.report.listed import read_runs
+from bigain.tables.report.sources import ReportTable
 
 MISSING = "eeee0000eeee0000"
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from bigain.errors import UserError
-from bigain.report.listed import read_runs
+from bigain.tables.report.listed import read_runs
 
 WriteRuns = Callable[..., Path]
 Row = dict[str, str]

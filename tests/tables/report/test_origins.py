@@ -3,10 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from bigain.report.listed import ListedRun, read_runs
-from bigain.report.origins import origins_html, where
 from bigain.runs.identity import DESCRIBING_COLUMNS
 from bigain.runs.manifests import Origin
+from bigain.tables.report.listed import ListedRun, read_runs
+from bigain.tables.report.origins import origins_html, where
 
 NOBODY = dict.fromkeys(DESCRIBING_COLUMNS, "")
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from bigain.report.page import render_report, report_path
-from bigain.report.sources import ReportTable
 from bigain.tables.document import Document
+from bigain.tables.report.page import render_report, report_path
+from bigain.tables.report.sources import ReportTable
 
 VOID = {"meta", "img", "input", "br"}
 

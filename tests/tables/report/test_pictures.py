@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bigain.report.pictures import figures_html, find_figures
+from bigain.tables.report.pictures import figures_html, find_figures
 
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><text>5 &gt; 3</text></svg>'
 

@@ -2,9 +2,9 @@ import re
 from pathlib import Path
 
 from bigain.metrics import Metric
-from bigain.report.listed import ListedRun, read_runs
-from bigain.report.run_list import FILTERS, run_list
 from bigain.runs.identity import DESCRIBING_COLUMNS
+from bigain.tables.report.listed import ListedRun, read_runs
+from bigain.tables.report.run_list import FILTERS, run_list
 
 
 def rows(text: str) -> list[str]:

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from bigain.report import sources
-from bigain.report.sources import planned_tables
+from bigain.tables.report import sources
+from bigain.tables.report.sources import planned_tables
 from bigain.tables.spec import table_numbers
 
 

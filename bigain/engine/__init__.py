@@ -1,0 +1,1 @@
+"""One run, from validated settings to finished files: the part that needs torch and the model."""

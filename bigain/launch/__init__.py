@@ -1,0 +1,1 @@
+"""From `key=value` to runs: the one package that imports hydra."""
