@@ -45,10 +45,11 @@ test: $(STAMP) ## all fast tests, offline; WORKERS=2 processes, ARGS="tests/oper
 test-slow: $(STAMP) ## the tests that compute for minutes; those with pdflatex and chromium, if they are here
 	$(TEST_ENV) $(PYTHON_BIN) -m pytest -n $(WORKERS) -m slow $(ARGS)
 
-lint: $(STAMP) ## ruff check, ruff format --check, mypy --strict
+lint: $(STAMP) ## ruff check, ruff format --check, mypy --strict, import-linter
 	$(PYTHON_BIN) -m ruff check
 	$(PYTHON_BIN) -m ruff format --check
 	$(PYTHON_BIN) -m mypy
+	.venv/bin/lint-imports
 
 format: $(STAMP) ## let ruff repair and format the code
 	$(PYTHON_BIN) -m ruff check --fix

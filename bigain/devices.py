@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from bigain.errors import UserError
-from bigain.runs.provenance import cpu_model
+from bigain.machine import cpu_model
 
 __all__ = [
     "DTYPES",

@@ -1,6 +1,7 @@
 """Writing files so that nobody ever sees half of one."""
 
 import csv
+import hashlib
 import io
 import os
 import uuid
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from bigain.errors import UserError
 
-__all__ = ["append_csv_row", "replace_file", "replace_text", "sync_folder"]
+__all__ = ["append_csv_row", "file_sha256", "replace_file", "replace_text", "sync_folder"]
 
 
 def replace_file(path: Path, write: Callable[[Path], object]) -> None:
@@ -68,6 +69,12 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def file_sha256(path: Path) -> str:
+    """sha256 of a file as hex digits."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def _csv_line(values: list[object]) -> bytes:

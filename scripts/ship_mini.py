@@ -11,8 +11,8 @@ from functools import partial
 from pathlib import Path
 from shutil import copyfile
 
-from bigain.backbones.shipped import file_sha256, weights_path
-from bigain.files import replace_file, replace_text
+from bigain.backbones.shipped import weights_path
+from bigain.files import file_sha256, replace_file, replace_text
 from bigain.locations import CONFIGS
 
 REVISION = re.compile(r'^revision: "[0-9a-f]{12}"', re.MULTILINE)

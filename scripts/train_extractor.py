@@ -15,10 +15,10 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 
 from bigain.backbones.preprocessing import pad_and_standardise
-from bigain.backbones.shipped import file_sha256
 from bigain.data import fashion_mnist_files
 from bigain.errors import UserError
 from bigain.features.mini import load_classifier
+from bigain.files import file_sha256
 from bigain.locations import CONFIGS
 from bigain.metrics import wilson
 from bigain.training.data import load_training_data

@@ -18,8 +18,9 @@ from torch import Tensor
 from bigain.backbones.base import Classes
 from bigain.backbones.mini_models import LATENT_SHAPES, NULL_CLASS, NUM_CLASSES, build_mini
 from bigain.backbones.preprocessing import crop_and_quantise, pad_and_standardise
-from bigain.backbones.shipped import check_revision, file_sha256, weights_path
+from bigain.backbones.shipped import check_revision, weights_path
 from bigain.errors import UserError
+from bigain.files import file_sha256
 
 __all__ = ["MiniBackbone", "load_mini"]
 

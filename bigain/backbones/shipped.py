@@ -1,12 +1,12 @@
 """The weights files of the two shipped backbones, without loading them or torch."""
 
-import hashlib
 from pathlib import Path
 
 from bigain.errors import UserError
+from bigain.files import file_sha256
 from bigain.locations import ASSETS
 
-__all__ = ["check_revision", "file_sha256", "weights_path"]
+__all__ = ["check_revision", "weights_path"]
 
 
 def weights_path(name: str) -> Path:
@@ -37,9 +37,3 @@ def check_revision(name: str, path: Path, revision: str) -> None:
             f"backbone.revision={revision}: the weights of {name} in this package are {actual}; "
             f"set backbone.revision={actual} if you mean them"
         )
-
-
-def file_sha256(path: Path) -> str:
-    """sha256 of a file as hex digits."""
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()

@@ -2,9 +2,11 @@
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 
 from bigain.cli.arguments import VerbParser, results_folder
 from bigain.files import replace_text
+from bigain.launch.compose import compose_configs
 from bigain.runs.folder import check_results, need_results
 from bigain.tables.report.page import render_report, report_path
 from bigain.tables.report.sources import Tables, planned_tables
@@ -17,9 +19,10 @@ _DESCRIPTION = (
     "they ran, and what did not run. Starts no run."
 )
 _PROFILES = ("mini", "paper")
+_PLANNED: Tables = partial(planned_tables, compose_configs)
 
 
-def main(arguments: Sequence[str], tables: Tables = planned_tables) -> int:
+def main(arguments: Sequence[str], tables: Tables = _PLANNED) -> int:
     """Write the page and print its path."""
     parser = VerbParser("report", _DESCRIPTION)
     parser.add_argument("--profile", default="mini", help="mini (default) or paper")

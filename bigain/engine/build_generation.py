@@ -8,7 +8,6 @@ from pathlib import Path
 import torch
 
 from bigain.backbones.base import Backbone
-from bigain.backbones.shipped import file_sha256
 from bigain.config import GenerationConfig, RunConfig
 from bigain.data.references import SELECTIONS, load_reference
 from bigain.errors import UserError
@@ -22,6 +21,7 @@ from bigain.features.reference import (
     check_fits,
     read_reference,
 )
+from bigain.files import file_sha256
 from bigain.tasks.sampling import Sampler
 
 __all__ = ["build_judge", "build_sampler"]

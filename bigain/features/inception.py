@@ -17,9 +17,9 @@ import torch.nn.functional as F
 from pytorch_fid import inception as pytorch_fid_inception
 from torch import Tensor, nn
 
-from bigain.backbones.shipped import file_sha256
 from bigain.errors import UserError
 from bigain.features.base import Image
+from bigain.files import file_sha256
 
 __all__ = ["WEIGHTS_SHA256", "WEIGHTS_URL", "InceptionExtractor", "check_weights", "find_weights"]
 

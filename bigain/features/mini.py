@@ -13,10 +13,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from bigain.backbones.preprocessing import MEAN, STD, pad_and_standardise
-from bigain.backbones.shipped import file_sha256
 from bigain.errors import UserError
 from bigain.features.base import Image
 from bigain.features.mini_model import FEATURES, MiniClassifier
+from bigain.files import file_sha256
 from bigain.locations import ASSETS
 
 __all__ = ["REVISION", "MiniExtractor", "load_classifier", "mini_weights"]

@@ -5,7 +5,6 @@ Nothing here may fail or matter to the results: what cannot be found out is None
 
 import os
 import platform
-import subprocess
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -13,7 +12,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-__all__ = ["PACKAGES", "collect", "cpu_model", "git_state", "now", "package_versions"]
+from bigain.machine import command_output, cpu_model
+
+__all__ = ["PACKAGES", "collect", "git_state", "now", "package_versions"]
 
 PACKAGES = (
     *("bigain", "torch", "torchvision", "diffusers", "transformers", "safetensors"),
@@ -61,12 +62,12 @@ def git_state(repository: Path) -> dict[str, Any]:
     Both are None if it is not the top of a git work tree: an installed package that happens to
     lie inside somebody's repository does not belong to that repository.
     """
-    top = _output("git", "-C", str(repository), "rev-parse", "--show-toplevel")
+    top = command_output("git", "-C", str(repository), "rev-parse", "--show-toplevel")
     if top is None or Path(top).resolve() != repository.resolve():
         return {"git_commit": None, "git_dirty": None}
-    changes = _output("git", "-C", str(repository), "status", "--porcelain", "--", *_CODE)
+    changes = command_output("git", "-C", str(repository), "status", "--porcelain", "--", *_CODE)
     return {
-        "git_commit": _output("git", "-C", str(repository), "rev-parse", "HEAD"),
+        "git_commit": command_output("git", "-C", str(repository), "rev-parse", "HEAD"),
         "git_dirty": None if changes is None else changes != "",
     }
 
@@ -74,16 +75,6 @@ def git_state(repository: Path) -> dict[str, Any]:
 def package_versions() -> dict[str, str | None]:
     """Versions of the packages that results may depend on."""
     return {name: _version(name) for name in PACKAGES}
-
-
-def cpu_model() -> str | None:
-    """What the processor calls itself."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return _output("sysctl", "-n", "machdep.cpu.brand_string") or platform.processor() or None
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
 
 
 def _version(name: str) -> str | None:
@@ -97,11 +88,3 @@ def _torch_threads() -> int | None:
     """Threads of torch if it is loaded; loading it only to ask would cost seconds."""
     torch = sys.modules.get("torch")
     return None if torch is None else int(torch.get_num_threads())
-
-
-def _output(*command: str) -> str | None:
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()

@@ -1,8 +1,8 @@
 """Whether a finished run still has what it promises; looked at without loading anything."""
 
-from bigain.backbones.shipped import file_sha256
 from bigain.config import GenerationConfig, RunConfig
 from bigain.errors import UserError
+from bigain.files import file_sha256
 from bigain.runs.images import RunImages
 from bigain.runs.store import RunStore
 

@@ -3,9 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from bigain.backbones.shipped import check_revision, file_sha256, weights_path
+from bigain.backbones.shipped import check_revision, weights_path
 from bigain.config import MiniBackboneConfig
 from bigain.errors import UserError
+from bigain.files import file_sha256
 from bigain.launch.compose import compose_config
 
 

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from bigain.backbones.shipped import file_sha256
 from bigain.config import RunConfig
 from bigain.doctor.extractors import check_extractor, fetch_extractor
 from bigain.features import inception
 from bigain.features.inception import WEIGHTS_URL, find_weights
+from bigain.files import file_sha256
 
 Compose = Callable[..., RunConfig]
 FID = ["backbone=sd20", "dataset=pets", "task=generation"]

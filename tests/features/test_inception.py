@@ -23,7 +23,6 @@ from pytorch_fid import inception as pytorch_fid_inception
 from pytorch_fid.inception import InceptionV3
 from scipy import linalg
 
-from bigain.backbones.shipped import file_sha256
 from bigain.errors import UserError
 from bigain.features import inception
 from bigain.features.base import extract
@@ -34,6 +33,7 @@ from bigain.features.inception import (
     check_weights,
     find_weights,
 )
+from bigain.files import file_sha256
 from bigain.metrics import frechet_distance, moments_of
 
 WriteImages = Callable[..., Path]

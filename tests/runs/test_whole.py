@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bigain.backbones.shipped import file_sha256
 from bigain.config import RunConfig
 from bigain.errors import UserError
+from bigain.files import file_sha256
 from bigain.runs.identity import run_id
 from bigain.runs.images import RunImages
 from bigain.runs.store import RunStore

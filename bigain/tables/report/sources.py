@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bigain.tables.document import Document
-from bigain.tables.overrides import remembering
+from bigain.tables.overrides import Compose, remembering
 from bigain.tables.render import load_table, plan_of, render_table
 from bigain.tables.spec import table_numbers
 
@@ -30,15 +30,15 @@ Tables = Callable[[str, Path | None], Sequence[ReportTable]]
 """(profile, results folder or None for the configured one) -> the tables, by number."""
 
 
-def planned_tables(profile: str, results: Path | None) -> list[ReportTable]:
+def planned_tables(
+    compose_configs: Compose, profile: str, results: Path | None
+) -> list[ReportTable]:
     """Every table that has a specification, from what is finished.
 
     Raises:
         UserError: No such profile, or records are damaged.
 
     """
-    from bigain.launch.compose import compose_configs  # noqa: PLC0415 -- loads hydra
-
     extra = () if results is None else (f"paths.results={results}",)
     compose = remembering(compose_configs)
     found = []

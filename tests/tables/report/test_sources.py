@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from bigain.launch.compose import compose_configs
 from bigain.tables.report import sources
 from bigain.tables.report.sources import planned_tables
 from bigain.tables.spec import table_numbers
@@ -15,7 +16,7 @@ def _two_tables(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_table_comes_with_the_runs_that_it_needs(tmp_path: Path) -> None:
-    tables = planned_tables("mini", tmp_path)
+    tables = planned_tables(compose_configs, "mini", tmp_path)
     assert [table.document.number for table in tables] == table_numbers()[-2:]
     for table in tables:
         assert len(set(table.runs)) == len(table.runs)
@@ -24,5 +25,5 @@ def test_every_table_comes_with_the_runs_that_it_needs(tmp_path: Path) -> None:
 
 
 def test_the_configured_folder_is_not_named_in_commands() -> None:
-    tables = planned_tables("mini", None)
+    tables = planned_tables(compose_configs, "mini", None)
     assert not [c for table in tables for c in table.document.commands if "paths" in c]

@@ -1,0 +1,30 @@
+"""What this machine is: the processor's name, and what its programs answer."""
+
+import platform
+import subprocess
+from pathlib import Path
+
+__all__ = ["command_output", "cpu_model"]
+
+
+def cpu_model() -> str | None:
+    """What the processor calls itself."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return (
+            command_output("sysctl", "-n", "machdep.cpu.brand_string")
+            or platform.processor()
+            or None
+        )
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def command_output(*command: str) -> str | None:
+    """What a command prints, stripped; None if it is not here, fails or takes over 20 seconds."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
