@@ -17,7 +17,7 @@ from bigain.devices import (
     synchronize,
 )
 from bigain.errors import UserError
-from bigain.runs.provenance import cpu_model
+from bigain.machine import cpu_model
 
 
 def test_cpu_is_cpu_and_auto_is_a_device_that_works() -> None:

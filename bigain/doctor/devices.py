@@ -57,7 +57,7 @@ def probe() -> Machine:
     """What there is here.  Imports torch, and raises what that import raises."""
     import torch  # noqa: PLC0415 -- the one check that needs it
 
-    from bigain.runs.provenance import cpu_model  # noqa: PLC0415
+    from bigain.machine import cpu_model  # noqa: PLC0415
 
     found = []
     for index in range(torch.cuda.device_count()):

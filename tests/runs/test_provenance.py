@@ -10,8 +10,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from bigain.machine import cpu_model
 from bigain.runs import provenance
-from bigain.runs.provenance import collect, cpu_model, git_state, now, package_versions
+from bigain.runs.provenance import collect, git_state, now, package_versions
 
 
 def git(folder: Path, *arguments: str) -> str:
