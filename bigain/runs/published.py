@@ -27,7 +27,7 @@ from bigain.runs.store import RunStore
 __all__ = [
     "COLUMNS",
     "FROM_RECORDS",
-    "is_at_hand",
+    "is_available",
     "load_metrics",
     "load_published_samples",
     "load_samples",
@@ -105,7 +105,7 @@ def published_path(results: Path, profile: str, run_id: str) -> Path:
     return results / profile / "samples" / f"{run_id}.csv.gz"
 
 
-def is_at_hand(results: Path, profile: str, run_id: str, task: str) -> bool:
+def is_available(results: Path, profile: str, run_id: str, task: str) -> bool:
     """Whether all that tables need of a run is here: its folder, or what was published of it.
 
     Raises:

@@ -15,7 +15,7 @@ from bigain.runs.files import METRIC_COLUMNS, csv_text
 from bigain.runs.identity import run_id
 from bigain.runs.published import (
     COLUMNS,
-    is_at_hand,
+    is_available,
     load_metrics,
     load_samples,
     publish_samples,
@@ -48,7 +48,7 @@ def remove_runs(results: Path) -> None:
 
 
 def test_nothing_of_an_unknown_run(tmp_path: Path) -> None:
-    assert not is_at_hand(tmp_path, "mini", "0" * 16, "classification")
+    assert not is_available(tmp_path, "mini", "0" * 16, "classification")
     assert load_samples(tmp_path, "mini", "0" * 16) is None
     assert publish_samples(tmp_path, "mini", "0" * 16) is None
     assert not list(tmp_path.rglob("*.gz"))
@@ -56,7 +56,7 @@ def test_nothing_of_an_unknown_run(tmp_path: Path) -> None:
 
 def test_records_of_a_finished_run(tmp_path: Path, name: str) -> None:
     frame = load(tmp_path, name)
-    assert is_at_hand(tmp_path, "mini", name, "classification")
+    assert is_available(tmp_path, "mini", name, "classification")
     assert tuple(frame.columns) == COLUMNS
     assert frame["position"].tolist() == list(range(12))
     assert frame["image_id"].tolist() == list(range(100, 112))
@@ -79,7 +79,7 @@ def test_the_published_copy_replaces_the_run_to_the_last_digit(tmp_path: Path, n
         path == published_path(tmp_path, "mini", name) == tmp_path / f"mini/samples/{name}.csv.gz"
     )
     remove_runs(tmp_path)
-    assert is_at_hand(tmp_path, "mini", name, "classification")
+    assert is_available(tmp_path, "mini", name, "classification")
     pd.testing.assert_frame_equal(load(tmp_path, name), before, check_exact=True)
 
 
@@ -207,12 +207,12 @@ def test_metrics_of_the_folder_go_before_the_published_ones(tmp_path: Path, name
 def test_what_is_stated_must_be_published_too(tmp_path: Path, name: str) -> None:
     publish_samples(tmp_path, "mini", name)
     remove_runs(tmp_path)
-    assert is_at_hand(tmp_path, "mini", name, "classification")
-    assert not is_at_hand(tmp_path, "mini", name, "generation")
+    assert is_available(tmp_path, "mini", name, "classification")
+    assert not is_available(tmp_path, "mini", name, "generation")
     write_runs(tmp_path, metric_row("a" * 16, "fid"))
-    assert not is_at_hand(tmp_path, "mini", name, "efficiency")
+    assert not is_available(tmp_path, "mini", name, "efficiency")
     write_runs(tmp_path, metric_row("a" * 16, "fid"), metric_row(name, "fid"))
-    assert is_at_hand(tmp_path, "mini", name, "generation")
+    assert is_available(tmp_path, "mini", name, "generation")
 
 
 def test_a_folder_with_another_run_is_named(tmp_path: Path, name: str) -> None:
@@ -223,7 +223,7 @@ def test_a_folder_with_another_run_is_named(tmp_path: Path, name: str) -> None:
         with pytest.raises(UserError, match=told):
             read(tmp_path, "mini", other)
     with pytest.raises(UserError, match=told):
-        is_at_hand(tmp_path, "mini", other, "classification")
+        is_available(tmp_path, "mini", other, "classification")
 
 
 def test_metrics_of_another_run_are_named(tmp_path: Path, name: str) -> None:
