@@ -22,7 +22,7 @@ from bigain.tables.spec import load_spec
 Work = dict[tuple[str, str], float]
 ROOT = Path(__file__).parents[1]
 TEXTS = ["README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+HARDWARE = (ROOT / "docs" / "hardware.md").read_text(encoding="utf-8")
 
 
 def blocks(text: str) -> Iterator[str]:
@@ -50,7 +50,7 @@ def commands(text: str) -> list[list[str]]:
 ALL = [words for text in TEXTS for words in commands((ROOT / text).read_text("utf-8"))]
 VERBS_TYPED = [words for words in ALL if words[0] in VERBS]
 RUNS_TYPED = [words for words in ALL if words[0] not in VERBS and words[0] != "VERB"]
-PETS = [words for words in commands(README) if "dataset=pets" in words]
+PETS = [words for words in commands(HARDWARE) if "dataset=pets" in words]
 
 
 def test_commands_are_found() -> None:
@@ -88,7 +88,7 @@ def table4() -> Plan:
     return plan_table(load_spec(4), "paper", "default", [], compose_configs)
 
 
-def test_the_pets_row_of_table_4_is_what_the_readme_makes(table4: Plan) -> None:
+def test_the_pets_row_of_table_4_is_what_docs_hardware_makes(table4: Plan) -> None:
     """So that `bigain table 4 --profile paper --no-run` finds every run of it."""
     wanted = {run.run_id for cell, run in table4.runs.items() if cell.place == PETS_PLACE}
     made = [words for words in PETS if words[0] not in VERBS]
@@ -107,9 +107,9 @@ def pets_work(plan: Plan, monkeypatch: pytest.MonkeyPatch, wanted: Callable[[str
 
 
 def gpus() -> list[list[float]]:
-    """GFLOP/s, hours of one run and of all, for each card of the README's table."""
+    """GFLOP/s, hours of one run and of all, for each card of the table."""
     row = r"^\| (?:RTX|A|H)\w*[^|]*\| ([\d,]+) \| ([\d.]+) h \| ([\d.]+) h"
-    found = re.findall(row, README, flags=re.MULTILINE)
+    found = re.findall(row, HARDWARE, flags=re.MULTILINE)
     return [[float(value.replace(",", "")) for value in values] for values in found]
 
 
@@ -118,7 +118,7 @@ def test_the_hours_of_one_run_are_those_of_the_counted_flops(
 ) -> None:
     (work,) = pets_work(table4, monkeypatch, lambda name: name == "none").values()
     assert work / (3669 * 260) == pytest.approx(804.26, abs=0.01)
-    assert "3,669 x 260 x 804.26 / (3600 x GFLOP/s)" in README
+    assert "3,669 x 260 x 804.26 / (3600 x GFLOP/s)" in HARDWARE
     assert len(gpus()) == 3
     for speed, hours, _ in gpus():
         assert hours == pytest.approx(work / speed / 3600, abs=0.06)
@@ -136,6 +136,6 @@ def test_the_hours_of_all_runs_are_those_of_the_counted_flops(
 
 def test_the_disk_is_as_large_as_it_says() -> None:
     (config,) = compose_configs([["profile=paper", "backbone=sd20", "dataset=pets"]])
-    assert f"{download_bytes('sd20', None) / 1e9:.1f} GB of weights" in README
-    assert f"{download_bytes('sd20', 'fp16') / 1e9:.1f} GB with `backbone.variant=fp16`" in README
-    assert f"{cache_bytes(config) / 1e9:.2f} GB of cached latents" in README
+    assert f"{download_bytes('sd20', None) / 1e9:.1f} GB of weights" in HARDWARE
+    assert f"{download_bytes('sd20', 'fp16') / 1e9:.1f} GB with `backbone.variant=fp16`" in HARDWARE
+    assert f"{cache_bytes(config) / 1e9:.2f} GB of cached latents" in HARDWARE
