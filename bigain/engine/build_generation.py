@@ -12,7 +12,7 @@ from bigain.config import GenerationConfig, RunConfig
 from bigain.data.references import SELECTIONS, load_reference
 from bigain.errors import UserError
 from bigain.features.base import DatasetImages, Extractor, decode_workers
-from bigain.features.evaluator import Classify, Judge
+from bigain.features.evaluator import Classify, GenerationEvaluator
 from bigain.features.mini import MiniExtractor
 from bigain.features.reference import (
     Reference,
@@ -24,7 +24,7 @@ from bigain.features.reference import (
 from bigain.files import file_sha256
 from bigain.tasks.sampling import Sampler
 
-__all__ = ["build_judge", "build_sampler"]
+__all__ = ["build_evaluator", "build_sampler"]
 
 _OF_EXTRACTOR = Callable[[Extractor], Callable[[], Reference]]
 
@@ -43,7 +43,9 @@ def build_sampler(config: RunConfig, backbone: Backbone, device: torch.device) -
     )
 
 
-def build_judge(config: RunConfig, device: torch.device, *, progress: bool) -> Judge:
+def build_evaluator(
+    config: RunConfig, device: torch.device, *, progress: bool
+) -> GenerationEvaluator:
     """What tells the worth of the run's images, its network loaded and its reference found.
 
     Raises:
@@ -56,7 +58,9 @@ def build_judge(config: RunConfig, device: torch.device, *, progress: bool) -> J
     real = _real_images(config, progress) if path is None else _statistics(path)
     extractor, classify = _extractor(task, device)
     reference, workers = real.of(extractor), decode_workers()
-    return Judge(extractor, reference, real.content, classify, config.seed, workers, progress)
+    return GenerationEvaluator(
+        extractor, reference, real.content, classify, config.seed, workers, progress
+    )
 
 
 @dataclass(frozen=True)

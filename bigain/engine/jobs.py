@@ -27,7 +27,7 @@ from bigain.runs.identity import run_id
 from bigain.runs.images import RunImages
 from bigain.runs.session import Carry
 from bigain.runs.store import RunStore
-from bigain.runs.summary import Judge
+from bigain.runs.summary import Evaluate
 from bigain.tasks.classification import classify_images
 from bigain.tasks.conditions import conditions_of
 from bigain.tasks.efficiency import (
@@ -81,7 +81,7 @@ class Job:
     lost: Callable[[Sequence[Record]], Sequence[Mapping[str, Any]]] = lambda _records: ()
     again: Callable[[Sequence[Mapping[str, Any]]], Generator[Record, None, None]] = _nothing
     carry: Carry = lambda _folder, _record: True
-    judge: Judge | None = None
+    judge: Evaluate | None = None
 
 
 def make_job(config: RunConfig) -> Job:
@@ -136,7 +136,7 @@ def _generation(config: RunConfig) -> Job:
     reset_peak_memory(device)
     dataset = build.build_dataset(config.dataset)
     conditions = conditions_of(dataset)
-    judge = build_generation.build_judge(config, device, progress=sys.stderr.isatty())
+    evaluator = build_generation.build_evaluator(config, device, progress=sys.stderr.isatty())
     backbone = build.build_backbone(
         config.backbone, device, config.dtype, build.build_caches(config)
     )
@@ -146,7 +146,7 @@ def _generation(config: RunConfig) -> Job:
     images = RunImages(folder, len(dataset), task.image_format)
 
     def drawn(write: Write, indices: Sequence[int]) -> Generator[Record, None, None]:
-        judge.reference()  # a real image that cannot be read ends the run before it begins
+        evaluator.reference()  # a real image that cannot be read ends the run before it begins
         with build.build_acceleration(config, backbone.denoiser):
             yield from generate_images(sampler, backbone, conditions, write, indices)
 
@@ -158,14 +158,14 @@ def _generation(config: RunConfig) -> Job:
         images.check(made)
         images.write_grid(f"{config.title}, seed {config.seed}", conditions.texts)
         with warnings.catch_warnings(record=True) as caught:
-            judgement = judge.judge(images, made)
+            evaluation = evaluator.evaluate(images, made)
         for each in {str(warning.message) for warning in caught}:
             _LOG.warning("%s", each)
-        return judgement.records, judgement.metrics
+        return evaluation.records, evaluation.metrics
 
     judged_by = {
-        f"extractor/{judge.extractor.name}": judge.extractor.revision,
-        f"reference/{config.dataset.name}": judge.content,
+        f"extractor/{evaluator.extractor.name}": evaluator.extractor.revision,
+        f"reference/{config.dataset.name}": evaluator.content,
     }
     return Job(
         range(len(dataset)),

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bigain.config import RunConfig
+from bigain.runs.complete import is_complete
 from bigain.runs.identity import run_id
 from bigain.runs.store import RunStore
-from bigain.runs.whole import is_whole
 
 __all__ = ["RunOutcome", "run"]
 
@@ -48,7 +48,7 @@ def run(config: RunConfig, *, progress: bool = True) -> RunOutcome:
     """
     store = RunStore(config.paths.results, run_id(config))
     computed = 0
-    if config.force or not (store.is_finished() and is_whole(config, store)):
+    if config.force or not (store.is_finished() and is_complete(config, store)):
         from bigain.engine.execution import execute  # noqa: PLC0415 -- finished runs need no torch
 
         computed = execute(config, store, progress=progress)

@@ -16,14 +16,14 @@ from bigain.features.base import Extractor, Images, extract
 from bigain.features.reference import Reference
 from bigain.metrics import Metric, frechet_with_interval, generation_metrics, wilson
 
-__all__ = ["Classify", "Judge", "Judgement"]
+__all__ = ["Classify", "Evaluation", "GenerationEvaluator"]
 
 Classify = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.int64]]
 """Features (n, d) -> class of each image, (n,)."""
 
 
 @dataclass(frozen=True)
-class Judgement:
+class Evaluation:
     """Records with what is known of each image, and the metrics of all."""
 
     records: list[dict[str, Any]]
@@ -31,7 +31,7 @@ class Judgement:
 
 
 @dataclass(frozen=True)
-class Judge:
+class GenerationEvaluator:
     """Compares generated images with a reference.
 
     Attributes:
@@ -53,8 +53,8 @@ class Judge:
     workers: int = 0
     progress: bool = False
 
-    def judge(self, images: Images, records: Sequence[Mapping[str, Any]]) -> Judgement:
-        """Judge `images`, of which `records` tell in the same order.
+    def evaluate(self, images: Images, records: Sequence[Mapping[str, Any]]) -> Evaluation:
+        """Measure `images`, which `records` describe in the same order.
 
         Warns:
             FewImagesWarning: Fewer images than features.
@@ -81,9 +81,9 @@ class Judge:
             for record, value in zip(records, values, strict=True)
         ]
         if self.classify is None:
-            return Judgement(judged, metrics)
+            return Evaluation(judged, metrics)
         judged = _recognised(judged, self.classify(features))
-        return Judgement(judged, [*metrics, _agreement(judged)])
+        return Evaluation(judged, [*metrics, _agreement(judged)])
 
 
 def _recognised(

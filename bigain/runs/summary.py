@@ -14,7 +14,7 @@ from bigain.runs.identity import Config, baseline_id, describing_columns
 from bigain.runs.published import load_samples
 from bigain.runs.session import Conclude, Conclusion
 
-__all__ = ["MEASURES", "Judge", "conclusion_of", "metric_rows"]
+__all__ = ["MEASURES", "Evaluate", "conclusion_of", "metric_rows"]
 
 Measure = Callable[[pd.DataFrame, pd.DataFrame | None], list[Metric]]
 
@@ -27,11 +27,11 @@ MEASURES: Mapping[str, Measure] = {
 Those of a task that is not here do not follow from its samples: they are measured once, by a judge.
 """
 
-Judge = Callable[[list[dict[str, Any]]], tuple[list[dict[str, Any]], list[Metric]]]
+Evaluate = Callable[[list[dict[str, Any]]], tuple[list[dict[str, Any]], list[Metric]]]
 """All records of a run -> the same with what only all together tell, and the run's metrics."""
 
 
-def conclusion_of(config: Config, results: Path, judge: Judge | None = None) -> Conclude:
+def conclusion_of(config: Config, results: Path, judge: Evaluate | None = None) -> Conclude:
     """What `RunSession.finish` needs for the run of `config` under `results`.
 
     eps_error_rise is among the rows if the run without acceleration is finished or published by

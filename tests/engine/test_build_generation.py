@@ -8,7 +8,7 @@ import torch
 
 from bigain.data.fashion_mnist import SLICE_SIZE
 from bigain.engine import build_generation
-from bigain.engine.build_generation import build_judge, build_sampler
+from bigain.engine.build_generation import build_evaluator, build_sampler
 from bigain.errors import UserError
 from bigain.features.inception import InceptionExtractor
 from bigain.features.mini import MiniExtractor
@@ -20,17 +20,17 @@ TASK = ["task=generation"]
 
 def test_the_mini_extractor_also_tells_classes(tmp_path: Path) -> None:
     config = compose_config([*TASK, f"paths.cache={tmp_path}"])
-    judge = build_judge(config, CPU, progress=False)
-    assert isinstance(judge.extractor, MiniExtractor)
-    assert judge.classify is not None
+    evaluator = build_evaluator(config, CPU, progress=False)
+    assert isinstance(evaluator.extractor, MiniExtractor)
+    assert evaluator.classify is not None
     assert not any(tmp_path.iterdir()), "a reference is computed when it is asked for"
-    reference = judge.reference()
+    reference = evaluator.reference()
     assert reference.about["dataset"] == "fashion_mnist"
     assert (reference.about["split"], reference.about["selection"]) == ("test", "all images, 1000")
     assert reference.moments.n == SLICE_SIZE
     (kept,) = (tmp_path / "references").glob("*.npz")
     before = kept.stat().st_mtime_ns
-    build_judge(config, CPU, progress=False).reference()
+    build_evaluator(config, CPU, progress=False).reference()
     assert kept.stat().st_mtime_ns == before, "computed once"
 
 
@@ -45,9 +45,9 @@ def statistics(path: Path, dimension: int = 64, **about: object) -> str:
 def test_a_file_of_statistics_may_take_the_place_of_images(tmp_path: Path) -> None:
     given = statistics(tmp_path / "s.npz")
     config = compose_config([*TASK, given, f"paths.cache={tmp_path / 'cache'}"])
-    judge = build_judge(config, CPU, progress=False)
-    assert judge.content == hashlib.sha256((tmp_path / "s.npz").read_bytes()).hexdigest()
-    reference = judge.reference()
+    evaluator = build_evaluator(config, CPU, progress=False)
+    assert evaluator.content == hashlib.sha256((tmp_path / "s.npz").read_bytes()).hexdigest()
+    reference = evaluator.reference()
     assert reference.features is None
     assert np.array_equal(reference.moments.covariance, np.eye(64))
     assert not (tmp_path / "cache").exists(), "no image was read"
@@ -72,7 +72,7 @@ def test_a_file_that_is_none_is_told_before_a_network_loads(
         (tmp_path / "s.npz").write_bytes(content)
     config = compose_config([*TASK, f"task.reference={tmp_path / 's.npz'}"])
     with pytest.raises(UserError, match=message):
-        build_judge(config, CPU, progress=False)
+        build_evaluator(config, CPU, progress=False)
 
 
 @pytest.mark.parametrize(
@@ -88,15 +88,15 @@ def test_statistics_of_other_features_are_one_line(
 ) -> None:
     config = compose_config([*TASK, statistics(tmp_path / "s.npz", dimension, **about)])
     with pytest.raises(UserError, match=message):
-        build_judge(config, CPU, progress=False)
+        build_evaluator(config, CPU, progress=False)
 
 
 def test_inception_comes_from_the_named_file(random_inception: Path) -> None:
     named = f"task.extractor_weights={random_inception}"
     config = compose_config([*TASK, "task.extractor=inception", named])
-    judge = build_judge(config, CPU, progress=False)
-    assert isinstance(judge.extractor, InceptionExtractor)
-    assert judge.classify is None
+    evaluator = build_evaluator(config, CPU, progress=False)
+    assert isinstance(evaluator.extractor, InceptionExtractor)
+    assert evaluator.classify is None
 
 
 def test_missing_weights_of_inception_are_one_error(
@@ -105,7 +105,7 @@ def test_missing_weights_of_inception_are_one_error(
     missing = f"task.extractor_weights={tmp_path / 'none.pth'}"
     config = compose_config([*TASK, "task.extractor=inception", missing])
     with pytest.raises(UserError, match=r"none\.pth"):
-        build_judge(config, CPU, progress=False)
+        build_evaluator(config, CPU, progress=False)
 
 
 def test_the_sampler_is_the_configured_one(monkeypatch: pytest.MonkeyPatch) -> None:

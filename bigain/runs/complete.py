@@ -6,10 +6,10 @@ from bigain.files import file_sha256
 from bigain.runs.images import RunImages
 from bigain.runs.store import RunStore
 
-__all__ = ["is_whole"]
+__all__ = ["is_complete"]
 
 
-def is_whole(config: RunConfig, store: RunStore) -> bool:
+def is_complete(config: RunConfig, store: RunStore) -> bool:
     """Whether the finished run of `config` has the files of all its images.
 
     Looks at names alone: reading thousands of images again would make a finished run dear.

@@ -8,11 +8,11 @@ import pytest
 from bigain.config import RunConfig
 from bigain.errors import UserError
 from bigain.files import file_sha256
+from bigain.runs.complete import is_complete
 from bigain.runs.identity import run_id
 from bigain.runs.images import RunImages
 from bigain.runs.store import RunStore
 from bigain.runs.summary import conclusion_of
-from bigain.runs.whole import is_whole
 
 Make = Callable[..., RunConfig]
 MakeRun = Callable[..., RunStore]
@@ -41,21 +41,21 @@ def generated(results: Path, config: RunConfig, hashes: dict[str, str]) -> RunSt
     return store
 
 
-def test_a_run_without_files_of_its_own_is_whole(
+def test_a_run_without_files_of_its_own_is_complete(
     tmp_path: Path, make_config: Make, make_run: MakeRun
 ) -> None:
     config = make_config()
-    assert is_whole(config, make_run(tmp_path, config))
+    assert is_complete(config, make_run(tmp_path, config))
 
 
-def test_a_generation_is_whole_while_all_its_images_are_there(
+def test_a_generation_is_complete_while_all_its_images_are_there(
     tmp_path: Path, make_config: Make
 ) -> None:
     config: RunConfig = make_config(task=TASK, dataset__limit=4)
     store = generated(tmp_path, config, {})
-    assert is_whole(config, store)
+    assert is_complete(config, store)
     RunImages(store.folder, 4, "png").path(3).unlink()
-    assert not is_whole(config, store)
+    assert not is_complete(config, store)
 
 
 def test_statistics_that_were_replaced_are_refused(tmp_path: Path, make_config: Make) -> None:
@@ -64,9 +64,9 @@ def test_statistics_that_were_replaced_are_refused(tmp_path: Path, make_config: 
     task: dict[str, Any] = {**TASK, "reference": str(path)}
     config: RunConfig = make_config(task=task, dataset__limit=4)
     store = generated(tmp_path, config, {"reference/fashion_mnist": file_sha256(path)})
-    assert is_whole(config, store)
+    assert is_complete(config, store)
     path.write_bytes(b"second")
     with pytest.raises(UserError, match=r"^task\.reference=.*stats\.npz: holds other statistics"):
-        is_whole(config, store)
+        is_complete(config, store)
     path.unlink()
-    assert is_whole(config, store), "who has the result needs the file no longer"
+    assert is_complete(config, store), "who has the result needs the file no longer"
