@@ -243,7 +243,7 @@ def test_statistics_of_another_extractor_are_refused(tmp_path: Path, write_cloth
 def test_statistics_of_the_mini_features_are_never_called_fid(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    reference = build_generation.build_judge(
+    reference = build_generation.build_evaluator(
         compose_config(["task=generation", f"paths.cache={tmp_path}"]),
         torch.device("cpu"),
         progress=False,
