@@ -21,10 +21,10 @@ from bigain.operators import (
     ABM,
     IEKVD,
     LGTM,
-    Acceleration,
     AvgPool,
     ByStage,
     CachedAssignment,
+    Compression,
     KVSelect,
     SiTo,
     ToDo,
@@ -34,7 +34,7 @@ from bigain.operators.pooling import ALIGNMENTS
 
 IMAGE, TIMESTEP = 17, 100
 FOLDER = Path(__file__).parents[1] / "docs" / "images"
-OPERATORS: dict[str, Acceleration] = {
+OPERATORS: dict[str, Compression] = {
     "tome": ToMe(0.5),
     "lgtm": LGTM(0.5),
     "cached": CachedAssignment(0.5),
@@ -58,13 +58,13 @@ class Scene:
         )
         self.latents: Tensor = self.backbone.encode(sample.image)
 
-    def maps(self, operator: Acceleration) -> tuple[TokenMap, ...]:
+    def maps(self, operator: Compression) -> tuple[TokenMap, ...]:
         """What `operator` plans."""
         return token_maps(
             operator, self.backbone, self.latents, label=self.label, timestep=TIMESTEP
         )
 
-    def panels(self, operator: Acceleration) -> list[Panel]:
+    def panels(self, operator: Compression) -> list[Panel]:
         """One row: the picture of `operator`."""
         return operator_panels(self.maps(operator), self.image)
 

@@ -25,7 +25,7 @@ Plain = bool | int | float | str | None
 
 
 class CustomConfig(OperatorSettings):
-    """A class that is a `bigain.operators.Acceleration`, and what it is built with."""
+    """A class that is a `bigain.operators.Compression`, and what it is built with."""
 
     name: Literal["custom"]
     target: str = Field(
@@ -61,13 +61,13 @@ class CustomConfig(OperatorSettings):
             raise UserError(f"what {self.target} takes ({error})") from error
 
     def _class(self) -> Any:
-        from bigain.operators import Acceleration  # noqa: PLC0415 -- loads torch
+        from bigain.operators import Compression  # noqa: PLC0415 -- loads torch
 
         module, _, name = self.target.rpartition(".")
         try:
             found = getattr(import_module(module), name)
         except (ImportError, AttributeError) as error:
             raise UserError(f"a target that can be imported ({error})") from error
-        if not (isinstance(found, type) and issubclass(found, Acceleration)):
+        if not (isinstance(found, type) and issubclass(found, Compression)):
             raise UserError(f"a target that is a bigain.operators.Operator; {self.target} is none")
         return found

@@ -23,10 +23,10 @@ from bigain.operators import (
     ABM,
     IEKVD,
     LGTM,
-    Acceleration,
     AvgPool,
     ByStage,
     CachedAssignment,
+    Compression,
     ConstantAlpha,
     Identity,
     KVSelect,
@@ -39,7 +39,7 @@ from bigain.operators import (
 __all__ = ["build_operator"]
 
 
-def build_operator(config: Any) -> Acceleration:
+def build_operator(config: Any) -> Compression:
     """The operator object of an operator's settings; raises UserError if a setting is out of range.
 
     Args:
@@ -101,7 +101,7 @@ def _kv_select(config: KVSelectConfig) -> KVSelect:
     return KVSelect(sparsity=config.sparsity, strategy=config.strategy, score=config.score)
 
 
-_OPERATORS: dict[type, Callable[[Any], Acceleration]] = {
+_OPERATORS: dict[type, Callable[[Any], Compression]] = {
     NoneConfig: lambda _: Identity(),
     ToMeConfig: _tome,
     LGTMConfig: _lgtm,

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from bigain.backbones.base import Backbone
 from bigain.operators import (
-    Acceleration,
+    Compression,
     KeyValueDownsampler,
     KeyValueReducer,
     Operator,
@@ -130,7 +130,7 @@ class TokenMap:
 
 @torch.inference_mode()
 def token_maps(
-    operator: Acceleration,
+    operator: Compression,
     backbone: Backbone,
     latents: Tensor,
     *,
@@ -164,11 +164,11 @@ def first_of_each_stage(maps: tuple[TokenMap, ...]) -> tuple[TokenMap, ...]:
     return tuple(next(each for each in maps if each.stage == stage) for stage in stages)
 
 
-def _token_map(operator: Acceleration, report: SiteReport, timestep: int, call: Call) -> TokenMap:
+def _token_map(operator: Compression, report: SiteReport, timestep: int, call: Call) -> TokenMap:
     name, metric, reduction = call
     attentions = [use for use in report.sites if use.part == "self"]
     here = next(use for use in attentions if use.site.name == name)
-    acting = operator.at(here.site.stage)
+    acting = operator.for_stage(here.site.stage)
     if acting is None or here.grid is None:
         raise AssertionError(f"{name} was planned without an operator or a grid")
     served = [

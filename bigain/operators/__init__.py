@@ -6,7 +6,7 @@ Every operator is a frozen object with `plan(metric, grid, draw) -> Reduction`; 
 """
 
 from bigain.operators.abm import ABM
-from bigain.operators.base import Acceleration, Identity, KeyValueReducer, Operator, TokenReducer
+from bigain.operators.base import Compression, Identity, KeyValueReducer, Operator, TokenReducer
 from bigain.operators.bipartite import BipartiteMerge
 from bigain.operators.cached import CachedAssignment
 from bigain.operators.combination import ByStage
@@ -27,12 +27,12 @@ __all__ = [
     "LGTM",
     "SCORES",
     "UNCHANGED",
-    "Acceleration",
     "AlphaSchedule",
     "AvgPool",
     "BipartiteMerge",
     "ByStage",
     "CachedAssignment",
+    "Compression",
     "ConstantAlpha",
     "Draw",
     "Identity",

@@ -7,7 +7,7 @@ Two kinds say how a reduction enters an attention:
 * `KeyValueReducer`: queries come from all N tokens, keys and values from the reduced map; there is
   nothing to restore.
 
-What `bigain.apply` takes is an `Acceleration`: one operator for all stages of a model, or a
+What `bigain.apply` takes is an `Compression`: one operator for all stages of a model, or a
 combination of them (`bigain.operators.combination`).
 """
 
@@ -21,18 +21,18 @@ from bigain.operators.draw import Draw
 from bigain.operators.reduction import UNCHANGED, Reduction
 from bigain.operators.validation import check_tokens
 
-__all__ = ["Acceleration", "Identity", "KeyValueReducer", "Operator", "TokenReducer"]
+__all__ = ["Compression", "Identity", "KeyValueReducer", "Operator", "TokenReducer"]
 
 
-class Acceleration(ABC):
+class Compression(ABC):
     """Says which operator acts at which stage of a model."""
 
     @abstractmethod
-    def at(self, stage: str) -> "Operator | None":
+    def for_stage(self, stage: str) -> "Operator | None":
         """The operator for sites of `stage` (encoder, mid, decoder, transformer), None: none."""
 
 
-class Operator(Acceleration):
+class Operator(Compression):
     """A token-compression operator; immutable, comparable, its repr shows its settings.
 
     Attributes:
@@ -73,7 +73,7 @@ class Operator(Acceleration):
         del grid, channels
         return 0
 
-    def at(self, stage: str) -> "Operator":
+    def for_stage(self, stage: str) -> "Operator":
         """The operator itself, whatever the stage."""
         del stage
         return self

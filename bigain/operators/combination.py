@@ -6,13 +6,13 @@ Nothing is computed here: each site is served by the operator of its stage, as i
 from dataclasses import dataclass
 
 from bigain.errors import UserError
-from bigain.operators.base import Acceleration, Operator
+from bigain.operators.base import Compression, Operator
 
 __all__ = ["ByStage"]
 
 
 @dataclass(frozen=True)
-class ByStage(Acceleration):
+class ByStage(Compression):
     """One operator per stage of a U-Net.
 
     Args:
@@ -33,6 +33,6 @@ class ByStage(Acceleration):
             if not isinstance(part, Operator):
                 raise UserError(f"{stage}={part!r}: must be an operator object, e.g. ToMe(0.5)")
 
-    def at(self, stage: str) -> Operator | None:
+    def for_stage(self, stage: str) -> Operator | None:
         """`encoder` or `decoder`; None in the middle of a U-Net and in models without stages."""
         return {"encoder": self.encoder, "decoder": self.decoder}.get(stage)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from bigain.operators.base import Acceleration, KeyValueReducer, Operator, TokenReducer
+from bigain.operators.base import Compression, KeyValueReducer, Operator, TokenReducer
 from bigain.operators.draw import Draw
 from bigain.operators.reduction import Reduction
 
@@ -64,7 +64,7 @@ class KeyValueRecording(_Listening, KeyValueReducer):
 
 
 @dataclass(frozen=True)
-class Recorder(Acceleration):
+class Recorder(Compression):
     """Listens to the operators of all stages; behaves as `operator`, of whatever kind.
 
     Args:
@@ -73,12 +73,12 @@ class Recorder(Acceleration):
 
     """
 
-    operator: Acceleration
+    operator: Compression
     calls: list[Call] = field(default_factory=list, compare=False)
 
-    def at(self, stage: str) -> Operator | None:
+    def for_stage(self, stage: str) -> Operator | None:
         """The operator of `stage`, listened to."""
-        acting = self.operator.at(stage)
+        acting = self.operator.for_stage(stage)
         if acting is None:
             return None
         kind = KeyValueRecording if isinstance(acting, KeyValueReducer) else Recording

@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from bigain.errors import UserError
-from bigain.operators import Acceleration, KeyValueReducer, Operator
+from bigain.operators import Compression, KeyValueReducer, Operator
 from bigain.patching.cost import cost_of
 from bigain.patching.hooks import ModelCall, block_hooks
 from bigain.patching.report import SiteReport, SiteUse
@@ -35,7 +35,7 @@ _MARK = "_bigain_operator"
 
 def apply(
     model: Any,
-    operator: Acceleration,
+    operator: Compression,
     *,
     sites: SiteSelection | None = None,
     seed: int = 0,
@@ -61,7 +61,7 @@ def apply(
             is of the wrong type.
 
     """
-    if not isinstance(operator, Acceleration):
+    if not isinstance(operator, Compression):
         raise UserError(f"operator={operator!r}: must be an operator object, e.g. LGTM(ratio=0.5)")
     denoiser = _denoiser(model)
     applied = _APPLIED.get(denoiser)
@@ -137,8 +137,8 @@ def _forget_compiled() -> None:
         torch.compiler.reset()
 
 
-def _operator_at(site: Site, operator: Acceleration) -> Operator:
-    acting = operator.at(site.stage)
+def _operator_at(site: Site, operator: Compression) -> Operator:
+    acting = operator.for_stage(site.stage)
     if acting is None:
         raise UserError(
             f"operator={operator!r}: has nothing for the stage `{site.stage}` of {site.name}; "

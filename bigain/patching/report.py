@@ -7,7 +7,7 @@ from types import TracebackType
 from torch.utils.hooks import RemovableHandle
 
 from bigain.errors import UserError
-from bigain.operators import Acceleration, KeyValueReducer, Operator
+from bigain.operators import Compression, KeyValueReducer, Operator
 from bigain.patching.cost import ModuleCost
 from bigain.patching.sites import Site
 
@@ -112,7 +112,7 @@ class SiteReport:
     """
 
     model: str
-    operator: Acceleration
+    operator: Compression
     sites: tuple[SiteUse, ...]
     forwards: int = 0
     active: bool = True

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from bigain.backbones.denoisers import build_denoiser, example_inputs
-from bigain.operators import Acceleration
+from bigain.operators import Compression
 from bigain.patching.apply import apply
 from bigain.patching.selection import SiteSelection
 
@@ -74,7 +74,7 @@ class FlopCount:
 
 
 def count_flops(
-    backbone: str, operator: Acceleration | None = None, sites: SiteSelection | None = None
+    backbone: str, operator: Compression | None = None, sites: SiteSelection | None = None
 ) -> FlopCount:
     """FLOPs of one forward of a backbone without weights: batch 1, no guidance, meta device.
 
@@ -94,7 +94,7 @@ def count_flops(
 def count_model_flops(
     model: nn.Module,
     inputs: Mapping[str, Any],
-    operator: Acceleration | None = None,
+    operator: Compression | None = None,
     sites: SiteSelection | None = None,
 ) -> FlopCount:
     """FLOPs of `model(**inputs)` on any device; two forwards when there is an operator.
@@ -144,7 +144,7 @@ def _accelerated(
     model: nn.Module,
     inputs: Mapping[str, Any],
     baseline: FlopCount,
-    operator: Acceleration,
+    operator: Compression,
     sites: SiteSelection | None,
 ) -> FlopCount:
     with apply(model, operator, sites=sites) as report:

@@ -15,7 +15,7 @@ from bigain.figures.request import FigureRequest
 from bigain.figures.scene import Scene, scenes
 from bigain.figures.token_maps import TokenMap, token_maps
 from bigain.launch.compose import compose_config, compose_configs
-from bigain.operators import Acceleration
+from bigain.operators import Compression
 from bigain.patching.selection import SiteSelection
 from bigain.runs.files import METRIC_COLUMNS, csv_text
 
@@ -42,7 +42,7 @@ def latents(backbone: Backbone) -> torch.Tensor:
 
 @pytest.fixture(scope="session")
 def plan(backbone: Backbone, latents: torch.Tensor) -> Plan:
-    def run(operator: Acceleration, sites: SiteSelection | None = None) -> tuple[TokenMap, ...]:
+    def run(operator: Compression, sites: SiteSelection | None = None) -> tuple[TokenMap, ...]:
         return token_maps(operator, backbone, latents, label=0, timestep=325, sites=sites)
 
     return run

@@ -14,9 +14,9 @@ from bigain.operators import (
     ABM,
     IEKVD,
     LGTM,
-    Acceleration,
     ByStage,
     CachedAssignment,
+    Compression,
     Draw,
     Identity,
     KeyValueReducer,
@@ -71,7 +71,7 @@ class FirstHalf(KeyValueReducer):
     ],
 )
 def test_panels_tell_what_the_operator_did(
-    plan: Plan, image: Image, operator: Acceleration, titles: list[str], told: str
+    plan: Plan, image: Image, operator: Compression, titles: list[str], told: str
 ) -> None:
     panels = operator_panels(plan(operator), image)
     assert panels[0].note == "16x16 = 256 tokens, timestep 325"

@@ -13,10 +13,10 @@ from bigain.operators import (
     IEKVD,
     LGTM,
     UNCHANGED,
-    Acceleration,
     AvgPool,
     ByStage,
     CachedAssignment,
+    Compression,
     Identity,
     KVSelect,
     LinearAlpha,
@@ -48,7 +48,7 @@ DECODER = [f"up_blocks.1.attentions.{i}.transformer_blocks.0" for i in (0, 1)]
     ],
 )
 def test_every_operator_s_plan_is_read_off(
-    plan: Plan, operator: Acceleration, kept: int, shared: int | None, read: int
+    plan: Plan, operator: Compression, kept: int, shared: int | None, read: int
 ) -> None:
     first = plan(operator)[0]
     assert (first.kept, first.tokens, first.grid) == (kept, 256, (16, 16))

@@ -3,26 +3,26 @@ import dataclasses
 import pytest
 
 from bigain.errors import UserError
-from bigain.operators import IEKVD, LGTM, Acceleration, ByStage, Identity, Operator, ToMe
+from bigain.operators import IEKVD, LGTM, ByStage, Compression, Identity, Operator, ToMe
 
 
 def test_each_stage_has_its_operator() -> None:
     both = ByStage(encoder=LGTM(0.5), decoder=IEKVD(2))
-    assert both.at("encoder") is both.encoder
-    assert both.at("decoder") is both.decoder
-    assert isinstance(both, Acceleration)
+    assert both.for_stage("encoder") is both.encoder
+    assert both.for_stage("decoder") is both.decoder
+    assert isinstance(both, Compression)
     assert not isinstance(both, Operator)
 
 
 @pytest.mark.parametrize("stage", ["mid", "transformer", ""])
 def test_other_stages_have_none(stage: str) -> None:
-    assert ByStage(LGTM(0.5), IEKVD(2)).at(stage) is None
+    assert ByStage(LGTM(0.5), IEKVD(2)).for_stage(stage) is None
 
 
 @pytest.mark.parametrize("stage", ["encoder", "mid", "decoder", "transformer"])
 def test_an_operator_alone_serves_every_stage(stage: str) -> None:
     operator = ToMe(0.5)
-    assert operator.at(stage) is operator
+    assert operator.for_stage(stage) is operator
 
 
 @pytest.mark.parametrize("part", ["lgtm", LGTM, None, ByStage(Identity(), Identity())])

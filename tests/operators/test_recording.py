@@ -43,10 +43,10 @@ def test_a_recording_costs_and_shares_as_its_operator() -> None:
 
 def test_a_recorder_listens_at_every_stage_to_what_acts_there() -> None:
     recorder = Recorder(ByStage(encoder=LGTM(0.5), decoder=ToDo(2)))
-    merging, reading = recorder.at("encoder"), recorder.at("decoder")
+    merging, reading = recorder.for_stage("encoder"), recorder.for_stage("decoder")
     assert isinstance(merging, TokenReducer)
     assert isinstance(reading, KeyValueReducer)
-    assert recorder.at("mid") is None
+    assert recorder.for_stage("mid") is None
     x = torch.randn(1, 16, 2)
     for each in (merging, reading):
         each.plan(x, (4, 4), Draw(site=repr(type(each))))

@@ -18,10 +18,10 @@ from bigain.operators import (
     ABM,
     IEKVD,
     LGTM,
-    Acceleration,
     AvgPool,
     ByStage,
     CachedAssignment,
+    Compression,
     Draw,
     KVSelect,
     Operator,
@@ -163,7 +163,7 @@ PLACED_HYBRIDS = [("unet", operator) for operator in HYBRIDS]
 
 @pytest.mark.parametrize(("name", "operator"), [*PLACED, *PLACED_HYBRIDS], ids=str)
 def test_an_exception_inside_a_forward_harms_neither_the_next_forward_nor_removal(
-    request: pytest.FixtureRequest, run: Run, name: str, operator: Acceleration
+    request: pytest.FixtureRequest, run: Run, name: str, operator: Compression
 ) -> None:
     tiny_model: Any = request.getfixturevalue(f"tiny_{name}")
     bare = run(tiny_model)

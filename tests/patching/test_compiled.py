@@ -13,10 +13,10 @@ from bigain.operators import (
     ABM,
     IEKVD,
     LGTM,
-    Acceleration,
     AvgPool,
     ByStage,
     CachedAssignment,
+    Compression,
     KVSelect,
     LinearAlpha,
     Operator,
@@ -32,7 +32,7 @@ MERGES: list[Operator] = [
 KEYS: list[Operator] = [
     *(ToDo(2), AvgPool(3), IEKVD(2, LinearAlpha(0.8, 1.2)), KVSelect(0.6)),
 ]
-CASES: list[tuple[str, Acceleration, str]] = [
+CASES: list[tuple[str, Compression, str]] = [
     *[("dit", operator, "self+mlp") for operator in MERGES],
     *[("unet", operator, "self+cross+mlp") for operator in MERGES],
     *[(name, operator, "self") for name in ("dit", "unet") for operator in KEYS],
@@ -105,7 +105,7 @@ def tiny_dit() -> nn.Module:
 
 @pytest.mark.parametrize(("name", "operator", "scope"), CASES, ids=str)
 def test_a_model_with_an_operator_is_one_graph_for_all_timesteps(
-    request: pytest.FixtureRequest, run: Run, name: str, operator: Acceleration, scope: str
+    request: pytest.FixtureRequest, run: Run, name: str, operator: Compression, scope: str
 ) -> None:
     model: nn.Module = request.getfixturevalue(f"tiny_{name}")
     sites = bigain.SiteSelection(scope=scope)

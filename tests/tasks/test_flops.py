@@ -21,10 +21,10 @@ from bigain.operators import (
     ABM,
     IEKVD,
     LGTM,
-    Acceleration,
     AvgPool,
     ByStage,
     CachedAssignment,
+    Compression,
     Draw,
     KVSelect,
     Reduction,
@@ -54,7 +54,7 @@ DIT_TEN = {ToMe(0.7): 933.73, LGTM(0.7): 933.95, IEKVD(2): 972.16}
 FIRST12 = SiteSelection(blocks="first12")
 
 SWEEP = [(kind(r), g) for kind, row in MERGING.items() for r, g in zip(RATIOS, row, strict=True)]
-POOLED: list[tuple[Acceleration, float]] = [(ToDo(2), 717.44)]
+POOLED: list[tuple[Compression, float]] = [(ToDo(2), 717.44)]
 POOLED += [(IEKVD(factor), g) for factor, g in zip(FACTORS, DOWNSAMPLING, strict=True)]
 
 
@@ -84,12 +84,12 @@ def test_no_acceleration() -> None:
 
 
 @pytest.mark.parametrize(("operator", "published"), SWEEP, ids=repr)
-def test_merging_on_sd20(operator: Acceleration, published: float) -> None:
+def test_merging_on_sd20(operator: Compression, published: float) -> None:
     check(count_flops("sd20", operator), published)
 
 
 @pytest.mark.parametrize(("operator", "published"), POOLED, ids=repr)
-def test_downsampling_on_sd20(operator: Acceleration, published: float) -> None:
+def test_downsampling_on_sd20(operator: Compression, published: float) -> None:
     check(count_flops("sd20", operator), published)
 
 
@@ -115,7 +115,7 @@ def test_abm_at_seven_tenths() -> None:
     ],
 )
 def test_hybrids_are_published_with_keys_and_values_projected_before_pooling(
-    operator: Acceleration, ours: float, downsampled: str, published: float
+    operator: Compression, ours: float, downsampled: str, published: float
 ) -> None:
     check(count_flops("sd20", operator), ours)
     merged = {"encoder": "decoder", "decoder": "encoder"}[downsampled]
@@ -132,12 +132,12 @@ def pool_after(module: nn.Module, args: object, projected: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize(("operator", "published"), DIT_FIRST12.items(), ids=repr)
-def test_first_twelve_blocks_of_the_dit(operator: Acceleration, published: float) -> None:
+def test_first_twelve_blocks_of_the_dit(operator: Compression, published: float) -> None:
     check(count_flops("dit_xl2_512", operator, FIRST12), published)
 
 
 @pytest.mark.parametrize(("operator", "published"), DIT_TEN.items(), ids=repr)
-def test_ten_reference_blocks_of_the_dit(operator: Acceleration, published: float) -> None:
+def test_ten_reference_blocks_of_the_dit(operator: Compression, published: float) -> None:
     check(count_flops("dit_xl2_512", operator), published)
 
 
@@ -164,7 +164,7 @@ def test_closed_form_of_scopes_on_the_dit(kind: Any, scope: str, ratio: float) -
 
 @pytest.mark.parametrize("operator", [AvgPool(3), KVSelect(0.3), ToDo(7)], ids=repr)
 @pytest.mark.parametrize("backbone", ["sd20", "dit_xl2_512"])
-def test_closed_form_of_key_value_reducers(backbone: str, operator: Acceleration) -> None:
+def test_closed_form_of_key_value_reducers(backbone: str, operator: Compression) -> None:
     count = count_flops(backbone, operator)
     assert count.total == count.closed_form < count.baseline
 
@@ -231,7 +231,7 @@ def test_resnets_are_most_of_the_convolutions_of_sd20() -> None:
     ],
     ids=repr,
 )
-def test_work_of_the_operator_is_told_apart(operator: Acceleration, planned: int) -> None:
+def test_work_of_the_operator_is_told_apart(operator: Compression, planned: int) -> None:
     bare, count = count_flops("sd20"), count_flops("sd20", operator)
     assert count.by_kind["operator"] == planned
     assert sum(count.by_kind.values()) == count.total
@@ -256,7 +256,7 @@ def test_kinds_of_a_wider_scope() -> None:
 @pytest.mark.parametrize("operator", [None, LGTM(0.7), ABM(0.5), SiTo(0.5), IEKVD(2)], ids=repr)
 @pytest.mark.parametrize("backbone", ["mini_unet", "mini_dit"])
 def test_real_cpu_tensors_count_as_those_on_meta(
-    backbone: str, operator: Acceleration | None
+    backbone: str, operator: Compression | None
 ) -> None:
     real = count_model_flops(build_denoiser(backbone), example_inputs(backbone), operator)
     assert real == count_flops(backbone, operator)
