@@ -22,10 +22,10 @@ from bigain.operators import (
     IEKVD,
     LGTM,
     AvgPool,
-    Draw,
     KeyValueReducer,
     KVSelect,
     Operator,
+    RandomKey,
     SiTo,
     ToDo,
     ToMe,
@@ -81,7 +81,7 @@ def main() -> None:
 def _report(batch: int, side: int, channels: int, repeats: int) -> None:
     grid = (side, side)
     x = torch.randn(batch, side * side, channels)
-    draw = Draw(timesteps=torch.arange(batch) % 5 * 200)
+    draw = RandomKey(timesteps=torch.arange(batch) % 5 * 200)
     attention = _Attention(channels, heads=4)
     tasks: dict[str, Callable[[], object]] = {"plain": lambda: attention(x)}
     for operator in _OPERATORS:
@@ -110,7 +110,7 @@ def _row(name: str, best: dict[str, float], rival: float) -> str:
 
 
 def _tasks(
-    operator: Operator, x: Tensor, grid: tuple[int, int], draw: Draw, attention: _Attention
+    operator: Operator, x: Tensor, grid: tuple[int, int], draw: RandomKey, attention: _Attention
 ) -> dict[str, Callable[[], object]]:
     name = type(operator).__name__
     plan = operator.plan(x, grid, draw)

@@ -11,9 +11,9 @@ from bigain.operators.bipartite import BipartiteMerge
 from bigain.operators.cached import CachedAssignment
 from bigain.operators.combination import ByStage
 from bigain.operators.downsampling import IEKVD, AvgPool, KeyValueDownsampler, ToDo
-from bigain.operators.draw import Draw
 from bigain.operators.lgtm import LGTM
 from bigain.operators.merge import MergeReduction
+from bigain.operators.random_key import RandomKey
 from bigain.operators.reduction import UNCHANGED, Reduction, Unchanged
 from bigain.operators.schedules import AlphaSchedule, ConstantAlpha, LinearAlpha
 from bigain.operators.scores import SCORES, score_formula, score_map, token_score
@@ -34,7 +34,6 @@ __all__ = [
     "CachedAssignment",
     "Compression",
     "ConstantAlpha",
-    "Draw",
     "Identity",
     "KVSelect",
     "KeyValueDownsampler",
@@ -42,6 +41,7 @@ __all__ = [
     "LinearAlpha",
     "MergeReduction",
     "Operator",
+    "RandomKey",
     "Reduction",
     "SelectReduction",
     "SiTo",

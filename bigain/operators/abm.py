@@ -17,8 +17,8 @@ from torch import Tensor
 from bigain.errors import UserError
 from bigain.operators.base import TokenReducer
 from bigain.operators.cells import cell_count, cell_tokens
-from bigain.operators.draw import Draw
 from bigain.operators.merge import MergeReduction
+from bigain.operators.random_key import RandomKey
 from bigain.operators.reduction import UNCHANGED, Reduction
 from bigain.operators.scores import score_flops, token_score
 from bigain.operators.tokens import mark
@@ -60,7 +60,9 @@ class ABM(TokenReducer):
             raise UserError(f"aggregate={self.aggregate!r}: must be one of {', '.join(AGGREGATES)}")
 
     @torch.no_grad()
-    def plan(self, metric: Tensor, grid: tuple[int, int], draw: Draw | None = None) -> Reduction:
+    def plan(
+        self, metric: Tensor, grid: tuple[int, int], draw: RandomKey | None = None
+    ) -> Reduction:
         """Rank the tiles, pool the M lowest; of equal ones the first, row by row."""
         del draw
         check_tokens(metric.shape[1], grid)

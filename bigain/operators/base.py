@@ -17,7 +17,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from bigain.operators.draw import Draw
+from bigain.operators.random_key import RandomKey
 from bigain.operators.reduction import UNCHANGED, Reduction
 from bigain.operators.validation import check_tokens
 
@@ -44,7 +44,9 @@ class Operator(Compression):
     shared_in_stage: ClassVar[bool] = False
 
     @abstractmethod
-    def plan(self, metric: Tensor, grid: tuple[int, int], draw: Draw | None = None) -> Reduction:
+    def plan(
+        self, metric: Tensor, grid: tuple[int, int], draw: RandomKey | None = None
+    ) -> Reduction:
         """The reduction for tokens `metric` (B, N, C) on a grid of (h, w), N = h * w.
 
         `draw` carries seed, site and timesteps for what is random or depends on time.
@@ -91,7 +93,9 @@ class KeyValueReducer(Operator):
 class Identity(TokenReducer):
     """No acceleration (`operator=none`): nothing is reduced, the model stays what it is."""
 
-    def plan(self, metric: Tensor, grid: tuple[int, int], draw: Draw | None = None) -> Reduction:
+    def plan(
+        self, metric: Tensor, grid: tuple[int, int], draw: RandomKey | None = None
+    ) -> Reduction:
         """The reduction that changes nothing."""
         del draw
         check_tokens(metric.shape[1], grid)

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from bigain.operators.base import TokenReducer
 from bigain.operators.cells import cell_count, removed_tokens
-from bigain.operators.draw import Draw
 from bigain.operators.matching import assign_owners, matching_flops
 from bigain.operators.merge import MergeReduction
+from bigain.operators.random_key import RandomKey
 from bigain.operators.reduction import UNCHANGED, Reduction
 from bigain.operators.validation import check_cell, check_ratio, check_tokens
 
@@ -42,17 +42,19 @@ class BipartiteMerge(TokenReducer):
         check_ratio(self.ratio, self.cell)
 
     @abstractmethod
-    def destinations(self, metric: Tensor, grid: tuple[int, int], draw: Draw) -> Tensor:
+    def destinations(self, metric: Tensor, grid: tuple[int, int], draw: RandomKey) -> Tensor:
         """(B, D) token numbers, one of each cell, for `metric` (B, N, C)."""
 
     @torch.no_grad()
-    def plan(self, metric: Tensor, grid: tuple[int, int], draw: Draw | None = None) -> Reduction:
+    def plan(
+        self, metric: Tensor, grid: tuple[int, int], draw: RandomKey | None = None
+    ) -> Reduction:
         """Choose destinations, match sources to them, merge the best r = int(N * ratio)."""
         check_tokens(metric.shape[1], grid)
         removed = removed_tokens(grid, self.cell, self.ratio)
         if removed == 0:
             return UNCHANGED
-        dst = self.destinations(metric, grid, draw or Draw())
+        dst = self.destinations(metric, grid, draw or RandomKey())
         owner = assign_owners(metric, dst, removed)
         return MergeReduction(owner, metric.shape[1] - removed, dst)
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from bigain.operators.cells import cell_count, cell_tokens
-from bigain.operators.draw import Draw
+from bigain.operators.random_key import RandomKey
 from bigain.operators.scores import Score
 
 __all__ = ["lowest_score", "random_position", "top_left"]
@@ -20,7 +20,7 @@ def top_left(metric: Tensor, grid: tuple[int, int], cell: tuple[int, int]) -> Te
 
 
 def random_position(
-    metric: Tensor, grid: tuple[int, int], cell: tuple[int, int], draw: Draw
+    metric: Tensor, grid: tuple[int, int], cell: tuple[int, int], draw: RandomKey
 ) -> Tensor:
     """A uniformly random token of every cell, by (seed, site, timestep of the sample)."""
     tokens = cell_tokens(grid, cell, metric.device)

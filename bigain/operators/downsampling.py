@@ -14,9 +14,9 @@ from torch import Tensor
 
 from bigain.errors import UserError
 from bigain.operators.base import KeyValueReducer
-from bigain.operators.draw import Draw
 from bigain.operators.pooling import ALIGNMENTS, average_pool, nearest_pool, pooled_grid
 from bigain.operators.precision import at_least_float32
+from bigain.operators.random_key import RandomKey
 from bigain.operators.reduction import UNCHANGED, Reduction
 from bigain.operators.schedules import AlphaSchedule, ConstantAlpha
 from bigain.operators.validation import check_factor, check_factor_fits, check_switch, check_tokens
@@ -83,7 +83,9 @@ class KeyValueDownsampler(KeyValueReducer):
         """How nearest is aligned when the factor does not divide the grid."""
         return "reference"
 
-    def plan(self, metric: Tensor, grid: tuple[int, int], draw: Draw | None = None) -> Reduction:
+    def plan(
+        self, metric: Tensor, grid: tuple[int, int], draw: RandomKey | None = None
+    ) -> Reduction:
         """D_{alpha,s}, with alpha at the timestep of each sample; `metric` gives B and N only."""
         check_tokens(metric.shape[1], grid)
         if self.factor == 1 or (self.skip_final_step and _is_final(draw, len(metric))):
@@ -99,7 +101,7 @@ class KeyValueDownsampler(KeyValueReducer):
         return rows * columns
 
 
-def _is_final(draw: Draw | None, batch: int) -> bool:
+def _is_final(draw: RandomKey | None, batch: int) -> bool:
     """Whether the samples of a forward are at timestep 0; they cannot differ in their length.
 
     Timesteps on the meta device have no value: FLOPs are counted of any other step.

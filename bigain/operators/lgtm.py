@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bigain.operators.bipartite import BipartiteMerge
 from bigain.operators.destinations import lowest_score
-from bigain.operators.draw import Draw
+from bigain.operators.random_key import RandomKey
 from bigain.operators.scores import score_flops, token_score
 
 __all__ = ["LGTM"]
@@ -37,7 +37,7 @@ class LGTM(BipartiteMerge):
         super().__post_init__()
         token_score(self.score)
 
-    def destinations(self, metric: Tensor, grid: tuple[int, int], draw: Draw) -> Tensor:
+    def destinations(self, metric: Tensor, grid: tuple[int, int], draw: RandomKey) -> Tensor:
         """(B, D) token numbers: the lowest score of every cell, of equal ones the first."""
         del draw
         return lowest_score(metric, grid, self.cell, token_score(self.score))

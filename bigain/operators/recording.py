@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from bigain.operators.base import Compression, KeyValueReducer, Operator, TokenReducer
-from bigain.operators.draw import Draw
+from bigain.operators.random_key import RandomKey
 from bigain.operators.reduction import Reduction
 
 __all__ = ["Call", "KeyValueRecording", "Recorder", "Recording"]
@@ -28,7 +28,9 @@ class _Listening(Operator):
     def __post_init__(self) -> None:
         object.__setattr__(self, "shared_in_stage", self.operator.shared_in_stage)
 
-    def plan(self, metric: Tensor, grid: tuple[int, int], draw: Draw | None = None) -> Reduction:
+    def plan(
+        self, metric: Tensor, grid: tuple[int, int], draw: RandomKey | None = None
+    ) -> Reduction:
         """What `operator` plans, remembered."""
         reduction = self.operator.plan(metric, grid, draw)
         self.calls.append((draw.site if draw else "", metric, reduction))

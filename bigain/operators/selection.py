@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bigain.errors import UserError
 from bigain.operators.base import KeyValueReducer
-from bigain.operators.draw import Draw
+from bigain.operators.random_key import RandomKey
 from bigain.operators.reduction import UNCHANGED, Reduction
 from bigain.operators.scores import score_flops, token_score
 from bigain.operators.tokens import take_tokens
@@ -74,7 +74,9 @@ class KVSelect(KeyValueReducer):
             raise UserError(f"strategy={self.strategy!r}: must be one of {', '.join(STRATEGIES)}")
 
     @torch.no_grad()
-    def plan(self, metric: Tensor, grid: tuple[int, int], draw: Draw | None = None) -> Reduction:
+    def plan(
+        self, metric: Tensor, grid: tuple[int, int], draw: RandomKey | None = None
+    ) -> Reduction:
         """The tokens of lowest or highest score, in the order of their number."""
         del draw
         check_tokens(metric.shape[1], grid)

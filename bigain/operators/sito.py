@@ -17,8 +17,8 @@ from torch import Tensor
 
 from bigain.operators.base import TokenReducer
 from bigain.operators.cells import cell_tokens, removed_tokens
-from bigain.operators.draw import Draw
 from bigain.operators.matching import unit_tokens
+from bigain.operators.random_key import RandomKey
 from bigain.operators.reduction import UNCHANGED, Reduction
 from bigain.operators.selection import SelectReduction
 from bigain.operators.tokens import complement, mark
@@ -54,7 +54,9 @@ class SiTo(TokenReducer):
         check_finite("noise_alpha", self.noise_alpha)
 
     @torch.no_grad()
-    def plan(self, metric: Tensor, grid: tuple[int, int], draw: Draw | None = None) -> Reduction:
+    def plan(
+        self, metric: Tensor, grid: tuple[int, int], draw: RandomKey | None = None
+    ) -> Reduction:
         """Choose destinations, drop what resembles them, point it to what is kept."""
         check_tokens(metric.shape[1], grid)
         removed = removed_tokens(grid, self.cell, self.ratio)
@@ -62,7 +64,7 @@ class SiTo(TokenReducer):
             return UNCHANGED
         unit = unit_tokens(metric)
         similarity = unit @ unit.transpose(1, 2)
-        noise = (draw or Draw()).normals(metric.shape[1], metric)
+        noise = (draw or RandomKey()).normals(metric.shape[1], metric)
         importance = self.sim_beta * similarity.sum(dim=-1) + self.noise_alpha * noise
         # What is not a number is kept as long as possible, so that it shows in the output.
         importance = importance.nan_to_num().masked_fill(unit.isnan().any(dim=-1), torch.inf)

@@ -2,7 +2,7 @@
 
 One uniformly random token of every cell is a destination.  The draw is a pure function of (seed,
 site, timestep of the sample), so all classes of an image are compressed by maps with the same
-destinations (`bigain.operators.draw`).
+destinations (`bigain.operators.random_key`).
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bigain.operators.bipartite import BipartiteMerge
 from bigain.operators.destinations import random_position, top_left
-from bigain.operators.draw import Draw
+from bigain.operators.random_key import RandomKey
 from bigain.operators.validation import check_switch
 
 __all__ = ["ToMe"]
@@ -37,7 +37,7 @@ class ToMe(BipartiteMerge):
         super().__post_init__()
         check_switch("random", self.random)
 
-    def destinations(self, metric: Tensor, grid: tuple[int, int], draw: Draw) -> Tensor:
+    def destinations(self, metric: Tensor, grid: tuple[int, int], draw: RandomKey) -> Tensor:
         """(B, D) token numbers, drawn per timestep, or the top-left ones."""
         if self.random:
             return random_position(metric, grid, self.cell, draw)

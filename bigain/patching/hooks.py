@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from bigain.errors import UserError
-from bigain.operators import UNCHANGED, Draw, KeyValueReducer, Operator, Reduction
+from bigain.operators import UNCHANGED, KeyValueReducer, Operator, RandomKey, Reduction
 from bigain.operators.precision import without_autocast
 from bigain.patching.report import SiteReport, SiteUse
 from bigain.patching.sites import Site
@@ -100,7 +100,7 @@ class BlockHooks(ABC):
         grid, place = self._grid(), (self._site.stage, self._site.level)
         if self._operator.shared_in_stage and place in self._call.shared:
             return self._call.shared[place]
-        draw = Draw(self._seed, self._site.name, self._call.timesteps)
+        draw = RandomKey(self._seed, self._site.name, self._call.timesteps)
         with without_autocast(metric.device):
             reduction = self._operator.plan(metric, grid, draw)
         self._call.shared[place] = reduction

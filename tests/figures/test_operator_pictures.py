@@ -17,10 +17,10 @@ from bigain.operators import (
     ByStage,
     CachedAssignment,
     Compression,
-    Draw,
     Identity,
     KeyValueReducer,
     KVSelect,
+    RandomKey,
     Reduction,
     SiTo,
     ToDo,
@@ -36,7 +36,9 @@ Image = npt.NDArray[np.uint8]
 class FirstHalf(KeyValueReducer):
     """Somebody's own operator."""
 
-    def plan(self, metric: Tensor, grid: tuple[int, int], draw: Draw | None = None) -> Reduction:
+    def plan(
+        self, metric: Tensor, grid: tuple[int, int], draw: RandomKey | None = None
+    ) -> Reduction:
         del draw
         numbers = metric.new_tensor(range(self.kept(grid))).long()
         return SelectReduction(numbers.expand(len(metric), -1))

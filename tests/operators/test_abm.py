@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from bigain.errors import UserError
-from bigain.operators import ABM, SCORES, UNCHANGED, Draw, MergeReduction
+from bigain.operators import ABM, SCORES, UNCHANGED, MergeReduction, RandomKey
 from bigain.operators.abm import AGGREGATES
 
 
@@ -91,7 +91,7 @@ def test_what_is_not_pooled_is_kept_to_the_bit() -> None:
 
 def test_it_is_deterministic_whatever_the_draw() -> None:
     metric = torch.randn(2, 64, 4)
-    plans = [ABM(0.6).plan(metric, (8, 8), draw) for draw in (None, Draw(5, "x", None))]
+    plans = [ABM(0.6).plan(metric, (8, 8), draw) for draw in (None, RandomKey(5, "x", None))]
     assert torch.equal(plans[0].reduce(metric), plans[1].reduce(metric))
 
 

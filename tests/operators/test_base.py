@@ -16,12 +16,12 @@ from bigain.operators import (
     UNCHANGED,
     AvgPool,
     CachedAssignment,
-    Draw,
     Identity,
     KeyValueReducer,
     KVSelect,
     LinearAlpha,
     Operator,
+    RandomKey,
     Reduction,
     SiTo,
     ToDo,
@@ -145,10 +145,12 @@ def test_a_sample_is_treated_the_same_alone_and_in_a_batch(operator: Operator, b
     torch.manual_seed(0)
     x = torch.randn(6, 63, 8)
     times = torch.tensor([3, 999, 3, 40, 500, 1])
-    together = operator.plan(x, (9, 7), Draw(1, "s", times)).reduce(x)
+    together = operator.plan(x, (9, 7), RandomKey(1, "s", times)).reduce(x)
     for start in range(0, 6, batch):
         part = slice(start, start + batch)
-        alone = operator.plan(x[part].clone(), (9, 7), Draw(1, "s", times[part])).reduce(x[part])
+        alone = operator.plan(x[part].clone(), (9, 7), RandomKey(1, "s", times[part])).reduce(
+            x[part]
+        )
         assert torch.equal(alone, together[part])
 
 
@@ -160,8 +162,8 @@ def test_permuting_the_batch_permutes_the_result(
 ) -> None:
     torch.manual_seed(seed)
     x, times = torch.randn(5, grid[0] * grid[1], 4), torch.tensor([9, 8, 7, 6, 5])
-    plan = operator.plan(x, grid, Draw(timesteps=times))
-    permuted = operator.plan(x[order], grid, Draw(timesteps=times[order]))
+    plan = operator.plan(x, grid, RandomKey(timesteps=times))
+    permuted = operator.plan(x[order], grid, RandomKey(timesteps=times[order]))
     straight, other = plan.reduce(x), permuted.reduce(x[order])
     assert torch.equal(other, straight[order])
     assert torch.equal(permuted.restore(other), plan.restore(straight)[order])
@@ -273,7 +275,7 @@ def test_planning_costs_what_torch_counts(
 ) -> None:
     metric = torch.empty(1, grid[0] * grid[1], channels, device="meta")
     with FlopCounterMode(display=False) as counter:
-        plan = operator.plan(metric, grid, Draw(timesteps=torch.tensor([5])))
+        plan = operator.plan(metric, grid, RandomKey(timesteps=torch.tensor([5])))
         reduced = plan.reduce(metric)
         plan.restore(reduced)
     assert operator.plan_flops(grid, channels) == counter.get_total_flops()

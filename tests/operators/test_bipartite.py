@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bigain.errors import UserError
-from bigain.operators import LGTM, UNCHANGED, BipartiteMerge, Draw, MergeReduction, ToMe
+from bigain.operators import LGTM, UNCHANGED, BipartiteMerge, MergeReduction, RandomKey, ToMe
 
 MERGES = [ToMe, LGTM]
 
@@ -15,7 +15,9 @@ MERGES = [ToMe, LGTM]
 class LastOfCell(BipartiteMerge):
     """A merge that differs in the choice of destinations only."""
 
-    def destinations(self, metric: torch.Tensor, grid: tuple[int, int], draw: Draw) -> torch.Tensor:
+    def destinations(
+        self, metric: torch.Tensor, grid: tuple[int, int], draw: RandomKey
+    ) -> torch.Tensor:
         del draw
         tokens = torch.arange(grid[0] * grid[1]).view(grid)
         last = tokens[self.cell[0] - 1 :: self.cell[0], self.cell[1] - 1 :: self.cell[1]]

@@ -3,7 +3,7 @@ from types import SimpleNamespace
 import torch
 
 from bigain.operators.destinations import lowest_score, random_position, top_left
-from bigain.operators.draw import Draw
+from bigain.operators.random_key import RandomKey
 from bigain.operators.scores import laplacian_l1
 
 
@@ -16,7 +16,7 @@ def test_top_left_is_the_first_token_of_each_cell(
 
 def test_random_positions_stay_in_their_cells(slow: SimpleNamespace, grid: tuple[int, int]) -> None:
     metric = torch.randn(4, grid[0] * grid[1], 3)
-    draw = Draw(timesteps=torch.tensor([1, 2, 3, 1]))
+    draw = RandomKey(timesteps=torch.tensor([1, 2, 3, 1]))
     chosen = random_position(metric, grid, (2, 2), draw)
     for sample in chosen.tolist():
         for token, cell in zip(sample, slow.cells(*grid, 2, 2), strict=True):
@@ -27,7 +27,7 @@ def test_random_positions_stay_in_their_cells(slow: SimpleNamespace, grid: tuple
 
 def test_random_positions_follow_the_draw() -> None:
     metric = torch.randn(1, 64, 3)
-    draw = Draw(5, "s", torch.tensor(9))
+    draw = RandomKey(5, "s", torch.tensor(9))
     positions = draw.integers(16, 4, metric)[0].tolist()
     chosen = random_position(metric, (8, 8), (2, 2), draw)[0].tolist()
     for cell, (position, token) in enumerate(zip(positions, chosen, strict=True)):

@@ -13,9 +13,9 @@ from bigain.operators import (
     UNCHANGED,
     AvgPool,
     ConstantAlpha,
-    Draw,
     LinearAlpha,
     Operator,
+    RandomKey,
     ToDo,
 )
 
@@ -23,7 +23,7 @@ KINDS: list[Operator] = [ToDo(16), AvgPool(16), IEKVD(16, 0.9)]
 
 
 def reduced(
-    operator: Operator, x: Tensor, grid: tuple[int, int], draw: Draw | None = None
+    operator: Operator, x: Tensor, grid: tuple[int, int], draw: RandomKey | None = None
 ) -> Tensor:
     return operator.plan(x, grid, draw).reduce(x)
 
@@ -60,7 +60,7 @@ def test_a_schedule_is_its_definition_for_every_sample(
     x, times = torch.randn(4, grid[0] * grid[1], 3, dtype=torch.float64), [999, 0, 250, 1]
     operator = IEKVD(3, LinearAlpha(0.8, 1.2), align)
     alphas = [0.8 * t / 999 + 1.2 * (1 - t / 999) for t in times]
-    fast = reduced(operator, x, grid, Draw(timesteps=torch.tensor(times)))
+    fast = reduced(operator, x, grid, RandomKey(timesteps=torch.tensor(times)))
     expected = definition(slow, x, grid, 3, align, alphas)
     np.testing.assert_allclose(fast, expected, rtol=1e-5, atol=1e-6)
 
@@ -89,7 +89,7 @@ def test_alpha_one_is_nearest_and_alpha_zero_is_average() -> None:
 def test_each_sample_has_the_alpha_of_its_timestep() -> None:
     x, times = torch.randn(3, 64, 4), [999, 0, 250]
     schedule = LinearAlpha(0.8, 1.2)
-    mixed = reduced(IEKVD(2, schedule), x, (8, 8), Draw(timesteps=torch.tensor(times)))
+    mixed = reduced(IEKVD(2, schedule), x, (8, 8), RandomKey(timesteps=torch.tensor(times)))
     for b, time in enumerate(times):
         alpha = float(schedule.at(torch.tensor([time]))[0])
         torch.testing.assert_close(mixed[b : b + 1], reduced(IEKVD(2, alpha), x[b : b + 1], (8, 8)))
@@ -97,12 +97,14 @@ def test_each_sample_has_the_alpha_of_its_timestep() -> None:
 
 def test_one_timestep_serves_the_whole_batch() -> None:
     x, operator = torch.randn(3, 64, 4), IEKVD(2, LinearAlpha(0.8, 1.2))
-    one = reduced(operator, x, (8, 8), Draw(timesteps=torch.tensor(30)))
-    assert torch.equal(one, reduced(operator, x, (8, 8), Draw(timesteps=torch.tensor([30] * 3))))
+    one = reduced(operator, x, (8, 8), RandomKey(timesteps=torch.tensor(30)))
+    assert torch.equal(
+        one, reduced(operator, x, (8, 8), RandomKey(timesteps=torch.tensor([30] * 3)))
+    )
 
 
-@pytest.mark.parametrize("draw", [None, Draw(1, "s", None)])
-def test_a_schedule_without_time_is_refused(draw: Draw | None) -> None:
+@pytest.mark.parametrize("draw", [None, RandomKey(1, "s", None)])
+def test_a_schedule_without_time_is_refused(draw: RandomKey | None) -> None:
     with pytest.raises(UserError, match="alpha=LinearAlpha"):
         IEKVD(2, LinearAlpha(0.8, 1.2)).plan(torch.randn(1, 64, 4), (8, 8), draw)
 
@@ -183,13 +185,13 @@ SKIPPING: list[Downsampler] = [
 def test_the_final_step_keeps_all_keys_when_asked_to(operator: Operator, times: Tensor) -> None:
     for batch in {len(times.reshape(-1)), 3}:
         x = torch.randn(batch, 64, 4)
-        assert operator.plan(x, (8, 8), Draw(timesteps=times)) is UNCHANGED
+        assert operator.plan(x, (8, 8), RandomKey(timesteps=times)) is UNCHANGED
 
 
 @pytest.mark.parametrize("operator", SKIPPING, ids=repr)
 @pytest.mark.parametrize("times", [torch.tensor(1), torch.tensor([20, 999, 1])])
 def test_other_steps_do_not_change_by_it(operator: Downsampler, times: Tensor) -> None:
-    x, draw = torch.randn(3, 64, 4), Draw(timesteps=times)
+    x, draw = torch.randn(3, 64, 4), RandomKey(timesteps=times)
     always = dataclasses.replace(operator, skip_final_step=False)
     assert torch.equal(reduced(operator, x, (8, 8), draw), reduced(always, x, (8, 8), draw))
 
@@ -198,14 +200,14 @@ def test_other_steps_do_not_change_by_it(operator: Downsampler, times: Tensor) -
 def test_a_final_step_among_others_is_refused(operator: Operator) -> None:
     x = torch.randn(3, 64, 4)
     with pytest.raises(UserError, match=r"^skip_final_step=True: a batch mixes timestep 0"):
-        operator.plan(x, (8, 8), Draw(timesteps=torch.tensor([0, 0, 40])))
-    for draw in (None, Draw()):
+        operator.plan(x, (8, 8), RandomKey(timesteps=torch.tensor([0, 0, 40])))
+    for draw in (None, RandomKey()):
         with pytest.raises(UserError, match=r"^skip_final_step=True: depends on the timestep"):
             operator.plan(x, (8, 8), draw)
 
 
 def test_by_default_the_final_step_is_like_the_others() -> None:
-    x, final = torch.randn(2, 64, 4), Draw(timesteps=torch.tensor(0))
+    x, final = torch.randn(2, 64, 4), RandomKey(timesteps=torch.tensor(0))
     assert reduced(ToDo(2), x, (8, 8), final).shape == (2, 16, 4)
 
 
@@ -217,5 +219,5 @@ def test_skipping_is_a_switch() -> None:
 def test_on_the_meta_device_no_step_is_the_final_one() -> None:
     """FLOPs are counted there, of a step that is accelerated."""
     x = torch.empty(2, 64, 4, device="meta")
-    draw = Draw(timesteps=torch.zeros(2, dtype=torch.int64, device="meta"))
+    draw = RandomKey(timesteps=torch.zeros(2, dtype=torch.int64, device="meta"))
     assert reduced(ToDo(2, skip_final_step=True), x, (8, 8), draw).shape == (2, 16, 4)

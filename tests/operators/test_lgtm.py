@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from bigain.errors import UserError
-from bigain.operators import LGTM, SCORES, Draw, MergeReduction
+from bigain.operators import LGTM, SCORES, MergeReduction, RandomKey
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
@@ -74,7 +74,7 @@ def test_a_flat_image_takes_the_first_token_of_inner_cells() -> None:
 
 def test_it_is_deterministic_whatever_the_draw() -> None:
     metric = torch.randn(2, 64, 4)
-    plans = [LGTM(0.6).plan(metric, (8, 8), draw) for draw in (None, Draw(5, "x", None))]
+    plans = [LGTM(0.6).plan(metric, (8, 8), draw) for draw in (None, RandomKey(5, "x", None))]
     assert torch.equal(plans[0].reduce(metric), plans[1].reduce(metric))
 
 

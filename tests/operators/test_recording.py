@@ -4,9 +4,9 @@ from bigain.operators import (
     LGTM,
     ByStage,
     CachedAssignment,
-    Draw,
     KeyValueReducer,
     MergeReduction,
+    RandomKey,
     ToDo,
     TokenReducer,
 )
@@ -16,7 +16,9 @@ from bigain.operators.recording import Recorder, Recording
 def test_recording_behaves_as_its_operator_and_remembers() -> None:
     x = torch.randn(2, 16, 3, generator=torch.Generator().manual_seed(0))
     recording = Recording(LGTM(0.5))
-    reduction = recording.plan(x, (4, 4), Draw(seed=1, site="here", timesteps=torch.tensor([5])))
+    reduction = recording.plan(
+        x, (4, 4), RandomKey(seed=1, site="here", timesteps=torch.tensor([5]))
+    )
     expected = LGTM(0.5).plan(x, (4, 4))
     assert torch.equal(reduction.reduce(x), expected.reduce(x))
     assert recording.kept((4, 4)) == 8
@@ -49,5 +51,5 @@ def test_a_recorder_listens_at_every_stage_to_what_acts_there() -> None:
     assert recorder.for_stage("mid") is None
     x = torch.randn(1, 16, 2)
     for each in (merging, reading):
-        each.plan(x, (4, 4), Draw(site=repr(type(each))))
+        each.plan(x, (4, 4), RandomKey(site=repr(type(each))))
     assert [reduction.reduce(x).shape[1] for _, _, reduction in recorder.calls] == [8, 4]

@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 
 from bigain.errors import UserError
-from bigain.operators import Draw, SelectReduction, SiTo
+from bigain.operators import RandomKey, SelectReduction, SiTo
 
 
 def selected(
-    metric: Tensor, grid: tuple[int, int], operator: SiTo, draw: Draw | None = None
+    metric: Tensor, grid: tuple[int, int], operator: SiTo, draw: RandomKey | None = None
 ) -> SelectReduction:
     plan = operator.plan(metric, grid, draw)
     assert isinstance(plan, SelectReduction)
@@ -30,7 +30,7 @@ def test_it_is_its_definition(
 ) -> None:
     torch.manual_seed(grid[0])
     metric, x = torch.randn(2, 2, grid[0] * grid[1], 6, dtype=torch.float64).unbind()
-    draw = Draw(4, "site", torch.tensor([10, 20]))
+    draw = RandomKey(4, "site", torch.tensor([10, 20]))
     noise = draw.normals(len(metric[0]), metric)
     plan = selected(metric, grid, SiTo(ratio, cell, *weights), draw)
     tiles, removed = slow.cells(*grid, *cell), int(len(metric[0]) * ratio)
@@ -67,7 +67,7 @@ def test_destinations_are_never_dropped() -> None:
 
 def test_the_noise_moves_the_choice_and_its_weight_how_much() -> None:
     metric = torch.randn(1, 64, 4)
-    draws = [Draw(seed, "s", torch.tensor(5)) for seed in (0, 1)]
+    draws = [RandomKey(seed, "s", torch.tensor(5)) for seed in (0, 1)]
     loud, quiet = (
         [selected(metric, (8, 8), SiTo(0.75, noise_alpha=alpha), draw).kept for draw in draws]
         for alpha in (50.0, 0.0)
@@ -77,19 +77,24 @@ def test_the_noise_moves_the_choice_and_its_weight_how_much() -> None:
 
 
 @pytest.mark.parametrize(
-    "other", [Draw(1, "s", torch.tensor(5)), Draw(0, "r", torch.tensor(5)), Draw(0, "s", None)]
+    "other",
+    [
+        RandomKey(1, "s", torch.tensor(5)),
+        RandomKey(0, "r", torch.tensor(5)),
+        RandomKey(0, "s", None),
+    ],
 )
-def test_the_choice_changes_with_seed_site_and_time(other: Draw) -> None:
+def test_the_choice_changes_with_seed_site_and_time(other: RandomKey) -> None:
     metric, noisy = torch.randn(1, 64, 4), SiTo(0.75, noise_alpha=50.0)
-    one = selected(metric, (8, 8), noisy, Draw(0, "s", torch.tensor(5)))
+    one = selected(metric, (8, 8), noisy, RandomKey(0, "s", torch.tensor(5)))
     assert not torch.equal(one.kept, selected(metric, (8, 8), noisy, other).kept)
 
 
 def test_the_choice_is_that_of_the_sample_alone_whatever_the_batch() -> None:
     metric, operator = torch.randn(3, 64, 4), SiTo(0.6, noise_alpha=20.0)
-    together = selected(metric, (8, 8), operator, Draw(timesteps=torch.tensor([7, 3, 7])))
+    together = selected(metric, (8, 8), operator, RandomKey(timesteps=torch.tensor([7, 3, 7])))
     for b, time in enumerate((7, 3, 7)):
-        draw = Draw(timesteps=torch.tensor(time))
+        draw = RandomKey(timesteps=torch.tensor(time))
         alone = selected(metric[b : b + 1], (8, 8), operator, draw)
         assert torch.equal(alone.kept[0], together.kept[b])
 

@@ -6,7 +6,7 @@ import torch
 from tomesd.merge import bipartite_soft_matching_random2d
 
 from bigain.errors import UserError
-from bigain.operators import Draw, MergeReduction, ToMe
+from bigain.operators import MergeReduction, RandomKey, ToMe
 
 SHAPES = [(16, 16, 48), (8, 12, 32), (13, 9, 16), (32, 32, 64), (5, 5, 8), (33, 17, 32)]
 CASES = [(*shape, ratio) for shape in SHAPES for ratio in (0.1, 0.5, 0.7, 0.75)]
@@ -45,7 +45,7 @@ def test_it_is_its_definition(
 ) -> None:
     torch.manual_seed(grid[1])
     metric, x = torch.randn(2, 3, grid[0] * grid[1], 6, dtype=dtype).unbind()
-    draw = Draw(4, "site", torch.tensor([10, 20, 30]))
+    draw = RandomKey(4, "site", torch.tensor([10, 20, 30]))
     plan = ToMe(ratio, random=random).plan(metric, grid, draw)
     cells = slow.cells(*grid, 2, 2)
     positions = draw.integers(len(cells), 4, metric).tolist()
@@ -61,30 +61,35 @@ def test_it_is_its_definition(
         np.testing.assert_allclose(plan.restore(reduced)[b], expected.restore(merged), close, close)
 
 
-def owner(metric: torch.Tensor, draw: Draw | None) -> torch.Tensor:
+def owner(metric: torch.Tensor, draw: RandomKey | None) -> torch.Tensor:
     plan = ToMe(0.6).plan(metric, (8, 8), draw)
     assert isinstance(plan, MergeReduction)
     return plan.dst
 
 
 def test_all_classes_of_an_image_share_their_destinations() -> None:
-    draw = Draw(0, "s", torch.tensor([125] * 10))
+    draw = RandomKey(0, "s", torch.tensor([125] * 10))
     chosen = owner(torch.randn(10, 64, 4), draw)
     assert (chosen == chosen[:1]).all()
 
 
 def test_destinations_ignore_the_image_and_the_batch() -> None:
-    alone = owner(torch.randn(1, 64, 4), Draw(0, "s", torch.tensor([125])))
-    odd = owner(torch.randn(3, 64, 4), Draw(0, "s", torch.tensor([5, 125, 999])))
+    alone = owner(torch.randn(1, 64, 4), RandomKey(0, "s", torch.tensor([125])))
+    odd = owner(torch.randn(3, 64, 4), RandomKey(0, "s", torch.tensor([5, 125, 999])))
     assert torch.equal(alone[0], odd[1])
 
 
 @pytest.mark.parametrize(
-    "other", [Draw(1, "s", torch.tensor(5)), Draw(0, "r", torch.tensor(5)), Draw(0, "s", None)]
+    "other",
+    [
+        RandomKey(1, "s", torch.tensor(5)),
+        RandomKey(0, "r", torch.tensor(5)),
+        RandomKey(0, "s", None),
+    ],
 )
-def test_destinations_change_with_seed_site_and_time(other: Draw) -> None:
+def test_destinations_change_with_seed_site_and_time(other: RandomKey) -> None:
     metric = torch.randn(1, 64, 4)
-    assert not torch.equal(owner(metric, Draw(0, "s", torch.tensor(5))), owner(metric, other))
+    assert not torch.equal(owner(metric, RandomKey(0, "s", torch.tensor(5))), owner(metric, other))
 
 
 def test_without_a_draw_it_still_works_and_is_the_same_twice() -> None:

@@ -22,9 +22,9 @@ from bigain.operators import (
     ByStage,
     CachedAssignment,
     Compression,
-    Draw,
     KVSelect,
     Operator,
+    RandomKey,
     Reduction,
     SiTo,
     ToDo,
@@ -361,7 +361,9 @@ def test_a_forgotten_model_is_freed(tiny_dit: nn.Module) -> None:
 class TopHalf(TokenReducer):
     """A toy operator: the lower half of the map takes over the output of the upper half."""
 
-    def plan(self, metric: Tensor, grid: tuple[int, int], draw: Draw | None = None) -> Reduction:
+    def plan(
+        self, metric: Tensor, grid: tuple[int, int], draw: RandomKey | None = None
+    ) -> Reduction:
         del metric, draw
         return HalfReduction(self.kept(grid))
 

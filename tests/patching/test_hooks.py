@@ -16,12 +16,12 @@ from bigain.operators import (
     AvgPool,
     ByStage,
     CachedAssignment,
-    Draw,
     Identity,
     KeyValueReducer,
     KVSelect,
     LinearAlpha,
     Operator,
+    RandomKey,
     Reduction,
     SiTo,
     ToDo,
@@ -38,10 +38,12 @@ class Spy(TokenReducer):
     """Keeps every second token (a toy operator), and what it was shown."""
 
     metrics: list[Tensor] = field(default_factory=list, compare=False)
-    draws: list[Draw | None] = field(default_factory=list, compare=False)
+    draws: list[RandomKey | None] = field(default_factory=list, compare=False)
     grids: list[tuple[int, int]] = field(default_factory=list, compare=False)
 
-    def plan(self, metric: Tensor, grid: tuple[int, int], draw: Draw | None = None) -> Reduction:
+    def plan(
+        self, metric: Tensor, grid: tuple[int, int], draw: RandomKey | None = None
+    ) -> Reduction:
         self.metrics.append(metric.clone())
         self.draws.append(draw)
         self.grids.append(grid)

@@ -25,8 +25,8 @@ from bigain.operators import (
     ByStage,
     CachedAssignment,
     Compression,
-    Draw,
     KVSelect,
+    RandomKey,
     Reduction,
     SiTo,
     ToDo,
@@ -62,7 +62,9 @@ POOLED += [(IEKVD(factor), g) for factor, g in zip(FACTORS, DOWNSAMPLING, strict
 class ScoredTwice(ABM):
     """As the paper's released code: the score is computed once more than it is used."""
 
-    def plan(self, metric: Tensor, grid: tuple[int, int], draw: Draw | None = None) -> Reduction:
+    def plan(
+        self, metric: Tensor, grid: tuple[int, int], draw: RandomKey | None = None
+    ) -> Reduction:
         token_score(self.score)(metric, grid)
         return super().plan(metric, grid, draw)
 

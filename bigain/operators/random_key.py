@@ -15,11 +15,11 @@ from torch import Tensor
 
 from bigain.errors import UserError
 
-__all__ = ["Draw"]
+__all__ = ["RandomKey"]
 
 
 @dataclass(frozen=True, eq=False)
-class Draw:
+class RandomKey:
     """Where and when an operator is asked for a plan.
 
     Attributes:

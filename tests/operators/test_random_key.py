@@ -6,22 +6,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-import bigain.operators.draw
+import bigain.operators.random_key
 from bigain.errors import UserError
-from bigain.operators.draw import Draw
+from bigain.operators.random_key import RandomKey
 
 KINDS = ["integers", "normals"]
 
 
 def rows(kind: str, timesteps: Tensor | None, batch: int, seed: int = 0, site: str = "a") -> Tensor:
-    draw, like = Draw(seed, site, timesteps), torch.empty(batch, 1)
+    draw, like = RandomKey(seed, site, timesteps), torch.empty(batch, 1)
     return draw.integers(64, 4, like) if kind == "integers" else draw.normals(64, like)
 
 
 def forget() -> None:
     """Draws are remembered; purity is about those that are not."""
-    bigain.operators.draw._integers.cache_clear()
-    bigain.operators.draw._normals.cache_clear()
+    bigain.operators.random_key._integers.cache_clear()
+    bigain.operators.random_key._normals.cache_clear()
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -56,7 +56,7 @@ def test_inference_mode_draws_the_same(kind: str) -> None:
 
 
 def test_the_draw_is_the_same_on_every_machine() -> None:
-    draw, like = Draw(3, "transformer_blocks.1", torch.tensor(500)), torch.empty(1, 1)
+    draw, like = RandomKey(3, "transformer_blocks.1", torch.tensor(500)), torch.empty(1, 1)
     assert draw.integers(12, 4, like)[0].tolist() == [2, 2, 1, 1, 2, 3, 3, 2, 0, 0, 1, 0]
     expected = torch.tensor([-0.2181, 0.1568, 1.4919, 0.0890])
     torch.testing.assert_close(draw.normals(4, like)[0], expected, rtol=0, atol=1e-4)
@@ -80,7 +80,7 @@ def test_the_timestep_changes_the_draw(kind: str, other: Tensor | None) -> None:
 def test_the_meta_device_gives_shapes_only(kind: str, timesteps: Tensor | None) -> None:
     like = torch.empty(3, 1, device="meta")
     for times in (timesteps, None if timesteps is None else timesteps.to("meta")):
-        draw = Draw(timesteps=times)
+        draw = RandomKey(timesteps=times)
         drawn = draw.integers(64, 4, like) if kind == "integers" else draw.normals(64, like)
         assert drawn.device.type == "meta"
         assert drawn.shape == (3, 64)
@@ -90,10 +90,10 @@ def test_the_meta_device_gives_shapes_only(kind: str, timesteps: Tensor | None) 
 def test_torchs_global_generator_is_neither_read_nor_moved() -> None:
     torch.manual_seed(1)
     before = torch.get_rng_state()
-    first = Draw(11, "untouched", None).integers(8, 4, torch.empty(1, 1))
+    first = RandomKey(11, "untouched", None).integers(8, 4, torch.empty(1, 1))
     assert torch.equal(torch.get_rng_state(), before)
     torch.manual_seed(2)
-    assert torch.equal(first, Draw(11, "untouched", None).integers(8, 4, torch.empty(1, 1)))
+    assert torch.equal(first, RandomKey(11, "untouched", None).integers(8, 4, torch.empty(1, 1)))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -115,14 +115,14 @@ def test_without_time_all_rows_are_one_draw(kind: str) -> None:
 
 
 def test_values_are_uniform_over_the_range() -> None:
-    drawn = Draw(0, "x", torch.arange(500)).integers(64, 4, torch.empty(500, 1))
+    drawn = RandomKey(0, "x", torch.arange(500)).integers(64, 4, torch.empty(500, 1))
     shares = torch.bincount(drawn.flatten(), minlength=4) / drawn.numel()
     assert len(shares) == 4
     assert (shares - 0.25).abs().max() < 0.01
 
 
 def test_normals_are_normal() -> None:
-    drawn = Draw(0, "x", torch.arange(500)).normals(64, torch.empty(500, 1))
+    drawn = RandomKey(0, "x", torch.arange(500)).normals(64, torch.empty(500, 1))
     assert drawn.mean().abs() < 0.02
     assert (drawn.std() - 1).abs() < 0.02
     assert ((drawn.abs() < 1).float().mean() - 0.683).abs() < 0.01
@@ -135,10 +135,10 @@ def test_a_wrong_number_of_timesteps_is_refused(kind: str) -> None:
 
 
 def test_per_sample_timesteps_are_expanded() -> None:
-    expanded = Draw(timesteps=torch.tensor(9)).per_sample_timesteps(3)
+    expanded = RandomKey(timesteps=torch.tensor(9)).per_sample_timesteps(3)
     assert expanded is not None
     assert expanded.tolist() == [9, 9, 9]
-    assert Draw().per_sample_timesteps(3) is None
+    assert RandomKey().per_sample_timesteps(3) is None
 
 
 @pytest.mark.parametrize("timesteps", [None, torch.tensor([7])])
