@@ -102,7 +102,7 @@ def _pool(tiles: Tensor, kept: int, tokens: int) -> MergeReduction:
     batch, count, area = tiles.shape
     members = tiles.flatten(1)
     single = ~mark(members, tokens)
-    owner = single.cumsum(dim=-1) - 1
+    assignment = single.cumsum(dim=-1) - 1
     places = torch.arange(kept - count, kept, device=tiles.device).repeat_interleave(area)
-    owner.scatter_(1, members, places.expand(batch, -1))
-    return MergeReduction(owner, kept, tiles[..., 0])
+    assignment.scatter_(1, members, places.expand(batch, -1))
+    return MergeReduction(assignment, kept, tiles[..., 0])

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from bigain.operators.base import TokenReducer
 from bigain.operators.cells import cell_count, removed_tokens
-from bigain.operators.matching import assign_owners, matching_flops
+from bigain.operators.matching import assign_tokens, matching_flops
 from bigain.operators.merge import MergeReduction
 from bigain.operators.random_key import RandomKey
 from bigain.operators.reduction import UNCHANGED, Reduction
@@ -55,8 +55,8 @@ class BipartiteMerge(TokenReducer):
         if removed == 0:
             return UNCHANGED
         dst = self.destinations(metric, grid, draw or RandomKey())
-        owner = assign_owners(metric, dst, removed)
-        return MergeReduction(owner, metric.shape[1] - removed, dst)
+        assignment = assign_tokens(metric, dst, removed)
+        return MergeReduction(assignment, metric.shape[1] - removed, dst)
 
     def kept(self, grid: tuple[int, int]) -> int:
         """N - r."""

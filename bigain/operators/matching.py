@@ -3,7 +3,7 @@
 Every token that is not a destination is a source.  With u_i = metric_i / max(|metric_i|, eps) each
 source points to the destination of largest <u_src, u_dst> (of equal ones the first), anywhere on
 the grid.  The r sources of largest similarity (of equal ones the lowest token number first) are
-merged into where they point.  The result is an *owner* map (B, N): the place of every token in the
+merged into where they point.  The result is an *assignment* map (B, N): the place of every token in the
 reduced sequence, which holds the N - D - r unmerged sources in the order of their token number,
 then the D destinations in the order given.  Attention is equivariant to that order.
 
@@ -17,13 +17,13 @@ from torch import Tensor
 from bigain.operators.precision import at_least_float32
 from bigain.operators.tokens import complement, take_tokens
 
-__all__ = ["assign_owners", "cosine_similarity", "matching_flops", "unit_tokens"]
+__all__ = ["assign_tokens", "cosine_similarity", "matching_flops", "unit_tokens"]
 
 _EPSILON = 1e-12
 
 
-def assign_owners(metric: Tensor, dst: Tensor, removed: int) -> Tensor:
-    """Owner map (B, N), values in 0..N-r-1, of `metric` (B, N, C) and destinations `dst` (B, D).
+def assign_tokens(metric: Tensor, dst: Tensor, removed: int) -> Tensor:
+    """Assignment (B, N), values in 0..N-r-1, of `metric` (B, N, C) and destinations `dst` (B, D).
 
     `removed` is r, the number of merged sources, in 0..N-D.
     """
@@ -34,10 +34,10 @@ def assign_owners(metric: Tensor, dst: Tensor, removed: int) -> Tensor:
     merged = torch.zeros_like(src, dtype=torch.bool).scatter_(1, order[:, :removed], value=True)
     unmerged_count = src.shape[1] - removed
     place = (~merged).cumsum(dim=-1) - 1
-    owner = torch.empty(batch, tokens, dtype=torch.int64, device=metric.device)
-    owner.scatter_(1, src, torch.where(merged, unmerged_count + target, place))
+    assignment = torch.empty(batch, tokens, dtype=torch.int64, device=metric.device)
+    assignment.scatter_(1, src, torch.where(merged, unmerged_count + target, place))
     dst_places = torch.arange(unmerged_count, unmerged_count + dst.shape[1], device=metric.device)
-    return owner.scatter_(1, dst, dst_places.expand_as(dst))
+    return assignment.scatter_(1, dst, dst_places.expand_as(dst))
 
 
 def cosine_similarity(metric: Tensor, src: Tensor, dst: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
-"""Merging by an owner map: equal-weight averages in, copies out.
+"""Merging by an assignment map: equal-weight averages in, copies out.
 
-With owner o: {0..N-1} -> {0..N'-1} (`bigain.operators.matching`),
+With assignment o: {0..N-1} -> {0..N'-1} (`bigain.operators.matching`),
 
     reduce:   y_j = sum of x_i over o(i) = j, divided by their number    (dst + its sources)
     restore:  z_i = y_{o(i)}
@@ -26,13 +26,13 @@ class MergeReduction(Reduction):
     """Merge N tokens into N'.
 
     Attributes:
-        owner: (B, N) or (1, N) places 0..N'-1 in the reduced sequence; (1, N) serves any batch.
+        assignment: (B, N) or (1, N) places 0..N'-1 in the reduced sequence; (1, N) serves any batch.
         tokens: N', the length of the reduced sequence.
         dst: (B, D) or (1, D) token numbers of the destinations (for pictures of the map).
 
     """
 
-    owner: Tensor
+    assignment: Tensor
     tokens: int
     dst: Tensor
 
@@ -53,13 +53,15 @@ class MergeReduction(Reduction):
     @property
     def counts(self) -> Tensor:
         """(B, N') or (1, N'): the number of tokens at each place, >= 1."""
-        ones = torch.ones_like(self.owner)
-        return ones.new_zeros(len(self.owner), self.tokens).scatter_add_(1, self.owner, ones)
+        ones = torch.ones_like(self.assignment)
+        return ones.new_zeros(len(self.assignment), self.tokens).scatter_add_(
+            1, self.assignment, ones
+        )
 
     def _rows(self, batch: int) -> Tensor:
         """(B * N,) places in the flattened reduced batch."""
-        offsets = torch.arange(batch, device=self.owner.device)[:, None] * self.tokens
-        return (self.owner + offsets).flatten()
+        offsets = torch.arange(batch, device=self.assignment.device)[:, None] * self.tokens
+        return (self.assignment + offsets).flatten()
 
     def __repr__(self) -> str:
-        return f"MergeReduction({self.owner.shape[1]} -> {self.tokens} tokens)"
+        return f"MergeReduction({self.assignment.shape[1]} -> {self.tokens} tokens)"

@@ -28,21 +28,21 @@ class SelectReduction(Reduction):
 
     Attributes:
         kept: (B, N') token numbers.
-        owner: (B, N) place 0..N'-1 whose output each token takes; None when the output has all N
+        assignment: (B, N) place 0..N'-1 whose output each token takes; None when the output has all N
             tokens already (keys and values).
 
     """
 
     kept: Tensor
-    owner: Tensor | None = None
+    assignment: Tensor | None = None
 
     def reduce(self, x: Tensor) -> Tensor:
         """(B, N, C) -> (B, N', C): copies of the kept tokens."""
         return take_tokens(x, self.kept)
 
     def restore(self, y: Tensor) -> Tensor:
-        """(B, N', C) -> (B, N, C), or `y` itself without an owner map."""
-        return y if self.owner is None else take_tokens(y, self.owner)
+        """(B, N', C) -> (B, N, C), or `y` itself without an assignment map."""
+        return y if self.assignment is None else take_tokens(y, self.assignment)
 
     def __repr__(self) -> str:
         return f"SelectReduction({self.kept.shape[1]} tokens kept)"

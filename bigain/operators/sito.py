@@ -103,5 +103,5 @@ def _select(similarity: Tensor, dropped: Tensor) -> SelectReduction:
     is_dropped = mark(dropped, tokens)
     place = (~is_dropped).cumsum(dim=-1) - 1
     likest = similarity.masked_fill(is_dropped[:, None, :], -torch.inf).argmax(dim=-1)
-    owner = torch.where(is_dropped, place.gather(1, likest), place)
-    return SelectReduction(complement(dropped, tokens), owner)
+    assignment = torch.where(is_dropped, place.gather(1, likest), place)
+    return SelectReduction(complement(dropped, tokens), assignment)

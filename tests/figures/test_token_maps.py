@@ -66,7 +66,7 @@ def test_every_operator_s_plan_is_read_off(
 def test_groups_of_a_merge_are_its_owners(plan: Plan) -> None:
     first = plan(LGTM(0.7))[0]
     assert isinstance(first.reduction, MergeReduction)
-    owner = first.reduction.owner[0].numpy()
+    owner = first.reduction.assignment[0].numpy()
     for group in first.groups():
         assert set(owner[group]) == {owner[group[0]]}
         assert np.isclose(first.weights[owner[group[0]], group], 1 / len(group)).all()

@@ -18,7 +18,7 @@ class Merged:
     """One sample: for each kept place the tokens in it, and the place of each token."""
 
     places: list[list[int]]
-    owner: list[int]
+    assignment: list[int]
 
     def reduce(self, x: Array) -> Array:
         rows = []
@@ -30,7 +30,7 @@ class Merged:
         return np.array(rows)
 
     def restore(self, y: Array) -> Array:
-        return np.array([y[place] for place in self.owner])
+        return np.array([y[place] for place in self.assignment])
 
 
 def cells(h: int, w: int, sy: int, sx: int) -> list[list[int]]:
@@ -129,13 +129,13 @@ def order_of(values: list[float], sign: int = 1) -> list[int]:
 
 
 def gather(places: list[list[int]], tokens: int) -> Merged:
-    owner = [-1] * tokens
+    assignment = [-1] * tokens
     for place, members in enumerate(places):
         for token in members:
-            assert owner[token] == -1
-            owner[token] = place
-    assert -1 not in owner
-    return Merged(places, owner)
+            assert assignment[token] == -1
+            assignment[token] = place
+    assert -1 not in assignment
+    return Merged(places, assignment)
 
 
 def merge(metric: Array, dst: list[int], removed: int) -> Merged:

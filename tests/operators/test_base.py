@@ -70,7 +70,7 @@ def weights_of(plan: Reduction, batch: int, tokens: int) -> Tensor:
     return plan.reduce(torch.eye(tokens, dtype=torch.float64).expand(batch, -1, -1))
 
 
-def owner_of(plan: Reduction, batch: int, kept: int) -> Tensor:
+def assignment_of(plan: Reduction, batch: int, kept: int) -> Tensor:
     """(B, N): the place that each token's output comes from."""
     places = torch.arange(kept, dtype=torch.float64)[None, :, None].expand(batch, -1, -1)
     return plan.restore(places.contiguous()).squeeze(-1).long()
@@ -112,13 +112,13 @@ def test_every_token_is_owned_once_and_what_is_alone_comes_back_to_the_bit(
     tokens, kept = grid[0] * grid[1], operator.kept(grid)
     x = torch.randn(2, tokens, 5)
     plan = operator.plan(x, grid)
-    owner, weights = owner_of(plan, 2, kept), weights_of(plan, 2, tokens)
+    assignment, weights = assignment_of(plan, 2, kept), weights_of(plan, 2, tokens)
     restored = plan.restore(plan.reduce(x))
     for sample in range(2):
-        assert set(owner[sample].tolist()) == set(range(kept))
+        assert set(assignment[sample].tolist()) == set(range(kept))
         single = (weights[sample] == 1).nonzero()
         places, alone = single.unbind(dim=1)
-        assert torch.equal(owner[sample, alone], places)
+        assert torch.equal(assignment[sample, alone], places)
         assert torch.equal(restored[sample, alone], x[sample, alone])
         assert len(alone) >= kept - len(slow_cells(operator, grid))
     assert (restored <= x.amax(dim=1, keepdim=True) + 1e-6).all()

@@ -50,7 +50,7 @@ def test_the_clamp_leaves_the_destinations_alone(kind: type[ToMe] | type[LGTM]) 
     plan = kind(0.75).plan(x, (8, 8))
     assert isinstance(plan, MergeReduction)
     assert plan.tokens == 16
-    places = plan.owner.gather(1, plan.dst)
+    places = plan.assignment.gather(1, plan.dst)
     assert torch.equal(places, torch.arange(16).expand(3, -1))
 
 

@@ -53,7 +53,7 @@ def test_single_precision_decides_as_double() -> None:
     single, double = (LGTM(0.7).plan(m, (16, 16)) for m in (metric, metric.double()))
     assert isinstance(single, MergeReduction)
     assert isinstance(double, MergeReduction)
-    assert torch.equal(single.owner, double.owner)
+    assert torch.equal(single.assignment, double.assignment)
 
 
 def test_an_edge_is_never_a_destination() -> None:

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bigain.operators.matching import assign_owners
+from bigain.operators.matching import assign_tokens
 from bigain.operators.merge import MergeReduction
 
 
@@ -14,7 +14,7 @@ def a_reduction(batch: int, tokens: int, count: int, removed: int, seed: int = 0
     torch.manual_seed(seed)
     dst = torch.stack([torch.randperm(tokens)[:count] for _ in range(batch)])
     metric = torch.randn(batch, tokens, 3, dtype=torch.float64)
-    return MergeReduction(assign_owners(metric, dst, removed), tokens - removed, dst)
+    return MergeReduction(assign_tokens(metric, dst, removed), tokens - removed, dst)
 
 
 sizes = st.tuples(
@@ -31,7 +31,7 @@ def test_reduce_and_restore_are_their_definitions(
     torch.manual_seed(seed)
     metric = torch.randn(batch, tokens, 3, dtype=torch.float64)
     dst = torch.stack([torch.randperm(tokens)[:count] for _ in range(batch)])
-    reduction = MergeReduction(assign_owners(metric, dst, removed), tokens - removed, dst)
+    reduction = MergeReduction(assign_tokens(metric, dst, removed), tokens - removed, dst)
     x = torch.randn(batch, tokens, 5, dtype=torch.float64)
     reduced = reduction.reduce(x)
     y = torch.randn_like(reduced)
@@ -49,7 +49,7 @@ def test_every_token_is_owned_once_and_every_place_is_taken(
 ) -> None:
     reduction = a_reduction(*size)
     batch, tokens, _, removed, _ = size
-    assert reduction.owner.shape == (batch, tokens)
+    assert reduction.assignment.shape == (batch, tokens)
     assert reduction.tokens == tokens - removed
     assert (reduction.counts >= 1).all()
     assert (reduction.counts.sum(dim=1) == tokens).all()
@@ -60,7 +60,7 @@ def test_every_token_is_owned_once_and_every_place_is_taken(
 def test_unmerged_tokens_come_back_exactly(size: tuple[int, int, int, int, int]) -> None:
     reduction = a_reduction(*size)
     x = torch.randn(size[0], size[1], 4)
-    alone = reduction.counts.gather(1, reduction.owner) == 1
+    alone = reduction.counts.gather(1, reduction.assignment) == 1
     assert torch.equal(reduction.restore(reduction.reduce(x))[alone], x[alone])
 
 
@@ -98,8 +98,8 @@ def test_a_plan_serves_tensors_of_other_widths() -> None:
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_is_summed_in_single(dtype: torch.dtype) -> None:
     tokens = 3000
-    owner = torch.zeros(1, tokens, dtype=torch.int64)
-    reduction = MergeReduction(owner, 1, torch.zeros(1, 1, dtype=torch.int64))
+    assignment = torch.zeros(1, tokens, dtype=torch.int64)
+    reduction = MergeReduction(assignment, 1, torch.zeros(1, 1, dtype=torch.int64))
     reduced = reduction.reduce(torch.full((1, tokens, 2), 0.7).to(dtype))
     assert reduced.dtype == dtype
     assert torch.equal(reduced, torch.full((1, 1, 2), 0.7).to(dtype))

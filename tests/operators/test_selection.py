@@ -93,8 +93,8 @@ def test_wrong_settings_are_refused_in_one_line(settings: dict[str, object], mes
 
 def test_a_selection_copies_and_restores_by_its_owners() -> None:
     x = torch.randn(2, 4, 3)
-    kept, owner = torch.tensor([[0, 3], [1, 2]]), torch.tensor([[0, 1, 1, 1], [0, 0, 1, 0]])
-    selection = SelectReduction(kept, owner)
+    kept, assignment = torch.tensor([[0, 3], [1, 2]]), torch.tensor([[0, 1, 1, 1], [0, 0, 1, 0]])
+    selection = SelectReduction(kept, assignment)
     assert torch.equal(selection.reduce(x), torch.stack([x[0, [0, 3]], x[1, [1, 2]]]))
     restored = torch.stack([x[0, [0, 3, 3, 3]], x[1, [1, 1, 2, 1]]])
     assert torch.equal(selection.restore(selection.reduce(x)), restored)

@@ -36,9 +36,9 @@ def test_it_is_its_definition(
     tiles, removed = slow.cells(*grid, *cell), int(len(metric[0]) * ratio)
     removed = min(removed, len(metric[0]) - len(tiles))
     for b in range(2):
-        kept, owner = slow.sito(metric[b].numpy(), noise[b].tolist(), tiles, removed, weights)
+        kept, assignment = slow.sito(metric[b].numpy(), noise[b].tolist(), tiles, removed, weights)
         np.testing.assert_array_equal(plan.reduce(x)[b], x[b, kept])
-        np.testing.assert_array_equal(plan.restore(plan.reduce(x))[b], x[b, kept][owner])
+        np.testing.assert_array_equal(plan.restore(plan.reduce(x))[b], x[b, kept][assignment])
 
 
 def test_single_precision_decides_as_double() -> None:
@@ -46,9 +46,9 @@ def test_single_precision_decides_as_double() -> None:
     metric = torch.randn(4, 256, 48)
     single, double = (selected(m, (16, 16), SiTo(0.6)) for m in (metric, metric.double()))
     assert torch.equal(single.kept, double.kept)
-    assert single.owner is not None
-    assert double.owner is not None
-    assert torch.equal(single.owner, double.owner)
+    assert single.assignment is not None
+    assert double.assignment is not None
+    assert torch.equal(single.assignment, double.assignment)
 
 
 def test_nothing_is_averaged() -> None:

@@ -24,9 +24,9 @@ def test_without_randomness_it_equals_tomesd(h: int, w: int, channels: int, rati
     assert ours.shape == theirs.shape
     # Same merged sets: the orders of the kept tokens differ, the restored maps must not.
     labels = torch.arange(float(theirs.shape[1]))[None, :, None].expand(3, -1, 1)
-    their_owner = unmerge(labels.contiguous()).squeeze(-1).long()
+    their_assignment = unmerge(labels.contiguous()).squeeze(-1).long()
     assert isinstance(plan, MergeReduction)
-    for mine, other in zip(plan.owner.tolist(), their_owner.tolist(), strict=True):
+    for mine, other in zip(plan.assignment.tolist(), their_assignment.tolist(), strict=True):
         pairs = set(zip(mine, other, strict=True))
         assert len(pairs) == len(set(mine)) == len(set(other))
     torch.testing.assert_close(plan.restore(ours), unmerge(theirs), rtol=1e-5, atol=1e-6)
@@ -61,7 +61,7 @@ def test_it_is_its_definition(
         np.testing.assert_allclose(plan.restore(reduced)[b], expected.restore(merged), close, close)
 
 
-def owner(metric: torch.Tensor, draw: RandomKey | None) -> torch.Tensor:
+def assignment(metric: torch.Tensor, draw: RandomKey | None) -> torch.Tensor:
     plan = ToMe(0.6).plan(metric, (8, 8), draw)
     assert isinstance(plan, MergeReduction)
     return plan.dst
@@ -69,13 +69,13 @@ def owner(metric: torch.Tensor, draw: RandomKey | None) -> torch.Tensor:
 
 def test_all_classes_of_an_image_share_their_destinations() -> None:
     draw = RandomKey(0, "s", torch.tensor([125] * 10))
-    chosen = owner(torch.randn(10, 64, 4), draw)
+    chosen = assignment(torch.randn(10, 64, 4), draw)
     assert (chosen == chosen[:1]).all()
 
 
 def test_destinations_ignore_the_image_and_the_batch() -> None:
-    alone = owner(torch.randn(1, 64, 4), RandomKey(0, "s", torch.tensor([125])))
-    odd = owner(torch.randn(3, 64, 4), RandomKey(0, "s", torch.tensor([5, 125, 999])))
+    alone = assignment(torch.randn(1, 64, 4), RandomKey(0, "s", torch.tensor([125])))
+    odd = assignment(torch.randn(3, 64, 4), RandomKey(0, "s", torch.tensor([5, 125, 999])))
     assert torch.equal(alone[0], odd[1])
 
 
@@ -89,12 +89,14 @@ def test_destinations_ignore_the_image_and_the_batch() -> None:
 )
 def test_destinations_change_with_seed_site_and_time(other: RandomKey) -> None:
     metric = torch.randn(1, 64, 4)
-    assert not torch.equal(owner(metric, RandomKey(0, "s", torch.tensor(5))), owner(metric, other))
+    assert not torch.equal(
+        assignment(metric, RandomKey(0, "s", torch.tensor(5))), assignment(metric, other)
+    )
 
 
 def test_without_a_draw_it_still_works_and_is_the_same_twice() -> None:
     metric = torch.randn(2, 64, 4)
-    assert torch.equal(owner(metric, None), owner(metric, None))
+    assert torch.equal(assignment(metric, None), assignment(metric, None))
 
 
 def test_random_is_a_switch() -> None:
