@@ -116,7 +116,7 @@ def groups_panel(image: Image, each: TokenMap, title: str | None = None) -> Pane
         f"colours: the {min(len(groups), len(show.PALETTE))} largest of {len(groups)} groups, "
         f"{what} the ringed token; grey-blue: smaller groups; bare: {each.tokens - shared} alone"
     )
-    title = title or f"{each.tokens} -> {each.kept} tokens"
+    title = title or f"{each.tokens} -> {each.num_kept} tokens"
     return Panel(title, note, lambda axis: show.show_groups(axis, image, each))
 
 
@@ -124,9 +124,9 @@ def through_panel(image: Image, each: TokenMap) -> Panel:
     """The image with its patches reduced, and restored, as the model's tokens are."""
     if isinstance(each.operator, KeyValueDownsampler):
         h, w = each.grid[0] // each.operator.factor, each.grid[1] // each.operator.factor
-        title, note = _blend(each), f"{h}x{w} = {each.kept} keys and values, seen in pixels"
+        title, note = _blend(each), f"{h}x{w} = {each.num_kept} keys and values, seen in pixels"
     elif isinstance(each.operator, KeyValueReducer):
-        title, note = f"keys and values: {each.kept}", "the queries see only these"
+        title, note = f"keys and values: {each.num_kept}", "the queries see only these"
     else:
         title, note = "reduced and restored", "the same map applied to the image's own patches"
     return Panel(title, note, lambda axis: show.show_through(axis, image, each))
@@ -145,14 +145,14 @@ def windows_panel(image: Image, each: TokenMap, title: str | None = None) -> Pan
 def kept_panel(image: Image, each: TokenMap, title: str | None = None) -> Panel:
     """Which tokens are read at all."""
     note = f"boxed: the {int(each.read.sum())} that stay; covered: dropped"
-    title = title or f"{each.tokens} -> {each.kept} tokens"
+    title = title or f"{each.tokens} -> {each.num_kept} tokens"
     return Panel(title, note, lambda axis: show.show_kept(axis, image, each))
 
 
 def tiles_panel(image: Image, each: TokenMap) -> Panel:
     """Which tiles are pooled."""
     note = f"blue: {len(each.groups())} smooth tiles, each becomes its mean; bare: kept as it is"
-    title = f"{each.tokens} -> {each.kept} tokens"
+    title = f"{each.tokens} -> {each.num_kept} tokens"
     return Panel(title, note, lambda axis: show.show_tiles(axis, image, each))
 
 
@@ -172,7 +172,7 @@ def _decisions(image: Image, each: TokenMap) -> list[Panel]:
 
 def _of_stage(image: Image, each: TokenMap) -> Panel:
     """One map with its stage and the sites that it serves."""
-    title = f"{each.stage}: {type(each.operator).__name__}\n{each.tokens} -> {each.kept}"
+    title = f"{each.stage}: {type(each.operator).__name__}\n{each.tokens} -> {each.num_kept}"
     if isinstance(each.operator, KeyValueDownsampler):
         return windows_panel(image, each, f"{title} keys/values")
     if isinstance(each.operator, KeyValueReducer):

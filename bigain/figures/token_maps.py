@@ -69,7 +69,7 @@ class TokenMap:
         )
 
     @property
-    def kept(self) -> int:
+    def num_kept(self) -> int:
         """N', the number of reduced tokens."""
         return len(self.weights)
 
@@ -86,7 +86,7 @@ class TokenMap:
         """
         if isinstance(self.operator, KeyValueReducer):
             return np.arange(self.tokens).reshape(self.grid)
-        taken = self.reduction.restore(torch.eye(self.kept, device=self.metric.device)[None])[0]
+        taken = self.reduction.restore(torch.eye(self.num_kept, device=self.metric.device)[None])[0]
         return np.asarray(_numbers(taken).argmax(axis=1)).reshape(self.grid)
 
     @property

@@ -73,9 +73,9 @@ class ABM(TokenReducer):
         scores = token_score(self.score)(metric, grid)[:, tiles.flatten()]
         ranked = _aggregate(scores.unflatten(1, tiles.shape), self.aggregate)
         chosen = ranked.argsort(dim=-1, stable=True)[:, :count].sort(dim=-1).values
-        return _pool(tiles[chosen], self.kept(grid), metric.shape[1])
+        return _pool(tiles[chosen], self.num_kept(grid), metric.shape[1])
 
-    def kept(self, grid: tuple[int, int]) -> int:
+    def num_kept(self, grid: tuple[int, int]) -> int:
         """N - M (A - 1)."""
         return grid[0] * grid[1] - self._pooled(grid) * (self.cell[0] * self.cell[1] - 1)
 

@@ -57,7 +57,7 @@ class Operator(Compression):
         """
 
     @abstractmethod
-    def kept(self, grid: tuple[int, int]) -> int:
+    def num_kept(self, grid: tuple[int, int]) -> int:
         """N', the number of tokens after reduction on a grid of (h, w).
 
         Raises:
@@ -101,6 +101,6 @@ class Identity(TokenReducer):
         check_tokens(metric.shape[1], grid)
         return UNCHANGED
 
-    def kept(self, grid: tuple[int, int]) -> int:
+    def num_kept(self, grid: tuple[int, int]) -> int:
         """N = h * w."""
         return grid[0] * grid[1]

@@ -58,7 +58,7 @@ class BipartiteMerge(TokenReducer):
         assignment = assign_tokens(metric, dst, removed)
         return MergeReduction(assignment, metric.shape[1] - removed, dst)
 
-    def kept(self, grid: tuple[int, int]) -> int:
+    def num_kept(self, grid: tuple[int, int]) -> int:
         """N - r."""
         return grid[0] * grid[1] - removed_tokens(grid, self.cell, self.ratio)
 

@@ -94,7 +94,7 @@ class KeyValueDownsampler(KeyValueReducer):
         alpha = self.schedule.at(draw.per_sample_timesteps(len(metric)) if draw else None)
         return _Downsampling(grid, self.factor, alpha, self.alignment)
 
-    def kept(self, grid: tuple[int, int]) -> int:
+    def num_kept(self, grid: tuple[int, int]) -> int:
         """floor(h/s) * floor(w/s) keys and values."""
         check_factor_fits(self.factor, grid)
         rows, columns = pooled_grid(grid, self.factor)

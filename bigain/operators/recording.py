@@ -36,9 +36,9 @@ class _Listening(Operator):
         self.calls.append((draw.site if draw else "", metric, reduction))
         return reduction
 
-    def kept(self, grid: tuple[int, int]) -> int:
+    def num_kept(self, grid: tuple[int, int]) -> int:
         """What `operator` keeps."""
-        return self.operator.kept(grid)
+        return self.operator.num_kept(grid)
 
     def plan_flops(self, grid: tuple[int, int], channels: int) -> int:
         """What `operator` costs."""

@@ -80,7 +80,7 @@ class KVSelect(KeyValueReducer):
         """The tokens of lowest or highest score, in the order of their number."""
         del draw
         check_tokens(metric.shape[1], grid)
-        count = self.kept(grid)
+        count = self.num_kept(grid)
         if count == metric.shape[1]:
             return UNCHANGED
         scores = token_score(self.score)(metric, grid)
@@ -88,7 +88,7 @@ class KVSelect(KeyValueReducer):
         order = scores.argsort(dim=-1, descending=descending, stable=True)
         return SelectReduction(order[:, :count].sort(dim=-1).values)
 
-    def kept(self, grid: tuple[int, int]) -> int:
+    def num_kept(self, grid: tuple[int, int]) -> int:
         """int(N * (1 - sparsity)) keys and values.
 
         Raises:
@@ -107,4 +107,4 @@ class KVSelect(KeyValueReducer):
     def plan_flops(self, grid: tuple[int, int], channels: int) -> int:
         """What the score costs."""
         tokens = grid[0] * grid[1]
-        return 0 if self.kept(grid) == tokens else score_flops(self.score, tokens, channels)
+        return 0 if self.num_kept(grid) == tokens else score_flops(self.score, tokens, channels)

@@ -71,7 +71,7 @@ class SiTo(TokenReducer):
         dst = self._destinations(importance, grid)
         return _select(similarity, dropped=_redundant(similarity, dst, removed))
 
-    def kept(self, grid: tuple[int, int]) -> int:
+    def num_kept(self, grid: tuple[int, int]) -> int:
         """N - r."""
         return grid[0] * grid[1] - removed_tokens(grid, self.cell, self.ratio)
 

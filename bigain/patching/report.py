@@ -51,7 +51,7 @@ class SiteUse:
         """Note what the operator will do on `grid`; if it does not fit, the call will say so."""
         self.grid, self.before = grid, grid[0] * grid[1]
         try:
-            self.after = self.operator.kept(grid)
+            self.after = self.operator.num_kept(grid)
         except UserError:
             self.after = None
 

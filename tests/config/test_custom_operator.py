@@ -87,9 +87,9 @@ class TopShare(TokenReducer):
     share: float
 
     def plan(self, metric, grid, draw=None):
-        return FirstRows(self.kept(grid), grid[0] * grid[1])
+        return FirstRows(self.num_kept(grid), grid[0] * grid[1])
 
-    def kept(self, grid):
+    def num_kept(self, grid):
         return max(1, int(grid[0] * self.share)) * grid[1]
 """
 YAML = """

@@ -40,10 +40,10 @@ class FirstHalf(KeyValueReducer):
         self, metric: Tensor, grid: tuple[int, int], draw: RandomKey | None = None
     ) -> Reduction:
         del draw
-        numbers = metric.new_tensor(range(self.kept(grid))).long()
+        numbers = metric.new_tensor(range(self.num_kept(grid))).long()
         return SelectReduction(numbers.expand(len(metric), -1))
 
-    def kept(self, grid: tuple[int, int]) -> int:
+    def num_kept(self, grid: tuple[int, int]) -> int:
         return grid[0] * grid[1] // 2
 
 

@@ -51,7 +51,7 @@ def test_every_operator_s_plan_is_read_off(
     plan: Plan, operator: Compression, kept: int, shared: int | None, read: int
 ) -> None:
     first = plan(operator)[0]
-    assert (first.kept, first.tokens, first.grid) == (kept, 256, (16, 16))
+    assert (first.num_kept, first.tokens, first.grid) == (kept, 256, (16, 16))
     assert (first.operator, first.stage, first.sites) == (operator, "encoder", (ENCODER,))
     assert np.allclose(first.weights.sum(axis=1), 1, atol=1e-6)
     assert int(first.read.sum()) == read
@@ -104,7 +104,7 @@ def test_a_shared_map_names_the_sites_that_it_serves(plan: Plan) -> None:
 
 def test_a_hybrid_has_an_operator_per_stage(plan: Plan) -> None:
     stages = first_of_each_stage(plan(ByStage(LGTM(0.5), IEKVD(2, 0.9))))
-    assert [(each.stage, each.operator, each.kept) for each in stages] == [
+    assert [(each.stage, each.operator, each.num_kept) for each in stages] == [
         ("encoder", LGTM(0.5), 128),
         ("decoder", IEKVD(2, 0.9), 64),
     ]

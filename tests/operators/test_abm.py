@@ -49,17 +49,17 @@ def test_it_is_its_definition_with_every_score(slow: SimpleNamespace, score: str
 )
 def test_a_share_below_one_tile_is_rounded_down(ratio: float, kept: int) -> None:
     """0.7 on 64 x 64 pools 955 tiles: 2865 tokens go, of int(0.7 * 4096) = 2867."""
-    assert ABM(ratio).kept((64, 64)) == kept
+    assert ABM(ratio).num_kept((64, 64)) == kept
 
 
 def test_a_share_too_small_for_one_tile_changes_nothing() -> None:
     assert ABM(2 / 36).plan(torch.randn(1, 36, 3), (6, 6)) is UNCHANGED
-    assert ABM(3 / 36).kept((6, 6)) == 33
+    assert ABM(3 / 36).num_kept((6, 6)) == 33
 
 
 def test_never_more_tiles_than_there_are() -> None:
     plan = ABM(0.75).plan(torch.randn(1, 35, 3), (5, 7))
-    assert ABM(0.75).kept((5, 7)) == 35 - 6 * 3
+    assert ABM(0.75).num_kept((5, 7)) == 35 - 6 * 3
     assert isinstance(plan, MergeReduction)
     assert plan.counts[0].tolist() == [1] * 11 + [4] * 6
 

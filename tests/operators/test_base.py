@@ -93,8 +93,8 @@ def test_every_place_is_a_convex_mean_of_tokens(
     x = torch.randn(2, tokens, 5)
     plan = operator.plan(x, grid)
     reduced, weights = plan.reduce(x), weights_of(plan, 2, tokens)
-    assert reduced.shape == (2, operator.kept(grid), 5)
-    assert weights.shape == (2, operator.kept(grid), tokens)
+    assert reduced.shape == (2, operator.num_kept(grid), 5)
+    assert weights.shape == (2, operator.num_kept(grid), tokens)
     assert weights.min() >= 0
     torch.testing.assert_close(weights.sum(dim=-1), torch.ones(weights.shape[:2]).double())
     torch.testing.assert_close(reduced.double(), weights @ x.double(), rtol=1e-5, atol=1e-6)
@@ -109,7 +109,7 @@ def test_every_token_is_owned_once_and_what_is_alone_comes_back_to_the_bit(
     operator: Operator, grid: tuple[int, int], seed: int
 ) -> None:
     torch.manual_seed(seed)
-    tokens, kept = grid[0] * grid[1], operator.kept(grid)
+    tokens, kept = grid[0] * grid[1], operator.num_kept(grid)
     x = torch.randn(2, tokens, 5)
     plan = operator.plan(x, grid)
     assignment, weights = assignment_of(plan, 2, kept), weights_of(plan, 2, tokens)
@@ -173,7 +173,7 @@ def test_permuting_the_batch_permutes_the_result(
 def test_with_nothing_to_do_the_plan_says_so(operator: Operator) -> None:
     x = torch.randn(2, 36, 4)
     assert operator.plan(x, (6, 6)) is UNCHANGED
-    assert operator.kept((6, 6)) == 36
+    assert operator.num_kept((6, 6)) == 36
     assert operator.plan_flops((6, 6), 4) == 0
 
 
@@ -279,7 +279,7 @@ def test_planning_costs_what_torch_counts(
         reduced = plan.reduce(metric)
         plan.restore(reduced)
     assert operator.plan_flops(grid, channels) == counter.get_total_flops()
-    assert reduced.shape == (1, operator.kept(grid), channels)
+    assert reduced.shape == (1, operator.num_kept(grid), channels)
     assert reduced.device.type == "meta"
 
 

@@ -40,7 +40,7 @@ def test_int_of_n_times_ratio_tokens_are_removed(
     removed = min(int(h * w * ratio), h * w - (h // 2) * (w // 2))
     operator = kind(ratio)
     reduced = operator.plan(x, (h, w)).reduce(x)
-    assert reduced.shape[1] == operator.kept((h, w)) == h * w - removed
+    assert reduced.shape[1] == operator.num_kept((h, w)) == h * w - removed
     assert operator.plan(x, (h, w)) is UNCHANGED or removed
 
 
@@ -58,7 +58,7 @@ def test_the_clamp_leaves_the_destinations_alone(kind: type[ToMe] | type[LGTM]) 
 def test_larger_cells_allow_larger_ratios(kind: type[ToMe] | type[LGTM]) -> None:
     with pytest.raises(UserError, match=r"ratio=0.9: .*\[0, 0.75\]"):
         kind(0.9)
-    assert kind(0.9, cell=(4, 4)).kept((64, 64)) == 4096 - int(4096 * 0.9)
+    assert kind(0.9, cell=(4, 4)).num_kept((64, 64)) == 4096 - int(4096 * 0.9)
 
 
 @pytest.mark.parametrize("kind", MERGES)
@@ -78,7 +78,7 @@ def test_a_cell_that_does_not_fit_is_refused_at_the_first_plan() -> None:
     with pytest.raises(UserError, match="cell=4x4: does not fit in the token grid 3x8"):
         operator.plan(torch.randn(1, 24, 3), (3, 8))
     with pytest.raises(UserError, match="cell=4x4"):
-        operator.kept((3, 8))
+        operator.num_kept((3, 8))
 
 
 def test_a_new_choice_of_destinations_is_all_that_a_new_merge_needs() -> None:

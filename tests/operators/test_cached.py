@@ -29,7 +29,7 @@ def test_its_map_is_that_of_lgtm(score: str) -> None:
     x = torch.randn(2, 63, 8)
     ours, theirs = (kind(0.6, score=score).plan(x, (9, 7)) for kind in (CachedAssignment, LGTM))
     assert torch.equal(ours.reduce(x), theirs.reduce(x))
-    assert CachedAssignment(0.6).kept((9, 7)) == LGTM(0.6).kept((9, 7))
+    assert CachedAssignment(0.6).num_kept((9, 7)) == LGTM(0.6).num_kept((9, 7))
     assert CachedAssignment(0.6).plan_flops((9, 7), 8) == LGTM(0.6).plan_flops((9, 7), 8)
 
 

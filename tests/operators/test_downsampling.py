@@ -114,7 +114,7 @@ def test_a_factor_as_large_as_the_grid_is_refused_at_the_first_plan(operator: Op
     with pytest.raises(UserError, match=r"^factor=16: must be smaller .* 16x16: at most 15"):
         operator.plan(torch.randn(1, 256, 4), (16, 16))
     with pytest.raises(UserError, match="factor=16"):
-        operator.kept((16, 40))
+        operator.num_kept((16, 40))
 
 
 @pytest.mark.parametrize("kind", [ToDo, AvgPool, IEKVD])

@@ -21,7 +21,7 @@ def test_recording_behaves_as_its_operator_and_remembers() -> None:
     )
     expected = LGTM(0.5).plan(x, (4, 4))
     assert torch.equal(reduction.reduce(x), expected.reduce(x))
-    assert recording.kept((4, 4)) == 8
+    assert recording.num_kept((4, 4)) == 8
     ((site, metric, remembered),) = recording.calls
     assert site == "here"
     assert metric is x

@@ -62,7 +62,7 @@ def test_of_equal_scores_the_first_are_kept(strategy: str) -> None:
 
 def test_sparsity_zero_changes_nothing() -> None:
     assert KVSelect(0.0).plan(torch.randn(1, 36, 3), (6, 6)) is UNCHANGED
-    assert KVSelect(0.0).kept((6, 6)) == 36
+    assert KVSelect(0.0).num_kept((6, 6)) == 36
 
 
 def test_a_sparsity_that_leaves_nothing_is_refused_at_the_first_plan() -> None:
@@ -70,8 +70,8 @@ def test_a_sparsity_that_leaves_nothing_is_refused_at_the_first_plan() -> None:
     with pytest.raises(UserError, match=message):
         operator.plan(torch.randn(1, 16, 3), (4, 4))
     with pytest.raises(UserError, match=message):
-        operator.kept((4, 4))
-    assert operator.kept((4, 5)) == 1
+        operator.num_kept((4, 4))
+    assert operator.num_kept((4, 5)) == 1
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ def test_an_operator_acts_and_leaves_without_a_trace(
     assert torch.equal(run(tiny_model), bare)
     assert hooks(tiny_model) == 0
     assert all(torch.equal(weights[name], now) for name, now in tiny_model.state_dict().items())
-    assert all(site.calls == 1 and site.after == operator.kept((8, 8)) for site in report.sites)
+    assert all(site.calls == 1 and site.after == operator.num_kept((8, 8)) for site in report.sites)
 
 
 @pytest.mark.parametrize("scope", ["self+cross", "self+cross+mlp"])
@@ -77,7 +77,7 @@ def test_a_wider_scope_acts_and_leaves_without_a_trace(
     assert torch.equal(run(tiny_unet), bare)
     assert hooks(tiny_unet) == 0
     assert len(wide.sites) == len(scope.split("+")) * len(narrow.sites)
-    assert all(site.calls == 1 and site.after == operator.kept((8, 8)) for site in wide.sites)
+    assert all(site.calls == 1 and site.after == operator.num_kept((8, 8)) for site in wide.sites)
 
 
 @pytest.mark.parametrize("hybrid", HYBRIDS, ids=repr)
@@ -92,7 +92,7 @@ def test_a_hybrid_acts_as_its_parts_where_they_belong_and_leaves_without_a_trace
     parts = {"encoder": hybrid.encoder, "decoder": hybrid.decoder}
     for site in report.sites:
         assert site.operator is parts[site.site.stage]
-        assert (site.calls, site.after) == (1, site.operator.kept((8, 8)))
+        assert (site.calls, site.after) == (1, site.operator.num_kept((8, 8)))
     assert [site.site.stage for site in report.sites] == ["encoder", "decoder", "decoder"]
     # Neither part alone gives it.
     for stage, operator in parts.items():
@@ -365,9 +365,9 @@ class TopHalf(TokenReducer):
         self, metric: Tensor, grid: tuple[int, int], draw: RandomKey | None = None
     ) -> Reduction:
         del metric, draw
-        return HalfReduction(self.kept(grid))
+        return HalfReduction(self.num_kept(grid))
 
-    def kept(self, grid: tuple[int, int]) -> int:
+    def num_kept(self, grid: tuple[int, int]) -> int:
         return grid[0] // 2 * grid[1]
 
 

@@ -49,7 +49,7 @@ class Spy(TokenReducer):
         self.grids.append(grid)
         return EverySecond()
 
-    def kept(self, grid: tuple[int, int]) -> int:
+    def num_kept(self, grid: tuple[int, int]) -> int:
         return (grid[0] * grid[1] + 1) // 2
 
 
@@ -213,7 +213,7 @@ def test_odd_and_oblong_samples_work(tiny_unet: nn.Module, run: Run, operator: O
     with bigain.apply(tiny_unet, operator) as report:
         assert run(tiny_unet, size=(9, 13)).isfinite().all()
     assert report.sites[0].grid == (9, 13)
-    assert report.sites[0].after == operator.kept((9, 13))
+    assert report.sites[0].after == operator.num_kept((9, 13))
 
 
 @pytest.mark.parametrize("operator", [*EVERY, IEKVD(2, LinearAlpha(0.8, 1.2))], ids=repr)
@@ -520,7 +520,7 @@ def test_pixart_runs_with_every_operator(tiny_pixart: nn.Module, operator: Opera
     with bigain.apply(tiny_pixart, operator) as report:
         accelerated = run_pixart(tiny_pixart)
     assert not torch.equal(accelerated, bare)
-    assert report.sites[0].after == operator.kept((8, 8))
+    assert report.sites[0].after == operator.num_kept((8, 8))
     assert torch.equal(run_pixart(tiny_pixart), bare)
 
 
