@@ -1,4 +1,4 @@
-"""RandomKey the pictures of docs/operators.md: `python scripts/operator_figures.py [FOLDER]`.
+"""Draw the pictures of docs/operators.md: `python scripts/operator_figures.py [FOLDER]`.
 
 Real plans: one forward of the shipped mini U-Net on a Fashion-MNIST test image per operator.
 """

@@ -27,13 +27,13 @@ FIGURES = {
 """Number -> module and function that draw it from a `FigureRequest` and tell what they did."""
 
 _DESCRIPTION = (
-    "RandomKey figures of the paper: 2 accuracy and Frechet distance against sparsity; 3, 4 generated "
+    "Draw figures of the paper: 2 accuracy and Frechet distance against sparsity; 3, 4 generated "
     "images under merging and downsampling; 5 token importance; 6 merge masks. Starts no run."
 )
 
 
 def main(arguments: Sequence[str]) -> int:
-    """RandomKey the figures that were asked for, all by default; print what was written.
+    """Draw the figures that were asked for, all by default; print what was written.
 
     Raises:
         UserError: No such figure, profile or backbone, or a figure lacks weights or data.

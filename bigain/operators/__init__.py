@@ -21,12 +21,17 @@ from bigain.operators.selection import KVSelect, SelectReduction
 from bigain.operators.sito import SiTo
 from bigain.operators.tome import ToMe
 
+# Their names before version 0.2.
+Acceleration = Compression
+Draw = RandomKey
+
 __all__ = [
     "ABM",
     "IEKVD",
     "LGTM",
     "SCORES",
     "UNCHANGED",
+    "Acceleration",
     "AlphaSchedule",
     "AvgPool",
     "BipartiteMerge",
@@ -34,6 +39,7 @@ __all__ = [
     "CachedAssignment",
     "Compression",
     "ConstantAlpha",
+    "Draw",
     "Identity",
     "KVSelect",
     "KeyValueDownsampler",

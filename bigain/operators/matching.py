@@ -3,8 +3,8 @@
 Every token that is not a destination is a source.  With u_i = metric_i / max(|metric_i|, eps) each
 source points to the destination of largest <u_src, u_dst> (of equal ones the first), anywhere on
 the grid.  The r sources of largest similarity (of equal ones the lowest token number first) are
-merged into where they point.  The result is an *assignment* map (B, N): the place of every token in the
-reduced sequence, which holds the N - D - r unmerged sources in the order of their token number,
+merged into where they point.  The result is an *assignment* (B, N): the place of every token in
+the reduced sequence, which holds the N - D - r unmerged sources in the order of their token number,
 then the D destinations in the order given.  Attention is equivariant to that order.
 
 Similarities are fp32 (fp64 for fp64 input) and both rankings are stable, so equal tokens give equal

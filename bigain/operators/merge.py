@@ -26,7 +26,7 @@ class MergeReduction(Reduction):
     """Merge N tokens into N'.
 
     Attributes:
-        assignment: (B, N) or (1, N) places 0..N'-1 in the reduced sequence; (1, N) serves any batch.
+        assignment: (B, N) places 0..N'-1 in the reduced sequence, or (1, N) for any batch.
         tokens: N', the length of the reduced sequence.
         dst: (B, D) or (1, D) token numbers of the destinations (for pictures of the map).
 
@@ -54,9 +54,8 @@ class MergeReduction(Reduction):
     def counts(self) -> Tensor:
         """(B, N') or (1, N'): the number of tokens at each place, >= 1."""
         ones = torch.ones_like(self.assignment)
-        return ones.new_zeros(len(self.assignment), self.tokens).scatter_add_(
-            1, self.assignment, ones
-        )
+        zeros = ones.new_zeros(len(self.assignment), self.tokens)
+        return zeros.scatter_add_(1, self.assignment, ones)
 
     def _rows(self, batch: int) -> Tensor:
         """(B * N,) places in the flattened reduced batch."""

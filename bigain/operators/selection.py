@@ -28,8 +28,8 @@ class SelectReduction(Reduction):
 
     Attributes:
         kept: (B, N') token numbers.
-        assignment: (B, N) place 0..N'-1 whose output each token takes; None when the output has all N
-            tokens already (keys and values).
+        assignment: (B, N) place 0..N'-1 whose output each token takes; None when the output has
+            all N tokens already (keys and values).
 
     """
 
