@@ -1,4 +1,4 @@
-"""Where and how precisely a network computes."""
+"""Where a network computes, how precisely, and on how many threads."""
 
 import resource
 import sys

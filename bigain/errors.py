@@ -1,4 +1,4 @@
-"""The one exception for what a user can put right."""
+"""The one exception for a mistake that the user can correct."""
 
 __all__ = ["UserError"]
 

@@ -1,4 +1,4 @@
-"""Writing files so that nobody ever sees half of one."""
+"""Files that are always complete: atomic writes, appended rows, sha256."""
 
 import csv
 import hashlib

@@ -1,4 +1,4 @@
-"""Where the files that come with the package lie."""
+"""Where the package's configuration and assets are."""
 
 from pathlib import Path
 

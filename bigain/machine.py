@@ -1,4 +1,4 @@
-"""What this machine is: the processor's name, and what its programs answer."""
+"""What this machine is: its processor's name, and what its programs answer."""
 
 import platform
 import subprocess

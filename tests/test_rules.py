@@ -1,8 +1,9 @@
-"""The rules of the code that no linter knows: who imports what, sizes, mirrors, portable text."""
+"""The rules of the code that no linter knows: light imports, sizes, the house, portable text."""
 
 import ast
 import contextlib
 import functools
+import importlib.util
 import os
 import re
 import statistics
@@ -14,13 +15,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGE = ROOT / "bigain"
-MODULES = sorted(PACKAGE.rglob("*.py"))
+MODULES = sorted((ROOT / "bigain").rglob("*.py"))
 SCRIPTS = sorted(p for name in ("benchmarks", "scripts") for p in (ROOT / name).glob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
-LIGHT = ["bigain", "bigain.cli.main", "bigain.launch", "bigain.config", "bigain.locations"]
-LIGHT += ["bigain.data.classes", "bigain.metrics", "bigain.runs", "bigain.tables"]
-STDLIB = frozenset(sys.stdlib_module_names)
+LIGHT = ["bigain", "bigain.cli.main", "bigain.config", "bigain.data.classes", "bigain.launch"]
+LIGHT += ["bigain.locations", "bigain.metrics", "bigain.runs", "bigain.tables"]
+LONG: dict[str, str] = {}
+"""Module -> why it may have 300 to 400 lines."""
 
 
 def relative(path: Path) -> str:
@@ -32,78 +33,72 @@ def parse(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
 
 
-def functions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
-    for node in ast.walk(parse(path)):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            yield node
+def function_lengths(path: Path) -> dict[str, int]:
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
+    found = [node for node in ast.walk(parse(path)) if isinstance(node, kinds)]
+    return {f"{n.name}:{n.lineno}": (n.end_lineno or n.lineno) - n.lineno + 1 for n in found}
 
 
-def lines_of(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
-    assert node.end_lineno is not None
-    return node.end_lineno - node.lineno + 1
+# What loads what; the floors are a contract of import-linter.
 
 
-def has_code(path: Path) -> bool:
-    body = parse(path).body
-    return any(isinstance(node, ast.FunctionDef | ast.ClassDef) for node in body)
-
-
-# What loads what.
-
-
-@pytest.mark.parametrize("module", LIGHT)
-def test_importing_loads_no_torch(module: str) -> None:
-    """The module and, for a package, every module below it; in a fresh interpreter."""
+def test_importing_light_modules_loads_no_torch() -> None:
+    """Each of them and, for a package, every module below it; in a fresh interpreter."""
     code = (
         "import importlib, pkgutil, sys\n"
-        f"top = importlib.import_module({module!r})\n"
-        "below = getattr(top, '__path__', []) if top.__name__ != 'bigain' else []\n"
-        "for found in pkgutil.walk_packages(below, top.__name__ + '.'):\n"
-        "    importlib.import_module(found.name)\n"
-        "print(*sorted({'torch', 'diffusers', 'wandb'} & set(sys.modules)))\n"
+        f"for name in {LIGHT!r}:\n"
+        "    top = importlib.import_module(name)\n"
+        "    below = getattr(top, '__path__', []) if name != 'bigain' else []\n"
+        "    for found in pkgutil.walk_packages(below, name + '.'):\n"
+        "        importlib.import_module(found.name)\n"
+        "    heavy = {'torch', 'diffusers', 'wandb'} & set(sys.modules)\n"
+        "    assert not heavy, f'{name} loads {heavy}'\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == []
+
+
+def test_the_design_shows_the_floors_of_the_import_contract(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = importlib.util.spec_from_file_location("house", ROOT / "scripts" / "house.py")
+    assert spec is not None
+    assert spec.loader is not None
+    house = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(house)
+    design = ROOT / "docs" / "design.md"
+    assert house.main(["--check", str(design)]) == 0, capsys.readouterr().out
+    assert len(house.floors()) == 8
+    other = tmp_path / "design.md"
+    other.write_text(design.read_text("utf-8").replace("| cli ", "| cIi "), encoding="utf-8")
+    assert house.main(["--check", str(other)]) == 1
+    assert house.main(["--write", str(other)]) == 0
+    assert other.read_bytes() == design.read_bytes()
 
 
 # Sizes and form.
 
 
-@pytest.mark.parametrize("path", [*MODULES, *SCRIPTS], ids=relative)
-def test_modules_stay_small(path: Path) -> None:
-    assert len(path.read_text(encoding="utf-8").splitlines()) < 300
+def test_modules_stay_small() -> None:
+    lengths = {relative(p): len(p.read_text("utf-8").splitlines()) for p in [*MODULES, *SCRIPTS]}
+    limits = {name: 400 if name in LONG else 300 for name in lengths}
+    assert {name: n for name, n in lengths.items() if n >= limits[name]} == {}
+    assert set(LONG) <= {name for name, n in lengths.items() if n >= 300}
 
 
-@pytest.mark.parametrize("path", [*MODULES, *SCRIPTS], ids=relative)
-def test_functions_stay_small(path: Path) -> None:
-    long = {node.name: lines_of(node) for node in functions(path) if lines_of(node) > 60}
-    assert not long
+def test_functions_stay_small() -> None:
+    lengths = {relative(path): function_lengths(path) for path in [*MODULES, *SCRIPTS]}
+    assert {m: f for m, own in lengths.items() for f, n in own.items() if n > 60} == {}
+    assert statistics.median(n for path in MODULES for n in function_lengths(path).values()) <= 12
 
 
-def test_the_typical_function_is_short() -> None:
-    lengths = [lines_of(node) for path in MODULES for node in functions(path)]
-    assert statistics.median(lengths) <= 12
-
-
-@pytest.mark.parametrize("path", [p for p in MODULES if has_code(p)], ids=relative)
-def test_modules_say_what_they_are_and_what_they_export(path: Path) -> None:
-    assert ast.get_docstring(parse(path)), "no module docstring"
-    targets = [
-        target.id
-        for node in parse(path).body
-        if isinstance(node, ast.Assign)
-        for target in node.targets
-        if isinstance(target, ast.Name)
-    ]
-    assert "__all__" in targets
+def test_modules_say_what_they_export() -> None:
+    kinds = (ast.FunctionDef, ast.ClassDef)
+    code = [p for p in MODULES if any(isinstance(node, kinds) for node in parse(p).body)]
+    exporting = re.compile(r"^__all__\b", re.MULTILINE)
+    assert [relative(p) for p in code if not exporting.search(p.read_text("utf-8"))] == []
 
 
 def test_test_folders_are_no_packages() -> None:

@@ -1,1 +1,1 @@
-"""Diffusion models behind one protocol."""
+"""Diffusion models behind one protocol: denoiser, schedule, latents, conditions."""

@@ -1,1 +1,1 @@
-"""The verbs of the command line, one module each; `main(arguments)` returns the exit code."""
+"""The command line: one module per verb; `main(arguments)` returns the exit code."""

@@ -1,4 +1,4 @@
-"""What a run is: frozen, validated settings, with no default of their own.
+"""What settings are allowed: frozen pydantic models, without torch.
 
 The defaults live in `configs/`, once, each beside its range and its place in the paper.  The models
 here hold what is *allowed*: types, ranges and which settings go together.  The description of a

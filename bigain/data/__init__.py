@@ -1,1 +1,1 @@
-"""Datasets in a fixed order, with stable image ids."""
+"""Datasets in one fixed order, with stable image ids."""

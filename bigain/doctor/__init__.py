@@ -1,4 +1,4 @@
-"""Whether this machine has what runs need: checked before a sweep, without loading a weight.
+"""Checks, before a sweep, that this machine has what its runs need.
 
 Each module looks at one thing and returns findings; `bigain.cli.doctor` prints them.
 """

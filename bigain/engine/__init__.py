@@ -1,1 +1,1 @@
-"""One run, from validated settings to finished files: the part that needs torch and the model."""
+"""One run, from validated settings to finished files."""

@@ -1,1 +1,1 @@
-"""From images to features, for Frechet distance, KID, precision and recall."""
+"""From images to features, and how far two sets of images are apart."""

@@ -1,1 +1,1 @@
-"""Pictures of what operators do."""
+"""The paper's figures, and pictures of what operators do to an image."""

@@ -1,1 +1,1 @@
-"""From `key=value` to runs: the one package that imports hydra."""
+"""From `key=value` to a validated run; the only package that imports Hydra."""

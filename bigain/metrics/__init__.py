@@ -1,4 +1,4 @@
-"""Numbers with their uncertainty: accuracies, precisions, errors, margins, pairs, distances.
+"""Accuracies, errors, margins and distances with their 95 % intervals.
 
 All statistics are computed in float64 from one row per image; images are the sampling unit.
 """

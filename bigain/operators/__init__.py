@@ -1,4 +1,4 @@
-"""Token-compression operators of the BiGain paper as pure tensor mathematics (torch only).
+"""Token compression as tensor mathematics, on torch alone.
 
 Every operator is a frozen object with `plan(metric, grid, draw) -> Reduction`; a reduction maps
 (B, N, C) to (B, N', C) and back.  `docs/operators.md` has the equations and how to add one;

@@ -1,1 +1,1 @@
-"""Operators inside diffusers models: where they act, hooks, and what they changed."""
+"""Operators inside diffusers models: attention sites, hooks, report."""

@@ -1,4 +1,4 @@
-"""The tables of the paper as data: what each needs, what was measured, how it is laid out.
+"""The paper's tables: the runs that each needs, its cells, its layout; the report.
 
 A table is `configs/table/tableNN.yaml`.  `spec` reads it, `planner` lists the runs that it needs,
 `execute` does the missing ones, `cells` turns their per-image records into numbers with intervals,

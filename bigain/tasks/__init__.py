@@ -1,1 +1,1 @@
-"""What is done with a backbone: one record per image."""
+"""What is measured: classification, generation, time and FLOPs."""

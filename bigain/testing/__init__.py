@@ -1,1 +1,1 @@
-"""Tiny models and datasets in the exact layouts of the published ones, with random content."""
+"""Tiny models and datasets in the layouts of the published ones."""

@@ -1,1 +1,1 @@
-"""Sinks beside the run store: what a run tells while it works.  The store stays the truth."""
+"""Sinks beside the run store: they show a run while it works."""

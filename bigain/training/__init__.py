@@ -1,1 +1,1 @@
-"""How the shipped backbones were trained."""
+"""How the shipped mini backbones and the mini extractor were trained."""
