@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bigain.cli.compare import find_run
 from bigain.errors import UserError
-from bigain.runs.publish import publish_run
+from bigain.runs.collect import publish_run
 
 __all__ = ["main"]
 

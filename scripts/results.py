@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from bigain.metrics import image_errors, paired_accuracy, paired_difference
-from bigain.runs.published import load_samples
+from bigain.runs.archive import Archive
 
 RESULTS = Path(__file__).parents[1] / "results"
 
@@ -23,7 +23,7 @@ def main(backbones: list[str]) -> None:
     for backbone in backbones or ["mini_unet", "mini_dit"]:
         published = {}
         for row in runs[runs["backbone"] == backbone].to_dict("records"):
-            samples = load_samples(RESULTS, "mini", row["run_id"])
+            samples = Archive(RESULTS, "mini").samples(row["run_id"])
             if samples is not None:
                 name = f"{row['operator']} {row['ratio'] or row['factor']}".strip()
                 published[f"{name} ({len(samples)})"] = samples

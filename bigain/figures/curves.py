@@ -13,8 +13,8 @@ from bigain.config import RunConfig
 from bigain.config.paper import PaperValues
 from bigain.figures.request import FigureRequest
 from bigain.metrics import Metric
+from bigain.runs.archive_csv import read_runs_csv
 from bigain.runs.identity import run_id
-from bigain.runs.listing import read_listing
 
 __all__ = [
     "BLOCKS",
@@ -182,7 +182,7 @@ def read_runs(path: Path) -> Runs:
         UserError: The file is damaged, or two lines claim one value.
 
     """
-    rows = (row for own in read_listing(path).values() for row in own)
+    rows = (row for own in read_runs_csv(path).values() for row in own)
     return {(row.cells["run_id"], row.metric.metric): _point(row.metric) for row in rows}
 
 

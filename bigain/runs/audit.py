@@ -3,7 +3,7 @@
 A run is told three times: its records, image by image; its metrics, in `runs.csv` or in its folder;
 its manifest.  Tables compute most numbers from the records, while the report, the joint view and
 the curves read the metrics; so whoever shows either compares them first.  That a run has the name
-of its configuration is looked at where manifests are read (`bigain.runs.manifests`).
+of its configuration is looked at where manifests are read (`bigain.runs.archive`).
 
 Compared is what was written together.  The same run done again, with other threads, batches or on
 another device, differs by rounding, which is no contradiction.
@@ -18,9 +18,9 @@ import pandas as pd
 from bigain.errors import UserError
 from bigain.metrics import Metric, mean_interval
 from bigain.metrics.intervals import wilson
-from bigain.runs.listing import metrics_of, read_listing
-from bigain.runs.manifests import Origin, find_manifest
-from bigain.runs.published import load_published_samples, published_path
+from bigain.runs.archive import Archive
+from bigain.runs.archive_csv import metrics_of
+from bigain.runs.manifests import Manifest
 from bigain.runs.summary import MEASURES
 
 __all__ = ["audit", "audit_names", "check_metrics"]
@@ -42,27 +42,26 @@ def audit(results: Path, profile: str) -> None:
             or a file is damaged.
 
     """
-    path = results / profile / "runs.csv"
-    manifests = audit_names(results, profile)
-    for name, rows in read_listing(path).items():
-        frame = load_published_samples(results, profile, name)
+    archive = Archive(results, profile)
+    for name, manifest in audit_names(results, profile).items():
+        frame = archive.published_samples(name)
         if frame is not None:
-            other = manifests[name].get("baseline_id", name)
-            baseline = None if other == name else load_published_samples(results, profile, other)
-            records = published_path(results, profile, name)
-            check_metrics(f"{path}, run {name}", metrics_of(rows), records, frame, baseline)
+            other = manifest.get("baseline_id", name)
+            baseline = None if other == name else archive.published_samples(other)
+            records = archive.published_samples_path(name)
+            stated = metrics_of(archive.published_rows(name))
+            check_metrics(f"{archive.runs_csv}, run {name}", stated, records, frame, baseline)
 
 
-def audit_names(results: Path, profile: str) -> dict[str, Origin]:
+def audit_names(results: Path, profile: str) -> dict[str, Manifest]:
     """The manifest of every run in `<results>/<profile>/runs.csv`, {} where there is none.
 
     Raises:
         UserError: A run has the configuration of another, or a file is damaged.
 
     """
-    names = read_listing(results / profile / "runs.csv")
-    found = {name: find_manifest(results, profile, name) for name in names}
-    return {name: {} if each is None else each[1] for name, each in found.items()}
+    archive = Archive(results, profile)
+    return {name: archive.manifest(name) or {} for name in archive.run_ids()}
 
 
 def check_metrics(

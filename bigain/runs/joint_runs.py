@@ -1,6 +1,6 @@
 """The runs that the joint view shows: finished ones in their folders, and published ones.
 
-A published run (`<results>/<profile>/runs.csv`, see `bigain.runs.publish`) has its metrics and the
+A published run (`<results>/<profile>/runs.csv`, see `bigain.runs.archive`) has its metrics and the
 columns that describe it; most have a manifest beside them, with the configuration.  Where there is
 none, a run's name is a hash of its configuration; so whoever knows how to make configurations of
 the columns knows the right one by its name.
@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from bigain.metrics import Metric
+from bigain.runs.archive import Archive
+from bigain.runs.archive_csv import MetricRow
 from bigain.runs.audit import audit
 from bigain.runs.files import MANIFEST
 from bigain.runs.frames import read_metrics
-from bigain.runs.listing import MetricRow, read_listing
-from bigain.runs.manifests import check_name, find_manifest, manifest_path
+from bigain.runs.manifests import check_name
 from bigain.runs.store import RunStore, run_folders
 
 __all__ = ["JOINT_METRICS", "JointRun", "Recognise", "finished_runs", "published_runs"]
@@ -93,11 +94,12 @@ def published_runs(results: Path, recognise: Recognise) -> tuple[list[JointRun],
     paths = sorted(results.glob("*/runs.csv"))
     for path in paths:
         audit(results, path.parent.name)
-    listings = [read_listing(path) for path in paths]
-    for name, rows in (item for listing in listings for item in listing.items()):
+    archives = [Archive(results, path.parent.name) for path in paths]
+    for archive, name in ((each, name) for each in archives for name in each.run_ids()):
         if RunStore(results, name).status() == "done":
             continue
-        described = _manifest(results, rows[0].columns) or _guess(rows, recognise)
+        rows = archive.published_rows(name)
+        described = _manifest(archive, name) or _guess(rows, recognise)
         if described is None:
             unknown.append(name)
         else:
@@ -105,12 +107,11 @@ def published_runs(results: Path, recognise: Recognise) -> tuple[list[JointRun],
     return runs, unknown
 
 
-def _manifest(results: Path, columns: Mapping[str, Any]) -> tuple[dict[str, Any], int] | None:
-    """Configuration and number of images that the published manifest of a run tells."""
-    name, profile = columns["run_id"], columns["profile"]
-    is_there = manifest_path(results, profile, name).is_file()
-    found = find_manifest(results, profile, name) if is_there else None
-    return None if found is None else (found[1]["config"], found[1]["n_images"])
+def _manifest(archive: Archive, name: str) -> tuple[dict[str, Any], int] | None:
+    """Configuration and number of images in the published manifest of a run."""
+    is_there = archive.published_manifest_path(name).is_file()
+    found = archive.manifest(name) if is_there else None
+    return None if found is None else (found["config"], found["n_images"])
 
 
 def _guess(rows: Sequence[MetricRow], recognise: Recognise) -> tuple[dict[str, Any], int] | None:

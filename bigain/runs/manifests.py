@@ -1,8 +1,6 @@
-"""What is known of the origin of a run, as a small committed file.
+"""Manifests as they are published: without what names a place on somebody's machine.
 
-`<results>/<profile>/manifests/<run_id>.json` is the manifest of a finished run without what says
-something of somebody's machine alone: folders, mirrors, the build of the kernel.  What software and
-hardware the numbers come from stays.
+The software and hardware behind the numbers stay in them.
 """
 
 import json
@@ -12,27 +10,24 @@ from pathlib import Path
 from typing import Any
 
 from bigain.errors import UserError
-from bigain.files import replace_text
-from bigain.runs.files import MANIFEST
 from bigain.runs.identity import run_id as name_of
-from bigain.runs.store import RunStore
 
-__all__ = ["Origin", "check_name", "find_manifest", "manifest_path", "portable", "publish_manifest"]
+__all__ = ["Manifest", "check_name", "portable", "read_published"]
 
-Origin = Mapping[str, Any]
+Manifest = Mapping[str, Any]
 """A manifest, published or not."""
 
-_KEPT = (
+_PUBLISHED = (
     *("schema_version", "run_id", "family_id", "baseline_id", "status", "columns", "config"),
     *("seed", "device", "dtype", "threads", "git_commit", "git_dirty", "packages", "python"),
     *("platform", "cpu_model", "cores", "torch_threads", "attention_backend", "hashes", "source"),
     *("n_images", "started", "finished", "wall_seconds", "image_seconds", "adopted_from"),
     *("micro_batch", "images_per_forward", "peak_memory_bytes"),
 )
-"""What is told of a run; whatever else a manifest may hold stays at home."""
+"""The parts of a manifest that are published."""
 
-_NEEDED = ("run_id", "columns", "config", "n_images")
-"""What whoever reads a published manifest relies on."""
+_NEEDED = {"run_id", "columns", "config", "n_images"}
+"""What readers of a published manifest rely on."""
 
 _LEFT_OUT = {
     "config": ("paths", "tracking", "cache", "shard", "force"),
@@ -41,60 +36,35 @@ _LEFT_OUT = {
     "config.task": ("extractor_weights",),
     "source": ("folder",),
 }
-"""Part -> keys of it that name places, or how the work was shared out; none is part of a name."""
+"""Part -> keys of it that name places or how the work was shared; none counts in a run id."""
 
 _HIDDEN = ("config.backbone.path",)
-"""Dotted keys of places that are part of the name of some runs: None stands for them."""
+"""Places that count in the id of some runs; None is published in their stead."""
 
 _PLACE = re.compile(r"^(?:[/~]|\.\.?/|[A-Za-z]:[\\/]|\\\\|\w+://)|(?<=[\s'\"=:(])(?:/\w|~/)\S*")
 _KERNEL = re.compile(r"^(\w+-\d+(?:\.\d+)*)\S*?-(x86_64|aarch64|arm64|i686|ppc64le)\b")
 
 
-def manifest_path(results: Path, profile: str, run_id: str) -> Path:
-    """Where the committed manifest of a run lies."""
-    return results / profile / "manifests" / f"{run_id}.json"
+def portable(manifest: Manifest) -> dict[str, Any]:
+    """The manifest without folders, mirrors and the build of the kernel.
 
-
-def publish_manifest(results: Path, profile: str, run_id: str) -> Path | None:
-    """Write the manifest of a finished run beside the tables; None if its folder is not here.
-
-    A file that would not change is left alone, so that nothing changes in git.
+    If the run id depends on a place that is left out, such as a folder of weights without a
+    fingerprint, `withheld` lists these settings.
     """
-    store = RunStore(results, run_id)
-    if not store.is_finished():
-        return None
-    path = manifest_path(results, profile, run_id)
-    text = json.dumps(portable(store.manifest()), indent=2, sort_keys=True) + "\n"
-    if not path.is_file() or path.read_text(encoding="utf-8") != text:
-        replace_text(path, text)
-    return path
+    kept = {key: _without_places(manifest[key], key) for key in _PUBLISHED if key in manifest}
+    if isinstance(kept.get("platform"), str):
+        kept["platform"] = _KERNEL.sub(r"\1-\2", kept["platform"])
+    withheld = sorted(_withheld(manifest.get("config", {}), kept.get("config", {}), ""))
+    if withheld and "run_id" in manifest and name_of(kept["config"]) != manifest["run_id"]:
+        kept["withheld"] = withheld
+    return kept
 
 
-def find_manifest(results: Path, profile: str, run_id: str) -> tuple[Path, Origin] | None:
-    """File and content of the manifest of a run: the published one, else the one in its folder.
+def check_name(path: Path, manifest: Manifest) -> None:
+    """Raise UserError if the configuration in a manifest is that of another run.
 
-    Raises:
-        UserError: The file is damaged.
-
-    """
-    published = manifest_path(results, profile, run_id)
-    own = RunStore(results, run_id)
-    if not published.is_file():
-        path, manifest = own.folder / MANIFEST, own.manifest()
-        if not manifest:
-            return None
-    else:
-        path, manifest = published, _read(published, run_id)
-    check_name(path, manifest)
-    return path, manifest
-
-
-def check_name(path: Path, manifest: Origin) -> None:
-    """Raise UserError if the configuration of a manifest is that of a run of another name.
-
-    A name is a hash of the configuration, so a copy under another one would be a second run of the
-    same cell.  Where a published manifest withholds a place that is part of the name, such as that
-    of weights without a fingerprint, nobody can tell.
+    A run id is a hash of the configuration, so a copy under another id would be a second run of
+    the same cell.  A manifest with `withheld` settings cannot be checked.
     """
     if not isinstance(manifest.get("config"), dict):
         raise _damaged(path)
@@ -113,34 +83,13 @@ def check_name(path: Path, manifest: Origin) -> None:
     )
 
 
-def portable(manifest: Origin) -> dict[str, Any]:
-    """The manifest as anybody may read it; `withheld` if its name depends on places left out."""
-    kept = {key: _without_places(manifest[key], key) for key in _KEPT if key in manifest}
-    if isinstance(kept.get("platform"), str):
-        kept["platform"] = _KERNEL.sub(r"\1-\2", kept["platform"])
-    withheld = sorted(_withheld(manifest.get("config", {}), kept.get("config", {}), ""))
-    if withheld and "run_id" in manifest and name_of(kept["config"]) != manifest["run_id"]:
-        kept["withheld"] = withheld
-    return kept
-
-
-def _withheld(node: Mapping[str, Any], kept: Mapping[str, Any], prefix: str) -> Iterator[str]:
-    """Dotted keys of the places that stand as None in `kept`."""
-    for key, value in node.items():
-        if key not in kept or value == kept[key]:
-            continue
-        if isinstance(value, dict):
-            yield from _withheld(value, kept[key], f"{prefix}{key}.")
-        else:
-            yield prefix + key
-
-
-def _read(path: Path, run_id: str) -> dict[str, Any]:
+def read_published(path: Path, run_id: str) -> dict[str, Any]:
+    """The published manifest of a run; UserError if the file is damaged."""
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
-        manifest = None
-    if not isinstance(manifest, dict) or not set(_NEEDED) <= set(manifest):
+        raise _damaged(path) from None
+    if not isinstance(manifest, dict) or not manifest.keys() >= _NEEDED:
         raise _damaged(path)
     if manifest["run_id"] != run_id:
         raise _damaged(path)
@@ -149,6 +98,17 @@ def _read(path: Path, run_id: str) -> dict[str, Any]:
 
 def _damaged(path: Path) -> UserError:
     return UserError(f"{path}: is damaged; delete it, or publish the run again")
+
+
+def _withheld(node: Mapping[str, Any], kept: Mapping[str, Any], prefix: str) -> Iterator[str]:
+    """Dotted keys of the places that are None in `kept`."""
+    for key, value in node.items():
+        if key not in kept or value == kept[key]:
+            continue
+        if isinstance(value, dict):
+            yield from _withheld(value, kept[key], f"{prefix}{key}.")
+        else:
+            yield prefix + key
 
 
 def _without_places(node: Any, part: str) -> Any:

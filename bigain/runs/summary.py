@@ -8,10 +8,10 @@ from typing import Any
 import pandas as pd
 
 from bigain.metrics import Metric, classification_metrics, efficiency_metrics
+from bigain.runs.archive import Archive
 from bigain.runs.files import METRIC_COLUMNS
 from bigain.runs.frames import samples_frame
 from bigain.runs.identity import Config, baseline_id, describing_columns
-from bigain.runs.published import load_samples
 from bigain.runs.session import Conclude, Conclusion
 
 __all__ = ["MEASURES", "Evaluate", "conclusion_of", "metric_rows"]
@@ -68,7 +68,8 @@ def metric_rows(
 
     """
     is_baseline = columns["run_id"] == baseline
-    reference = None if is_baseline else load_samples(results, columns["profile"], baseline)
+    archive = Archive(results, columns["profile"])
+    reference = None if is_baseline else archive.samples(baseline)
     return [_row(columns, metric) for metric in MEASURES[columns["task"]](samples, reference)]
 
 

@@ -10,14 +10,8 @@ import pandas as pd
 
 from bigain.errors import UserError
 from bigain.metrics import Metric, cantelli_bound, classification_metrics, margin_ratio
+from bigain.runs.archive import Archive
 from bigain.runs.audit import check_metrics
-from bigain.runs.published import (
-    FROM_RECORDS,
-    load_metrics,
-    load_samples,
-    metrics_path,
-    records_path,
-)
 from bigain.tables.differences import (
     Difference,
     accuracy_difference,
@@ -111,15 +105,13 @@ def cell_pairs(plan: Plan, known: Mapping[CellKey, object]) -> Iterator[CellPair
 
 def _records(plan: Plan, results: Path) -> dict[CellKey, Records]:
     loaded: dict[str, Records] = {}
-    for run in plan.distinct():
-        frame = load_samples(results, plan.profile, run.run_id)
-        stated = load_metrics(results, plan.profile, run.run_id)
-        if frame is not None and (stated or run.config.task.name in FROM_RECORDS):
-            where = results, plan.profile, run.run_id
-            check_metrics(
-                f"{metrics_path(*where)}, run {run.run_id}", stated, records_path(*where), frame
-            )
-            loaded[run.run_id] = (frame, stated)
+    archive = Archive(results, plan.profile)
+    for name in (run.run_id for run in plan.distinct() if archive.is_available(run.run_id)):
+        frame, stated = archive.samples(name), archive.metrics(name)
+        if frame is not None:
+            source = f"{archive.metrics_path(name)}, run {name}"
+            check_metrics(source, stated, archive.samples_path(name), frame)
+            loaded[name] = (frame, stated)
     return {cell: loaded[run.run_id] for cell, run in plan.runs.items() if run.run_id in loaded}
 
 
@@ -131,9 +123,9 @@ def _check_same_images(plan: Plan, records: Mapping[CellKey, Records], results: 
         baseline = plan.baseline(cell.place, cell.column)
         reference = first.setdefault((cell.place, baseline.column), cell)
         if not frame["image_id"].equals(records[reference][0]["image_id"]):
+            archive = Archive(results, plan.profile)
             files = " and ".join(
-                f"{records_path(results, plan.profile, plan.runs[each].run_id)} "
-                f"({len(records[each][0])})"
+                f"{archive.samples_path(plan.runs[each].run_id)} ({len(records[each][0])})"
                 for each in (reference, cell)
             )
             raise UserError(

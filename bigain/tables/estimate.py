@@ -19,7 +19,7 @@ from tqdm import tqdm
 from bigain import __version__
 from bigain.config import RunConfig
 from bigain.files import replace_text
-from bigain.runs.manifests import find_manifest
+from bigain.runs.archive import Archive
 from bigain.tables.planner import PlannedRun
 
 __all__ = ["Cost", "CountFlops", "counted_flops", "estimate", "kept_flops", "throughputs"]
@@ -73,8 +73,8 @@ def throughputs(runs: Sequence[PlannedRun], flops: CountFlops) -> dict[str, floa
     """Backbone -> median FLOPs per second of the finished runs with a manifest."""
     found: dict[str, list[float]] = {}
     for run in runs:
-        origin = find_manifest(run.config.paths.results, run.config.profile, run.run_id)
-        seconds = (origin[1].get("image_seconds") or 0) if origin else 0
+        manifest = Archive(run.config.paths.results, run.config.profile).manifest(run.run_id)
+        seconds = (manifest or {}).get("image_seconds") or 0
         if seconds > 0 and run.evaluations:
             rate = run.evaluations * flops(run.config) / seconds
             found.setdefault(run.config.backbone.name, []).append(rate)

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bigain.config import ClassificationConfig, EfficiencyConfig, GenerationConfig, RunConfig
+from bigain.runs.archive import Archive
 from bigain.runs.identity import run_id
-from bigain.runs.published import is_available
 from bigain.tables.overrides import Compose, concerning, refuse_fixed_keys, yielding
 from bigain.tables.parts import Block, Column, Row
 from bigain.tables.quantities import QUANTITIES
@@ -232,7 +232,7 @@ def _needs_none(spec: TableSpec, blocks: Iterable[Block]) -> bool:
 
 def _planned(overrides: tuple[str, ...], config: RunConfig, classes: int) -> PlannedRun:
     name = run_id(config)
-    finished = is_available(config.paths.results, config.profile, name, config.task.name)
+    finished = Archive(config.paths.results, config.profile).is_available(name)
     return PlannedRun(overrides, config, name, finished, _evaluations(config, classes))
 
 

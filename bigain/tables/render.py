@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bigain.config.paper import load_paper
 from bigain.files import replace_text
-from bigain.runs.publish import publish_runs
+from bigain.runs.collect import publish_runs
 from bigain.tables.cells import measure
 from bigain.tables.document import Document
 from bigain.tables.html import render_html

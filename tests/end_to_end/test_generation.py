@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from torch import Tensor
 
@@ -19,7 +20,7 @@ from bigain.engine.run import run
 from bigain.errors import UserError
 from bigain.features.reference import read_reference
 from bigain.launch.compose import compose_config
-from bigain.runs.collect import collect_runs
+from bigain.runs.collect import collect
 from bigain.runs.frames import read_metrics, read_samples
 from bigain.runs.images import GRID, IMAGES, RunImages
 from bigain.tasks.sampling import Sampler
@@ -264,7 +265,8 @@ def test_a_lost_image_that_comes_out_differently_is_named(
 def test_what_was_measured_is_collected_as_it_is(tmp_path: Path) -> None:
     folder = generate(tmp_path, "dataset.limit=6")
     before = (folder / "metrics.csv").read_bytes()
-    frame = collect_runs(tmp_path)
+    (path,) = collect(tmp_path)
+    frame = pd.read_csv(path)
     assert set(frame["task"]) == {"generation"}
     assert list(frame["metric"]) == list(read_metrics(folder)["metric"])
     assert (folder / "metrics.csv").read_bytes() == before

@@ -12,8 +12,8 @@ import pytest
 
 from bigain.launch.compose import compose_config
 from bigain.metrics import paired_accuracy, paired_difference
+from bigain.runs.archive import Archive
 from bigain.runs.identity import run_id
-from bigain.runs.published import load_samples
 
 RESULTS = Path(__file__).parents[2] / "results"
 UNET = {
@@ -26,7 +26,7 @@ UNET = {
 
 def records(backbone: str, overrides: list[str]) -> pd.DataFrame:
     config = compose_config([f"backbone={backbone}", *overrides, "dataset.limit=1000"])
-    samples = load_samples(RESULTS, "mini", run_id(config))
+    samples = Archive(RESULTS, "mini").samples(run_id(config))
     assert samples is not None, f"no committed records of {backbone} {overrides}"
     assert len(samples) == 1000
     return samples.set_index("image_id")
@@ -90,8 +90,8 @@ IE_KVD, NEAREST = ("operator=ie_kvd", "operator.factor=2"), ("operator=todo", "o
 
 def classified(backbone: str, *overrides: str) -> pd.DataFrame:
     """The published records of a classification of the profile's 400 images."""
-    samples = load_samples(
-        RESULTS, "mini", run_id(compose_config([f"backbone={backbone}", *overrides]))
+    samples = Archive(RESULTS, "mini").samples(
+        run_id(compose_config([f"backbone={backbone}", *overrides]))
     )
     assert samples is not None
     assert len(samples) == 400

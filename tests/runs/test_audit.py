@@ -18,13 +18,10 @@ import pytest
 from bigain.config import RunConfig
 from bigain.errors import UserError
 from bigain.metrics import Metric, frechet_with_interval, moments_of, wilson
+from bigain.runs.archive import Archive
 from bigain.runs.audit import audit, audit_names, check_metrics
-from bigain.runs.collect import collect
+from bigain.runs.collect import collect, publish_runs
 from bigain.runs.identity import baseline_id, run_id
-from bigain.runs.listing import Listing, read_listing
-from bigain.runs.manifests import manifest_path
-from bigain.runs.publish import publish_runs
-from bigain.runs.published import published_path
 from bigain.runs.store import RunStore
 
 Make = Callable[..., RunConfig]
@@ -84,7 +81,7 @@ def test_a_metric_that_its_records_do_not_give_is_named(
             line[part] = f"{shifted:.17g}"
 
     edit(tmp_path, change)
-    path = published_path(tmp_path, "mini", names[1])
+    path = Archive(tmp_path, "mini").published_samples_path(names[1])
     with pytest.raises(
         UserError, match=rf"run {names[1]}: {metric}.*, but {path} (gives|and those)"
     ):
@@ -99,12 +96,12 @@ def test_the_rise_is_not_judged_without_the_records_of_no_acceleration(
             line[part] = str(float(line[part]) * 1.02)
 
     edit(tmp_path, change)
-    published_path(tmp_path, "mini", names[0]).unlink()
+    Archive(tmp_path, "mini").published_samples_path(names[0]).unlink()
     audit(tmp_path, "mini")
 
 
 def test_records_that_lost_images_are_named(tmp_path: Path, names: tuple[str, str]) -> None:
-    path = published_path(tmp_path, "mini", names[1])
+    path = Archive(tmp_path, "mini").published_samples_path(names[1])
     text = gzip.decompress(path.read_bytes()).decode()
     path.write_bytes(gzip.compress("".join(text.splitlines(keepends=True)[:-3]).encode()))
     with pytest.raises(UserError, match=rf"acc1, n=20, but {path} gives 17: they contradict"):
@@ -119,7 +116,7 @@ def test_the_same_run_done_again_differs_by_rounding_alone(
     tmp_path: Path, names: tuple[str, str], which: int
 ) -> None:
     """Other threads, batches or devices, of the run itself or of the one it is compared with."""
-    path = published_path(tmp_path, "mini", names[which])
+    path = Archive(tmp_path, "mini").published_samples_path(names[which])
     lines = list(csv.DictReader(io.StringIO(gzip.decompress(path.read_bytes()).decode())))
     draw = random.Random(0)
     for line in lines:
@@ -146,12 +143,8 @@ def test_a_run_of_ones_own_is_not_compared_with_what_others_published(
     audit(tmp_path, "mini")
     collect(tmp_path)
     audit(tmp_path, "mini")
-    rise = {row.metric.metric: row.metric.value for row in listing_of(tmp_path)[names[1]]}
-    assert rise["eps_error_rise"] == pytest.approx(50)
-
-
-def listing_of(results: Path) -> Listing:
-    return read_listing(results / "mini" / "runs.csv")
+    rise = Archive(tmp_path, "mini").metrics(names[1])["eps_error_rise"]
+    assert rise.value == pytest.approx(50)
 
 
 def test_two_names_on_one_configuration_are_an_error(
@@ -159,9 +152,12 @@ def test_two_names_on_one_configuration_are_an_error(
 ) -> None:
     """All files of a run were copied under another name, which was put into them."""
     false, name = "0" * 16, names[1]
-    shutil.copy(published_path(tmp_path, "mini", name), published_path(tmp_path, "mini", false))
-    text = manifest_path(tmp_path, "mini", name).read_text()
-    manifest_path(tmp_path, "mini", false).write_text(text.replace(name, false))
+    shutil.copy(
+        Archive(tmp_path, "mini").published_samples_path(name),
+        Archive(tmp_path, "mini").published_samples_path(false),
+    )
+    text = Archive(tmp_path, "mini").published_manifest_path(name).read_text()
+    Archive(tmp_path, "mini").published_manifest_path(false).write_text(text.replace(name, false))
     rows = tmp_path / "mini" / "runs.csv"
     head, *lines = rows.read_text().splitlines(keepends=True)
     copies = [line.replace(name, false) for line in lines if line.startswith(name)]

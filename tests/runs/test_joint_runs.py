@@ -3,10 +3,10 @@ from pathlib import Path
 from typing import Any
 
 from bigain.config import RunConfig
+from bigain.runs.archive import Archive
 from bigain.runs.collect import collect
 from bigain.runs.identity import resolved, run_id
 from bigain.runs.joint_runs import JOINT_METRICS, finished_runs, published_runs
-from bigain.runs.manifests import publish_manifest
 from bigain.runs.store import RunStore
 
 Make = Callable[..., RunConfig]
@@ -50,8 +50,9 @@ def test_a_published_manifest_tells_the_settings(
 ) -> None:
     """So a run with settings that nobody would guess is shown too."""
     store = make_run(tmp_path / "a", make_config(operator={**tome, "random": False}))
-    written = publish_manifest(tmp_path / "a", "mini", store.run_id)
-    assert written is not None
+    archive = Archive(tmp_path / "a", "mini")
+    archive.publish([store.run_id])
+    written = archive.published_manifest_path(store.run_id)
     clone(tmp_path / "a", tmp_path / "b")
     copied = tmp_path / "b" / written.relative_to(tmp_path / "a")
     copied.parent.mkdir()

@@ -9,10 +9,10 @@ import pytest
 
 from bigain.config import RunConfig
 from bigain.metrics import classification_metrics
+from bigain.runs.archive import Archive
 from bigain.runs.files import METRIC_COLUMNS
 from bigain.runs.frames import read_metrics, samples_frame
 from bigain.runs.identity import baseline_id, describing_columns, run_id
-from bigain.runs.published import publish_samples
 from bigain.runs.store import RunStore
 from bigain.runs.summary import conclusion_of, metric_rows
 
@@ -50,7 +50,7 @@ def test_the_rise_is_there_if_the_baseline_is_only_published(
     tmp_path: Path, make_config: Make, make_run: MakeRun, tome: dict[str, Any]
 ) -> None:
     baseline = make_run(tmp_path, make_config())
-    publish_samples(tmp_path, "mini", baseline.run_id)
+    Archive(tmp_path, "mini").publish([baseline.run_id])
     shutil.rmtree(baseline.folder)
     store = make_run(tmp_path, make_config(operator=tome), rise=0.25)
     metrics = read_metrics(store.folder).set_index("metric")

@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bigain.metrics import Metric
+from bigain.runs.archive import Archive
+from bigain.runs.archive_csv import metrics_of
 from bigain.runs.audit import audit
-from bigain.runs.listing import MetricRow, metrics_of, read_listing
-from bigain.runs.manifests import Origin, find_manifest
+from bigain.runs.manifests import Manifest
 
 __all__ = ["ListedRun", "read_runs"]
 
@@ -27,7 +28,7 @@ class ListedRun:
     columns: Mapping[str, str]
     metrics: dict[str, Metric] = field(default_factory=dict)
     manifest: Path | None = None
-    origin: Origin = field(default_factory=dict)
+    origin: Manifest = field(default_factory=dict)
 
     @property
     def run_id(self) -> str:
@@ -44,11 +45,11 @@ def read_runs(results: Path, profile: str) -> list[ListedRun]:
 
     """
     audit(results, profile)
-    listing = read_listing(results / profile / "runs.csv")
-    return [_listed(results, profile, rows) for rows in listing.values()]
+    archive = Archive(results, profile)
+    return [_listed(archive, name) for name in archive.run_ids()]
 
 
-def _listed(results: Path, profile: str, rows: tuple[MetricRow, ...]) -> ListedRun:
-    columns = rows[0].columns
-    manifest, origin = find_manifest(results, profile, columns["run_id"]) or (None, {})
-    return ListedRun(columns, metrics_of(rows), manifest, origin)
+def _listed(archive: Archive, name: str) -> ListedRun:
+    rows, manifest = archive.published_rows(name), archive.manifest(name)
+    path = archive.manifest_path(name) if manifest else None
+    return ListedRun(rows[0].columns, metrics_of(rows), path, manifest or {})

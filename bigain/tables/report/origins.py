@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from html import escape
 
-from bigain.runs.manifests import Origin
+from bigain.runs.manifests import Manifest
 from bigain.tables.report.listed import ListedRun
 
 __all__ = ["origins_html", "where"]
@@ -15,7 +15,7 @@ _HEADS = (
 )
 
 
-def where(origin: Origin) -> str:
+def where(origin: Manifest) -> str:
     """Device and processor of a run; a sentence if nobody knows."""
     if not origin.get("device"):
         return "not known: no manifest"
@@ -36,14 +36,14 @@ def origins_html(runs: Sequence[ListedRun]) -> str:
     return "\n".join(parts)
 
 
-def _line(origin: Origin) -> tuple[str, ...]:
+def _line(origin: Manifest) -> tuple[str, ...]:
     packages = origin.get("packages") or {}
     cells = [origin.get(key) for key in ("device", "cpu_model", "cores", "platform", "python")]
     cells += [packages.get(name) for name in ("torch", "diffusers", "numpy")]
     return (*("" if cell is None else str(cell) for cell in cells), _code(origin))
 
 
-def _code(origin: Origin) -> str:
+def _code(origin: Manifest) -> str:
     """Version and commit, and whether there were changes that no commit has."""
     version = (origin.get("packages") or {}).get("bigain")
     commit, dirty = origin.get("git_commit"), origin.get("git_dirty")

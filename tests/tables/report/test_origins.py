@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from bigain.runs.identity import DESCRIBING_COLUMNS
-from bigain.runs.manifests import Origin
+from bigain.runs.manifests import Manifest
 from bigain.tables.report.listed import ListedRun, read_runs
 from bigain.tables.report.origins import origins_html, where
 
@@ -19,7 +19,7 @@ NOBODY = dict.fromkeys(DESCRIBING_COLUMNS, "")
         ({"device": "cpu", "cpu_model": "AMD EPYC"}, "cpu (AMD EPYC)"),
     ],
 )
-def test_where_is_device_and_processor(origin: Origin, expected: str) -> None:
+def test_where_is_device_and_processor(origin: Manifest, expected: str) -> None:
     assert where(origin) == expected
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from bigain.errors import UserError
+from bigain.runs.archive_csv import metrics_of, read_own_rows, read_runs_csv
 from bigain.runs.files import METRIC_COLUMNS, csv_text
-from bigain.runs.listing import metrics_of, read_listing, read_own_rows
 
 A, B = "a" * 16, "1" * 16
 
@@ -26,38 +26,38 @@ def write(folder: Path, *rows: dict[str, object], name: str = "mini/runs.csv") -
 
 
 def test_no_file_has_no_runs(tmp_path: Path) -> None:
-    assert read_listing(tmp_path / "mini" / "runs.csv") == {}
+    assert read_runs_csv(tmp_path / "mini" / "runs.csv") == {}
 
 
 def test_runs_and_their_metrics_come_in_the_order_of_the_file(tmp_path: Path) -> None:
     nothing = row(B, "acc1", value=None, unit=None)
-    listing = read_listing(
+    rows = read_runs_csv(
         write(tmp_path, row(A, "fid"), nothing, row(A, "kid", value=1 / 3, ci_low=0))
     )
-    assert list(listing) == [A, B]
-    assert list(metrics_of(listing[A])) == ["fid", "kid"]
-    fid, kid = metrics_of(listing[A]).values()
+    assert list(rows) == [A, B]
+    assert list(metrics_of(rows[A])) == ["fid", "kid"]
+    fid, kid = metrics_of(rows[A]).values()
     assert (fid.value, fid.n, fid.ci_low, fid.unit) == (30.5, 100, 29.0, "feature^2")
     assert math.isnan(fid.ci_high)
     assert kid.value == 1 / 3
-    assert math.isnan(listing[B][0].metric.value)
-    assert (listing[A][0].columns["operator"], listing[A][0].columns["alpha"]) == ("none", "")
+    assert math.isnan(rows[B][0].metric.value)
+    assert (rows[A][0].columns["operator"], rows[A][0].columns["alpha"]) == ("none", "")
 
 
 def test_rows_are_written_again_as_they_were(tmp_path: Path) -> None:
     path = write(tmp_path, row(A, "fid", ratio=0.7, value=88 / 3), row(B, "fid", operator="tome"))
-    rows = [each.plain for own in read_listing(path).values() for each in own]
+    rows = [each.plain for own in read_runs_csv(path).values() for each in own]
     assert csv_text(METRIC_COLUMNS, rows) == path.read_text()
 
 
 def test_a_changed_file_is_read_again_and_no_other(tmp_path: Path) -> None:
     path = write(tmp_path, row(A, "fid"))
-    before = read_listing(path)
-    assert read_listing(path) is before
+    before = read_runs_csv(path)
+    assert read_runs_csv(path) is before
     state = path.stat()
     write(tmp_path, row(B, "fid"))
     os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns + 1))
-    assert list(read_listing(path)) == [B]
+    assert list(read_runs_csv(path)) == [B]
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_a_changed_file_is_read_again_and_no_other(tmp_path: Path) -> None:
 def test_a_wrong_line_is_named(tmp_path: Path, change: dict[str, object], told: str) -> None:
     path = write(tmp_path, row(A, "fid"), row(A, "kid") | change)
     with pytest.raises(UserError) as caught:
-        read_listing(path)
+        read_runs_csv(path)
     message = str(caught.value)
     assert message == f"{path}, line 3: {told}; put back the committed file, or correct this one"
 
@@ -85,7 +85,7 @@ def test_a_wrong_line_is_named(tmp_path: Path, change: dict[str, object], told: 
 def test_a_run_of_another_profile_is_named(tmp_path: Path) -> None:
     path = write(tmp_path, row(A, "fid"), row(B, "fid", profile="paper"))
     with pytest.raises(UserError, match=f"run {B}: profile=paper: allowed here: mini"):
-        read_listing(path)
+        read_runs_csv(path)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_a_damaged_file_is_named(
     path = write(tmp_path, row(A, "fid"))
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(UserError, match=rf"runs\.csv.*{told}"):
-        read_listing(path)
+        read_runs_csv(path)
 
 
 def test_metrics_of_a_run_folder(tmp_path: Path) -> None:

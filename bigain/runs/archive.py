@@ -1,0 +1,227 @@
+"""Finished runs, wherever they are: in their own folders, or published as small committed files.
+
+    <results>/runs/<run_id>/                       the run's own folder, ignored by git
+    <results>/<profile>/runs.csv                   metrics of all published runs
+    <results>/<profile>/samples/<run_id>.csv.gz    records, one row per image
+    <results>/<profile>/manifests/<run_id>.json    configuration and origin, without places
+
+A fresh clone has the published files alone and renders the same bytes from them.  Records and
+metrics are read from the own folder if there is one.  Files that would not change are not written.
+"""
+
+import csv
+import gzip
+import json
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+
+from bigain.errors import UserError
+from bigain.files import replace_file, replace_text
+from bigain.metrics import Metric
+from bigain.runs.archive_csv import (
+    MetricRow,
+    metrics_of,
+    parse_samples,
+    read_own_rows,
+    read_runs_csv,
+    samples_to_publish,
+)
+from bigain.runs.files import MANIFEST, METRIC_COLUMNS, METRICS, SAMPLES, csv_text, unreadable
+from bigain.runs.identity import DESCRIBING_COLUMNS
+from bigain.runs.manifests import Manifest, check_name, portable, read_published
+from bigain.runs.store import RunStore
+
+__all__ = ["Archive"]
+
+
+class Archive:
+    """The finished runs of one profile under `results`."""
+
+    def __init__(self, results: Path, profile: str) -> None:
+        self.results = results
+        self.profile = profile
+        self.runs_csv = results / profile / "runs.csv"
+
+    def published_samples_path(self, run_id: str) -> Path:
+        """The committed records of a run."""
+        return self.runs_csv.parent / "samples" / f"{run_id}.csv.gz"
+
+    def published_manifest_path(self, run_id: str) -> Path:
+        """The committed manifest of a run."""
+        return self.runs_csv.parent / "manifests" / f"{run_id}.json"
+
+    def samples_path(self, run_id: str) -> Path:
+        """The file that `samples` reads."""
+        store = self._own(run_id)
+        return store.folder / SAMPLES if store else self.published_samples_path(run_id)
+
+    def metrics_path(self, run_id: str) -> Path:
+        """The file that `metrics` reads."""
+        store = self._own(run_id)
+        return store.folder / METRICS if store else self.runs_csv
+
+    def manifest_path(self, run_id: str) -> Path:
+        """The file that `manifest` reads: the published one if there is one."""
+        path = self.published_manifest_path(run_id)
+        return path if path.is_file() else RunStore(self.results, run_id).folder / MANIFEST
+
+    def run_ids(self) -> list[str]:
+        """The runs in runs.csv, in the order of the file.
+
+        Raises:
+            UserError: runs.csv is damaged.
+
+        """
+        return list(read_runs_csv(self.runs_csv))
+
+    def is_available(self, run_id: str) -> bool:
+        """Whether records and metrics of a finished run are here.
+
+        Raises:
+            UserError: The folder holds another run, or runs.csv is damaged.
+
+        """
+        if self._own(run_id):
+            return True
+        is_published = self.published_samples_path(run_id).is_file()
+        return is_published and run_id in read_runs_csv(self.runs_csv)
+
+    def rows(self, run_id: str) -> tuple[MetricRow, ...]:
+        """The metrics of a run with its describing columns; () if it is not available.
+
+        Raises:
+            UserError: The file is damaged, or states a metric of the run twice.
+
+        """
+        store = self._own(run_id)
+        return read_own_rows(store.folder) if store else self.published_rows(run_id)
+
+    def published_rows(self, run_id: str) -> tuple[MetricRow, ...]:
+        """The same of runs.csv alone."""
+        return read_runs_csv(self.runs_csv).get(run_id, ())
+
+    def metrics(self, run_id: str) -> dict[str, Metric]:
+        """Metric id -> value as the run computed it at its end; {} if it is not available.
+
+        Raises:
+            UserError: The file is damaged, or states a metric of the run twice.
+
+        """
+        return metrics_of(self.rows(run_id))
+
+    def samples(self, run_id: str) -> pd.DataFrame | None:
+        """The published columns of all records, by position; None if the run is not available.
+
+        Raises:
+            UserError: The file is damaged or a column is missing.
+
+        """
+        text = self._own_samples(run_id)
+        if text is None:
+            return self.published_samples(run_id)
+        return parse_samples(text, self.samples_path(run_id))
+
+    def published_samples(self, run_id: str) -> pd.DataFrame | None:
+        """The same of the committed file alone."""
+        path = self.published_samples_path(run_id)
+        text = _unpacked(path)
+        return None if text is None else parse_samples(text, path)
+
+    def manifest(self, run_id: str) -> Manifest | None:
+        """The published manifest of a run, or else the one in its folder; None without either.
+
+        Raises:
+            UserError: The file is damaged, or has the configuration of another run.
+
+        """
+        path = self.published_manifest_path(run_id)
+        manifest = read_published(path, run_id) if path.is_file() else None
+        manifest = manifest or RunStore(self.results, run_id).manifest()
+        if not manifest:
+            return None
+        check_name(self.manifest_path(run_id), manifest)
+        return manifest
+
+    def publish(self, run_ids: Iterable[str]) -> None:
+        """Publish those of the runs that have a finished folder here.
+
+        The rows of other runs in runs.csv stay, since their folders may be elsewhere.
+
+        Raises:
+            UserError: A file of such a run or runs.csv is damaged, or a folder holds another run;
+                then runs.csv stays as it is.
+
+        """
+        names = [name for name in run_ids if self._own(name)]
+        self.publish_metrics(names)
+        for name in names:
+            self._publish_samples(name)
+            self._publish_manifest(name)
+
+    def publish_metrics(self, run_ids: Iterable[str]) -> None:
+        """Put the metrics of finished runs into runs.csv, without records and manifests."""
+        rows = {name: read_own_rows(RunStore(self.results, name).folder) for name in run_ids}
+        if rows:
+            merged = {**read_runs_csv(self.runs_csv), **rows}
+            ordered = sorted(merged.values(), key=_place)
+            text = csv_text(METRIC_COLUMNS, (row.plain for of_run in ordered for row in of_run))
+            _replace_if_other(self.runs_csv, text)
+
+    def _own(self, run_id: str) -> RunStore | None:
+        store = RunStore(self.results, run_id)
+        return store if store.is_finished() else None
+
+    def _own_samples(self, run_id: str) -> str | None:
+        """What is to be published of samples.csv in the run's own folder."""
+        store = self._own(run_id)
+        if store is None:
+            return None
+        path = store.folder / SAMPLES
+        try:
+            return samples_to_publish(path.read_bytes().decode("utf-8"), path)
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
+            raise unreadable(path, error) from error
+
+    def _publish_manifest(self, run_id: str) -> None:
+        kept = portable(RunStore(self.results, run_id).manifest())
+        text = json.dumps(kept, indent=2, sort_keys=True) + "\n"
+        _replace_if_other(self.published_manifest_path(run_id), text)
+
+    def _publish_samples(self, run_id: str) -> None:
+        path, text = self.published_samples_path(run_id), self._own_samples(run_id)
+        if text is not None and _unpacked(path) != text:
+            packed = gzip.compress(text.encode("utf-8"), mtime=0)
+            replace_file(path, lambda temporary: temporary.write_bytes(packed))
+
+
+def _place(rows: tuple[MetricRow, ...]) -> list[tuple[int, float, str]]:
+    """Runs are sorted by their describing columns, then run id."""
+    return [_sortable(rows[0].cells[name]) for name in (*DESCRIBING_COLUMNS[1:], "run_id")]
+
+
+def _sortable(cell: str) -> tuple[int, float, str]:
+    """Empty first, numbers by value, then text."""
+    if not cell:
+        return 0, 0.0, ""
+    try:
+        return 1, float(cell), ""
+    except ValueError:
+        return 2, 0.0, cell
+
+
+def _replace_if_other(path: Path, text: str) -> None:
+    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+        replace_text(path, text)
+
+
+def _unpacked(path: Path) -> str | None:
+    if not path.is_file():
+        return None
+    try:
+        return gzip.decompress(path.read_bytes()).decode("utf-8")
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        remedy = "put the file back, or do the run again with force=true"
+        raise UserError(f"{path}: damaged: {error}; {remedy}") from error

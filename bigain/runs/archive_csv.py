@@ -1,0 +1,282 @@
+"""The two CSV formats of finished runs: metrics as rows, and records with one row per image.
+
+`runs.csv` of a profile and `metrics.csv` of a run have one format.  A metrics file that this
+project would not write is an error that names the line, so that nothing is lost when the file is
+replaced.  Columns that were added later may be missing and are then read as empty.
+"""
+
+import csv
+import functools
+import io
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from bigain.errors import UserError
+from bigain.metrics import Metric
+from bigain.runs.files import METRIC_COLUMNS, METRICS
+from bigain.runs.identity import DESCRIBING_COLUMNS
+
+__all__ = [
+    "SAMPLE_COLUMNS",
+    "MetricRow",
+    "Rows",
+    "metrics_of",
+    "parse_samples",
+    "read_own_rows",
+    "read_runs_csv",
+    "samples_to_publish",
+]
+
+_RESTORE = "put back the committed file, or correct this one"
+_REPEAT = "put the file back, or do the run again with force=true"
+_ROUNDING = 1e-9
+"""How far a value may lie outside its own interval, relative to the value."""
+
+
+@dataclass(frozen=True)
+class MetricRow:
+    """One metric of one run.
+
+    Attributes:
+        cells: Column -> text as written, in the order of `METRIC_COLUMNS`.
+        metric: The same as numbers.
+
+    """
+
+    cells: Mapping[str, str]
+    metric: Metric
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """The `DESCRIBING_COLUMNS` of the run; cells that do not apply are empty."""
+        return {name: self.cells[name] for name in DESCRIBING_COLUMNS}
+
+    @property
+    def plain(self) -> dict[str, str | None]:
+        """The cells in the form that `csv_text` takes."""
+        return {name: cell or None for name, cell in self.cells.items()}
+
+
+Rows = Mapping[str, tuple[MetricRow, ...]]
+"""Run id -> its rows, both in the order of the file."""
+
+
+def read_runs_csv(path: Path) -> Rows:
+    """The rows of `<results>/<profile>/runs.csv`, or nothing if there is no such file.
+
+    An unchanged file is parsed only once.
+
+    Raises:
+        UserError: The file is damaged, or two runs claim one cell.
+
+    """
+    try:
+        state = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    return _rows_of_profile(path, (state.st_ino, state.st_mtime_ns, state.st_size))
+
+
+def read_own_rows(folder: Path) -> tuple[MetricRow, ...]:
+    """The rows of metrics.csv in the folder of a run.
+
+    Raises:
+        UserError: The file is missing or damaged, or belongs to another run.
+
+    """
+    path = folder / METRICS
+    rows = _parse_rows(path, _REPEAT)
+    other = next((name for name in rows if name != folder.name), None)
+    if other is not None:
+        raise UserError(f"{path}: is of run {other}: two runs claim one cell; {_REPEAT}")
+    if not rows:
+        raise UserError(f"{path}: has no metrics; {_REPEAT}")
+    return rows[folder.name]
+
+
+def metrics_of(rows: tuple[MetricRow, ...]) -> dict[str, Metric]:
+    """Metric id -> value, in the order of the rows."""
+    return {row.metric.metric: row.metric for row in rows}
+
+
+@functools.lru_cache(maxsize=8)
+def _rows_of_profile(path: Path, _state: tuple[int, int, int]) -> Rows:
+    rows, allowed = _parse_rows(path, _RESTORE), path.parent.name
+    for name, (first, *_) in rows.items():
+        profile = first.cells["profile"]
+        if profile != allowed:
+            message = f"run {name}: profile={profile}: allowed here: {allowed}"
+            raise UserError(f"{path}: {message}; {_RESTORE}")
+    return rows
+
+
+def _parse_rows(path: Path, remedy: str) -> Rows:
+    found: dict[str, dict[str, MetricRow]] = {}
+    try:
+        for place, cells in _lines(path):
+            row = MetricRow(cells, _metric(place, cells))
+            of_run = found.setdefault(cells["run_id"], {})
+            _check_row(place, row, of_run)
+            of_run[row.metric.metric] = row
+    except UserError as error:
+        raise UserError(f"{error}; {remedy}") from None
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path}: cannot be read ({error}); {remedy}") from error
+    return {name: tuple(rows.values()) for name, rows in found.items()}
+
+
+def _lines(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
+    """`FILE, line N` and the cells of each row."""
+    with path.open(newline="", encoding="utf-8") as handle:
+        reader = csv.DictReader(handle, strict=True)
+        there = list(reader.fieldnames or ())
+        missing = [name for name in METRIC_COLUMNS if name not in {*there, *_ADDED_LATER}]
+        if missing:
+            raise UserError(f"{path}: lacks the columns {', '.join(missing)}")
+        if not set(there) <= set(METRIC_COLUMNS) or len(there) > len(METRIC_COLUMNS):
+            raise UserError(f"{path}: has other columns than {', '.join(METRIC_COLUMNS)}")
+        for row in reader:
+            place = f"{path}, line {reader.line_num}"
+            if None in row or None in row.values():
+                raise UserError(f"{place}: has not as many cells as there are columns")
+            yield place, {name: row.get(name, "") for name in METRIC_COLUMNS}
+
+
+_ADDED_LATER = ("strategy", "sparsity")
+"""Columns that files of version 0.1 do not have."""
+
+
+def _check_row(place: str, row: MetricRow, of_run: Mapping[str, MetricRow]) -> None:
+    """All rows of a run describe the same run, and each metric has one row."""
+    name, metric = row.cells["run_id"], row.metric.metric
+    for column in ("run_id", "metric"):
+        if not row.cells[column]:
+            raise UserError(f"{place}: {column} is empty")
+    first = next(iter(of_run.values()), row)
+    differ = [key for key, cell in row.columns.items() if cell != first.cells[key]]
+    if differ:
+        raise UserError(f"{place}: run {name} has another {differ[0]} than above")
+    if metric in of_run:
+        raise UserError(f"{place}: run {name} has {metric} twice: two runs claim one cell")
+
+
+def _metric(place: str, row: Mapping[str, str]) -> Metric:
+    value, low, high = (_number_at(place, name, row) for name in ("value", "ci_low", "ci_high"))
+    n = _number_at(place, "n", row)
+    if not n.is_integer():
+        raise UserError(f"{place}: n={row['n']}: allowed: a whole number")
+    slack = _ROUNDING * abs(value)
+    if value < low - slack or value > high + slack:
+        ends = f"[{row['ci_low']}, {row['ci_high']}]"
+        raise UserError(f"{place}: value={row['value']}: allowed: within its own interval {ends}")
+    return Metric(row["metric"], value, int(n), low, high, row["unit"])
+
+
+def _number_at(place: str, name: str, row: Mapping[str, str]) -> float:
+    try:
+        return _number(row[name])
+    except ValueError:
+        raise UserError(f"{place}: {name}={row[name]}: allowed: a number") from None
+
+
+def _number(text: str) -> float:
+    return float(text) if text else math.nan
+
+
+def _integer(text: str) -> int | None:
+    return int(text) if text else None
+
+
+def _list(text: str) -> list[float] | None:
+    numbers: list[float] | None = json.loads(text) if text else None
+    return numbers
+
+
+def _text(text: str) -> str | None:
+    return text or None
+
+
+def _plain(text: str) -> object:
+    """JSON where the text is JSON, as `bigain.runs.files` writes it; None if empty."""
+    if not text:
+        return None
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+_Parsers = Mapping[str, Callable[[str], object]]
+_TRUTH: Mapping[str, bool] = {"true": True, "false": False}
+
+_CLASSIFICATION: _Parsers = {
+    "position": int,
+    "image_id": int,
+    "label": _integer,
+    "prediction": _integer,
+    "correct": _TRUTH.__getitem__,
+    "true_errors": _list,
+    "margin_mean": _number,
+    "margin_variance": _number,
+}
+_OPTIONAL: _Parsers = {"labels": json.loads, "average_precision": _number, "failure": _text}
+_GENERATION: _Parsers = {"position": int, "image_id": int, "frechet_value": _number}
+_EFFICIENCY: _Parsers = {"position": int, "image_id": int, "measure": str}
+_KINDS = {"true_errors": _CLASSIFICATION, "frechet_value": _GENERATION, "measure": _EFFICIENCY}
+"""A column that only one task's records have -> the columns that these must have."""
+
+SAMPLE_COLUMNS = tuple(_CLASSIFICATION)
+"""What is published of a classified image: enough for accuracy, paired errors and margins.
+
+With several labels per image, or images that failed, the columns of that are published too.  The
+records of generation and efficiency are small and published whole.
+"""
+
+
+def parse_samples(text: str, source: Path) -> pd.DataFrame:
+    """The records in `text`, sorted by position; `true_errors` are lists of floats.
+
+    Raises:
+        UserError: A column is missing or a cell is damaged; the message names `source`.
+
+    """
+    reader = csv.DictReader(io.StringIO(text))
+    parsers = _parsers(list(reader.fieldnames or ()), source)
+    try:
+        lines = list(reader)
+        columns = {key: [parse(line[key]) for line in lines] for key, parse in parsers.items()}
+    except (csv.Error, KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{source}: damaged: {error}; {_REPEAT}") from error
+    return pd.DataFrame(columns).sort_values("position", ignore_index=True)
+
+
+def samples_to_publish(text: str, source: Path) -> str:
+    """samples.csv of a run without the columns that are not published; cells stay as they are.
+
+    Raises:
+        UserError: A column is missing; the message names `source`.
+
+    """
+    reader = csv.DictReader(io.StringIO(text, newline=""))
+    columns = list(_parsers(list(reader.fieldnames or ()), source))
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, columns, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(reader)
+    return buffer.getvalue()
+
+
+def _parsers(there: list[str], source: Path) -> _Parsers:
+    """Column -> how to read it, for the columns that are published."""
+    needed = next((own for mark, own in _KINDS.items() if mark in there), _CLASSIFICATION)
+    missing = sorted(set(needed) - set(there))
+    if missing:
+        raise UserError(f"{source}: lacks the columns {', '.join(missing)}; {_REPEAT}")
+    if needed is _CLASSIFICATION:
+        return {**needed, **{key: parse for key, parse in _OPTIONAL.items() if key in there}}
+    return {key: needed.get(key, _plain) for key in there}
