@@ -8,8 +8,8 @@ from pydantic_core import PydanticCustomError
 
 __all__ = ["SETTING_COLUMNS", "Folder", "Integer", "Number", "Settings", "Switch", "not_allowed"]
 
-SETTING_COLUMNS = ("ratio", "factor", "alpha", "score", "scope")
-"""The operator settings that are columns of metrics.csv (contract C2), in this order."""
+SETTING_COLUMNS = ("ratio", "factor", "alpha", "score", "scope", "strategy", "sparsity")
+"""The operator settings that are columns of metrics.csv and runs.csv, in this order."""
 
 Integer = Annotated[int, Field(strict=True)]
 """An integer that is not `true`, `2.0` or `"2"` in disguise."""

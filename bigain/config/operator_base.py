@@ -68,7 +68,7 @@ class OperatorSettings(Settings):
     """What all operators share."""
 
     def settings(self) -> dict[str, float | int | str | None]:
-        """Cells of the columns ratio, factor, alpha, score, scope of metrics.csv, or None."""
+        """The cells of `SETTING_COLUMNS`; None for settings that the operator does not have."""
         return {key: _column(getattr(self, key, None)) for key in SETTING_COLUMNS}
 
 

@@ -22,6 +22,7 @@ from bigain.runs.files import METRIC_COLUMNS, METRICS
 from bigain.runs.identity import DESCRIBING_COLUMNS
 
 __all__ = [
+    "ADDED_COLUMNS",
     "SAMPLE_COLUMNS",
     "MetricRow",
     "Rows",
@@ -31,6 +32,9 @@ __all__ = [
     "read_runs_csv",
     "samples_to_publish",
 ]
+
+ADDED_COLUMNS = ("strategy", "sparsity")
+"""Columns that older files do not have; they are read as empty."""
 
 _RESTORE = "put back the committed file, or correct this one"
 _REPEAT = "put the file back, or do the run again with force=true"
@@ -135,7 +139,7 @@ def _lines(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
     with path.open(newline="", encoding="utf-8") as handle:
         reader = csv.DictReader(handle, strict=True)
         there = list(reader.fieldnames or ())
-        missing = [name for name in METRIC_COLUMNS if name not in {*there, *_ADDED_LATER}]
+        missing = [name for name in METRIC_COLUMNS if name not in {*there, *ADDED_COLUMNS}]
         if missing:
             raise UserError(f"{path}: lacks the columns {', '.join(missing)}")
         if not set(there) <= set(METRIC_COLUMNS) or len(there) > len(METRIC_COLUMNS):
@@ -145,10 +149,6 @@ def _lines(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
             if None in row or None in row.values():
                 raise UserError(f"{place}: has not as many cells as there are columns")
             yield place, {name: row.get(name, "") for name in METRIC_COLUMNS}
-
-
-_ADDED_LATER = ("strategy", "sparsity")
-"""Columns that files of version 0.1 do not have."""
 
 
 def _check_row(place: str, row: MetricRow, of_run: Mapping[str, MetricRow]) -> None:

@@ -5,12 +5,14 @@ The rise of the error over the baseline needs two runs, and the baseline may hav
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from bigain.errors import UserError
 from bigain.runs.archive import Archive
-from bigain.runs.archive_csv import read_own_rows
+from bigain.runs.archive_csv import ADDED_COLUMNS, read_own_rows
 from bigain.runs.files import METRIC_COLUMNS, METRICS, csv_text, write_metrics
 from bigain.runs.frames import read_samples
+from bigain.runs.identity import describing_columns
 from bigain.runs.store import RunStore, run_folders
 from bigain.runs.summary import MEASURES, metric_rows
 
@@ -82,13 +84,21 @@ def refresh(store: RunStore, results: Path) -> bool:
     with store.lock():
         if not store.is_finished():
             return False
-        manifest, path = store.manifest(), store.folder / METRICS
-        task = manifest["columns"]["task"]
-        if path.exists() or task not in MEASURES:
-            read_own_rows(store.folder)
-        if task in MEASURES:
-            samples = read_samples(store.folder)
-            rows = metric_rows(manifest["columns"], manifest["baseline_id"], samples, results)
-            if not path.exists() or path.read_text("utf-8") != csv_text(METRIC_COLUMNS, rows):
-                write_metrics(store.folder, rows)
+        path, rows = store.folder / METRICS, _fresh_rows(store, results)
+        if not path.exists() or path.read_text("utf-8") != csv_text(METRIC_COLUMNS, rows):
+            write_metrics(store.folder, rows)
         return True
+
+
+def _fresh_rows(store: RunStore, results: Path) -> list[dict[str, Any]]:
+    manifest = store.manifest()
+    # Older folders lack columns that were added later; their configuration has the values.
+    columns = {**describing_columns(manifest["config"]), **manifest["columns"]}
+    is_stated = columns["task"] not in MEASURES
+    if is_stated or (store.folder / METRICS).exists():
+        stated = read_own_rows(store.folder)
+    if is_stated:
+        added = {name: columns[name] for name in ADDED_COLUMNS}
+        return [{**row.plain, **added} for row in stated]
+    samples = read_samples(store.folder)
+    return metric_rows(columns, manifest["baseline_id"], samples, results)

@@ -11,7 +11,7 @@ from bigain.runs.files import METRIC_COLUMNS, METRICS, SAMPLES, kept_of, read_cs
 __all__ = ["read_metrics", "read_samples", "samples_frame"]
 
 _NUMBERS = ("margin_mean", "margin_variance", "average_precision")
-_NOT_TEXT = ("ratio", "factor", "alpha", "seed", "value", "n", "ci_low", "ci_high")
+_NOT_TEXT = ("ratio", "factor", "alpha", "sparsity", "seed", "value", "n", "ci_low", "ci_high")
 
 
 def samples_frame(records: Sequence[Mapping[str, Any]]) -> pd.DataFrame:

@@ -14,6 +14,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from bigain.config.base import SETTING_COLUMNS
 from bigain.errors import UserError
 
 __all__ = [
@@ -114,11 +115,9 @@ At that value it is no part of the name, so results keep their names when the so
 
 DESCRIBING_COLUMNS = (
     *("run_id", "profile", "backbone", "dataset", "task", "operator"),
-    *("ratio", "factor", "alpha", "score", "scope", "seed"),
+    *(*SETTING_COLUMNS, "seed"),
 )
-"""The columns of metrics.csv that say which run it is (contract C2)."""
-
-_SETTINGS = ("ratio", "factor", "alpha", "score", "scope")
+"""The columns of metrics.csv that describe the run (contract C2)."""
 
 
 def resolved(config: Config) -> dict[str, Any]:
@@ -163,7 +162,7 @@ def describing_columns(config: Config) -> dict[str, Any]:
     plain = resolved(config)
     own_words = getattr(getattr(config, "operator", None), "settings", None)
     own = plain["operator"] if own_words is None else own_words()
-    settings = {key: _scalar(own.get(key)) for key in _SETTINGS}
+    settings = {key: _scalar(own.get(key)) for key in SETTING_COLUMNS}
     named = {key: plain[key]["name"] for key in ("backbone", "dataset", "task", "operator")}
     if "dataset" in _excluded(plain, EXCLUDED):
         named["dataset"] = None

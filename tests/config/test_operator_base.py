@@ -16,7 +16,8 @@ class Odd(OperatorSettings):
 
 
 def test_settings_are_the_cells_of_a_row() -> None:
-    cells = {"ratio": 0.25, "factor": None, "alpha": "0.8->1.25", "score": None, "scope": None}
+    cells = {"ratio": 0.25, "factor": None, "alpha": "0.8->1.25", "score": None}
+    cells |= dict.fromkeys(("scope", "strategy", "sparsity"))
     assert Odd().settings() == cells
     assert tuple(cells) == SETTING_COLUMNS
 

@@ -11,6 +11,7 @@ import pytest
 
 from bigain.config import RunConfig
 from bigain.errors import UserError
+from bigain.runs.archive import Archive
 from bigain.runs.collect import collect, refresh
 from bigain.runs.files import METRIC_COLUMNS, write_manifest
 from bigain.runs.identity import run_id
@@ -184,3 +185,26 @@ def test_unfinished_runs_are_left_out(tmp_path: Path, make_config: Make, make_ru
 def test_nothing_to_collect(tmp_path: Path) -> None:
     assert collect(tmp_path) == []
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("task", ["classification", "generation"])
+def test_folders_without_the_later_columns_are_read_and_get_them(
+    tmp_path: Path, make_config: Make, make_run: MakeRun, task: str
+) -> None:
+    """Older ones lack them in metrics.csv and in the columns of the manifest."""
+    select = {"name": "kv_select", "sparsity": 0.75, "strategy": "high_frequency"}
+    select |= {"score": "laplacian_l1", "scope": "self"}
+    store = make_run(tmp_path, make_config(operator=select))
+    path, manifest = store.folder / "metrics.csv", store.manifest()
+    before = path.read_text()
+    assert ",laplacian_l1,self,high_frequency,0.75,0," in before
+    old = pd.read_csv(path, dtype=str, keep_default_na=False)
+    old.drop(columns=["strategy", "sparsity"]).to_csv(path, index=False)
+    manifest["columns"] |= {"task": task}
+    for name in ("strategy", "sparsity"):
+        del manifest["columns"][name]
+    write_manifest(store.folder, manifest)
+    archive = Archive(tmp_path, "mini")
+    assert archive.rows(store.run_id)[0].columns["strategy"] == ""
+    (collected_path,) = collect(tmp_path)
+    assert path.read_text() == collected_path.read_text() == before

@@ -35,7 +35,7 @@ MANIFEST_OF_A_RUN: dict[str, Any] = {
 def test_the_columns_of_metrics_are_those_of_the_contract() -> None:
     contract = (
         "run_id, profile, backbone, dataset, task, operator, ratio, factor, alpha, score, scope, "
-        "seed, metric, value, n, ci_low, ci_high, unit"
+        "strategy, sparsity, seed, metric, value, n, ci_low, ci_high, unit"
     )
     assert ", ".join(METRIC_COLUMNS) == contract
 
@@ -129,7 +129,7 @@ def test_records_of_two_kinds_are_refused(tmp_path: Path, make_record: MakeRecor
 def test_metrics_need_all_columns(tmp_path: Path) -> None:
     row = dict.fromkeys(METRIC_COLUMNS)
     write_metrics(tmp_path, [row])
-    assert (tmp_path / "metrics.csv").read_text().splitlines()[1] == "," * 17
+    assert (tmp_path / "metrics.csv").read_text().splitlines()[1] == "," * (len(METRIC_COLUMNS) - 1)
     with pytest.raises(ValueError, match="row has columns"):
         write_metrics(tmp_path, [{"metric": "acc1"}])
 

@@ -237,6 +237,8 @@ def test_describing_columns_of_a_merger(make_config: Make, tome: dict[str, Any])
         "alpha": None,
         "score": None,
         "scope": "self",
+        "strategy": None,
+        "sparsity": None,
         "seed": 3,
     }
 
