@@ -1,4 +1,3 @@
-import csv
 from pathlib import Path
 from typing import Any
 
@@ -50,17 +49,6 @@ def test_a_run_of_other_settings_is_not_taken_for_one(overrides: list[str]) -> N
 def test_what_cannot_be_composed_is_not_recognised() -> None:
     columns: dict[str, Any] = describing_columns(compose_config())
     assert published_config({**columns, "backbone": "of_the_future"}, [7]) is None
-
-
-def test_all_committed_runs_are_recognised_or_have_a_manifest() -> None:
-    with (RESULTS / "mini" / "runs.csv").open(newline="", encoding="utf-8") as handle:
-        rows = [{k: v or None for k, v in row.items()} for row in csv.DictReader(handle)]
-    runs = {row["run_id"]: row for row in rows}
-    sizes = {name: [int(r["n"] or 0) for r in rows if r["run_id"] == name] for name in runs}
-    described = {path.stem for path in (RESULTS / "mini" / "manifests").glob("*.json")}
-    bare = [name for name in runs if name not in described]
-    assert bare, "records of before the manifests are what this is for"
-    assert all(published_config(runs[name], sorted(set(sizes[name]))) for name in bare)
 
 
 @pytest.mark.parametrize("model", [["backbone=mini_unet"], ["backbone=sd20", "dataset=pets"]])

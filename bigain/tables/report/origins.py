@@ -18,7 +18,7 @@ _HEADS = (
 def where(origin: Manifest) -> str:
     """Device and processor of a run; a sentence if nobody knows."""
     if not origin.get("device"):
-        return "not known: no manifest"
+        return "not known"
     processor = origin.get("cpu_model")
     return f"{origin['device']} ({processor})" if processor else str(origin["device"])
 
@@ -27,12 +27,13 @@ def origins_html(runs: Sequence[ListedRun]) -> str:
     """A table with a line for each combination of machine, software and code, and its runs."""
     if not runs:
         return "<p>There is no finished run.</p>"
-    counts = Counter(_line(run.origin) for run in runs if run.origin)
+    known = [run.origin for run in runs if run.origin and not run.origin.get("rebuilt")]
+    counts = Counter(map(_line, known))
     lines = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    without = sum(not run.origin for run in runs)
+    without = len(runs) - len(known)
     parts = [_table([(str(count), *line) for line, count in lines])] if lines else []
     if without:
-        parts.append(f"<p>Of {without} of {len(runs)} runs no manifest is here.</p>")
+        parts.append(f"<p>The origin of {without} of {len(runs)} runs is not known.</p>")
     return "\n".join(parts)
 
 

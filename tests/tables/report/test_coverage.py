@@ -21,7 +21,7 @@ def test_cells_runs_places_and_reasons_are_counted(
     found = covered(results, tables[0])
     assert found.cells == (4, 8)
     assert found.runs == (2, 3)
-    assert found.places == {"cpu (A processor)": 1, "not known: no manifest": 1}
+    assert found.places == {"cpu (A processor)": 1, "not known": 1}
     assert found.reasons == {"not started on this machine": 1}
 
 
@@ -57,7 +57,7 @@ def test_the_page_says_it_in_words(results: Path, tables: list[ReportTable]) -> 
     text = coverage_html(tables, listed, results, "mini")
     assert '<a href="#table4">Table 4</a> Token merging: 70 % &amp; more</th>' in text
     assert "<td>4 of 8</td><td>2 of 3</td>" in text
-    assert "1: cpu (A processor)<br>1: not known: no manifest" in text
+    assert "1: cpu (A processor)<br>1: not known" in text
     assert "Profile mini." in text
 
 

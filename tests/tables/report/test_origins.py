@@ -14,7 +14,7 @@ NOBODY = dict.fromkeys(DESCRIBING_COLUMNS, "")
 @pytest.mark.parametrize(
     ("origin", "expected"),
     [
-        ({}, "not known: no manifest"),
+        ({}, "not known"),
         ({"device": "cuda:0"}, "cuda:0"),
         ({"device": "cpu", "cpu_model": "AMD EPYC"}, "cpu (AMD EPYC)"),
     ],
@@ -34,7 +34,7 @@ def test_a_line_for_each_environment_the_commonest_first(
     assert "<td>2.14.1</td><td>0.42.1</td>" in lines[0]
     assert "<td>bigain 0.1.0 0123456789ab</td>" in lines[0]
     assert lines[1].startswith('<tr><th scope="row">1</th><td>cuda:0</td>')
-    assert "Of 1 of 4 runs no manifest is here." in text
+    assert "The origin of 1 of 4 runs is not known." in text
 
 
 def test_changes_without_a_commit_are_told_and_gaps_are_empty() -> None:
@@ -46,4 +46,4 @@ def test_changes_without_a_commit_are_told_and_gaps_are_empty() -> None:
 
 def test_nothing_is_known_of_no_run() -> None:
     assert origins_html([]) == "<p>There is no finished run.</p>"
-    assert origins_html([ListedRun(NOBODY)]) == "<p>Of 1 of 1 runs no manifest is here.</p>"
+    assert origins_html([ListedRun(NOBODY)]) == "<p>The origin of 1 of 1 runs is not known.</p>"
