@@ -3,8 +3,14 @@
 All statistics are computed in float64 from one row per image; images are the sampling unit.
 """
 
-from bigain.metrics.classification import Metric, classification_metrics, image_errors
+from bigain.metrics.classification import (
+    cantelli_bound,
+    classification_metrics,
+    image_errors,
+    margin_ratio,
+)
 from bigain.metrics.efficiency import efficiency_metrics
+from bigain.metrics.feature_sets import KidResult, kernel_distance, precision_recall
 from bigain.metrics.frechet import (
     FewImagesWarning,
     FrechetResult,
@@ -13,18 +19,17 @@ from bigain.metrics.frechet import (
     warn_if_few,
 )
 from bigain.metrics.generation import generation_metrics
-from bigain.metrics.intervals import mean_interval, wilson
-from bigain.metrics.kid import KidResult, kernel_distance
-from bigain.metrics.manifold import precision_recall
-from bigain.metrics.margins import cantelli_bound, margin_ratio
-from bigain.metrics.moments import Moments, StreamedMoments, moments_of
-from bigain.metrics.paired import (
+from bigain.metrics.intervals import (
+    Metric,
     PairedResult,
+    mean_interval,
     paired_accuracy,
     paired_bootstrap,
     paired_difference,
     relative_rise,
+    wilson,
 )
+from bigain.metrics.moments import Moments, StreamedMoments, moments_of
 from bigain.metrics.ranking import average_precision, class_ranks, mean_class_precision
 
 __all__ = [

@@ -1,54 +1,34 @@
-"""What a classification run is worth: accuracy, error of the true class, margins.
+"""Metrics of a classification run: accuracy, error of the true class, margins.
 
-Accuracy is what users want; on small backbones it hardly moves, because errors common to all
+Accuracy is what users want.  On small backbones it hardly moves, because errors common to all
 classes cancel in the argmin.  The noise-prediction error of the true class does move: every
-operator sees the same (image, t, eps), so its rise over no acceleration is paired (protocol 1).
+operator sees the same (image, t, eps), so its rise over the baseline is paired (protocol 1).
 
-Where images have any number of classes (COCO), a prediction counts if it is one of them, and two
-average precisions join (`bigain.metrics.ranking`).
+Images with any number of labels (COCO): a prediction is correct if it is one of them, and two
+average precisions are added (`bigain.metrics.ranking`).
 
-An image that could not be read stays in acc1 as wrong, and in the precisions as ranked last; errors
-and margins, which it does not have, are means over the others.  `failed_images` counts them.
+An unreadable image counts as wrong in acc1 and as ranked last in the precisions; errors and margins
+are means over the other images.  `failed_images` counts them.
+
+Margins (Appendix A): D_s = l(x, c'; s) - l(x, c*; s), the loss of a distractor c' minus that of the
+true class c*, has mean mu and variance sigma^2 over S independent trials.  If mu > 0, the
+probability that c' still wins is at most
+
+    rho / (rho + S),   rho = sigma^2 / mu^2     (Cantelli's inequality, Eq. 14).
 """
 
 import json
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from bigain.errors import UserError
-from bigain.metrics.intervals import mean_interval, wilson
-from bigain.metrics.paired import relative_rise
+from bigain.metrics.intervals import Metric, mean_interval, relative_rise
 from bigain.metrics.ranking import class_ranks, mean_class_precision
 
-__all__ = ["Metric", "classification_metrics", "image_errors"]
-
-
-@dataclass(frozen=True)
-class Metric:
-    """One number of a run, as in metrics.csv.
-
-    Attributes:
-        metric: Its id (contract C2).
-        value: In `unit`.
-        n: Number of images behind it.
-        ci_low: Lower end of the 95 % interval, NaN if there is none.
-        ci_high: Upper end.
-        unit: `percent`, `error` (of the task's loss), `error^2`, `ratio`, `images`, `feature^2`
-            (Frechet distances), `mmd^2` (KID) or `share` (in [0, 1]).
-
-    """
-
-    metric: str
-    value: float
-    n: int
-    ci_low: float
-    ci_high: float
-    unit: str
+__all__ = ["cantelli_bound", "classification_metrics", "image_errors", "margin_ratio"]
 
 
 def classification_metrics(
@@ -56,15 +36,15 @@ def classification_metrics(
 ) -> list[Metric]:
     """acc1, eps_error, eps_error_rise, margin_mean, margin_variance, in this order.
 
-    With several labels per image map_image and map_class follow acc1 (the latter only if `samples`
+    With several labels per image, map_image and map_class follow acc1 (the latter only if `samples`
     has the scores of all classes); if images failed, failed_images comes last.
 
     Args:
         samples: One row per image: image_id, correct, true_errors, margin_mean, margin_variance;
             with several labels also labels and average_precision, and scores and prediction for
             map_class; failure, if there is one.
-        baseline: The same images without acceleration, possibly more of them; without it, or if it
-            lacks an image, there is no eps_error_rise.
+        baseline: The same images without an operator, possibly more of them.  There is no
+            eps_error_rise without a baseline or if it lacks an image.
 
     Raises:
         UserError: No images.
@@ -73,15 +53,19 @@ def classification_metrics(
     if samples.empty:
         raise UserError("samples: has no images, so there is nothing to measure")
     errors = image_errors(samples)
-    metrics = [_accuracy(samples), *_precisions(samples), _mean("eps_error", errors, "error")]
+    metrics = [
+        Metric.of_share("acc1", int(samples["correct"].sum()), len(samples)),
+        *_precisions(samples),
+        Metric.of_mean("eps_error", errors, "error"),
+    ]
     if baseline is not None and samples["image_id"].isin(baseline["image_id"]).all():
         metrics += _rise(errors, image_errors(baseline))
-    # The variance of a single trial does not exist; an error that does not exist is a fault, so
-    # NaN there shows up in eps_error.
+    # A single trial has no variance, so NaN is left out here; a NaN error is a fault and stays in
+    # eps_error.
     return [
         *metrics,
-        _mean("margin_mean", samples["margin_mean"].dropna(), "error"),
-        _mean("margin_variance", samples["margin_variance"].dropna(), "error^2"),
+        Metric.of_mean("margin_mean", samples["margin_mean"].dropna(), "error"),
+        Metric.of_mean("margin_variance", samples["margin_variance"].dropna(), "error^2"),
         *_failures(samples),
     ]
 
@@ -89,8 +73,8 @@ def classification_metrics(
 def image_errors(samples: pd.DataFrame) -> "pd.Series[float]":
     """Error of the true class by image id: mean of `true_errors` over the first-stage timesteps.
 
-    `true_errors` are lists, or JSON texts of lists as in samples.csv; of several true classes the
-    mean.  Images without a true class, and those that could not be read, are left out.
+    `true_errors` are lists, or JSON texts of lists as in samples.csv; with several true classes
+    they are means over these.  Images without a true class and unreadable images are left out.
     """
     errors = samples.set_index("image_id")["true_errors"]
     means = {i: float(np.mean(_numbers(own))) for i, own in errors.items() if _is_measured(own)}
@@ -98,18 +82,47 @@ def image_errors(samples: pd.DataFrame) -> "pd.Series[float]":
     return pd.Series(list(means.values()), index=index, dtype=np.float64, name="eps_error")
 
 
-def _accuracy(samples: pd.DataFrame) -> Metric:
-    successes, n = int(samples["correct"].sum()), len(samples)
-    low, high = wilson(successes, n)
-    value = 100 * successes / n
-    return Metric("acc1", value, n, 100 * low, 100 * high, "percent")
+def cantelli_bound(mean: ArrayLike, variance: ArrayLike, trials: ArrayLike) -> NDArray[np.float64]:
+    """Upper bound of P(mean of D over `trials` trials <= 0), elementwise, in [0, 1].
+
+    Args:
+        mean: mu, any shape; the bound is 1 where mu is not positive.
+        variance: sigma^2 >= 0 of one trial, broadcastable.
+        trials: S >= 1, broadcastable.
+
+    """
+    mu, var = np.asarray(mean, np.float64), np.asarray(variance, np.float64)
+    squared = np.asarray(trials, np.float64) * mu**2
+    with np.errstate(invalid="ignore", divide="ignore"):
+        bound = var / (var + squared)
+    return np.where(mu > 0, bound, np.where(np.isnan(mu), np.nan, 1.0))
+
+
+def margin_ratio(means: ArrayLike, variances: ArrayLike) -> tuple[float, float, float]:
+    """Rho of all images, mean of sigma^2 over squared mean of mu, with its 95 % interval.
+
+    With v = mean of sigma^2 and m = mean of mu, the delta method gives image i the influence
+    (sigma_i^2 - v) / m^2 - 2 v (mu_i - m) / m^3.
+
+    Args:
+        means: mu of each image, shape (n,), n >= 1, no NaN.
+        variances: sigma^2 of each image, shape (n,).
+
+    """
+    mu, var = np.asarray(means, np.float64), np.asarray(variances, np.float64)
+    m, v = mu.mean(), var.mean()
+    with np.errstate(invalid="ignore", divide="ignore"):
+        ratio = v / m**2
+        influence = (var - v) / m**2 - 2 * v * (mu - m) / m**3
+    low, high = mean_interval(ratio + influence)
+    return float(ratio), low, high
 
 
 def _precisions(samples: pd.DataFrame) -> list[Metric]:
     """map_image, and map_class if all scores are there; none with one label per image."""
     if "average_precision" not in samples:
         return []
-    image = _mean("map_image", 100 * samples["average_precision"].dropna(), "percent")
+    image = Metric.of_mean("map_image", 100 * samples["average_precision"].dropna(), "percent")
     if not {"scores", "labels", "prediction"} <= set(samples):
         return [image]
     ranks, truth = _ranks_and_truth(samples)
@@ -134,8 +147,7 @@ def _ranks_and_truth(samples: pd.DataFrame) -> tuple[NDArray[np.int64], NDArray[
 
 def _failures(samples: pd.DataFrame) -> list[Metric]:
     failed = int(samples["failure"].notna().sum()) if "failure" in samples else 0
-    whole = (len(samples), math.nan, math.nan, "images")
-    return [Metric("failed_images", failed, *whole)] if failed else []
+    return [Metric.exact("failed_images", failed, "images", len(samples))] if failed else []
 
 
 def _rise(errors: "pd.Series[float]", baseline: "pd.Series[float]") -> list[Metric]:
@@ -146,15 +158,8 @@ def _rise(errors: "pd.Series[float]", baseline: "pd.Series[float]") -> list[Metr
     return [Metric("eps_error_rise", value, rise.n, low, high, "percent")]
 
 
-def _mean(name: str, column: "pd.Series[float]", unit: str) -> Metric:
-    values = np.asarray(column, np.float64)
-    value = float(values.mean()) if len(values) else math.nan
-    low, high = mean_interval(values)
-    return Metric(name, value, len(values), low, high, unit)
-
-
 def _is_measured(numbers: object) -> bool:
-    """Whether a cell holds a list of numbers: not one of an image that was not read, nor empty."""
+    """Whether a cell holds a non-empty list of numbers; one of an unreadable image does not."""
     return isinstance(numbers, str | list) and len(numbers) > 0 and numbers != "[]"
 
 

@@ -2,21 +2,21 @@
 
     D(a, b) = |m_a - m_b|^2 + tr(S_a + S_b - 2 (S_a^(1/2) S_b S_a^(1/2))^(1/2))
 
-(Dowson and Landau 1982; of Inception features: Heusel et al. 2017).  The trace of the root is the
-sum of the roots of the eigenvalues of A S_b A' with S_a = A' A, a symmetric matrix: no root of an
-unsymmetric one, which other implementations take and which has imaginary parts.  Of n images a
-covariance has at most n - 1 eigenvalues that are not rounding, so no more enter.
+(Dowson and Landau 1982; on Inception features: Heusel et al. 2017).  The trace of the root is the
+sum of the square roots of the eigenvalues of A S_b A' with S_a = A' A.  That matrix is symmetric;
+other implementations take the root of an unsymmetric one, which has imaginary parts.  A covariance
+of n images has at most n - 1 eigenvalues that are not rounding, so no more are used.
 
-Interval: the infinitesimal jackknife (Jaeckel 1972; Efron 1982).  D is smooth in the weights of the
-images; the derivative to the weight of image i of a, c_i = x_i - m_a, is
+Interval: the infinitesimal jackknife (Jaeckel 1972; Efron 1982).  D is a smooth function of the
+weights of the images.  The derivative to the weight of image i of a, with c_i = x_i - m_a, is
 
     2 (m_a - m_b)' c_i + c_i' (I - T) c_i + constant,
-    T = A^+ (A S_b A')^(1/2) A'^+  (the optimal transport from a to b),
+    T = A^+ (A S_b A')^(1/2) A'^+  (the optimal transport from a to b).
 
-these influences have mean 0, and their standard deviation over sqrt(n) is the standard error of D.
-The reference b is held fixed: it is the same for everything that is compared with it.  The interval
-is one of D at this n.  D is too large by a bias of order 1/n, so compare at the same n; of two runs
-from the same initial noises, subtract influences image by image for a paired interval.
+These influences have mean 0; their standard deviation over sqrt(n) is the standard error of D.  The
+reference b is held fixed, since everything is compared with the same one.  D has a bias of order
+1/n, so compare at equal n.  For two runs from the same initial noises, the differences of their
+influences, image by image, give a paired interval.
 """
 
 import math
@@ -27,9 +27,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import linalg
 
-from bigain.errors import UserError
 from bigain.metrics.intervals import mean_interval
-from bigain.metrics.moments import Moments, check_features, moments_of
+from bigain.metrics.moments import Moments, check_features, check_same_dimension, moments_of
 
 __all__ = [
     "FewImagesWarning",
@@ -43,7 +42,7 @@ FloatArray = NDArray[np.float64]
 
 
 class FewImagesWarning(UserWarning):
-    """Fewer images than features: covariances are rank-deficient, distances far too large."""
+    """Fewer images than features: the covariance is rank-deficient, the distance far too large."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +54,8 @@ class FrechetResult:
         ci_low: Lower end of the 95 % interval, >= 0; NaN for fewer than two images.
         ci_high: Upper end.
         n: Number of images that were compared with the reference.
-        influences: One per image, shape (n,), of mean 0; `value + influences` are the values whose
-            mean has this interval.
+        influences: One per image, shape (n,), of mean 0; the interval is that of the mean of
+            `value + influences`.
 
     """
 
@@ -100,11 +99,7 @@ def frechet_with_interval(features: ArrayLike, reference: Moments) -> FrechetRes
 
 def _coupling(a: Moments, b: Moments) -> tuple[FloatArray, FloatArray, FloatArray]:
     """A (r, d) with S_a = A' A; eigenvectors (r, k) of A S_b A'; roots (k,) of its eigenvalues."""
-    if a.dimension != b.dimension:
-        raise UserError(
-            f"features: {a.dimension} of one side and {b.dimension} of the other; allowed: both "
-            "from the same extractor"
-        )
+    check_same_dimension(a.dimension, b.dimension)
     values, vectors = _leading(a.covariance, a.n)
     factor = np.sqrt(values)[:, None] * vectors.T
     inner = factor @ b.covariance @ factor.T
@@ -134,8 +129,8 @@ def _influences(
     vectors: FloatArray,
     roots: FloatArray,
 ) -> FloatArray:
-    # A'^+ c whitens c: the rows of A are orthogonal with the eigenvalues of S_a as squared lengths.
-    # Directions in which a hardly varies are left out of T: dividing by them is noise.
+    # A'^+ c whitens c: the rows of A are orthogonal, their squared lengths the eigenvalues of S_a.
+    # T leaves out directions in which a hardly varies: dividing by them would give noise.
     variances = np.square(factor).sum(axis=1)
     kept = variances > variances.max(initial=0.0) * len(shift) * np.finfo(np.float64).eps
     white = centred @ (factor[kept] / variances[kept, None]).T
@@ -145,13 +140,12 @@ def _influences(
 
 
 def warn_if_few(a: Moments, b: Moments) -> None:
-    """Warn, with FewImagesWarning, if a side is known to have fewer images than features."""
+    """Issue a FewImagesWarning if a side is known to have fewer images than features."""
     fewest = min((side.n for side in (a, b) if side.n is not None), default=math.inf)
     if fewest < b.dimension:
         warnings.warn(
-            f"n={fewest} images for {b.dimension} features: the covariance is "
-            f"rank-deficient and the distance far too large; compare only at equal n, and trust "
-            f"values from n >= {b.dimension} on",
+            f"n={fewest} images for {b.dimension} features: the covariance is rank-deficient and "
+            f"the distance far too large; compare only at equal n, or use n >= {b.dimension}",
             FewImagesWarning,
             stacklevel=3,
         )

@@ -1,19 +1,15 @@
-"""What a generation run is worth: Frechet distance, KID, precision and recall of one set.
+"""Metrics of a generated set: Frechet distance, KID, precision and recall.
 
-The first is called `fid` only where the features are Inception's; those of the small classifier
+The Frechet distance is called `fid` only for Inception's features.  Those of the small classifier
 give `frechet_mini`, another number on another scale.
 """
 
-import math
-
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from bigain.metrics.classification import Metric
+from bigain.metrics.feature_sets import NEIGHBOURS, kernel_distance, precision_recall
 from bigain.metrics.frechet import FrechetResult, frechet_with_interval
-from bigain.metrics.intervals import wilson
-from bigain.metrics.kid import kernel_distance
-from bigain.metrics.manifold import NEIGHBOURS, precision_recall
+from bigain.metrics.intervals import Metric
 from bigain.metrics.moments import Moments
 
 __all__ = ["generation_metrics"]
@@ -33,10 +29,10 @@ def generation_metrics(
         name: Of the Frechet distance: `fid` or `frechet_mini`, as the extractor says.
         features: Of the generated images, shape (n, d).
         reference: Moments of the reference images.
-        reference_features: Their features, shape (m, d); without them (published statistics hold
-            none), or with three images or fewer on a side, there is the Frechet distance alone.
+        reference_features: Their features, shape (m, d).  Without them (published statistics have
+            none), or with three images or fewer on a side, only the Frechet distance is returned.
         seed: Of KID's subsets.
-        distance: That of `features` from `reference`, where it is known already.
+        distance: That of `features` from `reference`, if it was computed already.
 
     Warns:
         FewImagesWarning: Fewer images than features.
@@ -48,26 +44,18 @@ def generation_metrics(
     distance = distance or frechet_with_interval(features, reference)
     low, high = distance.ci_low, distance.ci_high
     metrics = [Metric(name, distance.value, distance.n, low, high, "feature^2")]
-    if (
-        reference_features is None
-        or min(map(_length, (features, reference_features))) <= NEIGHBOURS
-    ):
+    if reference_features is None:
         return metrics
-    kernel = kernel_distance(features, reference_features, seed=seed)
+    if min(len(np.asarray(side)) for side in (features, reference_features)) <= NEIGHBOURS:
+        return metrics
+    kid = kernel_distance(features, reference_features, seed=seed)
     inside = precision_recall(features, reference_features)
-    shares = zip(("precision", "recall"), inside, strict=True)
     return [
         *metrics,
-        Metric("kid", kernel.value, kernel.n, kernel.ci_low, kernel.ci_high, "mmd^2"),
-        Metric("kid_error", kernel.error, kernel.n, math.nan, math.nan, "mmd^2"),
-        *(_share(name, values) for name, values in shares),
+        Metric("kid", kid.value, kid.n, kid.ci_low, kid.ci_high, "mmd^2"),
+        Metric.exact("kid_error", kid.error, "mmd^2", kid.n),
+        *(
+            Metric.of_share(metric, int(each.sum()), len(each), "share")
+            for metric, each in zip(("precision", "recall"), inside, strict=True)
+        ),
     ]
-
-
-def _length(rows: ArrayLike) -> int:
-    return len(np.asarray(rows))
-
-
-def _share(name: str, inside: NDArray[np.bool_]) -> Metric:
-    low, high = wilson(int(inside.sum()), len(inside))
-    return Metric(name, float(inside.mean()), len(inside), low, high, "share")

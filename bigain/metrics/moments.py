@@ -1,9 +1,9 @@
 """Mean and covariance of features, streamed in float64.
 
-Rows are gathered into chunks of a fixed size, whatever the pieces they come in; the two moments of
-a chunk are merged into those of all rows before it (Chan, Golub, LeVeque 1983), which squares no
-large mean.  So the result depends on the rows and their order alone: the same bits for any batch
-size, and the two-pass result up to rounding.
+Rows are collected into chunks of a fixed size.  The mean and the scatter (sum of squared
+deviations) of a chunk are merged into those of all earlier rows (Chan, Golub, LeVeque 1983), so
+that no large mean is squared.  The result depends only on the rows and their order: the same bits
+for any batch size, and the two-pass result up to rounding.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from bigain.errors import UserError
 
-__all__ = ["Moments", "StreamedMoments", "check_features", "moments_of"]
+__all__ = [
+    "Moments",
+    "StreamedMoments",
+    "check_features",
+    "check_same_dimension",
+    "moments_of",
+]
 
 _CHUNK = 256
 
@@ -25,7 +31,7 @@ class Moments:
     Attributes:
         mean: Shape (d,), float64.
         covariance: Shape (d, d), float64, with n - 1 in the denominator.
-        n: Number of images; None where a file of somebody else does not say.
+        n: Number of images; None if unknown, as in files of other programs.
 
     """
 
@@ -40,7 +46,7 @@ class Moments:
 
 
 class StreamedMoments:
-    """Moments of rows that come piece by piece."""
+    """Moments of rows that arrive in pieces."""
 
     def __init__(self, dimension: int) -> None:
         self._chunk = np.empty((_CHUNK, dimension))
@@ -74,16 +80,15 @@ class StreamedMoments:
             UserError: Fewer than two rows.
 
         """
-        count, mean, scatter = self._merged() if self._filled else self._state()
+        count, mean, scatter = self._merged()
         if count < 2:
             raise UserError(f"n={count}: a covariance needs at least 2 images")
         return Moments(mean.copy(), scatter / (count - 1), count)
 
-    def _state(self) -> tuple[int, NDArray[np.float64], NDArray[np.float64]]:
-        return self._count, self._mean, self._scatter
-
     def _merged(self) -> tuple[int, NDArray[np.float64], NDArray[np.float64]]:
-        """Count, mean and scatter of everything so far with the rows of the open chunk."""
+        """Count, mean and scatter of all rows so far, those of the open chunk included."""
+        if not self._filled:
+            return self._count, self._mean, self._scatter
         rows = self._chunk[: self._filled]
         mean = rows.mean(axis=0)
         centred = rows - mean
@@ -125,3 +130,11 @@ def check_features(features: ArrayLike, dimension: int | None = None) -> NDArray
             f"infinite, the first at position {broken[0]}; allowed: finite numbers"
         )
     return rows
+
+
+def check_same_dimension(a: int, b: int) -> None:
+    """Raise UserError if two sides have different numbers of features."""
+    if a != b:
+        raise UserError(
+            f"features: {a} on one side and {b} on the other; allowed: both from the same extractor"
+        )

@@ -1,21 +1,21 @@
-r"""Average precision of a ranking of classes, over images and over classes.
+"""Average precision of a ranking of classes, over images and over classes.
 
-Classes of an image are ranked 1, 2, ..., C: the staged winner first, then the others by ascending
-mean error (finalists have more trials than the rest; ties go to the lower class index).
+The classes of an image are ranked 1, 2, ..., C: first the staged winner, then the others by
+ascending mean error (finalists have more trials than the rest).  Ties go to the lower class index.
 
 map_image, the paper's (Eq. 26): with the true classes of an image at ranks r_1 < ... < r_m,
 
     AP = (1/m) sum_i i / r_i,       averaged over the images that have a class.
 
-map_class, "macro": for each class, the images are ordered by the rank that it has in them, and
+map_class ("macro"): for each class, the images are ordered by the rank of that class, and
 
     AP = sum_k (R_k - R_{k-1}) P_k,     averaged over the classes that have an image,
 
-with precision P_k and recall R_k of the images in which the class has rank k or better; images of
-one rank are one step, as in scikit-learn.  The rank and not the error orders the images, because
-an image's errors share a level that says more about the image than about its classes.
+where P_k and R_k are the precision and recall of the images in which the class has rank k or
+better; images of equal rank form one step, as in scikit-learn.  Images are ordered by rank, not by
+error, because the level of the errors says more about the image than about its classes.
 
-The interval of map_class is the percentile bootstrap's over images, of fixed seed.
+The interval of map_class is the percentile bootstrap over images, with a fixed seed.
 """
 
 import math
@@ -33,7 +33,7 @@ __all__ = ["average_precision", "class_ranks", "mean_class_precision"]
 RESAMPLES = 1000
 _SEED = 20261128
 _CHUNK = 50
-"""Resamples that are in memory at once."""
+"""Resamples in memory at once."""
 
 
 def class_ranks(scores: ArrayLike, predictions: ArrayLike) -> NDArray[np.int64]:
@@ -57,7 +57,7 @@ def class_ranks(scores: ArrayLike, predictions: ArrayLike) -> NDArray[np.int64]:
 
 
 def average_precision(ranks: Sequence[int]) -> float:
-    """AP of one image whose true classes stand at `ranks` (any order); NaN if it has none."""
+    """AP of one image whose true classes have these `ranks` (any order); NaN if it has none."""
     if not len(ranks):
         return math.nan
     ordered = np.sort(np.asarray(ranks, np.float64))
@@ -68,9 +68,9 @@ def mean_class_precision(ranks: ArrayLike, truth: ArrayLike) -> tuple[float, flo
     """map_class as a fraction, with the ends of its 95 % interval.
 
     Args:
-        ranks: Rank of every class in every image, >= 1, shape (n, C).  The ranks of an image that
-            could not be classified are C + 1.
-        truth: Whether the image has the class, shape (n, C).
+        ranks: Rank of every class in every image, >= 1, shape (n, C); C + 1 for an image that
+            could not be classified.
+        truth: Whether each image has each class, shape (n, C).
 
     Returns:
         Value, lower and upper end; NaN if no image has a class, the ends also if n < 2.
@@ -92,7 +92,7 @@ def mean_class_precision(ranks: ArrayLike, truth: ArrayLike) -> tuple[float, flo
 
 
 class _Counts:
-    """How many images, and how many that have the class, are at each (class, rank)."""
+    """Numbers of images, and of images that have the class, at each (class, rank)."""
 
     def __init__(self, ranks: NDArray[np.int64], truth: NDArray[np.bool_]) -> None:
         self.truth = truth

@@ -9,9 +9,13 @@ import pytest
 from sklearn.metrics import average_precision_score, label_ranking_average_precision_score
 
 from bigain.errors import UserError
-from bigain.metrics.classification import Metric, classification_metrics, image_errors
-from bigain.metrics.intervals import mean_interval, wilson
-from bigain.metrics.paired import relative_rise
+from bigain.metrics.classification import (
+    cantelli_bound,
+    classification_metrics,
+    image_errors,
+    margin_ratio,
+)
+from bigain.metrics.intervals import Metric, mean_interval, relative_rise, wilson
 from bigain.metrics.ranking import average_precision, class_ranks
 
 
@@ -83,29 +87,8 @@ def test_baseline_may_have_more_images_in_another_order() -> None:
     metric = by_name(classification_metrics(frame, baseline[::-1]))["eps_error_rise"]
     assert metric.n == 5
     assert metric.value == pytest.approx(50.0)
-
-
-def test_no_rise_if_the_baseline_lacks_an_image() -> None:
-    metrics = classification_metrics(samples(8), samples(8).tail(7))
-    assert "eps_error_rise" not in by_name(metrics)
-
-
-def test_margins_are_means_over_images() -> None:
-    frame = samples()
-    metrics = by_name(classification_metrics(frame))
-    for name in ("margin_mean", "margin_variance"):
-        assert metrics[name].value == pytest.approx(frame[name].mean())
-        assert metrics[name].ci_low < metrics[name].value < metrics[name].ci_high
-    assert metrics["margin_variance"].unit == "error^2"
-
-
-def test_a_single_trial_has_no_variance() -> None:
-    frame = samples()
-    frame["margin_variance"] = np.nan
-    metric = by_name(classification_metrics(frame))["margin_variance"]
-    assert metric.n == 0
-    assert math.isnan(metric.value)
-    assert math.isnan(metric.ci_low)
+    without_rise = by_name(classification_metrics(frame, baseline.tail(7)))
+    assert "eps_error_rise" not in without_rise, "the baseline lacks an image"
 
 
 @pytest.mark.parametrize("missing", [None, math.nan])
@@ -120,20 +103,6 @@ def test_errors_may_be_json_as_in_the_csv() -> None:
     frame = samples()
     text = frame.assign(true_errors=[json.dumps(errors) for errors in frame["true_errors"]])
     assert classification_metrics(text) == classification_metrics(frame)
-
-
-def test_errors_by_image_are_indexed_by_image() -> None:
-    errors = image_errors(samples(3))
-    assert list(errors.index) == [100, 101, 102]
-    assert errors.dtype == np.float64
-    assert errors[101] == pytest.approx(np.mean(samples(3)["true_errors"][1]))
-
-
-def test_one_image_has_values_without_intervals_of_means() -> None:
-    metrics = by_name(classification_metrics(samples(1), samples(1)))
-    assert metrics["acc1"].ci_high > metrics["acc1"].ci_low
-    assert math.isnan(metrics["eps_error"].ci_low)
-    assert metrics["eps_error_rise"].value == 0
 
 
 def test_no_images_is_a_user_error() -> None:
@@ -166,11 +135,6 @@ def test_images_that_failed_count_as_wrong_and_are_counted() -> None:
         assert metrics[name] == by_name(classification_metrics(rest))[name]
         assert metrics[name].n == 6
     assert "failed_images" not in by_name(classification_metrics(whole))
-
-
-def test_a_run_without_failures_does_not_speak_of_them() -> None:
-    failed = with_failures(samples(4), [])
-    assert classification_metrics(failed) == classification_metrics(samples(4))
 
 
 def test_the_rise_is_that_of_the_images_that_were_read() -> None:
@@ -211,14 +175,6 @@ def several(n: int = 30, classes: int = 6, seed: int = 0) -> pd.DataFrame:
     )
 
 
-def test_several_labels_have_two_precisions_after_the_accuracy() -> None:
-    names = [metric.metric for metric in classification_metrics(several(), several())]
-    assert names == [
-        *("acc1", "map_image", "map_class", "eps_error", "eps_error_rise"),
-        *("margin_mean", "margin_variance"),
-    ]
-
-
 def test_the_precisions_are_scikit_learns() -> None:
     frame = several()
     metrics = by_name(classification_metrics(frame))
@@ -231,13 +187,6 @@ def test_the_precisions_are_scikit_learns() -> None:
     by_class = 100 * average_precision_score(truth, -ranks, average="macro")
     assert metrics["map_class"].value == pytest.approx(by_class)
     assert metrics["map_class"].n == len(frame)
-
-
-def test_the_interval_of_the_mean_over_images_is_students() -> None:
-    frame = several()
-    metric = by_name(classification_metrics(frame))["map_image"]
-    expected = mean_interval(100 * frame["average_precision"].dropna())
-    assert (metric.ci_low, metric.ci_high) == pytest.approx(expected)
 
 
 def test_images_without_a_label_count_as_wrong_and_have_no_error() -> None:
@@ -288,3 +237,69 @@ def test_if_all_images_failed_the_precisions_are_those_of_no_ranking() -> None:
     metrics = by_name(classification_metrics(nothing))
     assert metrics["map_image"].value == 0
     assert 0 < metrics["map_class"].value <= 100
+
+
+# Cantelli's bound on the margin.
+
+
+def test_it_is_equation_14() -> None:
+    mean, variance, trials = 0.02, 0.003, 20
+    rho = variance / mean**2
+    assert float(cantelli_bound(mean, variance, trials)) == pytest.approx(rho / (rho + trials))
+
+
+@pytest.mark.parametrize("mean", [0.0, -0.1])
+def test_without_a_positive_margin_it_promises_nothing(mean: float) -> None:
+    assert cantelli_bound(mean, 0.5, 20) == 1
+    assert cantelli_bound(mean, 0.0, 20) == 1
+
+
+def test_it_broadcasts_and_keeps_what_is_missing() -> None:
+    bound = cantelli_bound(np.array([[0.1], [-1.0], [np.nan]]), np.array([0.1, 0.2]), 5)
+    assert bound.shape == (3, 2)
+    assert bound.dtype == np.float64
+    assert np.all(bound[1] == 1)
+    assert np.all(np.isnan(bound[2]))
+    assert np.all((bound[0] > 0) & (bound[0] < 1))
+
+
+@pytest.mark.parametrize("trials", [1, 5])
+def test_it_bounds_the_frequency_of_a_non_positive_mean(trials: int) -> None:
+    draws = np.random.default_rng(0).exponential(1.0, (20_000, trials)) - 0.6
+    frequency = (draws.mean(axis=1) <= 0).mean()
+    assert 0 < frequency <= float(cantelli_bound(0.4, 1.0, trials))
+
+
+def test_the_extremal_distribution_reaches_it() -> None:
+    """Two values, the lower one exactly 0: Cantelli's inequality is an equality."""
+    lower_share, upper = 0.2, 1.0
+    mean = (1 - lower_share) * upper
+    variance = lower_share * (1 - lower_share) * upper**2
+    assert float(cantelli_bound(mean, variance, 1)) == pytest.approx(lower_share)
+
+
+def test_the_ratio_is_that_of_the_means() -> None:
+    rho, low, high = margin_ratio([0.1, 0.3], [0.02, 0.06])
+    assert rho == pytest.approx(0.04 / 0.2**2)
+    assert low < rho < high
+
+
+def test_the_interval_of_the_ratio_is_that_of_the_delta_method() -> None:
+    """The same standard error from gradient and covariance."""
+    draw = np.random.default_rng(0)
+    mu, var = draw.normal(0.2, 0.05, 400), draw.gamma(4.0, 0.01, 400)
+    rho, low, high = margin_ratio(mu, var)
+    m, v = mu.mean(), var.mean()
+    gradient = np.array([-2 * v / m**3, 1 / m**2])
+    error = np.sqrt(gradient @ np.cov(mu, var) @ gradient / len(mu))
+    assert high - low == pytest.approx(2 * 1.965927 * error, rel=1e-5)
+    assert (low + high) / 2 == pytest.approx(rho)
+
+
+def test_the_interval_of_the_ratio_covers_the_truth() -> None:
+    draw = np.random.default_rng(1)
+    hits = 0
+    for _ in range(400):
+        _, low, high = margin_ratio(draw.normal(0.2, 0.05, 100), draw.gamma(4.0, 0.01, 100))
+        hits += low <= 0.04 / 0.2**2 <= high
+    assert 0.92 <= hits / 400 <= 0.98

@@ -62,13 +62,6 @@ def test_a_slow_machine_slows_both_and_the_speedup_stays() -> None:
     assert (speedup.value, speedup.ci_low, speedup.ci_high) == pytest.approx((2, 2, 2))
 
 
-def test_one_repeat_has_no_interval() -> None:
-    metrics = measured(*repeats([2.0], [3.0]))
-    assert metrics["speedup"].value == 1.5
-    assert math.isnan(metrics["speedup"].ci_low)
-    assert math.isnan(metrics["time_ms_per_step"].ci_high)
-
-
 def test_nothing_measured_is_an_error() -> None:
     with pytest.raises(UserError, match="no measurement"):
         efficiency_metrics(pd.DataFrame())

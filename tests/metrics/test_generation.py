@@ -3,10 +3,9 @@ import numpy.typing as npt
 import pytest
 
 from bigain.errors import UserError
+from bigain.metrics.feature_sets import kernel_distance, precision_recall
 from bigain.metrics.frechet import FewImagesWarning, frechet_with_interval
 from bigain.metrics.generation import generation_metrics
-from bigain.metrics.kid import kernel_distance
-from bigain.metrics.manifold import precision_recall
 from bigain.metrics.moments import moments_of
 
 

@@ -76,12 +76,9 @@ def test_numbers_that_are_none_are_refused(value: float) -> None:
         moments_of(rows)
 
 
-@pytest.mark.parametrize("shape", [(3,), (2, 3, 4)])
-def test_features_are_a_table(shape: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match=r"allowed: \(n, d\)"):
-        check_features(np.zeros(shape))
-
-
-def test_another_number_of_features_is_refused() -> None:
+def test_other_shapes_are_refused() -> None:
+    for shape in ((3,), (2, 3, 4)):
+        with pytest.raises(ValueError, match=r"allowed: \(n, d\)"):
+            check_features(np.zeros(shape))
     with pytest.raises(ValueError, match=r"allowed: \(n, 3\)"):
         StreamedMoments(3).update(np.zeros((2, 4)))

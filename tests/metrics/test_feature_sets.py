@@ -1,3 +1,5 @@
+"""KID, precision and recall against their definitions and torch-fidelity."""
+
 import math
 
 import numpy as np
@@ -5,9 +7,11 @@ import numpy.typing as npt
 import pytest
 import torch
 from torch_fidelity.metric_kid import kid_features_to_metric
+from torch_fidelity.metric_prc import prc_features_to_metric
 
 from bigain.errors import UserError
-from bigain.metrics.kid import kernel_distance
+from bigain.metrics import feature_sets
+from bigain.metrics.feature_sets import kernel_distance, precision_recall
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -85,12 +89,6 @@ def test_it_is_unbiased_and_its_interval_covers(shift: float, lowest: float) -> 
     assert values.std() * 0.9 < np.mean([run.error for run in runs]) < values.std() * 2.2
 
 
-def test_a_difference_is_seen() -> None:
-    result = kernel_distance(sample(0, 300, shift=0.5), sample(1, 250))
-    assert 0 < result.ci_low < result.value < result.ci_high
-    assert (result.n, result.subsets) == (300, 20)
-
-
 def test_the_cut_is_seeded_and_moves_the_error_alone() -> None:
     x, y = sample(0, 100), sample(1, 130)
     assert kernel_distance(x, y, seed=3) == kernel_distance(x, y, seed=3)
@@ -102,7 +100,7 @@ def test_the_cut_is_seeded_and_moves_the_error_alone() -> None:
 
 def test_of_many_images_a_seeded_choice_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     x, y = sample(0, 100), sample(1, 130)
-    monkeypatch.setattr("bigain.metrics.kid.MOST_IMAGES", 50)
+    monkeypatch.setattr("bigain.metrics.feature_sets.MOST_IMAGES", 50)
     result = kernel_distance(x, y, seed=3)
     generator = np.random.Generator(np.random.Philox(key=3))
     x, y = x[generator.permutation(100)[:50]], y[generator.permutation(130)[:50]]
@@ -110,10 +108,64 @@ def test_of_many_images_a_seeded_choice_is_taken(monkeypatch: pytest.MonkeyPatch
     assert result.n == 50
 
 
+# Precision and recall.
+
+
+def test_precision_and_recall_by_hand_on_a_line() -> None:
+    """k = 1.  Real 0, 1, 5: balls [-1, 1], [0, 2], [1, 9].  Generated 2, 20: balls of 18."""
+    real, generated = np.array([[0.0], [1.0], [5.0]]), np.array([[2.0], [20.0]])
+    inside, covered = precision_recall(generated, real, neighbours=1)
+    assert inside.tolist() == [True, False]
+    assert covered.tolist() == [True, True, True]
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.7, 1.5])
+def test_precision_and_recall_are_torch_fidelitys(shift: float) -> None:
+    x, y = sample(0, 200, 8, shift), sample(1, 260, 8)
+    theirs = prc_features_to_metric(
+        torch.from_numpy(x),
+        torch.from_numpy(y),
+        prc_neighborhood=3,
+        prc_batch_size=64,
+        verbose=False,
+        save_cpu_ram=False,
+    )
+    inside, covered = precision_recall(x, y)
+    assert inside.mean() == pytest.approx(theirs["precision"], abs=1e-6)
+    assert covered.mean() == pytest.approx(theirs["recall"], abs=1e-6)
+    assert 0 < inside.mean() < 1
+
+
+def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y = sample(0, 90, shift=0.5), sample(1, 70)
+    whole = precision_recall(x, y)
+    monkeypatch.setattr(feature_sets, "_BLOCK", 16)
+    parts = precision_recall(x, y)
+    assert [a.tolist() for a in whole] == [b.tolist() for b in parts]
+
+
+def test_a_set_is_inside_itself_even_where_images_repeat() -> None:
+    """Balls around images with three copies have radius 0; rounding must not push them out."""
+    rows = np.repeat(sample(0, 20, shift=1e4), 5, axis=0)
+    inside, covered = precision_recall(rows, rows)
+    assert inside.all()
+    assert covered.all()
+
+
+def test_one_mode_alone_is_precise_and_recalls_little() -> None:
+    real = np.concatenate([sample(0, 100), sample(1, 100, shift=20.0)])
+    inside, covered = precision_recall(sample(2, 100), real)
+    assert inside.mean() > 0.7
+    assert covered[:100].mean() > 0.7
+    assert not covered[100:].any()
+
+
 @pytest.mark.parametrize("sizes", [(3, 50), (50, 3), (0, 9)])
 def test_too_few_images_are_refused(sizes: tuple[int, int]) -> None:
-    with pytest.raises(UserError, match=r"n=[03]: KID needs at least 4 images on each side"):
-        kernel_distance(sample(0, sizes[0]), sample(1, sizes[1]))
+    sides = sample(0, sizes[0]), sample(1, sizes[1])
+    for compare in (kernel_distance, precision_recall):
+        with pytest.raises(UserError, match=r"n=[03]: .* at least 4 images on each side"):
+            compare(*sides)
 
 
 def test_two_subsets_are_refused() -> None:
@@ -121,10 +173,12 @@ def test_two_subsets_are_refused() -> None:
         kernel_distance(sample(0, 20), sample(1, 20), subsets=2)
 
 
-def test_other_features_and_nan_are_refused() -> None:
-    with pytest.raises(UserError, match="features: 6 of one side and 5 of the other"):
-        kernel_distance(sample(0, 20), sample(1, 20, d=5))
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_other_features_and_broken_ones_are_refused(value: float) -> None:
     broken = sample(0, 20)
-    broken[3] = np.nan
-    with pytest.raises(UserError, match="position 3"):
-        kernel_distance(broken, sample(1, 20))
+    broken[3] = value
+    for compare in (kernel_distance, precision_recall):
+        with pytest.raises(UserError, match="features: 6 on one side and 5 on the other"):
+            compare(sample(0, 20), sample(1, 20, d=5))
+        with pytest.raises(UserError, match="position 3"):
+            compare(broken, sample(1, 20))
