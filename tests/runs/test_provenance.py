@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from bigain import machine
 from bigain.machine import cpu_model
 from bigain.runs import provenance
 from bigain.runs.provenance import collect, git_state, now, package_versions
@@ -90,7 +91,7 @@ def test_the_cpu_of_a_system_without_proc(monkeypatch: pytest.MonkeyPatch) -> No
         raise FileNotFoundError
 
     monkeypatch.setattr(Path, "read_text", absent)
-    monkeypatch.setattr(provenance, "_output", lambda *command: "Model " + command[-1])
+    monkeypatch.setattr(machine, "command_output", lambda *command: "Model " + command[-1])
     assert cpu_model() == "Model machdep.cpu.brand_string"
 
 
