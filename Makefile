@@ -3,6 +3,7 @@
 PROFILE ?= mini
 RUN ?= 1
 LIMIT ?=
+FORMAT ?=
 WORKERS ?= 2
 ARGS ?=
 
@@ -15,7 +16,8 @@ OFFLINE := HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 WANDB_MODE=offline
 TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(OFFLINE)
 
 ALL_TABLES := 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18
-TABLE_FLAGS := --profile $(PROFILE) $(if $(filter 0,$(RUN)),--no-run) $(if $(LIMIT),--limit $(LIMIT)) $(if $(GRID),--grid $(GRID)) $(ARGS)
+PLAN_FLAGS := --profile $(PROFILE) $(if $(filter 0,$(RUN)),--no-run) $(if $(LIMIT),--limit $(LIMIT)) $(if $(GRID),--grid $(GRID)) $(ARGS)
+TABLE_FLAGS := $(PLAN_FLAGS) $(if $(FORMAT),--format $(FORMAT))
 
 .DEFAULT_GOAL := help
 # Tables share runs: one after the other finds them done, two at once would meet at a lock.
@@ -55,15 +57,15 @@ format: $(STAMP) ## let ruff repair and format the code
 	$(PYTHON_BIN) -m ruff check --fix
 	$(PYTHON_BIN) -m ruff format
 
-## tableN: N = 1 ... 18: run what the table lacks, render it; PROFILE=mini|paper RUN=0 (only render) LIMIT=20 (images) GRID=full (the paper's columns)
+## tableN: N = 1 ... 18: make its missing runs, render it; PROFILE=mini|paper RUN=0 (only render) FORMAT=tex,html (these too) LIMIT=20 (images) GRID=full (the paper's columns)
 $(addprefix table,$(ALL_TABLES)): table%: $(STAMP)
 	$(PYTHON_BIN) -m bigain table $* $(TABLE_FLAGS)
 
-tables: $(STAMP) ## all 18, each run once; RUN=0: render all from what is there
+tables: $(STAMP) ## all 18, each run once; RUN=0 renders the finished runs; FORMAT=tex,html writes these too
 	$(PYTHON_BIN) -m bigain table all $(TABLE_FLAGS)
 
 campaign: $(STAMP) ## every missing run of all tables, with an estimate first; goes on where it stopped
-	$(PYTHON_BIN) -m bigain table all $(TABLE_FLAGS) --dry-run | tail -n 1
+	$(PYTHON_BIN) -m bigain table all $(PLAN_FLAGS) --dry-run | tail -n 1
 	@status=0; $(PYTHON_BIN) -m bigain table all $(TABLE_FLAGS) || status=$$?; \
 	    $(MAKE) figures report ARGS= || status=$$?; exit $$status
 

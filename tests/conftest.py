@@ -154,22 +154,29 @@ def small_document() -> Document:
     cells = ("", "+1.96 ± 0.2", DASH, "41.2 %")
     lines = (
         measured,
-        Line("comparison", "· minus no acceleration", tuple(map(Cell, cells))),
+        Line("comparison", "· minus the baseline", tuple(map(Cell, cells))),
         Line("paper", "· paper: SD-2.0, R&D_set #1", (*map(Cell, cells[:3]), Cell("lost"))),
         Line("measured", "[ToMe] with **strong** and `a_b`", (Cell(DASH),) * 4),
     )
-    columns = ("no acceleration", "ratio 0.3", "α = 0.9", "2× at 64² tokens")
+    columns = ("baseline", "ratio 0.3", "α = 0.9", "2× at 64² tokens")
     return Document(
         number=4,
         title="Token merging: 70 % & more",
-        intro=("Profile `mini`: **another backbone**, ρ = σ²/µ².", f"{DASH} stands for no run."),
+        summary="Profile `mini`: **another backbone**, ρ = σ²/µ².",
         panels=(
-            Panel("Top-1 accuracy, %", "Better: higher. <95 %>", columns, lines, "n = 400 images."),
-            Panel("Only in the paper", "", ("x",), (Line("paper", "ToMe", (Cell("1"),)),)),
+            Panel(
+                *("Top-1 accuracy, % ↑", columns, lines),
+                caption="n = 400 images.",
+                remark="Not run: `x_y`.",
+                explanation="With its <95 %> interval.",
+            ),
+            Panel("Only in the paper", ("x",), (Line("paper", "ToMe", (Cell("1"),)),)),
         ),
+        setup=("Classification: seed 0.",),
         notes=("A note with a~tilde, a^hat, a \\backslash and {braces}.",),
         footnotes=(("a", "The paper prints “14.2 %”."), ("b", "Naïve, Šidák, Erdős.")),
-        ranked_in="column",
+        measured=(4, 8),
+        legend=("**Bold**: best, *italic*: leading, __underlined__: second.",),
         command="python -m bigain table 4 --profile mini",
         commands=(
             "python -m bigain backbone=mini_unet operator=tome operator.ratio=0.3",
@@ -189,7 +196,7 @@ def wide_document() -> Document:
         for kind, label in kinds
     ]
     columns = tuple(f"column {n}" for n in range(14))
-    panel = Panel("Wide and long", "Better: lower.", columns, tuple(lines))
+    panel = Panel("Wide and long", columns, tuple(lines), "Better: lower.")
     verdict = Line("measured", "A label of a sentence, " * 5, (Cell("supported"),))
-    second = Panel("The paper's orderings", "", ("verdict",), (verdict,))
-    return Document(12, "Everything", (), (panel, second))
+    second = Panel("The paper's orderings", ("verdict",), (verdict,))
+    return Document(12, "Everything", "", (panel, second))

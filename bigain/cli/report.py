@@ -8,15 +8,14 @@ from bigain.cli.arguments import VerbParser, results_folder
 from bigain.files import replace_text
 from bigain.launch.compose import compose_configs
 from bigain.runs.folder import check_results, need_results
-from bigain.tables.report.page import render_report, report_path
-from bigain.tables.report.sources import Tables, planned_tables
+from bigain.tables.report import Tables, planned_tables, render_report, report_path
 from bigain.tables.spec import choose
 
 __all__ = ["main"]
 
 _DESCRIPTION = (
     "Write <results>/<profile>/report.html: every table, the figures, all collected runs, where "
-    "they ran, and what did not run. Starts no run."
+    "they ran, and what did not run. It starts no run."
 )
 _PROFILES = ("mini", "paper")
 _PLANNED: Tables = partial(planned_tables, compose_configs)

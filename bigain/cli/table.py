@@ -1,8 +1,8 @@
 """`python -m bigain table N ...`: plan the runs of tables, make the missing ones, render.
 
-Writes `<results>/<profile>/tables/tableNN.md`, `.tex`, `.html` and `.csv`, and beside them the
-records and metrics that the tables were computed from, so that they can be rendered again from
-committed files alone.
+Writes `<results>/<profile>/tables/tableNN.md` and `.csv`, on demand `.tex` and `.html`, and the
+README.md that says how to read them.  Beside them it keeps the records and metrics that the tables
+were computed from, so committed files are enough to render them again.
 """
 
 import argparse
@@ -19,12 +19,13 @@ from bigain.runs.folder import check_results, make_results
 from bigain.runs.identity import EXCLUDED
 from bigain.runs.store import damaged_runs
 from bigain.tables.estimate import CountFlops, estimate, kept_flops
+from bigain.tables.formats import render_markdown
 from bigain.tables.listing import LISTINGS, listed
-from bigain.tables.markdown import render_markdown
+from bigain.tables.loading import load_table, table_numbers
 from bigain.tables.overrides import Compose, remembering
 from bigain.tables.planner import Plan, PlannedRun
-from bigain.tables.render import load_table, plan_of, render_table, write_table
-from bigain.tables.spec import TableSpec, choose, table_numbers
+from bigain.tables.render import FORMATS, plan_of, render_table, write_legend, write_table
+from bigain.tables.spec import TableSpec, choose
 from bigain.tables.static import StaticSpec
 
 __all__ = ["main"]
@@ -46,7 +47,7 @@ class _Request:
     hydra: tuple[str, ...]
     run: bool
     dry: bool
-    listing: str
+    formats: tuple[str, ...]
     gflops_per_second: float | None
 
 
@@ -109,7 +110,7 @@ def _tables(request: _Request, compose: Compose, launch: Launch, flops: CountFlo
         failures = list_failures(pending, problems)
         plans = _plan(request, compose)
     _render(plans, request, results, compose)
-    _tell_settings(request)
+    _note_settings(request)
     sys.stderr.write(failures)
     return 1 if failures else 0
 
@@ -118,22 +119,23 @@ def _render(plans: Plans, request: _Request, results: Path, compose: Compose) ->
     folder = results / request.profile / "tables"
     for spec, plan in plans.values():
         table = render_table(spec, request.profile, plan, compose, request.extra)
-        paths = write_table(table, folder)
+        paths = write_table(table, folder, request.formats)
         if len(plans) == 1:
             _say(render_markdown(table.document))
         _say(f"written: {', '.join(map(str, paths))}")
+    write_legend(request.profile, folder)
 
 
-def _tell_settings(request: _Request) -> None:
-    """Say that a table of other settings has taken the place of that of the profile's own."""
+def _note_settings(request: _Request) -> None:
+    """Say that a table with other settings has replaced the one with the profile's own."""
     grid = [] if request.grid == "default" else [f"--grid {request.grid}"]
     settings = [*grid, *(word for word in request.extra if _changes_results(word))]
     if settings and not any(word.startswith("paths.results=") for word in request.extra):
         names = " ".join(map(str, request.numbers))
         _complain(
-            f"note: written with {' '.join(settings)}, in the place of the profile's own settings: "
-            f"`python -m bigain table {names} --profile {request.profile} --no-run` brings those "
-            "back; paths.results=DIR writes elsewhere"
+            f"note: written with {' '.join(settings)} instead of the profile's own settings; "
+            f"`python -m bigain table {names} --profile {request.profile} --no-run` restores the "
+            "profile's table; paths.results=DIR writes elsewhere"
         )
 
 
@@ -149,7 +151,8 @@ def _listing(plans: Plans, request: _Request, flops: CountFlops) -> str:
         for run in plan.distinct() if plan else []:
             tables[run.run_id].append(number)
     costs = estimate(list(runs.values()), flops, request.gflops_per_second)
-    return LISTINGS[request.listing](listed(runs, tables, costs))
+    (listing,) = request.formats or ("text",)
+    return LISTINGS[listing](listed(runs, tables, costs))
 
 
 def _plan(request: _Request, compose: Compose) -> Plans:
@@ -189,7 +192,7 @@ def _parse(argv: Sequence[str]) -> _Request:
     numbers = [word for word in found.words if "=" not in word]
     if not numbers:
         allowed = ", ".join(map(str, table_numbers()))
-        raise UserError(f"table: which one? allowed: {allowed}, or {_ALL}")
+        raise UserError(f"table: missing table number; allowed: {allowed}, or {_ALL}")
     settings = [word for word in found.words if "=" in word]
     hydra = tuple(word for word in settings if word.lstrip("+~").startswith(_HYDRA))
     limit = (f"dataset.limit={found.limit}",) if found.limit is not None else ()
@@ -201,20 +204,18 @@ def _parse(argv: Sequence[str]) -> _Request:
         hydra=hydra,
         run=not found.no_run,
         dry=found.dry_run,
-        listing=_listing_format(found),
+        formats=_formats(found),
         gflops_per_second=found.gflops_per_second,
     )
 
 
-def _listing_format(found: argparse.Namespace) -> str:
-    if found.format is None:
-        return "text"
-    if not found.dry_run:
-        raise UserError(
-            f"--format={found.format}: is that of a plan; allowed: with --dry-run (a table is "
-            "written as Markdown, LaTeX, HTML and CSV at once)"
-        )
-    return choose("--format", found.format, LISTINGS)
+def _formats(found: argparse.Namespace) -> tuple[str, ...]:
+    """One format of a plan, or those of a table beside Markdown and CSV."""
+    names = tuple(found.format.split(",")) if found.format else ()
+    allowed, mode = (LISTINGS, "with") if found.dry_run else (FORMATS, "without")
+    if (len(names) > 1 and found.dry_run) or not set(names) <= set(allowed):
+        raise UserError(f"--format={found.format}: allowed {mode} --dry-run: {' '.join(allowed)}")
+    return names
 
 
 def _numbers(text: str) -> list[int]:
@@ -239,9 +240,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--profile", default="mini", help="mini (default) or paper")
     parser.add_argument("--grid", default="default", help="default, or full: the paper's columns")
     parser.add_argument("--limit", help="images per run, the same as dataset.limit=N")
-    parser.add_argument("--no-run", action="store_true", help="render what is there")
-    parser.add_argument("--dry-run", action="store_true", help="print the plan and its cost, stop")
-    parser.add_argument("--format", help="of --dry-run: text (default), csv, json")
+    parser.add_argument("--no-run", action="store_true", help="render the finished runs")
+    parser.add_argument("--dry-run", action="store_true", help="print the plan and its cost")
+    parser.add_argument(
+        "--format",
+        help="tex, html or both (tex,html): write these too; with --dry-run: text (default), csv "
+        "or json",
+    )
     parser.add_argument(
         "--gflops-per-second",
         type=float,

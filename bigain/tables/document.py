@@ -1,24 +1,31 @@
 """A finished table as data: what all output formats print, with nothing left to decide.
 
-`layout` makes a document of a plan, of measured numbers and of the paper's values; `markdown`,
-`latex` and `html` only write it down.  Texts are plain but for `code` in backticks and **strong**
-words, see `inline`.
+`layout` makes a document of a plan, of measured numbers and of the paper's values; `formats` writes
+it down as Markdown, LaTeX or HTML.  Texts are plain, with four kinds of markup: `code`, **strong**,
+*emphasis* and __underlined__, see `inline`.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["DASH", "Cell", "Document", "Kind", "Line", "Panel", "Rank", "inline", "legend"]
+__all__ = ["DASH", "Cell", "Document", "Kind", "Line", "Markup", "Panel", "Rank", "inline"]
 
 DASH = "—"
 """Stands where no finished run exists."""
 
 Kind = Literal["measured", "comparison", "paper"]
 Rank = Literal["", "best", "second", "leading"]
+Markup = Literal["plain", "code", "strong", "emphasis", "underlined"]
 
-_INLINE = re.compile(r"`([^`]+)`|\*\*([^*]+)\*\*")
+_INLINE = re.compile(
+    r"`(?P<code>[^`]+)`|\*\*(?P<strong>[^*]+)\*\*"
+    r"|\*(?P<emphasis>\w[^*]*)\*|__(?P<underlined>[^_]+)__"
+)
+_NUMBER = re.compile(r"[+−-]?[\d.]*\d")
+_LONG = 60
+"""Signs of a cell that may be broken into several lines."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +44,11 @@ class Cell:
     rank: Rank = ""
     marks: tuple[str, ...] = ()
 
+    @property
+    def is_long(self) -> bool:
+        """Whether it may be broken into several lines."""
+        return len(self.text) > _LONG
+
 
 @dataclass(frozen=True)
 class Line:
@@ -46,6 +58,11 @@ class Line:
     label: str
     cells: tuple[Cell, ...]
 
+    @property
+    def says_something(self) -> bool:
+        """Whether a cell has a text."""
+        return any(cell.text for cell in self.cells)
+
 
 @dataclass(frozen=True)
 class Panel:
@@ -53,18 +70,27 @@ class Panel:
 
     Attributes:
         title: Heading.
-        caption: What the cells hold.
         columns: Heads of the columns, without that of the labels.
         lines: From top to bottom; each has as many cells as there are columns.
-        remark: Below the rectangle, such as how many images are behind its numbers.
+        caption: Above the rectangle, such as how many images are behind its numbers.
+        remark: Below the rectangle, such as which rows have no run.
+        explanation: What the legend of the profile says of these numbers; for a page without it.
 
     """
 
     title: str
-    caption: str
     columns: tuple[str, ...]
     lines: tuple[Line, ...]
+    caption: str = ""
     remark: str = ""
+    explanation: str = ""
+
+    @property
+    def texts(self) -> tuple[bool, ...]:
+        """For each column whether it has a word somewhere, and no number."""
+        columns = zip(*(line.cells for line in self.lines), strict=True)
+        found = tuple(_is_text([cell.text for cell in column]) for column in columns)
+        return found or (False,) * len(self.columns)
 
 
 @dataclass(frozen=True)
@@ -74,51 +100,51 @@ class Document:
     Attributes:
         number: Of the paper's table.
         title: Without its number.
-        intro: Paragraphs before the panels.
-        panels: In order.
+        summary: One line: profile, backbone, datasets, how many runs are done.
+        findings: What the numbers say of the paper's orderings.
+        panels: The numbers.
+        setup: The protocol of the runs, one line for each kind of work.
         notes: Remarks on the whole.
         footnotes: Letter and text of the remarks on single cells, those that are printed.
         command: Fills all gaps and renders again; empty if there are none.
-        commands: Fill one gap each.
-        ranked_in: Of what marks tell the best, `column` or `row`; empty where nothing is marked.
+        commands: Each fills one gap.
+        legend: What the marks mean, for a page without the legend of the profile.
+        measured: How many measured values it has, and how many it would have with all runs.
 
     """
 
     number: int
     title: str
-    intro: tuple[str, ...]
+    summary: str
     panels: tuple[Panel, ...]
+    findings: tuple[Panel, ...] = ()
+    setup: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     footnotes: tuple[tuple[str, str], ...] = ()
     command: str = ""
     commands: tuple[str, ...] = ()
-    ranked_in: str = ""
+    legend: tuple[str, ...] = ()
+    measured: tuple[int, int] = (0, 0)
+
+    @property
+    def heading(self) -> str:
+        """Number and title."""
+        return f"Table {self.number}. {self.title}"
 
 
-def legend(document: Document, styles: Mapping[Rank, str]) -> str:
-    """What the marks mean, in words; empty where nothing is marked.
-
-    `styles` has the name of each mark, such as `Bold`, as the output format shows it.  The words
-    have no sign that means something to a format, so they need no escaping.
-    """
-    if not document.ranked_in:
-        return ""
-    return (
-        f"{styles['best']} numbers: the best of a {document.ranked_in}, by a paired test against "
-        f"the second (p below 0.05) or by exact counts. {styles['leading']}: the best by value "
-        f"alone. {styles['second']}: the second. Several that are level share a mark. What has no "
-        "such number is not ranked, and neither is no acceleration."
-    )
+def _is_text(texts: Sequence[str]) -> bool:
+    has_word = any(any(map(str.isalpha, text)) for text in texts)
+    return has_word and not any(_NUMBER.match(text) for text in texts)
 
 
-def inline(text: str) -> Iterator[tuple[Literal["plain", "code", "strong"], str]]:
+def inline(text: str) -> Iterator[tuple[Markup, str]]:
     """The pieces of a text: `("plain", "a ")`, `("code", "b")`, ... in order."""
     position = 0
     for match in _INLINE.finditer(text):
         if match.start() > position:
             yield "plain", text[position : match.start()]
-        code, strong = match.groups()
-        yield ("code", code) if code is not None else ("strong", strong)
+        kind = match.lastgroup or "plain"
+        yield kind, match[kind]  # type: ignore[misc]
         position = match.end()
     if position < len(text):
         yield "plain", text[position:]

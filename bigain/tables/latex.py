@@ -1,51 +1,57 @@
-"""A document as LaTeX that compiles as it is with a stock pdflatex, and whose tabulars can be used.
+"""What LaTeX needs beside its template: any text in plain ASCII, and tabulars that fit a page.
 
-Packages: booktabs, array, xcolor, graphicx, geometry.  A rectangle that is too wide for the page is
-made smaller, one that is too long goes on below with its heads repeated.  Lines end in %, so that a
-tabular inside a sentence brings no space along.
+Only the oldest fonts (OT1) and math are used, so a stock TeX without further fonts prints it.  A
+sign without a command here is printed as its code point, such as U+4E2D: nothing is lost silently.
 """
 
+import re
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
-from bigain.tables.columns import LONG, are_text
-from bigain.tables.document import Cell, Document, Line, Panel, Rank, legend
-from bigain.tables.latex_text import escape, rich, typewriter
+from bigain.tables.document import Line, Panel, inline
 
-__all__ = ["render_latex"]
+__all__ = ["Tabular", "escape", "is_wide", "rich", "tabulars", "typewriter"]
 
-_PREAMBLE = r"""% {title}
-% A page of its own: pdflatex {name}.tex
-% One of its tabulars inside your document, here the first:
-%   {{\def\bigainpanel{{1}}\input{{{name}}}}}
-% which needs \usepackage{{booktabs,array,graphicx,xcolor}}.
-\ifdefined\bigainpanel\else
-\documentclass[10pt]{{article}}
-\usepackage[a4paper,{shape}margin=15mm]{{geometry}}
-\usepackage{{booktabs,array,graphicx,xcolor}}
-\setlength{{\parindent}}{{0pt}}
-\setlength{{\parskip}}{{4pt}}
-\frenchspacing
-\newcommand{{\bigainpanel}}{{0}}
-\begin{{document}}
-\fi%
-\providecommand{{\bigainpage}}[1]{{\ifnum\bigainpanel=0 \par#1\fi}}%
-\providecommand{{\bigaintabular}}[2]{{\ifnum\bigainpanel=0 #2\else\ifnum\bigainpanel=#1 #2\fi\fi}}%
-\providecommand{{\bigainfit}}[1]{{%
-  \resizebox{{\ifdim\width>\linewidth\linewidth\else\width\fi}}{{!}}{{#1}}}}%
-\providecommand{{\bigainmeasured}}[1]{{#1}}%
-\providecommand{{\bigaincomparison}}[1]{{{{\leavevmode\footnotesize #1}}}}%
-\providecommand{{\bigainpaper}}[1]{{{{\leavevmode\footnotesize\color{{black!60}}#1}}}}%
-\providecommand{{\bigainbest}}[1]{{\textbf{{\boldmath #1}}}}%
-\providecommand{{\bigainleading}}[1]{{\textit{{#1}}}}%
-\providecommand{{\bigainsecond}}[1]{{\underline{{#1}}}}%
-\providecommand{{\bigainend}}{{\end{{document}}}}"""
+_GREEK = r"\alpha \beta \gamma \delta \epsilon \zeta \eta \theta \iota \kappa \lambda \mu \nu \xi"
+_GREEK += r" \pi \rho \varsigma \sigma \tau \upsilon \phi \chi \psi \omega \epsilon \mu"
+_CAPITALS = r"\Gamma \Delta \Theta \Lambda \Xi \Pi \Sigma \Upsilon \Phi \Psi \Omega"
 
-_END = r"\ifnum\bigainpanel=0 \expandafter\bigainend\fi"
-_STYLES: Mapping[Rank, str] = {
-    "best": r"\bigainbest{Bold}",
-    "leading": r"\bigainleading{Italic}",
-    "second": r"\bigainsecond{Underlined}",
+_MATH: Mapping[str, str] = {
+    **dict(zip("αβγδεζηθικλμνξπρςστυφχψωϵµ", _GREEK.split(), strict=True)),
+    **dict(zip("ΓΔΘΛΞΠΣΥΦΨΩ", _CAPITALS.split(), strict=True)),
+    **{"<": "<", ">": ">", "|": r"\vert", "−": "-", "±": r"\pm", "∓": r"\mp", "×": r"\times"},
+    **{"÷": r"\div", "·": r"\cdot", "•": r"\bullet", "≤": r"\leq", "≥": r"\geq"},
+    **{"≈": r"\approx", "≠": r"\neq", "∼": r"\sim", "∝": r"\propto", "∞": r"\infty"},
+    **{"∈": r"\in", "∑": r"\sum", "∇": r"\nabla", "∂": r"\partial", "√": r"\surd"},
+    **{"→": r"\rightarrow", "←": r"\leftarrow", "↑": r"\uparrow", "↓": r"\downarrow"},
+    "°": r"^{\circ}",
 }
+
+_TEXT: Mapping[str, str] = {
+    **dict(zip("ΑΒΕΖΗΙΚΜΝΟΡΤΧο", "ABEZHIKMNOPTXo", strict=True)),
+    **{sign: f"\\{sign}" for sign in "{}$&#%_"},
+    **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"},
+    **{"‑": "-", "–": r"\textendash{}", "—": r"\textemdash{}", "…": r"\ldots{}", "§": r"\S{}"},
+    **{"‘": r"\textquoteleft{}", "`": r"\textquoteleft{}", "’": "'"},
+    **{"“": r"\textquotedblleft{}", "”": r"\textquotedblright{}", '"': r"\textquotedblright{}"},
+    **{"ß": r"\ss{}", "ø": r"\o{}", "Ø": r"\O{}", "æ": r"\ae{}", "Æ": r"\AE{}", "ı": r"\i{}"},
+    **{"\N{NO-BREAK SPACE}": "~", "\N{THIN SPACE}": r"\,", "\N{NARROW NO-BREAK SPACE}": r"\,"},
+    **dict.fromkeys("\t\n\r\v\f", " "),
+}
+
+_ACCENTS: Mapping[str, str] = {
+    **{"\u0300": "`", "\u0301": "'", "\u0302": "^", "\u0303": "~", "\u0304": "=", "\u0306": "u"},
+    **{"\u0307": ".", "\u0308": '"', "\u030a": "r", "\u030b": "H", "\u030c": "v", "\u0327": "c"},
+}
+_RAISED: Mapping[str, str] = {"<super>": r"\textsuperscript", "<sub>": r"\textsubscript"}
+_WOULD_JOIN = re.compile(r"([-'])(?=\1)")
+"""Two of these would print as one sign."""
+_STRAIGHT: Mapping[str, str] = {"'": "13", "`": "18"}
+"""Where the typewriter font has these two; in their own places it has curly ones."""
+_BREAKABLE = ",/"
+
+
 _UPRIGHT = 95
 """Signs of a line that fit an upright page at a size one can read."""
 _LONG_LABEL = 75
@@ -53,106 +59,66 @@ _LINES = {True: 24, False: 40}
 """Lines of a tabular that fit a landscape page, and an upright one, below a heading."""
 
 
-def render_latex(document: Document) -> str:
-    """The whole file; the same bytes for the same document."""
-    wide = max((_signs(panel) for panel in document.panels), default=0) > _UPRIGHT
-    parts = [_preamble(document, wide=wide), _page(_opening(document))]
-    parts += _panels(document.panels, _LINES[wide])
-    closing = [*_notes(document), *_gaps(document)]
-    parts += [_page(closing)] if closing else []
-    return "%\n".join((*parts, _END)) + "%\n"
+@dataclass(frozen=True)
+class Tabular:
+    """A panel, or as much of it as fits a page.
+
+    Attributes:
+        panel: The whole panel.
+        columns: The format of the columns, such as `lrr`.
+        lines: Those of this part.
+        is_first: Whether it begins the panel.
+        is_last: Whether it ends the panel.
+
+    """
+
+    panel: Panel
+    columns: str
+    lines: tuple[Line, ...]
+    is_first: bool
+    is_last: bool
 
 
-def _preamble(document: Document, *, wide: bool) -> str:
-    title = f"Table {document.number}. {escape(document.title)}"
-    shape = "landscape," if wide else ""
-    return _PREAMBLE.format(title=title, name=f"table{document.number:02d}", shape=shape)
+def is_wide(panels: Sequence[Panel]) -> bool:
+    """Whether a page with these panels should lie."""
+    return max(map(_signs, panels), default=0) > _UPRIGHT
 
 
-def _page(paragraphs: Sequence[str]) -> str:
-    """What belongs to the whole page and not to a single tabular."""
-    return "\\bigainpage{%\n" + "\n\n".join(paragraphs) + "\n\n}"
+def tabulars(panels: Sequence[Panel], *, wide: bool) -> list[Tabular]:
+    """The panels, those cut that are longer than a page."""
+    return [part for panel in panels for part in _parts(panel, _LINES[wide])]
 
 
-def _opening(document: Document) -> list[str]:
-    title = f"\\section*{{Table {document.number}. {escape(document.title)}}}"
-    marks = [legend(document, _STYLES)] if document.ranked_in else []
-    return [title, *map(rich, document.intro), *marks]
-
-
-def _panels(panels: Sequence[Panel], longest: int) -> Iterator[str]:
-    number = 0
-    for panel in panels:
-        for index, lines in enumerate(_chunks(panel.lines, longest)):
-            number += 1
-            more = " (continued)" if index else ""
-            head = [f"\\subsection*{{{rich(panel.title)}{more}}}"]
-            yield _page(head if index or not panel.caption else [*head, rich(panel.caption)])
-            yield f"\\bigaintabular{{{number}}}{{\\bigainfit{{{_tabular(panel, lines)}}}}}"
-        if panel.remark:
-            yield _page([rich(panel.remark)])
+def _parts(panel: Panel, longest: int) -> Iterator[Tabular]:
+    chunks = _chunks(panel.lines, longest)
+    for index, lines in enumerate(chunks):
+        ends = index == 0, index == len(chunks) - 1
+        yield Tabular(panel, _columns(panel), tuple(lines), *ends)
 
 
 def _chunks(lines: Sequence[Line], longest: int) -> list[list[Line]]:
-    """Parts of at most about `longest` lines; what is said of a line stays with it."""
+    """Parts of at most about `longest` lines; the lines below a row stay with it."""
     chunks: list[list[Line]] = [[]]
     for line in lines:
         if len(chunks[-1]) >= longest and line.kind == "measured":
             chunks.append([])
-        if len(chunks[-1]) >= longest + longest // 2:  # lines of one kind alone
+        if len(chunks[-1]) >= longest + longest // 2:  # all lines are of one kind
             chunks.append([])
         chunks[-1].append(line)
     return chunks
 
 
-def _tabular(panel: Panel, lines: Sequence[Line]) -> str:
-    heads = " & ".join(("", *map(rich, panel.columns)))
-    rows = [f"{row} \\\\" for row in map(_row, lines)]
-    body = "\n".join((r"\toprule", f"{heads} \\\\", r"\midrule", *rows, r"\bottomrule"))
-    return f"%\n\\begin{{tabular}}{{{_format(panel)}}}\n{body}\n\\end{{tabular}}%\n"
-
-
-def _format(panel: Panel) -> str:
+def _columns(panel: Panel) -> str:
     labels = max((len(line.label) for line in panel.lines), default=0)
-    columns = zip(*(line.cells for line in panel.lines), strict=True)
-    longest = [max(len(cell.text) for cell in column) for column in columns]
-    longest = longest or [0] * len(panel.columns)
     first = r">{\raggedright\arraybackslash}p{90mm}" if labels > _LONG_LABEL else "l"
     broad = r">{\raggedright\arraybackslash}p{70mm}"
-    narrow = ("l" if text else "r" for text in are_text(panel))
+    columns = zip(*(line.cells for line in panel.lines), strict=True)
+    long = [any(cell.is_long for cell in column) for column in columns]
+    narrow = ["l" if text else "r" for text in panel.texts]
     return first + "".join(
-        broad if signs > LONG else kind for signs, kind in zip(longest, narrow, strict=True)
+        broad if is_long else kind
+        for is_long, kind in zip(long or [False] * len(narrow), narrow, strict=True)
     )
-
-
-def _row(line: Line) -> str:
-    texts = (rich(line.label), *map(_cell, line.cells))
-    return " & ".join(f"\\bigain{line.kind}{{{text}}}" if text else "" for text in texts)
-
-
-def _cell(cell: Cell) -> str:
-    if not cell.text:
-        return ""
-    text = f"\\bigain{cell.rank}{{{rich(cell.text)}}}" if cell.rank else rich(cell.text)
-    marks = ",".join(map(escape, cell.marks))
-    return f"{text}\\textsuperscript{{{marks}}}" if marks else text
-
-
-def _notes(document: Document) -> Iterator[str]:
-    if document.notes or document.footnotes:
-        yield "\\subsection*{Notes}"
-    yield from map(rich, document.notes)
-    for mark, text in document.footnotes:
-        yield f"\\textsuperscript{{{escape(mark)}}}~{rich(text)}"
-
-
-def _gaps(document: Document) -> Iterator[str]:
-    if not document.commands:
-        return
-    yield "\\subsection*{What is missing}"
-    yield f"{typewriter(document.command)} does all of these, or one by one:"
-    for command in document.commands:
-        yield f"{{\\footnotesize\\raggedright\\hangindent=2em {typewriter(command)}\\par}}"
 
 
 def _signs(panel: Panel) -> int:
@@ -160,3 +126,61 @@ def _signs(panel: Panel) -> int:
     rows = [("", *panel.columns), *((x.label, *(c.text for c in x.cells)) for x in panel.lines)]
     widths = (max(map(len, column)) for column in zip(*rows, strict=True))
     return sum(width + 2 for width in widths)
+
+
+def rich(text: str) -> str:
+    """A text with its markup."""
+    write = {
+        "plain": "{}",
+        "code": "{}",
+        "strong": r"\textbf{{\boldmath {}}}",
+        "emphasis": r"\textit{{{}}}",
+        "underlined": r"\underline{{{}}}",
+    }
+    pieces = (
+        (kind, typewriter(part) if kind == "code" else escape(part)) for kind, part in inline(text)
+    )
+    return "".join(write[kind].format(piece) for kind, piece in pieces)
+
+
+def escape(text: str) -> str:
+    """A plain text: it prints as it reads; line breaks are spaces."""
+    written = "".join(map(_sign, unicodedata.normalize("NFC", text)))
+    return _WOULD_JOIN.sub(r"\1{}", written)
+
+
+def typewriter(text: str) -> str:
+    """Code, letter by letter, so that it can be copied from the page; it may break at spaces."""
+    return f"\\texttt{{{''.join(map(_typed, text))}}}"
+
+
+def _sign(sign: str) -> str:
+    if sign in _TEXT:
+        return _TEXT[sign]
+    if sign in _MATH:
+        return f"${_MATH[sign]}$"
+    if sign.isascii() and sign.isprintable():
+        return sign
+    return _composed(sign) or f"U+{ord(sign):04X}"
+
+
+def _composed(sign: str) -> str:
+    """A letter with an accent, or a raised or lowered sign; empty if it is neither."""
+    parts = unicodedata.decomposition(sign).split()
+    if len(parts) == 2 and parts[0] in _RAISED:
+        return f"{_RAISED[parts[0]]}{{{escape(chr(int(parts[1], 16)))}}}"
+    if len(parts) != 2 or parts[0].startswith("<"):
+        return ""
+    letter, accent = (chr(int(part, 16)) for part in parts)
+    simple = letter.isascii() and letter.isalpha() and accent in _ACCENTS
+    return f"\\{_ACCENTS[accent]}{{{letter}}}" if simple else ""
+
+
+def _typed(sign: str) -> str:
+    if sign in _BREAKABLE:
+        return f"{sign}\\allowbreak{{}}"
+    if sign.isascii() and (sign.isalnum() or sign in " =.:+-*()[];"):
+        return sign
+    if sign.isascii() and sign.isprintable():
+        return f"\\char{_STRAIGHT.get(sign, str(ord(sign)))}{{}}"
+    return escape(sign)

@@ -1,51 +1,166 @@
 """From a plan, what was measured and the paper's values to the document that formats print."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from bigain.tables.document import Document, Panel
-from bigain.tables.footnotes import texts_of
-from bigain.tables.heading import introduction
-from bigain.tables.panels import beside_panel, is_empty, paper_panel, stacked_panel
-from bigain.tables.sources import Sources
+from bigain.config import (
+    BackboneConfig,
+    ClassificationConfig,
+    EfficiencyConfig,
+    GenerationConfig,
+    MiniBackboneConfig,
+    RunConfig,
+)
+from bigain.tables.document import Cell, Document, Panel
+from bigain.tables.legend import MARKS
+from bigain.tables.panels import is_empty, number_panels
+from bigain.tables.sources import Sources, footnotes_of
 from bigain.tables.verdicts import verdict_panels
 
-__all__ = ["lay_out"]
+__all__ = ["cells_of", "lay_out"]
 
 
 def lay_out(sources: Sources) -> Document:
     """The whole table; the same document for the same input."""
     plan = sources.plan
-    panels = tuple(_panels(sources))
-    cells = [cell for panel in panels for line in panel.lines for cell in line.cells]
-    group = "row" if plan.spec.compares_columns else "column"
-    missing = plan.missing()
-    own = plan.spec.profile(plan.profile).notes
-    general = tuple(note.text for note in plan.spec.footnotes if not note.cells)
+    spec, missing = plan.spec, plan.missing()
+    panels = tuple(number_panels(sources))
+    general = (note.text for note in spec.footnotes if not note.cells)
     return Document(
-        number=plan.spec.number,
-        title=plan.spec.title,
-        intro=introduction(sources),
+        number=spec.number,
+        title=spec.title,
+        summary=_summary(sources),
+        findings=tuple(verdict_panels(sources)),
         panels=panels,
-        notes=(*own, *general),
-        footnotes=texts_of(plan.spec.footnotes, cells),
-        ranked_in=group if any(cell.rank for cell in cells) else "",
+        setup=tuple(_protocols(sources)),
+        notes=(*spec.profile(plan.profile).notes, *general),
+        footnotes=footnotes_of(spec.footnotes, cells_of(panels)),
         command=plan.command if missing else "",
         commands=tuple(run.command for run in missing),
+        legend=MARKS,
+        measured=_measured(sources),
     )
 
 
-def _panels(sources: Sources) -> Iterator[Panel]:
-    spec = sources.plan.spec
-    blocks = spec.profile(sources.plan.profile).blocks
-    if spec.layout == "beside":
-        yield beside_panel(sources, blocks)
-    else:
-        shown = (b for b in blocks if not (b.optional and is_empty(sources, b)))
-        yield from (stacked_panel(sources, block) for block in shown)
-    yield from verdict_panels(sources)
-    beside = {block.beside for block in blocks}
-    for block in spec.paper.blocks:
-        if (block.dataset, block.metric) not in beside:
-            panel = paper_panel(sources, block)
-            if panel.lines:
-                yield panel
+def cells_of(panels: Sequence[Panel]) -> list[Cell]:
+    """All cells, line by line."""
+    return [cell for panel in panels for line in panel.lines for cell in line.cells]
+
+
+def _summary(sources: Sources) -> str:
+    plan = sources.plan
+    profile = plan.spec.profile(plan.profile)
+    names = ", ".join(f"{each.label} (`{name}`)" for name, each in profile.datasets.items())
+    where = f"{profile.label} (`{profile.backbone}`){f' on {names}' if names else ''}"
+    grid = "" if plan.grid == "default" else f" Grid `{plan.grid}`."
+    runs = len(plan.distinct())
+    done = f"{runs - len(plan.missing())} of {runs} runs done"
+    paper = f"the paper used {plan.spec.paper.label}"
+    return f"Profile `{plan.profile}`, {done}: {where}; {paper}.{grid}"
+
+
+def _measured(sources: Sources) -> tuple[int, int]:
+    """How many values of the shown blocks are known, and how many there are with all runs."""
+    plan = sources.plan
+    cells = [
+        (sources.key(block, row, column), block.metric)
+        for block in plan.spec.profile(plan.profile).blocks
+        if not (block.optional and is_empty(sources, block))
+        for row in plan.rows
+        for column in plan.columns_of(block)
+        if row.run
+    ]
+    planned = dict.fromkeys(each for each in cells if each[0] in plan.runs)
+    return sum(sources.metric(*each) is not None for each in planned), len(planned)
+
+
+def _protocols(sources: Sources) -> Iterator[str]:
+    """A line for each protocol, with the datasets that share it."""
+    shared: dict[tuple[str, str], dict[str, None]] = {}
+    for cell, run in sources.plan.runs.items():
+        work = cell.place.work
+        text = ", ".join(_PROTOCOLS[work](run.config))
+        shared.setdefault((work, text), {})[cell.place.dataset] = None
+    for (work, text), names in shared.items():
+        of = ", ".join(f"`{name}`" for name in names if name)
+        yield f"{_WORDS[work]}{f' ({of})' if of and len(shared) > 1 else ''}: {text}."
+
+
+_WORDS = {
+    "classification": "Classification",
+    "generation": "Generation",
+    "flops": "FLOPs",
+    "time": "Times",
+}
+
+
+def _classification(config: RunConfig) -> list[str]:
+    limit = config.dataset.limit
+    images = "all test images" if limit is None else f"the first {limit} test images"
+    task = config.task_as(ClassificationConfig)
+    return [
+        _weights(config.backbone),
+        images,
+        f"trial list {list(task.trial_list)}",
+        f"keep list {list(task.keep_list)}",
+        f"loss {task.loss}",
+        config.dtype,
+        f"seed {config.seed}",
+    ]
+
+
+def _generation(config: RunConfig) -> list[str]:
+    task = config.task_as(GenerationConfig)
+    return [
+        _weights(config.backbone),
+        f"{config.dataset.num_images} samples",
+        f"sampler {task.sampler}",
+        f"{task.steps} steps",
+        f"guidance {task.guidance_scale:g}",
+        _reference(task.reference),
+        f"extractor `{task.extractor}`",
+        config.dtype,
+        f"seed {config.seed}",
+    ]
+
+
+def _reference(reference: str) -> str:
+    """What distances are measured to, without a folder of somebody's machine."""
+    if reference.endswith(".npz"):
+        return "reference statistics of a file, `task.reference`"
+    return f"reference `{reference}`"
+
+
+def _flops(config: RunConfig) -> list[str]:
+    return [f"`{config.backbone.name}`, one forward of one sample, counted without weights"]
+
+
+def _time(config: RunConfig) -> list[str]:
+    task = config.task_as(EfficiencyConfig)
+    return [
+        f"`{config.backbone.name}` with random weights",
+        f"batch {config.batch_size}",
+        f"{task.repeats} repeats of {task.steps} steps",
+        f"device `{config.device}`",
+        f"{config.threads or 'torch default'} threads",
+        f"attention `{getattr(config.backbone, 'attention', 'sdpa')}`",
+        config.dtype,
+    ]
+
+
+_PROTOCOLS: Mapping[str, Callable[[RunConfig], list[str]]] = {
+    "classification": _classification,
+    "generation": _generation,
+    "flops": _flops,
+    "time": _time,
+}
+
+
+def _weights(backbone: BackboneConfig) -> str:
+    """Which weights, without a folder of somebody's machine."""
+    if isinstance(backbone, MiniBackboneConfig):
+        return f"weights `{backbone.revision}`"
+    if backbone.fingerprint is not None:
+        return f"weights `{backbone.fingerprint}`"
+    if backbone.path is not None:
+        return "weights of `backbone.path`"
+    return f"weights `{backbone.repository}` at `{backbone.revision}`"

@@ -1,27 +1,50 @@
-"""The rectangles of a table: a block each (`stacked`), or a column for every block (`beside`).
+"""The rectangles of a table: one for each block (`stacked`), or a column for each (`beside`).
 
-Every row gives a line of measured values; below it stand its difference to no acceleration, the
-paper's values and the difference to them, and at the end of a block the differences between rows.
+Every row gives a line of measured values.  Below it stand its difference to the baseline, the
+paper's values and, where both are of the same model and data, the difference to them.  The
+differences between rows end a block.  Rows without any run share one line.
 """
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 
-from bigain.config.paper import PaperValue
 from bigain.metrics import Metric
-from bigain.tables.document import DASH, Cell, Line, Panel
-from bigain.tables.parts import Block, Column, PaperBlock, Row
-from bigain.tables.planner import NONE
+from bigain.tables.document import DASH, Cell, Kind, Line, Panel
+from bigain.tables.paper_panels import line_after_baseline, paper_delta, paper_panel
+from bigain.tables.planner import BASELINE, NONE
 from bigain.tables.quantities import QUANTITIES, format_difference, format_metric
-from bigain.tables.ranks import ranks
 from bigain.tables.sources import Sources, paper_cell
+from bigain.tables.spec import Block, Column, Row
+from bigain.tables.verdicts import ranks
 
-__all__ = ["beside_panel", "block_title", "common_n", "is_empty", "paper_panel", "stacked_panel"]
+__all__ = ["is_empty", "number_panels"]
 
-_NONE = Row(id=NONE, method=NONE, label="no acceleration")
-Write = Callable[[Metric], str]
-Make = Callable[[Block, Column], Cell]
+_AGAINST_NONE = ("flops_saved_percent", "speedup", "acceleration_percent")
+"""What a run without an operator does not have."""
+
+_EMPTY = Cell()
+
+Head = tuple[Block, Column]
+"""What a column of a rectangle holds."""
+
+
+def number_panels(sources: Sources) -> Iterator[Panel]:
+    """The panels of a table: what was measured, then what only the paper has."""
+    spec = sources.plan.spec
+    blocks = spec.profile(sources.plan.profile).blocks
+    if spec.layout == "beside":
+        yield _beside(sources, blocks)
+    else:
+        shown = (b for b in blocks if not (b.optional and is_empty(sources, b)))
+        yield from (_stacked(sources, block) for block in shown)
+    beside = {block.beside for block in blocks}
+    for block in spec.paper.blocks:
+        if (block.dataset, block.metric) not in beside:
+            panel = paper_panel(sources, block)
+            if panel.lines:
+                yield panel
 
 
 def is_empty(sources: Sources, block: Block) -> bool:
@@ -30,130 +53,150 @@ def is_empty(sources: Sources, block: Block) -> bool:
     return all(sources.metric(cell, block.metric) is None for cell in cells)
 
 
-def common_n(sources: Sources, block: Block) -> int | None:
-    """The number of images behind every number of the block; None if they differ or there are none.
-
-    When they differ, the cells of the block say each its own.
-    """
-    counts = set(sources.counts(block))
-    return counts.pop() if len(counts) == 1 else None
-
-
-def block_title(sources: Sources, block: Block) -> str:
-    """Quantity and place."""
-    return f"{QUANTITIES[block.metric].title}: {_place(sources, block)}"
-
-
-def stacked_panel(sources: Sources, block: Block) -> Panel:
-    """A block as a rectangle: a column for no acceleration, and one for every setting."""
-    quantity, plan = QUANTITIES[block.metric], sources.plan
-    columns = plan.columns_of(block)
-    heads = [(block, column) for column in columns]
-    lines: list[Line] = []
-    for row in plan.rows:
-        lines += _row(sources, heads, row, with_none=_has_none_column(sources))
-    lines += _deltas(sources, block, columns) if quantity.deltas else []
+def _stacked(sources: Sources, block: Block) -> Panel:
+    """A block as a rectangle: a column for the baseline, and one for every setting."""
+    quantity, columns = QUANTITIES[block.metric], sources.plan.columns_of(block)
+    rectangle = _Rectangle(
+        sources, tuple((block, column) for column in columns), sources.has_baseline_column
+    )
+    lines, folded = rectangle.lines()
+    if quantity.deltas:
+        lines += _deltas(sources, block, columns)
     labels = tuple(column.label or "value" for column in columns)
-    labels = ("no acceleration", *labels) if _has_none_column(sources) else labels
-    caption = f"{quantity.caption} Better: {quantity.better}."
-    if quantity.at_none and _has_none_column(sources):
-        caption += f" The column of no acceleration holds {quantity.title_at_none}."
-    return Panel(block_title(sources, block), caption, labels, tuple(lines), _count(sources, block))
+    caption = _count(sources, block)
+    if quantity.at_none and rectangle.has_baseline:
+        caption += f" The baseline column holds {quantity.title_at_none}."
+    return Panel(
+        title=f"{quantity.head}: {sources.place_name(block)}",
+        columns=("baseline", *labels) if rectangle.has_baseline else labels,
+        lines=tuple(lines),
+        caption=caption.strip(),
+        remark=_not_run(sources, folded),
+        explanation=quantity.explanation,
+    )
 
 
-def beside_panel(sources: Sources, blocks: Sequence[Block]) -> Panel:
+def _beside(sources: Sources, blocks: Sequence[Block]) -> Panel:
     """All blocks as the columns of one rectangle."""
-    heads = [(b, column) for b in blocks for column in sources.plan.columns_of(b)]
-    lines = [
-        line for row in sources.plan.rows for line in _row(sources, heads, row, with_none=False)
-    ]
-    captions = dict.fromkeys(
-        f"{QUANTITIES[b.metric].title}: {_uncapitalised(QUANTITIES[b.metric].caption)} "
-        f"Better: {QUANTITIES[b.metric].better}."
-        for b in blocks
+    heads = tuple((b, column) for b in blocks for column in sources.plan.columns_of(b))
+    lines, folded = _Rectangle(sources, heads, has_baseline=False).lines()
+    counts: dict[str, list[str]] = {}
+    for block in blocks:
+        if count := _count(sources, block):
+            counts.setdefault(count, []).append(QUANTITIES[block.metric].name)
+    several = len(counts) > 1
+    explained = dict.fromkeys(
+        f"{QUANTITIES[b.metric].title}: {QUANTITIES[b.metric].explanation}" for b in blocks
     )
-    labels = (" ".join(filter(None, (_head(b), column.label))) for b, column in heads)
-    counts = dict.fromkeys(
-        f"{QUANTITIES[b.metric].title}: {count}" for b in blocks if (count := _count(sources, b))
+    return Panel(
+        title="Measured, and the paper's values",
+        columns=tuple(
+            " ".join(filter(None, (_head(block), column.label))) for block, column in heads
+        ),
+        lines=tuple(lines),
+        caption=" ".join(
+            f"{', '.join(names).capitalize()}: {count}" if several else count
+            for count, names in counts.items()
+        ),
+        remark=_not_run(sources, folded),
+        explanation=" ".join(explained),
     )
-    title = "Measured, and the paper's values"
-    return Panel(title, " ".join(captions), tuple(labels), tuple(lines), " ".join(counts))
 
 
-def paper_panel(sources: Sources, block: PaperBlock) -> Panel:
-    """A block of the paper that nothing here is measured against."""
-    columns = _columns_of_paper(sources, block)
-    with_none = _has_none_column(sources)
-    lines = []
-    for row in sources.plan.rows:
+@dataclass(frozen=True)
+class _Rectangle:
+    """The rows of one panel; with a column of the baseline its cells come first."""
+
+    sources: Sources
+    heads: tuple[Head, ...]
+    has_baseline: bool
+
+    def lines(self) -> tuple[list[Line], list[Row]]:
+        """All lines of the rows, and the rows without any run."""
+        lines: list[Line] = []
+        folded = []
+        for row in self.sources.plan.rows:
+            measured = self._cells(_measured, row)
+            texts = {cell.text for cell in measured} - {""}
+            if not row.run:
+                lines += self._paper(row, f"{row.label}, reported, not run")
+            elif texts - {DASH}:
+                lines += self._row(row, measured)
+            else:
+                folded += [row] if texts else []
+                lines += self._paper(row, f"{row.label}, paper: {self._paper_name}")
+        if folded:
+            lines.insert(self._place_of_folded(lines), self._folded(folded))
+        return lines, folded
+
+    def _folded(self, rows: Sequence[Row]) -> Line:
+        label = f"not run: {len(rows)} row{'s' * (len(rows) > 1)}"
+        baseline = _at_baseline(self.sources, self.heads[0][0])
+        return self._line("measured", label, self._cells(_measured, rows[0]), baseline)
+
+    def _place_of_folded(self, lines: Sequence[Line]) -> int:
+        """After the last measured row with its remarks; the paper's lines of the others follow."""
+        ends = [n for n, line in enumerate(lines, 1) if line.label.startswith("·")]
+        ends += [n for n, line in enumerate(lines, 1) if line.kind == "measured"]
+        return max(ends, default=0)
+
+    def _row(self, row: Row, measured: tuple[Cell, ...]) -> Iterator[Line]:
+        baseline = _at_baseline(self.sources, self.heads[0][0])
+        yield self._line("measured", row.label, measured, baseline)
+        if row.method != NONE:
+            compared = self._cells(_to_baseline, row)
+            if any(cell.text not in ("", DASH) for cell in compared):
+                yield self._line("comparison", "· minus the baseline", compared)
+        yield from self._paper(row, f"· paper: {self._paper_name}")
+        apart = self._cells(_apart, row)
+        if any(cell.text for cell in apart):
+            own = _apart(self.sources, *self.heads[0], BASELINE)
+            yield self._line("comparison", "· measured minus paper", apart, own)
+
+    def _paper(self, row: Row, label: str) -> Iterator[Line]:
         if row.in_paper:
-            cells = [sources.printed(block, row, column) for column in columns]
-            none = [sources.printed(block, _NONE, columns[0])] if with_none else []
-            marks = [sources.marks(block, row, column) for column in columns]
-            marks = [sources.marks(block, _NONE, columns[0]), *marks] if with_none else marks
-            pairs = zip([*none, *cells], marks, strict=True)
-            lines.append(Line("paper", row.label, tuple(paper_cell(v, m) for v, m in pairs)))
-    lines += [line for line in _paper_deltas(sources, block, columns) if _says_something(line)]
-    labels = tuple(column.label or "value" for column in columns)
-    labels = ("no acceleration", *labels) if with_none else labels
-    paper = sources.plan.spec.paper
-    lines = [line for line in lines if _says_something(line)]
-    return Panel(f"Only in the paper: {paper.label}, {block.label}", "", labels, tuple(lines))
+            line = self._line(
+                "paper",
+                label,
+                self._cells(_printed, row),
+                _printed(self.sources, *self.heads[0], BASELINE),
+            )
+            if line.says_something:
+                yield line
+
+    def _cells(
+        self, make: Callable[[Sources, Block, Column, Row], Cell], row: Row
+    ) -> tuple[Cell, ...]:
+        return tuple(make(self.sources, block, column, row) for block, column in self.heads)
+
+    def _line(
+        self, kind: Kind, label: str, cells: tuple[Cell, ...], baseline: Cell = _EMPTY
+    ) -> Line:
+        return Line(kind, label, (baseline, *cells) if self.has_baseline else cells)
+
+    @property
+    def _paper_name(self) -> str:
+        return _paper_name(self.sources, [block for block, _ in self.heads])
 
 
-def _row(
-    sources: Sources, heads: Sequence[tuple[Block, Column]], row: Row, *, with_none: bool
-) -> Iterator[Line]:
-    """The lines of a row; with a column of no acceleration its cells come first."""
-    blocks = list(dict.fromkeys(block.metric for block, _ in heads))
-    first = heads[0][0]
-    if row.run:
-        cells = tuple(_measured(sources, block, row, column) for block, column in heads)
-        none = (_at_none(sources, first),) if with_none else ()
-        yield Line("measured", row.label, (*none, *cells))
-        if any(QUANTITIES[name].to_none for name in blocks) and row.method != NONE:
-            compared = tuple(_to_none(sources, block, row, column) for block, column in heads)
-            if with_none or any(cell.text not in ("", DASH) for cell in compared):
-                yield _line("comparison", "· minus no acceleration", compared, with_none)
-    if not row.in_paper or not any(block.beside for block, _ in heads):
-        return
-    own = row if row.run else row.model_copy(update={"label": f"{row.label}, reported, not run"})
-    printed = tuple(_printed(sources, block, row, column) for block, column in heads)
-    none = (_printed(sources, first, _NONE, heads[0][1]),) if with_none else ()
-    label = f"· paper: {_paper_label(sources, heads)}" if row.run else own.label
-    if any(cell.text for cell in (*none, *printed)):
-        yield Line("paper", label, (*none, *printed))
-    apart = tuple(_apart(sources, block, row, column) for block, column in heads)
-    if row.run and any(cell.text for cell in apart):
-        none = (_apart(sources, first, _NONE, heads[0][1]),) if with_none else ()
-        yield Line("comparison", _apart_label(sources, heads), (*none, *apart))
-
-
-def _measured(sources: Sources, block: Block, row: Row, column: Column) -> Cell:
-    quantity = QUANTITIES[block.metric]
-    cell = sources.key(block, row, column)
-    name = block.metric
-    if row.method == NONE and quantity.needs_none:
+def _measured(sources: Sources, block: Block, column: Column, row: Row) -> Cell:
+    quantity, cell = QUANTITIES[block.metric], sources.key(block, row, column)
+    metric = sources.metric(cell, block.metric)
+    is_own = quantity.needs_none or (metric is None and block.metric in _AGAINST_NONE)
+    if row.method == NONE and is_own:
         return Cell()
-    metric = sources.metric(cell, name)
     write = partial(format_metric, signed=quantity.signed)
     rank = ranks(sources, block, row, column).get(cell, "")
-    if metric is None and row.method == NONE and name in _AGAINST_NONE:
-        return Cell()
     return Cell(_text(sources, block, metric, write), rank=rank)
 
 
-_AGAINST_NONE = ("flops_saved_percent", "speedup", "acceleration_percent")
-"""What a run without an operator does not have."""
-
-
-def _at_none(sources: Sources, block: Block) -> Cell:
+def _at_baseline(sources: Sources, block: Block) -> Cell:
     name = QUANTITIES[block.metric].at_none or block.metric
     cell = sources.plan.baseline(sources.plan.place(block), "")
     return Cell(_text(sources, block, sources.metric(cell, name), format_metric))
 
 
-def _to_none(sources: Sources, block: Block, row: Row, column: Column) -> Cell:
+def _to_baseline(sources: Sources, block: Block, column: Column, row: Row) -> Cell:
     name = QUANTITIES[block.metric].to_none
     if name is None:
         return Cell()
@@ -161,7 +204,7 @@ def _to_none(sources: Sources, block: Block, row: Row, column: Column) -> Cell:
     return Cell(_text(sources, block, metric, format_difference))
 
 
-def _printed(sources: Sources, block: Block, row: Row, column: Column) -> Cell:
+def _printed(sources: Sources, block: Block, column: Column, row: Row) -> Cell:
     if block.beside is None:
         return Cell()
     beside = sources.plan.spec.paper.block(*block.beside)
@@ -169,17 +212,10 @@ def _printed(sources: Sources, block: Block, row: Row, column: Column) -> Cell:
     return paper_cell(value, sources.marks(beside, row, column))
 
 
-def _apart_label(sources: Sources, heads: Sequence[tuple[Block, Column]]) -> str:
-    """Says where the two numbers are not of the same model and data."""
-    own = [sources.plan.profile == "paper" or block.backbone is not None for block, _ in heads]
-    if all(own):
-        return "· measured minus paper"
-    return f"· measured minus paper, {'FLOPs alone of its model' if any(own) else 'other data'}"
-
-
-def _apart(sources: Sources, block: Block, row: Row, column: Column) -> Cell:
-    """Measured minus printed, of one and the same quantity."""
-    if block.beside is None or block.metric == "frechet_mini":
+def _apart(sources: Sources, block: Block, column: Column, row: Row) -> Cell:
+    """Measured minus printed, where both are of one quantity, model and dataset."""
+    same = sources.plan.profile == "paper" or block.backbone is not None
+    if block.beside is None or not same:
         return Cell()
     beside = sources.plan.spec.paper.block(*block.beside)
     value = sources.printed(beside, row, column, block)
@@ -187,113 +223,65 @@ def _apart(sources: Sources, block: Block, row: Row, column: Column) -> Cell:
     if value is None or value.number is None or metric is None:
         return Cell()
     unit = "percent" if metric.unit == "percent" or block.metric == "flops_g" else metric.unit
-    nan = math.nan
-    away = Metric(metric.metric, metric.value - value.number, metric.n, nan, nan, unit)
-    return Cell(format_difference(away))
+    away = metric.value - value.number
+    return Cell(format_difference(Metric(metric.metric, away, metric.n, math.nan, math.nan, unit)))
 
 
 def _deltas(sources: Sources, block: Block, columns: Sequence[Column]) -> Iterator[Line]:
-    rows = {row.id: row for row in sources.plan.rows}
-    with_none = _has_none_column(sources)
-    for delta in sources.plan.spec.deltas_of(sources.plan.grid):
-        if delta.row is None or delta.versus is None:
-            continue
-        row, versus = rows[delta.row], rows[delta.versus]
-        cells = []
-        for column in columns:
-            first, second = (sources.key(block, each, column) for each in (row, versus))
-            found = sources.difference(first, second, block.metric)
-            metric = found.metric if found else None
-            cells.append(Cell(_text(sources, block, metric, format_difference)))
-        yield _line("measured", delta.label, tuple(cells), with_none)
-        if block.beside is not None:
-            beside = sources.plan.spec.paper.block(*block.beside)
-            label = f"· paper: {_paper_label(sources, [(block, columns[0])])}"
-            cells = [_paper_delta(sources, beside, row, versus, column) for column in columns]
-            if any(cell.text for cell in cells):
-                yield _line("paper", label, tuple(cells), with_none)
+    """The differences between rows, and the paper's below them."""
+    paper = None if block.beside is None else sources.plan.spec.paper.block(*block.beside)
+    for label, row, versus in sources.pairs_of_rows():
+        cells = tuple(_delta(sources, block, row, versus, column) for column in columns)
+        is_known = any(cell.text != DASH for cell in cells)
+        if is_known:
+            yield line_after_baseline(sources, "measured", label, cells)
+        if paper is not None:
+            printed = tuple(paper_delta(sources, paper, row, versus, c) for c in columns)
+            below = f"paper: {_paper_name(sources, [block])}"
+            below = f"· {below}" if is_known else f"{label}, {below}"
+            line = line_after_baseline(sources, "paper", below, printed)
+            if line.says_something:
+                yield line
 
 
-def _paper_deltas(sources: Sources, block: PaperBlock, columns: Sequence[Column]) -> Iterator[Line]:
-    rows = {row.id: row for row in sources.plan.rows}
-    for delta in sources.plan.spec.deltas_of(sources.plan.grid):
-        if delta.row is not None and delta.versus is not None:
-            pair = rows[delta.row], rows[delta.versus]
-            cells = tuple(_paper_delta(sources, block, *pair, column) for column in columns)
-            yield _line("paper", delta.label, cells, _has_none_column(sources))
-
-
-def _paper_delta(
-    sources: Sources, block: PaperBlock, row: Row, versus: Row, column: Column
-) -> Cell:
-    """As printed, but always row minus rival: the paper prints FID the other way round."""
-    value = sources.printed_delta(block, row, versus, column)
-    marks = sources.marks(block, row, column, versus.method)
-    if value is None or value.number is None:
-        return paper_cell(value, marks)
-    number = -value.number if block.metric == "fid" else value.number
-    digits = value.text.lstrip("+-")
-    sign = "" if number == 0 else "-" if number < 0 else "+"
-    return paper_cell(PaperValue(digits, value.status, value.note, value.task), marks, sign)
-
-
-def _columns_of_paper(sources: Sources, block: PaperBlock) -> list[Column]:
-    rows = [row for row in sources.plan.rows if row.in_paper and row.method != NONE]
-    found = [
-        column
-        for column in sources.plan.columns
-        if any(sources.printed(block, row, column) for row in rows)
-    ]
-    return found or list(sources.plan.columns[:1])
-
-
-def _line(kind: str, label: str, cells: tuple[Cell, ...], with_none: bool) -> Line:
-    """A line that says nothing of no acceleration."""
-    return Line(kind, label, (Cell(), *cells) if with_none else cells)  # type: ignore[arg-type]
+def _delta(sources: Sources, block: Block, row: Row, versus: Row, column: Column) -> Cell:
+    first, second = (sources.key(block, each, column) for each in (row, versus))
+    found = sources.difference(first, second, block.metric)
+    return Cell(_text(sources, block, found.metric if found else None, format_difference))
 
 
 def _text(sources: Sources, block: Block, metric: Metric | None, write: Callable[..., str]) -> str:
     if metric is None:
         return DASH
-    return write(metric, with_n=common_n(sources, block) is None)
+    return write(metric, with_n=_common_n(sources, block) is None)
+
+
+def _common_n(sources: Sources, block: Block) -> int | None:
+    """The n of every number of the block; None if they differ, or if there is no number."""
+    counts = set(sources.counts(block))
+    return counts.pop() if len(counts) == 1 else None
 
 
 def _count(sources: Sources, block: Block) -> str:
-    n, work = common_n(sources, block), QUANTITIES[block.metric].work
+    n, work = _common_n(sources, block), QUANTITIES[block.metric].work
     if n is None or work == "flops":
         return ""
-    what = "repeats" if work == "time" else "images"
-    return f"n = {n} {what} behind every measured number."
+    return f"n = {n} {'repeats' if work == 'time' else 'images'}."
 
 
-def _has_none_column(sources: Sources) -> bool:
-    return sources.plan.spec.no_acceleration == "column"
-
-
-def _place(sources: Sources, block: Block) -> str:
-    profile = sources.plan.spec.profile(sources.plan.profile)
-    if block.label is not None:
-        return block.label
-    dataset = profile.datasets.get(block.dataset)
-    return profile.label if dataset is None else f"{profile.label}, {dataset.label}"
+def _not_run(sources: Sources, rows: Sequence[Row]) -> str:
+    if not rows:
+        return ""
+    names = "; ".join(row.label for row in rows)
+    return f"Not run: {names}. The command that runs them: `{sources.plan.command}`"
 
 
 def _head(block: Block) -> str:
     own = f" ({block.label})" if block.label else ""
-    return f"{QUANTITIES[block.metric].title}{own}"
+    return f"{QUANTITIES[block.metric].head}{own}"
 
 
-def _paper_label(sources: Sources, heads: Sequence[tuple[Block, Column]]) -> str:
+def _paper_name(sources: Sources, blocks: Sequence[Block]) -> str:
     paper = sources.plan.spec.paper
-    names = dict.fromkeys(
-        paper.block(*block.beside).label for block, _ in heads if block.beside is not None
-    )
-    return paper.label if len(names) > 1 else f"{paper.label}, {next(iter(names))}"
-
-
-def _says_something(line: Line) -> bool:
-    return any(cell.text for cell in line.cells)
-
-
-def _uncapitalised(text: str) -> str:
-    return text[:1].lower() + text[1:]
+    names = dict.fromkeys(paper.block(*b.beside).label for b in blocks if b.beside is not None)
+    return paper.label if len(names) != 1 else f"{paper.label}, {next(iter(names))}"

@@ -1,7 +1,7 @@
 """From a table to its runs: one per cell, none twice, and which of them are done.
 
-A *cell* is a place (backbone, dataset, kind of work), a row and a column.  No acceleration is one
-cell per place, or one per column where columns differ in more than the operator.
+A *cell* is a place (backbone, dataset, kind of work), a row and a column.  The baseline is one cell
+per place, or one per column where columns differ in more than the operator.
 """
 
 import shlex
@@ -14,12 +14,12 @@ from bigain.config import ClassificationConfig, EfficiencyConfig, GenerationConf
 from bigain.runs.archive import Archive
 from bigain.runs.identity import run_id
 from bigain.tables.overrides import Compose, concerning, refuse_fixed_keys, yielding
-from bigain.tables.parts import Block, Column, Row
 from bigain.tables.quantities import QUANTITIES
-from bigain.tables.spec import TableSpec
+from bigain.tables.spec import Block, Column, Row, TableSpec
 from bigain.tasks.protocol import StagedProtocol
 
 __all__ = [
+    "BASELINE",
     "DEFAULT_PROFILE",
     "NONE",
     "CellKey",
@@ -32,7 +32,8 @@ __all__ = [
 
 DEFAULT_PROFILE = "mini"
 NONE = "none"
-"""Row id and operator id of no acceleration."""
+"""Row id and operator id of the baseline."""
+BASELINE = Row(id=NONE, method=NONE, label="baseline")
 
 _WORK = {
     "classification": ("task=classification",),
@@ -51,7 +52,7 @@ class Place(NamedTuple):
 
 
 class CellKey(NamedTuple):
-    """One cell; the column of no acceleration is empty unless it differs by column."""
+    """One cell; the column of the baseline is empty unless it differs by column."""
 
     place: Place
     row: str
@@ -87,7 +88,7 @@ class PlannedRun:
 class Plan:
     """What a table needs in one profile and grid.
 
-    `extra` are the overrides of all its runs; `baselines` the cell of no acceleration of each cell.
+    `extra` are the overrides of all its runs; `baselines` the cell of the baseline of each cell.
     """
 
     spec: TableSpec
@@ -98,7 +99,7 @@ class Plan:
 
     @property
     def columns(self) -> tuple[Column, ...]:
-        """The columns after the one of no acceleration."""
+        """The columns after the one of the baseline."""
         return self.spec.columns(self.profile, self.grid)
 
     @property
@@ -127,7 +128,7 @@ class Plan:
         return tuple(column for column in self.columns if _has(self.spec, block, column))
 
     def baseline(self, place: Place, column: str) -> CellKey:
-        """The cell of no acceleration that stands beside a column."""
+        """The cell of the baseline that stands beside a column."""
         own = CellKey(place, NONE, column)
         return own if own in self.runs else CellKey(place, NONE)
 
@@ -226,7 +227,7 @@ def _has(spec: TableSpec, block: Block, column: Column) -> bool:
 
 
 def _needs_none(spec: TableSpec, blocks: Iterable[Block]) -> bool:
-    shown = spec.no_acceleration != "absent"
+    shown = spec.baseline != "absent"
     return shown or any(QUANTITIES[block.metric].needs_none for block in blocks)
 
 

@@ -1,4 +1,4 @@
-"""How the quantities of a table are called and printed, and which task measures them."""
+"""The quantities of the tables: titles, explanations, number formats, and who measures them."""
 
 import math
 from collections.abc import Callable
@@ -10,13 +10,13 @@ from bigain.metrics import Metric
 __all__ = ["QUANTITIES", "TO_NONE", "Quantity", "format_difference", "format_metric"]
 
 TO_NONE = "acc1_to_none"
-"""Metric id of the paired difference of the accuracy to no acceleration, in points."""
+"""Metric id of the paired difference of the accuracy to the baseline, in points."""
 
 Work = Literal["classification", "generation", "flops", "time"]
 
 _FRECHET = (
-    "Value and 95 % jackknife interval over samples. Differences are paired over samples (same "
-    "first noise), with their 95 % interval; at equal n alone, since the distance is biased by n."
+    "Value and 95 % jackknife interval over samples. Differences are paired over samples that "
+    "start from the same first noise. Compare it only at equal n: its bias depends on n."
 )
 
 
@@ -26,22 +26,24 @@ class Quantity:
 
     Attributes:
         title: Heading of the block.
+        name: Short, for a line of text.
         better: `higher` or `lower`.
-        caption: What the cells hold.
+        explanation: What the cells hold.
         work: What is done for it: a task, or one of the two measures of efficiency.
         signed: Print a plus sign before positive values.
-        at_none: Metric that stands in the column of no acceleration, if the table has one.
+        at_none: Metric that stands in the column of the baseline, if the table has one.
         title_at_none: What to call it.
-        to_none: Metric of the comparison with no acceleration, printed in a line of its own.
+        to_none: Metric of the comparison with the baseline, printed in a line of its own.
         deltas: Whether rows are compared with each other, at the end of the block.
         ranked: Whether the best and the second are marked.
-        needs_none: Whether it is a comparison with no acceleration itself.
+        needs_none: Whether it is a comparison with the baseline itself.
 
     """
 
     title: str
+    name: str
     better: Literal["higher", "lower"]
-    caption: str
+    explanation: str
     work: Work = "classification"
     signed: bool = False
     at_none: str | None = None
@@ -51,39 +53,48 @@ class Quantity:
     ranked: bool = False
     needs_none: bool = False
 
+    @property
+    def head(self) -> str:
+        """The title with an arrow that says what is better."""
+        return f"{self.title} {'↑' if self.better == 'higher' else '↓'}"
+
 
 QUANTITIES = {
     "acc1": Quantity(
         title="Top-1 accuracy, %",
+        name="accuracy",
         better="higher",
-        caption="Value and 95 % Wilson interval. Differences are in points, paired over images "
+        explanation="Value and 95 % Wilson interval. Differences are in points, paired over images "
         "(same timesteps and noise), with their 95 % interval.",
         to_none=TO_NONE,
         deltas=True,
         ranked=True,
     ),
     "acc1_drop": Quantity(
-        title="Loss of accuracy, points",
+        title="Accuracy lost, points",
+        name="accuracy lost",
         better="lower",
-        caption="Accuracy of no acceleration minus that of the method, paired over images, with "
+        explanation="Accuracy of the baseline minus that of the method, paired over images, with "
         "its 95 % interval.",
         signed=True,
         needs_none=True,
     ),
     "map_image": Quantity(
         title="Mean average precision, %",
+        name="mAP",
         better="higher",
-        caption="Average precision of an image, averaged over images. Differences are paired, with "
-        "their 95 % bootstrap interval over images.",
+        explanation="The average precision of an image, averaged over images. Differences are "
+        "paired, with their 95 % bootstrap interval over images.",
         deltas=True,
         ranked=True,
     ),
     "eps_error_rise": Quantity(
-        title="Rise of the noise-prediction error, %",
+        title="Rise of the noise error, %",
+        name="noise error",
         better="lower",
-        caption="Error of the true class against no acceleration on the same (image, timestep, "
-        "noise), relative to its mean, with the paired 95 % interval. Differences between rows are "
-        "in points.",
+        explanation="How much larger the noise-prediction error of the true class is than that of "
+        "the baseline on the same (image, timestep, noise), relative to the mean error of the "
+        "baseline, with the paired 95 % interval. Differences between rows are in points.",
         signed=True,
         at_none="eps_error",
         title_at_none="the error itself",
@@ -93,89 +104,102 @@ QUANTITIES = {
     ),
     "margin_mean": Quantity(
         title="Margin: mean",
+        name="mean margin",
         better="higher",
-        caption="Error of a wrong class minus error of the true class over the trials of the first "
-        "stage, mean over classes and trials, then over images, with the 95 % interval.",
+        explanation="Error of a wrong class minus error of the true class over the trials of the "
+        "first stage, mean over classes and trials, then over images, with the 95 % interval.",
     ),
     "margin_variance": Quantity(
         title="Margin: variance",
+        name="variance of the margin",
         better="lower",
-        caption="Variance of the margin over the trials of the first stage, mean over images, with "
-        "the 95 % interval.",
+        explanation="Variance of the margin over the trials of the first stage, mean over images, "
+        "with the 95 % interval.",
     ),
     "margin_rho": Quantity(
         title="Margin: rho",
+        name="rho of the margin",
         better="lower",
-        caption="Mean variance of the margin over its squared mean, sigma^2 / mu^2, with the 95 % "
-        "interval (delta method over images).",
+        explanation="Mean variance of the margin over its squared mean, sigma^2 / mu^2, with the "
+        "95 % interval (delta method over images).",
     ),
     "margin_bound": Quantity(
         title="Margin: Cantelli bound, %",
+        name="Cantelli bound",
         better="lower",
-        caption="rho / (rho + S) with the S trials of the first stage (Eq. 14): what Cantelli's "
-        "inequality leaves of the chance that a wrong class wins, at the mean margin and variance. "
-        "The interval is that of rho.",
+        explanation="rho / (rho + S) with the S trials of the first stage (Eq. 14): by Cantelli's "
+        "inequality an upper bound on the chance that a wrong class wins, at the mean margin and "
+        "variance. The interval is that of rho.",
     ),
     "fid": Quantity(
         title="FID",
+        name="FID",
         better="lower",
-        caption=_FRECHET,
+        explanation=_FRECHET,
         work="generation",
         deltas=True,
         ranked=True,
     ),
     "frechet_mini": Quantity(
-        title="Frechet distance of the small extractor (no FID)",
+        title="Frechet distance (mini)",
+        name="Frechet distance",
         better="lower",
-        caption=f"The shipped classifier of Fashion-MNIST takes the place of Inception. {_FRECHET}",
+        explanation="Not an FID: the shipped classifier of Fashion-MNIST takes the place of "
+        f"Inception. {_FRECHET}",
         work="generation",
         deltas=True,
         ranked=True,
     ),
     "class_agreement": Quantity(
-        title="Samples recognised as their class, %",
+        title="Class agreement, %",
+        name="class agreement",
         better="higher",
-        caption="Share of generated images that the shipped classifier takes for the class that "
-        "was asked for, with its 95 % Wilson interval; differences are paired over samples.",
+        explanation="Share of generated images that the shipped classifier recognises as the class "
+        "that was asked for, with its 95 % Wilson interval. Differences are paired over samples.",
         work="generation",
         deltas=True,
         ranked=True,
     ),
     "flops_g": Quantity(
         title="GFLOPs of one forward",
+        name="FLOPs",
         better="lower",
-        caption="Counted, batch 1; no weights are needed.",
+        explanation="Counted for one sample; no weights are needed.",
         work="flops",
         ranked=True,
     ),
     "flops_saved_percent": Quantity(
         title="FLOPs saved, %",
+        name="FLOPs saved",
         better="higher",
-        caption="Counted, of one forward of the denoiser.",
+        explanation="Counted for one forward of the denoiser.",
         work="flops",
         ranked=True,
     ),
     "time_ms_per_step": Quantity(
-        title="Time of a denoising step, ms",
+        title="Time of a step, ms",
+        name="time of a step",
         better="lower",
-        caption="Denoiser alone, mean over repeats with its 95 % interval. Rows are separate runs: "
-        "their differences contain those of the machine's state, so they are not ranked. What is "
-        "timed in turn with no acceleration, in one process, compares methods.",
+        explanation="One denoising step, denoiser alone, mean over repeats with its 95 % interval. "
+        "Each row is a run of its own, and the state of the machine differs between runs, so the "
+        "rows are not ranked. To compare methods, take the speed-up.",
         work="time",
     ),
     "speedup": Quantity(
         title="Speed-up",
+        name="speed-up",
         better="higher",
-        caption="Time without over time with the operator, repeats in turn in one process, with "
-        "the paired 95 % interval.",
+        explanation="Time without the operator over time with it, with the paired 95 % interval. "
+        "Both are timed in turn, in one process.",
         work="time",
         ranked=True,
     ),
     "acceleration_percent": Quantity(
         title="Time saved, %",
+        name="time saved",
         better="higher",
-        caption="1 - 1/speed-up, with its 95 % interval. Timed with and without the operator, "
-        "repeats in turn in one process.",
+        explanation="1 - 1/speed-up, with its 95 % interval. Both are timed in turn, in one "
+        "process.",
         work="time",
         signed=True,
         ranked=True,

@@ -12,21 +12,26 @@ from bigain.files import replace_text
 from bigain.runs.collect import publish_runs
 from bigain.tables.cells import measure
 from bigain.tables.document import Document
-from bigain.tables.html import render_html
-from bigain.tables.latex import render_latex
+from bigain.tables.formats import RENDERERS, render_legend
 from bigain.tables.layout import lay_out
-from bigain.tables.markdown import render_markdown
 from bigain.tables.overrides import Compose, adding, refuse_fixed_keys
 from bigain.tables.planner import Plan, plan_table
 from bigain.tables.sources import Sources
-from bigain.tables.spec import TableSpec, choose, judged, read_spec
+from bigain.tables.spec import TableSpec, choose
 from bigain.tables.static import StaticSpec, lay_out_static
 from bigain.tables.tidy import render_csv, render_static_csv
 
-__all__ = ["FORMATS", "Table", "load_table", "plan_of", "render_table", "write_table"]
+__all__ = [
+    "FORMATS",
+    "Table",
+    "plan_of",
+    "render_table",
+    "write_legend",
+    "write_table",
+]
 
-FORMATS = ("md", "tex", "html", "csv")
-"""What `write_table` writes."""
+FORMATS = ("tex", "html")
+"""What `write_table` writes on demand, beside Markdown and CSV."""
 
 
 @dataclass(frozen=True)
@@ -35,18 +40,6 @@ class Table:
 
     document: Document
     csv: str
-
-
-def load_table(number: int) -> TableSpec | StaticSpec:
-    """The specification of a table, of whichever kind.
-
-    Raises:
-        UserError: There is no such table, or its file is not a table specification.
-
-    """
-    if "kind" in read_spec(number):
-        return judged(StaticSpec, number)
-    return judged(TableSpec, number)
 
 
 def plan_of(
@@ -89,21 +82,24 @@ def render_table(
     return Table(lay_out(sources), render_csv(sources))
 
 
-def write_table(table: Table, folder: Path) -> list[Path]:
-    """Write `tableNN.md`, `.tex`, `.html` and `.csv` into `folder`; their paths.
+def write_table(table: Table, folder: Path, formats: Sequence[str] = ()) -> list[Path]:
+    """Write `tableNN.md`, `.csv` and the further `formats` into `folder`; their paths.
 
     A file that would not change is left alone.
     """
-    document = table.document
-    texts = {
-        "md": render_markdown(document),
-        "tex": render_latex(document),
-        "html": render_html(document),
-        "csv": table.csv,
-    }
-    paths = [folder / f"table{document.number:02d}.{suffix}" for suffix in FORMATS]
-    for path in paths:
-        text = texts[path.suffix[1:]]
-        if not path.is_file() or path.read_text(encoding="utf-8") != text:
-            replace_text(path, text)
-    return paths
+    texts = {name: RENDERERS[name](table.document) for name in ("md", *formats)}
+    texts["csv"] = table.csv
+    paths = {name: folder / f"table{table.document.number:02d}.{name}" for name in texts}
+    for name, path in paths.items():
+        _write(path, texts[name])
+    return list(paths.values())
+
+
+def write_legend(profile: str, folder: Path) -> None:
+    """Write the README.md that says how to read the tables of a profile."""
+    _write(folder / "README.md", render_legend(profile))
+
+
+def _write(path: Path, text: str) -> None:
+    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+        replace_text(path, text)

@@ -1,20 +1,25 @@
-"""All that a table is made of, and looking things up in it."""
+"""All that a table is made of, and looking things up in it.
+
+Remarks on single cells have letters, fixed by their order in the table's specification: a to z,
+then aa, ab and so on.
+"""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count, product
+from string import ascii_lowercase
 
 from bigain.config.paper import PaperKey, PaperValue, PaperValues, normal_setting
 from bigain.metrics import Metric
 from bigain.tables.cells import Measured
 from bigain.tables.differences import Difference
 from bigain.tables.document import Cell
-from bigain.tables.footnotes import marks_of
-from bigain.tables.parts import Block, Column, PaperBlock, Row
 from bigain.tables.planner import NONE, CellKey, Plan
 from bigain.tables.quantities import QUANTITIES
+from bigain.tables.spec import Block, Column, Footnote, PaperBlock, Row
 
-__all__ = ["Sources", "is_known", "paper_cell"]
+__all__ = ["Sources", "footnotes_of", "is_known", "paper_cell"]
 
 
 @dataclass(frozen=True)
@@ -26,7 +31,7 @@ class Sources:
     paper: PaperValues
 
     def key(self, block: Block, row: Row, column: Column) -> CellKey:
-        """The cell of a row and a column in a block; no acceleration has its own."""
+        """The cell of a row and a column in a block; the baseline has its own."""
         place = self.plan.place(block)
         if row.method == NONE:
             return self.plan.baseline(place, column.id)
@@ -68,7 +73,35 @@ class Sources:
             setting = ""
         metric = f"delta_{block.metric}" if delta else block.metric
         setting = f"{setting};vs={delta}" if delta else setting
-        return marks_of(self.plan.spec.footnotes, (block.dataset, row.method, metric, setting))
+        cell = (block.dataset, row.method, metric, setting)
+        return tuple(
+            mark for mark, note in _marked(self.plan.spec.footnotes) if note.concerns(cell)
+        )
+
+    @property
+    def has_baseline_column(self) -> bool:
+        """Whether the baseline has a column of its own."""
+        return self.plan.spec.baseline == "column"
+
+    def pairs_of_rows(self) -> Iterator[tuple[str, Row, Row]]:
+        """Label and both rows of every comparison between rows."""
+        rows = {row.id: row for row in self.plan.rows}
+        for delta in self.plan.spec.deltas_of(self.plan.grid):
+            if delta.row is not None and delta.versus is not None:
+                yield delta.label, rows[delta.row], rows[delta.versus]
+
+    def place_name(self, block: Block) -> str:
+        """What readers call the place of a block."""
+        profile = self.plan.spec.profile(self.plan.profile)
+        if block.label is not None:
+            return block.label
+        dataset = profile.datasets.get(block.dataset)
+        return profile.label if dataset is None else f"{profile.label}, {dataset.label}"
+
+    def dataset_name(self, block: Block) -> str:
+        """What readers call the dataset of a block; its place if it reads none."""
+        dataset = self.plan.spec.profile(self.plan.profile).datasets.get(block.dataset)
+        return self.place_name(block) if dataset is None else dataset.label
 
     def counts(self, block: Block) -> Iterator[int]:
         """The n of everything that is measured and printed in a block."""
@@ -97,3 +130,21 @@ def paper_cell(value: PaperValue | None, marks: tuple[str, ...] = (), sign: str 
         return Cell()
     text = f"{sign}{value.text}" if value.text else "lost"
     return Cell(text.replace("-", "−"), marks=marks)
+
+
+def footnotes_of(
+    footnotes: Sequence[Footnote], cells: Iterable[Cell]
+) -> tuple[tuple[str, str], ...]:
+    """Letter and text of every remark that one of the printed cells has, by letter."""
+    printed = {mark for cell in cells for mark in cell.marks}
+    return tuple((mark, note.text) for mark, note in _marked(footnotes) if mark in printed)
+
+
+def _marked(footnotes: Sequence[Footnote]) -> Iterator[tuple[str, Footnote]]:
+    letters = _letters()
+    return ((next(letters), note) for note in footnotes if note.cells)
+
+
+def _letters() -> Iterator[str]:
+    for length in count(1):
+        yield from map("".join, product(ascii_lowercase, repeat=length))

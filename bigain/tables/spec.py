@@ -3,34 +3,198 @@
 One YAML file per table.  A *row* is an operator with fixed settings, a *column* what varies beside
 them: mostly one operator setting, the *axis* (`ratio` or `factor`), sometimes the number of images
 or another operator.  A *block* is one quantity on one dataset.  A *profile* says which backbone and
-datasets stand in the place of the paper's, and which columns its *grids* have.
+datasets stand in for the paper's, and which columns its *grids* have.
 """
 
 import difflib
 from collections.abc import Iterable
-from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from fnmatch import fnmatchcase
+from typing import Literal, Self
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from pydantic import Field, ValidationError, model_validator
-from yaml import YAMLError  # type: ignore[import-untyped]
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from bigain.errors import UserError
-from bigain.locations import CONFIGS
-from bigain.tables.parts import Column, Delta, Footnote, PaperColumns, Part, ProfileSpec, Row, Value
+from bigain.tables.quantities import QUANTITIES
 
 __all__ = [
+    "Block",
+    "Column",
+    "DatasetSpec",
+    "Delta",
+    "Footnote",
+    "PaperBlock",
+    "PaperColumns",
+    "Part",
+    "ProfileSpec",
+    "Row",
     "TableSpec",
+    "Value",
     "choose",
-    "judged",
-    "load_spec",
-    "read_spec",
     "setting_name",
-    "table_numbers",
 ]
 
-Spec = TypeVar("Spec", bound=Part)
+Value = float | int | str
+"""A value on the axis (a merge ratio, a downsampling factor), or the id of a column."""
+
+
+class Part(BaseModel):
+    """Unknown keys are errors, and nothing changes once it is read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Row(Part):
+    """One operator with the settings that do not vary along the columns.
+
+    `set` are its overrides and `setting` what the paper's CSV calls them.  `only` names the grids
+    that have the row; a row that is not `in_paper` is ours, and one that is not `run` the paper's.
+    """
+
+    id: str
+    method: str
+    label: str
+    set: tuple[str, ...] = ()
+    setting: str = ""
+    in_paper: bool = True
+    run: bool = True
+    only: tuple[str, ...] | None = None
+
+
+class Column(Part):
+    """What varies along the columns, as in `Row`; a `method` here takes the place of the row's."""
+
+    id: str = ""
+    label: str = ""
+    set: tuple[str, ...] = ()
+    setting: str = ""
+    method: str | None = None
+
+    @property
+    def of_run(self) -> tuple[str, ...]:
+        """The overrides that no acceleration has too, such as the number of images."""
+        return tuple(each for each in self.set if not each.startswith("operator."))
+
+
+class Delta(Part):
+    """Two cells measured on the same images and noise, the first minus the second.
+
+    Two rows in every column, or with `column` and `versus_column` two columns in every row.
+    """
+
+    label: str
+    row: str | None = None
+    versus: str | None = None
+    column: str | None = None
+    versus_column: str | None = None
+
+    @model_validator(mode="after")
+    def _is_one_kind(self) -> Self:
+        by_rows = self.row is not None and self.versus is not None
+        by_columns = self.column is not None and self.versus_column is not None
+        if by_rows == by_columns:
+            raise ValueError("a delta has row and versus, or column and versus_column")
+        return self
+
+
+class PaperBlock(Part):
+    """One quantity on one dataset as the paper prints it; ids of `paper_tables.csv`."""
+
+    dataset: str = ""
+    metric: str
+    label: str
+
+
+class PaperColumns(Part):
+    """Where the table's values stand in `paper_tables.csv`."""
+
+    backbone: str
+    label: str
+    blocks: tuple[PaperBlock, ...]
+
+    def block(self, dataset: str, metric: str) -> PaperBlock:
+        """The block with these ids; KeyError if there is none."""
+        for block in self.blocks:
+            if (block.dataset, block.metric) == (dataset, metric):
+                return block
+        raise KeyError(f"{dataset}.{metric}")
+
+
+class Block(Part):
+    """One quantity on one dataset as we measure it, and the paper's that is printed beside it.
+
+    Attributes:
+        dataset: Empty for FLOPs and times, which read none.
+        metric: Id of a quantity.
+        beside: Dataset and metric of the paper's block in the same place.
+        orders: The paper's block whose orderings are looked for here, if it is not `beside`.
+        optional: Left out as long as no run has the quantity.
+        backbone: Another than the profile's.
+        label: What to call the place; by default backbone and dataset.
+        columns: Those that it has; by default all.
+        settings: What the paper's CSV calls a setting in this block, where it says less.
+
+    """
+
+    dataset: str = ""
+    metric: str
+    beside: tuple[str, str] | None = None
+    orders: tuple[str, str] | None = None
+    optional: bool = False
+    backbone: str | None = None
+    label: str | None = None
+    columns: tuple[Value, ...] | None = None
+    settings: dict[str, str] = {}
+
+    @model_validator(mode="after")
+    def _is_known(self) -> Self:
+        if self.metric not in QUANTITIES:
+            raise ValueError(f"metric={self.metric}: allowed: {', '.join(QUANTITIES)}")
+        return self
+
+
+class DatasetSpec(Part):
+    """What to call a dataset, and its number of classes, which sets the cost of a run."""
+
+    label: str
+    classes: int
+
+
+class ProfileSpec(Part):
+    """Backbone, datasets and columns of one profile.
+
+    `set` are overrides of all its runs.  Without `grids` there is one column.
+    """
+
+    backbone: str
+    label: str
+    datasets: dict[str, DatasetSpec] = {}
+    blocks: tuple[Block, ...]
+    columns: tuple[Column, ...] = ()
+    grids: dict[str, tuple[Value, ...]] = {}
+    set: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> Self:
+        unknown = {block.dataset for block in self.blocks if block.dataset} - set(self.datasets)
+        if unknown or (self.grids and "default" not in self.grids):
+            raise ValueError(f"blocks on unknown datasets {sorted(unknown)}, or no default grid")
+        return self
+
+
+class Footnote(Part):
+    """What is known to be wrong with values of the paper.
+
+    Without `cells` the note is about the whole table.  A cell is dataset, method, metric, setting,
+    each a pattern in the sense of fnmatch.
+    """
+
+    text: str
+    cells: tuple[tuple[str, str, str, str], ...] = ()
+
+    def concerns(self, cell: tuple[str, str, str, str]) -> bool:
+        """Whether one of the patterns matches `cell`."""
+        return any(all(map(fnmatchcase, cell, pattern)) for pattern in self.cells)
 
 
 class TableSpec(Part):
@@ -41,7 +205,7 @@ class TableSpec(Part):
         title: Its heading.
         axis: The operator setting along the columns.
         layout: `stacked`, a rectangle per block, or `beside`, a column per block.
-        no_acceleration: `column`, a column of its own; `row`, among the rows; `absent`.
+        baseline: `column`, a column of its own; `row`, among the rows; `absent`.
         rows: From top to bottom.
         deltas: What is compared.
         paper: Its values.
@@ -54,7 +218,7 @@ class TableSpec(Part):
     title: str
     axis: Literal["ratio", "factor", "alpha"] | None = None
     layout: Literal["stacked", "beside"] = "stacked"
-    no_acceleration: Literal["column", "row", "absent"] = "column"
+    baseline: Literal["column", "row", "absent"] = "column"
     rows: tuple[Row, ...]
     deltas: tuple[Delta, ...] = ()
     paper: PaperColumns
@@ -122,53 +286,3 @@ def choose(key: str, value: str, allowed: Iterable[str]) -> str:
     near = [] if value.isdecimal() else difflib.get_close_matches(value, names, n=1)
     hint = f" (did you mean {near[0]}?)" if near else ""
     raise UserError(f"{key}={value}: allowed: {', '.join(names)}{hint}")
-
-
-def table_numbers(folder: Path = CONFIGS / "table") -> list[int]:
-    """Numbers of the tables that have a spec, ascending."""
-    files = folder.glob("table[0-9][0-9].yaml")
-    return sorted(int(path.stem.removeprefix("table")) for path in files)
-
-
-def read_spec(number: int, folder: Path = CONFIGS / "table") -> dict[str, Any]:
-    """What `tableNN.yaml` says, not yet judged.
-
-    Raises:
-        UserError: There is no such table, or its file is no YAML.
-
-    """
-    choose("table", str(number), map(str, table_numbers(folder)))
-    path = _path(number, folder)
-    try:
-        found: Any = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
-    except (YAMLError, OmegaConfBaseException) as error:
-        raise _not_a_table(path, error) from error
-    if not isinstance(found, dict):
-        raise _not_a_table(path, "no mapping")
-    return found
-
-
-def judged(kind: type[Spec], number: int, folder: Path = CONFIGS / "table") -> Spec:
-    """`tableNN.yaml` as a specification of this kind; UserError if it is none."""
-    try:
-        return kind.model_validate(read_spec(number, folder))
-    except (ValidationError, KeyError) as error:
-        raise _not_a_table(_path(number, folder), error) from error
-
-
-def load_spec(number: int, folder: Path = CONFIGS / "table") -> TableSpec:
-    """Read the `tableNN.yaml` of a table with runs.
-
-    Raises:
-        UserError: There is no such table, or its file is not a table specification.
-
-    """
-    return judged(TableSpec, number, folder)
-
-
-def _path(number: int, folder: Path) -> Path:
-    return folder / f"table{number:02d}.yaml"
-
-
-def _not_a_table(path: Path, reason: object) -> UserError:
-    return UserError(f"{path}: not a table specification: {' '.join(str(reason).split())}")

@@ -12,10 +12,11 @@ from bigain.config import ClassificationConfig, RunConfig
 from bigain.config.paper import PaperKey, PaperValues
 from bigain.errors import UserError
 from bigain.tables.document import DASH, Cell, Document, Line, Panel
-from bigain.tables.footnotes import texts_of
+from bigain.tables.layout import cells_of
 from bigain.tables.overrides import Compose
-from bigain.tables.parts import Footnote, Part
 from bigain.tables.planner import DEFAULT_PROFILE
+from bigain.tables.sources import footnotes_of
+from bigain.tables.spec import Footnote, Part
 from bigain.tasks.protocol import StagedProtocol
 
 __all__ = ["StaticSpec", "lay_out_static"]
@@ -53,16 +54,24 @@ def lay_out_static(
     `compose` adds what the user wants of all configurations.
     """
     panels = tuple(_PANELS[spec.kind](spec, profile, paper, compose))
-    cells = [cell for panel in panels for line in panel.lines for cell in line.cells]
+    measured = [
+        cell.text
+        for panel in panels
+        for line in panel.lines
+        for cell in line.cells
+        if line.kind == "measured"
+    ]
+    missing = measured.count(DASH)
     return Document(
         number=spec.number,
         title=spec.title,
-        intro=(f"Profile `{profile}`. {_SOURCES[spec.kind]}",),
+        summary=f"Profile `{profile}`. {_SOURCES[spec.kind]}",
         panels=panels,
         notes=spec.notes,
-        footnotes=texts_of(spec.footnotes, cells),
-        command="python -m bigain doctor" if any(cell.text == DASH for cell in cells) else "",
-        commands=tuple(_missing(spec, profile)) if any(c.text == DASH for c in cells) else (),
+        footnotes=footnotes_of(spec.footnotes, cells_of(panels)),
+        command="python -m bigain doctor" if missing else "",
+        commands=tuple(_missing(spec, profile)) if missing else (),
+        measured=(len(measured) - missing, len(measured)),
     )
 
 
@@ -92,7 +101,7 @@ def _datasets(
         "What a classification run of the profile reads, by default. Images per class and classes "
         "per image: smallest to largest. Height x width of the originals, in pixels."
     )
-    yield Panel("Evaluation images", caption, columns, tuple(lines))
+    yield Panel("Evaluation images", columns, tuple(lines), caption)
 
 
 _PAPER_NAMES = {
@@ -156,7 +165,7 @@ def _protocol(
         "timesteps, and keeps as many classes as its entry of the keep list. Evaluations of the "
         "denoiser per image follow from both and the number of classes."
     )
-    yield Panel("Trials and classes kept, by stage", caption, columns, tuple(lines))
+    yield Panel("Trials and classes kept, by stage", columns, tuple(lines), caption)
 
 
 def _printed_protocol(paper: PaperValues, number: int, dataset: str) -> list[str]:
@@ -188,7 +197,7 @@ def _scores(
             score = key.setting.removeprefix("score=")
             what = str(SCORES[score].__doc__).split("\n", maxsplit=1)[0].rstrip(".")
             lines.append(Line("measured", score, (Cell(score_formula(score)), Cell(what))))
-    yield Panel("Scores", "Low is smooth.", ("formula", "what it is"), tuple(lines))
+    yield Panel("Scores", ("formula", "what it is"), tuple(lines), "Low is smooth.")
 
 
 _PANELS: Mapping[str, Panels] = {

@@ -1,26 +1,32 @@
-"""What the measured data say of the paper's orderings: supported, contradicted or left open.
+"""What the measured data say: which cell is the best, and whether the paper's orderings hold.
 
-An ordering is which of two values as printed is the better one, for each two that the table names.
-It is supported where that one is better in the measured difference too, paired over images, with
-p < 0.05; contradicted where it is worse with p < 0.05; open else.
+`best` needs a paired difference to every second best with p < 0.05; without one the best by value
+is only `leading`, and so are ties at the top.  FLOPs are exact counts: there ties at the top are
+`best`.
 
-The noise error is ours, not the paper's.  Whether it puts the two in the same order is told apart,
-and proves nothing about the paper's quantity.
+An ordering is a pair of values of which the paper prints one as better.  It is supported where the
+same one is better in the measured paired difference too, with p < 0.05; contradicted where it is
+worse with p < 0.05; else open.  The noise error is not a quantity of the paper: whether it has the
+same order is reported apart.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from bigain.tables.differences import Difference
-from bigain.tables.document import Cell, Line, Panel
-from bigain.tables.panels import block_title
-from bigain.tables.parts import Block, Column, Row
+from bigain.tables.document import Cell, Line, Panel, Rank
+from bigain.tables.planner import NONE, CellKey
 from bigain.tables.quantities import QUANTITIES, format_difference
-from bigain.tables.ranks import LEVEL
 from bigain.tables.sources import Sources
+from bigain.tables.spec import Block, Column, Row
 
-__all__ = ["Ordering", "orderings", "verdict_panels"]
+__all__ = ["LEVEL", "Ordering", "orderings", "ranks", "verdict_panels"]
+
+LEVEL = 0.05
+"""A p value below this supports an order."""
+
+_VERDICTS = ("supported", "contradicted", "open")
 
 
 @dataclass(frozen=True)
@@ -28,8 +34,9 @@ class Ordering:
     """One comparison that the paper makes.
 
     Attributes:
-        label: What is compared, where.
-        paper: First minus second, as printed, with the paper's sign of better.
+        label: What is compared.
+        place: Quantity and dataset.
+        paper: First minus second, as printed.
         paper_says: Whether the first is the better one; None if both are level.
         difference: Measured; None if a run is missing.
         verdict: `supported`, `contradicted`, `open`, or empty without a measurement.
@@ -38,11 +45,54 @@ class Ordering:
     """
 
     label: str
+    place: str
     paper: float
     paper_says: bool | None
     difference: Difference | None
     verdict: str
     is_ours: bool
+
+
+def ranks(sources: Sources, block: Block, row: Row, column: Column) -> Mapping[CellKey, Rank]:
+    """The marked cells among those that compete with this one; {} if fewer than two are known.
+
+    The baseline does not compete.
+    """
+    quantity = QUANTITIES[block.metric]
+    if not quantity.ranked:
+        return {}
+    sign = 1 if quantity.better == "lower" else -1
+    found = {
+        cell: sign * metric.value
+        for cell in _rivals(sources, block, row, column)
+        if (metric := sources.metric(cell, block.metric)) is not None
+    }
+    if len(found) < 2:
+        return {}
+    top, *others = sorted(set(found.values()))
+    firsts = [cell for cell, value in found.items() if value == top]
+    if len(firsts) > 1:
+        return dict.fromkeys(firsts, "best" if quantity.work == "flops" else "leading")
+    seconds = [cell for cell, value in found.items() if value == others[0]]
+    first = _first(sources, block, firsts[0], seconds)
+    return {firsts[0]: first} | dict.fromkeys(seconds, "second")
+
+
+def _rivals(sources: Sources, block: Block, row: Row, column: Column) -> Iterator[CellKey]:
+    plan = sources.plan
+    if plan.spec.compares_columns:
+        rivals = [(row, each) for each in plan.columns_of(block)]
+    else:
+        rivals = [(each, column) for each in plan.rows]
+    return (sources.key(block, *pair) for pair in rivals if pair[0].method != NONE)
+
+
+def _first(sources: Sources, block: Block, best: CellKey, seconds: Sequence[CellKey]) -> Rank:
+    if QUANTITIES[block.metric].work == "flops":
+        return "best"
+    differences = [sources.difference(best, each, block.metric) for each in seconds]
+    sure = all(each is not None and each.p < LEVEL for each in differences)
+    return "best" if sure else "leading"
 
 
 def orderings(sources: Sources) -> list[Ordering]:
@@ -52,49 +102,27 @@ def orderings(sources: Sources) -> list[Ordering]:
     return [ordering for block in blocks for ordering in _of_block(sources, block)]
 
 
-def verdict_panels(sources: Sources) -> list[Panel]:
-    """The orderings that were measured, and how many were not; none if the table has none."""
+def verdict_panels(sources: Sources) -> Iterator[Panel]:
+    """The orderings that were measured, and how many were not; nothing if the table has none."""
     found = orderings(sources)
     papers = [ordering for ordering in found if not ordering.is_ours]
     ours = [ordering for ordering in found if ordering.is_ours]
-    return [
-        *([_panel("The paper's orderings", "paper", _PAPERS, papers)] if papers else []),
-        *(
-            [_panel("The same orderings in the noise error", _ACCURACY, _OURS, ours)]
-            if ours
-            else []
-        ),
-    ]
+    if papers:
+        yield _panel("Findings: the paper's orderings", "paper", papers)
+    if ours:
+        yield _panel("Findings: the same orderings in the noise error", "paper, accuracy", ours)
 
 
-_TESTS = (
-    f"Supported: what the paper has ahead is ahead here with p < {LEVEL}; contradicted: it is "
-    f"behind with p < {LEVEL}; open: neither. That is of the order alone, whatever the size of the "
-    "two differences. No correction for the number of comparisons."
-)
-_PAPERS = (
-    f"{_TESTS} Of distances less is better. Exact McNemar test for accuracy, bootstrap for mAP, t "
-    "test over samples for the Frechet distance. The paper prints no uncertainty: unpaired, its "
-    "own accuracies have standard errors of 0.6 to 1.1 points."
-)
-_ACCURACY = "paper, of accuracy"
-_OURS = (
-    "The rise of the noise error is no quantity of the paper, and less of it is better. That it "
-    f"has the order of the paper's accuracies, or not, says nothing of accuracy itself. {_TESTS} "
-    "T test over images."
-)
-
-
-def _panel(title: str, paper: str, caption: str, found: list[Ordering]) -> Panel:
+def _panel(title: str, paper: str, found: Sequence[Ordering]) -> Panel:
     measured = [ordering for ordering in found if ordering.difference is not None]
     verdicts = [ordering.verdict for ordering in measured]
-    counts = ", ".join(f"{verdicts.count(v)} {v}" for v in ("supported", "contradicted", "open"))
-    head = (
-        f"Orderings of the paper that this table compares: {len(found)}, of them {counts}, "
-        f"{len(found) - len(measured)} not run."
+    counts = ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in _VERDICTS)
+    return Panel(
+        title=title,
+        columns=("quantity", paper, "measured", "p", "verdict"),
+        lines=tuple(map(_line, measured)),
+        caption=f"{len(found)} orderings: {counts}, {len(found) - len(measured)} not run.",
     )
-    columns = (paper, "measured", "p", "verdict")
-    return Panel(title, f"{head} {caption}", columns, tuple(map(_line, measured)))
 
 
 def _of_block(sources: Sources, block: Block) -> Iterator[Ordering]:
@@ -113,7 +141,7 @@ def _of_block(sources: Sources, block: Block) -> Iterator[Ordering]:
 
 
 def _ordering(
-    sources: Sources, block: Block, where: str, a: tuple[Row, Column], b: tuple[Row, Column]
+    sources: Sources, block: Block, label: str, a: tuple[Row, Column], b: tuple[Row, Column]
 ) -> Iterator[Ordering]:
     beside = sources.plan.spec.paper.block(*(block.orders or block.beside or ("", "")))
     values = [sources.printed(beside, row, column) for row, column in (a, b)]
@@ -124,10 +152,15 @@ def _ordering(
     says = None if first == second else (first > second) == (better == "higher")
     one, other = (sources.key(block, row, column) for row, column in (a, b))
     difference = sources.difference(one, other, block.metric)
-    verdict = _verdict(says, difference, QUANTITIES[block.metric].better)
-    label = f"{where}: {block_title(sources, block)}"
-    is_ours = block.orders is not None
-    yield Ordering(label, first - second, says, difference, verdict, is_ours)
+    yield Ordering(
+        label=label,
+        place=f"{QUANTITIES[block.metric].name}, {sources.dataset_name(block)}",
+        paper=first - second,
+        paper_says=says,
+        difference=difference,
+        verdict=_verdict(says, difference, QUANTITIES[block.metric].better),
+        is_ours=block.orders is not None,
+    )
 
 
 def _verdict(says: bool | None, difference: Difference | None, better: str) -> str:
@@ -144,5 +177,6 @@ def _line(ordering: Ordering) -> Line:
     assert difference is not None, "only measured orderings are printed"
     paper = f"{ordering.paper:+.2f}".replace("-", "−")
     p = "" if math.isnan(difference.p) else f"{difference.p:.2g}"
-    texts = (paper, format_difference(difference.metric), p, ordering.verdict)
+    measured = format_difference(difference.metric)
+    texts = (ordering.place, paper, measured, p, ordering.verdict)
     return Line("measured", ordering.label, tuple(map(Cell, texts)))

@@ -11,7 +11,7 @@ from bigain.cli.report import main
 from bigain.errors import UserError
 from bigain.runs.collect import collect
 from bigain.tables.document import Document
-from bigain.tables.report.sources import ReportTable
+from bigain.tables.report import ReportTable
 
 ROOT = Path(__file__).resolve().parents[2]
 MakeRun = Callable[..., str]
@@ -52,18 +52,18 @@ def test_the_paper_profile_has_a_page_of_its_own(tmp_path: Path) -> None:
     assert "profile paper" in (tmp_path / "paper" / "report.html").read_text()
 
 
-def test_an_unknown_profile_is_told(tmp_path: Path) -> None:
+def test_an_unknown_profile_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"profile=papr: allowed: mini, paper \(did you mean paper"):
         main(["--results", str(tmp_path), "--profile", "papr"], no_tables)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
-    ("name", "told"), [("nothing", "does not exist"), ("file", "is not a folder")]
+    ("name", "message"), [("nothing", "does not exist"), ("file", "is not a folder")]
 )
-def test_results_must_be_a_folder(tmp_path: Path, name: str, told: str) -> None:
+def test_results_must_be_a_folder(tmp_path: Path, name: str, message: str) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match=rf"paths\.results=.*{name}: {told}"):
+    with pytest.raises(UserError, match=rf"paths\.results=.*{name}: {message}"):
         main(["--results", str(tmp_path / name)], no_tables)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 

@@ -26,7 +26,12 @@ def test_every_committed_table_is_rendered_to_the_same_bytes(
     monkeypatch.setenv("BIGAIN_RESULTS", str(tmp_path))
     code = main(["all", "--no-run"], launch=forbidden)
     assert code == 0
-    committed = sorted(path.relative_to(COMMITTED) for path in COMMITTED.rglob("*.*"))
+    on_demand = {".tex", ".html"}
+    committed = sorted(
+        path.relative_to(COMMITTED)
+        for path in COMMITTED.rglob("*.*")
+        if path.suffix not in on_demand
+    )
     assert any(path.parts[0] == "tables" for path in committed)
     lacking = [str(path) for path in committed if not (copy / path).is_file()]
     other = [

@@ -20,11 +20,11 @@ from bigain.runs.store import RunStore
 from bigain.runs.summary import conclusion_of
 from bigain.tables.cells import Measured, cell_pairs, measure
 from bigain.tables.differences import plain_difference
+from bigain.tables.loading import load_spec
 from bigain.tables.overrides import Compose
-from bigain.tables.parts import Row
 from bigain.tables.planner import NONE, CellKey, Plan, plan_table
 from bigain.tables.sources import Sources
-from bigain.tables.spec import load_spec
+from bigain.tables.spec import Row
 
 FakeRunner = Callable[[RunConfig], None]
 MakePlan = Callable[..., Plan]

@@ -1,10 +1,15 @@
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from bigain.config import RunConfig
 from bigain.tables.document import DASH
 from bigain.tables.layout import lay_out
+from bigain.tables.loading import load_spec
+from bigain.tables.overrides import Compose
+from bigain.tables.planner import plan_table
 from bigain.tables.sources import Sources
 
 MakeSources = Callable[..., Sources]
@@ -20,8 +25,10 @@ def nothing(_: RunConfig) -> bool:
 
 def test_panels_in_order(make_sources: MakeSources) -> None:
     found = titles(make_sources(4))
-    assert found[0] == "Top-1 accuracy, %: the mini U-Net, Fashion-MNIST"
-    assert "The paper's orderings" in found
+    assert found[0] == "Top-1 accuracy, % ↑: the mini U-Net, Fashion-MNIST"
+    findings = [panel.title for panel in lay_out(make_sources(4)).findings]
+    assert findings[0] == "Findings: the paper's orderings"
+    assert "noise error" in findings[1]
     paper = [title for title in found if title.startswith("Only in the paper: ")]
     assert found[-len(paper) :] == paper
     assert len(paper) == 9 - 4, "four of the paper's blocks stand beside measured ones"
@@ -65,7 +72,8 @@ def test_missing_cells_come_with_the_command_that_fills_them(make_sources: MakeS
 
 def test_notes_of_the_profile_and_of_the_whole_table(make_sources: MakeSources) -> None:
     document = lay_out(make_sources(4, nothing))
-    assert any("draws its destinations" in note for note in document.notes)
+    own = lay_out(make_sources(1, nothing)).notes
+    assert any("counted on SD-2.0 itself" in note for note in own)
     assert any("all five 64x64 blocks" in note for note in document.notes)
 
 
@@ -92,17 +100,85 @@ def test_every_line_of_every_table_has_a_cell_per_column(
     measured = [line for panel in document.panels for line in panel.lines]
     assert any(cell.text == DASH for line in measured for cell in line.cells)
     assert document.commands
-
-
-@pytest.mark.parametrize(("number", "group"), [(4, "column"), (15, "row")])
-def test_of_what_the_best_is_marked(make_sources: MakeSources, number: int, group: str) -> None:
-    assert lay_out(make_sources(number)).ranked_in == group
-    assert lay_out(make_sources(number, lambda _: False)).ranked_in == ""
+    assert document.measured[0] == 0
+    assert document.measured[1] > 0
 
 
 @pytest.mark.parametrize(("number", "there"), [(4, True), (1, False), (14, False), (17, False)])
-def test_the_column_of_no_acceleration_is_spoken_of_where_there_is_one(
+def test_the_baseline_column_is_explained_where_there_is_one(
     make_sources: MakeSources, number: int, there: bool
 ) -> None:
     text = " ".join(panel.caption for panel in lay_out(make_sources(number)).panels)
-    assert ("The column of no acceleration holds the error itself." in text) == there
+    assert ("The baseline column holds the error itself." in text) == there
+
+
+def everything(sources: Sources) -> str:
+    """Summary and protocols."""
+    document = lay_out(sources)
+    return "\n".join((document.summary, *document.setup))
+
+
+def test_the_stand_ins_and_the_protocols_are_named(make_sources: MakeSources) -> None:
+    text = everything(make_sources(4))
+    for word in ("`mini`", "`mini_unet`", "`fashion_mnist`", "`fashion_mosaic`", "SD-2.0"):
+        assert word in text
+    assert "Grid" not in text
+    assert "Grid `full`" in everything(make_sources(4, lambda _: False, grid="full"))
+    assert "weights `0123456789ab`, the first 30 test images, trial list [5, 20]" in text
+    assert "30 samples, sampler euler, 25 steps, guidance 2, reference `split`" in text
+    assert "21 of 21 runs done" in text
+
+
+def test_how_far_it_is(make_sources: MakeSources) -> None:
+    some = make_sources(4, lambda config: config.operator.name == "tome")
+    assert "9 of 21 runs done" in lay_out(some).summary
+    assert lay_out(some).measured[0] < lay_out(make_sources(4)).measured[0]
+
+
+def test_efficiency_says_how_it_was_measured(make_sources: MakeSources) -> None:
+    paragraphs = lay_out(make_sources(18)).setup
+    assert (
+        "Times: `mini_unet` with random weights, batch 4, 5 repeats of 50 steps, device `cpu`, "
+        "torch default threads, attention `sdpa`, float32."
+    ) in paragraphs
+    assert "FLOPs: `sd20`, one forward of one sample, counted without weights." in paragraphs
+
+
+def test_every_number_of_images_is_named(compose: Compose, make_sources: MakeSources) -> None:
+    """Table 14 has two."""
+    plan = plan_table(load_spec(14), "mini", "default", (), compose)
+    text = everything(replace(make_sources(14, lambda _: False), plan=plan))
+    assert "the first 400 test images" in text
+    assert "the first 1000 test images" in text
+
+
+def test_the_paper_profile_names_every_dataset_and_its_protocol(
+    as_printed: Callable[[int], Sources],
+) -> None:
+    text = everything(as_printed(4))
+    for dataset in ("Oxford-IIIT Pets", "ImageNet-100", "ImageNet-1K", "COCO-2017"):
+        assert dataset in text
+    assert "Classification (`pets`, `imagenet100`, `coco2017`): weights `stabilityai/" in text
+    assert "trial list [5, 20], keep list [5, 1]" in text
+    assert "Classification (`imagenet1k`): " in text
+    assert "trial list [5, 20, 100], keep list [50, 10, 1]" in text
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"path": Path("somebody/here")}, "weights of `backbone.path`, "),
+        ({"path": Path("somebody/here"), "fingerprint": "0123456789ab"}, "weights `0123456789ab`"),
+    ],
+)
+def test_weights_of_a_folder_go_by_their_fingerprint(
+    as_printed: Callable[[int], Sources], change: dict[str, object], expected: str
+) -> None:
+    sources = as_printed(12)
+    cell, run = next(iter(sources.plan.runs.items()))
+    backbone = run.config.backbone.model_copy(update=change)
+    own = replace(run, config=run.config.model_copy(update={"backbone": backbone}))
+    plan = replace(sources.plan, runs={cell: own})
+    text = everything(replace(sources, plan=plan))
+    assert expected in text
+    assert "somebody" not in text

@@ -6,23 +6,16 @@ import pytest
 
 from bigain.config import RunConfig
 from bigain.tables.document import DASH, Line, Panel
-from bigain.tables.panels import (
-    beside_panel,
-    block_title,
-    common_n,
-    is_empty,
-    paper_panel,
-    stacked_panel,
-)
-from bigain.tables.parts import Block
+from bigain.tables.panels import is_empty, number_panels
 from bigain.tables.planner import CellKey, Place
+from bigain.tables.quantities import QUANTITIES
 from bigain.tables.sources import Sources
+from bigain.tables.spec import Block
 
 MakeSources = Callable[..., Sources]
 BELOW = [
-    "· minus no acceleration",
+    "· minus the baseline",
     "· paper: SD-2.0, Oxford-IIIT Pets",
-    "· measured minus paper, other data",
 ]
 PAPER = BELOW[1]
 
@@ -42,8 +35,21 @@ def labelled(panel: Panel) -> dict[str, Line]:
     return named
 
 
+def panel_of(sources: Sources, block: Block) -> Panel:
+    """The panel of a block in a stacked table."""
+    title = f"{QUANTITIES[block.metric].head}: {sources.place_name(block)}"
+    (panel,) = (panel for panel in number_panels(sources) if panel.title == title)
+    return panel
+
+
+def papers(sources: Sources, label: str) -> Panel:
+    title = f"Only in the paper: {sources.plan.spec.paper.label}, {label}"
+    (panel,) = (panel for panel in number_panels(sources) if panel.title == title)
+    return panel
+
+
 def lines(sources: Sources, metric: str = "acc1") -> dict[str, Line]:
-    return labelled(stacked_panel(sources, block_of(sources, metric)))
+    return labelled(panel_of(sources, block_of(sources, metric)))
 
 
 def texts(line: Line) -> tuple[str, ...]:
@@ -65,19 +71,17 @@ def empty(make_sources: MakeSources) -> Sources:
 
 
 def test_lines_of_an_accuracy_block(complete: Sources) -> None:
-    panel = stacked_panel(complete, block_of(complete, "acc1"))
+    panel = panel_of(complete, block_of(complete, "acc1"))
     assert [line.label for line in panel.lines] == [
         *("ToMe", *BELOW, "L-GTM (BiGain)", *BELOW, "L-GTM minus ToMe", PAPER)
     ]
-    assert panel.columns == ("no acceleration", "ratio 0.3", "ratio 0.5", "ratio 0.7")
-    assert panel.title == block_title(complete, block_of(complete, "acc1"))
-    assert panel.title == "Top-1 accuracy, %: the mini U-Net, Fashion-MNIST"
-    assert panel.caption.endswith("Better: higher.")
+    assert panel.columns == ("baseline", "ratio 0.3", "ratio 0.5", "ratio 0.7")
+    assert panel.title == "Top-1 accuracy, % ↑: the mini U-Net, Fashion-MNIST"
 
 
 def test_every_line_has_one_cell_per_column(complete: Sources) -> None:
     for block in complete.plan.spec.profile("mini").blocks:
-        panel = stacked_panel(complete, block)
+        panel = panel_of(complete, block)
         assert {len(line.cells) for line in panel.lines} == {len(panel.columns)} == {4}
 
 
@@ -87,31 +91,32 @@ def test_measured_cells_hold_value_and_interval(complete: Sources) -> None:
             assert re.fullmatch(r"\d+\.\d\d \[.+, .+\]", text)
 
 
-def test_measured_minus_paper_is_their_difference(complete: Sources) -> None:
-    found = lines(complete)
+def test_measured_minus_paper_is_their_difference(as_printed: Callable[[int], Sources]) -> None:
+    found = lines(as_printed(4))
+    below = (PAPER, "· measured minus paper")
     measured, paper, apart = (
-        texts(found[f"ToMe{below}"])
-        for below in ("", f" {PAPER}", " · measured minus paper, other data")
+        texts(found[f"ToMe{each}"]) for each in ("", *map(" {}".format, below))
     )
     for one, other, difference in zip(measured, paper, apart, strict=True):
         value = float(one.split()[0]) - float(other)
         assert float(difference.replace("−", "-")) == pytest.approx(value, abs=0.006)
 
 
-def test_another_distance_is_not_subtracted_from_fid(complete: Sources) -> None:
-    found = lines(complete, "frechet_mini")
-    assert "ToMe · paper: SD-2.0, Oxford-IIIT Pets, FID" in found
-    assert not any("measured minus paper" in label for label in found)
+def test_numbers_of_another_model_or_other_data_are_not_subtracted(
+    complete: Sources, make_sources: MakeSources
+) -> None:
+    for metric in ("acc1", "frechet_mini"):
+        assert not any("measured minus paper" in label for label in lines(complete, metric))
+    flops = lines(make_sources(7), "flops_g")
+    assert any("measured minus paper" in label for label in flops), "counted on the paper's model"
 
 
 def test_n_is_said_once_if_it_is_the_same_everywhere(complete: Sources, empty: Sources) -> None:
     for block in complete.plan.spec.profile("mini").blocks:
-        assert common_n(complete, block) == 30
-        panel = stacked_panel(complete, block)
-        assert panel.remark == "n = 30 images behind every measured number."
+        panel = panel_of(complete, block)
+        assert panel.caption.startswith("n = 30 images.")
         assert not any("n=" in text for line in panel.lines for text in texts(line))
-        assert common_n(empty, block) is None
-        assert stacked_panel(empty, block).remark == ""
+    assert "n =" not in panel_of(empty, block_of(empty, "acc1")).caption
 
 
 @pytest.mark.parametrize("metric", ["acc1", "eps_error_rise", "frechet_mini", "margin_rho"])
@@ -121,13 +126,12 @@ def test_every_measured_cell_has_its_n_if_they_differ(complete: Sources, metric:
     fewer = {name: replace(m, n=29) for name, m in complete.measured.runs[key].items()}
     runs = {**complete.measured.runs, key: fewer}
     mixed = replace(complete, measured=replace(complete.measured, runs=runs))
-    assert common_n(mixed, block) is None
-    panel = stacked_panel(mixed, block)
-    assert panel.remark == ""
+    panel = panel_of(mixed, block)
+    assert "n =" not in panel.caption
     cells = {
         text
         for line in panel.lines
-        if line.kind == "measured" or "no acceleration" in line.label
+        if line.kind == "measured" or "the baseline" in line.label
         for text in texts(line)
         if text
     }
@@ -135,37 +139,49 @@ def test_every_measured_cell_has_its_n_if_they_differ(complete: Sources, metric:
     assert "n=29" in texts(labelled(panel)["ToMe"])[2]
 
 
-def test_no_acceleration_is_one_run_for_all_rows(complete: Sources) -> None:
+def test_the_baseline_is_one_run_for_all_rows(complete: Sources) -> None:
     found = lines(complete)
     assert found["ToMe"].cells[0] == found["L-GTM (BiGain)"].cells[0]
 
 
 def test_the_papers_values_stand_in_their_place(empty: Sources) -> None:
     found = lines(empty)
-    assert texts(found[f"ToMe {PAPER}"]) == ("81.03", "78.44", "72.96", "65.76")
-    assert texts(found[f"L-GTM (BiGain) {PAPER}"]) == ("81.03", "80.40", "78.38", "74.63")
-    assert texts(found[f"L-GTM minus ToMe {PAPER}"]) == ("", "+1.96", "+5.42", "+8.87")
+    paper = PAPER.removeprefix("· ")
+    assert texts(found[f"ToMe, {paper}"]) == ("81.03", "78.44", "72.96", "65.76")
+    assert texts(found[f"L-GTM (BiGain), {paper}"]) == ("81.03", "80.40", "78.38", "74.63")
+    assert texts(found[f"L-GTM minus ToMe, {paper}"]) == ("", "+1.96", "+5.42", "+8.87")
 
 
-def test_without_runs_all_measured_cells_are_dashes(empty: Sources) -> None:
+def test_rows_without_any_run_share_one_line_of_dashes(empty: Sources) -> None:
     for metric in ("acc1", "eps_error_rise", "frechet_mini"):
-        for label, line in lines(empty, metric).items():
-            if line.kind == "measured":
-                none = "" if "minus" in label else DASH
-                assert texts(line) == (none, DASH, DASH, DASH)
+        panel = panel_of(empty, block_of(empty, metric))
+        (folded,) = (line for line in panel.lines if line.kind == "measured")
+        assert texts(folded) == (DASH,) * 4
+        assert "2 rows" in folded.label
+        for word in ("ToMe", "L-GTM (BiGain)", f"`{empty.plan.command}`"):
+            assert word in panel.remark
+
+
+def test_rows_with_a_run_stand_before_the_others(make_sources: MakeSources) -> None:
+    panel = panel_of(sources := make_sources(4, only("lgtm", "none")), block_of(sources, "acc1"))
+    labels = [line.label for line in panel.lines]
+    assert labels.index("L-GTM (BiGain)") < labels.index("not run: 1 row")
+    folded = labelled(panel)["not run: 1 row"]
+    assert texts(folded)[0] == texts(labelled(panel)["L-GTM (BiGain)"])[0] != DASH, "the baseline"
+    assert "Not run: ToMe." in panel.remark
 
 
 def test_a_comparison_needs_both_runs(make_sources: MakeSources) -> None:
     found = lines(make_sources(4, only("tome")))
     assert DASH not in texts(found["ToMe"])[1:]
     assert texts(found["ToMe"])[0] == DASH
-    assert texts(found["ToMe · minus no acceleration"])[1:] == (DASH,) * 3
-    assert texts(found["L-GTM minus ToMe"])[1:] == (DASH,) * 3
+    assert "ToMe · minus the baseline" not in found
+    assert "L-GTM minus ToMe" not in found
     paired = lines(make_sources(4, only("tome", "none")))
-    assert all(text[0] in "+−0" for text in texts(paired["ToMe · minus no acceleration"])[1:])
+    assert all(text[0] in "+−0" for text in texts(paired["ToMe · minus the baseline"])[1:])
 
 
-def test_the_error_itself_stands_at_no_acceleration(complete: Sources) -> None:
+def test_the_error_itself_stands_at_the_baseline(complete: Sources) -> None:
     found = lines(complete, "eps_error_rise")
     assert list(found) == ["ToMe", "L-GTM (BiGain)", "L-GTM minus ToMe"]
     assert texts(found["ToMe"])[0].startswith("0.1")
@@ -186,16 +202,15 @@ def test_blocks_that_nobody_measured_are_empty(complete: Sources, empty: Sources
 
 
 def test_known_doubts_are_marked_at_the_value(make_sources: MakeSources) -> None:
-    found = lines(make_sources(2, only()))
-    cells = found[f"Average pooling {PAPER}"].cells
+    found, paper = lines(make_sources(2, only())), PAPER.removeprefix("· ")
+    cells = found[f"Average pooling, {paper}"].cells
     assert [cell.text for cell in cells] == ["81.03", "77.02", "73.45", "71.26"]
     assert [cell.marks for cell in cells] == [(), (), (), ("a",)]
-    assert found[f"IE-KVD (BiGain) {PAPER}"].cells[2].marks == ("b",)
+    assert found[f"IE-KVD (BiGain), {paper}"].cells[2].marks == ("b",)
 
 
 def test_other_datasets_of_the_paper(empty: Sources) -> None:
-    panel = paper_panel(empty, empty.plan.spec.paper.block("imagenet1k", "acc1"))
-    assert panel.title == "Only in the paper: SD-2.0, ImageNet-1K"
+    panel = papers(empty, "ImageNet-1K")
     assert {line.kind for line in panel.lines} == {"paper"}
     tome, lgtm, delta = panel.lines
     assert texts(tome) == ("57.05", "52.35", "47.55", "37.35")
@@ -205,7 +220,7 @@ def test_other_datasets_of_the_paper(empty: Sources) -> None:
 
 def test_the_papers_fid_differences_are_turned_round(empty: Sources) -> None:
     """The paper prints rival minus ours, here it is always the row minus its rival."""
-    panel = paper_panel(empty, empty.plan.spec.paper.block("imagenet100", "fid"))
+    panel = papers(empty, "ImageNet-100, FID")
     tome, lgtm, delta = (texts(line) for line in panel.lines)
     for one, other, difference in list(zip(lgtm, tome, delta, strict=True))[1:]:
         expected = float(one) - float(other)
@@ -214,28 +229,26 @@ def test_the_papers_fid_differences_are_turned_round(empty: Sources) -> None:
 
 def test_rows_of_ours_have_no_paper_value(make_sources: MakeSources) -> None:
     found = lines(make_sources(3, only(), grid="full"))
-    assert texts(found["IE-KVD (BiGain), alpha 0.5"]) == (DASH,) * 5
-    assert not any(key.startswith("IE-KVD (BiGain), alpha 0.5 · paper") for key in found)
+    assert not any("alpha 0.5" in label and "paper" in label for label in found)
 
 
 def test_blocks_side_by_side(make_sources: MakeSources) -> None:
     sources = make_sources(1)
-    panel = beside_panel(sources, sources.plan.spec.profile("mini").blocks)
-    assert panel.columns[:2] == ("FLOPs saved, % (SD-2.0, counted)", "Top-1 accuracy, %")
+    (panel,) = number_panels(sources)
+    assert panel.columns[:2] == ("FLOPs saved, % ↑ (SD-2.0)", "Top-1 accuracy, % ↑")
     assert {len(line.cells) for line in panel.lines} == {4}
     found = labelled(panel)
-    assert texts(found["No acceleration"])[0] == "", "nothing is saved"
-    assert texts(found["No acceleration"])[2:] == ("", "")
+    assert texts(found["Baseline"])[0] == "", "nothing is saved"
+    assert texts(found["Baseline"])[2:] == ("", "")
     not_run = found["DiP-GO (pruning), reported, not run"]
     assert (not_run.kind, texts(not_run)) == ("paper", ("lost", "76.53", "4.50", ""))
     assert not any(label.startswith("DiP-GO (pruning), reported, not run ·") for label in found)
     assert DASH not in texts(found["SiTo, ratio 0.5 (pruning)"])
-    assert "Top-1 accuracy, %: n = 30 images behind every measured number." in panel.remark
-    assert "FLOPs saved" not in panel.remark
+    assert panel.caption == "n = 30 images."
 
 
 def test_numbers_of_a_table_with_one_column(make_sources: MakeSources) -> None:
-    panel = stacked_panel(sources := make_sources(12), block_of(sources, "acc1"))
+    panel = panel_of(sources := make_sources(12), block_of(sources, "acc1"))
     assert panel.columns == ("value",)
     assert sources.plan.place(block_of(sources, "acc1")) == Place(
         "mini_unet", "fashion_mnist", "classification"

@@ -10,9 +10,9 @@ from bigain.metrics import Metric
 from bigain.tables.differences import plain_difference
 from bigain.tables.document import Document, Line
 from bigain.tables.layout import lay_out
+from bigain.tables.loading import load_spec
 from bigain.tables.quantities import format_difference
 from bigain.tables.sources import Sources
-from bigain.tables.spec import load_spec
 
 AsPrinted = Callable[[int], Sources]
 OURS = {"map": "map_image"}
@@ -63,7 +63,7 @@ def lines_of(document: Document, title: str) -> list[Line]:
 
 def test_the_exception_is_footnoted(as_printed: AsPrinted) -> None:
     document = lay_out(as_printed(4))
-    *_, measured, paper = lines_of(document, "FID: SD-2.0, COCO-2017")
+    *_, measured, paper = lines_of(document, "FID ↓: SD-2.0, COCO-2017")
     assert measured.label == "L-GTM minus ToMe"
     assert (measured.cells[1].text, paper.cells[1].text) == ("+0.06", "−0.06")
     (mark,) = paper.cells[1].marks

@@ -1,7 +1,7 @@
 import pytest
 from pydantic import ValidationError
 
-from bigain.tables.parts import (
+from bigain.tables.spec import (
     Block,
     Column,
     DatasetSpec,

@@ -81,11 +81,11 @@ def test_what_is_done_for_a_quantity() -> None:
 
 
 def test_the_small_distance_is_never_called_fid() -> None:
-    assert "no FID" in QUANTITIES["frechet_mini"].title
-    assert "takes the place of Inception" in QUANTITIES["frechet_mini"].caption
+    assert "FID" not in QUANTITIES["frechet_mini"].title
+    assert QUANTITIES["frechet_mini"].explanation.startswith("Not an FID: ")
 
 
-def test_comparisons_with_no_acceleration_need_it() -> None:
+def test_comparisons_with_the_baseline_need_it() -> None:
     assert {name for name, each in QUANTITIES.items() if each.needs_none} == {
         "acc1_drop",
         "eps_error_rise",

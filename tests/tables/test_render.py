@@ -6,17 +6,11 @@ import pytest
 from bigain.config import RunConfig
 from bigain.errors import UserError
 from bigain.tables.document import Document
-from bigain.tables.markdown import render_markdown
+from bigain.tables.formats import render_markdown
+from bigain.tables.loading import load_table
 from bigain.tables.overrides import Compose
 from bigain.tables.planner import Plan
-from bigain.tables.render import (
-    FORMATS,
-    Table,
-    load_table,
-    plan_of,
-    render_table,
-    write_table,
-)
+from bigain.tables.render import FORMATS, Table, plan_of, render_table, write_table
 from bigain.tables.spec import TableSpec
 from bigain.tables.static import StaticSpec
 
@@ -69,14 +63,15 @@ def test_a_table_without_runs(compose: Compose) -> None:
     assert "## Scores" in render_markdown(table.document)
 
 
-def test_four_files_and_an_equal_one_is_left_alone(tmp_path: Path) -> None:
-    table = Table(Document(4, "Title", (), ()), "a,b\n")
-    paths = write_table(table, tmp_path)
-    assert [path.name for path in paths] == [f"table04.{suffix}" for suffix in FORMATS]
+def test_files_on_demand_and_an_equal_one_is_left_alone(tmp_path: Path) -> None:
+    table = Table(Document(4, "Title", "", ()), "a,b\n")
+    assert {path.name for path in write_table(table, tmp_path)} == {"table04.md", "table04.csv"}
+    paths = write_table(table, tmp_path, FORMATS)
+    assert {path.suffix for path in paths} == {".md", ".csv", ".tex", ".html"}
     assert (tmp_path / "table04.csv").read_text() == "a,b\n"
     assert (tmp_path / "table04.md").read_text() == render_markdown(table.document)
     before = [path.stat().st_ino for path in paths]
-    write_table(table, tmp_path)
+    write_table(table, tmp_path, FORMATS)
     assert [path.stat().st_ino for path in paths] == before
     write_table(Table(table.document, "a,c\n"), tmp_path)
     assert (tmp_path / "table04.csv").read_text() == "a,c\n"

@@ -1,4 +1,6 @@
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -7,16 +9,22 @@ from bigain.metrics import Metric
 from bigain.tables.cells import Measured
 from bigain.tables.differences import Difference
 from bigain.tables.document import Cell
-from bigain.tables.parts import Block, Row
+from bigain.tables.loading import load_spec
 from bigain.tables.planner import CellKey, Place, Plan
-from bigain.tables.sources import Sources, is_known, paper_cell
-from bigain.tables.spec import load_spec
+from bigain.tables.sources import Sources, footnotes_of, is_known, paper_cell
+from bigain.tables.spec import Block, Column, Footnote, PaperBlock, Row
 
 PLACE = Place("mini_unet", "fashion_mnist", "classification")
 ACC1 = Block(dataset="fashion_mnist", metric="acc1")
-NONE = Row(id="none", method="none", label="no acceleration")
+NONE = Row(id="none", method="none", label="baseline")
 TOME = CellKey(PLACE, "tome", "ratio=0.3")
 LGTM = CellKey(PLACE, "lgtm", "ratio=0.3")
+
+NOTES = [
+    Footnote(text="general"),
+    Footnote(text="first", cells=(("pets", "tome", "acc1", "ratio=0.7"),)),
+    Footnote(text="second", cells=(("coco2017", "*", "map", "*"), ("pets", "*", "acc1", "*"))),
+]
 
 
 def number(value: float = 80.0, n: int = 30) -> Metric:
@@ -81,7 +89,7 @@ def test_a_block_may_say_less_of_a_setting() -> None:
     assert [value and value.text for value in texts] == [None, None, "704.99"]
 
 
-def test_no_acceleration_at_another_number_of_images() -> None:
+def test_the_baseline_at_another_number_of_images() -> None:
     sources = table(14)
     block = sources.plan.spec.paper.block("imagenet1k", "acc1")
     for column in sources.plan.columns:
@@ -130,3 +138,40 @@ def test_cells_of_the_paper(value: PaperValue | None, sign: str, text: str) -> N
 def test_a_cell_without_value_has_no_marks() -> None:
     assert paper_cell(None, ("a",)) == Cell()
     assert paper_cell(PaperValue("1", "reported", "", ""), ("a",)).marks == ("a",)
+
+
+def marks(notes: Sequence[Footnote], cell: tuple[str, str, str, str]) -> tuple[str, ...]:
+    """The letters of a value of Table 4 whose remarks are `notes`."""
+    dataset, method, metric, setting = cell
+    sources = table(4)
+    spec = sources.plan.spec.model_copy(update={"footnotes": tuple(notes)})
+    own = replace(sources, plan=replace(sources.plan, spec=spec))
+    block = PaperBlock(dataset=dataset, metric=metric, label="")
+    return own.marks(block, Row(id="x", method=method, label=""), Column(setting=setting))
+
+
+def test_letters_follow_the_order_of_the_notes_on_cells() -> None:
+    assert marks(NOTES, ("pets", "tome", "acc1", "ratio=0.7")) == ("a", "b")
+    assert marks(NOTES, ("pets", "lgtm", "acc1", "ratio=0.7")) == ("b",)
+    assert marks(NOTES, ("coco2017", "none", "map", "")) == ("b",)
+    assert marks(NOTES, ("coco2017", "none", "acc1", "")) == ()
+
+
+def test_only_printed_marks_are_explained() -> None:
+    plain, one, both = Cell("81.03"), Cell("65.76", marks=("b",)), Cell("1", marks=("a", "b"))
+    assert footnotes_of(NOTES, [plain, one]) == (("b", "second"),)
+    assert footnotes_of(NOTES, [one, both]) == (("a", "first"), ("b", "second"))
+    assert footnotes_of(NOTES, [plain]) == ()
+
+
+def test_no_remark_is_lost_when_the_alphabet_is_used_up() -> None:
+    notes = [
+        Footnote(text=str(i), cells=(("pets", "tome", "acc1", f"ratio={i}"),)) for i in range(30)
+    ]
+    found = [marks(notes, ("pets", "tome", "acc1", f"ratio={i}"))[0] for i in range(30)]
+    assert found[0] == "a"
+    assert found[25:28] == ["z", "aa", "ab"]
+    assert len(set(found)) == 30
+    cells = [Cell("1", marks=(mark,)) for mark in found]
+    assert footnotes_of(notes, cells) == tuple(zip(found, map(str, range(30)), strict=True))
+    assert footnotes_of(notes, [Cell("1", marks=("aa",))]) == (("aa", "26"),)

@@ -10,8 +10,8 @@ from bigain.errors import UserError
 from bigain.launch.compose import compose_config
 from bigain.operators.scores import SCORES, score_formula
 from bigain.tables.document import DASH, Document
+from bigain.tables.loading import load_table
 from bigain.tables.overrides import Compose
-from bigain.tables.render import load_table
 from bigain.tables.static import StaticSpec, lay_out_static
 
 PAPER = load_paper()
@@ -116,7 +116,7 @@ def test_formulas_are_those_of_the_docstrings(compose: Compose) -> None:
 def test_a_static_table_has_no_runs(compose: Compose) -> None:
     document = laid_out(13, compose)
     assert (document.command, document.commands) == ("", ())
-    assert document.intro[0].startswith("Profile `mini`. ")
+    assert document.summary.startswith("Profile `mini`. ")
 
 
 def test_a_paper_without_the_rows_prints_none(compose: Compose) -> None:

@@ -63,7 +63,7 @@ def test_missing_runs_are_made_and_the_table_is_written(
     shown = capsys.readouterr()
     assert shown.out.startswith(written)
     assert "| —" not in written
-    assert "Runs: 4 of 4 done." in written
+    assert "4 of 4 runs done" in written
     assert (folder(tmp_path) / "table12.csv").read_text().startswith("table,source,")
     assert shown.out.splitlines()[-1].startswith("written: ")
 
@@ -76,16 +76,19 @@ def test_a_second_call_runs_nothing_and_writes_the_same(table: Table, tmp_path: 
     assert table("12") == 0
     before = files()
     assert {name for name in before if name.startswith("table")} == {
-        f"table12.{suffix}" for suffix in ("md", "tex", "html", "csv")
+        "table12.md",
+        "table12.csv",
     }
     assert table("12", launch=forbidden) == 0
     assert files() == before
+    assert table("12", "--format", "tex,html", launch=forbidden) == 0
+    assert set(files()) - set(before) == {"table12.tex", "table12.html"}
 
 
 def test_no_run_renders_what_is_there(table: Table, tmp_path: Path) -> None:
     assert table("5", "--no-run", launch=forbidden) == 0
     text = (folder(tmp_path) / "table05.md").read_text(encoding="utf-8")
-    assert "Runs: 0 of 14 done." in text
+    assert "0 of 14 runs done" in text
     assert text.count("python -m bigain backbone=mini_dit") == 14
 
 
@@ -121,7 +124,7 @@ def test_several_tables_share_their_runs(
 def test_all_tables(table: Table, tmp_path: Path) -> None:
     assert table("all", "--no-run", launch=forbidden) == 0
     names = {path.name for path in folder(tmp_path).glob("*.md")}
-    assert names == {f"table{number:02d}.md" for number in range(1, 19)}
+    assert names == {f"table{number:02d}.md" for number in range(1, 19)} | {"README.md"}
 
 
 def test_dry_run_lists_runs_and_costs(
@@ -197,7 +200,7 @@ def test_failures_are_listed_at_the_end_and_the_rest_is_rendered(
     assert head == "2 of 4 runs failed:"
     assert len(failed) == 2
     assert all("operator=kv_select" in line and "out of memory" in line for line in failed)
-    assert "2 of 4 done" in (folder(tmp_path) / "table12.md").read_text()
+    assert "2 of 4 runs done" in (folder(tmp_path) / "table12.md").read_text()
 
 
 def test_force_makes_the_runs_again_and_shows_them(
@@ -213,7 +216,7 @@ def test_force_makes_the_runs_again_and_shows_them(
     capsys.readouterr()
     assert table("12", "force=true", launch=launcher(compose, counting)) == 0
     assert len(made) == 4
-    assert "Runs: 4 of 4 done." in capsys.readouterr().out
+    assert "4 of 4 runs done" in capsys.readouterr().out
 
 
 def test_settings_of_hydra_are_for_the_launcher_and_not_for_the_runs(
@@ -253,7 +256,7 @@ def test_the_paper_profile_is_planned(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "table: which one? allowed: 1, 2, 3, "),
+        ([], "table: missing table number; allowed: 1, 2, 3, "),
         (["44"], "table=44: allowed: 1, 2, 3, "),
         (["four"], "table=four: allowed: 1, 2, 3, "),
         (["al"], "(did you mean all?)"),
@@ -261,8 +264,10 @@ def test_the_paper_profile_is_planned(
         (["13", "--profile", "papr"], "profile=papr: allowed: mini, paper (did you mean paper?)"),
         (["13", "--grid", "ful"], "grid=ful: allowed: default, full (did you mean full?)"),
         (["19"], "table=19: allowed: 1, 2, 3, "),
-        (["4", "--format", "csv"], "--format=csv: is that of a plan; allowed: with --dry-run"),
-        (["4", "--dry-run", "--format", "xml"], "--format=xml: allowed: text, csv, json"),
+        (["4", "--format", "csv"], "--format=csv: allowed without --dry-run: tex html"),
+        (["4", "--format", "tex,doc"], "--format=tex,doc: allowed without --dry-run: tex html"),
+        (["4", "--dry-run", "--format", "xml"], "--format=xml: allowed with --dry-run: text csv"),
+        (["4", "--dry-run", "--format", "csv,json"], "--format=csv,json: allowed with --dry-run"),
         (["4", "--gflops-per-second", "fast"], "--gflops-per-second=fast: allowed: a number"),
         (["all", "dataset=pets"], "sets dataset itself"),
         (["4", "--profile", "papr"], "profile=papr: allowed: mini, paper (did you mean paper?)"),
@@ -325,11 +330,11 @@ def test_a_damaged_run_counts_as_missing_and_is_named(
     shown = capsys.readouterr()
     assert shown.err.startswith(f"counts as missing: {manifest}: is damaged; delete it")
     assert shown.err.count("\n") == 1
-    assert "Runs: 3 of 4 done." in shown.out
+    assert "3 of 4 runs done" in shown.out
     assert table("12") == 1
     assert f"{manifest}: is damaged" in capsys.readouterr().err.splitlines()[-1]
     assert table("12", "force=true") == 0
-    assert "Runs: 4 of 4 done." in capsys.readouterr().out
+    assert "4 of 4 runs done" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("flags", [[], ["--dry-run"], ["--no-run"]])
@@ -359,7 +364,7 @@ def test_a_folder_that_the_system_refuses_is_one_line(
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "changed"),
     [
         (["--limit", "20"], "dataset.limit=20"),
         (["seed=3", "device=cpu"], "seed=3"),
@@ -373,16 +378,17 @@ def test_a_table_of_other_settings_says_that_it_took_the_place_of_the_profiles(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     words: list[str],
-    told: str,
+    changed: str,
 ) -> None:
     monkeypatch.setenv("BIGAIN_RESULTS", str(tmp_path))
     assert main(["12", "--no-run", *words], launch=forbidden) == 0
     said = capsys.readouterr().err
-    if not told:
+    if not changed:
         assert said == ""
         return
-    assert said.startswith(f"note: written with {told}, in the place of the profile's own settings")
-    assert "`python -m bigain table 12 --profile mini --no-run` brings those back" in said
+    assert said.count("\n") == 1
+    assert f"written with {changed}" in said
+    assert "`python -m bigain table 12 --profile mini --no-run`" in said
 
 
 def test_elsewhere_nothing_is_replaced(

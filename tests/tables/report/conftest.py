@@ -10,7 +10,7 @@ import pytest
 
 from bigain.runs.files import METRIC_COLUMNS
 from bigain.tables.document import Document
-from bigain.tables.report.sources import ReportTable
+from bigain.tables.report import ReportTable
 
 Row = dict[str, str]
 WriteRuns = Callable[..., Path]

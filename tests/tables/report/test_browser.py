@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from bigain.tables.report.page import render_report, report_path
-from bigain.tables.report.sources import ReportTable
+from bigain.tables.report import ReportTable, render_report, report_path
 
 pytestmark = pytest.mark.slow
 
