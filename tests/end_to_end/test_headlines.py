@@ -4,6 +4,7 @@
 change of the weights without new measurements fails here.
 """
 
+import re
 from itertools import combinations
 from pathlib import Path
 
@@ -119,3 +120,51 @@ def test_no_operator_moves_the_accuracy_of_the_unet(operator: tuple[str, str]) -
     correct = classified("mini_unet", *operator)["correct"]
     difference = paired_accuracy(correct, classified("mini_unet", "operator=none")["correct"])
     assert difference.ci_low < 0 < difference.ci_high
+
+
+README = (RESULTS.parent / "README.md").read_text(encoding="utf-8")
+HEADLINES = {"ToMe": TOME, "L-GTM": LGTM, "ToDo": NEAREST, "IE-KVD": IE_KVD}
+
+
+def readme_row(operator: str) -> list[list[float]]:
+    """The numbers of each cell of an operator's row in the README's result table."""
+    table = README.partition("<!-- results:begin -->")[2].partition("<!-- results:end -->")[0]
+    (line,) = (line for line in table.splitlines() if line.startswith(f"| {operator} "))
+    return [
+        [float(number) for number in re.findall(r"[-+]?\d+\.\d+", cell)]
+        for cell in line.split("|")[2:-1]
+    ]
+
+
+@pytest.mark.parametrize("name", HEADLINES)
+def test_the_differences_in_the_readme_follow_from_the_records(name: str) -> None:
+    for backbone, cells in zip(
+        ["mini_dit", "mini_unet"], [readme_row(name)[:2], readme_row(name)[2:]], strict=True
+    ):
+        accuracy = paired_accuracy(
+            classified(backbone, *HEADLINES[name])["correct"],
+            classified(backbone, "operator=none")["correct"],
+        )
+        distance = paired_difference(
+            generated(backbone, *HEADLINES[name])["frechet_value"],
+            generated(backbone, "operator=none")["frechet_value"],
+        )
+        found = [
+            [100 * part for part in (accuracy.mean, accuracy.ci_low, accuracy.ci_high)],
+            [distance.mean, distance.ci_low, distance.ci_high],
+        ]
+        assert cells[0] == pytest.approx(found[0], abs=0.0501)
+        assert cells[1] == pytest.approx(found[1], abs=0.00501)
+
+
+def test_the_baselines_in_the_readme_are_those_of_runs_csv() -> None:
+    runs = pd.read_csv(RESULTS / "mini" / "runs.csv").set_index(["run_id", "metric"])
+    cells = readme_row("none")
+    for position, (backbone, task, metric) in enumerate(
+        (backbone, task, metric)
+        for backbone in ("mini_dit", "mini_unet")
+        for task, metric in (("classification", "acc1"), ("generation", "frechet_mini"))
+    ):
+        name = run_id(compose_config([f"backbone={backbone}", f"task={task}"]))
+        row = runs.loc[(name, metric), ["value", "ci_low", "ci_high"]]
+        assert cells[position] == pytest.approx([float(part) for part in row], abs=0.0501)
