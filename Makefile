@@ -84,7 +84,7 @@ bench-unet: $(STAMP) ## time of the whole U-Net of SD-2.0 with each operator, ra
 flops: $(STAMP) ## FLOPs of every operator; ARGS="--backbone dit_xl2_512 --format markdown"
 	$(OFFLINE) $(PYTHON_BIN) -m bigain flops $(ARGS)
 
-collect: $(STAMP) ## gather the metrics of all finished runs in results/<profile>/runs.csv
+collect: $(STAMP) ## put the metrics of all finished runs into results/<profile>/runs.csv; ARGS=--check compares what is published
 	$(PYTHON_BIN) -m bigain collect $(ARGS)
 
 train-mini: $(STAMP) ## train both mini backbones from nothing (hours; resumes); needs the full Fashion-MNIST

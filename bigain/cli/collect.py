@@ -4,17 +4,32 @@ import sys
 from collections.abc import Sequence
 
 from bigain.cli.arguments import VerbParser, results_folder
-from bigain.runs.collect import collect
-from bigain.runs.folder import check_results
+from bigain.runs.collect import check_published, collect
+from bigain.runs.folder import check_results, need_results
 from bigain.runs.store import damaged_runs
 
 __all__ = ["main"]
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Write `<results>/<profile>/runs.csv`, print the paths; name the runs that are left out."""
+    """Write `<results>/<profile>/runs.csv`, print the paths; name the runs that are left out.
+
+    With `--check`, compare what is published instead, and print how many runs agree.
+    """
     parser = VerbParser("collect", "Gather the metrics of all finished runs.")
-    results = results_folder(parser.parse_args(arguments).results)
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="write nothing; compare metrics, records and manifests of all published runs",
+    )
+    options = parser.parse_args(arguments)
+    results = results_folder(options.results)
+    if options.check:
+        need_results(results)
+        checked = check_published(results)
+        counts = ", ".join(f"{profile}: {n} runs" for profile, n in checked.items())
+        sys.stdout.write(f"published runs agree: {counts or 'there are none'}\n")
+        return 0
     check_results(results)
     sys.stderr.write("".join(f"left out: {damage}\n" for damage in damaged_runs(results).values()))
     written = collect(results)

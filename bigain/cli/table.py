@@ -14,7 +14,7 @@ from pathlib import Path
 from bigain.cli.arguments import VerbParser
 from bigain.errors import UserError
 from bigain.launch.summary import list_failures
-from bigain.runs.audit import audit_names
+from bigain.runs.archive import Archive
 from bigain.runs.folder import check_results, make_results
 from bigain.runs.identity import EXCLUDED
 from bigain.runs.store import damaged_runs
@@ -96,7 +96,7 @@ def _tables(request: _Request, compose: Compose, launch: Launch, flops: CountFlo
     plans = _plan(request, compose)
     results = _results(plans, request, compose)
     check_results(results)
-    audit_names(results, request.profile)
+    Archive(results, request.profile).check_names()
     _name_damaged(results, _distinct(plans))
     if request.dry:
         _say(_listing(plans, request, flops))

@@ -34,7 +34,6 @@ from bigain.figures.curves import (
 )
 from bigain.figures.request import FigureRequest
 from bigain.figures.style import INK, OPERATORS, publication, save
-from bigain.runs.audit import audit
 
 __all__ = ["Panel", "draw_panels", "panels_of", "place_of", "produce"]
 
@@ -75,7 +74,6 @@ class Panel:
 
 def produce(request: FigureRequest) -> Iterator[str]:
     """Write Figure 2; say what was written, and which runs would fill it."""
-    audit(request.results, request.profile)
     names = request.chosen([block.backbone for block in BLOCKS[request.profile]])
     blocks = [block for block in BLOCKS[request.profile] if block.backbone in names]
     runs, paper = read_runs(request.results / request.profile / "runs.csv"), load_paper()

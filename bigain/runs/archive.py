@@ -137,13 +137,24 @@ class Archive:
             UserError: The file is damaged, or has the configuration of another run.
 
         """
+        published = self.published_manifest(run_id)
+        if published is not None:
+            return published
+        store = RunStore(self.results, run_id)
+        manifest = store.manifest()
+        if manifest:
+            check_name(store.folder / MANIFEST, manifest)
+        return manifest or None
+
+    def published_manifest(self, run_id: str) -> Manifest | None:
+        """The same of the committed file alone."""
         path = self.published_manifest_path(run_id)
-        manifest = read_published(path, run_id) if path.is_file() else None
-        manifest = manifest or RunStore(self.results, run_id).manifest()
-        if not manifest:
-            return None
-        check_name(self.manifest_path(run_id), manifest)
-        return manifest
+        return read_published(path, run_id) if path.is_file() else None
+
+    def check_names(self) -> None:
+        """Raise UserError if the manifest of a run in runs.csv has the configuration of another."""
+        for run_id in self.run_ids():
+            self.manifest(run_id)
 
     def publish(self, run_ids: Iterable[str]) -> None:
         """Publish those of the runs that have a finished folder here.

@@ -15,7 +15,6 @@ from typing import Any
 from bigain.metrics import Metric
 from bigain.runs.archive import Archive
 from bigain.runs.archive_csv import MetricRow
-from bigain.runs.audit import audit
 from bigain.runs.files import MANIFEST
 from bigain.runs.frames import read_metrics
 from bigain.runs.manifests import check_name
@@ -87,13 +86,11 @@ def published_runs(results: Path, recognise: Recognise) -> tuple[list[JointRun],
     """The published runs that have no finished folder here, and names of those not recognised.
 
     Raises:
-        UserError: What is published contradicts itself, see `bigain.runs.audit`.
+        UserError: A published file is damaged, or two runs claim one cell.
 
     """
     runs, unknown = [], []
     paths = sorted(results.glob("*/runs.csv"))
-    for path in paths:
-        audit(results, path.parent.name)
     archives = [Archive(results, path.parent.name) for path in paths]
     for archive, name in ((each, name) for each in archives for name in each.run_ids()):
         if RunStore(results, name).status() == "done":

@@ -84,15 +84,21 @@ def check_name(path: Path, manifest: Manifest) -> None:
 
 
 def read_published(path: Path, run_id: str) -> dict[str, Any]:
-    """The published manifest of a run; UserError if the file is damaged."""
+    """The published manifest of a run.
+
+    Raises:
+        UserError: The file is damaged, or has the configuration of another run.
+
+    """
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
         raise _damaged(path) from None
     if not isinstance(manifest, dict) or not manifest.keys() >= _NEEDED:
         raise _damaged(path)
-    if manifest["run_id"] != run_id:
+    if manifest["run_id"] != run_id or not isinstance(manifest["columns"], dict):
         raise _damaged(path)
+    check_name(path, manifest)
     return manifest
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from bigain.cli.collect import main
 from bigain.errors import UserError
+from bigain.runs.collect import publish_runs
 
 
 def test_finished_runs_come_into_one_file(
@@ -58,3 +59,24 @@ def test_a_file_holds_no_runs(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"^paths\.results=.*file: allowed: a folder one can write"):
         main(["--results", str(tmp_path / "file")])
+
+
+def test_what_is_published_is_checked_without_writing(
+    tmp_path: Path, make_run: Callable[..., str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    publish_runs(tmp_path, "mini", [make_run()])
+    path = tmp_path / "mini" / "runs.csv"
+    before = path.stat().st_mtime_ns
+    assert main(["--check", "--results", str(tmp_path)]) == 0
+    assert capsys.readouterr().out == "published runs agree: mini: 1 runs\n"
+    assert path.stat().st_mtime_ns == before
+    path.write_text(path.read_text().replace("acc1,100.0,", "acc1,99.0,"))
+    with pytest.raises(UserError, match=r"acc1=99, but .*\.csv\.gz gives 100: they contradict"):
+        main(["--check", "--results", str(tmp_path)])
+
+
+def test_nothing_to_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--check", "--results", str(tmp_path)]) == 0
+    assert capsys.readouterr().out == "published runs agree: there are none\n"
+    with pytest.raises(UserError, match="does not exist"):
+        main(["--check", "--results", str(tmp_path / "none")])

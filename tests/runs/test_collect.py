@@ -12,7 +12,7 @@ import pytest
 from bigain.config import RunConfig
 from bigain.errors import UserError
 from bigain.runs.archive import Archive
-from bigain.runs.collect import collect, refresh
+from bigain.runs.collect import collect, publish_runs, refresh
 from bigain.runs.files import METRIC_COLUMNS, write_manifest
 from bigain.runs.identity import run_id
 from bigain.runs.store import RunStore
@@ -208,3 +208,23 @@ def test_folders_without_the_later_columns_are_read_and_get_them(
     assert archive.rows(store.run_id)[0].columns["strategy"] == ""
     (collected_path,) = collect(tmp_path)
     assert path.read_text() == collected_path.read_text() == before
+
+
+def test_publishing_computes_only_what_is_missing(
+    tmp_path: Path, make_config: Make, make_run: MakeRun, tome: dict[str, Any]
+) -> None:
+    """Metrics are computed at a run's end; the baseline that finished later completes them."""
+    early = make_run(tmp_path, make_config(operator=tome), rise=0.25)
+    baseline = make_run(tmp_path, make_config())
+    path = early.folder / "metrics.csv"
+    publish_runs(tmp_path, "mini", [baseline.run_id])
+    assert "eps_error_rise" not in path.read_text()
+    publish_runs(tmp_path, "mini", [early.run_id, baseline.run_id])
+    rise = Archive(tmp_path, "mini").metrics(early.run_id)["eps_error_rise"]
+    assert rise.value == pytest.approx(25)
+    text = path.read_text().replace(",acc1,", ",acc2,")
+    path.write_text(text)
+    publish_runs(tmp_path, "mini", [early.run_id])
+    assert path.read_text() == text, "complete metrics are not computed again"
+    collect(tmp_path)
+    assert ",acc1," in path.read_text()

@@ -212,21 +212,6 @@ def test_runs_over_other_images_are_not_compared(
         measure(make_plan(12), tmp_path)
 
 
-@pytest.mark.parametrize("number", [12, 16, 18])
-def test_records_that_do_not_give_the_metrics_are_named(
-    make_plan: MakePlan, runner: FakeRunner, tmp_path: Path, number: int
-) -> None:
-    """Of classification, generation and efficiency."""
-    run = next(r for r in accelerated(make_plan(number)) if "flops" not in str(r.overrides))
-    runner(run.config)
-    shorten(tmp_path, run.run_id)
-    with pytest.raises(
-        UserError,
-        match=rf"metrics\.csv, run {run.run_id}: .*, n=.*{run.run_id}/samples\.csv gives",
-    ):
-        measure(make_plan(number), tmp_path)
-
-
 def test_columns_of_other_images_are_each_compared_with_their_own(
     make_plan: MakePlan, runner: FakeRunner, tmp_path: Path
 ) -> None:

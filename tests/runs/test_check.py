@@ -1,4 +1,4 @@
-"""Names, records and stated metrics of finished runs have to agree."""
+"""Metrics, records and manifests of what is published have to agree."""
 
 import csv
 import gzip
@@ -19,8 +19,7 @@ from bigain.config import RunConfig
 from bigain.errors import UserError
 from bigain.metrics import Metric, frechet_with_interval, moments_of, wilson
 from bigain.runs.archive import Archive
-from bigain.runs.audit import audit, audit_names, check_metrics
-from bigain.runs.collect import collect, publish_runs
+from bigain.runs.collect import check_metrics, check_published, collect, publish_runs
 from bigain.runs.identity import baseline_id, run_id
 from bigain.runs.store import RunStore
 
@@ -56,18 +55,24 @@ def edit(results: Path, change: Callable[[dict[str, str]], None]) -> None:
 
 
 def test_what_is_committed_agrees() -> None:
-    audit(COMMITTED, "mini")
-    assert sum(map(bool, audit_names(COMMITTED, "mini").values())) > 60
+    archive = Archive(COMMITTED, "mini")
+    names = archive.run_ids()
+    assert check_published(COMMITTED)["mini"] == len(names) > 90
+    described = set()
+    for name in names:
+        columns, manifest = archive.rows(name)[0].columns, archive.manifest(name)
+        assert manifest is not None
+        limit = manifest["config"]["dataset"].get("limit")
+        described.add((*(cell for key, cell in columns.items() if key != "run_id"), limit))
+    assert len(described) == len(names), "columns and number of images tell runs apart"
 
 
-@pytest.mark.usefixtures("names")
-def test_what_was_published_agrees(tmp_path: Path) -> None:
-    audit(tmp_path, "mini")
+def test_what_was_published_agrees(tmp_path: Path, names: tuple[str, str]) -> None:
+    assert check_published(tmp_path) == {"mini": len(names)}
 
 
 def test_without_runs_nothing_disagrees(tmp_path: Path) -> None:
-    audit(tmp_path, "mini")
-    assert audit_names(tmp_path, "mini") == {}
+    assert check_published(tmp_path) == {}
 
 
 @pytest.mark.parametrize("metric", ["acc1", "eps_error", "eps_error_rise", "margin_variance"])
@@ -85,10 +90,10 @@ def test_a_metric_that_its_records_do_not_give_is_named(
     with pytest.raises(
         UserError, match=rf"run {names[1]}: {metric}.*, but {path} (gives|and those)"
     ):
-        audit(tmp_path, "mini")
+        check_published(tmp_path)
 
 
-def test_the_rise_is_not_judged_without_the_records_of_no_acceleration(
+def test_the_rise_is_not_compared_without_the_records_of_the_baseline(
     tmp_path: Path, names: tuple[str, str]
 ) -> None:
     def change(line: dict[str, str]) -> None:
@@ -96,19 +101,21 @@ def test_the_rise_is_not_judged_without_the_records_of_no_acceleration(
             line[part] = str(float(line[part]) * 1.02)
 
     edit(tmp_path, change)
-    Archive(tmp_path, "mini").published_samples_path(names[0]).unlink()
-    audit(tmp_path, "mini")
+    archive = Archive(tmp_path, "mini")
+    archive.published_samples_path(names[0]).unlink()
+    archive.published_manifest_path(names[0]).unlink()
+    check_published(tmp_path)
 
 
 def test_records_that_lost_images_are_named(tmp_path: Path, names: tuple[str, str]) -> None:
     path = Archive(tmp_path, "mini").published_samples_path(names[1])
     text = gzip.decompress(path.read_bytes()).decode()
     path.write_bytes(gzip.compress("".join(text.splitlines(keepends=True)[:-3]).encode()))
-    with pytest.raises(UserError, match=rf"acc1, n=20, but {path} gives 17: they contradict"):
-        audit(tmp_path, "mini")
+    with pytest.raises(UserError, match=rf"n_images=20, but {path} has 17; put back"):
+        check_published(tmp_path)
     path.write_bytes(gzip.compress(text.splitlines(keepends=True)[0].encode()))
-    with pytest.raises(UserError, match=rf"{path}: holds no image; put back"):
-        audit(tmp_path, "mini")
+    with pytest.raises(UserError, match=rf"but {path} has 0; put back"):
+        check_published(tmp_path)
 
 
 @pytest.mark.parametrize("which", [0, 1])
@@ -128,7 +135,7 @@ def test_the_same_run_done_again_differs_by_rounding_alone(
     writer.writeheader()
     writer.writerows(lines)
     path.write_bytes(gzip.compress(buffer.getvalue().encode()))
-    audit(tmp_path, "mini")
+    check_published(tmp_path)
 
 
 def test_a_run_of_ones_own_is_not_compared_with_what_others_published(
@@ -140,9 +147,9 @@ def test_a_run_of_ones_own_is_not_compared_with_what_others_published(
 ) -> None:
     """Rows and records that were published together agree, whatever the folder holds since."""
     make_run(tmp_path, make_config(operator=tome), 0.5)
-    audit(tmp_path, "mini")
+    check_published(tmp_path)
     collect(tmp_path)
-    audit(tmp_path, "mini")
+    check_published(tmp_path)
     rise = Archive(tmp_path, "mini").metrics(names[1])["eps_error_rise"]
     assert rise.value == pytest.approx(50)
 
@@ -162,17 +169,55 @@ def test_two_names_on_one_configuration_are_an_error(
     head, *lines = rows.read_text().splitlines(keepends=True)
     copies = [line.replace(name, false) for line in lines if line.startswith(name)]
     rows.write_text("".join([head, *copies, *lines]))
-    for look in (audit, audit_names):
+    for look in (lambda: check_published(tmp_path), Archive(tmp_path, "mini").check_names):
         with pytest.raises(UserError, match=rf"{false}\.json: .* of run {name}: two runs claim"):
-            look(tmp_path, "mini")
+            look()
 
 
-def test_the_manifest_of_a_run_that_names_no_place_tells_its_name(
-    tmp_path: Path, names: tuple[str, str]
+def test_what_is_published_in_part_is_named(tmp_path: Path, names: tuple[str, str]) -> None:
+    archive, name = Archive(tmp_path, "mini"), names[1]
+    paths = (archive.published_samples_path(name), archive.published_manifest_path(name))
+    for path, kind in zip(paths, ("records", "manifest"), strict=True):
+        content = path.read_bytes()
+        path.unlink()
+        with pytest.raises(UserError, match=rf"run {name} is published without {kind}; put back"):
+            check_published(tmp_path)
+        path.write_bytes(content)
+    rows = archive.runs_csv.read_text().splitlines(keepends=True)
+    archive.runs_csv.write_text("".join(row for row in rows if not row.startswith(name)))
+    with pytest.raises(UserError, match=rf"run {name} is published without rows in runs\.csv"):
+        check_published(tmp_path)
+
+
+def test_rows_that_were_only_collected_have_nothing_to_compare(
+    tmp_path: Path, names: tuple[str, str], make_config: Make, make_run: MakeRun
 ) -> None:
-    found = audit_names(tmp_path, "mini")
-    assert set(found) == set(names)
-    assert json.loads(json.dumps(found[names[1]]))["run_id"] == names[1]
+    make_run(tmp_path, make_config(seed=3))
+    collect(tmp_path)
+    assert len(Archive(tmp_path, "mini").run_ids()) == 3
+    assert check_published(tmp_path) == {"mini": len(names)}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda m: m["columns"].update(ratio=0.5), r"ratio=0\.7, but .*\.json has 0\.5"),
+        (lambda m: m.update(n_images=19), r"\.json: n_images=19, but .*\.csv\.gz has 20"),
+        (lambda m: m["config"]["operator"].update(ratio=0.5), r"has the configuration of run"),
+    ],
+)
+def test_a_manifest_that_says_something_else_is_named(
+    tmp_path: Path,
+    names: tuple[str, str],
+    change: Callable[[dict[str, Any]], None],
+    message: str,
+) -> None:
+    path = Archive(tmp_path, "mini").published_manifest_path(names[1])
+    manifest = json.loads(path.read_text())
+    change(manifest)
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(UserError, match=message):
+        check_published(tmp_path)
 
 
 FEATURES = np.random.default_rng(0).normal(size=(40, 3))
