@@ -58,9 +58,9 @@ def flops_rows(backbone: str) -> list[Row]:
 def _row(
     setting: Setting, config: RunConfig, published: Mapping[tuple[str, str], float]
 ) -> dict[str, Any]:
-    from bigain.engine.jobs import configured_flops  # noqa: PLC0415 -- loads torch
+    from bigain.engine.build import build_flops  # noqa: PLC0415 -- loads torch
 
-    count = configured_flops(config)
+    count = build_flops(config)
     total = count.total / 1e9
     # What the paper prints is for its default sites; other sites have nothing to compare with.
     at_default = setting.blocks == DEFAULT

@@ -102,14 +102,14 @@ def _count_flops(row: JointRow, known: dict[str, Metric | None]) -> None:
 
 
 def _flops(config: Mapping[str, Any]) -> Metric | None:
-    from bigain.engine.jobs import configured_flops  # noqa: PLC0415 -- loads torch
+    from bigain.engine.build import build_flops  # noqa: PLC0415 -- loads torch
     from bigain.launch.published import whole_config  # noqa: PLC0415 -- loads hydra
 
     try:
         run = RunConfig.model_validate(whole_config(config))
     except (UserError, ValidationError):  # of a version with other settings
         return None
-    return Metric("flops_g", configured_flops(run).total / 1e9, 1, math.nan, math.nan, "GFLOPs")
+    return Metric("flops_g", build_flops(run).total / 1e9, 1, math.nan, math.nan, "GFLOPs")
 
 
 def _text(rows: Sequence[JointRow]) -> str:

@@ -40,7 +40,7 @@ from bigain.config.operator import (
     ToMeConfig,
 )
 from bigain.config.operator_base import AlphaSchedule, OperatorSettings
-from bigain.config.run import CacheConfig, PathsConfig, RunConfig, ShardConfig
+from bigain.config.run import CacheConfig, PathsConfig, RunConfig, ShardConfig, TrackingConfig
 from bigain.config.task import (
     ClassificationConfig,
     EfficiencyConfig,
@@ -86,5 +86,6 @@ __all__ = [
     "TaskConfig",
     "ToDoConfig",
     "ToMeConfig",
+    "TrackingConfig",
     "format_validation_error",
 ]

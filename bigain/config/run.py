@@ -3,9 +3,9 @@
 `RunConfig` also knows which settings exclude each other although each is fine by itself.
 """
 
-from typing import Annotated, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from bigain.config.backbone import BackboneConfig
 from bigain.config.base import Folder, Integer, Number, Settings, Switch, not_allowed
@@ -19,7 +19,7 @@ from bigain.config.task import (
     TaskConfig,
 )
 
-__all__ = ["CacheConfig", "PathsConfig", "RunConfig", "ShardConfig"]
+__all__ = ["CacheConfig", "PathsConfig", "RunConfig", "ShardConfig", "TrackingConfig"]
 
 _TASKS_WITH_IMAGES = ("classification", "generation")
 
@@ -58,6 +58,17 @@ class PathsConfig(Settings):
     cache: Folder = Field(description="a folder")
 
 
+class TrackingConfig(Settings):
+    """The tracker that shows a run while it works; it never changes a result."""
+
+    name: Literal["none"] = Field(description="none")
+
+
+def _from_name(value: Any) -> Any:
+    """Manifests written before tracking was a group hold the name alone."""
+    return {"name": value} if isinstance(value, str) else value
+
+
 class RunConfig(Settings):
     """One run.  Raises pydantic's ValidationError; `bigain.launch` turns it into one line."""
 
@@ -76,7 +87,7 @@ class RunConfig(Settings):
     )
     threads: Positive | None = Field(description="null (torch's choice) or an integer >= 1")
     shard: ShardConfig = Field(description="the settings index and count")
-    tracking: Literal["none"] = Field(description="none")
+    tracking: Annotated[TrackingConfig, BeforeValidator(_from_name)] = Field(description="none")
     force: Switch = Field(description="true or false")
     cache: CacheConfig = Field(description="the settings latents, prompts and gigabytes")
     paths: PathsConfig = Field(description="the settings results, data and cache")

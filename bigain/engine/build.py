@@ -1,7 +1,10 @@
-"""From settings to objects: the one place that knows which class a name stands for."""
+"""From settings to objects: which class a name stands for."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -14,28 +17,52 @@ from bigain.config import (
     BackboneConfig,
     ClassificationConfig,
     DatasetConfig,
+    EfficiencyConfig,
+    GenerationConfig,
     MiniBackboneConfig,
     NoneConfig,
     RunConfig,
 )
 from bigain.data.base import Dataset
 from bigain.data.loaders import load_dataset
-from bigain.devices import DTYPES
+from bigain.data.references import SELECTIONS, load_reference
+from bigain.devices import DTYPES, resolve_device
 from bigain.engine.build_operator import build_operator
+from bigain.errors import UserError
+from bigain.features.base import DatasetImages, Extractor, decode_workers
+from bigain.features.evaluator import Classify, GenerationEvaluator
+from bigain.features.mini import MiniExtractor
+from bigain.features.reference import (
+    Reference,
+    ReferenceSource,
+    cached_reference,
+    check_fits,
+    read_reference,
+)
+from bigain.files import file_sha256
 from bigain.patching.apply import apply
 from bigain.patching.selection import SiteSelection
 from bigain.tasks.classifier import DiffusionClassifier
+from bigain.tasks.efficiency import Stopwatch, TimeSettings, build_random
+from bigain.tasks.flops import FlopCount, count_flops
 from bigain.tasks.losses import LOSSES
 from bigain.tasks.protocol import StagedProtocol
+from bigain.tasks.sampling import Sampler
 
 __all__ = [
-    "build_acceleration",
     "build_backbone",
     "build_caches",
     "build_classifier",
+    "build_compression",
     "build_dataset",
+    "build_evaluator",
+    "build_flops",
+    "build_sampler",
     "build_sites",
+    "build_stopwatch",
 ]
+
+_ReferenceOf = Callable[[Extractor], Callable[[], Reference]]
 
 
 def build_dataset(config: DatasetConfig) -> Dataset:
@@ -80,7 +107,7 @@ def build_sites(config: RunConfig) -> SiteSelection:
     return SiteSelection(stages=sites.stages, levels=sites.levels, blocks=sites.blocks, scope=scope)
 
 
-def build_acceleration(config: RunConfig, denoiser: nn.Module) -> AbstractContextManager[object]:
+def build_compression(config: RunConfig, denoiser: nn.Module) -> AbstractContextManager[object]:
     """The operator at its sites for as long as the context lasts.
 
     Without an operator (`operator=none`) the denoiser stays untouched: the baseline of every
@@ -105,3 +132,111 @@ def build_classifier(
         batch_size=config.batch_size,
         device=device,
     )
+
+
+def build_flops(config: RunConfig) -> FlopCount:
+    """FLOPs of one forward of the run's backbone with its operator at its sites."""
+    if isinstance(config.operator, NoneConfig):
+        return count_flops(config.backbone.name)
+    operator, sites = build_operator(config.operator), build_sites(config)
+    return count_flops(config.backbone.name, operator, sites)
+
+
+def build_stopwatch(config: RunConfig) -> Stopwatch:
+    """The stopwatch around a randomly initialised denoiser, without and with the operator."""
+    task = config.task_as(EfficiencyConfig)
+    settings = TimeSettings(
+        backbone=config.backbone.name,
+        batch_size=config.batch_size,
+        steps=task.steps,
+        warmup=task.warmup,
+        device=resolve_device(config.device),
+        dtype=DTYPES[config.dtype],
+    )
+    attention = getattr(config.backbone, "attention", "sdpa")
+    denoiser = build_random(config.backbone.name, attention, config.seed, settings)
+    is_baseline = isinstance(config.operator, NoneConfig)
+    compressed = None if is_baseline else partial(build_compression, config, denoiser)
+    return Stopwatch(denoiser, compressed, settings)
+
+
+def build_sampler(config: RunConfig, backbone: Backbone, device: torch.device) -> Sampler:
+    """The sampler of the run around `backbone`."""
+    task = config.task_as(GenerationConfig)
+    return Sampler(
+        backbone,
+        scheduler=task.sampler,
+        steps=task.steps,
+        guidance_scale=task.guidance_scale,
+        seed=config.seed,
+        images_per_forward=task.images_per_forward,
+        device=device,
+    )
+
+
+def build_evaluator(
+    config: RunConfig, device: torch.device, *, progress: bool
+) -> GenerationEvaluator:
+    """What compares the run's images with real ones; its network is loaded, its reference found.
+
+    Raises:
+        UserError: The extractor's weights or the real images are missing, or a file of statistics
+            cannot be read or has other features.
+
+    """
+    task = config.task_as(GenerationConfig)
+    path = task.statistics
+    real = _real_images(config, progress) if path is None else _statistics(path)
+    extractor, classify = _extractor(task, device)
+    reference, workers = real.of(extractor), decode_workers()
+    return GenerationEvaluator(
+        extractor, reference, real.content, classify, config.seed, workers, progress
+    )
+
+
+@dataclass(frozen=True)
+class _Real:
+    """What images are compared with: its hash, and how to get its features."""
+
+    content: str
+    of: _ReferenceOf
+
+
+def _extractor(task: GenerationConfig, device: torch.device) -> tuple[Extractor, Classify | None]:
+    if task.extractor == "mini":
+        mini = MiniExtractor(device)
+        return mini, mini.classify
+    from bigain.features.inception import InceptionExtractor  # noqa: PLC0415 -- dear to import
+
+    return InceptionExtractor(task.extractor_weights, device), None
+
+
+def _statistics(path: Path) -> _Real:
+    """Statistics of a file, read and checked before any network is loaded."""
+    try:
+        reference = read_reference(path)
+    except UserError as error:
+        raise UserError(f"task.reference={error}") from None
+
+    def of(extractor: Extractor) -> Callable[[], Reference]:
+        check_fits(reference, extractor, f"task.reference={path}")
+        return lambda: reference
+
+    return _Real(file_sha256(path), of)
+
+
+def _real_images(config: RunConfig, progress: bool) -> _Real:
+    which = config.task_as(GenerationConfig).reference
+    images = load_reference(config.dataset, which)
+    dataset, content = config.dataset, images.content_hash
+    split = "all" if which == "all" else dataset.split
+    selection = f"{SELECTIONS[which]}, {len(images)}"
+    source = ReferenceSource(dataset.name, split, content, selection)
+    folder = config.paths.cache / "references"
+
+    def of(extractor: Extractor) -> Callable[[], Reference]:
+        real, workers = DatasetImages(images), decode_workers()
+        compute = partial(cached_reference, folder, source, extractor, real, workers)
+        return cache(lambda: compute(progress=progress))
+
+    return _Real(content, of)

@@ -1,17 +1,21 @@
 """One run: from a validated configuration to a finished folder in the run store.
 
-A finished run that has all its files costs nothing, not even the import of torch; data and weights
-are found before anything is written; every image is on disk before the next one starts; the metrics
-come last.
+A finished run that still has its files costs nothing, not even the import of torch.  Data and
+weights are found before anything is written, every record is on disk before the next one is
+computed, and the metrics come last.
 """
 
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from bigain.config import RunConfig
-from bigain.runs.complete import is_complete
-from bigain.runs.identity import run_id
+from bigain.runs.files import METRICS, read_csv
+from bigain.runs.identity import resolved, run_id
+from bigain.runs.images import is_complete
+from bigain.runs.provenance import collect
 from bigain.runs.store import RunStore
+from bigain.tracking.sink import TrackedRun, build_sinks
 
 __all__ = ["RunOutcome", "run"]
 
@@ -22,9 +26,9 @@ class RunOutcome:
 
     Attributes:
         run_id: Its name.
-        folder: Where it lies.
-        status: done, or running while other shards have images left.
-        computed: Images that this call computed, lost ones of before included.
+        folder: Its folder in the run store.
+        status: `done`, or `running` while other shards have images left.
+        computed: Records that this call computed; regenerated files count, adopted records do not.
 
     """
 
@@ -39,17 +43,52 @@ def run(config: RunConfig, *, progress: bool = True) -> RunOutcome:
 
     Args:
         config: The run.
-        progress: Whether a terminal shows a bar over the images; for callers with one of their own.
+        progress: Whether a terminal shows a bar over the images; False if the caller has its own.
 
     Raises:
-        UserError: data, weights or device are not what the configuration says, another process
+        UserError: Data, weights or device are not what the configuration says, another process
             works on the same shard, or a lost image cannot be made again.
 
     """
     store = RunStore(config.paths.results, run_id(config))
-    computed = 0
-    if config.force or not (store.is_finished() and is_complete(config, store)):
-        from bigain.engine.execution import execute  # noqa: PLC0415 -- finished runs need no torch
+    if store.is_finished() and not config.force and is_complete(config, store):
+        return RunOutcome(store.run_id, store.folder, "done", computed=0)
 
-        computed = execute(config, store, progress=progress)
-    return RunOutcome(store.run_id, store.folder, store.status(), computed)
+    from tqdm import tqdm  # noqa: PLC0415 -- a finished run needs neither this nor torch
+
+    from bigain.devices import limited_threads  # noqa: PLC0415
+    from bigain.engine.tasks import build_task  # noqa: PLC0415
+
+    sinks = build_sinks(config.tracking)
+    with ExitStack() as stack:
+        stack.enter_context(limited_threads(config.threads))
+        task = build_task(config)
+        session = stack.enter_context(store.open(config, task.ids, collect(task.origin)))
+        sinks.start(_tracked(config, store, len(task.ids), len(session.done)))
+        stack.push(lambda _kind, error, _trace: sinks.fail(error) if error else None)
+        lost = task.files.missing([*session.done.values()])
+        session.adopt(task.files.copy_files)
+        todo = session.todo()
+        bar = stack.enter_context(
+            tqdm(
+                total=len(lost) + len(todo),
+                desc=config.title,
+                unit=task.unit,
+                leave=False,
+                disable=None if progress else True,  # None: shown on a terminal only
+            )
+        )
+        for _ in stack.enter_context(closing(task.files.regenerate(lost))):
+            bar.update()
+        for record in stack.enter_context(closing(task.records(todo))):
+            session.append(record)
+            sinks.record(record)
+            bar.update()
+        is_done = session.finish(task.evaluate, task.facts())
+        sinks.finish(read_csv(store.folder / METRICS) if is_done else [])
+    return RunOutcome(store.run_id, store.folder, store.status(), len(lost) + len(todo))
+
+
+def _tracked(config: RunConfig, store: RunStore, num_records: int, num_done: int) -> TrackedRun:
+    plain = resolved(config)
+    return TrackedRun(store.run_id, config.title, store.folder, plain, num_records, num_done)

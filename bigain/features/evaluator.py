@@ -1,8 +1,8 @@
-"""What the images of a finished generation are worth.
+"""Metrics of generated images: their distance to real ones, precision, recall, class agreement.
 
-Beside the metrics of the set every record gets what is known of its image alone: its value in the
-Frechet distance, whose mean over images is the distance and whose difference between two runs of
-the same noise is paired; and with the mini extractor what its classifier takes the image for.
+Every record also gets the numbers of its own image.  `frechet_value` is the image's part in the
+Frechet distance: its mean over images is the distance, and its difference between two runs of the
+same noise is paired.  With the mini extractor there is also the class that its classifier predicts.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,19 +15,12 @@ import numpy.typing as npt
 from bigain.features.base import Extractor, Images, extract
 from bigain.features.reference import Reference
 from bigain.metrics import Metric, frechet_with_interval, generation_metrics, wilson
+from bigain.runs.session import Evaluation
 
-__all__ = ["Classify", "Evaluation", "GenerationEvaluator"]
+__all__ = ["Classify", "GenerationEvaluator"]
 
 Classify = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.int64]]
 """Features (n, d) -> class of each image, (n,)."""
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Records with what is known of each image, and the metrics of all."""
-
-    records: list[dict[str, Any]]
-    metrics: list[Metric]
 
 
 @dataclass(frozen=True)
@@ -36,10 +29,10 @@ class GenerationEvaluator:
 
     Attributes:
         extractor: Images to features.
-        reference: Gives the reference; it is computed when it is first asked for.
-        content: What tells the real images from others, as their dataset's `content_hash`.
+        reference: Returns the features of the real images; computed at the first call.
+        content: Hash that identifies the real images, as their dataset's `content_hash`.
         classify: The classifier behind the features, if it knows the classes of the run.
-        seed: Of KID's subsets.
+        seed: Seed of KID's subsets.
         workers: Threads that decode images ahead.
         progress: Show a bar on stderr.
 
@@ -52,6 +45,10 @@ class GenerationEvaluator:
     seed: int = 0
     workers: int = 0
     progress: bool = False
+
+    def load_reference(self) -> Reference:
+        """The reference; a real image that cannot be read raises UserError here."""
+        return self.reference()
 
     def evaluate(self, images: Images, records: Sequence[Mapping[str, Any]]) -> Evaluation:
         """Measure `images`, which `records` describe in the same order.
@@ -76,14 +73,14 @@ class GenerationEvaluator:
             distance=distance,
         )
         values = (distance.value + distance.influences).tolist()
-        judged = [
+        measured = [
             {**record, "frechet_value": value}
             for record, value in zip(records, values, strict=True)
         ]
         if self.classify is None:
-            return Evaluation(judged, metrics)
-        judged = _recognised(judged, self.classify(features))
-        return Evaluation(judged, [*metrics, _agreement(judged)])
+            return Evaluation(measured, metrics)
+        measured = _recognised(measured, self.classify(features))
+        return Evaluation(measured, [*metrics, _agreement(measured)])
 
 
 def _recognised(
@@ -94,7 +91,7 @@ def _recognised(
 
 
 def _agreement(records: Sequence[Mapping[str, Any]]) -> Metric:
-    """Share of images that the classifier takes for what they should be, Wilson interval."""
+    """Share of images that the classifier assigns to their class, in percent, Wilson interval."""
     agreed, n = sum(bool(record["correct"]) for record in records), len(records)
     low, high = wilson(agreed, n)
     return Metric("class_agreement", 100 * agreed / n, n, 100 * low, 100 * high, "percent")

@@ -1,11 +1,10 @@
 """The generated images of a run: `images/000000.png`, ... by sample index, and a labelled grid.
 
-An image is on disk, whole, before its record is: so a record promises an image, and a killed run
-goes on with the first sample that has no record.  A file that was lost since is made again; then it
-must have the sha256 of its record.
+An image is complete on disk before its record is written.  So every record has an image, and a
+killed run goes on with the first sample that has no record.  A file that was lost later is made
+again, and must then have the sha256 of its record.
 """
 
-import hashlib
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,10 +14,13 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageOps
 
+from bigain.config import GenerationConfig, RunConfig
 from bigain.errors import UserError
-from bigain.files import replace_file
+from bigain.files import file_sha256, replace_file
+from bigain.runs.journal import Record
+from bigain.runs.store import RunStore
 
-__all__ = ["FORMATS", "GRID", "IMAGES", "RunImages"]
+__all__ = ["FORMATS", "GRID", "IMAGES", "RunImages", "is_complete"]
 
 IMAGES = "images"
 GRID = "grid.png"
@@ -26,7 +28,7 @@ FORMATS: Mapping[str, Mapping[str, Any]] = {
     "png": {"format": "PNG", "compress_level": 6},
     "jpeg": {"format": "JPEG", "quality": 100, "subsampling": 0},
 }
-"""Format -> how Pillow writes it: lossless, or the best that JPEG can (moves FID)."""
+"""Format -> Pillow's options: lossless, or JPEG at its best quality (JPEG changes FID)."""
 
 _SUFFIXES = {"png": "png", "jpeg": "jpg"}
 _GRID_IMAGES = 64
@@ -38,11 +40,11 @@ Bytes = npt.NDArray[np.uint8]
 
 
 class RunImages(Sequence[Bytes]):
-    """The images 0 .. n-1 in the run folder `folder`.
+    """The images 0 .. n-1 of a run.
 
     Args:
-        folder: Of the run.
-        n: How many there are when the run is finished.
+        folder: The run folder.
+        n: Number of images of the finished run.
         image_format: `png` or `jpeg`.
 
     """
@@ -63,61 +65,61 @@ class RunImages(Sequence[Bytes]):
             with Image.open(self.path(index)) as image:
                 return np.asarray(image)
         except (OSError, SyntaxError, ValueError) as error:
-            raise self._lost(index, "cannot be read") from error
+            raise self._broken(index, "cannot be read") from error
 
     def label(self, index: int) -> str:
-        """What messages call image `index`."""
+        """The name of image `index` in messages."""
         return str(self.path(index))
 
     def path(self, index: int) -> Path:
         """The file of image `index`."""
         return self._folder / IMAGES / f"{index:06d}.{_SUFFIXES[self._format]}"
 
-    def write(self, index: int, image: Bytes, promised: str | None = None) -> str:
-        """Put image `index` on disk, atomically; the sha256 of the file.
+    def write(self, index: int, image: Bytes, expected: str | None = None) -> str:
+        """Write image `index` atomically and return the sha256 of its file.
 
         Raises:
-            UserError: the file would have another sha256 than is `promised`; nothing is written.
+            UserError: the sha256 would not be the `expected` one; nothing is written.
 
         """
         path = self.path(index)
 
         def save(temporary: Path) -> None:
             Image.fromarray(image).save(temporary, **FORMATS[self._format])
-            if promised not in (None, _sha256(temporary)):
+            if expected not in (None, file_sha256(temporary)):
                 raise UserError(
-                    f"{path}: is gone or was changed, and drawn again it has other bytes than its "
-                    "record says (another machine, number of threads, or memory that ran out); "
-                    "allowed: the file put back, or the run done again with force=true"
+                    f"{path}: was lost or changed, and generating it again gives other bytes than "
+                    "its record says (another machine, number of threads, or memory ran out); "
+                    "allowed: put the file back, or do the run again with force=true"
                 )
 
         replace_file(path, save)
-        return _sha256(path)
+        return file_sha256(path)
 
-    def take_over(self, folder: Path, record: Mapping[str, Any]) -> bool:
-        """Copy the image of `record` from the run folder `folder`; whether it was there, whole."""
+    def copy_files(self, folder: Path, record: Mapping[str, Any]) -> bool:
+        """Copy the image of `record` from another run's `folder`, if it is intact there."""
         index, own = record["image_id"], self.path(record["image_id"])
         source = RunImages(folder, self._n, self._format).path(index)
-        if not source.is_file() or _sha256(source) != record["sha256"]:
+        if not source.is_file() or file_sha256(source) != record["sha256"]:
             return False
         replace_file(own, lambda temporary: shutil.copyfile(source, temporary))
         return True
 
-    def lost(self, records: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-        """Those of the records whose file is gone, or is not the one that it was made of."""
+    def missing(self, records: Sequence[Record]) -> list[Record]:
+        """Those of the records whose file is gone or was changed."""
         return [record for record in records if self._damage(record) is not None]
 
     def check(self, records: Sequence[Mapping[str, Any]]) -> None:
-        """Raise UserError unless the file of every record is the one that it was made of.
+        """Raise UserError unless every record has its file, unchanged.
 
-        What a kill in the middle of a write left behind is removed.
+        Removes temporary files that a kill in the middle of a write left behind.
         """
         for path in (self._folder / IMAGES).glob(".*.tmp"):
             path.unlink(missing_ok=True)
         for record in records:
             damage = self._damage(record)
             if damage is not None:
-                raise self._lost(record["image_id"], damage)
+                raise self._broken(record["image_id"], damage)
 
     def write_grid(self, title: str, labels: Sequence[str]) -> Path:
         """Write `grid.png`: the first 64 images under a title, index and label below each."""
@@ -129,17 +131,41 @@ class RunImages(Sequence[Bytes]):
         return path
 
     def _damage(self, record: Mapping[str, Any]) -> str | None:
-        """What happened to the file of `record`; None if it is as it was."""
+        """What is wrong with the file of `record`; None if nothing is."""
         path = self.path(record["image_id"])
         if not path.is_file():
             return "is gone"
-        return None if _sha256(path) == record["sha256"] else "was changed"
+        return None if file_sha256(path) == record["sha256"] else "was changed"
 
-    def _lost(self, index: int, what: str) -> UserError:
+    def _broken(self, index: int, what: str) -> UserError:
         return UserError(
             f"{self.path(index)}: {what}, but the run has a record of it; put it back, or start "
-            "the run again, which makes it again"
+            "the run again, which generates it again"
         )
+
+
+def is_complete(config: RunConfig, store: RunStore) -> bool:
+    """Whether the finished run of `config` still has the files of all its images.
+
+    Only looks whether the files exist: reading thousands of images would make skipping slow.
+
+    Raises:
+        UserError: `task.reference` names a file of other statistics than the run was compared with.
+
+    """
+    task = config.task
+    if not isinstance(task, GenerationConfig):
+        return True
+    manifest = store.manifest()
+    path, hashes = task.statistics, manifest.get("hashes") or {}
+    reference = hashes.get(f"reference/{config.dataset.name}")
+    if path is not None and path.is_file() and reference not in (None, file_sha256(path)):
+        raise UserError(
+            f"task.reference={path}: holds other statistics than those that run {store.run_id} was "
+            "compared with; allowed: the same statistics, another file name, or force=true"
+        )
+    images = RunImages(store.folder, manifest["n_images"], task.image_format)
+    return all(images.path(index).is_file() for index in range(len(images)))
 
 
 def _grid(images: Sequence[Bytes], title: str, labels: Sequence[str]) -> Image.Image:
@@ -170,8 +196,3 @@ def _fitting(draw: ImageDraw.ImageDraw, text: str, width: int) -> str:
     while plain and draw.textlength(f"{plain}...") > width:
         plain = plain[:-1]
     return f"{plain}..."
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()

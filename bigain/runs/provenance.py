@@ -1,12 +1,13 @@
 """Where a result comes from: code, packages, machine.
 
-Nothing here may fail or matter to the results: what cannot be found out is None.
+Nothing here may fail or change a result: what cannot be found out is None.
 """
 
 import os
 import platform
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 
 from bigain.machine import command_output, cpu_model
 
-__all__ = ["PACKAGES", "collect", "git_state", "now", "package_versions"]
+__all__ = ["PACKAGES", "Origin", "collect", "git_state", "now", "package_versions"]
 
 PACKAGES = (
     *("bigain", "torch", "torchvision", "diffusers", "transformers", "safetensors"),
@@ -24,19 +25,26 @@ _REPOSITORY = Path(__file__).parents[2]
 _CODE = ("bigain", "configs", "scripts")
 
 
-def collect(
-    attention_backend: str | None = None,
-    hashes: Mapping[str, str] | None = None,
-    source: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
-    """What the manifest says about the origin of a run.
+@dataclass(frozen=True)
+class Origin:
+    """What a task says about where its records come from.
 
-    Args:
-        attention_backend: How torch computes attention, as the runner set it.
+    Attributes:
+        attention_backend: How the model computes attention; None without a forward on numbers.
         hashes: Name -> sha256 of the weights and data that were loaded.
         source: Where the weights came from, as the backbone says.
+        notes: Further entries of the manifest.
 
     """
+
+    attention_backend: str | None = None
+    hashes: Mapping[str, str] = field(default_factory=dict)
+    source: Mapping[str, Any] = field(default_factory=dict)
+    notes: Mapping[str, Any] = field(default_factory=dict)
+
+
+def collect(origin: Origin = Origin()) -> dict[str, Any]:
+    """What the manifest says about the origin of a run: code, packages, machine, and `origin`."""
     return {
         **git_state(_REPOSITORY),
         "packages": package_versions(),
@@ -45,9 +53,10 @@ def collect(
         "cpu_model": cpu_model(),
         "cores": os.cpu_count(),
         "torch_threads": _torch_threads(),
-        "attention_backend": attention_backend,
-        "hashes": dict(hashes or {}),
-        "source": dict(source or {}),
+        "attention_backend": origin.attention_backend,
+        "hashes": dict(origin.hashes),
+        "source": dict(origin.source),
+        **origin.notes,
     }
 
 

@@ -2,65 +2,83 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from filelock import FileLock
+
 from bigain.errors import UserError
-from bigain.runs.files import read_manifest, write_manifest, write_metrics, write_samples
+from bigain.runs.files import (
+    METRIC_COLUMNS,
+    read_manifest,
+    write_manifest,
+    write_metrics,
+    write_samples,
+)
 from bigain.runs.journal import Journal, Record, read_journals
 from bigain.runs.provenance import now
 
 if TYPE_CHECKING:
-    from bigain.runs.store import RunStore
+    from bigain.metrics import Metric  # loads pandas, which a finished run does not need
 
-__all__ = ["Carry", "Conclude", "Conclusion", "RunSession"]
+__all__ = ["CopyFiles", "Evaluate", "Evaluation", "RunSession"]
 
-Carry = Callable[[Path, Record], bool]
-"""Brings what belongs to a record beside it from the run folder of another; whether it could."""
+CopyFiles = Callable[[Path, Record], bool]
+"""Copies the files of a record from the folder of another run; whether that was possible."""
 
 
 @dataclass(frozen=True)
-class Conclusion:
-    """What a run comes to: the records for samples.csv, in dataset order, and the metrics' rows."""
+class Evaluation:
+    """The result of a run: its records, in dataset order, and the metrics of all of them."""
 
     records: Sequence[Record]
-    rows: Sequence[Mapping[str, Any]]
+    metrics: Sequence["Metric"]
 
+
+Evaluate = Callable[[list[Record]], Evaluation]
+"""Records of all images in dataset order -> the result of the run."""
 
 _NOT_OF_A_RECORD = ("dataset/", "extractor/", "reference/")
-"""Hashes that may differ between runs that share records: the one of the data covers the images in
-use, so it moves with the limit; the others are of what judges the images when all are drawn."""
-
-Conclude = Callable[[list[Record]], Conclusion]
-"""Records of all images in dataset order -> what the run comes to."""
+"""Hashes that may differ between runs that share records.  The dataset's covers the images in use,
+so it changes with the limit; the others belong to what compares the images once all are made."""
 
 
 class RunSession:
     """An open shard; made by `RunStore.open`.
 
+    Args:
+        folder: The run folder, with a manifest in it.
+        lock: The lock of the shared files in it.
+        journal: The open journal of this shard.
+        image_ids: All images of the run, in dataset order.
+        own: Those of this shard.
+        may_adopt: Whether records of related runs may be taken over.
+
     Attributes:
-        done: Image id -> record of this run's images, of all shards when the session was opened,
-            and what this session added since.
+        done: Image id -> record: of all shards when the session was opened, and what this session
+            added since.
 
     """
 
     def __init__(
         self,
-        store: "RunStore",
+        folder: Path,
+        lock: FileLock,
         journal: Journal,
         image_ids: Sequence[int],
         own: Sequence[int],
         *,
         may_adopt: bool,
     ) -> None:
-        self._store = store
+        self._folder = folder
+        self._lock = lock
         self._journal = journal
         self._image_ids = tuple(image_ids)
         self._own = dict.fromkeys(own)
         self._may_adopt = may_adopt
         self._started = time.monotonic()
-        known = read_journals(store.folder)
+        known = read_journals(folder)
         self.done: dict[int, Record] = {i: known[i] for i in image_ids if i in known}
 
     def todo(self) -> list[int]:
@@ -68,7 +86,7 @@ class RunSession:
         return [image_id for image_id in self._own if image_id not in self.done]
 
     def append(self, record: Mapping[str, Any]) -> None:
-        """Keep the record of one image; it survives whatever happens after this returns.
+        """Write the record of one image; it is on disk when this returns.
 
         Raises:
             ValueError: The image is not of this shard, has its record already, or a value is
@@ -81,57 +99,58 @@ class RunSession:
         self._journal.append([record])
         self.done[image_id] = dict(record)
 
-    def adopt(self, carry: Carry = lambda _folder, _record: True) -> list[str]:
-        """Take over records of this shard's images from runs of another limit or judgement.
+    def adopt(self, copy_files: CopyFiles = lambda _folder, _record: True) -> list[str]:
+        """Take over records of this shard's images from runs that differ in limit or evaluation.
 
-        Such runs have our family id: one image's record is the same in all of them, finished or
-        not.  A run of other weights, or with damaged files, has nothing to give, nor has an image
-        that could not be read; with `force` nothing is taken.
+        Such runs have our family id: an image's record is the same in all of them, finished or
+        not.  Not taken over are records made with other weights, records from damaged files, and
+        images that could not be read; with `force` nothing is taken over.
 
         Args:
-            carry: Brings the files that belong to a record; one without them is not taken.
+            copy_files: Copies the files of a record; without them the record is not taken over.
 
         Returns:
             Run ids that gave something, sorted.
 
         """
         for folder in self._siblings() if self._may_adopt else []:
-            found = self._records_of(folder)
-            whole = [i for i in self.todo() if i in found and "failure" not in found[i]]
-            missing = [image_id for image_id in whole if carry(folder, found[image_id])]
-            fresh = [{"adopted_from": folder.name, **found[image_id]} for image_id in missing]
+            found = _records_of(folder)
+            usable = [i for i in self.todo() if i in found and "failure" not in found[i]]
+            taken = [image_id for image_id in usable if copy_files(folder, found[image_id])]
+            fresh = [{"adopted_from": folder.name, **found[image_id]} for image_id in taken]
             self._journal.append(fresh)
-            self.done |= dict(zip(missing, fresh, strict=True))
+            self.done |= dict(zip(taken, fresh, strict=True))
         return _adopted(list(self.done.values()))
 
-    def finish(self, conclude: Conclude, facts: Mapping[str, Any] | None = None) -> bool:
-        """Write samples.csv, metrics.csv and the manifest's `done`, if all shards are through.
+    def finish(self, evaluate: Evaluate, facts: Mapping[str, Any] | None = None) -> bool:
+        """If all shards are through: evaluate, and write samples.csv, metrics.csv and `done`.
 
-        `facts` about how this process went, such as its peak memory, go into the manifest, and
-        once more under the name of its shard.
-
-        Of shards that end together one finds everything complete and finishes; for the other the
-        run is done already.
+        `facts` about this process, such as its peak memory, go into the manifest, and once more
+        under the name of its shard.  Of shards that end together the first one evaluates; for the
+        other the run is done already.
 
         Returns:
             Whether the run is done; False means that other shards have images left.
 
         """
-        with self._store.lock():
-            if self._store.is_finished():
-                self._tell_how_it_went(facts or {})
+        facts = facts or {}
+        with self._lock:
+            if self._is_finished():
+                shards = self._shards(facts)
+                if shards.keys() != self._manifest().get("shards", {}).keys():
+                    self._update(shards=shards)
                 return True
-            records = read_journals(self._store.folder)
+            records = read_journals(self._folder)
             if any(image_id not in records for image_id in self._image_ids):
-                self._update(**(facts or {}), shards=self._shards(facts or {}))
+                self._update(**facts, shards=self._shards(facts))
                 return False
             ordered = [records[image_id] for image_id in self._image_ids]
-            conclusion = conclude(ordered)
-            write_samples(self._store.folder, conclusion.records)
-            write_metrics(self._store.folder, conclusion.rows)
+            evaluation = evaluate(ordered)
+            write_samples(self._folder, evaluation.records)
+            write_metrics(self._folder, map(self._row, evaluation.metrics))
             self._update(
-                **(facts or {}),
-                shards=self._shards(facts or {}),
+                **facts,
+                shards=self._shards(facts),
                 status="done",
                 error=None,
                 finished=now(),
@@ -141,47 +160,51 @@ class RunSession:
             return True
 
     def fail(self, error: BaseException) -> None:
-        """Put the failure on record; what was appended stays, and the run can be opened again."""
+        """Record the failure; appended records stay, and the run can be opened again."""
         text = f"{type(error).__name__}: {error}".strip(": ")
-        with self._store.lock():
-            if not self._store.is_finished():
+        with self._lock:
+            if not self._is_finished():
                 self._update(status="failed", error=text, finished=now())
 
+    def _manifest(self) -> dict[str, Any]:
+        return read_manifest(self._folder) or {}
+
+    def _is_finished(self) -> bool:
+        found = _manifest_or_none(self._folder)
+        return found is not None and found["status"] == "done"
+
+    def _row(self, metric: "Metric") -> dict[str, Any]:
+        row = {**self._manifest()["columns"], **asdict(metric)}
+        return {name: row[name] for name in METRIC_COLUMNS}
+
     def _update(self, **changes: Any) -> None:
-        """Change the manifest, adding this session's wall time.  The caller holds the lock."""
-        manifest = self._store.manifest()
+        """Change the manifest and add this session's wall time.  The caller holds the lock."""
+        manifest = self._manifest()
         now_ = time.monotonic()
         wall = manifest["wall_seconds"] + now_ - self._started
         self._started = now_
-        write_manifest(self._store.folder, {**manifest, **changes, "wall_seconds": round(wall, 3)})
-
-    def _tell_how_it_went(self, facts: Mapping[str, Any]) -> None:
-        """Of a shard that ends when the run is done already; the caller holds the lock."""
-        shards = self._shards(facts)
-        if shards.keys() != self._store.manifest().get("shards", {}).keys():
-            self._update(shards=shards)
+        write_manifest(self._folder, {**manifest, **changes, "wall_seconds": round(wall, 3)})
 
     def _shards(self, facts: Mapping[str, Any]) -> dict[str, Any]:
-        """What the manifest tells of each shard, such as `0of2`, with these facts of ours."""
+        """The facts of each shard, by a name such as `0of2`, with these facts of ours."""
         own = self._journal.path.stem.partition("-")[2]
-        return {**self._store.manifest().get("shards", {}), **({own: facts} if facts else {})}
+        return {**self._manifest().get("shards", {}), **({own: facts} if facts else {})}
 
     def _siblings(self) -> list[Path]:
-        own = self._store.folder
-        manifest = self._store.manifest()
-        folders = [path for path in sorted(own.parent.iterdir()) if path != own]
+        manifest = self._manifest()
+        folders = [path for path in sorted(self._folder.parent.iterdir()) if path != self._folder]
         return [folder for folder in folders if _are_related(manifest, _manifest_or_none(folder))]
 
-    @staticmethod
-    def _records_of(folder: Path) -> dict[int, Record]:
-        try:
-            return read_journals(folder)
-        except UserError:
-            return {}
+
+def _records_of(folder: Path) -> dict[int, Record]:
+    try:
+        return read_journals(folder)
+    except UserError:
+        return {}
 
 
 def _are_related(own: Mapping[str, Any], other: Mapping[str, Any] | None) -> bool:
-    """Whether both are of one family, and made with the same weights as far as they say."""
+    """Whether both are of one family and, as far as they say, made with the same weights."""
     if other is None or other["family_id"] != own["family_id"]:
         return False
     mine, theirs = _weights(own), _weights(other)
@@ -189,7 +212,7 @@ def _are_related(own: Mapping[str, Any], other: Mapping[str, Any] | None) -> boo
 
 
 def _weights(manifest: Mapping[str, Any]) -> dict[str, str]:
-    """What the records were made with."""
+    """Hashes of what the records were made with."""
     hashes: Mapping[str, str] = manifest.get("hashes") or {}
     return {name: value for name, value in hashes.items() if not name.startswith(_NOT_OF_A_RECORD)}
 

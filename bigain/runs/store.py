@@ -147,7 +147,9 @@ class RunStore:
                     self._begin(config, plain, provenance, len(image_ids))
             journal = held.enter_context(Journal(path))
             own = image_ids[shard["index"] :: shard["count"]]
-            session = RunSession(self, journal, image_ids, own, may_adopt=not force)
+            session = RunSession(
+                self.folder, self.lock(), journal, image_ids, own, may_adopt=not force
+            )
             try:
                 yield session
             except BaseException as error:

@@ -12,9 +12,9 @@ from bigain.runs.archive import Archive
 from bigain.runs.files import METRIC_COLUMNS
 from bigain.runs.frames import samples_frame
 from bigain.runs.identity import Config, baseline_id, describing_columns
-from bigain.runs.session import Conclude, Conclusion
+from bigain.runs.session import Evaluate, Evaluation
 
-__all__ = ["MEASURES", "Evaluate", "conclusion_of", "metric_rows"]
+__all__ = ["MEASURES", "baseline_samples", "conclusion_of", "metric_rows"]
 
 Measure = Callable[[pd.DataFrame, pd.DataFrame | None], list[Metric]]
 
@@ -27,32 +27,29 @@ MEASURES: Mapping[str, Measure] = {
 Those of a task that is not here do not follow from its samples: they are measured once, by a judge.
 """
 
-Evaluate = Callable[[list[dict[str, Any]]], tuple[list[dict[str, Any]], list[Metric]]]
-"""All records of a run -> the same with what only all together tell, and the run's metrics."""
 
-
-def conclusion_of(config: Config, results: Path, judge: Evaluate | None = None) -> Conclude:
-    """What `RunSession.finish` needs for the run of `config` under `results`.
-
-    eps_error_rise is among the rows if the run without acceleration is finished or published by
-    then.
+def conclusion_of(config: Config, results: Path, evaluate: Evaluate | None = None) -> Evaluate:
+    """What evaluates the records of a run of `config` under `results`, for made-up records.
 
     Args:
         config: The run.
         results: The root under which it and its baseline lie.
-        judge: Of a task whose metrics do not follow from its samples.
+        evaluate: Of a task whose metrics do not follow from its samples.
 
     """
+    task = describing_columns(config)["task"]
+    return evaluate or (
+        lambda records: Evaluation(
+            records, MEASURES[task](samples_frame(records), baseline_samples(config, results))
+        )
+    )
+
+
+def baseline_samples(config: Config, results: Path) -> pd.DataFrame | None:
+    """Samples of the run's baseline; None if it is the baseline, or there are none by now."""
     columns, baseline = describing_columns(config), baseline_id(config)
-
-    def conclude(records: list[dict[str, Any]]) -> Conclusion:
-        if judge is not None:
-            judged, metrics = judge(records)
-            return Conclusion(judged, [_row(columns, metric) for metric in metrics])
-        rows = metric_rows(columns, baseline, samples_frame(records), results)
-        return Conclusion(records, rows)
-
-    return conclude
+    is_baseline = columns["run_id"] == baseline
+    return None if is_baseline else Archive(results, columns["profile"]).samples(baseline)
 
 
 def metric_rows(

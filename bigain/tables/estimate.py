@@ -83,9 +83,9 @@ def throughputs(runs: Sequence[PlannedRun], flops: CountFlops) -> dict[str, floa
 
 def counted_flops(config: RunConfig) -> int:
     """FLOPs of one forward of the run's backbone with its operator at its sites."""
-    from bigain.engine.jobs import configured_flops  # noqa: PLC0415 -- loads torch
+    from bigain.engine.build import build_flops  # noqa: PLC0415 -- loads torch
 
-    return int(configured_flops(config).total)
+    return int(build_flops(config).total)
 
 
 def kept_flops(flops: CountFlops = counted_flops) -> CountFlops:

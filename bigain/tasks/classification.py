@@ -1,24 +1,91 @@
-"""The classification task: one record per image, ready for the run store.
+"""The classification task: one record per image.
 
-An image whose file cannot be read gets a record too: not correct, with nothing measured and the
-reason under `failure`.  The run goes on, and its metrics count the image.
+An image whose file cannot be read gets a record too: not correct, nothing measured, and the reason
+under `failure`.  The run goes on, and its metrics count the image.
 """
 
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
+import pandas as pd
+import torch
 from torch import Tensor
 
 from bigain.backbones.base import Backbone
 from bigain.data.base import Dataset, Sample
 from bigain.data.images import UnreadableImage
+from bigain.devices import peak_memory
 from bigain.errors import UserError
+from bigain.metrics import classification_metrics
 from bigain.metrics.ranking import average_precision, class_ranks
+from bigain.runs.frames import samples_frame
+from bigain.runs.journal import Record
+from bigain.runs.provenance import Origin
+from bigain.runs.session import Evaluation
 from bigain.tasks.classifier import Classification, DiffusionClassifier
+from bigain.tasks.task import NoFiles
 
-__all__ = ["classify_images", "failed_record", "to_record"]
+__all__ = ["ClassificationTask", "classify_images", "failed_record", "to_record"]
+
+
+class ClassificationTask:
+    """The `Task` of classifying every image of a dataset.
+
+    Args:
+        classifier: Classifies latents with `backbone`.
+        backbone: Conditioned on the classes of `dataset`.
+        dataset: The images.
+        origin: Weights and data, for the manifest.
+        compressed: Makes a context in which the operator is applied to the denoiser.
+        baseline: Samples of the baseline run; None if there are none, or this is the baseline.
+        device: Where the backbone is.
+
+    """
+
+    unit = "image"
+    files = NoFiles()
+
+    def __init__(
+        self,
+        classifier: DiffusionClassifier,
+        backbone: Backbone,
+        dataset: Dataset,
+        *,
+        origin: Origin,
+        compressed: Callable[[], AbstractContextManager[object]],
+        baseline: Callable[[], pd.DataFrame | None],
+        device: torch.device,
+    ) -> None:
+        self._classifier = classifier
+        self._backbone = backbone
+        self._dataset = dataset
+        self._compressed = compressed
+        self._baseline = baseline
+        self._device = device
+        self._position = {image_id: index for index, image_id in enumerate(dataset.image_ids)}
+        self.ids: Sequence[int] = dataset.image_ids
+        self.origin = origin
+
+    def records(self, ids: Sequence[int]) -> Generator[Record, None, None]:
+        """Classify the images with these ids, see `to_record`."""
+        positions = [self._position[image_id] for image_id in ids]
+        with self._compressed():
+            yield from classify_images(self._classifier, self._backbone, self._dataset, positions)
+
+    def evaluate(self, records: list[Record]) -> Evaluation:
+        """Accuracy, errors and margins; with the baseline's samples the rise of the error."""
+        metrics = classification_metrics(samples_frame(records), self._baseline())
+        return Evaluation(records, metrics)
+
+    def facts(self) -> Mapping[str, Any]:
+        """Peak memory and the batch size that fitted."""
+        return {
+            "peak_memory_bytes": peak_memory(self._device),
+            "micro_batch": self._classifier.micro_batch,
+        }
 
 
 def classify_images(
@@ -51,17 +118,18 @@ def classify_images(
 
 
 def to_record(sample: Sample, result: Classification) -> dict[str, Any]:
-    """What is kept of one image.
+    """The record of one image.
 
-    With any number of labels (`sample.label` is None) the prediction is correct if it is one of
-    them, there are `labels` and `average_precision` (Eq. 26), the errors of the true class are
-    means over the true classes, and without a label they are an empty list and the margins NaN.
+    An image of a dataset with several labels per image (`sample.label` is None) also has `labels`
+    and `average_precision` (Eq. 26).  Its prediction is correct if it is one of the labels, and the
+    errors of the true class are means over the true classes; without any label they are an empty
+    list, and the margins are NaN.
 
-    `true_errors` are the true class's errors at the first stage's timesteps, which all classes
-    take under every operator: so they pair across operators even where the class is pruned later.
-    `margin_mean` and `margin_variance` are the mean over distractors of mean and unbiased variance
-    over those trials of D_s = l(x, c'; s) - l(x, c*; s) (Appendix A); the variance of a single
-    trial is NaN.
+    `true_errors` are the true class's errors at the timesteps of the first stage, which all classes
+    take under every operator; so they pair across operators even if the class is pruned later.
+    `margin_mean` and `margin_variance` are means over the wrong classes c' of the mean and the
+    unbiased variance, over these trials s, of D_s = l(x, c'; s) - l(x, c*; s) (Appendix A).  The
+    variance of a single trial is NaN.
     """
     first = result.errors[: result.first_stage].double()
     labels = list(sample.labels)
@@ -90,7 +158,8 @@ def _variance(differences: Tensor) -> float:
 def failed_record(sample: Sample, reason: str) -> dict[str, Any]:
     """The record of an image that could not be read: wrong, and nothing measured.
 
-    Of several labels its `average_precision` is 0, the limit of being ranked last; NaN without one.
+    With several labels its `average_precision` is 0, the limit of being ranked last; without a
+    label it is NaN.
     """
     precision = {"average_precision": 0.0 if sample.labels else math.nan}
     return {

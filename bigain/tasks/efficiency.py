@@ -1,13 +1,13 @@
 """What an operator saves: FLOPs of one forward (`bigain.tasks.flops`) and time of the denoiser.
 
-Time is that of the denoiser alone: no text encoder, no VAE, no guidance, no sampler arithmetic.  A
-repeat is one pass over the sampler's timesteps without operator and one with it, in turn first; the
-clock is read when the device has finished.  A forward takes as long on noise as on latents, so the
-input stays the same and the weights may be random.
+Only the denoiser is timed: no text encoder, no VAE, no guidance, no sampler arithmetic.  A repeat
+is one pass over the sampler's timesteps with the operator and one without; they take turns in going
+first.  The clock is read when the device has finished.  A forward takes as long on noise as on
+latents, so the input stays the same and the weights may be random.
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import cycle, islice
@@ -19,11 +19,18 @@ from torch import nn
 from bigain.backbones.denoisers import build_denoiser, example_inputs
 from bigain.config.architectures import ARCHITECTURES
 from bigain.devices import attention_backend, device_name, set_attention, synchronize
+from bigain.metrics import efficiency_metrics
+from bigain.runs.frames import samples_frame
+from bigain.runs.journal import Record
+from bigain.runs.provenance import Origin
+from bigain.runs.session import Evaluation
 from bigain.tasks.flops import KINDS, FlopCount
+from bigain.tasks.task import NoFiles
 
 __all__ = [
     "COLUMNS",
     "FLOPS_ID",
+    "EfficiencyTask",
     "Stopwatch",
     "TimeSettings",
     "build_random",
@@ -34,7 +41,7 @@ __all__ = [
 _TRAIN_TIMESTEPS = 1000
 
 Way = Callable[[], AbstractContextManager[object]]
-"""Makes the context in which a pass runs: nothing, or an operator applied."""
+"""Makes the context of a pass: plain, or with an operator applied."""
 
 
 FLOPS_ID = 0
@@ -46,7 +53,7 @@ COLUMNS = (
     *("ms_per_step", "baseline_ms_per_step", "steps", "batch_size"),
     *("device", "device_name", "dtype", "attention_backend", "threads"),
 )
-"""What every record has; None where it is not measured."""
+"""Columns of every record; None where nothing was measured."""
 
 
 @dataclass(frozen=True)
@@ -112,21 +119,70 @@ def _record(**known: Any) -> dict[str, Any]:
     return {**dict.fromkeys(COLUMNS), **known}
 
 
+class EfficiencyTask:
+    """The `Task` of counting FLOPs, measuring time, or both.
+
+    Args:
+        count: Counts the FLOPs; None: they are not measured.
+        stopwatch: Measures the time; None: it is not measured.
+        repeats: Repeats of the time measurement.
+        has_operator: Whether there is an operator beside the baseline.
+        weights: Where the weights come from, for the manifest.
+
+    """
+
+    files = NoFiles()
+
+    def __init__(
+        self,
+        count: Callable[[], FlopCount] | None,
+        stopwatch: "Stopwatch | None",
+        *,
+        repeats: int,
+        has_operator: bool,
+        weights: str,
+    ) -> None:
+        self._count = count
+        self._stopwatch = stopwatch
+        self._has_operator = has_operator
+        self.unit = "repeat" if stopwatch else "count"
+        flops = [FLOPS_ID] if count else []
+        self.ids = [*flops, *(range(FLOPS_ID + 1, FLOPS_ID + 1 + repeats) if stopwatch else [])]
+        backend = stopwatch.attention if stopwatch else None
+        self.origin = Origin(backend, notes={"weights": weights})
+
+    def records(self, ids: Sequence[int]) -> Generator[Record, None, None]:
+        """The record of FLOPs first, then one per repeat."""
+        if self._count and FLOPS_ID in ids:
+            yield flops_record(self._count(), has_operator=self._has_operator)
+        repeats = [each for each in ids if each != FLOPS_ID]
+        if self._stopwatch and repeats:
+            yield from self._stopwatch.records(repeats)
+
+    def evaluate(self, records: list[Record]) -> Evaluation:
+        """FLOPs and what is saved of them; mean times and the speed-up."""
+        return Evaluation(records, efficiency_metrics(samples_frame(records)))
+
+    def facts(self) -> Mapping[str, Any]:
+        """Nothing: every record says where it was measured."""
+        return {}
+
+
 class Stopwatch:
     """Times a denoiser without and with an operator.
 
     Args:
         denoiser: On the device and in the precision of `settings`.
-        accelerate: Makes a context in which the operator is applied to it; None: no operator.
-        settings: What a repeat is.
+        compressed: Makes a context in which the operator is applied to it; None: no operator.
+        settings: How to measure.
 
     """
 
-    def __init__(self, denoiser: nn.Module, accelerate: Way | None, settings: TimeSettings) -> None:
+    def __init__(self, denoiser: nn.Module, compressed: Way | None, settings: TimeSettings) -> None:
         self._denoiser = denoiser
         self._ways: dict[str, Way] = {"baseline": nullcontext}
-        if accelerate is not None:
-            self._ways["operator"] = accelerate
+        if compressed is not None:
+            self._ways["operator"] = compressed
         self._settings = settings
         self._timesteps = sampler_timesteps(settings.backbone, settings.steps)
         self._inputs = example_inputs(
@@ -160,7 +216,7 @@ class Stopwatch:
         return attention_backend(self._denoiser)
 
     def _place(self) -> dict[str, Any]:
-        """What a time means nothing without."""
+        """The conditions under which a time was measured."""
         settings = self._settings
         return {
             "steps": settings.steps,

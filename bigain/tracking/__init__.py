@@ -1,1 +1,1 @@
-"""Sinks beside the run store: they show a run while it works."""
+"""Views of a run while it works, beside the run store; the store stays the truth."""

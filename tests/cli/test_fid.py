@@ -12,7 +12,7 @@ from PIL import Image
 from bigain.cli import main as cli
 from bigain.cli.fid import main
 from bigain.data.fashion_mnist import FashionMNIST
-from bigain.engine import build_generation
+from bigain.engine import build
 from bigain.errors import UserError
 from bigain.features.base import extract
 from bigain.features.mini import REVISION, MiniExtractor
@@ -243,7 +243,7 @@ def test_statistics_of_another_extractor_are_refused(tmp_path: Path, write_cloth
 def test_statistics_of_the_mini_features_are_never_called_fid(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    reference = build_generation.build_evaluator(
+    reference = build.build_evaluator(
         compose_config(["task=generation", f"paths.cache={tmp_path}"]),
         torch.device("cpu"),
         progress=False,

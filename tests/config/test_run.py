@@ -85,6 +85,11 @@ def test_a_run_is_accepted_as_it_is(plain: dict[str, Any]) -> None:
     assert config.model_dump(mode="json") == plain
 
 
+def test_the_tracker_of_an_older_manifest_is_a_bare_name(plain: dict[str, Any]) -> None:
+    older = RunConfig.model_validate({**plain, "tracking": "none"})
+    assert older == RunConfig.model_validate(plain)
+
+
 @pytest.mark.parametrize(("key", "value"), WRONG)
 def test_wrong_values_are_refused(plain: dict[str, Any], key: str, value: object) -> None:
     with pytest.raises(ValidationError) as caught:

@@ -18,7 +18,7 @@ from diffusers.pipelines.dit import pipeline_dit
 from PIL import Image
 
 from bigain.config import RunConfig
-from bigain.engine import build, build_generation
+from bigain.engine import build
 from bigain.engine.run import run
 from bigain.errors import UserError
 from bigain.launch.compose import compose_config
@@ -72,7 +72,7 @@ def ours(config: RunConfig) -> list[Any]:
     conditions = conditions_of(dataset)
     backbone = build.build_backbone(config.backbone, CPU, config.dtype)
     backbone.condition_on(conditions.classes)
-    sampler = build_generation.build_sampler(config, backbone, CPU)
+    sampler = build.build_sampler(config, backbone, CPU)
     latents = sampler.sample(torch.arange(IMAGES), torch.tensor(conditions.numbers))
     return [backbone.decode(own[None]) for own in latents]
 

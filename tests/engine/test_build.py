@@ -1,16 +1,27 @@
+import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from pydantic import TypeAdapter
 from torch import nn
 
 from bigain.config import DatasetConfig
+from bigain.data.fashion_mnist import SLICE_SIZE
 from bigain.engine import build
+from bigain.engine.build import build_evaluator, build_sampler
+from bigain.errors import UserError
+from bigain.features.inception import InceptionExtractor
+from bigain.features.mini import MiniExtractor
 from bigain.launch.compose import compose_config
 from bigain.operators import ToMe
 from bigain.testing.datasets import TINY, write_tiny
+
+CPU = torch.device("cpu")
+TASK = ["task=generation"]
 
 
 def test_sites_come_from_the_backbone() -> None:
@@ -55,9 +66,9 @@ def hooks(model: nn.Module) -> int:
 
 def test_without_an_operator_the_model_is_not_touched(tiny_dit: nn.Module) -> None:
     before = hooks(tiny_dit)
-    with build.build_acceleration(compose_config(["operator=none"]), tiny_dit):
+    with build.build_compression(compose_config(["operator=none"]), tiny_dit):
         assert hooks(tiny_dit) == before
-    with build.build_acceleration(compose_config(["operator=todo"]), tiny_dit):
+    with build.build_compression(compose_config(["operator=todo"]), tiny_dit):
         assert hooks(tiny_dit) > before
     assert hooks(tiny_dit) == before
 
@@ -66,6 +77,115 @@ def test_the_operator_acts_at_the_configured_sites_with_the_configured_seed(
     tiny_dit: nn.Module,
 ) -> None:
     config = compose_config(["operator=tome", "backbone.sites.blocks=[1,3]", "seed=5"])
-    with build.build_acceleration(config, tiny_dit) as report:
+    with build.build_compression(config, tiny_dit) as report:
         assert [use.site.index for use in report.sites] == [1, 3]  # type: ignore[attr-defined]
         assert report.operator == ToMe(0.5)  # type: ignore[attr-defined]
+
+
+# Generation.
+
+
+def test_the_mini_extractor_also_tells_classes(tmp_path: Path) -> None:
+    config = compose_config([*TASK, f"paths.cache={tmp_path}"])
+    evaluator = build_evaluator(config, CPU, progress=False)
+    assert isinstance(evaluator.extractor, MiniExtractor)
+    assert evaluator.classify is not None
+    assert not any(tmp_path.iterdir()), "a reference is computed when it is asked for"
+    reference = evaluator.reference()
+    assert reference.about["dataset"] == "fashion_mnist"
+    assert (reference.about["split"], reference.about["selection"]) == ("test", "all images, 1000")
+    assert reference.moments.n == SLICE_SIZE
+    (kept,) = (tmp_path / "references").glob("*.npz")
+    before = kept.stat().st_mtime_ns
+    build_evaluator(config, CPU, progress=False).reference()
+    assert kept.stat().st_mtime_ns == before, "computed once"
+
+
+def statistics(path: Path, dimension: int = 64, **about: object) -> str:
+    """The setting that names such a file of pytorch-fid; with a description if there is one."""
+    np.savez(path, mu=np.zeros(dimension), sigma=np.eye(dimension))
+    if about:
+        path.with_suffix(".json").write_text(json.dumps(about))
+    return f"task.reference={path}"
+
+
+def test_a_file_of_statistics_may_take_the_place_of_images(tmp_path: Path) -> None:
+    given = statistics(tmp_path / "s.npz")
+    config = compose_config([*TASK, given, f"paths.cache={tmp_path / 'cache'}"])
+    evaluator = build_evaluator(config, CPU, progress=False)
+    assert evaluator.content == hashlib.sha256((tmp_path / "s.npz").read_bytes()).hexdigest()
+    reference = evaluator.reference()
+    assert reference.features is None
+    assert np.array_equal(reference.moments.covariance, np.eye(64))
+    assert not (tmp_path / "cache").exists(), "no image was read"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, r"^task\.reference=.*s\.npz: cannot be read as statistics"),
+        (b"half", r"^task\.reference=.*s\.npz: cannot be read as statistics"),
+        (b"", r"^task\.reference=.*s\.npz: cannot be read as statistics"),
+    ],
+)
+def test_a_file_that_is_none_is_told_before_a_network_loads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None, message: str
+) -> None:
+    def load(*_: object) -> None:
+        raise AssertionError("too early")
+
+    monkeypatch.setattr(build, "MiniExtractor", load)
+    if content is not None:
+        (tmp_path / "s.npz").write_bytes(content)
+    config = compose_config([*TASK, f"task.reference={tmp_path / 's.npz'}"])
+    with pytest.raises(UserError, match=message):
+        build_evaluator(config, CPU, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("dimension", "about", "message"),
+    [
+        (2048, {}, r"s\.npz: is of dimension=2048; allowed: dimension=64, of the extractor mini"),
+        (64, {"metric": "fid"}, "is of metric=fid; allowed: metric=frechet_mini"),
+        (64, {"extractor_revision": "0" * 12}, "allowed: extractor_revision=30e50ebb5b15"),
+    ],
+)
+def test_statistics_of_other_features_are_one_line(
+    tmp_path: Path, dimension: int, about: dict[str, object], message: str
+) -> None:
+    config = compose_config([*TASK, statistics(tmp_path / "s.npz", dimension, **about)])
+    with pytest.raises(UserError, match=message):
+        build_evaluator(config, CPU, progress=False)
+
+
+def test_inception_comes_from_the_named_file(random_inception: Path) -> None:
+    named = f"task.extractor_weights={random_inception}"
+    config = compose_config([*TASK, "task.extractor=inception", named])
+    evaluator = build_evaluator(config, CPU, progress=False)
+    assert isinstance(evaluator.extractor, InceptionExtractor)
+    assert evaluator.classify is None
+
+
+def test_missing_weights_of_inception_are_one_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    missing = f"task.extractor_weights={tmp_path / 'none.pth'}"
+    config = compose_config([*TASK, "task.extractor=inception", missing])
+    with pytest.raises(UserError, match=r"none\.pth"):
+        build_evaluator(config, CPU, progress=False)
+
+
+def test_the_sampler_is_the_configured_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, object] = {}
+    monkeypatch.setattr(build, "Sampler", lambda _, **settings: seen.update(settings))
+    settings = ["task.sampler=ddim", "task.steps=7", "task.guidance_scale=3", "seed=5"]
+    config = compose_config([*TASK, *settings, "task.images_per_forward=2", "batch_size=64"])
+    build_sampler(config, None, CPU)  # type: ignore[arg-type]
+    assert seen == {
+        "scheduler": "ddim",
+        "steps": 7,
+        "guidance_scale": 3.0,
+        "seed": 5,
+        "images_per_forward": 2,
+        "device": CPU,
+    }

@@ -15,7 +15,7 @@ from bigain.engine.run import RunOutcome
 from bigain.errors import UserError
 from bigain.launch.app import job
 from bigain.runs.identity import run_id
-from bigain.runs.session import Conclusion
+from bigain.runs.session import Evaluation
 from bigain.runs.store import RunStore
 
 Ran = list[RunConfig]
@@ -44,7 +44,7 @@ def ran(here: Path, monkeypatch: pytest.MonkeyPatch) -> Ran:
                 raise endings[config.seed]
             for image_id in session.todo():
                 session.append({"image_id": image_id})
-            session.finish(lambda records: Conclusion(records, []))
+            session.finish(lambda records: Evaluation(records, []))
         return RunOutcome(store.run_id, store.folder, store.status(), 1)
 
     monkeypatch.setattr(bigain.engine.run, "run", run)

@@ -20,7 +20,7 @@ from bigain.launch.compose import compose_config, compose_configs, validate
 from bigain.locations import CONFIGS
 from bigain.tasks.protocol import StagedProtocol
 
-GROUPS = ("backbone", "dataset", "operator", "task", "profile", "paths", "experiment")
+GROUPS = ("backbone", "dataset", "operator", "task", "profile", "tracking", "paths", "experiment")
 OPTIONS = {group: sorted(f.stem for f in (CONFIGS / group).glob("*.yaml")) for group in GROUPS}
 EXPERIMENTS = {"merging_sweep", "downsampling_sweep"}
 """All of configs/experiment: a new one is named here, and tested in test_cli_plan.py."""
@@ -152,7 +152,7 @@ def test_there_is_an_option_for_every_operator_and_dataset_and_no_other() -> Non
     }
 
 
-@pytest.mark.parametrize("group", ["backbone", "dataset", "operator", "task"])
+@pytest.mark.parametrize("group", ["backbone", "dataset", "operator", "task", "tracking"])
 def test_an_option_is_called_like_its_file(group: str) -> None:
     for option in OPTIONS[group]:
         plain = load(CONFIGS / group / f"{option}.yaml")
@@ -352,6 +352,7 @@ MISTAKES: list[tuple[str, str]] = [
     ("backbone=sd21", "allowed: dit_xl2_512, mini_dit, mini_unet, sd15, sd20, sdxl; did you mean"),
     ("backbone=sd20 | dataset=fashion_mnist", "allowed: imagenet1k, imagenet100, pets or coco2017"),
     ("task=generate", "allowed: classification"),
+    ("tracking=nope", "allowed: none"),
     (
         "dataset=petz",
         "allowed: coco2017, fashion_mnist, fashion_mosaic, imagenet100, imagenet1k, p",

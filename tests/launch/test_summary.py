@@ -11,7 +11,7 @@ from bigain.launch.summary import list_failures, run_report
 from bigain.launch.sweep import PlannedRun
 from bigain.runs.files import METRIC_COLUMNS, write_metrics
 from bigain.runs.identity import describing_columns, run_id
-from bigain.runs.session import Conclusion
+from bigain.runs.session import Evaluation
 from bigain.runs.store import RunStore
 
 COMMANDS = ["operator=tome operator.ratio=0.3", "operator=tome operator.ratio=0.7", "operator=none"]
@@ -36,7 +36,7 @@ def leave() -> Callable[..., str]:
                 raise error
             if status == "done":
                 session.append(record)
-                session.finish(lambda records: Conclusion(records, []))
+                session.finish(lambda records: Evaluation(records, []))
         assert store.status() == status
         return store.run_id
 

@@ -20,7 +20,7 @@ from bigain.runs.compare import (
 )
 from bigain.runs.frames import read_samples
 from bigain.runs.identity import run_id
-from bigain.runs.session import Conclusion
+from bigain.runs.session import Evaluation
 from bigain.runs.store import RunStore
 
 Make = Callable[..., RunConfig]
@@ -131,7 +131,7 @@ def generated(results: Path, config: RunConfig, shift: float) -> RunStore:
     with store.open(config, list(range(20)), {}) as session:
         for i in session.todo():
             session.append({"image_id": i, "sha256": "0", "frechet_value": 3 + i % 7 + shift})
-        session.finish(lambda records: Conclusion(records, []))
+        session.finish(lambda records: Evaluation(records, []))
     return store
 
 
@@ -254,7 +254,7 @@ def test_measurements_without_predictions_are_refused(
     store = RunStore(tmp_path, run_id(config))
     with store.open(config, [1], {}) as session:
         session.append({"image_id": 1, "measure": "time"})
-        session.finish(lambda records: Conclusion(records, []))
+        session.finish(lambda records: Evaluation(records, []))
     other = make_run(tmp_path, make_config())
     for pair in [(store.run_id, other.run_id), (other.run_id, store.run_id)]:
         with pytest.raises(UserError, match=f"task=efficiency of {store.run_id}: has no images"):

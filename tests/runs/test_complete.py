@@ -8,9 +8,9 @@ import pytest
 from bigain.config import RunConfig
 from bigain.errors import UserError
 from bigain.files import file_sha256
-from bigain.runs.complete import is_complete
 from bigain.runs.identity import run_id
-from bigain.runs.images import RunImages
+from bigain.runs.images import RunImages, is_complete
+from bigain.runs.session import Evaluation
 from bigain.runs.store import RunStore
 from bigain.runs.summary import conclusion_of
 
@@ -37,7 +37,7 @@ def generated(results: Path, config: RunConfig, hashes: dict[str, str]) -> RunSt
         for index in session.todo():
             sha256 = images.write(index, np.full((4, 4), index, dtype=np.uint8))
             session.append({"image_id": index, "sha256": sha256})
-        session.finish(conclusion_of(config, results, lambda records: (records, [])))
+        session.finish(conclusion_of(config, results, lambda records: Evaluation(records, [])))
     return store
 
 

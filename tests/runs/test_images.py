@@ -67,34 +67,34 @@ def test_a_missing_or_changed_image_is_named(tmp_path: Path) -> None:
 def test_lost_images_are_those_gone_or_changed(tmp_path: Path) -> None:
     images = RunImages(tmp_path, 3, "png")
     records = [{"image_id": i, "sha256": images.write(i, picture(i))} for i in range(3)]
-    assert images.lost(records) == []
+    assert images.missing(records) == []
     images.path(0).unlink()
     images.path(2).write_bytes(b"half")
-    assert images.lost(records) == [records[0], records[2]]
+    assert images.missing(records) == [records[0], records[2]]
 
 
-def test_what_was_promised_is_written_and_nothing_else(tmp_path: Path) -> None:
+def test_only_the_expected_bytes_are_written(tmp_path: Path) -> None:
     images = RunImages(tmp_path, 1, "png")
-    promised = images.write(0, picture(0))
+    expected = images.write(0, picture(0))
     images.path(0).write_bytes(b"half")
-    with pytest.raises(UserError, match=r"000000\.png: .* has other bytes .* force=true"):
-        images.write(0, picture(1), promised)
+    with pytest.raises(UserError, match=r"000000\.png: .* gives other bytes .* force=true"):
+        images.write(0, picture(1), expected)
     assert images.path(0).read_bytes() == b"half", "what lies there is not made worse"
     assert [path.name for path in images.path(0).parent.iterdir()] == ["000000.png"]
-    assert images.write(0, picture(0), promised) == promised
+    assert images.write(0, picture(0), expected) == expected
     assert np.array_equal(images[0], picture(0))
 
 
 def test_an_image_is_taken_over_if_it_is_whole(tmp_path: Path) -> None:
     theirs, ours = RunImages(tmp_path / "a", 2, "png"), RunImages(tmp_path / "b", 4, "png")
     record = {"image_id": 1, "sha256": theirs.write(1, picture(1))}
-    assert ours.take_over(tmp_path / "a", record)
+    assert ours.copy_files(tmp_path / "a", record)
     assert np.array_equal(ours[1], picture(1))
     ours.check([record])
     theirs.path(1).write_bytes(b"half")
-    assert not ours.take_over(tmp_path / "a", record)
+    assert not ours.copy_files(tmp_path / "a", record)
     theirs.path(1).unlink()
-    assert not ours.take_over(tmp_path / "a", record)
+    assert not ours.copy_files(tmp_path / "a", record)
 
 
 @pytest.mark.parametrize(("n", "columns", "rows"), [(3, 3, 1), (70, 8, 8)])

@@ -11,6 +11,7 @@ from bigain.metrics import Metric
 from bigain.runs.identity import run_id
 from bigain.runs.joint import JointView, joint_view
 from bigain.runs.joint_runs import JOINT_METRICS, finished_runs
+from bigain.runs.session import Evaluation
 from bigain.runs.store import RunStore
 from bigain.runs.summary import conclusion_of
 
@@ -47,7 +48,7 @@ def judged(results: Path, config: RunConfig, **values: float) -> RunStore:
     with store.open(config, list(range(n)), {}) as session:
         for image_id in session.todo():
             session.append({"image_id": image_id, "sha256": "0", "frechet_value": 1.0})
-        session.finish(conclusion_of(config, results, lambda records: (records, metrics)))
+        session.finish(conclusion_of(config, results, lambda records: Evaluation(records, metrics)))
     return store
 
 

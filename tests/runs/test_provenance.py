@@ -13,7 +13,7 @@ import pytest
 from bigain import machine
 from bigain.machine import cpu_model
 from bigain.runs import provenance
-from bigain.runs.provenance import collect, git_state, now, package_versions
+from bigain.runs.provenance import Origin, collect, git_state, now, package_versions
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -103,17 +103,17 @@ def test_now_is_utc_in_iso_format() -> None:
 
 
 def test_collect_is_json_and_complete() -> None:
-    found = collect("math", {"weights": "abc"})
+    found = collect(Origin("math", {"weights": "abc"}, {"place": "hub"}, {"note": "x"}))
     assert json.loads(json.dumps(found)) == found
     assert set(found) == {
         *("git_commit", "git_dirty", "packages", "python", "platform", "cpu_model", "cores"),
-        *("torch_threads", "attention_backend", "hashes", "source"),
+        *("torch_threads", "attention_backend", "hashes", "source", "note"),
     }
     assert found["attention_backend"] == "math"
     assert found["hashes"] == {"weights": "abc"}
+    assert (found["source"], found["note"]) == ({"place": "hub"}, "x")
     assert found["packages"]["pydantic"] == metadata.version("pydantic")
     assert collect()["hashes"] == collect()["source"] == {}
-    assert collect(source={"place": "hub"})["source"] == {"place": "hub"}
 
 
 def test_threads_are_those_of_torch_if_it_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:

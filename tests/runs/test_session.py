@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from bigain.config import RunConfig
-from bigain.runs.files import METRIC_COLUMNS
+from bigain.metrics import Metric
 from bigain.runs.identity import run_id
 from bigain.runs.journal import Record, read_journals
-from bigain.runs.session import Conclusion
+from bigain.runs.session import Evaluation
 from bigain.runs.store import RunStore
 
 Make = Callable[..., RunConfig]
@@ -25,8 +25,8 @@ MakeRecord = Callable[..., dict[str, Any]]
 IDS = [14, 11, 19, 12, 17, 10, 16]
 
 
-def no_metrics(records: list[Record]) -> Conclusion:
-    return Conclusion(records, [])
+def no_metrics(records: list[Record]) -> Evaluation:
+    return Evaluation(records, [])
 
 
 def sharded(make_config: Make, index: int, count: int, **changes: Any) -> RunConfig:
@@ -74,9 +74,9 @@ def test_shards_share_the_images_and_the_last_one_finishes(
 ) -> None:
     seen: list[int] = []
 
-    def conclude(records: list[Record]) -> Conclusion:
+    def conclude(records: list[Record]) -> Evaluation:
         seen.extend(record["image_id"] for record in records)
-        return Conclusion(records, [{**dict.fromkeys(METRIC_COLUMNS), "metric": "acc1"}])
+        return Evaluation(records, [Metric("acc1", 1.0, len(records), 0.5, 1.0, "percent")])
 
     shares = []
     for index in (2, 0, 1):
@@ -89,7 +89,7 @@ def test_shards_share_the_images_and_the_last_one_finishes(
             assert session.finish(conclude) == (index == 1)
         assert store.is_finished() == (index == 1)
     assert shares == [IDS[2::3], IDS[0::3], IDS[1::3]]
-    assert seen == IDS, "records are summarised once, in dataset order"
+    assert seen == IDS, "records are evaluated once, in dataset order"
     assert store.manifest()["image_seconds"] == 0.5 * len(IDS)
     lines = (store.folder / "samples.csv").read_text().splitlines()
     assert [line.split(",")[:2] for line in lines[1:]] == [
@@ -173,9 +173,9 @@ def test_shards_that_finish_at_the_same_moment_both_end_fine(
     summaries: list[int] = []
     ends: list[bool | BaseException] = []
 
-    def conclude(records: list[Record]) -> Conclusion:
+    def conclude(records: list[Record]) -> Evaluation:
         summaries.append(len(records))
-        return Conclusion(records, [])
+        return Evaluation(records, [])
 
     def work(index: int, barrier: threading.Barrier) -> None:
         try:
@@ -224,7 +224,7 @@ def test_an_error_in_the_summary_leaves_the_run_unfinished(
     config = make_config()
     store = RunStore(tmp_path, run_id(config))
 
-    def broken(records: list[Record]) -> Conclusion:
+    def broken(records: list[Record]) -> Evaluation:
         raise ArithmeticError("no mean")
 
     with store.open(config, IDS, {}) as session:
@@ -242,7 +242,7 @@ WORKER = """
 import json, os, random, signal, sys, time
 from pathlib import Path
 from bigain.runs.identity import run_id
-from bigain.runs.session import Conclusion
+from bigain.runs.session import Evaluation
 from bigain.runs.store import RunStore
 
 config, pause = json.loads(sys.argv[2]), float(sys.argv[3])
@@ -257,7 +257,7 @@ with store.open(config, list(range(50, 0, -1)), {}) as session:
             "seconds": time.perf_counter(),
         })
     deadly = (os.kill(os.getpid(), signal.SIGKILL) for _ in range(pause < 0))
-    session.finish(lambda records: Conclusion(records, deadly))
+    session.finish(lambda records: Evaluation(records, deadly))
 """
 
 

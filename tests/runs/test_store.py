@@ -16,7 +16,7 @@ from bigain.config import RunConfig
 from bigain.errors import UserError
 from bigain.runs.identity import baseline_id, family_id, run_id
 from bigain.runs.journal import read_journal
-from bigain.runs.session import Conclusion
+from bigain.runs.session import Evaluation
 from bigain.runs.store import SCHEMA_VERSION, RunStore, damaged_runs, run_folders
 
 Make = Callable[..., RunConfig]
@@ -32,7 +32,7 @@ def complete(store: RunStore, config: RunConfig, make_record: MakeRecord) -> boo
     with store.open(config, IDS, {}) as session:
         for image_id in session.todo():
             session.append(make_record(image_id))
-        return session.finish(lambda records: Conclusion(records, []))
+        return session.finish(lambda records: Evaluation(records, []))
 
 
 def test_a_run_lives_from_absent_over_running_to_done(
@@ -47,7 +47,7 @@ def test_a_run_lives_from_absent_over_running_to_done(
         for image_id in session.todo():
             session.append(make_record(image_id))
         assert store.status() == "running"
-        assert session.finish(lambda records: Conclusion(records, []))
+        assert session.finish(lambda records: Evaluation(records, []))
         assert store.is_finished()
     assert store.status() == "done"
     assert run_folders(tmp_path) == [store.folder]
@@ -137,7 +137,7 @@ def test_an_exception_after_finish_leaves_the_run_done(
         with store.open(config, IDS, {}) as session:
             for image_id in IDS:
                 session.append(make_record(image_id))
-            session.finish(lambda records: Conclusion(records, []))
+            session.finish(lambda records: Evaluation(records, []))
             raise RuntimeError("the tracker is offline")
 
     with pytest.raises(RuntimeError):
@@ -155,7 +155,7 @@ def test_opening_a_finished_run_changes_nothing(
     with store.open(config, IDS, {"git_commit": "later"}) as session:
         assert session.todo() == []
         assert store.is_finished()
-        assert session.finish(lambda records: Conclusion(records, [{"never": "called"}]))
+        assert session.finish(lambda _records: Evaluation([], []), {}), "not evaluated again"
     assert {path.name: path.read_bytes() for path in store.folder.iterdir()} == before
 
 
@@ -214,7 +214,7 @@ def test_force_discards_journal_results_and_status(
         assert not (store.folder / "metrics.csv").exists()
         for image_id in session.todo():
             session.append(make_record(image_id, rise=0.5))
-        assert session.finish(lambda records: Conclusion(records, []))
+        assert session.finish(lambda records: Evaluation(records, []))
     second = store.manifest()
     assert second["status"] == "done"
     assert second["wall_seconds"] < first["wall_seconds"] + 60

@@ -10,30 +10,30 @@ import pytest
 from bigain.config import RunConfig
 from bigain.metrics import classification_metrics
 from bigain.runs.archive import Archive
-from bigain.runs.files import METRIC_COLUMNS
-from bigain.runs.frames import read_metrics, samples_frame
+from bigain.runs.files import METRIC_COLUMNS, METRICS, read_csv
+from bigain.runs.frames import read_metrics, read_samples, samples_frame
 from bigain.runs.identity import baseline_id, describing_columns, run_id
 from bigain.runs.store import RunStore
-from bigain.runs.summary import conclusion_of, metric_rows
+from bigain.runs.summary import metric_rows
 
 Make = Callable[..., RunConfig]
 MakeRecord = Callable[..., dict[str, Any]]
 MakeRun = Callable[..., RunStore]
 
 
-def test_one_row_per_metric_with_the_columns_of_the_contract(
-    tmp_path: Path, make_config: Make, make_record: MakeRecord, tome: dict[str, Any]
+def test_metrics_csv_has_one_row_per_metric_with_the_columns_of_the_contract(
+    tmp_path: Path, make_config: Make, make_run: MakeRun, tome: dict[str, Any]
 ) -> None:
     config = make_config(operator=tome, seed=4)
-    records = [make_record(i) for i in range(12)]
-    rows = conclusion_of(config, tmp_path)(records).rows
-    expected = classification_metrics(samples_frame(records))
+    store = make_run(tmp_path, config)
+    rows = read_csv(store.folder / METRICS, text=["run_id"])
+    expected = classification_metrics(read_samples(store.folder))
     assert [row["metric"] for row in rows] == [metric.metric for metric in expected]
     assert [row["value"] for row in rows] == [metric.value for metric in expected]
+    columns = describing_columns(config)
     for row in rows:
         assert tuple(row) == METRIC_COLUMNS
-        assert row["n"] == 12
-        assert {key: row[key] for key in describing_columns(config)} == describing_columns(config)
+        assert {key: row[key] for key in columns} == columns
 
 
 def test_the_rise_is_there_if_the_baseline_is_finished(

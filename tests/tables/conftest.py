@@ -16,6 +16,7 @@ from bigain.config.paper import load_paper
 from bigain.launch.compose import compose_configs
 from bigain.metrics import Metric, mean_interval, wilson
 from bigain.runs.identity import run_id
+from bigain.runs.session import Evaluation
 from bigain.runs.store import RunStore
 from bigain.runs.summary import conclusion_of
 from bigain.tables.cells import Measured, cell_pairs, measure
@@ -117,8 +118,8 @@ def efficiency_records(config: RunConfig) -> list[Record]:
     ]
 
 
-def judged(config: RunConfig, records: list[Record]) -> tuple[list[Record], list[Metric]]:
-    """The metrics of generated images, as a judge states them."""
+def evaluated(config: RunConfig, records: list[Record]) -> Evaluation:
+    """The metrics of generated images, as the evaluator gives them."""
     name = "frechet_mini" if config.dataset.name == "fashion_mnist" else "fid"
     n, values = len(records), [record["frechet_value"] for record in records]
     low, high = mean_interval(values)
@@ -127,7 +128,7 @@ def judged(config: RunConfig, records: list[Record]) -> tuple[list[Record], list
         right = sum(record["correct"] for record in records)
         low, high = (100 * end for end in wilson(right, n))
         metrics.append(Metric("class_agreement", 100 * right / n, n, low, high, "percent"))
-    return records, metrics
+    return Evaluation(records, metrics)
 
 
 def records_of(config: RunConfig) -> list[Record]:
@@ -141,14 +142,14 @@ def records_of(config: RunConfig) -> list[Record]:
 def fake_run(config: RunConfig) -> None:
     """A finished run in the store, as `bigain.engine.run.run` leaves it."""
     records = {record["image_id"]: record for record in records_of(config)}
-    judge = None
+    evaluate = None
     if config.task.name == "generation":
-        judge = lambda found: judged(config, found)  # noqa: E731
+        evaluate = lambda found: evaluated(config, found)  # noqa: E731
     results = config.paths.results
     with RunStore(results, run_id(config)).open(config, list(records), {}) as session:
         for image_id in session.todo():
             session.append(records[image_id])
-        session.finish(conclusion_of(config, results, judge))
+        session.finish(conclusion_of(config, results, evaluate))
 
 
 @pytest.fixture(scope="session", autouse=True)
