@@ -18,9 +18,8 @@ from bigain.runs.archive import Archive
 from bigain.runs.folder import check_results, make_results
 from bigain.runs.identity import EXCLUDED
 from bigain.runs.store import damaged_runs
-from bigain.tables.estimate import CountFlops, estimate, kept_flops
+from bigain.tables.dry_run import PRINTERS, CountFlops, costed_runs, estimate, kept_flops
 from bigain.tables.formats import render_markdown
-from bigain.tables.listing import LISTINGS, listed
 from bigain.tables.loading import load_table, table_numbers
 from bigain.tables.overrides import Compose, remembering
 from bigain.tables.planner import Plan, PlannedRun
@@ -99,7 +98,7 @@ def _tables(request: _Request, compose: Compose, launch: Launch, flops: CountFlo
     Archive(results, request.profile).check_names()
     _name_damaged(results, _distinct(plans))
     if request.dry:
-        _say(_listing(plans, request, flops))
+        _say(_dry_run(plans, request, flops))
         return 0
     make_results(results)
     failures = ""
@@ -144,15 +143,15 @@ def _changes_results(setting: str) -> bool:
     return not {key, key.partition(".")[0]} & set(EXCLUDED)
 
 
-def _listing(plans: Plans, request: _Request, flops: CountFlops) -> str:
+def _dry_run(plans: Plans, request: _Request, flops: CountFlops) -> str:
     runs = _distinct(plans)
     tables: dict[str, list[int]] = {name: [] for name in runs}
     for number, (_, plan) in plans.items():
         for run in plan.distinct() if plan else []:
             tables[run.run_id].append(number)
     costs = estimate(list(runs.values()), flops, request.gflops_per_second)
-    (listing,) = request.formats or ("text",)
-    return LISTINGS[listing](listed(runs, tables, costs))
+    (name,) = request.formats or ("text",)
+    return PRINTERS[name](costed_runs(runs, tables, costs))
 
 
 def _plan(request: _Request, compose: Compose) -> Plans:
@@ -212,7 +211,7 @@ def _parse(argv: Sequence[str]) -> _Request:
 def _formats(found: argparse.Namespace) -> tuple[str, ...]:
     """One format of a plan, or those of a table beside Markdown and CSV."""
     names = tuple(found.format.split(",")) if found.format else ()
-    allowed, mode = (LISTINGS, "with") if found.dry_run else (FORMATS, "without")
+    allowed, mode = (PRINTERS, "with") if found.dry_run else (FORMATS, "without")
     if (len(names) > 1 and found.dry_run) or not set(names) <= set(allowed):
         raise UserError(f"--format={found.format}: allowed {mode} --dry-run: {' '.join(allowed)}")
     return names

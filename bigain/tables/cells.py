@@ -1,5 +1,14 @@
-"""Numbers with intervals for the cells of a table, from the records of its runs."""
+"""Numbers with intervals for the cells of a table, and the differences of two cells.
 
+The metrics of a run are those that it stated at its end.  Computed here are only those that need
+two runs, image by image, or that no run states: paired differences, the rise of the error, rho.
+
+All operators see the same images, timesteps and noise, or start from the same first noise.  With e
+the error of the true class, two rises differ by mean(e_row - e_versus) / mean(e_none):
+`relative_rise` of the errors e_none + (e_row - e_versus) against e_none, with the right interval.
+"""
+
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import permutations
@@ -9,26 +18,56 @@ import numpy as np
 import pandas as pd
 
 from bigain.errors import UserError
-from bigain.metrics import Metric, cantelli_bound, classification_metrics, margin_ratio
-from bigain.runs.archive import Archive
-from bigain.tables.differences import (
-    Difference,
-    accuracy_difference,
-    paired_differences,
-    plain_difference,
+from bigain.metrics import (
+    Metric,
+    PairedResult,
+    cantelli_bound,
+    image_errors,
+    margin_ratio,
+    paired_accuracy,
+    paired_bootstrap,
+    paired_difference,
+    relative_rise,
 )
+from bigain.runs.archive import Archive
 from bigain.tables.planner import CellKey, Plan
 from bigain.tables.quantities import TO_NONE
 
-__all__ = ["CellPair", "Measured", "cell_pairs", "measure", "run_metrics"]
+__all__ = [
+    "CellPair",
+    "Difference",
+    "Measured",
+    "accuracy_difference",
+    "cell_pairs",
+    "measure",
+    "paired_differences",
+    "plain_difference",
+    "run_metrics",
+]
 
 CellPair = tuple[CellKey, CellKey]
 """A cell and the one that it is compared with."""
 
 _DISTANCES = ("fid", "frechet_mini")
+_LEFT_OUT = ("map_class", "eps_error_rise")
+"""Stated by runs, not taken by tables: their mAP is per image, and the rise is paired here."""
 
 Records = tuple[pd.DataFrame, Mapping[str, Metric]]
 """The records of a run, one row per image, and the metrics that it stated itself."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """First minus second.
+
+    Attributes:
+        metric: The difference as a number with its interval.
+        p: Two-sided p value of no difference; NaN where nothing pairs the two.
+
+    """
+
+    metric: Metric
+    p: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -52,8 +91,8 @@ def measure(plan: Plan, results: Path) -> Measured:
     the marks of the best need that.
 
     Raises:
-        UserError: Records are damaged or not those of the metrics that the run stated, or two runs
-            of a column do not cover the same images.
+        UserError: Records or metrics are damaged, or two runs of a column do not cover the same
+            images.
 
     """
     records = _records(plan, results)
@@ -73,21 +112,33 @@ def measure(plan: Plan, results: Path) -> Measured:
 def run_metrics(work: str, records: Records, none: Records | None) -> dict[str, Metric]:
     """The metrics of one run by id; with `none` also the paired comparisons with it.
 
-    Beside those of metrics.csv: margin_rho and margin_bound where the margin has a variance, the
-    loss against no acceleration under its own name, and the share of time that is saved.
+    Beside those that the run states: the ratio of the margin where it has a variance, the
+    differences to the baseline, and the share of time that is saved.
     """
     frame, stated = records
+    metrics = {name: metric for name, metric in stated.items() if name not in _LEFT_OUT}
     if work != "classification":
-        metrics = dict(stated)
         if "speedup" in metrics:
             metrics["acceleration_percent"] = _time_saved(metrics["speedup"])
         return metrics
-    metrics = {each.metric: each for each in classification_metrics(frame, none and none[0])}
+    if none is not None:
+        metrics = _with_rise(metrics, image_errors(frame), image_errors(none[0]))
     metrics |= {each.metric: each for each in _margin_metrics(frame)}
     if none is not None:
         metrics[TO_NONE] = accuracy_difference(TO_NONE, frame, none[0]).metric
         metrics["acc1_drop"] = accuracy_difference("acc1_drop", none[0], frame).metric
     return metrics
+
+
+def _with_rise(
+    metrics: Mapping[str, Metric], errors: "pd.Series[float]", base: "pd.Series[float]"
+) -> dict[str, Metric]:
+    """The metrics with the rise of the error behind the error itself."""
+    if not errors.index.isin(base.index).any():
+        return dict(metrics)
+    rise = _metric("eps_error_rise", relative_rise(errors, base), 100.0, "percent")
+    pairs = ((own, rise) if name == "eps_error" else (own,) for name, own in metrics.items())
+    return {each.metric: each for pair in pairs for each in pair}
 
 
 def cell_pairs(plan: Plan, known: Mapping[CellKey, object]) -> Iterator[CellPair]:
@@ -106,9 +157,8 @@ def _records(plan: Plan, results: Path) -> dict[CellKey, Records]:
     loaded: dict[str, Records] = {}
     archive = Archive(results, plan.profile)
     for name in (run.run_id for run in plan.distinct() if archive.is_available(run.run_id)):
-        frame, stated = archive.samples(name), archive.metrics(name)
-        if frame is not None:
-            loaded[name] = (frame, stated)
+        if (frame := archive.samples(name)) is not None:
+            loaded[name] = (frame, archive.metrics(name))
     return {cell: loaded[run.run_id] for cell, run in plan.runs.items() if run.run_id in loaded}
 
 
@@ -127,7 +177,7 @@ def _check_same_images(plan: Plan, records: Mapping[CellKey, Records], results: 
             )
             raise UserError(
                 f"{files}: do not cover the same images of {cell.place.dataset}; put back the one "
-                "that is not whole, or do its run again with force=true"
+                "that is not complete, or do its run again with force=true"
             )
 
 
@@ -175,3 +225,75 @@ def _margin_metrics(frame: pd.DataFrame) -> list[Metric]:
         Metric("margin_rho", rho[0], len(kept), rho[1], rho[2], "ratio"),
         Metric("margin_bound", bound[0], len(kept), bound[1], bound[2], "percent"),
     ]
+
+
+def paired_differences(
+    work: str, row: pd.DataFrame, versus: pd.DataFrame, none: pd.DataFrame | None
+) -> dict[str, Difference]:
+    """`row` minus `versus` by metric id, as far as their records pair them.
+
+    Classification: acc1 (McNemar) and with several labels map_image (bootstrap), in points, and
+    with the baseline `none` the rise of the error.  Generation: the Frechet distance under both its
+    names, and class_agreement in points.
+    """
+    if work == "classification":
+        return _of_classification(row, versus, none)
+    if work == "generation":
+        return _of_generation(row, versus)
+    return {}
+
+
+def accuracy_difference(name: str, a: pd.DataFrame, b: pd.DataFrame) -> Difference:
+    """Share of correct images of `a` minus that of `b`, in points."""
+    return _points(name, paired_accuracy(*(f.set_index("image_id")["correct"] for f in (a, b))))
+
+
+def plain_difference(name: str, row: Metric, versus: Metric) -> Difference:
+    """Of two numbers that nothing pairs: no interval."""
+    value = row.value - versus.value
+    return Difference(
+        Metric(name, value, min(row.n, versus.n), math.nan, math.nan, _difference_unit(row.unit))
+    )
+
+
+def _of_classification(
+    row: pd.DataFrame, versus: pd.DataFrame, none: pd.DataFrame | None
+) -> dict[str, Difference]:
+    found = {"acc1": accuracy_difference("acc1", row, versus)}
+    if "average_precision" in row and "average_precision" in versus:
+        first, second = (
+            frame.set_index("image_id")["average_precision"].dropna() for frame in (row, versus)
+        )
+        found["map_image"] = _points("map_image", paired_bootstrap(first, second))
+    if none is not None:
+        base = image_errors(none)
+        shifted = base + image_errors(row) - image_errors(versus)
+        found["eps_error_rise"] = _points("eps_error_rise", relative_rise(shifted, base))
+    return found
+
+
+def _of_generation(row: pd.DataFrame, versus: pd.DataFrame) -> dict[str, Difference]:
+    if len(row) != len(versus):
+        return {}
+    values = (frame.set_index("image_id")["frechet_value"] for frame in (row, versus))
+    distance = paired_difference(*values)
+    found = {
+        name: Difference(_metric(name, distance, 1.0, "feature^2"), distance.p)
+        for name in ("fid", "frechet_mini")
+    }
+    if "correct" in row and "correct" in versus:
+        found["class_agreement"] = accuracy_difference("class_agreement", row, versus)
+    return found
+
+
+def _points(name: str, result: PairedResult) -> Difference:
+    return Difference(_metric(name, result, 100.0, "points"), result.p)
+
+
+def _metric(name: str, result: PairedResult, scale: float, unit: str) -> Metric:
+    value, low, high = (scale * each for each in (result.mean, result.ci_low, result.ci_high))
+    return Metric(name, value, result.n, low, high, unit)
+
+
+def _difference_unit(unit: str) -> str:
+    return "points" if unit == "percent" else unit

@@ -12,8 +12,7 @@ from string import ascii_lowercase
 
 from bigain.config.paper import PaperKey, PaperValue, PaperValues, normal_setting
 from bigain.metrics import Metric
-from bigain.tables.cells import Measured
-from bigain.tables.differences import Difference
+from bigain.tables.cells import Difference, Measured
 from bigain.tables.document import Cell
 from bigain.tables.planner import NONE, CellKey, Plan
 from bigain.tables.quantities import QUANTITIES

@@ -14,7 +14,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from bigain.tables.differences import Difference
+from bigain.tables.cells import Difference
 from bigain.tables.document import Cell, Line, Panel, Rank
 from bigain.tables.planner import NONE, CellKey
 from bigain.tables.quantities import QUANTITIES, format_difference

@@ -19,8 +19,7 @@ from bigain.runs.identity import run_id
 from bigain.runs.session import Evaluation
 from bigain.runs.store import RunStore
 from bigain.runs.summary import conclusion_of
-from bigain.tables.cells import Measured, cell_pairs, measure
-from bigain.tables.differences import plain_difference
+from bigain.tables.cells import Measured, cell_pairs, measure, plain_difference
 from bigain.tables.loading import load_spec
 from bigain.tables.overrides import Compose
 from bigain.tables.planner import NONE, CellKey, Plan, plan_table

@@ -9,7 +9,7 @@ import pytest
 
 from bigain.config import RunConfig
 from bigain.errors import UserError
-from bigain.metrics import Metric, paired_accuracy, wilson
+from bigain.metrics import Metric, classification_metrics, paired_accuracy, wilson
 from bigain.runs.collect import refresh
 from bigain.runs.identity import run_id
 from bigain.runs.store import RunStore
@@ -46,7 +46,8 @@ TOME = frame([1, 0, 1, 0], [0.2, 0.4, 0.3, 0.5])
 
 
 def metrics_of(run: pd.DataFrame, none: pd.DataFrame | None = None) -> dict[str, Metric]:
-    return run_metrics("classification", (run, {}), None if none is None else (none, {}))
+    stated = {each.metric: each for each in classification_metrics(run)}
+    return run_metrics("classification", (run, stated), None if none is None else (none, {}))
 
 
 def test_accuracy_has_a_wilson_interval_and_n() -> None:
@@ -60,7 +61,7 @@ def test_without_a_baseline_nothing_is_compared() -> None:
     assert set(metrics_of(TOME)) == ALONE
 
 
-def test_the_difference_to_no_acceleration_is_in_points_and_the_loss_its_mirror_image() -> None:
+def test_the_difference_to_the_baseline_is_in_points_and_the_loss_its_mirror_image() -> None:
     metrics = metrics_of(TOME, NONE_RUN)
     difference, drop = metrics[TO_NONE], metrics["acc1_drop"]
     expected = paired_accuracy(*(f.set_index("image_id")["correct"] for f in (TOME, NONE_RUN)))

@@ -7,8 +7,7 @@ import pytest
 
 from bigain.config.paper import PaperValue, load_paper
 from bigain.metrics import Metric
-from bigain.tables.cells import Measured
-from bigain.tables.differences import Difference
+from bigain.tables.cells import Difference, Measured
 from bigain.tables.layout import lay_out
 from bigain.tables.loading import load_spec
 from bigain.tables.planner import CellKey, Place, Plan
