@@ -8,7 +8,11 @@ import io
 import json
 import math
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache
+from itertools import groupby
+from textwrap import wrap
 from typing import Any
 
 from pydantic import ValidationError
@@ -20,28 +24,30 @@ from bigain.errors import UserError
 from bigain.locations import CONFIGS
 from bigain.metrics import Metric
 from bigain.runs.folder import need_results
-from bigain.runs.joint import JointRow, joint_view
-from bigain.runs.joint_runs import JOINT_METRICS, finished_runs, published_runs
+from bigain.runs.joint import JOINT_METRICS, Defaults, JointRow, joint_runs, joint_view
 from bigain.runs.store import damaged_runs
 from bigain.tables.spec import choose
 
 __all__ = ["main"]
 
+_WIDTH = 120
+_OPERATOR_WIDTH = 26
 _DASH = "\N{EM DASH}"
 _NAMES = ("backbone", "dataset", "operator", "seed")
 _SHOWN = {
-    "acc1": ("acc1 %", ".2f"),
-    "map_image": ("map_image %", ".2f"),
-    "eps_error_rise": ("error rise %", "+.2f"),
-    "fid": ("fid", ".2f"),
-    "frechet_mini": ("frechet_mini", ".3f"),
-    "precision": ("precision", ".3f"),
-    "recall": ("recall", ".3f"),
-    "class_agreement": ("agreement %", ".1f"),
-    "flops_g": ("GFLOPs", ".4g"),
-    "time_ms_per_step": ("ms/step", ".4g"),
-    "speedup": ("speed-up", ".2f"),
+    "acc1": ("acc1 %", ".2f", ".1f"),
+    "map_image": ("map_image %", ".2f", ".1f"),
+    "eps_error_rise": ("error rise %", "+.2f", "+.1f"),
+    "fid": ("fid", ".2f", ".1f"),
+    "frechet_mini": ("frechet_mini", ".3f", ".2f"),
+    "flops_g": ("GFLOPs", ".4g", ".4g"),
+    "speedup": ("speed-up", ".2f", ".2f"),
+    "time_ms_per_step": ("ms/step", ".2f", ".1f"),
+    "precision": ("precision", ".3f", ".2f"),
+    "recall": ("recall", ".3f", ".2f"),
+    "class_agreement": ("agreement %", ".1f", ".1f"),
 }
+"""Metric -> its heading and the formats of value and interval, in the order of the text."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -57,96 +63,121 @@ def main(arguments: Sequence[str]) -> int:
     results = results_folder(options.results)
     need_results(results)
     sys.stderr.write("".join(f"left out: {damage}\n" for damage in damaged_runs(results).values()))
-    published, unknown = published_runs(results, _recognise)
-    view = joint_view([*finished_runs(results), *published], _shared)
-    rows = [row for row in view.rows if options.backbone in (None, row.backbone)]
+    with _defaults() as defaults:
+        view = joint_view(joint_runs(results, defaults))
+        rows = [row for row in view.rows if options.backbone in (None, row.backbone)]
+        _count_missing_flops(rows, defaults)
     if not rows:
         sys.stdout.write(f"no finished run in {results}\n")
         return 0
-    counted: dict[str, Metric | None] = {}
-    for row in rows:
-        _count_flops(row, counted)
     sys.stdout.write(_FORMATS[options.format](rows))
-    _tell("made with other settings", [*view.other_settings, *unknown])
-    _tell("of another number of images than those shown", view.other_images)
+    _name_left_out("made with other settings", view.other_settings)
+    _name_left_out("of another number of images than those shown", view.other_images)
     return 0
 
 
-def _tell(why: str, left_out: Sequence[str]) -> None:
-    if left_out:
-        sys.stderr.write(f"left out, {why}: {', '.join(left_out)}\n")
+def _name_left_out(why: str, run_ids: Sequence[str]) -> None:
+    if run_ids:
+        sys.stderr.write(f"left out, {why}: {', '.join(run_ids)}\n")
 
 
-def _shared(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    from bigain.launch.task_defaults import shared_operator  # noqa: PLC0415 -- loads hydra
+@contextmanager
+def _defaults() -> Iterator[Defaults]:
+    """Composes each default configuration once."""
+    from bigain.launch.compose import compose_with, config_loader  # noqa: PLC0415 -- loads hydra
 
-    return shared_operator(config)
+    with config_loader() as loader:
 
+        @cache
+        def composed(*overrides: str) -> Mapping[str, Any]:
+            try:
+                return compose_with(loader, overrides).model_dump(mode="json")
+            except UserError:  # of a version with other settings
+                return {}
 
-def _recognise(columns: Mapping[str, Any], sizes: Sequence[int]) -> dict[str, Any] | None:
-    from bigain.launch.published import published_config  # noqa: PLC0415 -- loads hydra
-
-    return published_config(columns, sizes)
-
-
-def _count_flops(row: JointRow, known: dict[str, Metric | None]) -> None:
-    """FLOPs need no run: what no efficiency run measured is counted now."""
-    if "flops_g" in row.metrics:
-        return
-    key = json.dumps([row.config["backbone"], row.config["operator"]], sort_keys=True)
-    if key not in known:
-        known[key] = _flops(row.config)
-    found = known[key]
-    if found is not None:
-        row.metrics["flops_g"] = found
+        groups = ("backbone", "dataset", "task", "operator")
+        yield lambda config: composed(
+            f"profile={config['profile']}", *(f"{name}={config[name]['name']}" for name in groups)
+        )
 
 
-def _flops(config: Mapping[str, Any]) -> Metric | None:
+def _count_missing_flops(rows: Sequence[JointRow], defaults: Defaults) -> None:
+    """FLOPs need no run: those that no efficiency run measured are counted now."""
+    for row in (row for row in rows if "flops_g" not in row.metrics):
+        config, usual = row.run.config, defaults(row.run.config)
+        # A published configuration lacks what names a place.
+        backbone = {**usual.get("backbone", {}), **config["backbone"]}
+        metric = _flops(json.dumps({**usual, "backbone": backbone, "operator": config["operator"]}))
+        if metric is not None:
+            row.metrics["flops_g"] = metric
+
+
+@cache
+def _flops(config: str) -> Metric | None:
     from bigain.engine.build import build_flops  # noqa: PLC0415 -- loads torch
-    from bigain.launch.published import whole_config  # noqa: PLC0415 -- loads hydra
 
     try:
-        run = RunConfig.model_validate(whole_config(config))
-    except (UserError, ValidationError):  # of a version with other settings
+        run = RunConfig.model_validate(json.loads(config))
+    except ValidationError:  # of a version with other settings
         return None
-    return Metric("flops_g", build_flops(run).total / 1e9, 1, math.nan, math.nan, "GFLOPs")
+    return Metric.exact("flops_g", build_flops(run).total / 1e9, "GFLOPs")
 
 
 def _text(rows: Sequence[JointRow]) -> str:
-    shown = [name for name in JOINT_METRICS if any(name in row.metrics for row in rows)]
-    heads = [*_NAMES, *(_SHOWN[name][0] for name in shown)]
-    cells = [
-        [row.backbone, row.dataset, row.operator, row.seed]
-        + [_cell(row.metrics.get(name), _SHOWN[name][1]) for name in shown]
-        for row in rows
+    """Tables that fit into the width, for each backbone, dataset and seed."""
+    lines = []
+    for (backbone, dataset, seed), group in groupby(
+        rows, key=lambda row: (row.backbone, row.dataset, row.seed)
+    ):
+        of_group = list(group)
+        images = {task: n for row in of_group for task, n in row.images.items()}
+        counts = ", ".join(f"{task} of {n} images" for task, n in sorted(images.items()))
+        lines += [f"{backbone}, {dataset}, seed {seed}: {counts}", ""]
+        lines += [f"{table}\n" for table in _tables(of_group)]
+    lines += [
+        "An operator is named with the settings that differ from its defaults in configs/operator.",
+        f"Values with their 95 % interval; {_DASH}: no finished run.  GFLOPs: one forward.",
+        "ms/step: separate runs; compare the speed-ups, timed in turn with the baseline.",
     ]
-    table = tabulate(cells, heads, disable_numparse=True)
-    lines = [*_numbers(rows)]
-    lines += [f"value [95 % interval] n; {_DASH}: no finished run.  GFLOPs: one forward."]
-    if "time_ms_per_step" in shown:
-        lines += ["ms/step: separate runs; compare the speed-ups, timed in turn with none."]
-    return "\n".join([table, "", *lines]) + "\n"
+    return "\n".join(lines) + "\n"
 
 
-def _numbers(rows: Sequence[JointRow]) -> list[str]:
-    """How many images each task is of; it is the same number in all rows of a backbone."""
-    found: dict[str, dict[str, int]] = {}
-    for row in rows:
-        found.setdefault(f"{row.backbone}, {row.dataset}", {}).update(row.images)
-    told = {
-        where: ", ".join(f"{task} of {n} images" for task, n in sorted(images.items()))
-        for where, images in found.items()
-    }
-    return [f"{where}: {tasks}" for where, tasks in told.items()]
+def _tables(rows: Sequence[JointRow]) -> list[str]:
+    """The columns in order, a new table wherever the next column would be too wide."""
+    names = [name for name in _SHOWN if any(name in row.metrics for row in rows)]
+    tables = [names[:0]]
+    for name in names:
+        wider = [*tables[-1], name]
+        if max(map(len, _table(rows, wider).splitlines())) > _WIDTH:
+            tables.append([name])
+        else:
+            tables[-1] = wider
+    return [_table(rows, shown) for shown in tables]
 
 
-def _cell(metric: Metric | None, digits: str) -> str:
+def _table(rows: Sequence[JointRow], names: Sequence[str]) -> str:
+    """The rows that have at least one of the metrics."""
+    heads = ["operator", *(_SHOWN[name][0] for name in names)]
+    cells = [
+        [_wrapped(row.operator), *(_cell(row.metrics.get(name), name) for name in names)]
+        for row in rows
+        if set(names) & row.metrics.keys()
+    ]
+    return tabulate(cells, heads, disable_numparse=True)
+
+
+def _wrapped(operator: str) -> str:
+    return "\n".join(wrap(operator, _OPERATOR_WIDTH, break_long_words=False))
+
+
+def _cell(metric: Metric | None, name: str) -> str:
     if metric is None:
         return _DASH
+    _, digits, ends = _SHOWN[name]
     value = f"{metric.value:{digits}}"
     if not math.isfinite(metric.ci_low):
         return value
-    return f"{value} [{metric.ci_low:{digits}}, {metric.ci_high:{digits}}] n={metric.n}"
+    return f"{value} [{metric.ci_low:{ends}}, {metric.ci_high:{ends}}]"
 
 
 def _records(rows: Sequence[JointRow]) -> list[dict[str, Any]]:

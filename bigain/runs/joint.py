@@ -1,26 +1,88 @@
-"""What the paper is about: both uses of one model under one operator, and what it saves, in a row.
+"""Both tasks of a model under one operator, and what the operator saves, in one row.
 
-A row is (backbone, dataset, operator with its settings, sites, seed); its cells come from the
-finished runs of the three tasks.
+A row is (backbone, dataset, operator with its settings, sites, seed).  Its metrics come from the
+finished runs of the three tasks, in their own folders or published.
 """
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from bigain.metrics import Metric
-from bigain.runs.joint_runs import JointRun
+from bigain.runs.archive import Archive
+from bigain.runs.archive_csv import metrics_of, read_own_rows
+from bigain.runs.files import MANIFEST
+from bigain.runs.manifests import Manifest, check_name
+from bigain.runs.store import RunStore, run_folders
 
-__all__ = ["JointRow", "JointView", "Shared", "joint_view"]
+__all__ = ["JOINT_METRICS", "Defaults", "JointRow", "JointRun", "JointView", "joint_runs"]
+__all__ += ["joint_view"]
 
-Shared = Callable[[Mapping[str, Any]], Mapping[str, Any]]
-"""Configuration of a run -> its operator, alike for all runs that are to share a row."""
+JOINT_METRICS = (
+    *("acc1", "map_image", "eps_error_rise", "fid", "frechet_mini", "precision", "recall"),
+    *("class_agreement", "flops_g", "time_ms_per_step", "speedup"),
+)
+"""The metrics of a row, in this order."""
 
-_USUAL = {"scope": "self"}
-"""Settings that are not told when they are these."""
-_FIRST = ("ratio", "factor", "alpha")
+Config = Mapping[str, Any]
+
+Defaults = Callable[[Config], Config]
+"""Configuration of a run -> the one with the same backbone, dataset, task and operator but with the
+default settings of both; {} if this version has no such thing."""
+
+_PLACES = ("extractor_weights",)
+_WEIGHTS = ("revision", "repository", "path")
+
+
+@dataclass(frozen=True)
+class JointRun:
+    """A finished run.
+
+    Attributes:
+        run_id: Its name.
+        config: Its configuration.
+        images: Number of its images.
+        metrics: Metric id -> value, those of `JOINT_METRICS` that it measured.
+        changed: The settings of its operator, and its sites, that differ from their defaults.
+
+    """
+
+    run_id: str
+    config: dict[str, Any]
+    images: int
+    metrics: dict[str, Metric]
+    changed: dict[str, Any]
+
+    @property
+    def task(self) -> str:
+        """Name of its task."""
+        return str(self.config["task"]["name"])
+
+    @property
+    def task_settings(self) -> str:
+        """How the task was done."""
+        parts = {**self.config["task"], "dtype": self.config["dtype"]}
+        return _text({k: v for k, v in parts.items() if k not in _PLACES})
+
+    @property
+    def group(self) -> str:
+        """Backbone, dataset and task: runs that are only comparable if the task was done alike."""
+        return _text([self.config[key]["name"] for key in ("backbone", "dataset", "task")])
+
+    @property
+    def place(self) -> str:
+        """What a row has in common beside the operator."""
+        weights = [self.config["backbone"].get(key) for key in _WEIGHTS]
+        names = [self.config[key]["name"] for key in ("backbone", "dataset")]
+        return _text([*names, weights, self.config["profile"], self.config["seed"]])
+
+    @property
+    def operator(self) -> str:
+        """All settings of the operator, and its sites."""
+        return _text(_compared(self.config))
 
 
 @dataclass
@@ -28,28 +90,52 @@ class JointRow:
     """One operator on one backbone.
 
     Attributes:
-        backbone: Its name.
-        dataset: The dataset of classification and generation.
-        operator: Name and settings in words.
-        seed: Of the runs.
-        config: The configuration of one of them.
-        model: What its FLOPs and times depend on.
+        run: The run that the row began with.
         metrics: Metric id -> value, those of `JOINT_METRICS` that were measured.
         images: Task -> number of images of its run.
 
     """
 
-    backbone: str
-    dataset: str
-    operator: str
-    seed: int
-    config: dict[str, Any]
-    model: str
+    run: JointRun
     metrics: dict[str, Metric] = field(default_factory=dict)
     images: dict[str, int] = field(default_factory=dict)
 
+    @property
+    def backbone(self) -> str:
+        """Its name."""
+        return str(self.run.config["backbone"]["name"])
+
+    @property
+    def dataset(self) -> str:
+        """The dataset of classification and generation."""
+        return str(self.run.config["dataset"]["name"])
+
+    @property
+    def seed(self) -> int:
+        """Of the runs."""
+        return int(self.run.config["seed"])
+
+    @property
+    def operator(self) -> str:
+        """Its name, and the settings that differ from the defaults."""
+        changed = (f"{key}={_word(value)}" for key, value in self.run.changed.items())
+        return " ".join([self.run.config["operator"]["name"], *changed])
+
+    def has_operator(self, run: JointRun) -> bool:
+        """Whether a run has the operator of the row.
+
+        A default may depend on the task; so runs that leave a setting at the default of their task
+        belong together.  A row in which such a setting was set by hand also takes the runs of other
+        tasks that have this value by default.
+        """
+        mine = self.run
+        if run.config["operator"]["name"] != mine.config["operator"]["name"]:
+            return False
+        is_default_there = run.changed.items() <= mine.changed.items()
+        return run.changed == mine.changed or (run.operator == mine.operator and is_default_there)
+
     def add(self, run: JointRun) -> None:
-        """Show this run of a task; all metrics of a task are of one run."""
+        """Show the metrics of this run, unless the row has a run of its task already."""
         if run.task not in self.images:
             self.images[run.task] = run.images
             self.metrics |= run.metrics
@@ -57,12 +143,12 @@ class JointRow:
 
 @dataclass(frozen=True)
 class JointView:
-    """The rows, no acceleration first, and the names of runs that they do not show.
+    """The rows, the baselines first, and the names of runs that are not shown.
 
     Attributes:
         rows: What can be compared.
         other_settings: Runs of a task that was done in another way.
-        other_images: Runs of other numbers of images, of rows that lack this task for that.
+        other_images: Runs of other numbers of images, of rows that lack this task for that reason.
 
     """
 
@@ -71,129 +157,114 @@ class JointView:
     other_images: list[str]
 
 
-def joint_view(runs: Sequence[JointRun], shared: Shared) -> JointView:
+def joint_runs(results: Path, defaults: Defaults) -> list[JointRun]:
+    """The finished runs with a folder, then the published ones without.
+
+    Unfinished and damaged folders are passed over, and rows of runs.csv without a manifest.
+
+    Raises:
+        UserError: A published file is damaged, or a run has the configuration of another.
+
+    """
+    runs = []
+    for store in (RunStore(results, folder.name) for folder in run_folders(results)):
+        if store.status() == "done":
+            manifest = store.manifest()
+            check_name(store.folder / MANIFEST, manifest)
+            runs.append(_run(manifest, metrics_of(read_own_rows(store.folder)), defaults))
+    here = {run.run_id for run in runs}
+    profiles = sorted(path.parent.name for path in results.glob("*/runs.csv"))
+    for archive in (Archive(results, profile) for profile in profiles):
+        for name in (name for name in archive.run_ids() if name not in here):
+            published = archive.published_manifest(name)
+            if published is not None:
+                runs.append(_run(published, metrics_of(archive.published_rows(name)), defaults))
+    return runs
+
+
+def joint_view(runs: Sequence[JointRun]) -> JointView:
     """The rows of finished runs, and what is left out.
 
     Rows of a backbone and dataset are only comparable if each task was done alike in all of them.
-    So of the settings of a task (steps, guidance, trial list, precision, ...) those with the most
-    behind them are shown, runs times images, and of these runs those of one number of images, that
-    with the most behind it, operators times images.  Times and
-    FLOPs, which do not depend on a dataset, stand in every row of their operator.
+    Of the settings of a task (steps, guidance, trial list, precision, ...) those with the largest
+    product of runs and images are shown, and of these runs those of one number of images, the one
+    with the largest product of operators and images.  FLOPs and times do not depend on a dataset
+    and stand in every row of their operator.
     """
-    measured = sorted((r for r in runs if r.task != "efficiency"), key=lambda r: r.run_id)
-    settings = _weightiest(measured, lambda run: run.run_id, lambda run: run.settings)
-    alike = [run for run in measured if run.settings == settings[run.comparable]]
-    images = _weightiest(alike, lambda run: _key(run.config, shared(run.config)), _images)
-    chosen = [run for run in alike if run.images == images[run.comparable]]
-    rows = _rows(chosen, shared)
-    for run in runs:
-        if run.task == "efficiency":
-            _add_cost(rows.values(), run, shared)
-    _tell_sites(rows.values())
+    measured = sorted((run for run in runs if run.task != "efficiency"), key=lambda r: r.run_id)
+    settings = _weightiest(measured, lambda run: run.run_id, lambda run: run.task_settings)
+    alike = [run for run in measured if run.task_settings == settings[run.group]]
+    images = _weightiest(alike, _row_key, lambda run: run.images)
+    chosen = [run for run in alike if run.images == images[run.group]]
+    rows = {_row_key(run): JointRow(run) for run in reversed(chosen)}
+    for run in chosen:
+        rows[_row_key(run)].add(run)
+    for run, row in ((run, row) for run in chosen for row in rows.values()):
+        if row.run.place == run.place and row.has_operator(run):
+            row.add(run)
+    for run, row in ((run, row) for run in runs for row in rows.values()):
+        is_cost = run.task == "efficiency" and row.backbone == run.config["backbone"]["name"]
+        if is_cost and row.has_operator(run):
+            row.metrics |= run.metrics
+    shown = {(name, task) for name, row in rows.items() for task in row.images}
     return JointView(
         sorted(rows.values(), key=_order),
-        [run.run_id for run in measured if run.settings != settings[run.comparable]],
-        [r.run_id for r in alike if r not in chosen and not _is_shown(r, rows, shared)],
+        [run.run_id for run in measured if run.task_settings != settings[run.group]],
+        [r.run_id for r in alike if r not in chosen and (_row_key(r), r.task) not in shown],
     )
+
+
+def _run(manifest: Manifest, metrics: Mapping[str, Metric], defaults: Defaults) -> JointRun:
+    config = manifest["config"]
+    mine, usual = _compared(config), _compared(defaults(config))
+    changed = {key: value for key, value in mine.items() if key not in usual or usual[key] != value}
+    known = {name: metric for name, metric in metrics.items() if name in JOINT_METRICS}
+    return JointRun(manifest["run_id"], config, manifest["n_images"], known, changed)
+
+
+def _compared(config: Config) -> dict[str, Any]:
+    """The settings of the operator, and the sites of one that has any."""
+    operator = config.get("operator", {})
+    settings = {key: value for key, value in operator.items() if key != "name"}
+    if operator.get("name") != "none":
+        settings["sites"] = config.get("backbone", {}).get("sites")
+    return settings
 
 
 def _weightiest(
     runs: Sequence[JointRun], owner: Callable[[JointRun], str], choice: Callable[[JointRun], Any]
 ) -> dict[str, Any]:
-    """`JointRun.comparable` -> the choice of the most owners times the images of all of them.
+    """`JointRun.group` -> the choice with the largest product of owners and images of all of them.
 
-    A first look of two images at many operators does not displace a smaller number of real runs,
-    nor a single large run the many that can be compared.
+    So a first look of two images at many operators does not displace a smaller number of real runs,
+    nor does a single large run displace many that can be compared.
     """
     found: dict[str, defaultdict[Any, set[str]]] = {}
     images: Counter[tuple[str, Any]] = Counter()
     for run in runs:
-        found.setdefault(run.comparable, defaultdict(set))[choice(run)].add(owner(run))
-        images[run.comparable, choice(run)] += run.images
+        found.setdefault(run.group, defaultdict(set))[choice(run)].add(owner(run))
+        images[run.group, choice(run)] += run.images
     return {
-        which: max(owners, key=lambda c: (len(owners[c]) * images[which, c], c))
-        for which, owners in found.items()
+        group: max(owners, key=lambda c: (len(owners[c]) * images[group, c], c))
+        for group, owners in found.items()
     }
 
 
-def _images(run: JointRun) -> int:
-    return run.images
-
-
-def _rows(runs: Sequence[JointRun], shared: Shared) -> dict[str, JointRow]:
-    """Key -> row.  A default of one task may be set by hand in another; then it is in both rows."""
-    rows: dict[str, JointRow] = {}
-    for run in runs:
-        operator = shared(run.config)
-        rows.setdefault(_key(run.config, operator), _row(run.config, operator))
-    for run in runs:
-        for key in {_key(run.config, operator) for operator in _operators(run, shared)} & set(rows):
-            rows[key].add(run)
-    return rows
-
-
-def _operators(run: JointRun, shared: Shared) -> tuple[Mapping[str, Any], ...]:
-    return shared(run.config), run.config["operator"]
-
-
-def _add_cost(rows: Iterable[JointRow], run: JointRun, shared: Shared) -> None:
-    of_backbone = [row for row in rows if row.backbone == run.config["backbone"]["name"]]
-    for row in of_backbone:
-        if row.model in {_model(run.config, operator) for operator in _operators(run, shared)}:
-            row.metrics |= run.metrics
-
-
-def _is_shown(run: JointRun, rows: Mapping[str, JointRow], shared: Shared) -> bool:
-    row = rows.get(_key(run.config, shared(run.config)))
-    return row is not None and run.task in row.images
-
-
-def _row(config: dict[str, Any], operator: Mapping[str, Any]) -> JointRow:
-    return JointRow(
-        config["backbone"]["name"],
-        config["dataset"]["name"],
-        _words(operator),
-        config["seed"],
-        config,
-        _model(config, operator),
-    )
-
-
-def _words(operator: Mapping[str, Any]) -> str:
-    first = [key for key in _FIRST if key in operator]
-    told = {key for key, value in operator.items() if _USUAL.get(key) != value}
-    rest = sorted(told - {"name", *first})
-    words = (f"{key}={_plain(operator[key])}" for key in (*first, *rest))
-    return " ".join([operator["name"], *words])
-
-
-def _tell_sites(rows: Iterable[JointRow]) -> None:
-    """Add the sites to the words of rows that differ in them alone."""
-    same: defaultdict[tuple[Any, ...], list[JointRow]] = defaultdict(list)
-    for row in rows:
-        same[row.backbone, row.dataset, row.operator, row.seed].append(row)
-    for alike in same.values():
-        sites = [_plain(row.config["backbone"].get("sites")) for row in alike]
-        for row, told in zip(alike, sites, strict=True) if len(set(sites)) > 1 else ():
-            row.operator += f" sites={told}"
-
-
-def _plain(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
-
-
-def _model(config: Mapping[str, Any], operator: Mapping[str, Any]) -> str:
-    """Backbone, sites and operator: what FLOPs and time depend on."""
-    sites = None if operator["name"] == "none" else config["backbone"]["sites"]
-    return json.dumps([config["backbone"]["name"], sites, operator], sort_keys=True)
-
-
-def _key(config: Mapping[str, Any], operator: Mapping[str, Any]) -> str:
-    weights = [config["backbone"].get(key) for key in ("revision", "repository", "path")]
-    rest = [config["profile"], config["dataset"]["name"], config["seed"]]
-    return json.dumps([_model(config, operator), weights, *rest], sort_keys=True)
+def _row_key(run: JointRun) -> str:
+    return _text([run.place, run.config["operator"]["name"], run.changed])
 
 
 def _order(row: JointRow) -> tuple[Any, ...]:
-    is_operator = row.config["operator"]["name"] != "none"
-    return row.backbone, row.dataset, row.seed, is_operator, row.operator
+    is_baseline = row.run.config["operator"]["name"] == "none"
+    return row.backbone, row.dataset, row.seed, not is_baseline, row.operator
+
+
+def _word(value: Any) -> str:
+    """A setting in a few characters; a schedule of alpha as tables write it."""
+    if isinstance(value, Mapping) and set(value) == {"start", "end"}:
+        return f"{value['start']:g}->{value['end']:g}"
+    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, sort_keys=True)

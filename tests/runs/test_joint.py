@@ -1,5 +1,6 @@
 """Both tasks of one operator meet in one row, whatever order the runs were made in."""
 
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -8,9 +9,9 @@ import pytest
 
 from bigain.config import RunConfig
 from bigain.metrics import Metric
+from bigain.runs.archive import Archive
 from bigain.runs.identity import run_id
-from bigain.runs.joint import JointView, joint_view
-from bigain.runs.joint_runs import JOINT_METRICS, finished_runs
+from bigain.runs.joint import JOINT_METRICS, JointView, joint_runs, joint_view
 from bigain.runs.session import Evaluation
 from bigain.runs.store import RunStore
 from bigain.runs.summary import conclusion_of
@@ -31,13 +32,20 @@ GENERATION = {
 EFFICIENCY = {"name": "efficiency", "measure": "flops", "steps": 1, "repeats": 1, "warmup": 0}
 
 
-def own(config: Mapping[str, Any]) -> dict[str, Any]:
-    """No default depends on the task."""
-    return dict(config["operator"])
+SITES = {"stages": ["encoder", "decoder"], "levels": [0], "blocks": None}
+DEFAULTS: dict[str, Any] = {
+    "operator": {"name": "tome", "ratio": 0.7, "cell": [2, 2], "random": True, "scope": "self"},
+    "backbone": {"sites": SITES},
+}
+
+
+def usual(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Defaults that are the same in all tasks."""
+    return DEFAULTS if config["operator"]["name"] == "tome" else {}
 
 
 def view_of(results: Path) -> JointView:
-    return joint_view(finished_runs(results), own)
+    return joint_view(joint_runs(results, usual))
 
 
 def judged(results: Path, config: RunConfig, **values: float) -> RunStore:
@@ -62,7 +70,7 @@ def test_the_tasks_of_an_operator_are_one_row(
     view = view_of(tmp_path)
     bare, merged = view.rows
     assert (view.other_settings, view.other_images) == ([], [])
-    assert (bare.operator, merged.operator) == ("none", "tome ratio=0.7 cell=[2,2] random=true")
+    assert (bare.operator, merged.operator) == ("none", "tome")
     assert set(bare.metrics) == {"acc1"}
     assert {"acc1", "frechet_mini", "recall", "flops_g"} <= set(merged.metrics)
     assert set(merged.metrics) <= set(JOINT_METRICS)
@@ -89,9 +97,10 @@ def test_what_differs_has_a_row_of_its_own(
     assert len(view_of(tmp_path).rows) == 2
 
 
-def test_what_differs_is_told(tmp_path: Path, make_config: Make, tome: dict[str, Any]) -> None:
-    """Scope and sites, which are the same in most rows and told only where they are not."""
-    config = make_config(operator=tome, task=GENERATION)
+def test_the_settings_that_differ_from_the_defaults_are_named(
+    tmp_path: Path, make_config: Make, tome: dict[str, Any]
+) -> None:
+    config = make_config(operator={**tome, "ratio": 0.5, "random": False}, task=GENERATION)
     blocks = config.backbone.model_copy(
         update={"sites": config.backbone.sites.model_copy(update={"blocks": (0,)})}
     )
@@ -99,10 +108,18 @@ def test_what_differs_is_told(tmp_path: Path, make_config: Make, tome: dict[str,
     judged(tmp_path, config.model_copy(update={"backbone": blocks}), frechet_mini=2.0)
     wider = make_config(operator={**tome, "scope": "self+mlp"}, task=GENERATION)
     judged(tmp_path, wider, frechet_mini=3.0)
-    names = [row.operator for row in view_of(tmp_path).rows]
-    assert len(set(names)) == 3
-    assert sum("scope=self+mlp" in name for name in names) == 1
-    assert sum('"blocks":[0]' in name for name in names) == 1
+    schedule = {"name": "ie_kvd", "factor": 2, "alpha": {"start": 0.8, "end": 1.2}}
+    schedule |= {"align": "reference", "skip_final_step": False, "scope": "self"}
+    judged(tmp_path, make_config(operator=schedule, task=GENERATION), frechet_mini=4.0)
+    names = sorted(row.operator for row in view_of(tmp_path).rows)
+    assert names[0].startswith("ie_kvd factor=2 ")
+    assert " alpha=0.8->1.2 " in names[0], "without defaults all settings"
+    assert names[1:] == [
+        "tome ratio=0.5 random=false",
+        'tome ratio=0.5 random=false sites={"stages":["encoder","decoder"],"levels":[0],'
+        '"blocks":[0]}',
+        "tome scope=self+mlp",
+    ]
 
 
 def test_rows_are_of_one_guidance_and_the_others_are_named(
@@ -154,22 +171,23 @@ def test_defaults_that_depend_on_the_task_share_a_row(
     half = {**tome, "ratio": 0.5}
     defaults = {"classification": 0.7, "efficiency": 0.7, "generation": 0.5}
 
-    def shared(config: Mapping[str, Any]) -> dict[str, Any]:
-        is_default = config["operator"]["ratio"] == defaults[config["task"]["name"]]
-        return {**config["operator"], **({"ratio": "0.7 | 0.5"} if is_default else {})}
+    def by_task(config: Mapping[str, Any]) -> dict[str, Any]:
+        ratio = defaults[config["task"]["name"]]
+        return {**DEFAULTS, "operator": {**DEFAULTS["operator"], "ratio": ratio}}
 
     make_run(tmp_path, make_config(operator=tome), rise=0.1)
     judged(tmp_path, make_config(operator=half, task=GENERATION), frechet_mini=5.0)
     judged(tmp_path, make_config(operator=tome, task=EFFICIENCY), flops_g=0.25)
-    (row,) = joint_view(finished_runs(tmp_path), shared).rows
-    assert row.operator == "tome ratio=0.7 | 0.5 cell=[2,2] random=true"
+    (row,) = joint_view(joint_runs(tmp_path, by_task)).rows
+    assert row.operator == "tome"
     assert {"acc1", "frechet_mini", "flops_g"} <= set(row.metrics)
     make_run(tmp_path, make_config(operator=half))
-    by_hand, row = joint_view(finished_runs(tmp_path), shared).rows
-    assert by_hand.operator == "tome ratio=0.5 cell=[2,2] random=true"
+    row, by_hand = joint_view(joint_runs(tmp_path, by_task)).rows
+    assert (row.operator, by_hand.operator) == ("tome", "tome ratio=0.5")
     for each in (by_hand, row):
         assert {"acc1", "frechet_mini"} <= set(each.metrics)
     assert by_hand.metrics["acc1"] != row.metrics["acc1"]
+    assert "flops_g" not in by_hand.metrics, "which is of 0.7"
 
 
 def test_all_metrics_of_a_row_and_task_are_of_one_run(tmp_path: Path, make_config: Make) -> None:
@@ -195,3 +213,22 @@ def test_unfinished_and_damaged_runs_are_left_out(
     (tmp_path / "runs" / "damaged").mkdir()
     (tmp_path / "runs" / "damaged" / "manifest.json").write_text("{")
     assert view_of(tmp_path) == JointView([], [], [])
+
+
+def test_published_runs_are_shown_as_they_were_in_their_folders(
+    tmp_path: Path, make_config: Make, make_run: MakeRun, tome: dict[str, Any]
+) -> None:
+    names = [
+        make_run(tmp_path, make_config(operator={**tome, "random": False})).run_id,
+        make_run(tmp_path, make_config()).run_id,
+    ]
+    before = view_of(tmp_path)
+    Archive(tmp_path, "mini").publish(names)
+    assert view_of(tmp_path) == before, "a run with a folder is read once"
+    shutil.rmtree(tmp_path / "runs")
+    after = view_of(tmp_path)
+    assert [row.metrics for row in after.rows] == [row.metrics for row in before.rows]
+    assert [row.operator for row in after.rows] == ["none", "tome random=false"]
+    assert [row.images for row in after.rows] == [{"classification": 20}] * 2
+    Archive(tmp_path, "mini").published_manifest_path(names[0]).unlink()
+    assert [row.operator for row in view_of(tmp_path).rows] == ["none"], "only collected"
