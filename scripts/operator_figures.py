@@ -30,7 +30,7 @@ from bigain.operators import (
     ToDo,
     ToMe,
 )
-from bigain.operators.pooling import ALIGNMENTS
+from bigain.operators.downsampling import ALIGNMENTS
 
 IMAGE, TIMESTEP = 17, 100
 FOLDER = Path(__file__).parents[1] / "docs" / "images"

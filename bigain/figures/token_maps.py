@@ -20,7 +20,7 @@ from bigain.operators import (
     Operator,
     Reduction,
 )
-from bigain.operators.pooling import pooled_grid
+from bigain.operators.downsampling import pooled_grid
 from bigain.operators.recording import Call, Recorder
 from bigain.patching.apply import apply
 from bigain.patching.report import SiteReport

@@ -17,7 +17,7 @@ from matplotlib.patches import Rectangle
 
 from bigain.figures.token_maps import TokenMap
 from bigain.operators import KeyValueDownsampler
-from bigain.operators.pooling import nearest_tokens, pooled_grid
+from bigain.operators.downsampling import nearest_tokens, pooled_grid
 
 __all__ = [
     "PALETTE",

@@ -6,20 +6,31 @@ Every operator is a frozen object with `plan(metric, grid, draw) -> Reduction`; 
 """
 
 from bigain.operators.abm import ABM
-from bigain.operators.base import Compression, Identity, KeyValueReducer, Operator, TokenReducer
-from bigain.operators.bipartite import BipartiteMerge
-from bigain.operators.cached import CachedAssignment
-from bigain.operators.combination import ByStage
-from bigain.operators.downsampling import IEKVD, AvgPool, KeyValueDownsampler, ToDo
-from bigain.operators.lgtm import LGTM
-from bigain.operators.merge import MergeReduction
+from bigain.operators.base import (
+    UNCHANGED,
+    ByStage,
+    Compression,
+    Identity,
+    KeyValueReducer,
+    Operator,
+    Reduction,
+    TokenReducer,
+    Unchanged,
+)
+from bigain.operators.downsampling import (
+    IEKVD,
+    AlphaSchedule,
+    AvgPool,
+    ConstantAlpha,
+    KeyValueDownsampler,
+    LinearAlpha,
+    ToDo,
+)
+from bigain.operators.merge import LGTM, BipartiteMerge, CachedAssignment, MergeReduction, ToMe
 from bigain.operators.random_key import RandomKey
-from bigain.operators.reduction import UNCHANGED, Reduction, Unchanged
-from bigain.operators.schedules import AlphaSchedule, ConstantAlpha, LinearAlpha
 from bigain.operators.scores import SCORES, score_formula, score_map, token_score
 from bigain.operators.selection import KVSelect, SelectReduction
 from bigain.operators.sito import SiTo
-from bigain.operators.tome import ToMe
 
 # Their names before version 0.2.
 Acceleration = Compression

@@ -15,13 +15,12 @@ import torch
 from torch import Tensor
 
 from bigain.errors import UserError
-from bigain.operators.base import TokenReducer
+from bigain.operators.base import UNCHANGED, Reduction, TokenReducer
 from bigain.operators.cells import cell_count, cell_tokens
+from bigain.operators.matching import mark
 from bigain.operators.merge import MergeReduction
 from bigain.operators.random_key import RandomKey
-from bigain.operators.reduction import UNCHANGED, Reduction
 from bigain.operators.scores import score_flops, token_score
-from bigain.operators.tokens import mark
 from bigain.operators.validation import check_cell, check_ratio, check_tokens
 
 __all__ = ["ABM", "AGGREGATES"]

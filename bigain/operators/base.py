@@ -1,14 +1,19 @@
 """What every operator is: a small frozen object that plans a reduction from a metric tensor.
 
-Two kinds say how a reduction enters an attention:
+A *reduction* is one fixed assignment of tokens, applied to any tensor of the same grid.  An
+operator plans on the metric tensor; the plan is applied elsewhere: at the same site, at another
+site, at another module of the block, or for all classes of an image (a plan made from a batch of
+one broadcasts over the batch it is applied to).
 
-* `TokenReducer`: the hidden states are reduced, the attention runs on N' tokens, its output is
+Two kinds of operators say how a reduction enters an attention:
+
+* `TokenReducer`: the hidden states are reduced, the attention runs on N' tokens, and its output is
   restored to N.
-* `KeyValueReducer`: queries come from all N tokens, keys and values from the reduced map; there is
-  nothing to restore.
+* `KeyValueReducer`: queries come from all N tokens, keys and values from the reduced map; nothing
+  has to be restored.
 
-What `bigain.apply` takes is an `Compression`: one operator for all stages of a model, or a
-combination of them (`bigain.operators.combination`).
+`bigain.apply` takes a `Compression`: one operator for all stages of a model, or `ByStage`, one
+operator in the encoder and another in the decoder (Tables 17 and 18).
 """
 
 from abc import ABC, abstractmethod
@@ -17,11 +22,55 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from bigain.errors import UserError
 from bigain.operators.random_key import RandomKey
-from bigain.operators.reduction import UNCHANGED, Reduction
 from bigain.operators.validation import check_tokens
 
-__all__ = ["Compression", "Identity", "KeyValueReducer", "Operator", "TokenReducer"]
+__all__ = [
+    "UNCHANGED",
+    "ByStage",
+    "Compression",
+    "Identity",
+    "KeyValueReducer",
+    "Operator",
+    "Reduction",
+    "TokenReducer",
+    "Unchanged",
+]
+
+
+class Reduction(ABC):
+    """A pair of linear maps between N and N' tokens."""
+
+    @abstractmethod
+    def reduce(self, x: Tensor) -> Tensor:
+        """(B, N, C) -> (B, N', C)."""
+
+    @abstractmethod
+    def restore(self, y: Tensor) -> Tensor:
+        """(B, N', C) -> (B, N, C); the identity when only keys and values were reduced."""
+
+
+class Unchanged(Reduction):
+    """N' = N and both maps are the identity.
+
+    Whoever applies an operator to a model passes nothing on for it, so the model's own path is
+    taken bit for bit.
+    """
+
+    def reduce(self, x: Tensor) -> Tensor:
+        """`x` itself."""
+        return x
+
+    def restore(self, y: Tensor) -> Tensor:
+        """`y` itself."""
+        return y
+
+    def __repr__(self) -> str:
+        return "Unchanged()"
+
+
+UNCHANGED = Unchanged()
 
 
 class Compression(ABC):
@@ -104,3 +153,30 @@ class Identity(TokenReducer):
     def num_kept(self, grid: tuple[int, int]) -> int:
         """N = h * w."""
         return grid[0] * grid[1]
+
+
+@dataclass(frozen=True)
+class ByStage(Compression):
+    """One operator per stage of a U-Net.
+
+    Args:
+        encoder: acts at the sites of the down blocks.
+        decoder: acts at the sites of the up blocks.
+
+    Raises:
+        UserError: a part is no operator.
+
+    """
+
+    encoder: Operator
+    decoder: Operator
+
+    def __post_init__(self) -> None:
+        for stage in ("encoder", "decoder"):
+            part = getattr(self, stage)
+            if not isinstance(part, Operator):
+                raise UserError(f"{stage}={part!r}: must be an operator object, e.g. ToMe(0.5)")
+
+    def for_stage(self, stage: str) -> Operator | None:
+        """`encoder` or `decoder`; None in the middle of a U-Net and in models without stages."""
+        return {"encoder": self.encoder, "decoder": self.decoder}.get(stage)

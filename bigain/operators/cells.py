@@ -1,16 +1,55 @@
-"""The grid of tokens cut into cells of sy x sx.
+"""The grid of tokens cut into cells of sy x sx, and the choice of one destination in each cell.
 
-Tokens are numbered row by row on the h x w grid.  There are floor(h/sy) * floor(w/sx) cells; the
-rows and columns that are left over at the bottom and the right belong to no cell.
+Tokens are numbered row by row on the h x w grid.  There are floor(h/sy) * floor(w/sx) cells; rows
+and columns left over at the bottom and the right belong to no cell.  A rule for destinations
+returns token numbers of shape (B, D), D = number of cells, cells row by row.
+
+Index tensors that depend on sizes only are made once and kept (`constant`).  They are normal
+tensors even when first asked for in inference mode, so training may use them later.  Under
+`torch.compile` they are made inside the graph, which folds them; while a dispatch mode is active,
+such as that of fake tensors, the result is not kept.
 """
+
+from collections.abc import Callable
+from functools import lru_cache, wraps
+from typing import TypeVarTuple
 
 import torch
 from torch import Tensor
 
 from bigain.errors import UserError
-from bigain.operators.constants import constant
+from bigain.operators.random_key import RandomKey
+from bigain.operators.scores import Score
 
-__all__ = ["cell_count", "cell_tokens", "removed_tokens"]
+__all__ = [
+    "cell_count",
+    "cell_tokens",
+    "constant",
+    "lowest_score",
+    "random_position",
+    "removed_tokens",
+    "top_left",
+]
+
+
+Arguments = TypeVarTuple("Arguments")
+
+
+def constant(function: Callable[[*Arguments], Tensor]) -> Callable[[*Arguments], Tensor]:
+    """Remember what `function` returns, by its (hashable) arguments."""
+
+    @lru_cache(maxsize=256)
+    def remembered(*args: *Arguments) -> Tensor:
+        with torch.inference_mode(mode=False):
+            return function(*args)
+
+    @wraps(function)
+    def call(*args: *Arguments) -> Tensor:
+        if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack():
+            return function(*args)
+        return remembered(*args)
+
+    return call
 
 
 def cell_count(grid: tuple[int, int], cell: tuple[int, int]) -> int:
@@ -43,3 +82,29 @@ def cell_tokens(grid: tuple[int, int], cell: tuple[int, int], device: torch.devi
     tokens = tokens[: rows * cell[0], : columns * cell[1]]
     tokens = tokens.reshape(rows, cell[0], columns, cell[1]).transpose(1, 2)
     return tokens.reshape(rows * columns, cell[0] * cell[1]).contiguous()
+
+
+def top_left(metric: Tensor, grid: tuple[int, int], cell: tuple[int, int]) -> Tensor:
+    """The top-left token of every cell, the same for each sample of `metric` (B, N, C)."""
+    tokens = cell_tokens(grid, cell, metric.device)
+    return tokens[:, 0].expand(metric.shape[0], -1)
+
+
+def random_position(
+    metric: Tensor, grid: tuple[int, int], cell: tuple[int, int], draw: RandomKey
+) -> Tensor:
+    """A uniformly random token of every cell, by (seed, site, timestep of the sample)."""
+    tokens = cell_tokens(grid, cell, metric.device)
+    count, area = cell_count(grid, cell), cell[0] * cell[1]
+    positions = draw.integers(count, area, metric)
+    return tokens.flatten()[positions + torch.arange(count, device=metric.device) * area]
+
+
+def lowest_score(
+    metric: Tensor, grid: tuple[int, int], cell: tuple[int, int], score: Score
+) -> Tensor:
+    """The token of every cell with the lowest score; of equal ones the first, row by row."""
+    tokens = cell_tokens(grid, cell, metric.device)
+    scores = score(metric, grid)[:, tokens.flatten()].unflatten(1, tokens.shape)
+    positions = scores.argmin(dim=-1)
+    return tokens.expand(len(scores), -1, -1).gather(-1, positions[..., None]).squeeze(-1)

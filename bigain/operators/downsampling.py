@@ -3,25 +3,139 @@
     D_{alpha,s}(Z) = alpha * nearest_s(Z) + (1 - alpha) * average_s(Z)              (Eq. 8)
 
 of the hidden states Z that enter the attention, before the projections (which are linear, so
-D(Z) W = D(Z W), and this order is cheaper).  alpha = 1 is ToDo, alpha = 0 average pooling, anything
-in between and beyond is IE-KVD, BiGain's token downsampling.  The output has all N tokens.
+D(Z) W = D(Z W), and this order is cheaper).  alpha = 1 is ToDo, alpha = 0 average pooling, any
+other value is IE-KVD, BiGain's token downsampling.  The output has all N tokens.
+
+The map shrinks by an integer factor s to h' = floor(h/s), w' = floor(w/s):
+
+* average: s x s means with stride s; trailing rows and columns are dropped.
+* nearest: along each axis, output i takes source floor((i + 1/2) * h / h') ("nearest-exact"; for
+  s = 2 the bottom-right token of a cell).  When s does not divide h this spans the whole grid,
+  while the average covers its first h' * s rows only; `align="window"` makes nearest use that
+  window as well, i.e. floor((i + 1/2) * s).
+
+alpha may depend on the timestep, linearly: alpha(t) = start * t/999 + end * (1 - t/999), where
+t = 999 is pure noise.  Each sample of a batch has its own timestep, hence its own alpha.  alpha is
+not clamped: above 1 it extrapolates past nearest.
 """
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from bigain.errors import UserError
-from bigain.operators.base import KeyValueReducer
-from bigain.operators.pooling import ALIGNMENTS, average_pool, nearest_pool, pooled_grid
-from bigain.operators.precision import at_least_float32
+from bigain.operators.base import UNCHANGED, KeyValueReducer, Reduction
+from bigain.operators.cells import constant
+from bigain.operators.matching import at_least_float32
 from bigain.operators.random_key import RandomKey
-from bigain.operators.reduction import UNCHANGED, Reduction
-from bigain.operators.schedules import AlphaSchedule, ConstantAlpha
-from bigain.operators.validation import check_factor, check_factor_fits, check_switch, check_tokens
+from bigain.operators.validation import (
+    check_factor,
+    check_factor_fits,
+    check_finite,
+    check_switch,
+    check_tokens,
+)
 
-__all__ = ["IEKVD", "AvgPool", "KeyValueDownsampler", "ToDo"]
+__all__ = [
+    "ALIGNMENTS",
+    "IEKVD",
+    "AlphaSchedule",
+    "AvgPool",
+    "ConstantAlpha",
+    "KeyValueDownsampler",
+    "LinearAlpha",
+    "ToDo",
+    "average_pool",
+    "nearest_pool",
+    "nearest_tokens",
+    "pooled_grid",
+]
+
+
+ALIGNMENTS = ("reference", "window")
+
+
+def pooled_grid(grid: tuple[int, int], factor: int) -> tuple[int, int]:
+    """(floor(h/s), floor(w/s))."""
+    return grid[0] // factor, grid[1] // factor
+
+
+def average_pool(x: Tensor, grid: tuple[int, int], factor: int) -> Tensor:
+    """(B, h*w, C) -> (B, h'*w', C): means of s x s windows, in fp32 at least."""
+    image = at_least_float32(x).reshape(x.shape[0], *grid, x.shape[-1]).permute(0, 3, 1, 2)
+    return F.avg_pool2d(image, factor).permute(0, 2, 3, 1).flatten(1, 2).to(x.dtype)
+
+
+def nearest_pool(x: Tensor, grid: tuple[int, int], factor: int, align: str = "reference") -> Tensor:
+    """(B, h*w, C) -> (B, h'*w', C): one token of each window, copied exactly."""
+    return x.index_select(1, nearest_tokens(grid, factor, align, x.device))
+
+
+@constant
+def nearest_tokens(grid: tuple[int, int], factor: int, align: str, device: torch.device) -> Tensor:
+    """(h' * w',) numbers of the tokens that `nearest_pool` keeps, row by row."""
+    rows, columns = (_nearest_axis(side, factor, align) for side in grid)
+    index = torch.tensor(rows, device=device)[:, None] * grid[1]
+    return (index + torch.tensor(columns, device=device)).flatten()
+
+
+def _nearest_axis(side: int, factor: int, align: str) -> list[int]:
+    count = side // factor
+    span = side if align == "reference" else count * factor
+    return [(2 * i + 1) * span // (2 * count) for i in range(count)]
+
+
+_LAST_TIMESTEP = 999
+
+
+class AlphaSchedule(ABC):
+    """alpha as a function of the timestep."""
+
+    @abstractmethod
+    def at(self, timesteps: Tensor | None) -> float | Tensor:
+        """Evaluate alpha at `timesteps` (B,) in 0..999: one number, or (B,) in fp32.
+
+        Raises:
+            UserError: the schedule depends on time and `timesteps` is None.
+
+        """
+
+
+@dataclass(frozen=True)
+class ConstantAlpha(AlphaSchedule):
+    """The same alpha at every timestep."""
+
+    value: float
+
+    def __post_init__(self) -> None:
+        check_finite("alpha", self.value)
+
+    def at(self, timesteps: Tensor | None) -> float:
+        """`value`, whatever the time."""
+        del timesteps
+        return float(self.value)
+
+
+@dataclass(frozen=True)
+class LinearAlpha(AlphaSchedule):
+    """`start` at t = 999 (where generation starts), `end` at t = 0, linear in between."""
+
+    start: float
+    end: float
+
+    def __post_init__(self) -> None:
+        check_finite("alpha.start", self.start)
+        check_finite("alpha.end", self.end)
+
+    def at(self, timesteps: Tensor | None) -> Tensor:
+        """Evaluate start * t/999 + end * (1 - t/999) for every sample, (B,)."""
+        if timesteps is None:
+            raise UserError(f"alpha={self!r}: depends on the timestep, but the call gives none")
+        share = timesteps.float() / _LAST_TIMESTEP
+        return self.start * share + self.end * (1 - share)
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,7 +261,7 @@ class IEKVD(KeyValueDownsampler):
     Args:
         factor: integer >= 1, smaller than the sides of the token grid; 1 changes nothing.
         alpha: a number, or a schedule over the timestep; not clamped.
-        align: `reference` or `window` (`bigain.operators.pooling`).
+        align: `reference` or `window` (`bigain.operators.downsampling`).
         skip_final_step: as in `KeyValueDownsampler`.
 
     Raises:

@@ -1,24 +1,47 @@
-"""Merging by an assignment map: equal-weight averages in, copies out.
+"""Token merging: ToMe, L-GTM and cached assignment, which differ in their destinations only.
 
-With assignment o: {0..N-1} -> {0..N'-1} (`bigain.operators.matching`),
+Each cell of sy x sx tokens has one destination; r = int(N * ratio), at most the number of sources,
+are merged (`bigain.operators.matching`), and N' = N - r tokens remain.  With the assignment
+o: {0..N-1} -> {0..N'-1},
 
-    reduce:   y_j = sum of x_i over o(i) = j, divided by their number    (dst + its sources)
+    reduce:   y_j = mean of x_i over o(i) = j = (dst + sum src) / (1 + count)
     restore:  z_i = y_{o(i)}
 
-so reduce is the plain mean of a destination and the sources merged into it,
-(dst + sum src) / (1 + count), an unmerged token passes through both exactly, and every token is
-owned once.
+so an unmerged token passes through both exactly.
+
+* ToMe: a uniformly random token of every cell.  The draw is a pure function of (seed, site,
+  timestep of the sample), so all classes of an image are compressed with the same destinations
+  (`bigain.operators.random_key`).
+* L-GTM, Laplacian-gated token merging (BiGain): per sample, the token of the cell with the lowest
+  score F, by default the l1 norm of the Laplacian (Eq. 7).  Deterministic.  Tokens of high
+  frequency are only kept from being destinations; nothing else protects them.
+* Cached assignment (BiGain): L-GTM whose assignment is made once per stage of the model and
+  forward, at the stage's first site, and serves its other sites of the same grid (SD-2.0: 2
+  assignments for 2 encoder and 3 decoder sites).  Each site merges its own tensor; nothing outlives
+  the forward.
 """
 
+from abc import abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from bigain.operators.precision import at_least_float32
-from bigain.operators.reduction import Reduction
+from bigain.operators.base import UNCHANGED, Reduction, TokenReducer
+from bigain.operators.cells import (
+    cell_count,
+    lowest_score,
+    random_position,
+    removed_tokens,
+    top_left,
+)
+from bigain.operators.matching import assign_tokens, at_least_float32, matching_flops
+from bigain.operators.random_key import RandomKey
+from bigain.operators.scores import score_flops, token_score
+from bigain.operators.validation import check_cell, check_ratio, check_switch, check_tokens
 
-__all__ = ["MergeReduction"]
+__all__ = ["LGTM", "BipartiteMerge", "CachedAssignment", "MergeReduction", "ToMe"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,3 +87,127 @@ class MergeReduction(Reduction):
 
     def __repr__(self) -> str:
         return f"MergeReduction({self.assignment.shape[1]} -> {self.tokens} tokens)"
+
+
+@dataclass(frozen=True)
+class BipartiteMerge(TokenReducer):
+    """Merge a share `ratio` of all tokens into one destination per cell.
+
+    Args:
+        ratio: share of tokens to remove, in [0, 1 - 1/A], A = area of the cell.
+        cell: (rows, columns) of a cell.
+
+    Raises:
+        UserError: ratio or cell out of range.
+
+    """
+
+    ratio: float
+    cell: tuple[int, int] = (2, 2)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "cell", check_cell(self.cell))
+        check_ratio(self.ratio, self.cell)
+
+    @abstractmethod
+    def destinations(self, metric: Tensor, grid: tuple[int, int], draw: RandomKey) -> Tensor:
+        """(B, D) token numbers, one of each cell, for `metric` (B, N, C)."""
+
+    @torch.no_grad()
+    def plan(
+        self, metric: Tensor, grid: tuple[int, int], draw: RandomKey | None = None
+    ) -> Reduction:
+        """Choose destinations, match sources to them, merge the best r = int(N * ratio)."""
+        check_tokens(metric.shape[1], grid)
+        removed = removed_tokens(grid, self.cell, self.ratio)
+        if removed == 0:
+            return UNCHANGED
+        dst = self.destinations(metric, grid, draw or RandomKey())
+        assignment = assign_tokens(metric, dst, removed)
+        return MergeReduction(assignment, metric.shape[1] - removed, dst)
+
+    def num_kept(self, grid: tuple[int, int]) -> int:
+        """N - r."""
+        return grid[0] * grid[1] - removed_tokens(grid, self.cell, self.ratio)
+
+    def plan_flops(self, grid: tuple[int, int], channels: int) -> int:
+        """The similarities, and what the choice of destinations costs (`choice_flops`)."""
+        if not removed_tokens(grid, self.cell, self.ratio):
+            return 0
+        tokens = grid[0] * grid[1]
+        similarities = matching_flops(tokens, cell_count(grid, self.cell), channels)
+        return similarities + self.choice_flops(tokens, channels)
+
+    def choice_flops(self, tokens: int, channels: int) -> int:
+        """FLOPs of `destinations` per sample."""
+        del tokens, channels
+        return 0
+
+
+@dataclass(frozen=True)
+class ToMe(BipartiteMerge):
+    """Token merging with random destinations.
+
+    Args:
+        ratio: share of tokens to remove, in [0, 1 - 1/A], A = area of the cell.
+        cell: (rows, columns) of a cell.
+        random: False takes the top-left token of every cell instead.
+
+    Raises:
+        UserError: ratio, cell or random out of range.
+
+    """
+
+    random: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_switch("random", self.random)
+
+    def destinations(self, metric: Tensor, grid: tuple[int, int], draw: RandomKey) -> Tensor:
+        """(B, D) token numbers, drawn per timestep, or the top-left ones."""
+        if self.random:
+            return random_position(metric, grid, self.cell, draw)
+        return top_left(metric, grid, self.cell)
+
+
+@dataclass(frozen=True)
+class LGTM(BipartiteMerge):
+    """Token merging whose destinations are the smoothest tokens.
+
+    Args:
+        ratio: share of tokens to remove, in [0, 1 - 1/A], A = area of the cell.
+        cell: (rows, columns) of a cell.
+        score: name of the token score (`bigain.operators.SCORES`).
+
+    Raises:
+        UserError: ratio or cell out of range, or unknown score.
+
+    """
+
+    score: str = "laplacian_l1"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        token_score(self.score)
+
+    def destinations(self, metric: Tensor, grid: tuple[int, int], draw: RandomKey) -> Tensor:
+        """(B, D) token numbers: the lowest score of every cell, of equal ones the first."""
+        del draw
+        return lowest_score(metric, grid, self.cell, token_score(self.score))
+
+    def choice_flops(self, tokens: int, channels: int) -> int:
+        """What the score costs."""
+        return score_flops(self.score, tokens, channels)
+
+
+@dataclass(frozen=True)
+class CachedAssignment(LGTM):
+    """L-GTM with one map per stage; settings as L-GTM's.
+
+    Raises:
+        UserError: ratio or cell out of range, or unknown score.
+
+    """
+
+    shared_in_stage: ClassVar[bool] = True

@@ -10,9 +10,8 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from bigain.operators.base import Compression, KeyValueReducer, Operator, TokenReducer
+from bigain.operators.base import Compression, KeyValueReducer, Operator, Reduction, TokenReducer
 from bigain.operators.random_key import RandomKey
-from bigain.operators.reduction import Reduction
 
 __all__ = ["Call", "KeyValueRecording", "Recorder", "Recording"]
 

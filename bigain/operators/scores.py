@@ -16,8 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bigain.errors import UserError
-from bigain.operators.matching import unit_tokens
-from bigain.operators.precision import at_least_float32
+from bigain.operators.matching import at_least_float32, unit_tokens
 from bigain.operators.validation import check_tokens
 
 __all__ = [

@@ -10,11 +10,10 @@ import torch
 from torch import Tensor
 
 from bigain.errors import UserError
-from bigain.operators.base import KeyValueReducer
+from bigain.operators.base import UNCHANGED, KeyValueReducer, Reduction
+from bigain.operators.matching import take_tokens
 from bigain.operators.random_key import RandomKey
-from bigain.operators.reduction import UNCHANGED, Reduction
 from bigain.operators.scores import score_flops, token_score
-from bigain.operators.tokens import take_tokens
 from bigain.operators.validation import check_sparsity, check_tokens
 
 __all__ = ["STRATEGIES", "KVSelect", "SelectReduction"]

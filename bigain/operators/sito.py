@@ -15,13 +15,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bigain.operators.base import TokenReducer
+from bigain.operators.base import UNCHANGED, Reduction, TokenReducer
 from bigain.operators.cells import cell_tokens, removed_tokens
-from bigain.operators.matching import unit_tokens
+from bigain.operators.matching import complement, mark, unit_tokens
 from bigain.operators.random_key import RandomKey
-from bigain.operators.reduction import UNCHANGED, Reduction
 from bigain.operators.selection import SelectReduction
-from bigain.operators.tokens import complement, mark
 from bigain.operators.validation import check_cell, check_finite, check_ratio, check_tokens
 
 __all__ = ["SiTo"]

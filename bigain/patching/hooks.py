@@ -23,7 +23,7 @@ from torch.utils.hooks import RemovableHandle
 
 from bigain.errors import UserError
 from bigain.operators import UNCHANGED, KeyValueReducer, Operator, RandomKey, Reduction
-from bigain.operators.precision import without_autocast
+from bigain.operators.matching import without_autocast
 from bigain.patching.report import SiteReport, SiteUse
 from bigain.patching.sites import Site
 

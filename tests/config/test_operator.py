@@ -49,7 +49,7 @@ HYBRIDS = [
 ]
 CUSTOM: dict[str, Any] = {
     "name": "custom",
-    "target": "bigain.operators.tome.ToMe",
+    "target": "bigain.operators.merge.ToMe",
     "arguments": {"ratio": 0.5, "cell": [4, 4]},
     "scope": "self",
 }

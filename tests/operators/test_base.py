@@ -1,3 +1,5 @@
+"""What all operators promise, reductions that change nothing, and hybrids."""
+
 import dataclasses
 
 import pytest
@@ -15,7 +17,9 @@ from bigain.operators import (
     LGTM,
     UNCHANGED,
     AvgPool,
+    ByStage,
     CachedAssignment,
+    Compression,
     Identity,
     KeyValueReducer,
     KVSelect,
@@ -28,6 +32,7 @@ from bigain.operators import (
     TokenReducer,
     ToMe,
 )
+from bigain.operators.base import Unchanged
 
 MERGES: list[Operator] = [
     ToMe(0.6),
@@ -303,3 +308,57 @@ def test_planning_costs_the_closed_form_at_a_site_of_sd2(operator: Operator, flo
 
 def test_everything_exported_exists() -> None:
     assert all(hasattr(bigain.operators, name) for name in bigain.operators.__all__)
+
+
+def test_unchanged_returns_the_very_tensor() -> None:
+    x = torch.randn(2, 6, 3)
+    assert UNCHANGED.reduce(x) is x
+    assert UNCHANGED.restore(x) is x
+    assert isinstance(UNCHANGED, Unchanged)
+    assert repr(UNCHANGED) == "Unchanged()"
+
+
+def test_a_reduction_needs_both_directions() -> None:
+    class Half(Reduction):
+        def reduce(self, x: torch.Tensor) -> torch.Tensor:
+            return x[:, ::2]
+
+    with pytest.raises(TypeError, match="restore"):
+        Half()  # type: ignore[abstract]
+
+
+def test_each_stage_has_its_operator() -> None:
+    both = ByStage(encoder=LGTM(0.5), decoder=IEKVD(2))
+    assert both.for_stage("encoder") is both.encoder
+    assert both.for_stage("decoder") is both.decoder
+    assert isinstance(both, Compression)
+    assert not isinstance(both, Operator)
+
+
+@pytest.mark.parametrize("stage", ["mid", "transformer", ""])
+def test_other_stages_have_none(stage: str) -> None:
+    assert ByStage(LGTM(0.5), IEKVD(2)).for_stage(stage) is None
+
+
+@pytest.mark.parametrize("stage", ["encoder", "mid", "decoder", "transformer"])
+def test_an_operator_alone_serves_every_stage(stage: str) -> None:
+    operator = ToMe(0.5)
+    assert operator.for_stage(stage) is operator
+
+
+@pytest.mark.parametrize("part", ["lgtm", LGTM, None, ByStage(Identity(), Identity())])
+def test_its_parts_are_operators(part: Operator) -> None:
+    with pytest.raises(UserError, match=r"^encoder=.*: must be an operator object") as caught:
+        ByStage(part, Identity())
+    assert "\n" not in str(caught.value)
+    with pytest.raises(UserError, match=r"^decoder=.*: must be an operator object"):
+        ByStage(Identity(), part)
+
+
+def test_it_is_an_immutable_value() -> None:
+    both = ByStage(LGTM(0.5), IEKVD(2))
+    assert both == ByStage(LGTM(0.5), IEKVD(2)) != ByStage(IEKVD(2), LGTM(0.5))
+    assert hash(both) == hash(dataclasses.replace(both))
+    assert repr(both) == f"ByStage(encoder={both.encoder!r}, decoder={both.decoder!r})"
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        both.encoder = ToMe(0.5)  # type: ignore[misc]

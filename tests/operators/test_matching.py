@@ -1,3 +1,5 @@
+"""Matching of sources to destinations, picking tokens, and precision."""
+
 from types import SimpleNamespace
 
 import numpy as np
@@ -7,7 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from bigain.operators.matching import assign_tokens, cosine_similarity
+from bigain.operators.matching import (
+    assign_tokens,
+    at_least_float32,
+    complement,
+    cosine_similarity,
+    mark,
+    take_tokens,
+    without_autocast,
+)
 
 
 def random_destinations(batch: int, tokens: int, count: int) -> Tensor:
@@ -83,3 +93,61 @@ def test_not_a_number_gives_valid_owners() -> None:
     metric[1] = float("nan")
     assignment = assign_tokens(metric, random_destinations(2, 16, 4), 10)
     assert ((assignment >= 0) & (assignment < 6)).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_widened_without_change(dtype: torch.dtype) -> None:
+    x = torch.randn(7).to(dtype)
+    wide = at_least_float32(x)
+    assert wide.dtype == torch.float32
+    assert torch.equal(wide.to(dtype), x)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_wider_precision_is_left_alone(dtype: torch.dtype) -> None:
+    x = torch.randn(7, dtype=dtype)
+    assert at_least_float32(x) is x
+
+
+def test_autocast_is_off_inside_and_as_before_outside() -> None:
+    a = torch.randn(4, 4)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        with without_autocast(a.device):
+            assert (a @ a).dtype == torch.float32
+        assert (a @ a).dtype == torch.bfloat16
+    with without_autocast(a.device), without_autocast(torch.device("meta")):
+        assert (a @ a).dtype == torch.float32
+
+
+def random_index(batch: int, tokens: int, count: int) -> torch.Tensor:
+    return torch.stack([torch.randperm(tokens)[:count] for _ in range(batch)])
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 3), st.integers(1, 40), st.data())
+def test_mark_and_complement_are_sets(batch: int, tokens: int, data: st.DataObject) -> None:
+    count = data.draw(st.integers(0, tokens))
+    index = random_index(batch, tokens, count)
+    marked, rest = mark(index, tokens), complement(index, tokens)
+    assert marked.shape == (batch, tokens)
+    for b in range(batch):
+        chosen = set(index[b].tolist())
+        assert marked[b].nonzero().flatten().tolist() == sorted(chosen)
+        assert rest[b].tolist() == [token for token in range(tokens) if token not in chosen]
+
+
+def test_the_complement_of_everything_is_empty() -> None:
+    assert complement(torch.arange(5)[None], 5).shape == (1, 0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.int64])
+def test_tokens_are_taken_from_their_own_sample(dtype: torch.dtype) -> None:
+    x = (torch.randn(3, 7, 2) * 100).to(dtype)
+    index = torch.tensor([[6, 0], [1, 1], [5, 2]])
+    assert torch.equal(take_tokens(x, index), torch.stack([x[b, index[b]] for b in range(3)]))
+
+
+def test_tokens_are_taken_from_tensors_of_any_layout() -> None:
+    x = torch.randn(3, 5, 7).transpose(1, 2)
+    index = random_index(3, 7, 4)
+    assert torch.equal(take_tokens(x, index), take_tokens(x.contiguous(), index))

@@ -1,3 +1,6 @@
+"""ToMe, L-GTM and cached assignment against slow transcriptions and tomesd."""
+
+from dataclasses import dataclass
 from types import SimpleNamespace
 
 import numpy as np
@@ -5,9 +8,110 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tomesd.merge import bipartite_soft_matching_random2d
 
+from bigain.errors import UserError
+from bigain.operators import (
+    LGTM,
+    SCORES,
+    UNCHANGED,
+    BipartiteMerge,
+    CachedAssignment,
+    Identity,
+    MergeReduction,
+    RandomKey,
+    SiTo,
+    ToDo,
+    ToMe,
+)
 from bigain.operators.matching import assign_tokens
-from bigain.operators.merge import MergeReduction
+
+MERGES = [ToMe, LGTM]
+
+
+@dataclass(frozen=True)
+class LastOfCell(BipartiteMerge):
+    """A merge that differs in the choice of destinations only."""
+
+    def destinations(
+        self, metric: torch.Tensor, grid: tuple[int, int], draw: RandomKey
+    ) -> torch.Tensor:
+        del draw
+        tokens = torch.arange(grid[0] * grid[1]).view(grid)
+        last = tokens[self.cell[0] - 1 :: self.cell[0], self.cell[1] - 1 :: self.cell[1]]
+        return last.reshape(1, -1).expand(len(metric), -1)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(2, 33),
+    st.integers(2, 17),
+    st.floats(0, 0.75),
+    st.sampled_from(MERGES),
+    st.integers(0, 999),
+)
+def test_int_of_n_times_ratio_tokens_are_removed(
+    h: int, w: int, ratio: float, kind: type[ToMe] | type[LGTM], seed: int
+) -> None:
+    torch.manual_seed(seed)
+    x = torch.randn(2, h * w, 4)
+    removed = min(int(h * w * ratio), h * w - (h // 2) * (w // 2))
+    operator = kind(ratio)
+    reduced = operator.plan(x, (h, w)).reduce(x)
+    assert reduced.shape[1] == operator.num_kept((h, w)) == h * w - removed
+    assert operator.plan(x, (h, w)) is UNCHANGED or removed
+
+
+@pytest.mark.parametrize("kind", MERGES)
+def test_the_clamp_leaves_the_destinations_alone(kind: type[ToMe] | type[LGTM]) -> None:
+    x = torch.randn(3, 64, 4)
+    plan = kind(0.75).plan(x, (8, 8))
+    assert isinstance(plan, MergeReduction)
+    assert plan.tokens == 16
+    places = plan.assignment.gather(1, plan.dst)
+    assert torch.equal(places, torch.arange(16).expand(3, -1))
+
+
+@pytest.mark.parametrize("kind", MERGES)
+def test_larger_cells_allow_larger_ratios(kind: type[ToMe] | type[LGTM]) -> None:
+    with pytest.raises(UserError, match=r"ratio=0.9: .*\[0, 0.75\]"):
+        kind(0.9)
+    assert kind(0.9, cell=(4, 4)).num_kept((64, 64)) == 4096 - int(4096 * 0.9)
+
+
+@pytest.mark.parametrize("kind", MERGES)
+def test_a_list_for_the_cell_equals_a_tuple(kind: type[ToMe] | type[LGTM]) -> None:
+    assert kind(0.5, cell=[2, 2]) == kind(0.5)  # type: ignore[arg-type]
+
+
+def test_leftover_tokens_are_sources() -> None:
+    plan = ToMe(0.5).plan(torch.randn(1, 15, 3), (3, 5))
+    assert isinstance(plan, MergeReduction)
+    border = {4, 9, 10, 11, 12, 13, 14}
+    assert not border & set(plan.dst[0].tolist())
+
+
+def test_a_cell_that_does_not_fit_is_refused_at_the_first_plan() -> None:
+    operator = ToMe(0.5, cell=(4, 4))
+    with pytest.raises(UserError, match="cell=4x4: does not fit in the token grid 3x8"):
+        operator.plan(torch.randn(1, 24, 3), (3, 8))
+    with pytest.raises(UserError, match="cell=4x4"):
+        operator.num_kept((3, 8))
+
+
+def test_a_new_choice_of_destinations_is_all_that_a_new_merge_needs() -> None:
+    x = torch.randn(2, 36, 4)
+    plan = LastOfCell(0.7).plan(x, (6, 6))
+    assert isinstance(plan, MergeReduction)
+    assert plan.dst[0].tolist() == [7, 9, 11, 19, 21, 23, 31, 33, 35]
+    assert plan.reduce(x).shape == (2, 36 - 25, 4)
+
+
+def test_no_gradient_goes_into_the_decisions() -> None:
+    metric = torch.randn(1, 36, 4, requires_grad=True)
+    plan = LGTM(0.5).plan(metric, (6, 6))
+    assert not plan.reduce(torch.randn(1, 36, 4)).requires_grad
+    assert plan.reduce(metric).requires_grad
 
 
 def a_reduction(batch: int, tokens: int, count: int, removed: int, seed: int = 0) -> MergeReduction:
@@ -121,3 +225,238 @@ def test_gradients_flow_through_both_directions() -> None:
 
 def test_repr_says_how_many() -> None:
     assert repr(a_reduction(2, 16, 4, 8)) == "MergeReduction(16 -> 8 tokens)"
+
+
+SHAPES = [(16, 16, 48), (8, 12, 32), (13, 9, 16), (32, 32, 64), (5, 5, 8), (33, 17, 32)]
+CASES = [(*shape, ratio) for shape in SHAPES for ratio in (0.1, 0.5, 0.7, 0.75)]
+CASES += [(64, 64, 32, 0.7)]
+
+
+@pytest.mark.parametrize(("h", "w", "channels", "ratio"), CASES)
+def test_without_randomness_it_equals_tomesd(h: int, w: int, channels: int, ratio: float) -> None:
+    torch.manual_seed(h * w)
+    metric, x = torch.randn(2, 3, h * w, channels).unbind(0)
+    removed = int(h * w * ratio)
+    merge, unmerge = bipartite_soft_matching_random2d(metric, w, h, 2, 2, removed, no_rand=True)
+    plan = ToMe(ratio, random=False).plan(metric, (h, w))
+    ours, theirs = plan.reduce(x), merge(x)
+    assert ours.shape == theirs.shape
+    # Same merged sets: the orders of the kept tokens differ, the restored maps must not.
+    labels = torch.arange(float(theirs.shape[1]))[None, :, None].expand(3, -1, 1)
+    their_assignment = unmerge(labels.contiguous()).squeeze(-1).long()
+    assert isinstance(plan, MergeReduction)
+    for mine, other in zip(plan.assignment.tolist(), their_assignment.tolist(), strict=True):
+        pairs = set(zip(mine, other, strict=True))
+        assert len(pairs) == len(set(mine)) == len(set(other))
+    torch.testing.assert_close(plan.restore(ours), unmerge(theirs), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("random", [True, False])
+@pytest.mark.parametrize("ratio", [0.2, 0.7])
+@pytest.mark.parametrize(("dtype", "close"), [(torch.float64, 1e-11), (torch.float32, 1e-5)])
+def test_it_is_its_definition(
+    slow: SimpleNamespace,
+    grid: tuple[int, int],
+    ratio: float,
+    random: bool,
+    dtype: torch.dtype,
+    close: float,
+) -> None:
+    torch.manual_seed(grid[1])
+    metric, x = torch.randn(2, 3, grid[0] * grid[1], 6, dtype=dtype).unbind()
+    draw = RandomKey(4, "site", torch.tensor([10, 20, 30]))
+    plan = ToMe(ratio, random=random).plan(metric, grid, draw)
+    cells = slow.cells(*grid, 2, 2)
+    positions = draw.integers(len(cells), 4, metric).tolist()
+    reduced = plan.reduce(x)
+    for b in range(3):
+        dst = [
+            cell[position if random else 0]
+            for cell, position in zip(cells, positions[b], strict=True)
+        ]
+        expected = slow.merge(metric[b].double().numpy(), dst, int(len(metric[b]) * ratio))
+        merged = expected.reduce(x[b].double().numpy())
+        np.testing.assert_allclose(reduced[b], merged, close, close)
+        np.testing.assert_allclose(plan.restore(reduced)[b], expected.restore(merged), close, close)
+
+
+def assignment(metric: torch.Tensor, draw: RandomKey | None) -> torch.Tensor:
+    plan = ToMe(0.6).plan(metric, (8, 8), draw)
+    assert isinstance(plan, MergeReduction)
+    return plan.dst
+
+
+def test_all_classes_of_an_image_share_their_destinations() -> None:
+    draw = RandomKey(0, "s", torch.tensor([125] * 10))
+    chosen = assignment(torch.randn(10, 64, 4), draw)
+    assert (chosen == chosen[:1]).all()
+
+
+def test_destinations_ignore_the_image_and_the_batch() -> None:
+    alone = assignment(torch.randn(1, 64, 4), RandomKey(0, "s", torch.tensor([125])))
+    odd = assignment(torch.randn(3, 64, 4), RandomKey(0, "s", torch.tensor([5, 125, 999])))
+    assert torch.equal(alone[0], odd[1])
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        RandomKey(1, "s", torch.tensor(5)),
+        RandomKey(0, "r", torch.tensor(5)),
+        RandomKey(0, "s", None),
+    ],
+)
+def test_destinations_change_with_seed_site_and_time(other: RandomKey) -> None:
+    metric = torch.randn(1, 64, 4)
+    assert not torch.equal(
+        assignment(metric, RandomKey(0, "s", torch.tensor(5))), assignment(metric, other)
+    )
+
+
+def test_without_a_draw_it_still_works_and_is_the_same_twice() -> None:
+    metric = torch.randn(2, 64, 4)
+    assert torch.equal(assignment(metric, None), assignment(metric, None))
+
+
+def test_random_is_a_switch() -> None:
+    with pytest.raises(UserError, match=r"^random=1: must be true or false"):
+        ToMe(0.5, random=1)  # type: ignore[arg-type]
+
+
+def test_repr_shows_the_settings() -> None:
+    assert repr(ToMe(0.7)) == "ToMe(ratio=0.7, cell=(2, 2), random=True)"
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+@pytest.mark.parametrize(("ratio", "cell"), [(0.2, (2, 2)), (0.6, (3, 2)), (0.9, (4, 4))])
+def test_it_is_its_definition_of_lgtm(
+    slow: SimpleNamespace,
+    grid: tuple[int, int],
+    ratio: float,
+    cell: tuple[int, int],
+    dtype: torch.dtype,
+) -> None:
+    check(slow, LGTM(ratio, cell), grid, dtype)
+
+
+@pytest.mark.parametrize("score", list(SCORES))
+@pytest.mark.parametrize("small", [(4, 4), (7, 5), (5, 11)], ids=str)
+def test_it_is_its_definition_with_every_score(
+    slow: SimpleNamespace, small: tuple[int, int], score: str
+) -> None:
+    check(slow, LGTM(0.6, score=score), small, torch.float64)
+
+
+def check(slow: SimpleNamespace, operator: LGTM, grid: tuple[int, int], dtype: torch.dtype) -> None:
+    torch.manual_seed(grid[0])
+    metric, x = torch.randn(2, 2, grid[0] * grid[1], 6, dtype=dtype).unbind()
+    plan = operator.plan(metric, grid)
+    reduced = plan.reduce(x)
+    cells = slow.cells(*grid, *operator.cell)
+    removed = int(len(metric[0]) * operator.ratio)
+    tolerance = 1e-11 if dtype == torch.float64 else 1e-5
+    for b in range(2):
+        scores = slow.score(operator.score, metric[b].double().numpy(), *grid)
+        dst = slow.lowest_of_each_cell(scores, cells)
+        expected = slow.merge(metric[b].double().numpy(), dst, removed)
+        merged = expected.reduce(x[b].double().numpy())
+        np.testing.assert_allclose(reduced[b], merged, tolerance, tolerance)
+        np.testing.assert_allclose(
+            plan.restore(reduced)[b], expected.restore(merged), tolerance, tolerance
+        )
+
+
+def test_single_precision_decides_as_double() -> None:
+    torch.manual_seed(3)
+    metric = torch.randn(4, 256, 48)
+    single, double = (LGTM(0.7).plan(m, (16, 16)) for m in (metric, metric.double()))
+    assert isinstance(single, MergeReduction)
+    assert isinstance(double, MergeReduction)
+    assert torch.equal(single.assignment, double.assignment)
+
+
+def test_an_edge_is_never_a_destination() -> None:
+    image = torch.zeros(1, 8, 8, 3)
+    image[:, 3:5, 3:5] = 1.0
+    image[:, 3, 3] = 5.0
+    plan = LGTM(0.5).plan(image.flatten(1, 2), (8, 8))
+    assert isinstance(plan, MergeReduction)
+    assert 3 * 8 + 3 not in plan.dst[0].tolist()
+
+
+def test_a_flat_image_takes_the_first_token_of_inner_cells() -> None:
+    plan = LGTM(0.5).plan(torch.full((1, 64, 5), 0.37), (8, 8))
+    assert isinstance(plan, MergeReduction)
+    inner = [plan.dst[0].tolist()[cell] for cell in (5, 6, 9, 10)]
+    assert inner == [18, 20, 34, 36]
+
+
+def test_it_is_deterministic_whatever_the_draw() -> None:
+    metric = torch.randn(2, 64, 4)
+    plans = [LGTM(0.6).plan(metric, (8, 8), draw) for draw in (None, RandomKey(5, "x", None))]
+    assert torch.equal(plans[0].reduce(metric), plans[1].reduce(metric))
+
+
+def test_the_map_follows_the_image() -> None:
+    plan = LGTM(0.6).plan(torch.randn(2, 64, 4), (8, 8))
+    assert isinstance(plan, MergeReduction)
+    assert not torch.equal(plan.dst[0], plan.dst[1])
+
+
+def test_the_score_is_checked_at_once() -> None:
+    with pytest.raises(UserError, match=r"^score='sobel': unknown .*laplacian_l1"):
+        LGTM(0.5, score="sobel")
+
+
+def test_repr_shows_the_settings_of_lgtm() -> None:
+    assert repr(LGTM(0.5)) == "LGTM(ratio=0.5, cell=(2, 2), score='laplacian_l1')"
+
+
+@pytest.mark.parametrize("cell", [(2, 2), (3, 2)])
+def test_the_map_of_one_site_merges_the_tensor_of_another(
+    slow: SimpleNamespace, grid: tuple[int, int], cell: tuple[int, int]
+) -> None:
+    first, second = torch.randn(2, 2, grid[0] * grid[1], 6, dtype=torch.float64).unbind()
+    plan = CachedAssignment(0.6, cell).plan(first, grid)
+    reduced = plan.reduce(second)
+    for b in range(2):
+        scores = slow.score("laplacian_l1", first[b].numpy(), *grid)
+        dst = slow.lowest_of_each_cell(scores, slow.cells(*grid, *cell))
+        expected = slow.merge(first[b].numpy(), dst, int(len(first[b]) * 0.6))
+        merged = expected.reduce(second[b].numpy())
+        np.testing.assert_allclose(reduced[b], merged, rtol=1e-11)
+        np.testing.assert_allclose(plan.restore(reduced)[b], expected.restore(merged), rtol=1e-11)
+
+
+@pytest.mark.parametrize("score", list(SCORES))
+def test_its_map_is_that_of_lgtm(score: str) -> None:
+    x = torch.randn(2, 63, 8)
+    ours, theirs = (kind(0.6, score=score).plan(x, (9, 7)) for kind in (CachedAssignment, LGTM))
+    assert torch.equal(ours.reduce(x), theirs.reduce(x))
+    assert CachedAssignment(0.6).num_kept((9, 7)) == LGTM(0.6).num_kept((9, 7))
+    assert CachedAssignment(0.6).plan_flops((9, 7), 8) == LGTM(0.6).plan_flops((9, 7), 8)
+
+
+def test_it_alone_is_shared_in_a_stage() -> None:
+    assert CachedAssignment(0.6).shared_in_stage
+    others = [Identity(), LGTM(0.6), ToMe(0.6), SiTo(0.6), ToDo(2)]
+    assert not any(operator.shared_in_stage for operator in others)
+
+
+def test_it_is_not_equal_to_lgtm() -> None:
+    assert CachedAssignment(0.6) == CachedAssignment(0.6)
+    assert CachedAssignment(0.6) != LGTM(0.6)
+
+
+def test_wrong_settings_are_refused() -> None:
+    with pytest.raises(UserError, match=r"^ratio=0\.9: "):
+        CachedAssignment(0.9)
+    with pytest.raises(UserError, match=r"^cell=\(2,\): "):
+        CachedAssignment(0.5, (2,))  # type: ignore[arg-type]
+    with pytest.raises(UserError, match=r"^score='sobel': "):
+        CachedAssignment(0.5, score="sobel")
+
+
+def test_repr_shows_the_settings_of_cached() -> None:
+    shown = "CachedAssignment(ratio=0.5, cell=(2, 2), score='laplacian_l1')"
+    assert repr(CachedAssignment(0.5)) == shown
