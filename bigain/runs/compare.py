@@ -1,9 +1,9 @@
-"""Two finished runs side by side, image by image.
+"""Compare two finished runs image by image.
 
-Only runs that saw the same noise on the same images can be paired: same seed, dataset, backbone
-weights, trial list and loss; generated images also the same sampler, guidance and reference.
-Operators, and numbers of classified images, may differ; Frechet distances, whose bias depends on
-the number of images, are compared at equal numbers alone.
+Two runs can be paired only if they saw the same noise on the same images: same seed, dataset,
+backbone weights, trial list and loss, and for generated images the same sampler, guidance and
+reference.  Operators may differ, and so may numbers of classified images.  The bias of a Frechet
+distance depends on the number of images, so distances are compared at equal numbers only.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,8 @@ from bigain.metrics import (
     paired_difference,
     relative_rise,
 )
-from bigain.runs.frames import read_samples
+from bigain.runs.archive import Archive
+from bigain.runs.manifests import Manifest
 from bigain.runs.store import RunStore
 
 __all__ = ["PAIRING_KEYS", "Comparison", "GenerationComparison", "compare_runs", "describe"]
@@ -81,7 +82,7 @@ class GenerationComparison:
 
 
 def compare_runs(results: Path, a: str, b: str) -> Comparison | GenerationComparison:
-    """Compare the finished runs with ids `a` and `b`.
+    """Compare the finished runs with ids `a` and `b`, in their folders or published.
 
     Raises:
         UserError: A run is not finished or its manifest is damaged, the two are not paired or not
@@ -89,14 +90,14 @@ def compare_runs(results: Path, a: str, b: str) -> Comparison | GenerationCompar
 
     """
     first, second = _finished(results, a), _finished(results, b)
-    for store in (first, second):
-        _check_images(store)
-    _check_paired(first.manifest()["config"], second.manifest()["config"], a, b)
-    _check_weights(first.manifest(), second.manifest(), a, b)
-    left, right = read_samples(first.folder), read_samples(second.folder)
-    task = first.manifest()["config"]["task"]
+    for run in (first, second):
+        _check_images(run)
+    _check_paired(first, second)
+    _check_weights(first, second)
+    left, right = first.samples, second.samples
+    task = first.config["task"]
     if task["name"] == "generation":
-        _check_precision(first.manifest()["config"], second.manifest()["config"], a, b)
+        _check_precision(first, second)
         if len(left) != len(right):
             raise UserError(
                 f"dataset.limit: {len(left)} images in {a} but {len(right)} in {b}: Frechet "
@@ -131,48 +132,70 @@ def describe(comparison: Comparison | GenerationComparison) -> str:
     return "\n".join((*lines, f"eps_error_rise  {_percent(rise)} %, z = {rise.z:.1f}"))
 
 
-def _finished(results: Path, run_id: str) -> RunStore:
+@dataclass(frozen=True)
+class _Run:
+    run_id: str
+    manifest: Manifest
+    samples: pd.DataFrame
+
+    @property
+    def config(self) -> dict[str, Any]:
+        config: dict[str, Any] = self.manifest["config"]
+        return config
+
+
+def _finished(results: Path, run_id: str) -> _Run:
+    """The run in its own folder, or else the published one."""
     store = RunStore(results, run_id)
     if store.status() == "damaged":
         store.manifest()  # raises, and says which file and what to do
-    if not store.is_finished():
-        raise UserError(f"run_id={run_id}: is {store.status()}; allowed are finished runs (done)")
-    return store
+    profiles = [path.parent.name for path in sorted(results.glob("*/runs.csv"))]
+    if store.is_finished():
+        profiles = [store.manifest()["config"]["profile"]]
+    for archive in (Archive(results, profile) for profile in profiles):
+        manifest, samples = archive.manifest(run_id), archive.samples(run_id)
+        if manifest is not None and samples is not None:
+            return _Run(run_id, manifest, samples)
+    raise UserError(f"run_id={run_id}: is {store.status()}; allowed are finished runs (done)")
 
 
-def _check_images(store: RunStore) -> None:
-    task = store.manifest()["columns"]["task"]
+def _check_images(run: _Run) -> None:
+    task = run.config["task"]["name"]
     if task not in _TASKS:
         raise UserError(
-            f"task={task} of {store.run_id}: has no images to compare; allowed: "
-            f"{', '.join(_TASKS)} (an efficiency run holds its own baseline, see its metrics.csv)"
+            f"task={task} of {run.run_id}: has no images to compare; allowed: "
+            f"{', '.join(_TASKS)} (an efficiency run measures its own baseline, see its metrics)"
         )
 
 
-def _check_paired(first: dict[str, Any], second: dict[str, Any], a: str, b: str) -> None:
+def _check_paired(first: _Run, second: _Run) -> None:
     for key in PAIRING_KEYS:
-        left, right = _at(first, key), _at(second, key)
+        left, right = _at(first.config, key), _at(second.config, key)
         if left != right:
             raise UserError(
-                f"{key}={left} in {a} but {right} in {b}: "
+                f"{key}={left} in {first.run_id} but {right} in {second.run_id}: "
                 f"only runs that agree in {', '.join(PAIRING_KEYS)} can be paired"
             )
 
 
-def _check_precision(first: dict[str, Any], second: dict[str, Any], a: str, b: str) -> None:
-    """Half precision turns last bits into pixels: no matter of the operator."""
-    left, right = first["dtype"], second["dtype"]
+def _check_precision(first: _Run, second: _Run) -> None:
+    """Half precision changes pixels whatever the operator."""
+    left, right = first.config["dtype"], second.config["dtype"]
     if left != right:
         raise UserError(
-            f"dtype={left} in {a} but {right} in {b}: only generations of one precision can be "
-            "paired"
+            f"dtype={left} in {first.run_id} but {right} in {second.run_id}: only generations of "
+            "one precision can be paired"
         )
 
 
-def _check_weights(first: dict[str, Any], second: dict[str, Any], a: str, b: str) -> None:
+def _check_weights(first: _Run, second: _Run) -> None:
     """Two folders or revisions of one backbone may hold different weights."""
     left, right = (
-        {k: v for k, v in (run.get("hashes") or {}).items() if not k.startswith("dataset/")}
+        {
+            k: v
+            for k, v in (run.manifest.get("hashes") or {}).items()
+            if not k.startswith("dataset/")
+        }
         for run in (first, second)
     )
     differ = sorted(
@@ -180,7 +203,7 @@ def _check_weights(first: dict[str, Any], second: dict[str, Any], a: str, b: str
     )
     if left and right and differ:
         raise UserError(
-            f"run_id={a}: was made with another {differ[0]} than {b}: "
+            f"run_id={first.run_id}: was made with another {differ[0]} than {second.run_id}: "
             "only runs of the same weights can be paired"
         )
 
@@ -197,7 +220,7 @@ def _correct(samples: pd.DataFrame) -> "pd.Series[bool]":
 
 
 def _precision(left: pd.DataFrame, right: pd.DataFrame) -> PairedResult | None:
-    """Of images with several labels; those that failed or have none are left out."""
+    """For images with several labels; those that failed or have none are left out."""
     name = "average_precision"
     if name not in left or name not in right:
         return None
