@@ -190,14 +190,7 @@ def _check_precision(first: _Run, second: _Run) -> None:
 
 def _check_weights(first: _Run, second: _Run) -> None:
     """Two folders or revisions of one backbone may hold different weights."""
-    left, right = (
-        {
-            k: v
-            for k, v in (run.manifest.get("hashes") or {}).items()
-            if not k.startswith("dataset/")
-        }
-        for run in (first, second)
-    )
+    left, right = _weights(first), _weights(second)
     differ = sorted(
         name for name in left.keys() | right.keys() if left.get(name) != right.get(name)
     )
@@ -206,6 +199,11 @@ def _check_weights(first: _Run, second: _Run) -> None:
             f"run_id={first.run_id}: was made with another {differ[0]} than {second.run_id}: "
             "only runs of the same weights can be paired"
         )
+
+
+def _weights(run: _Run) -> dict[str, str]:
+    hashes: dict[str, str] = run.manifest.get("hashes") or {}
+    return {name: value for name, value in hashes.items() if not name.startswith("dataset/")}
 
 
 def _at(config: dict[str, Any], key: str) -> Any:

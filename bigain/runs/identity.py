@@ -1,4 +1,4 @@
-"""The name of a run: a hash of everything that can change its results, and of nothing else.
+"""The id of a run: a hash of everything that can change its results, and of nothing else.
 
     run_id = first 16 hex digits of sha256(canonical JSON of the resolved configuration - EXCLUDED)
 
@@ -51,20 +51,20 @@ EXCLUDED: Mapping[str, str] = {
     "task.extractor_weights": "a place; the manifest has the hash of what is there, and refuses "
     "others when a run goes on",
 }
-"""Dotted key -> why it cannot change results.  All else of a configuration is part of the name."""
+"""Dotted key -> why it cannot change results.  Everything else is part of the run id."""
 
 EXCLUDED_FROM_FAMILY: Mapping[str, str] = {
     **EXCLUDED,
     "dataset.limit": "how many images of a fixed order; no image's record depends on another",
-    "task.reference": "judges the images when all are drawn; draws none of them",
-    "task.extractor": "judges the images when all are drawn; draws none of them",
+    "task.reference": "evaluates the images when all are drawn; draws none of them",
+    "task.extractor": "evaluates the images when all are drawn; draws none of them",
 }
-"""Runs that agree in the rest have the same record for the same image, and may share it."""
+"""Runs that agree in all else have the same record for the same image, and may share it."""
 
 EXCLUDED_WITH_FINGERPRINT: Mapping[str, str] = {
-    "backbone.path": "a place; what is read from it must have the fingerprint that is named",
+    "backbone.path": "a place; the weights in it must have the given fingerprint",
 }
-"""Without a fingerprint nothing else says which weights the folder holds, so the folder counts."""
+"""Without a fingerprint nothing but the folder says which weights were used, so it counts."""
 
 _WITHOUT_WEIGHTS: Mapping[str, str] = {
     "paths": EXCLUDED["paths"],
@@ -96,21 +96,21 @@ EXCLUDED_BY_MEASURE: Mapping[str, Mapping[str, str]] = {
     "time": _WITHOUT_WEIGHTS,
     "all": _WITHOUT_WEIGHTS,
 }
-"""`task.measure` -> what takes the place of `EXCLUDED`, in a task that has this setting.
+"""`task.measure` -> what is excluded instead of `EXCLUDED`, in the task that has this setting.
 
-A time depends on device, precision, batch and threads; so there they are part of the name.
+A time depends on device, precision, batch size and threads, so they are part of its run id.
 """
 
 EXCLUDED_WITHOUT_OPERATOR: Mapping[str, str] = {
-    "backbone.sites": "with operator `none` there is nothing to do at any site",
+    "backbone.sites": "operator `none` does nothing at any site",
 }
 
 NEUTRAL: Mapping[str, Any] = {
     "operator.skip_final_step": False,
 }
-"""Dotted key -> the value at which a setting that came later leaves everything as it was before.
+"""Dotted key of a setting that was added later -> the value that changes nothing.
 
-At that value it is no part of the name, so results keep their names when the software learns more.
+With that value the setting is not part of the run id, so earlier results keep their ids.
 """
 
 DESCRIBING_COLUMNS = (
@@ -139,25 +139,25 @@ def canonical(config: Config) -> str:
 
 
 def run_id(config: Config) -> str:
-    """Name of the run: 16 hex digits."""
+    """The run id: 16 hex digits."""
     return _digest(canonical(config))
 
 
 def family_id(config: Config) -> str:
-    """Name shared by the runs that differ in number or judgement of the images: 16 hex digits."""
+    """Id shared by runs that differ only in the number or evaluation of images: 16 hex digits."""
     return _digest(_canonical(resolved(config), EXCLUDED_FROM_FAMILY))
 
 
 def baseline_id(config: Config) -> str:
-    """Run id of the same configuration without acceleration (operator `none`)."""
+    """Run id of the baseline: the same configuration with operator `none`."""
     return run_id({**resolved(config), "operator": {"name": "none"}})
 
 
 def describing_columns(config: Config) -> dict[str, Any]:
     """`DESCRIBING_COLUMNS` of the run; settings that its operator does not have are None.
 
-    So is the dataset of a run that reads none.  A setting that is no scalar, such as a schedule of
-    alpha, is written as JSON.
+    The dataset is None if the run reads none.  A setting that is not a scalar is written as JSON,
+    except that the models of operators write a schedule of alpha as `0.8->1.2`.
     """
     plain = resolved(config)
     own_words = getattr(getattr(config, "operator", None), "settings", None)
@@ -173,7 +173,7 @@ def describing_columns(config: Config) -> dict[str, Any]:
 
 
 def _excluded(plain: Mapping[str, Any], usual: Collection[str]) -> Collection[str]:
-    """What is no part of the name: `usual`, or what a measure has in its place."""
+    """What is not part of the run id: `usual`, or what a measure has instead."""
     return EXCLUDED_BY_MEASURE.get(plain.get("task", {}).get("measure"), usual)
 
 

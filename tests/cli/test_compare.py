@@ -1,3 +1,4 @@
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -6,6 +7,7 @@ import pytest
 
 from bigain.cli.compare import find_run, main
 from bigain.errors import UserError
+from bigain.runs.collect import publish_runs
 
 
 def folders(tmp_path: Path, *names: str) -> None:
@@ -70,3 +72,10 @@ def test_results_are_in_a_folder(tmp_path: Path, name: str, wrong: str) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=f"{name}: {wrong}; allowed: the folder that holds runs/"):
         main([*["a", "b"], "--results", str(tmp_path / name)])
+
+
+def test_published_runs_have_ids_too(tmp_path: Path, make_run: Callable[..., str]) -> None:
+    name = make_run()
+    publish_runs(tmp_path, "mini", [name])
+    shutil.rmtree(tmp_path / "runs")
+    assert find_run(tmp_path, name[:6]) == name

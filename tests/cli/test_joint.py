@@ -83,9 +83,9 @@ def test_a_copied_folder_of_a_run_is_named(
     folder = tmp_path / "runs" / ("0" * 16)
     shutil.copytree(tmp_path / "runs" / name, folder)
     assert main(["--results", str(tmp_path)]) == 0
-    told = capsys.readouterr().err
-    assert "left out: " in told
-    assert f"is of run {name}: two runs claim one cell" in told
+    message = capsys.readouterr().err
+    assert "left out: " in message
+    assert f"is of run {name}: two runs claim one cell" in message
     for path in (folder / "manifest.json", folder / "metrics.csv"):
         path.write_text(path.read_text().replace(name, "0" * 16))
     with pytest.raises(UserError, match=rf"configuration of run {name}: two runs claim one cell"):

@@ -61,7 +61,7 @@ def test_a_changed_file_is_read_again_and_no_other(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "expected"),
     [
         ({"value": "many"}, "value=many: allowed: a number"),
         ({"ci_high": "1,5"}, "ci_high=1,5: allowed: a number"),
@@ -74,12 +74,14 @@ def test_a_changed_file_is_read_again_and_no_other(tmp_path: Path) -> None:
         ({"operator": "tome"}, f"run {A} has another operator than above"),
     ],
 )
-def test_a_wrong_line_is_named(tmp_path: Path, change: dict[str, object], told: str) -> None:
+def test_a_wrong_line_is_named(tmp_path: Path, change: dict[str, object], expected: str) -> None:
     path = write(tmp_path, row(A, "fid"), row(A, "kid") | change)
     with pytest.raises(UserError) as caught:
         read_runs_csv(path)
-    message = str(caught.value)
-    assert message == f"{path}, line 3: {told}; put back the committed file, or correct this one"
+    remedy = "put back the committed file, or correct this one"
+    assert (
+        message == f"{path}, line 3: {expected}; put back the committed file, or correct this one"
+    )
 
 
 def test_a_run_of_another_profile_is_named(tmp_path: Path) -> None:
@@ -89,7 +91,7 @@ def test_a_run_of_another_profile_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("damage", "told"),
+    ("damage", "expected"),
     [
         (lambda data: data.replace(b"metric,value", b"metric,worth"), "lacks the columns value;"),
         (lambda data: data.replace(b"unit\n", b"unit,note\n"), "has other columns than run_id"),
@@ -100,11 +102,11 @@ def test_a_run_of_another_profile_is_named(tmp_path: Path) -> None:
     ],
 )
 def test_a_damaged_file_is_named(
-    tmp_path: Path, damage: Callable[[bytes], bytes], told: str
+    tmp_path: Path, damage: Callable[[bytes], bytes], expected: str
 ) -> None:
     path = write(tmp_path, row(A, "fid"))
     path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(UserError, match=rf"runs\.csv.*{told}"):
+    with pytest.raises(UserError, match=rf"runs\.csv.*{expected}"):
         read_runs_csv(path)
 
 

@@ -33,7 +33,7 @@ COMMITTED = Path(__file__).parents[2] / "results"
 def names(
     tmp_path: Path, make_config: Make, make_run: MakeRun, tome: dict[str, Any]
 ) -> tuple[str, str]:
-    """No acceleration and ToMe, published, without their folders."""
+    """The baseline and ToMe, published, without their folders."""
     configs = make_config(), make_config(operator=tome)
     for config, rise in zip(configs, (0.0, 0.2), strict=True):
         make_run(tmp_path, config, rise)

@@ -125,7 +125,7 @@ def test_lost_metrics_are_made_again_from_the_samples(
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (b"", "lacks the columns"),
         (b"garbage\n", "lacks the columns"),
@@ -134,11 +134,11 @@ def test_lost_metrics_are_made_again_from_the_samples(
     ],
 )
 def test_broken_metrics_are_named_and_stay(
-    tmp_path: Path, make_config: Make, make_run: MakeRun, content: bytes, told: str
+    tmp_path: Path, make_config: Make, make_run: MakeRun, content: bytes, message: str
 ) -> None:
     path = make_run(tmp_path, make_config()).folder / "metrics.csv"
     path.write_bytes(content)
-    with pytest.raises(UserError, match=rf"metrics\.csv: {told}.*force=true"):
+    with pytest.raises(UserError, match=rf"metrics\.csv: {message}.*force=true"):
         collect(tmp_path)
     assert path.read_bytes() == content
     assert not (tmp_path / "mini").exists()

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from bigain.config import RunConfig
 from bigain.errors import UserError
 from bigain.metrics import image_errors, paired_accuracy, relative_rise
+from bigain.runs.archive import Archive
 from bigain.runs.compare import (
     PAIRING_KEYS,
     Comparison,
@@ -275,3 +277,14 @@ def test_generations_of_another_precision_or_other_real_images_are_refused(
         path.write_text(json.dumps({**json.loads(path.read_text()), "hashes": hashes}))
     with pytest.raises(UserError, match="was made with another reference/fashion_mnist"):
         compare_runs(tmp_path, a.run_id, b.run_id)
+
+
+def test_published_runs_are_compared_as_in_their_folders(
+    tmp_path: Path, make_config: Make, make_run: MakeRun, tome: dict[str, Any]
+) -> None:
+    names = [make_run(tmp_path, make_config(operator=tome), rise=0.25).run_id]
+    names.append(make_run(tmp_path, make_config()).run_id)
+    before = compare_runs(tmp_path, *names)
+    Archive(tmp_path, "mini").publish(names)
+    shutil.rmtree(tmp_path / "runs")
+    assert compare_runs(tmp_path, *names) == before

@@ -48,7 +48,7 @@ def view_of(results: Path) -> JointView:
     return joint_view(joint_runs(results, usual))
 
 
-def judged(results: Path, config: RunConfig, **values: float) -> RunStore:
+def finished(results: Path, config: RunConfig, **values: float) -> RunStore:
     """A finished run whose metrics are given."""
     n = config.dataset.limit or 50
     store = RunStore(results, run_id(config))
@@ -63,10 +63,10 @@ def judged(results: Path, config: RunConfig, **values: float) -> RunStore:
 def test_the_tasks_of_an_operator_are_one_row(
     tmp_path: Path, make_config: Make, make_run: MakeRun, tome: dict[str, Any]
 ) -> None:
-    judged(tmp_path, make_config(operator=tome, task=GENERATION), frechet_mini=5.0, recall=0.5)
+    finished(tmp_path, make_config(operator=tome, task=GENERATION), frechet_mini=5.0, recall=0.5)
     make_run(tmp_path, make_config(operator=tome), rise=0.1)
     make_run(tmp_path, make_config())
-    judged(tmp_path, make_config(operator=tome, task=EFFICIENCY), flops_g=0.25, speedup=2.0)
+    finished(tmp_path, make_config(operator=tome, task=EFFICIENCY), flops_g=0.25, speedup=2.0)
     view = view_of(tmp_path)
     bare, merged = view.rows
     assert (view.other_settings, view.other_images) == ([], [])
@@ -83,7 +83,7 @@ def test_of_equally_many_the_larger_runs_count(
 ) -> None:
     for limit, value in ((20, 2.0), (30, 3.0), (10, 1.0)):
         config = make_config(operator=tome, task=GENERATION, dataset__limit=limit)
-        judged(tmp_path, config, frechet_mini=value)
+        finished(tmp_path, config, frechet_mini=value)
     (row,) = view_of(tmp_path).rows
     assert (row.metrics["frechet_mini"].value, row.metrics["frechet_mini"].n) == (3.0, 30)
 
@@ -92,8 +92,8 @@ def test_of_equally_many_the_larger_runs_count(
 def test_what_differs_has_a_row_of_its_own(
     tmp_path: Path, make_config: Make, tome: dict[str, Any], changes: dict[str, Any]
 ) -> None:
-    judged(tmp_path, make_config(operator=tome, task=GENERATION), frechet_mini=1.0)
-    judged(tmp_path, make_config(operator=tome, task=GENERATION, **changes), frechet_mini=2.0)
+    finished(tmp_path, make_config(operator=tome, task=GENERATION), frechet_mini=1.0)
+    finished(tmp_path, make_config(operator=tome, task=GENERATION, **changes), frechet_mini=2.0)
     assert len(view_of(tmp_path).rows) == 2
 
 
@@ -104,13 +104,13 @@ def test_the_settings_that_differ_from_the_defaults_are_named(
     blocks = config.backbone.model_copy(
         update={"sites": config.backbone.sites.model_copy(update={"blocks": (0,)})}
     )
-    judged(tmp_path, config, frechet_mini=1.0)
-    judged(tmp_path, config.model_copy(update={"backbone": blocks}), frechet_mini=2.0)
+    finished(tmp_path, config, frechet_mini=1.0)
+    finished(tmp_path, config.model_copy(update={"backbone": blocks}), frechet_mini=2.0)
     wider = make_config(operator={**tome, "scope": "self+mlp"}, task=GENERATION)
-    judged(tmp_path, wider, frechet_mini=3.0)
+    finished(tmp_path, wider, frechet_mini=3.0)
     schedule = {"name": "ie_kvd", "factor": 2, "alpha": {"start": 0.8, "end": 1.2}}
     schedule |= {"align": "reference", "skip_final_step": False, "scope": "self"}
-    judged(tmp_path, make_config(operator=schedule, task=GENERATION), frechet_mini=4.0)
+    finished(tmp_path, make_config(operator=schedule, task=GENERATION), frechet_mini=4.0)
     names = sorted(row.operator for row in view_of(tmp_path).rows)
     assert names[0].startswith("ie_kvd factor=2 ")
     assert " alpha=0.8->1.2 " in names[0], "without defaults all settings"
@@ -125,10 +125,10 @@ def test_the_settings_that_differ_from_the_defaults_are_named(
 def test_rows_are_of_one_guidance_and_the_others_are_named(
     tmp_path: Path, make_config: Make, tome: dict[str, Any]
 ) -> None:
-    judged(tmp_path, make_config(task=GENERATION), frechet_mini=9.0)
+    finished(tmp_path, make_config(task=GENERATION), frechet_mini=9.0)
     other = {**GENERATION, "guidance_scale": 6.0}
-    odd = judged(tmp_path, make_config(task=other), frechet_mini=6.0)
-    judged(tmp_path, make_config(operator=tome, task=GENERATION), frechet_mini=10.0)
+    odd = finished(tmp_path, make_config(task=other), frechet_mini=6.0)
+    finished(tmp_path, make_config(operator=tome, task=GENERATION), frechet_mini=10.0)
     view = view_of(tmp_path)
     assert [row.metrics["frechet_mini"].value for row in view.rows] == [9.0, 10.0]
     assert (view.other_settings, view.other_images) == ([odd.run_id], [])
@@ -141,7 +141,7 @@ def test_rows_are_of_the_number_of_images_that_most_operators_have(
     half = {**tome, "ratio": 0.5}
     for operator, limit in (({"name": "none"}, 30), ({"name": "none"}, 20), (tome, 20), (half, 10)):
         config = make_config(operator=operator, task=GENERATION, dataset__limit=limit)
-        last = judged(tmp_path, config, frechet_mini=limit / 10)
+        last = finished(tmp_path, config, frechet_mini=limit / 10)
     view = view_of(tmp_path)
     assert [row.operator.split()[0] for row in view.rows] == ["none", "tome"]
     assert [row.metrics["frechet_mini"].value for row in view.rows] == [2.0, 2.0]
@@ -155,10 +155,10 @@ def test_a_first_look_at_many_operators_does_not_displace_real_runs(
     first = []
     for ratio in (0.3, 0.4, 0.5, 0.6, 0.7):
         config = make_config(operator={**tome, "ratio": ratio}, task=GENERATION, dataset__limit=2)
-        first.append(judged(tmp_path, config, frechet_mini=0.2).run_id)
+        first.append(finished(tmp_path, config, frechet_mini=0.2).run_id)
     for operator in ({"name": "none"}, tome):
         config = make_config(operator=operator, task=GENERATION, dataset__limit=40)
-        judged(tmp_path, config, frechet_mini=4.0)
+        finished(tmp_path, config, frechet_mini=4.0)
     view = view_of(tmp_path)
     assert [row.images for row in view.rows] == [{"generation": 40}] * 2
     assert set(view.other_images) < set(first), "ToMe at 0.7 has a row, with its larger run"
@@ -176,8 +176,8 @@ def test_defaults_that_depend_on_the_task_share_a_row(
         return {**DEFAULTS, "operator": {**DEFAULTS["operator"], "ratio": ratio}}
 
     make_run(tmp_path, make_config(operator=tome), rise=0.1)
-    judged(tmp_path, make_config(operator=half, task=GENERATION), frechet_mini=5.0)
-    judged(tmp_path, make_config(operator=tome, task=EFFICIENCY), flops_g=0.25)
+    finished(tmp_path, make_config(operator=half, task=GENERATION), frechet_mini=5.0)
+    finished(tmp_path, make_config(operator=tome, task=EFFICIENCY), flops_g=0.25)
     (row,) = joint_view(joint_runs(tmp_path, by_task)).rows
     assert row.operator == "tome"
     assert {"acc1", "frechet_mini", "flops_g"} <= set(row.metrics)
@@ -194,13 +194,13 @@ def test_all_metrics_of_a_row_and_task_are_of_one_run(tmp_path: Path, make_confi
     """Recall counts real images, so its n does not tell a large run from a small one."""
     for limit, value in ((12, 0.6), (6, 0.5)):
         config = make_config(task=GENERATION, dataset__limit=limit)
-        judged(tmp_path, config, frechet_mini=value, recall=value)
+        finished(tmp_path, config, frechet_mini=value, recall=value)
     (row,) = view_of(tmp_path).rows
     assert (row.metrics["frechet_mini"].value, row.metrics["recall"].value) == (0.6, 0.6)
 
 
 def test_a_cost_alone_is_no_row(tmp_path: Path, make_config: Make, tome: dict[str, Any]) -> None:
-    judged(tmp_path, make_config(operator=tome, task=EFFICIENCY), flops_g=0.25)
+    finished(tmp_path, make_config(operator=tome, task=EFFICIENCY), flops_g=0.25)
     assert view_of(tmp_path) == JointView([], [], [])
 
 
