@@ -79,9 +79,7 @@ def test_a_wrong_line_is_named(tmp_path: Path, change: dict[str, object], expect
     with pytest.raises(UserError) as caught:
         read_runs_csv(path)
     remedy = "put back the committed file, or correct this one"
-    assert (
-        message == f"{path}, line 3: {expected}; put back the committed file, or correct this one"
-    )
+    assert str(caught.value) == f"{path}, line 3: {expected}; {remedy}"
 
 
 def test_a_run_of_another_profile_is_named(tmp_path: Path) -> None:
