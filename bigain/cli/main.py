@@ -1,9 +1,9 @@
-"""The command line: verbs, and beside them the Hydra runner (contracts C1 and C5).
+"""The command line: verbs, and the Hydra runner for everything else (contracts C1 and C5).
 
     python -m bigain VERB ...                     doctor, status, collect, compare, joint, ...
     python -m bigain [-m] [--cfg job] key=value ...    one run, or a sweep
 
-Exit codes: 0 done; 2 a mistake of the user, told in one line on stderr; 1 anything else.
+Exit codes: 0 done; 2 a mistake of the user, in one line on stderr; 1 anything else.
 """
 
 import os
@@ -38,8 +38,16 @@ FAILED = 1
 def main(argv: Sequence[str] | None = None) -> int:
     """Do what `argv` (default: the process's arguments) asks for; the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    first = arguments[0] if arguments else ""
     try:
-        return _dispatch(arguments)
+        if first in VERBS:
+            return int(import_module(VERBS[first]).main(arguments[1:]) or 0)
+        if first and "=" not in first and first[0] not in "-~":
+            allowed = f"{', '.join(VERBS)}, or key=value{did_you_mean(first, VERBS)}"
+            raise UserError(f"{first}: no such verb; allowed: {allowed}")
+        from bigain.launch.app import run_command_line  # noqa: PLC0415 -- loads Hydra
+
+        return run_command_line(arguments)
     except UserError as error:
         print(" ".join(str(error).split()), file=sys.stderr)
         return USER_ERROR
@@ -52,17 +60,3 @@ def main(argv: Sequence[str] | None = None) -> int:
         return FAILED
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else FAILED if stop.code else 0
-
-
-def _dispatch(arguments: list[str]) -> int:
-    first = arguments[0] if arguments else ""
-    if first in VERBS:
-        return int(import_module(VERBS[first]).main(arguments[1:]) or 0)
-    if first and "=" not in first and first[0] not in "-~":
-        names = ", ".join(VERBS)
-        raise UserError(
-            f"{first}: no such verb; allowed: {names}, or key=value{did_you_mean(first, VERBS)}"
-        )
-    from bigain.launch.app import run_command_line  # noqa: PLC0415 -- verbs start faster without
-
-    return run_command_line(arguments)

@@ -50,8 +50,8 @@ class _Request:
     gflops_per_second: float | None
 
 
-Launch = Callable[[Sequence[Sequence[str]], Sequence[str]], Mapping[str, Exception]]
-"""Makes runs: overrides of each, settings of Hydra (`bigain.launch.launcher.launch_runs`)."""
+Launch = Callable[[Sequence[PlannedRun], Sequence[str]], Mapping[str, str]]
+"""Makes runs with Hydra's own settings, see `bigain.launch.sweep.launch_runs`; id -> error."""
 
 Plans = Mapping[int, tuple[TableSpec | StaticSpec, Plan | None]]
 
@@ -67,7 +67,7 @@ def main(
     Args:
         argv: The words after `table`.
         compose: Makes configurations; by default `bigain.launch.compose.compose_configs`.
-        launch: Makes the runs; by default `bigain.launch.launcher.launch_runs`.
+        launch: Makes the runs; by default `bigain.launch.sweep.launch_runs`.
         flops: Counts the FLOPs of an evaluation, for estimates.
 
     Returns:
@@ -104,9 +104,7 @@ def _tables(request: _Request, compose: Compose, launch: Launch, flops: CountFlo
     failures = ""
     pending = [run for run in _distinct(plans).values() if run.config.force or not run.finished]
     if request.run and pending:
-        whole = [word for word in request.extra if word.startswith("paths.")]
-        problems = launch([run.overrides for run in pending], [*request.hydra, *whole])
-        failures = list_failures(pending, problems)
+        failures = list_failures(pending, launch(pending, request.hydra))
         plans = _plan(request, compose)
     _render(plans, request, results, compose)
     _note_settings(request)
@@ -261,7 +259,7 @@ def _default_compose() -> Compose:
 
 
 def _default_launch() -> Launch:
-    from bigain.launch.launcher import launch_runs  # noqa: PLC0415 -- loads Hydra's application
+    from bigain.launch.sweep import launch_runs  # noqa: PLC0415 -- loads Hydra's application
 
     return launch_runs
 

@@ -1,104 +1,112 @@
-"""`bigain [-m] key=value ...`: check every run of the command line, then let Hydra launch them.
+"""`bigain [-m] key=value ...`: check every run of the command line, then carry them out.
 
-Hydra never sees an exception of a run: it would print a trace-back, and drop what else the sweep
-has.  A job keeps its failure (on disk, through the run store) and the sweep goes on; what became
-of it is read back from disk at the end, because a launcher may run the jobs in other processes.
+Hydra's own main serves only the flags that show something: `--cfg`, `--help`, `--info` and shell
+completion.
 """
 
 import argparse
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NoReturn
 
 import hydra
-from hydra._internal.utils import get_args_parser
-from omegaconf import DictConfig
 
 import bigain
 from bigain.config import RunConfig
 from bigain.config.messages import all_keys, did_you_mean
-from bigain.engine import run as runner
 from bigain.errors import UserError
-from bigain.launch.compose import CONFIG_NAME, validate
-from bigain.launch.summary import list_failures, run_report
-from bigain.launch.sweep import Plan, plan_runs
+from bigain.launch.compose import CONFIG_NAME
+from bigain.launch.summary import list_failures
+from bigain.launch.sweep import Plan, job, launch_one, launch_sweep, plan_runs
 from bigain.locations import CONFIGS
 from bigain.runs.folder import check_results, make_results
-from bigain.runs.identity import run_id
 
-__all__ = ["job", "problems_of", "run_command_line"]
+__all__ = ["run_command_line"]
 
-_FOREIGN = {
+_REFUSED = {
     "config_path": "the configuration is bigain's; override it with key=value",
     "config_name": "the configuration is bigain's; override it with key=value",
-    "config_dir": "a further folder is given as hydra.searchpath=[file://DIR]",
+    "config_dir": "another folder is given as hydra.searchpath=[file://DIR]",
     "experimental_rerun": "a run is repeated by its own command line with force=true",
 }
+"""Flags of Hydra that do not work here -> what to do instead."""
 
 USER_ERROR = 2
-
-_problems: dict[str, Exception] = {}
-"""Run id -> what ended it, for the runs of this process."""
 
 
 def run_command_line(arguments: Sequence[str]) -> int:
     """Run, sweep, show the configuration or help; the exit code.
 
     Raises:
-        UserError: The command line is wrong, or a single run ended by a mistake of the user.
+        UserError: The command line is wrong.
 
     """
-    if "--version" in arguments:
+    options = _options(arguments)
+    if options.version:
         sys.stdout.write(f"bigain {bigain.__version__}\n")
         return 0
-    options = _options(arguments)
-    flags = [argument for argument in arguments if argument not in options.overrides]
-    if not (options.help or options.hydra_help or options.info or options.shell_completion):
-        plan = plan_runs(options.overrides, options.multirun)
-        if not options.cfg:
-            return _execute(plan, [*plan.arguments, *flags])
+    if options.help or options.hydra_help or options.info or options.shell_completion:
+        return _show(arguments)
+    plan = plan_runs(options.overrides, options.multirun)
+    if options.cfg:
         _check_package(options, plan)
-    code = _hydra([*options.overrides, *flags])
-    return USER_ERROR if code and options.cfg else code
-
-
-def job(composed: DictConfig) -> None:
-    """One run, as Hydra's launchers call it.  Its failure is told, kept and not raised."""
-    config = validate(composed)
+        return USER_ERROR if _show(arguments) else 0
+    for results in {run.config.paths.results for run in plan.runs}:
+        # The record of a sweep is written there; a single run makes its folder when it starts.
+        (make_results if plan.is_sweep else check_results)(results)
+    if not plan.is_sweep:
+        failure = launch_one(plan)
+        return 0 if failure is None else USER_ERROR if failure.is_users else 1
+    failures, code = [], 0
     try:
-        outcome = runner.run(config)
-    except UserError as error:
-        _problems[run_id(config)] = error
-        sys.stderr.write(f"{' '.join(str(error).split())}\n")
-    except Exception as error:
-        _problems[run_id(config)] = error
+        failures = launch_sweep(plan.runs, plan.hydra)
+    except Exception:  # of the launcher: what became of the runs is on disk
         traceback.print_exc()
-    else:
-        sys.stdout.write(run_report(config, outcome))
+        code = 1
+    listed = list_failures(plan.runs, {failure.run_id: failure.error for failure in failures})
+    sys.stderr.write(listed)
+    return 1 if listed else code
 
 
-def problems_of(launch: Callable[[], object]) -> Mapping[str, Exception]:
-    """Call `launch`; run id -> what ended it, of the jobs that this process made in it."""
-    _problems.clear()
-    launch()
-    return dict(_problems)
+class _Parser(argparse.ArgumentParser):
+    """Hydra's documented flags; mistakes are `UserError`s."""
+
+    def __init__(self) -> None:
+        super().__init__(prog="bigain", add_help=False, allow_abbrev=False)
+        self.add_argument("overrides", nargs="*")
+        for names in (
+            *(("--help", "-h"), ("--version",), ("--hydra-help",), ("--resolve",), ("--run", "-r")),
+            *(("--multirun", "-m"), ("--shell-completion", "-sc")),
+        ):
+            self.add_argument(*names, action="store_true")
+        self.add_argument("--cfg", "-c", choices=["job", "hydra", "all"])
+        self.add_argument("--package", "-p")
+        shown = ["all", "config", "defaults", "defaults-tree", "plugins", "searchpath"]
+        self.add_argument("--info", "-i", nargs="?", const="all", choices=shown)
+        for names in (("--config-path", "-cp"), ("--config-name", "-cn"), ("--config-dir", "-cd")):
+            self.add_argument(*names)
+        self.add_argument("--experimental-rerun")
+
+    @property
+    def flags(self) -> list[str]:
+        """All spellings of all flags."""
+        return list(self._option_string_actions)
+
+    def error(self, message: str) -> NoReturn:
+        """Raise UserError in place of printing usage."""
+        line = message.removeprefix("argument ").replace(" (choose from ", "; allowed: ")
+        raise UserError(line.removesuffix(")"))
 
 
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = get_args_parser()
-    parser.exit_on_error = False
-    known = [flag for action in parser._actions for flag in action.option_strings]
-    try:
-        options, unknown = parser.parse_known_intermixed_args(list(arguments))
-    except argparse.ArgumentError as error:
-        message = error.message.replace(" (choose from ", "; allowed: ").removesuffix(")")
-        raise UserError(f"{error.argument_name}: {message}") from error
+    parser = _Parser()
+    options, unknown = parser.parse_known_intermixed_args(list(arguments))
     if unknown:
-        allowed = ", ".join(flag for flag in known if flag.startswith("--"))
-        hint = did_you_mean(unknown[0], known)
+        allowed = ", ".join(flag for flag in parser.flags if flag.startswith("--"))
+        hint = did_you_mean(unknown[0], parser.flags)
         raise UserError(f"{unknown[0]}: no such flag; allowed: {allowed}{hint}")
-    for name, remedy in _FOREIGN.items():
+    for name, remedy in _REFUSED.items():
         if getattr(options, name) is not None:
             raise UserError(f"--{name.replace('_', '-')}: not here; {remedy}")
     modes = [name for name in ("cfg", "run", "multirun") if getattr(options, name)]
@@ -123,23 +131,7 @@ def _check_package(options: argparse.Namespace, plan: Plan) -> None:
         raise UserError(f"--package {name}: nothing to show; allowed: {allowed}{hint}")
 
 
-def _execute(plan: Plan, arguments: Sequence[str]) -> int:
-    for results in {planned.config.paths.results for planned in plan.runs}:
-        # Hydra keeps the record of a sweep there; a single run makes its folder when it starts.
-        (make_results if plan.is_sweep else check_results)(results)
-    _problems.clear()
-    code = _hydra(arguments)
-    if plan.is_sweep:
-        failures = list_failures(plan.runs, _problems)
-        sys.stderr.write(failures)
-        return 1 if failures else code
-    problem = _problems.get(run_id(plan.runs[0].config))
-    if problem is not None:
-        return USER_ERROR if isinstance(problem, UserError) else 1
-    return code
-
-
-def _hydra(arguments: Sequence[str]) -> int:
+def _show(arguments: Sequence[str]) -> int:
     """Hydra's own main on `arguments`; the code with which it would end the process."""
     before = sys.argv
     sys.argv = [before[0] if before else "bigain", *arguments]

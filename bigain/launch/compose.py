@@ -1,11 +1,12 @@
-"""From `key=value` overrides to validated runs: Hydra composes `configs/`, pydantic judges.
+"""From `key=value` overrides to validated runs: Hydra composes `configs/`, pydantic validates.
 
-Hydra alone lets `+operator.ratoi=0.7` through and answers other mistakes in several lines.  Here
-every mistake becomes a `UserError` of one line.  When Hydra refuses to compose, the overrides are
+Hydra alone accepts `+operator.ratoi=0.7` and explains other mistakes in several lines.  Here every
+mistake becomes a `UserError` of one line.  When Hydra refuses to compose, the overrides are
 composed once more with every key forced in, so that the same models name the mistake.
 
-Composing costs Hydra a tenth of a second; a sweep has hundreds of runs.  So what the group choices
-select is kept, until a file of `configs/` changes, and the values are applied to a copy.
+Composing takes Hydra a tenth of a second, and a sweep has hundreds of runs.  So the composition of
+the group choices is kept until a file of `configs/` changes, and plain `key=value` overrides are
+applied to a copy of it.
 """
 
 import copy
@@ -14,14 +15,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from hydra import initialize_config_dir
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra import compose, initialize_config_dir
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, OverrideType
 from hydra.errors import HydraException, MissingConfigException
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from pydantic import ValidationError
 
@@ -68,21 +67,33 @@ def compose_configs(commands: Sequence[Sequence[str]]) -> list[RunConfig]:
 
 
 def compose_with(loader: ConfigLoader, overrides: Sequence[str]) -> RunConfig:
-    """`compose_config` with a loader at hand."""
+    """`compose_config` inside `config_loader`."""
     parsed = parse_overrides(loader, overrides)
-    groups = _base(loader, ()).groups
+    groups = _base(()).groups
     for override in parsed:
         _refuse_outright(override, loader, groups)
     try:
-        composed = _compose(loader, parsed)
+        composed = _compose(parsed)
     except Exception as error:
         raise UserError(_diagnose(loader, parsed, error)) from error
-    return _validate(composed, _typed(parsed), groups)
+    return validate(composed, _typed(parsed), groups)
 
 
-def validate(composed: DictConfig) -> RunConfig:
-    """The run in a composed configuration, with or without its `hydra` node.  Raises UserError."""
-    return _validate(_without_hydra(composed), {})
+def validate(
+    composed: DictConfig, typed: Mapping[str, str] | None = None, groups: Sequence[str] = ()
+) -> RunConfig:
+    """The run in a composed configuration; raises UserError.
+
+    Messages quote `typed`, key -> override as the user typed it, and suggest `groups` as keys too.
+    """
+    typed = typed or {}
+    try:
+        data = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
+        return RunConfig.model_validate(data)
+    except ValidationError as error:
+        raise UserError(format_validation_error(error, typed, groups)) from error
+    except Exception as error:
+        raise UserError(_one_line(error, typed)) from error
 
 
 @contextmanager
@@ -111,38 +122,39 @@ def parse_overrides(loader: ConfigLoader, overrides: Sequence[str]) -> list[Over
 
 
 def hydra_settings(loader: ConfigLoader, parsed: Sequence[Override]) -> DictConfig:
-    """Hydra's own node for `parsed`, whatever of it is swept; raises what Hydra raises."""
+    """Hydra's own settings for `parsed`, without what is swept; raises UserError."""
     fixed = [override for override in parsed if not override.is_sweep_override()]
-    choices = _choices(loader, fixed)
+    choices = _choices(fixed)
     own = [str(override.input_line) for override in fixed if _is_hydras(override)]
-    if not own:
-        return _base(loader, choices).hydra
-    node: DictConfig = _load(loader, [*choices, *own]).hydra
-    return node
+    try:
+        return _load([*choices, *own]).hydra if own else copy.deepcopy(_base(choices).hydra)
+    except Exception as error:
+        raise UserError(_diagnose(loader, parsed, error)) from error
 
 
-def _compose(loader: ConfigLoader, parsed: Sequence[Override]) -> DictConfig:
+def _compose(parsed: Sequence[Override]) -> DictConfig:
     """The job of `parsed`, as Hydra composes it; raises what Hydra raises."""
-    if any(_is_hydras(override) for override in parsed):
-        return _without_hydra(_load(loader, [str(override.input_line) for override in parsed]))
-    choices = _choices(loader, parsed)
-    job = copy.deepcopy(_base(loader, choices).job)
-    OmegaConf.set_struct(job, True)
+    choices = _choices(parsed)
     values = [override for override in parsed if override.input_line not in choices]
-    ConfigLoaderImpl._apply_overrides_to_config(values, job)
+    if any(_is_hydras(each) or each.type != OverrideType.CHANGE for each in values):
+        return _without_hydra(_load([str(override.input_line) for override in parsed]))
+    job = copy.deepcopy(_base(choices).job)
+    OmegaConf.set_struct(job, True)
+    for override in values:
+        OmegaConf.update(job, override.key_or_group, override.value(), merge=True)
     return job
 
 
-def _load(loader: ConfigLoader, overrides: Sequence[str]) -> DictConfig:
-    return loader.load_configuration(CONFIG_NAME, list(overrides), RunMode.RUN, from_shell=False)
+def _load(overrides: Sequence[str]) -> DictConfig:
+    return compose(CONFIG_NAME, list(overrides), return_hydra_config=True)
 
 
-def _base(loader: ConfigLoader, choices: Sequence[str]) -> _Base:
+def _base(choices: Sequence[str]) -> _Base:
     files = sorted(CONFIGS.rglob("*.yaml"))
     changed = tuple((str(file), file.stat().st_mtime_ns) for file in files)
     key = (changed, *choices)
     if key not in _BASES:
-        composed = _load(loader, choices)
+        composed = _load(choices)
         groups = tuple(str(name) for name in composed.hydra.runtime.choices)
         _BASES[key] = _Base(_without_hydra(composed), composed.hydra, groups)
     return _BASES[key]
@@ -152,9 +164,9 @@ def _without_hydra(composed: DictConfig) -> DictConfig:
     return OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
 
 
-def _choices(loader: ConfigLoader, parsed: Sequence[Override]) -> list[str]:
+def _choices(parsed: Sequence[Override]) -> list[str]:
     """Those of the overrides that choose an option of a group."""
-    groups = _base(loader, ()).groups
+    groups = _base(()).groups
     return [str(override.input_line) for override in parsed if _chooses(override, groups)]
 
 
@@ -166,18 +178,6 @@ def _chooses(override: Override, groups: Sequence[str]) -> bool:
 
 def _is_hydras(override: Override) -> bool:
     return override.key_or_group.startswith("hydra.")
-
-
-def _validate(
-    composed: DictConfig, typed: Mapping[str, str], groups: Sequence[str] = ()
-) -> RunConfig:
-    try:
-        data = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
-        return RunConfig.model_validate(data)
-    except ValidationError as error:
-        raise UserError(format_validation_error(error, typed, groups)) from error
-    except Exception as error:
-        raise UserError(_one_line(error, typed)) from error
 
 
 def _typed(parsed: Sequence[Override]) -> dict[str, str]:
@@ -212,14 +212,14 @@ def _diagnose(loader: ConfigLoader, parsed: Sequence[Override], error: Exception
     typed = _typed(parsed)
     if isinstance(error, MissingConfigException) and error.options:
         return _wrong_option(typed, error)
-    groups = _base(loader, ()).groups
+    groups = _base(()).groups
     for override in parsed:
-        line = _wrong_key(loader, override, groups)
+        line = _wrong_key(override, groups)
         if line is not None:
             return line
     try:
         forced = [_forced(override, groups) for override in parsed]
-        _validate(_compose(loader, parse_overrides(loader, forced)), typed, groups)
+        validate(_compose(parse_overrides(loader, forced)), typed, groups)
     except UserError as mistake:
         return str(mistake)
     except Exception as second:
@@ -239,11 +239,11 @@ def _wrong_option(typed: Mapping[str, str], error: MissingConfigException) -> st
     return f"{written}: allowed: {', '.join(options)}{hint}"
 
 
-def _wrong_key(loader: ConfigLoader, override: Override, groups: Sequence[str]) -> str | None:
+def _wrong_key(override: Override, groups: Sequence[str]) -> str | None:
     """The line for a key whose first part does not exist, or a setting that Hydra lacks."""
     text, key = str(override.input_line), override.key_or_group
     if _is_hydras(override):
-        known = _dotted(OmegaConf.to_container(_base(loader, ()).hydra), "hydra.")
+        known = _dotted(OmegaConf.to_container(_base(()).hydra), "hydra.")
         missing = key not in known and not override.is_add() and not override.is_force_add()
         return unknown_key(text, key, ["what --cfg hydra shows"], known) if missing else None
     if key in groups or key.partition(".")[0] in RunConfig.model_fields:

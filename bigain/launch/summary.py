@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from bigain.config import RunConfig
@@ -11,13 +12,29 @@ from bigain.runs.files import METRICS
 from bigain.runs.identity import run_id
 from bigain.runs.store import RunStore
 
-__all__ = ["Launched", "list_failures", "run_report"]
+__all__ = ["Failure", "Launched", "list_failures", "run_report"]
 
 _WIDTH = 20
 
 
+@dataclass(frozen=True)
+class Failure:
+    """What ended a run.
+
+    Attributes:
+        run_id: Its name.
+        error: Class and message, as in the manifest of a failed run.
+        is_users: Whether the user can put it right (`UserError`).
+
+    """
+
+    run_id: str
+    error: str
+    is_users: bool
+
+
 class Launched(Protocol):
-    """A run as its command line has it, and what that composes to."""
+    """A run: its overrides, and what they compose to."""
 
     @property
     def overrides(self) -> Sequence[str]: ...  # noqa: D102
@@ -36,44 +53,42 @@ def run_report(config: RunConfig, outcome: RunOutcome) -> str:
         return head + "".join(f"  {_metric(row)}\n" for row in csv.DictReader(handle))
 
 
-def list_failures(runs: Sequence[Launched], problems: Mapping[str, Exception]) -> str:
+def list_failures(runs: Sequence[Launched], errors: Mapping[str, str]) -> str:
     """The runs of a sweep that are not done, one line each; empty if all are.
 
-    Read from the run store, because a launcher may have run them in other processes; `problems`
-    holds, by run id, what ended runs of this process before they had a folder.
+    Args:
+        runs: All runs of the sweep.
+        errors: Run id -> error, as far as the launcher returned them.  The rest is read from the
+            run store, because a launcher may have made the runs in other processes.
+
     """
     lines = []
     complete = _runs_with_all_shards(runs)
-    for planned in runs:
-        name = run_id(planned.config)
-        store = RunStore(planned.config.paths.results, name)
+    for run in runs:
+        name = run_id(run.config)
+        store = RunStore(run.config.paths.results, name)
         status = store.status()
         waits = status == "running" and name not in complete
-        if name in problems or not (status == "done" or waits):
-            told = _error_text(problems[name]) if name in problems else _kept_error(store)
-            reason = " ".join(told.removeprefix("UserError: ").split())
-            lines.append(f"  {name}  {' '.join(planned.overrides)}  {reason}\n")
+        if name in errors or not (status == "done" or waits):
+            error = errors.get(name) or _stored_error(store)
+            reason = " ".join(error.removeprefix("UserError: ").split())
+            lines.append(f"  {name}  {' '.join(run.overrides)}  {reason}\n")
     return "".join([f"{len(lines)} of {len(runs)} runs failed:\n", *lines]) if lines else ""
 
 
-def _kept_error(store: RunStore) -> str:
+def _stored_error(store: RunStore) -> str:
     try:
         return store.manifest().get("error") or f"is {store.status()}"
     except UserError as damage:
         return str(damage)
 
 
-def _error_text(error: Exception) -> str:
-    """As the manifest of a failed run has it."""
-    return f"{type(error).__name__}: {error}".strip(": ")
-
-
 def _runs_with_all_shards(runs: Sequence[Launched]) -> set[str]:
-    """Ids of the runs whose shards are all in the sweep; others wait for shards elsewhere."""
+    """Ids of the runs whose shards are all in the sweep; others may wait for other processes."""
     shards: dict[str, set[int]] = {}
-    for planned in runs:
-        shards.setdefault(run_id(planned.config), set()).add(planned.config.shard.index)
-    counts = {run_id(planned.config): planned.config.shard.count for planned in runs}
+    for run in runs:
+        shards.setdefault(run_id(run.config), set()).add(run.config.shard.index)
+    counts = {run_id(run.config): run.config.shard.count for run in runs}
     return {name for name, indices in shards.items() if len(indices) == counts[name]}
 
 
@@ -84,7 +99,7 @@ def _metric(row: Mapping[str, str]) -> str:
 
 
 def _number(cell: str) -> str:
-    """Four digits, and at least two behind the point of what is 100 or more."""
+    """Four significant digits; two decimals from 100 on."""
     if not cell:
         return ""
     value = float(cell)

@@ -1,24 +1,47 @@
-"""What a command line will run: every combination of a sweep, validated before the first starts.
+"""The runs of a command line, and Hydra's launchers that carry them out.
 
-The combinations are those of Hydra's basic sweeper, computed by its own code: choices, ranges and
-globs on the command line, and `hydra.sweeper.params` of an experiment.
+The runs of a sweep are composed and checked before the first one starts: the product of the
+choices, ranges and globs of the command line and of an experiment's `hydra.sweeper.params`.  What
+travels to a job is its checked configuration, as JSON, so a run is composed once, and files that
+change while a job waits in a queue do not change it.  A job returns its failure and never raises:
+Hydra would print a traceback and drop the rest of the sweep.
+
+One private module of Hydra remains: a `HydraContext`, which every launcher takes, is made of
+`hydra._internal.callbacks.Callbacks`, and Hydra has no public way to make one.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+import copy
+import json
+import sys
+import traceback
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any, cast
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra._internal.callbacks import Callbacks
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException
-from hydra.types import RunMode
-from omegaconf import DictConfig
+from hydra.core.plugins import Plugins
+from hydra.core.utils import JobReturn, run_job
+from hydra.types import HydraContext, RunMode
+from omegaconf import DictConfig, OmegaConf
 
 from bigain.config import RunConfig
+from bigain.engine import run as engine
 from bigain.errors import UserError
-from bigain.launch.compose import compose_with, config_loader, hydra_settings, parse_overrides
+from bigain.launch.compose import (
+    CONFIG_NAME,
+    compose_with,
+    config_loader,
+    hydra_settings,
+    parse_overrides,
+)
+from bigain.launch.summary import Failure, Launched, run_report
+from bigain.runs.identity import run_id
 
-__all__ = ["Plan", "PlannedRun", "plan_runs"]
+__all__ = ["Plan", "PlannedRun", "job", "launch_one", "launch_runs", "launch_sweep", "plan_runs"]
 
 
 @dataclass(frozen=True)
@@ -31,18 +54,18 @@ class PlannedRun:
 
 @dataclass(frozen=True)
 class Plan:
-    """A command line understood.
+    """The runs of a command line.
 
     Attributes:
-        runs: Its runs, in the order of their launch.
-        is_sweep: Whether they are a sweep, be it of one run.
-        arguments: The overrides in a form that makes Hydra launch these runs.
+        runs: In the order of their launch.
+        is_sweep: Whether they are a sweep, which may have one run.
+        hydra: Hydra's own settings for all of them.
 
     """
 
     runs: tuple[PlannedRun, ...]
     is_sweep: bool
-    arguments: tuple[str, ...]
+    hydra: DictConfig
 
 
 def plan_runs(overrides: Sequence[str], multirun: bool = False) -> Plan:
@@ -56,69 +79,135 @@ def plan_runs(overrides: Sequence[str], multirun: bool = False) -> Plan:
     """
     with config_loader() as loader:
         parsed = parse_overrides(loader, overrides)
-        settings = _settings(loader, parsed)
-        is_sweep = multirun or settings is None or settings.mode == RunMode.MULTIRUN
-        params = _params(settings)
-        combinations = _expand(loader, parsed, params) if is_sweep else [list(overrides)]
+        hydra = hydra_settings(loader, parsed)
+        is_sweep = multirun or hydra.mode == RunMode.MULTIRUN
+        own = [each for each in parsed if not each.is_hydra_override()]
+        combinations = [[str(each.input_line) for each in own]]
+        if is_sweep:
+            params = (hydra.sweeper.get("params") or {}).items()
+            swept = parse_overrides(loader, [f"{key}={value}" for key, value in params])
+            combinations = _expand([*swept, *own])
         runs = [PlannedRun(tuple(each), compose_with(loader, each)) for each in combinations]
-        arguments = _for_hydra(parsed, params) if is_sweep else list(overrides)
-        return Plan(tuple(runs), is_sweep, tuple(arguments))
+        hydra.overrides.task = [str(each.input_line) for each in own]
+        return Plan(tuple(runs), is_sweep, hydra)
 
 
-def _settings(loader: ConfigLoader, parsed: Sequence[Override]) -> DictConfig | None:
-    """Hydra's settings for the command line as a whole; None if a mistake forbids them.
+def launch_one(plan: Plan) -> Failure | None:
+    """Make the single run of `plan` in this process; its failure."""
+    (run,) = plan.runs
+    config, context = _with_hydra(run.config, plan.hydra), _context(plan.hydra)
+    context.callbacks.on_run_start(config=config, config_name=CONFIG_NAME)
+    returned = run_job(job, config, "hydra.run.dir", None, context)
+    context.callbacks.on_run_end(config=config, config_name=CONFIG_NAME, job_return=returned)
+    return cast(Failure | None, returned.return_value)
 
-    The mistake is found again, and explained, when the runs are composed one by one.
+
+def launch_sweep(runs: Sequence[Launched], hydra: DictConfig) -> list[Failure]:
+    """Make `runs`, in this order, with the launcher that Hydra's settings choose.
+
+    Returns:
+        The failures that the launcher returned, once all runs have ended.  Launchers in other
+        processes may lose some, so the run store has the last word.
+
     """
-    try:
-        return hydra_settings(loader, parsed)
-    except Exception:
-        return None
+    sweep = _with_hydra(runs[0].config, hydra)
+    context = _context(hydra)
+    launcher = Plugins.instance().instantiate_launcher(
+        hydra_context=context, task_function=job, config=sweep
+    )
+    folder = Path(sweep.hydra.sweep.dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    OmegaConf.save(sweep, folder / "multirun.yaml")
+    context.callbacks.on_multirun_start(config=sweep, config_name=CONFIG_NAME)
+    jobs = [[*run.overrides, _RUN + run.config.model_dump_json()] for run in runs]
+    size = hydra.sweeper.get("max_batch_size") or len(jobs)
+    failures: list[Failure] = []
+    for first in range(0, len(jobs), size):
+        failures += _failures(launcher.launch(jobs[first : first + size], initial_job_idx=first))
+    context.callbacks.on_multirun_end(config=sweep, config_name=CONFIG_NAME)
+    return failures
 
 
-def _params(settings: DictConfig | None) -> dict[str, str]:
-    """The sweep of an experiment, swept key -> values."""
-    params = {} if settings is None else settings.sweeper.get("params") or {}
-    return {str(key): str(value) for key, value in params.items()}
+def launch_runs(runs: Sequence[Launched], settings: Sequence[str] = ()) -> dict[str, str]:
+    """Make listed runs as a sweep does.
 
+    Args:
+        runs: The runs, in this order.
+        settings: Hydra's own overrides, such as `hydra/launcher=submitit_slurm`.
 
-def _expand(
-    loader: ConfigLoader, parsed: Sequence[Override], params: Mapping[str, str]
-) -> list[list[str]]:
-    swept = [f"{key}={value}" for key, value in params.items()]
-    swept += [str(each.input_line) for each in parsed if not each.is_hydra_override()]
-    fixed = [str(each.input_line) for each in parsed if each.is_hydra_override()]
-    try:
-        batches = BasicSweeper.split_arguments(parse_overrides(loader, swept), None)
-    except HydraException as error:
-        allowed = "values with commas, range(...), choice(...) or glob(...)"
-        raise UserError(f"{' '.join(swept)}: no such sweep; allowed: {allowed}") from error
-    combinations = [[*fixed, *combination] for batch in batches for combination in batch]
-    if not combinations:
-        allowed = "at least one value of each key, range(START,STOP) with START < STOP"
-        raise UserError(f"{' '.join(swept)}: a sweep of no runs; allowed: {allowed}")
-    return combinations
+    Returns:
+        Run id -> error, see `launch_sweep`.
 
-
-def _for_hydra(parsed: Sequence[Override], params: Mapping[str, str]) -> list[str]:
-    """Overrides that Hydra accepts for the sweep as a whole.
-
-    It first composes the sweep without what is swept.  With `operator=tome,lgtm` swept, it would
-    not know the key of `operator.ratio=0.7`; as a choice of one value it is swept too.
     """
-    swept = {*params, *(each.key_or_group for each in parsed if each.is_sweep_override())}
-    return [
-        _as_choice(each) if _below_any(each, swept) else str(each.input_line) for each in parsed
-    ]
+    with config_loader() as loader:
+        hydra = hydra_settings(loader, parse_overrides(loader, settings))
+    return {failure.run_id: failure.error for failure in launch_sweep(runs, hydra)}
 
 
-def _below_any(override: Override, swept: Collection[str]) -> bool:
-    """Whether the key is one of a swept group, or of whatever a swept experiment chooses."""
-    group, dot, _ = override.key_or_group.partition(".")
-    plain = not (override.is_sweep_override() or override.is_delete() or group == "hydra")
-    return plain and bool(dot) and (group in swept or "experiment" in swept)
+def job(composed: DictConfig) -> Failure | None:
+    """One run, as Hydra's launchers call it: prints its report or its error, returns the failure.
+
+    Launchers that use other processes send the name of this function, not its code.
+    """
+    config = RunConfig.model_validate(OmegaConf.to_container(composed))
+    try:
+        outcome = engine.run(config)
+    except Exception as error:
+        is_users = isinstance(error, UserError)
+        if is_users:
+            sys.stderr.write(f"{' '.join(str(error).split())}\n")
+        else:
+            traceback.print_exc()
+        text = f"{type(error).__name__}: {error}".strip(": ")
+        return Failure(run_id(config), text, is_users)
+    sys.stdout.write(run_report(config, outcome))
+    return None
 
 
-def _as_choice(override: Override) -> str:
-    key, _, value = str(override.input_line).partition("=")
-    return f"{key}=choice({value})"
+def _expand(overrides: Iterable[Override]) -> list[list[str]]:
+    """The product of all choices; of one key the last override counts, at the first one's place."""
+    choices: dict[str, list[str]] = {}
+    for each in overrides:
+        key = each.get_key_element()
+        if not each.is_sweep_override():
+            choices[key] = [f"{key}={each.get_value_element_as_str()}"]
+        elif each.is_discrete_sweep():
+            choices[key] = [f"{key}={value}" for value in each.sweep_string_iterator()]
+        else:
+            allowed = "values with commas, range(...), choice(...) or glob(...)"
+            raise UserError(f"{each.input_line}: no such sweep; allowed: {allowed}")
+        if not choices[key]:
+            allowed = "at least one value of each key, range(START,STOP) with START < STOP"
+            raise UserError(f"{each.input_line}: a sweep of no runs; allowed: {allowed}")
+    return [list(combination) for combination in product(*choices.values())]
+
+
+_RUN = "hydra.run_as_json="
+"""Start of the last override of a job.  Launchers log a job's overrides, but not those of Hydra."""
+
+
+class _ComposedRuns:
+    """In the place of Hydra's `ConfigLoader`, of which launchers call this one method."""
+
+    def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> Any:
+        """The configuration of a job, from the JSON that travelled with it."""
+        *overrides, composed = sweep_overrides
+        run, hydra = json.loads(composed.removeprefix(_RUN)), copy.deepcopy(master_config.hydra)
+        hydra.overrides.task = overrides
+        config = OmegaConf.create({**run, "hydra": hydra})
+        OmegaConf.copy_cache(from_config=master_config, to_config=config)  # one time stamp for all
+        return config
+
+
+def _context(hydra: DictConfig) -> HydraContext:
+    settings = OmegaConf.create({"hydra": hydra})
+    return HydraContext(cast(ConfigLoader, _ComposedRuns()), Callbacks(settings))
+
+
+def _with_hydra(config: RunConfig, hydra: DictConfig) -> DictConfig:
+    return OmegaConf.create({**config.model_dump(mode="json"), "hydra": copy.deepcopy(hydra)})
+
+
+def _failures(returned: Sequence[JobReturn]) -> list[Failure]:
+    values: list[Any] = [each.return_value for each in returned]
+    return [value for value in values if isinstance(value, Failure)]

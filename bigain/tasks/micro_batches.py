@@ -7,6 +7,7 @@ time and changes no result.
 
 import logging
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import torch
 from torch import Tensor
@@ -47,20 +48,15 @@ class MicroBatches:
         done = 0
         while done < len(items):
             chunk = items[done : done + self.size]
-            result = self._attempt(chunk, evaluate)
-            # Outside of the handler: the exception would keep the failed forward's tensors alive.
+            result = None
+            with suppress(torch.OutOfMemoryError):
+                result = evaluate(chunk)
+            # After the `with`: the exception would keep the failed forward's tensors alive.
             if result is None:
                 self._halve()
                 continue
             yield chunk, result
             done += len(chunk)
-
-    @staticmethod
-    def _attempt(chunk: Tensor, evaluate: Callable[[Tensor], Tensor]) -> Tensor | None:
-        try:
-            return evaluate(chunk)
-        except torch.OutOfMemoryError:
-            return None
 
     def _halve(self) -> None:
         if self.size == 1:
@@ -73,5 +69,7 @@ class MicroBatches:
             torch.cuda.empty_cache()
         if not self._warned:
             self._warned = True
-            told = "out of memory: going on with at most %d evaluations at once (%s asks for more)"
-            _LOG.warning(told, self.size, self._setting)
+            message = (
+                "out of memory: going on with at most %d evaluations at once (%s asks for more)"
+            )
+            _LOG.warning(message, self.size, self._setting)

@@ -9,12 +9,13 @@ import pytest
 
 from bigain.cli.figures import main as draw
 from bigain.cli.table import main
+from bigain.tables.planner import PlannedRun
 
 COMMITTED = Path(__file__).parents[2] / "results" / "mini"
 
 
-def forbidden(commands: Sequence[Sequence[str]], _settings: Sequence[str]) -> NoReturn:
-    raise AssertionError(f"nothing was to be run: {commands}")
+def forbidden(runs: Sequence[PlannedRun], _settings: Sequence[str]) -> NoReturn:
+    raise AssertionError(f"nothing was to be run: {runs}")
 
 
 def test_every_committed_table_is_rendered_to_the_same_bytes(

@@ -13,7 +13,7 @@ from bigain.cli.main import main
 from bigain.config import RunConfig
 from bigain.engine.run import RunOutcome
 from bigain.errors import UserError
-from bigain.launch.app import job
+from bigain.launch.sweep import job
 from bigain.runs.identity import run_id
 from bigain.runs.session import Evaluation
 from bigain.runs.store import RunStore
@@ -298,4 +298,4 @@ def test_the_help_stays_short(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_hydra_finds_the_job_by_name() -> None:
     """Launchers that use other processes send its name, not its code."""
-    assert (job.__module__, job.__qualname__) == ("bigain.launch.app", "job")
+    assert (job.__module__, job.__qualname__) == ("bigain.launch.sweep", "job")

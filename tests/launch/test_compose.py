@@ -312,16 +312,6 @@ def test_hydra_is_left_as_it_was() -> None:
         assert GlobalHydra.instance().hydra is outer
 
 
-def test_validate_takes_what_hydra_hands_to_the_job() -> None:
-    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        composed = compose("config", ["seed=5"], return_hydra_config=True)
-    assert validate(composed).seed == 5
-    OmegaConf.set_struct(composed, False)
-    composed.other = 1
-    with pytest.raises(UserError, match="other=1: no such key"):
-        validate(composed)
-
-
 # Mistakes.
 
 MISTAKES: list[tuple[str, str]] = [

@@ -83,9 +83,9 @@ def test_what_happened_in_this_process_outweighs_an_old_success(
     planned: list[PlannedRun], leave: Callable[..., str]
 ) -> None:
     name = leave(planned[0], "done")
-    problems: dict[str, Exception] = {name: UserError("dataset.root=x: is empty")}
+    problems = {name: "UserError: dataset.root=x: is empty"}
     assert list_failures(planned[:1], problems).endswith("  dataset.root=x: is empty\n")
-    problems = {name: ValueError("bug")}
+    problems = {name: "ValueError: bug"}
     assert list_failures(planned[:1], problems).endswith("  ValueError: bug\n")
 
 

@@ -1,7 +1,22 @@
-import pytest
+import pickle
+from collections.abc import Sequence
+from pathlib import Path
 
+import hydra.core.global_hydra
+import pytest
+from hydra.core.plugins import Plugins
+from omegaconf import DictConfig, OmegaConf
+
+import bigain.engine.run
+from bigain.cli.main import main
+from bigain.config import RunConfig
+from bigain.engine.run import RunOutcome
 from bigain.errors import UserError
-from bigain.launch.sweep import plan_runs
+from bigain.launch import sweep
+from bigain.launch.compose import compose_configs
+from bigain.launch.summary import Failure
+from bigain.launch.sweep import PlannedRun, job, launch_runs, launch_sweep, plan_runs
+from bigain.runs.identity import run_id
 
 
 def settings(*overrides: str, multirun: bool = False) -> list[tuple[str, object, int]]:
@@ -68,12 +83,11 @@ def test_the_command_line_replaces_and_extends_the_sweep_of_an_experiment() -> N
     assert runs == [("lgtm", ratio, seed) for ratio in (0.3, 0.5, 0.7) for seed in (0, 1)]
 
 
-def test_settings_of_hydra_go_to_every_run() -> None:
+def test_settings_of_hydra_belong_to_the_sweep_as_a_whole() -> None:
     plan = plan_runs(["hydra.verbose=true", "seed=0,1"], multirun=True)
-    assert [planned.overrides for planned in plan.runs] == [
-        ("hydra.verbose=true", "seed=0"),
-        ("hydra.verbose=true", "seed=1"),
-    ]
+    assert [planned.overrides for planned in plan.runs] == [("seed=0",), ("seed=1",)]
+    assert plan.hydra.verbose is True
+    assert plan.hydra.overrides.task == ["seed=0,1"]
 
 
 @pytest.mark.parametrize(
@@ -125,36 +139,114 @@ def test_a_sweep_may_be_asked_for_in_hydras_own_words() -> None:
     assert [planned.config.operator.name for planned in plan.runs] == ["tome", "todo"]
 
 
-@pytest.mark.parametrize(
-    ("overrides", "arguments"),
-    [
-        (["operator=tome", "operator.ratio=0.3"], ["operator=tome", "operator.ratio=0.3"]),
-        (
-            ["operator=tome,lgtm", "operator.ratio=0.3", "++operator.cell=[4,4]", "seed=1"],
-            [
-                *("operator=tome,lgtm", "operator.ratio=choice(0.3)"),
-                *("++operator.cell=choice([4,4])", "seed=1"),
-            ],
-        ),
-        (
-            ["experiment=merging_sweep", "operator.ratio=0.3", "hydra.verbose=false"],
-            ["experiment=merging_sweep", "operator.ratio=choice(0.3)", "hydra.verbose=false"],
-        ),
-        (
-            ["experiment=merging_sweep,downsampling_sweep", "task.keep_list=[3,1]", "seed=1"],
-            [
-                "experiment=merging_sweep,downsampling_sweep",
-                *("task.keep_list=choice([3,1])", "seed=1"),
-            ],
-        ),
-    ],
-)
-def test_hydra_gets_a_form_it_accepts(overrides: list[str], arguments: list[str]) -> None:
-    plan = plan_runs(overrides, multirun=True)
-    assert list(plan.arguments) == arguments
-    again = plan_runs(plan.arguments, multirun=True)
-    assert [planned.config for planned in again.runs] == [planned.config for planned in plan.runs]
+# Launching.  FLOPs need no weights and no data.
+
+COUNT = ("backbone=mini_unet", "task=efficiency", "task.measure=flops")
 
 
-def test_a_single_run_goes_to_hydra_as_it_is() -> None:
-    assert plan_runs(["operator=tome", "seed=1"]).arguments == ("operator=tome", "seed=1")
+def hydra_node() -> DictConfig:
+    return plan_runs([], multirun=True).hydra
+
+
+def planned(*commands: Sequence[str]) -> list[PlannedRun]:
+    configs = compose_configs(commands)
+    return [PlannedRun(tuple(o), config) for o, config in zip(commands, configs, strict=True)]
+
+
+def test_listed_runs_are_made_by_the_launcher_in_their_order(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = f"paths.results={tmp_path}"
+    assert launch_runs(planned((*COUNT, "operator=tome", folder), (*COUNT, folder))) == {}
+    shown = capfd.readouterr()
+    assert shown.out.index("mini_unet tome") < shown.out.index("mini_unet none")
+    assert "Launching 2 jobs" in shown.err
+    assert "#0 : backbone=mini_unet" in shown.err
+    assert "{" not in shown.err, "the configuration that travels is not logged"
+    made = sorted(path.parent.name for path in tmp_path.glob("runs/*/metrics.csv"))
+    assert len(made) == 2
+    assert {path.name for path in tmp_path.iterdir()} == {"runs", "sweeps"}
+
+
+def test_what_ended_a_run_is_returned_and_the_others_go_on(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = f"paths.results={tmp_path}"
+    lost = ("backbone=sd20", "dataset=pets", f"paths.data={tmp_path}", folder)
+    errors = launch_runs(planned(lost, (*COUNT, folder)))
+    assert list(errors) == [run_id(planned(lost)[0].config)]
+    assert "dataset=pets" in str(*errors.values())
+    assert len(list(tmp_path.glob("runs/*/metrics.csv"))) == 1
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_launched_table_is_the_same_as_a_sweep_of_its_runs(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = ["dataset.limit=1", f"paths.results={tmp_path}", "hydra/launcher=basic"]
+    assert main(["table", "12", *words]) == 0
+    made = sorted(path.parent.name for path in tmp_path.glob("runs/*/metrics.csv"))
+    assert len(made) == 4
+    assert "4 of 4" in capfd.readouterr().out
+
+
+def test_a_job_gets_the_configuration_that_was_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is composed once: a file that changes while jobs wait in a queue does not change them."""
+    folder = f"paths.results={tmp_path}"
+    alpha = "operator.alpha={start: 0.8, end: 1.2}"
+    runs = planned(["operator=ie_kvd", alpha, folder], ["seed=3", folder])
+    seen: list[RunConfig] = []
+
+    def stop(config: RunConfig) -> RunOutcome:
+        seen.append(config)
+        raise UserError("stopped")
+
+    def compose_again(*_: object) -> None:
+        raise AssertionError("composed again")
+
+    node = hydra_node()
+    monkeypatch.setattr(bigain.engine.run, "run", stop)
+    monkeypatch.setattr(hydra.core.global_hydra.GlobalHydra, "config_loader", compose_again)
+    failures = launch_sweep(runs, node)
+    assert seen == [each.config for each in runs]
+    assert failures == [Failure(run_id(run), "UserError: stopped", True) for run in seen]
+
+
+def test_a_sweep_may_be_launched_in_batches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    plan = plan_runs(["seed=0,1,2", "hydra.sweeper.max_batch_size=2"], multirun=True)
+    runs = planned(*[[f"seed={n}", *COUNT, f"paths.results={tmp_path}"] for n in range(3)])
+    assert launch_sweep(runs, plan.hydra) == []
+    logged = capfd.readouterr().err
+    assert ("Launching 2 jobs" in logged, "Launching 1 jobs" in logged) == (True, True)
+    assert "#2 : seed=2" in logged
+
+
+def test_what_a_launcher_takes_to_another_process_can_be_pickled(tmp_path: Path) -> None:
+    (run,) = planned(["operator=tome", f"paths.results={tmp_path}"])
+    node = hydra_node()
+    sent = pickle.dumps((sweep._context(node), job, sweep._with_hydra(run.config, node)))
+    context, task, master = pickle.loads(sent)
+    overrides = [*run.overrides, sweep._RUN + run.config.model_dump_json()]
+    config = context.config_loader.load_sweep_config(master, overrides)
+    assert task is job
+    assert config.hydra.overrides.task == list(run.overrides)
+    assert config.hydra.sweep.dir == master.hydra.sweep.dir, "one time stamp for all jobs"
+    del config["hydra"]
+    assert RunConfig.model_validate(OmegaConf.to_container(config)) == run.config
+
+
+def test_a_launcher_that_breaks_leaves_the_last_word_to_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("the queue is gone")
+
+    monkeypatch.setattr(Plugins, "instantiate_launcher", broken)
+    assert main(["-m", "seed=0,1", *COUNT, f"paths.results={tmp_path}"]) == 1
+    listed = capfd.readouterr().err
+    assert "RuntimeError: the queue is gone" in listed
+    assert "2 of 2 runs failed" in listed

@@ -13,17 +13,18 @@ from bigain.cli.table import Launch, main
 from bigain.config import RunConfig
 from bigain.runs.identity import run_id
 from bigain.tables.overrides import Compose
+from bigain.tables.planner import PlannedRun
 
 FakeRunner = Callable[[RunConfig], None]
 Table = Callable[..., int]
-Commands = Sequence[Sequence[str]]
+Runs = Sequence[PlannedRun]
 
 
 @pytest.fixture
 def table(tmp_path: Path, compose: Compose, runner: FakeRunner) -> Table:
     """`bigain table ...` on 30 images, with results in the test's own folder."""
 
-    makes_runs = launcher(compose, runner)
+    makes_runs = launcher(runner)
 
     def run(*words: str, launch: Launch = makes_runs) -> int:
         own = ("dataset.limit=30", f"paths.results={tmp_path}")
@@ -32,22 +33,22 @@ def table(tmp_path: Path, compose: Compose, runner: FakeRunner) -> Table:
     return run
 
 
-def launcher(compose: Compose, runner: FakeRunner) -> Launch:
+def launcher(runner: FakeRunner) -> Launch:
     """Makes runs with `runner`, one after the other."""
 
-    def launch(commands: Commands, _settings: Sequence[str]) -> Mapping[str, Exception]:
+    def launch(runs: Runs, _settings: Sequence[str]) -> Mapping[str, str]:
         problems = {}
-        for config in compose(commands):
+        for each in runs:
             try:
-                runner(config)
+                runner(each.config)
             except Exception as error:
-                problems[run_id(config)] = error
+                problems[each.run_id] = f"{type(error).__name__}: {error}"
         return problems
 
     return launch
 
 
-def forbidden(_commands: Commands, _settings: Sequence[str]) -> Mapping[str, Exception]:
+def forbidden(_runs: Runs, _settings: Sequence[str]) -> Mapping[str, str]:
     raise AssertionError("nothing was to be run")
 
 
@@ -195,7 +196,7 @@ def test_failures_are_listed_at_the_end_and_the_rest_is_rendered(
             raise RuntimeError("out of memory")
         runner(config)
 
-    assert table("12", launch=launcher(compose, broken)) == 1
+    assert table("12", launch=launcher(broken)) == 1
     head, *failed = capsys.readouterr().err.splitlines()
     assert head == "2 of 4 runs failed:"
     assert len(failed) == 2
@@ -214,7 +215,7 @@ def test_force_makes_the_runs_again_and_shows_them(
 
     assert table("12") == 0
     capsys.readouterr()
-    assert table("12", "force=true", launch=launcher(compose, counting)) == 0
+    assert table("12", "force=true", launch=launcher(counting)) == 0
     assert len(made) == 4
     assert "4 of 4 runs done" in capsys.readouterr().out
 
@@ -222,17 +223,17 @@ def test_force_makes_the_runs_again_and_shows_them(
 def test_settings_of_hydra_are_for_the_launcher_and_not_for_the_runs(
     table: Table, compose: Compose, tmp_path: Path
 ) -> None:
-    asked: list[tuple[Commands, Sequence[str]]] = []
+    asked: list[tuple[Runs, Sequence[str]]] = []
 
-    def launch(commands: Commands, settings: Sequence[str]) -> Mapping[str, Exception]:
-        asked.append((commands, settings))
+    def launch(runs: Runs, settings: Sequence[str]) -> Mapping[str, str]:
+        asked.append((runs, settings))
         return {}
 
     assert table("12", "hydra/launcher=basic", "hydra.verbose=true", launch=launch) == 1
-    ((commands, settings),) = asked
-    assert settings == ["hydra/launcher=basic", "hydra.verbose=true", f"paths.results={tmp_path}"]
-    assert len(commands) == 4
-    assert not any(word.startswith("hydra") for command in commands for word in command)
+    ((runs, settings),) = asked
+    assert settings == ("hydra/launcher=basic", "hydra.verbose=true")
+    assert len(runs) == 4
+    assert not any(word.startswith("hydra") for each in runs for word in each.overrides)
 
 
 def test_the_paper_profile_is_laid_out(table: Table, tmp_path: Path) -> None:
