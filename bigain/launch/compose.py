@@ -155,7 +155,7 @@ def _base(choices: Sequence[str]) -> _Base:
     key = (changed, *choices)
     if key not in _BASES:
         composed = _load(choices)
-        groups = tuple(str(name) for name in composed.hydra.runtime.choices)
+        groups = tuple(name for name in map(str, composed.hydra.runtime.choices) if "@" not in name)
         _BASES[key] = _Base(_without_hydra(composed), composed.hydra, groups)
     return _BASES[key]
 
@@ -273,11 +273,6 @@ def _one_line(error: Exception, typed: Mapping[str, str]) -> str:
     return f"{' '.join(typed.values())}: {reason}".removeprefix(": ")
 
 
-def _for_backbone(table: Mapping[str, Any], *, _root_: DictConfig) -> Any:
-    """`${for_backbone:{mini_unet:0.9,mini_dit:0.0}}`: the entry of the run's backbone."""
-    return _plain_or_node(table[_root_.backbone.name])
-
-
 def _for_dataset(table: Mapping[str, Any], otherwise: Any, *, _root_: DictConfig) -> Any:
     """`${for_dataset:{imagenet1k:[50,10,1]},[5,1]}`: the dataset's entry, or the other."""
     return _plain_or_node(table.get(OmegaConf.select(_root_, "dataset.name"), otherwise))
@@ -293,6 +288,5 @@ def _plain_or_node(entry: Any) -> Any:
     return OmegaConf.create(entry) if isinstance(entry, list | dict) else entry
 
 
-OmegaConf.register_new_resolver("for_backbone", _for_backbone, replace=True)
 OmegaConf.register_new_resolver("for_dataset", _for_dataset, replace=True)
 OmegaConf.register_new_resolver("for_task", _for_task, replace=True)

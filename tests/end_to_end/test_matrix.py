@@ -115,6 +115,7 @@ def put_together() -> Iterator[tuple[Combination, Outcome]]:
             OmegaConf.set_struct(job, False)
             for dataset, operator in itertools.product(datasets, operators):
                 job.dataset, job.operator = datasets[dataset], operators[operator]
+                job.operator.pop("defaults", None)
                 yield (backbone, dataset, operator, task), attempt(lambda j=job: validate(j))  # type: ignore[misc]
 
 
