@@ -1,8 +1,9 @@
 """The files of a run folder: config.yaml, manifest.json, samples.csv, metrics.csv (contract C2).
 
-Each is replaced as a whole.  manifest.json is written last and says `done`: whoever reads `done`
-finds the rest complete.  samples.csv holds nothing that two executions may disagree on, so it is
-the same file, byte for byte, after any kills, in any shards; times are in journal and manifest.
+Each file is replaced atomically.  manifest.json is written last and says `done`, so a reader who
+finds `done` also finds the other files complete.  samples.csv holds only what every execution
+agrees on; so it is the same file, byte for byte, after any number of kills and with any number of
+shards.  Times are in journal and manifest.
 """
 
 import csv
@@ -90,9 +91,9 @@ def read_csv(path: Path, text: Collection[str] = ()) -> list[dict[str, Any]]:
 
 
 def unreadable(path: Path, error: Exception) -> UserError:
-    """What to tell of a file of a finished run that cannot be read."""
-    told = error.strerror if isinstance(error, OSError) else error
-    return UserError(f"{path}: cannot be read ({told}); do the run again with force=true")
+    """The error for a file of a finished run that cannot be read."""
+    reason = error.strerror if isinstance(error, OSError) else error
+    return UserError(f"{path}: cannot be read ({reason}); do the run again with force=true")
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:

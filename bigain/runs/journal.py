@@ -1,8 +1,8 @@
 r"""The journal of a run: one JSON line per image, on disk before the next image begins.
 
-A process may die at any byte.  What ends with a newline is a record; what follows the last newline
-is torn, is ignored by every reader, and is cut off by the next writer before it appends.
-Each shard has a file of its own, so writers never meet; readers read the files of all shards.
+A process may die at any byte.  A line that ends with a newline is a record.  Whatever follows the
+last newline is torn: readers ignore it, and the next writer cuts it off before it appends.
+Each shard writes a file of its own; readers read the files of all shards.
 """
 
 import json
@@ -33,7 +33,7 @@ def journal_paths(folder: Path) -> list[Path]:
 
 
 def read_journal(path: Path) -> list[Record]:
-    """The whole records of one journal, in the order of writing; none if there is no such file.
+    """The complete records of one journal, in the order of writing; [] without such a file.
 
     Raises:
         UserError: A line before the last newline is no record: something else damaged the file.

@@ -22,9 +22,9 @@ MEASURES: Mapping[str, Measure] = {
     "classification": classification_metrics,
     "efficiency": efficiency_metrics,
 }
-"""Task -> metrics of (its samples, those of the run without acceleration or None).
+"""Task -> metrics of (its samples, those of the baseline or None).
 
-Those of a task that is not here do not follow from its samples: they are measured once, by a judge.
+The metrics of a task that is not here (generation) do not follow from its samples alone.
 """
 
 
@@ -59,7 +59,7 @@ def metric_rows(
 
     Args:
         columns: The run's `describing_columns`.
-        baseline: Its `baseline_id`; a run without acceleration is its own and has no rise.
+        baseline: Its `baseline_id`; a baseline is its own and has no rise.
         samples: Its samples.
         results: The root under which the baseline may be finished, or published.
 

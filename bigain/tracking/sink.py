@@ -19,7 +19,7 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TrackedRun:
-    """What a sink is told about a run when it starts.
+    """A run as its sinks see it when it starts.
 
     Attributes:
         run_id: Name of the run; the same for every restart and every shard of it.
