@@ -1,6 +1,6 @@
 """Draw the pictures of docs/operators.md: `python scripts/operator_figures.py [FOLDER]`.
 
-Real plans: one forward of the shipped mini U-Net on a Fashion-MNIST test image per operator.
+Each shows the plan of one forward of the shipped mini U-Net on a Fashion-MNIST test image.
 """
 
 import sys
@@ -13,8 +13,7 @@ from torch import Tensor
 
 from bigain.backbones.base import Backbone
 from bigain.engine import build
-from bigain.figures.operator_pictures import Panel, draw_rows, operator_panels
-from bigain.figures.score_maps import score_panels
+from bigain.figures.operator_pictures import Panel, draw_rows, operator_panels, score_panels
 from bigain.figures.token_maps import TokenMap, token_maps
 from bigain.launch.compose import compose_config
 from bigain.operators import (

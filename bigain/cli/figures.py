@@ -1,6 +1,6 @@
-"""`bigain figures [N ...]`: Figures 2-6 of the paper from what was measured, as SVG, PDF and PNG.
+"""`bigain figures [N ...]`: Figures 2-6 of the paper as SVG, PDF and PNG.
 
-Figures 2-4 show finished runs and start none; Figures 5 and 6 run a model on one image, in seconds.
+Figures 2-4 show finished runs and start none; Figures 5 and 6 run a model on one image for seconds.
 """
 
 import argparse
@@ -21,10 +21,10 @@ FIGURES = {
     "2": ("bigain.figures.sparsity", "produce"),
     "3": ("bigain.figures.qualitative", "produce_merging"),
     "4": ("bigain.figures.qualitative", "produce_downsampling"),
-    "5": ("bigain.figures.importance", "produce"),
-    "6": ("bigain.figures.masks", "produce"),
+    "5": ("bigain.figures.one_image", "produce_importance"),
+    "6": ("bigain.figures.one_image", "produce_masks"),
 }
-"""Number -> module and function that draw it from a `FigureRequest` and tell what they did."""
+"""Number -> module and function that draw it from a `FigureRequest` and yield lines to print."""
 
 _DESCRIPTION = (
     "Draw figures of the paper: 2 accuracy and Frechet distance against sparsity; 3, 4 generated "
@@ -33,10 +33,10 @@ _DESCRIPTION = (
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Draw the figures that were asked for, all by default; print what was written.
+    """Draw the requested figures, by default all; print the files written.
 
     Raises:
-        UserError: No such figure, profile or backbone, or a figure lacks weights or data.
+        UserError: No such figure, profile or backbone, or weights or data are missing.
 
     """
     options = _parser().parse_intermixed_args(list(arguments))
@@ -56,7 +56,7 @@ def _parser() -> VerbParser:
         "words",
         nargs="*",
         metavar="N | key=value",
-        help=f"figures, of {', '.join(FIGURES)} (default: all); settings of all their runs",
+        help=f"any of {', '.join(FIGURES)} (default: all); settings of all their runs",
     )
     parser.add_argument(
         "--profile", choices=PROFILES, default=PROFILES[0], help="mini (default) or paper"
@@ -83,7 +83,7 @@ def _request(options: argparse.Namespace) -> FigureRequest:
     places = [word for word in extra if word.startswith("paths.")]
     results = options.results or compose_configs([places])[0].paths.results
     if options.results or any(word.startswith("paths.results=") for word in places):
-        need_results(results)  # a misspelt folder has no runs to show, and is not to come to be
+        need_results(results)  # do not create a misspelt folder
     check_results(results)
     folder = options.output or results / options.profile / "figures"
     return FigureRequest(options.profile, options.backbone, extra, results, folder, compose_configs)

@@ -1,12 +1,12 @@
-"""The picture of an operator: a row of panels that show which tokens go where on one image.
+"""Pictures of operators: a row of panels that show what happens to the tokens of one image.
 
-`operator_panels` chooses them by what the operator is: one that nobody thought of here gets the
-image, its groups or kept tokens, and the image as it leaves it.
+`operator_panels` chooses the panels by the kind of the operator.  An unknown operator gets the
+image, its groups or kept tokens, and the image after the reduction.
 """
 
 import textwrap
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,16 +19,25 @@ from bigain.figures.token_maps import TokenMap, first_of_each_stage
 from bigain.files import replace_file
 from bigain.operators import (
     ABM,
+    SCORES,
     BipartiteMerge,
     KeyValueDownsampler,
     KeyValueReducer,
     Operator,
     SiTo,
     ToMe,
-    score_map,
+    score_formula,
 )
 
-__all__ = ["Panel", "draw_rows", "groups_panel", "image_panel", "operator_panels", "score_panel"]
+__all__ = [
+    "Panel",
+    "draw_rows",
+    "groups_panel",
+    "image_panel",
+    "operator_panels",
+    "score_panel",
+    "score_panels",
+]
 
 Image = npt.NDArray[np.uint8]
 
@@ -39,7 +48,7 @@ class Panel:
 
     Attributes:
         title: One or two lines above it.
-        note: What is to be seen, below it.
+        note: What it shows, below it.
         draw: Draws it on an axis.
 
     """
@@ -52,19 +61,25 @@ class Panel:
 def operator_panels(maps: Sequence[TokenMap], image: Image) -> list[Panel]:
     """The panels of an operator's maps of one forward (`token_maps`) over `image` (H, W).
 
-    One map per stage is shown where stages matter (cached assignment, hybrids), else the first.
+    Where stages differ (cached assignment, hybrids), one map per stage, else the first map.
     """
-    stages = first_of_each_stage(tuple(maps))
+    stages = first_of_each_stage(maps)
     first = stages[0]
-    if first.operator.shared_in_stage:
-        return [image_panel(image, first), *(_of_stage(image, each) for each in stages)]
-    if len({each.operator for each in stages}) > 1:
-        return [image_panel(image, first), *(_of_stage(image, each) for each in stages)]
-    return [image_panel(image, first), *_decisions(image, first), through_panel(image, first)]
+    start = image_panel(image, first)
+    if first.operator.shared_in_stage or len({each.operator for each in stages}) > 1:
+        return [start, *(_stage_panel(image, each) for each in stages)]
+    return [start, *_decisions(image, first), _through_panel(image, first)]
+
+
+def score_panels(each: TokenMap, image: Image) -> list[Panel]:
+    """The image, then one panel per token score: its name, map, formula and range."""
+    start = image_panel(image, each)
+    start = replace(start, note=f"{start.note}\nscores: dark is low, that is smooth")
+    return [start, *(_formula_panel(name, each.scores(name)) for name in SCORES)]
 
 
 def draw_rows(path: Path, rows: Sequence[Sequence[Panel]]) -> Figure:
-    """Write rows of panels to the PNG file `path`; the same panels give the same bytes."""
+    """Write rows of panels to the PNG file `path`; equal panels give equal bytes."""
     columns = max(map(len, rows))
     figure = Figure(figsize=(2.35 * columns, 3.15 * len(rows)), layout="constrained")
     axes = figure.subplots(len(rows), columns, squeeze=False)
@@ -92,9 +107,9 @@ def image_panel(image: Image, each: TokenMap, title: str | None = None) -> Panel
 
 
 def score_panel(each: TokenMap, score: str = "laplacian_l1") -> Panel:
-    """A score as a map, with the destinations of a merge on it."""
+    """A score as a map, with rings around the destinations of a merge."""
     cell = getattr(each.operator, "cell", None)
-    values = score_map(score, each.metric, each.grid)[0].float().cpu().numpy()
+    values = each.scores(score)
 
     def draw(axis: Axes) -> None:
         show.show_scores(axis, values, cell)
@@ -120,8 +135,8 @@ def groups_panel(image: Image, each: TokenMap, title: str | None = None) -> Pane
     return Panel(title, note, lambda axis: show.show_groups(axis, image, each))
 
 
-def through_panel(image: Image, each: TokenMap) -> Panel:
-    """The image with its patches reduced, and restored, as the model's tokens are."""
+def _through_panel(image: Image, each: TokenMap) -> Panel:
+    """The image with its patches reduced and restored like the model's tokens."""
     if isinstance(each.operator, KeyValueDownsampler):
         h, w = each.grid[0] // each.operator.factor, each.grid[1] // each.operator.factor
         title, note = _blend(each), f"{h}x{w} = {each.num_kept} keys and values, seen in pixels"
@@ -132,8 +147,8 @@ def through_panel(image: Image, each: TokenMap) -> Panel:
     return Panel(title, note, lambda axis: show.show_through(axis, image, each))
 
 
-def windows_panel(image: Image, each: TokenMap, title: str | None = None) -> Panel:
-    """Where the keys of a downsampled map come from."""
+def _windows_panel(image: Image, each: TokenMap, title: str | None = None) -> Panel:
+    """The tokens that downsampled keys and values are made of."""
     factor = getattr(each.operator, "factor", 1)
     parts = [] if each.alpha == 0 else ["filled: the nearest token"]
     parts += [] if each.alpha == 1 else [f"framed: the {factor}x{factor} window that is averaged"]
@@ -142,14 +157,14 @@ def windows_panel(image: Image, each: TokenMap, title: str | None = None) -> Pan
     return Panel(title, "; ".join(parts), lambda axis: show.show_windows(axis, image, each))
 
 
-def kept_panel(image: Image, each: TokenMap, title: str | None = None) -> Panel:
-    """Which tokens are read at all."""
+def _kept_panel(image: Image, each: TokenMap, title: str | None = None) -> Panel:
+    """Which tokens are kept."""
     note = f"boxed: the {int(each.read.sum())} that stay; covered: dropped"
     title = title or f"{each.tokens} -> {each.num_kept} tokens"
     return Panel(title, note, lambda axis: show.show_kept(axis, image, each))
 
 
-def tiles_panel(image: Image, each: TokenMap) -> Panel:
+def _tiles_panel(image: Image, each: TokenMap) -> Panel:
     """Which tiles are pooled."""
     note = f"blue: {len(each.groups())} smooth tiles, each becomes its mean; bare: kept as it is"
     title = f"{each.tokens} -> {each.num_kept} tokens"
@@ -161,7 +176,7 @@ def _wrapped(note: str) -> str:
 
 
 def _decisions(image: Image, each: TokenMap) -> list[Panel]:
-    """What is decided, by the kind of operator."""
+    """The panels of what the operator decides, by its kind."""
     score = getattr(each.operator, "score", None)
     before = [score_panel(each, score)] if score else []
     for kind, panels in _PANELS:
@@ -170,13 +185,13 @@ def _decisions(image: Image, each: TokenMap) -> list[Panel]:
     return [*before, groups_panel(image, each)]
 
 
-def _of_stage(image: Image, each: TokenMap) -> Panel:
-    """One map with its stage and the sites that it serves."""
+def _stage_panel(image: Image, each: TokenMap) -> Panel:
+    """One map with its stage and the sites that use it."""
     title = f"{each.stage}: {type(each.operator).__name__}\n{each.tokens} -> {each.num_kept}"
     if isinstance(each.operator, KeyValueDownsampler):
-        return windows_panel(image, each, f"{title} keys/values")
+        return _windows_panel(image, each, f"{title} keys/values")
     if isinstance(each.operator, KeyValueReducer):
-        return kept_panel(image, each, f"{title} keys/values")
+        return _kept_panel(image, each, f"{title} keys/values")
     panel = groups_panel(image, each, f"{title} tokens")
     if not each.operator.shared_in_stage:
         return panel
@@ -206,6 +221,11 @@ def _copies_panel(image: Image, each: TokenMap) -> Panel:
     return Panel("whose output is copied", note, lambda axis: show.show_groups(axis, image, each))
 
 
+def _formula_panel(name: str, values: npt.NDArray[np.float32]) -> Panel:
+    note = f"{score_formula(name)}\nfrom {values.min():.3g} to {values.max():.3g}"
+    return Panel(name, note, lambda axis: show.show_scores(axis, values))
+
+
 def _blend(each: TokenMap) -> str:
     alpha = each.alpha if each.alpha is not None else float("nan")
     return {0.0: "average (alpha 0)", 1.0: "nearest (alpha 1)"}.get(alpha, f"alpha = {alpha:.3g}")
@@ -213,8 +233,8 @@ def _blend(each: TokenMap) -> str:
 
 _PANELS: tuple[tuple[type[Operator], tuple[Callable[[Image, TokenMap], Panel], ...]], ...] = (
     (ToMe, (_random_panel, groups_panel)),
-    (ABM, (tiles_panel,)),
-    (SiTo, (kept_panel, _copies_panel)),
-    (KeyValueDownsampler, (windows_panel,)),
-    (KeyValueReducer, (kept_panel,)),
+    (ABM, (_tiles_panel,)),
+    (SiTo, (_kept_panel, _copies_panel)),
+    (KeyValueDownsampler, (_windows_panel,)),
+    (KeyValueReducer, (_kept_panel,)),
 )

@@ -1,8 +1,7 @@
-"""Figures 3 and 4: the same samples under several operators, one row each.
+"""Figures 3 and 4: the same samples under several operators, one row per operator.
 
-Sample i of every run starts from the same noise and is asked for the same class, so what differs
-in a column comes from the operator.  Run folders are not committed: where the runs are missing,
-the figure that is there stays.
+Sample i of every run has the same initial noise and condition, so differences within a column come
+from the operator.  Run folders are not committed: if runs are missing, an existing figure stays.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,7 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
@@ -18,7 +16,7 @@ from bigain.config import GenerationConfig
 from bigain.errors import UserError
 from bigain.figures.curves import BLOCKS, PlannedPoint, Setting, plan_points, sweeps
 from bigain.figures.request import FigureRequest
-from bigain.figures.style import INK, OPERATORS, publication, save
+from bigain.figures.style import INK, OPERATORS, publication, save, show_square
 from bigain.runs.frames import read_samples
 from bigain.runs.images import RunImages
 from bigain.runs.store import RunStore
@@ -47,24 +45,24 @@ Image = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Row:
-    """The images of one operator, left to right, as those of every other row."""
+    """The images of one operator, left to right."""
 
     setting: Setting
     images: tuple[Image, ...]
 
 
 def produce_merging(request: FigureRequest) -> Iterator[str]:
-    """Write Figure 3, one per backbone, or say which command makes the runs."""
+    """Write Figure 3 of each backbone, or name the command for its missing runs."""
     return _produce(request, 3, MERGING)
 
 
 def produce_downsampling(request: FigureRequest) -> Iterator[str]:
-    """Write Figure 4, one per backbone, or say which command makes the runs."""
+    """Write Figure 4 of each backbone, or name the command for its missing runs."""
     return _produce(request, 4, DOWNSAMPLING)
 
 
 def first_of_each(conditions: Sequence[str], count: int) -> list[int]:
-    """Positions of the first sample of each condition, in their order, at most `count`."""
+    """Positions of the first sample of each condition, in order, at most `count`."""
     first: dict[str, int] = {}
     for position, condition in enumerate(conditions):
         first.setdefault(condition, position)
@@ -73,7 +71,7 @@ def first_of_each(conditions: Sequence[str], count: int) -> list[int]:
 
 @publication()
 def draw_rows(rows: Sequence[Row], conditions: Sequence[str]) -> Figure:
-    """The grid: a row per operator, a column per sample, its condition above."""
+    """A row per operator and a column per sample, with its condition above."""
     size = (1.0 + _TILE * len(conditions), 0.25 + _TILE * len(rows))
     figure = Figure(
         figsize=size, layout=ConstrainedLayoutEngine(w_pad=0.01, h_pad=0.01, wspace=0, hspace=0)
@@ -81,14 +79,8 @@ def draw_rows(rows: Sequence[Row], conditions: Sequence[str]) -> Figure:
     grid = figure.subplots(len(rows), len(conditions), squeeze=False)
     for line, row in zip(grid, rows, strict=True):
         for axis, image in zip(line, row.images, strict=True):
-            _show(axis, image)
-        line[0].set_ylabel(
-            _words(row.setting),
-            rotation=0,
-            ha="right",
-            va="center",
-            color=INK,
-        )
+            show_square(axis, image, cmap="gray", vmin=0, vmax=255)
+        line[0].set_ylabel(_words(row.setting), rotation=0, ha="right", va="center", color=INK)
     for axis, condition in zip(grid[0], conditions, strict=True):
         axis.set_title(condition, fontsize=7, color=INK)
     return figure
@@ -101,7 +93,7 @@ def _produce(request: FigureRequest, number: int, settings: Sequence[Setting]) -
         lacking = [point for point in points if not _store(request, point).is_finished()]
         if lacking:
             commands = "; ".join(sweeps(request, blocks[backbone], lacking))
-            yield f"figure {number}, {backbone}: left as it is, its runs are not here: {commands}"
+            yield f"figure {number}, {backbone}: not drawn, these runs are missing: {commands}"
             continue
         figure = draw_rows(*_read(request, points))
         yield from map(str, save(figure, request.folder / f"figure{number}_{backbone}"))
@@ -111,14 +103,14 @@ def _read(request: FigureRequest, points: Sequence[PlannedPoint]) -> tuple[list[
     """The rows and the conditions of their columns.
 
     Raises:
-        UserError: The runs were not asked for the same, or an image is gone.
+        UserError: The runs have different conditions, or an image is missing.
 
     """
     folders = [_store(request, point).folder for point in points]
     conditions = [list(read_samples(folder)["condition"].astype(str)) for folder in folders]
     for folder, found in zip(folders, conditions, strict=True):
         if found != conditions[0]:
-            raise UserError(f"runs {folder.name} and {folders[0].name} have other conditions")
+            raise UserError(f"runs {folder.name} and {folders[0].name} have different conditions")
     positions = first_of_each(conditions[0], _COLUMNS)
     rows = []
     for point, folder in zip(points, folders, strict=True):
@@ -130,14 +122,6 @@ def _read(request: FigureRequest, points: Sequence[PlannedPoint]) -> tuple[list[
 
 def _store(request: FigureRequest, point: PlannedPoint) -> RunStore:
     return RunStore(request.results, point.run_id)
-
-
-def _show(axis: Axes, image: Image) -> None:
-    axis.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="none")
-    axis.set_xticks([])
-    axis.set_yticks([])
-    for spine in axis.spines.values():
-        spine.set_visible(False)
 
 
 def _words(setting: Setting) -> str:

@@ -1,4 +1,4 @@
-"""What was asked of the figures: which profile, whose runs, and where the pictures go."""
+"""One call of `bigain figures`: which profile, which runs, and where the pictures go."""
 
 import shlex
 from collections.abc import Callable, Sequence
@@ -25,11 +25,11 @@ class FigureRequest:
 
     Attributes:
         profile: `mini` or `paper`.
-        backbone: Only this one, or None for all of the profile.
-        extra: Overrides of all runs and models, such as `seed=1`.
-        results: The folder that holds runs/ and <profile>/runs.csv.
-        folder: Where the pictures go.
-        compose: Makes configurations of overrides.
+        backbone: Only this one, or None for all backbones of the profile.
+        extra: Overrides for all runs and models, such as `seed=1`.
+        results: Folder with runs/ and <profile>/runs.csv.
+        folder: Where pictures are written.
+        compose: Turns overrides into configurations.
 
     """
 
@@ -41,43 +41,42 @@ class FigureRequest:
     compose: Compose
 
     def configs(self, commands: Sequence[Sequence[str]]) -> list[RunConfig]:
-        """The configurations of `commands` in this profile, with the overrides of all."""
+        """Configurations of `commands`, with the profile and the extra overrides."""
         return self.compose([(*self._profile, *command, *self.extra) for command in commands])
 
     def command(self, *overrides: str, sweep: bool = False) -> str:
-        """The command line that makes these runs."""
+        """The command line of these runs; the default profile is left out."""
         words = ("python", "-m", "bigain", *(("-m",) if sweep else ()))
         return shlex.join((*words, *self._profile, *overrides, *self.extra))
 
     @property
     def _profile(self) -> tuple[str, ...]:
-        """The default profile need not be named in what a reader may copy."""
         return () if self.profile == PROFILES[0] else (f"profile={self.profile}",)
 
     def chosen(self, backbones: Sequence[str]) -> list[str]:
-        """Those of a figure's `backbones` that were asked for.
+        """The backbones of a figure that were asked for.
 
         Raises:
-            UserError: The one that was asked for is not among them.
+            UserError: The figure does not have the one that was asked for.
 
         """
+        names = list(dict.fromkeys(backbones))
         if self.backbone is None:
-            return list(dict.fromkeys(backbones))
-        if self.backbone not in backbones:
-            names = list(dict.fromkeys(backbones))
+            return names
+        if self.backbone not in names:
             hint = did_you_mean(self.backbone, names)
             raise UserError(f"--backbone={self.backbone}: allowed: {', '.join(names)}{hint}")
         return [self.backbone]
 
 
 def check_overrides(extra: Sequence[str]) -> None:
-    """Raise UserError for a word that is no override, or sets what the figures set."""
+    """Raise UserError for a word that is no override or sets what the figures set themselves."""
     for word in extra:
         key = word.lstrip("+~").partition("=")[0]
         if "=" not in word:
             raise UserError(f"figures: {word}: allowed: numbers of figures, then key=value")
         if key in _FIXED or key.startswith("operator."):
             raise UserError(
-                f"{word}: the figures set {key} themselves; allowed: settings of all their runs, "
+                f"{word}: the figures set {key} themselves; allowed: settings that all runs share, "
                 "such as seed=1, dataset.limit=25, backbone.path=FOLDER with --backbone"
             )

@@ -1,8 +1,8 @@
-"""What the figures of the paper have in common: an operator's look, and how pictures are saved.
+"""What all figures share: the look of each operator, and how pictures are drawn and saved.
 
-Colours are those of Okabe and Ito, which colour-blind readers tell apart; each operator also has a
-marker of its own, for readers of grey prints.  Nothing depends on the user's matplotlibrc, and no
-file has a date in it: the same figure gives the same bytes.
+The colours are those of Okabe and Ito, which colour-blind readers can tell apart; each operator has
+its own marker for grey prints.  Nothing depends on the user's matplotlibrc and no file contains a
+date, so the same figure gives the same bytes.
 """
 
 from collections.abc import Iterator, Mapping
@@ -12,16 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import numpy.typing as npt
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bigain.files import replace_file
 
-__all__ = ["FORMATS", "GREY", "INK", "OPERATORS", "OperatorLook", "publication", "save"]
+__all__ = ["INK", "OPERATORS", "OperatorLook", "publication", "save", "show_square"]
 
-INK, GREY = "#222222", "#777777"
+INK = "#222222"
 
 FORMATS = ("svg", "pdf", "png")
-"""Two vector formats, and one for pages that show neither."""
+"""Two vector formats, and one for pages that cannot show them."""
 
 _METADATA: dict[str, dict[str, None]] = {
     "svg": {"Date": None},
@@ -33,7 +35,7 @@ _RC: Mapping[Any, Any] = {
     "font.size": 8.0,
     "axes.titlesize": 8.0,
     "axes.labelsize": 8.0,
-    "axes.edgecolor": GREY,
+    "axes.edgecolor": "#777777",
     "axes.linewidth": 0.7,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -51,7 +53,7 @@ _RC: Mapping[Any, Any] = {
 
 @dataclass(frozen=True)
 class OperatorLook:
-    """How one operator is drawn: its name for readers, its colour, its marker."""
+    """How one operator is drawn: its name for readers, colour and marker."""
 
     label: str
     colour: str
@@ -71,7 +73,7 @@ OPERATORS = {
 
 @contextmanager
 def publication() -> Iterator[None]:
-    """Fonts, lines and sizes of all figures, for as long as the context lasts."""
+    """Fonts, lines and sizes of all figures inside the context."""
     with mpl.rc_context():
         mpl.rcdefaults()
         mpl.rcParams.update(_RC)
@@ -79,7 +81,7 @@ def publication() -> Iterator[None]:
 
 
 def save(figure: Figure, stem: Path) -> list[Path]:
-    """Write `<stem>.svg`, `.pdf` and `.png`, each atomically; their paths."""
+    """Write `<stem>.svg`, `.pdf` and `.png`, each atomically; return their paths."""
     paths = [stem.with_name(f"{stem.name}.{kind}") for kind in FORMATS]
     for kind, path in zip(FORMATS, paths, strict=True):
         with publication():
@@ -90,3 +92,13 @@ def save(figure: Figure, stem: Path) -> list[Path]:
                 ),
             )
     return paths
+
+
+def show_square(axis: Axes, values: npt.NDArray[Any], title: str = "", **style: Any) -> None:
+    """Pixels or scores without ticks and frame; `style` is that of `imshow`."""
+    axis.imshow(values, interpolation="none", **style)
+    axis.set_title(title, color=INK)
+    axis.set_xticks([])
+    axis.set_yticks([])
+    for spine in axis.spines.values():
+        spine.set_visible(False)

@@ -1,10 +1,11 @@
-"""Which tokens an operator sends where, in a real forward of a model on one image.
+"""Which tokens an operator merges or drops, in a real forward of a model on one image.
 
-A reduction is a pair of linear maps, so all of it can be read off: `reduce` of the N unit vectors
-gives the weight of every token in every reduced one, `restore` of the N' unit vectors the reduced
-token whose output each token takes.  Nothing here asks which operator it was.
+A reduction is a pair of linear maps, so unit vectors reveal it completely: `reduce` of the N unit
+vectors gives the weight of every token in every reduced token, `restore` of the N' unit vectors the
+reduced token whose output each token takes.  This works for any operator.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,29 +20,29 @@ from bigain.operators import (
     KeyValueReducer,
     Operator,
     Reduction,
+    score_map,
 )
 from bigain.operators.downsampling import pooled_grid
 from bigain.operators.recording import Call, Recorder
 from bigain.patching.apply import apply
 from bigain.patching.report import SiteReport
 from bigain.patching.selection import SiteSelection
-from bigain.patching.sites import Site
 from bigain.tasks.noise import keyed_noise
 
-__all__ = ["TokenMap", "first_of_each_stage", "token_maps"]
+__all__ = ["TokenMap", "add_noise", "first_of_each_stage", "token_maps"]
 
 
 @dataclass(frozen=True, eq=False)
 class TokenMap:
-    """One plan of one forward.
+    """One plan of an operator in one forward.
 
     Attributes:
-        operator: What planned it.
+        operator: The operator that made the plan.
         stage: Stage of the model, e.g. `encoder`.
-        sites: Names of the sites it served, the one that it was made at first.
+        sites: Names of the sites that use the plan, first the one where it was made.
         grid: Token grid (h, w).
-        metric: What it was planned on, (1, N, C).
-        timestep: Time of the forward.
+        metric: Tokens that the operator saw, (1, N, C).
+        timestep: Timestep of the forward.
         reduction: The plan.
 
     """
@@ -56,14 +57,14 @@ class TokenMap:
 
     @property
     def alpha(self) -> float | None:
-        """Of a key/value downsampling: the share of nearest against average; else None."""
+        """Weight of the nearest token in a key/value downsampling; None for other operators."""
         if not isinstance(self.operator, KeyValueDownsampler):
             return None
         return float(self.operator.schedule.at(torch.tensor([self.timestep])))
 
     @property
     def weights(self) -> npt.NDArray[np.float32]:
-        """(N', N): the weight of every token in every reduced one; each row sums to one."""
+        """(N', N): the weight of every token in every reduced token; each row sums to one."""
         return _numbers(
             self.reduction.reduce(torch.eye(self.tokens, device=self.metric.device)[None])[0]
         )
@@ -80,9 +81,9 @@ class TokenMap:
 
     @property
     def sources(self) -> npt.NDArray[np.int64]:
-        """(h, w): place of the reduced token whose output each token takes.
+        """(h, w): index of the reduced token whose output each token takes.
 
-        Of a key/value reducer, which restores nothing, every token's own number.
+        A key/value reducer restores nothing: every token has its own index.
         """
         if isinstance(self.operator, KeyValueReducer):
             return np.arange(self.tokens).reshape(self.grid)
@@ -91,27 +92,31 @@ class TokenMap:
 
     @property
     def read(self) -> npt.NDArray[np.bool_]:
-        """(h, w): whether a token is part of any reduced one; the others are dropped."""
+        """(h, w): whether a token is part of any reduced token; the others are dropped."""
         return np.asarray(np.abs(self.weights).max(axis=0) > 0).reshape(self.grid)
 
     @property
     def destinations(self) -> npt.NDArray[np.int64]:
-        """(D,) token numbers of the destinations of a merge; empty for anything else."""
+        """(D,) token indices of the destinations of a merge; empty for other operators."""
         dst = getattr(self.reduction, "dst", None)
         return np.empty(0, dtype=np.int64) if dst is None else dst[0].cpu().numpy()
 
+    def scores(self, name: str) -> npt.NDArray[np.float32]:
+        """(h, w): the token score `name` of the tokens that the operator saw."""
+        return _numbers(score_map(name, self.metric, self.grid)[0])
+
     def groups(self) -> list[npt.NDArray[np.int64]]:
-        """Token numbers that share one output, by group of two or more, the largest first."""
-        owner = self.sources.ravel()
-        found = [np.flatnonzero(owner == place) for place in np.unique(owner)]
+        """Token indices of each group of two or more that share one output, largest group first."""
+        assignment = self.sources.ravel()
+        found = [np.flatnonzero(assignment == index) for index in np.unique(assignment)]
         return sorted((group for group in found if len(group) > 1), key=lambda g: (-len(g), g[0]))
 
     def seen_through(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """`image` (H, W) as if its patches were the tokens: reduced, and restored if it is a merge.
+        """`image` (H, W) with its patches in the place of tokens: reduced, then restored.
 
-        H and W are multiples of the grid's sides.  Key/value reducers give what keys and values
-        are made of: a map of floor(h/s) x floor(w/s) patches, or the kept patches in their places,
-        NaN elsewhere.
+        H and W are multiples of the grid's sides.  Key/value reducers do not restore: downsampling
+        gives an image of floor(h/s) x floor(w/s) patches, selection the selected patches in their
+        places and NaN elsewhere.
         """
         (h, w), (height, width) = self.grid, image.shape
         patches = image.reshape(h, height // h, w, width // w).transpose(0, 2, 1, 3)
@@ -140,17 +145,16 @@ def token_maps(
     sites: SiteSelection | None = None,
     device: torch.device | None = None,
 ) -> tuple[TokenMap, ...]:
-    """Run `backbone` once on the noised `latents` (1, C, H, W): every plan, in its order.
+    """All plans, in order, of one forward of `backbone` on the noised `latents` (1, C, H, W).
 
-    `device` is where the backbone lies, the CPU if not given.
+    `device` is the device of the backbone, by default the CPU.
 
     Raises:
-        UserError: the backbone has no such site, or the operator does not fit.
+        UserError: The backbone has no such site, or the operator does not fit.
 
     """
     noise = keyed_noise(seed, "merge map", timestep, shape=tuple(latents.shape))
-    abar = backbone.alphas_cumprod[timestep]
-    noisy = abar.sqrt().float() * latents.cpu() + (1 - abar).sqrt().float() * noise
+    noisy = add_noise(backbone, latents, noise, timestep)
     inputs = (noisy, torch.tensor([timestep]), torch.tensor([label]))
     recorder = Recorder(operator)
     with apply(backbone.denoiser, recorder, sites=sites, seed=seed) as report:
@@ -158,8 +162,14 @@ def token_maps(
     return tuple(_token_map(operator, report, timestep, call) for call in recorder.calls)
 
 
-def first_of_each_stage(maps: tuple[TokenMap, ...]) -> tuple[TokenMap, ...]:
-    """The first map of every stage, in their order."""
+def add_noise(backbone: Backbone, latents: Tensor, noise: Tensor, timestep: int) -> Tensor:
+    """sqrt(abar) latents + sqrt(1 - abar) noise at `timestep`, on the CPU."""
+    abar = backbone.alphas_cumprod[timestep]
+    return abar.sqrt().float() * latents.cpu() + (1 - abar).sqrt().float() * noise
+
+
+def first_of_each_stage(maps: Sequence[TokenMap]) -> tuple[TokenMap, ...]:
+    """The first map of every stage, in order."""
     stages = dict.fromkeys(each.stage for each in maps)
     return tuple(next(each for each in maps if each.stage == stage) for stage in stages)
 
@@ -174,14 +184,14 @@ def _token_map(operator: Compression, report: SiteReport, timestep: int, call: C
     served = [
         use.site.name
         for use in attentions
-        if use is here or (acting.shared_in_stage and _place(use.site) == _place(here.site))
+        if use is here
+        or (
+            acting.shared_in_stage
+            and (use.site.stage, use.site.level) == (here.site.stage, here.site.level)
+        )
     ]
     stage, grid = here.site.stage, here.grid
     return TokenMap(acting, stage, tuple(served), grid, metric, timestep, reduction)
-
-
-def _place(site: Site) -> tuple[str, int]:
-    return site.stage, site.level
 
 
 def _numbers(x: Tensor) -> npt.NDArray[np.float32]:

@@ -1,7 +1,7 @@
-"""Drawings of one token map on one matplotlib axis, over the image that it was planned on.
+"""Drawings of one token map on one matplotlib axis, over the image behind it.
 
 Coordinates are tokens: token (row, column) covers the unit square from (column, row).  Colours are
-those of Okabe and Ito, and cividis, which colour-blind readers tell apart.
+those of Okabe and Ito, and cividis, which colour-blind readers can tell apart.
 """
 
 from collections.abc import Iterable
@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 PALETTE = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#D55E00")
-"""Orange, sky blue, green, yellow, vermilion: of the five largest groups."""
+"""Colours of the five largest groups: orange, sky blue, green, yellow, vermilion."""
 
 _TINT, _BLUE = "#8899BB", "#0072B2"
 
@@ -49,7 +49,7 @@ def show_image(axis: Axes, image: Image, grid: tuple[int, int]) -> None:
 def show_scores(
     axis: Axes, scores: npt.NDArray[np.float32], cell: tuple[int, int] | None = None
 ) -> None:
-    """Scores (h, w), dark is low, and the borders of the cells."""
+    """Scores (h, w), dark is low, and the borders of cells."""
     grid = (scores.shape[0], scores.shape[1])
     axis.imshow(scores, cmap="cividis", extent=(0, grid[1], grid[0], 0))
     _frame(axis, grid)
@@ -63,9 +63,9 @@ def mark_destinations(axis: Axes, each: TokenMap) -> None:
 
 
 def show_groups(axis: Axes, image: Image, each: TokenMap) -> None:
-    """The largest groups coloured and tied to their ringed token, smaller ones tinted; others bare.
+    """The largest groups in colour, with lines to their ringed token; smaller groups tinted.
 
-    The ringed token of a group is the destination of a merge, or the kept one that others copy.
+    The ringed token of a group is the destination of a merge, or the kept token that others copy.
     """
     _under(axis, image, each.grid)
     anchors, groups = _anchors(each), each.groups()
@@ -82,7 +82,7 @@ def show_groups(axis: Axes, image: Image, each: TokenMap) -> None:
 
 
 def show_tiles(axis: Axes, image: Image, each: TokenMap) -> None:
-    """The tokens of each group filled and boxed together, the others bare."""
+    """The tokens of each group in one filled box."""
     _under(axis, image, each.grid)
     _grid_lines(axis, each.grid, (1, 1), "#777777", 0.3)
     boxes = [_box(group, each.grid) for group in each.groups()]
@@ -90,7 +90,7 @@ def show_tiles(axis: Axes, image: Image, each: TokenMap) -> None:
 
 
 def show_kept(axis: Axes, image: Image, each: TokenMap) -> None:
-    """Tokens that are read are boxed, the others covered."""
+    """Kept tokens in boxes, dropped tokens covered."""
     _under(axis, image, each.grid)
     _fill(axis, np.flatnonzero(~each.read), each.grid, "#222255", alpha=0.62)
     boxes = [_box(np.array([token]), each.grid) for token in np.flatnonzero(each.read)]
@@ -98,10 +98,10 @@ def show_kept(axis: Axes, image: Image, each: TokenMap) -> None:
 
 
 def show_windows(axis: Axes, image: Image, each: TokenMap) -> None:
-    """Where the keys of a smaller map come from: windows of the mean, picks of the nearest.
+    """Sources of downsampled keys: windows of the average, filled tokens of the nearest.
 
     Raises:
-        TypeError: the map is not a key/value downsampling.
+        TypeError: The map is not one of a key/value downsampling.
 
     """
     operator = each.operator
@@ -122,7 +122,7 @@ def show_windows(axis: Axes, image: Image, each: TokenMap) -> None:
 
 
 def show_through(axis: Axes, image: Image, each: TokenMap) -> None:
-    """The image as the reduction leaves it (`TokenMap.seen_through`)."""
+    """The image after the reduction (`TokenMap.seen_through`)."""
     h, w = each.grid
     seen = np.ma.masked_invalid(each.seen_through(image))
     axis.set_facecolor("#9AA5B8")
@@ -131,12 +131,12 @@ def show_through(axis: Axes, image: Image, each: TokenMap) -> None:
 
 
 def _anchors(each: TokenMap) -> dict[int, int]:
-    """The token that each place of the reduced sequence is tied to: its dst, or what it copies."""
-    owner = each.sources.ravel()
+    """Index of a reduced token -> its ringed token: the destination, or the token it copies."""
+    assignment = each.sources.ravel()
     if len(each.destinations):
-        return {int(owner[token]): int(token) for token in each.destinations}
+        return {int(assignment[token]): int(token) for token in each.destinations}
     copied = each.weights.argmax(axis=1)
-    shared = {int(owner[group[0]]) for group in each.groups()}
+    shared = {int(assignment[group[0]]) for group in each.groups()}
     return {place: int(copied[place]) for place in shared}
 
 

@@ -11,8 +11,8 @@ import torch
 from bigain.backbones.base import Backbone
 from bigain.engine import build
 from bigain.figures import style
+from bigain.figures.one_image import Scene, scenes
 from bigain.figures.request import FigureRequest
-from bigain.figures.scene import Scene, scenes
 from bigain.figures.token_maps import TokenMap, token_maps
 from bigain.launch.compose import compose_config, compose_configs
 from bigain.operators import Compression

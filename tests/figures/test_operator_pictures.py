@@ -8,12 +8,18 @@ import pytest
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from bigain.figures.operator_pictures import Panel, draw_rows, operator_panels
+from bigain.figures.operator_pictures import (
+    Panel,
+    draw_rows,
+    operator_panels,
+    score_panels,
+)
 from bigain.figures.token_maps import TokenMap
 from bigain.operators import (
     ABM,
     IEKVD,
     LGTM,
+    SCORES,
     ByStage,
     CachedAssignment,
     Compression,
@@ -25,6 +31,7 @@ from bigain.operators import (
     SiTo,
     ToDo,
     ToMe,
+    score_formula,
 )
 from bigain.operators.selection import SelectReduction
 
@@ -84,13 +91,17 @@ def test_panels_tell_what_the_operator_did(
     assert any(told in panel.note for panel in panels)
 
 
-def test_the_note_counts_groups_and_lone_tokens(plan: Plan, image: Image) -> None:
-    maps = plan(LGTM(0.7))
-    note = operator_panels(maps, image)[2].note
-    groups = maps[0].groups()
-    alone = 256 - sum(map(len, groups))
-    assert f"of {len(groups)} groups" in note
-    assert note.endswith(f"bare: {alone} alone")
+def test_a_panel_per_score_with_its_map_and_formula(plan: Plan, image: Image) -> None:
+    each = plan(LGTM(0.5))[0]
+    panels = score_panels(each, image)[1:]
+    assert [panel.title for panel in panels] == list(SCORES)
+    assert len(panels) == 10
+    for panel in panels:
+        axis = Figure().add_subplot()
+        panel.draw(axis)
+        expected = SCORES[panel.title](each.metric, each.grid)[0].numpy()
+        assert np.array_equal(np.asarray(axis.images[0].get_array()).ravel(), expected)
+        assert panel.note.startswith(score_formula(panel.title))
 
 
 def test_rows_become_one_file_with_the_same_bytes(tmp_path: Path) -> None:

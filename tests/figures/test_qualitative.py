@@ -11,7 +11,6 @@ from PIL import Image
 from bigain.errors import UserError
 from bigain.figures.curves import BLOCKS, PlannedPoint, plan_points
 from bigain.figures.qualitative import (
-    DOWNSAMPLING,
     MERGING,
     Row,
     draw_rows,
@@ -61,11 +60,6 @@ def test_one_sample_of_each_condition_in_the_order_of_the_run() -> None:
     assert first_of_each(["b", "a", "b", "c"], 2) == [0, 1]
 
 
-def test_rows_are_the_families_with_no_acceleration_first() -> None:
-    assert [each.operator for each in MERGING] == ["none", "tome", "lgtm"]
-    assert [each.operator for each in DOWNSAMPLING] == ["none", "todo", "ie_kvd"]
-
-
 def test_a_row_per_operator_and_a_column_per_sample() -> None:
     images = tuple(np.full((4, 4), shade, dtype=np.uint8) for shade in (0, 100))
     axes = draw_rows([Row(setting, images) for setting in MERGING], ["coat", "bag"]).axes
@@ -79,14 +73,16 @@ def test_a_row_per_operator_and_a_column_per_sample() -> None:
 def test_the_same_samples_of_every_run(one: FigureRequest, points: list[PlannedPoint]) -> None:
     for shade, point in enumerate(points):
         write_run(one.results, point.run_id, 50 * shade, CONDITIONS)
-    told = list(produce_merging(one))
-    assert told == [str(one.folder / f"figure3_mini_unet.{kind}") for kind in ("svg", "pdf", "png")]
+    written = list(produce_merging(one))
+    assert written == [
+        str(one.folder / f"figure3_mini_unet.{kind}") for kind in ("svg", "pdf", "png")
+    ]
     first = [path.read_bytes() for path in sorted(one.folder.iterdir())]
     list(produce_merging(one))
     assert first == [path.read_bytes() for path in sorted(one.folder.iterdir())]
 
 
-def test_where_runs_are_missing_the_figure_stays_and_the_command_is_told(
+def test_where_runs_are_missing_the_figure_stays_and_the_command_is_named(
     asked: FigureRequest, points: list[PlannedPoint]
 ) -> None:
     write_run(asked.results, points[0].run_id, 0, CONDITIONS)
@@ -96,16 +92,14 @@ def test_where_runs_are_missing_the_figure_stays_and_the_command_is_told(
     unet, dit = produce_merging(asked)
     assert there.read_text() == "as committed"
     assert [path.name for path in asked.folder.iterdir()] == [there.name]
-    assert unet == (
-        "figure 3, mini_unet: left as it is, its runs are not here: python -m bigain -m "
-        "backbone=mini_unet dataset=fashion_mnist task=generation operator=tome,lgtm "
-        "operator.ratio=0.7"
-    )
+    command = "python -m bigain -m backbone=mini_unet dataset=fashion_mnist task=generation"
+    assert unet.startswith("figure 3, mini_unet:")
+    assert unet.endswith(f"{command} operator=tome,lgtm operator.ratio=0.7")
     assert "operator=none; python -m bigain -m backbone=mini_dit" in dit
-    assert "figure 4, mini_dit: left as it is" in list(produce_downsampling(asked))[1]
+    assert list(produce_downsampling(asked))[1].startswith("figure 4, mini_dit:")
 
 
-def test_runs_that_were_asked_for_other_classes_are_refused(
+def test_runs_of_other_conditions_are_refused(
     one: FigureRequest, points: list[PlannedPoint]
 ) -> None:
     for number, point in enumerate(points):
