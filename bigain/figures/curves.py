@@ -1,10 +1,11 @@
 """The curves of Figure 2 as data: measured values and the paper's, against token sparsity.
 
-Which runs make a curve is known before any is read: the profile's own ones, by their ids.  So runs
-of another protocol, seed or number of images, which have other ids, never get into a curve.
+The runs of a curve are those that Tables 2 to 5 plan for the profile, found by their ids.  Runs of
+another protocol, seed or number of images have other ids, so they never get into a curve.
 """
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from bigain.figures.request import FigureRequest
 from bigain.metrics import Metric
 from bigain.runs.archive_csv import read_runs_csv
 from bigain.runs.identity import run_id
+from bigain.tables.loading import load_spec
+from bigain.tables.planner import BASELINE, Place, plan_table
 
 __all__ = [
     "BLOCKS",
@@ -25,21 +28,20 @@ __all__ = [
     "Point",
     "Runs",
     "Setting",
-    "default_grid",
     "measured_curves",
     "missing_commands",
     "paper_curves",
     "plan_points",
     "read_runs",
-    "settings_of",
     "sweeps",
+    "table_points",
 ]
 
 TASKS = ("classification", "generation")
-_MERGING, _DOWNSAMPLING = ("tome", "lgtm"), ("todo", "avg_pool", "ie_kvd")
-_RATIOS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
-_MINI_GRID = {"ratio": (0.3, 0.5, 0.7), "factor": (2, 3, 4)}
-_PAPER_TABLES = (2, 3, 4, 5)
+_OPERATORS = ("none", "tome", "lgtm", "todo", "avg_pool", "ie_kvd")
+"""The curves, in the order in which they are drawn."""
+_TABLES = (2, 3, 4, 5)
+_STRENGTH = re.compile(r"(ratio|factor)=([\d.]+)")
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,7 @@ BLOCKS = {
 
 @dataclass(frozen=True)
 class Setting:
-    """An operator at one strength; `axis` is `ratio`, `factor`, or empty for no acceleration."""
+    """An operator at one strength; `axis` is `ratio`, `factor`, or empty for the baseline."""
 
     operator: str
     axis: str = ""
@@ -150,16 +152,30 @@ Runs = Mapping[tuple[str, str], Point]
 """(run id, metric) -> what was measured; the sparsity is that of the setting."""
 
 
-def settings_of(block: Block) -> list[Setting]:
-    """All settings of a row, no acceleration first: the paper's ratios, and factors up to 8."""
-    largest = 5 if "dit" in block.backbone else 8
-    merging = [Setting(name, "ratio", ratio) for name in _MERGING for ratio in _RATIOS]
-    factors = range(2, largest + 1)
-    return [
-        Setting("none"),
-        *merging,
-        *(Setting(name, "factor", factor) for name in _DOWNSAMPLING for factor in factors),
-    ]
+def table_points(
+    request: FigureRequest, block: Block, task: str, grid: str = "full"
+) -> list[PlannedPoint]:
+    """The runs of one task that Tables 2 to 5 plan for a row of the figure, the baseline first."""
+    place = Place(block.backbone, block.dataset, task)
+    found: dict[Setting, PlannedPoint] = {}
+    for number in _TABLES:
+        spec = load_spec(number)
+        if spec.profile(request.profile).backbone != block.backbone:
+            continue
+        plan = plan_table(spec, request.profile, grid, request.extra, request.compose)
+        rows = {row.id: row for row in (BASELINE, *plan.rows) if not row.set}
+        for cell, run in plan.runs.items():
+            if cell.place == place and cell.row in rows:
+                setting = _setting(rows[cell.row].method, cell.column)
+                found[setting] = PlannedPoint(setting, task, run.config, run.run_id)
+    order = sorted(found, key=lambda each: (_OPERATORS.index(each.operator), each.value))
+    return [found[setting] for setting in order]
+
+
+def _setting(operator: str, name: str) -> Setting:
+    """An operator with a strength as the tables write it, such as `ratio=0.3`."""
+    match = _STRENGTH.fullmatch(name)
+    return Setting(operator, match[1], float(match[2])) if match else Setting(operator)
 
 
 def plan_points(
@@ -200,30 +216,16 @@ def measured_curves(planned: Sequence[PlannedPoint], runs: Runs, metric: str) ->
 def paper_curves(paper: PaperValues, block: Block, task: str) -> list[Curve]:
     """The curves that Tables 2-5 of the paper print for the row."""
     metric = "acc1" if task == "classification" else "fid"
-    names = {(s.operator, s.name): s for s in settings_of(block)}
     points: dict[str, list[Point]] = {}
     for key, value in paper.items():
         here = (key.backbone, key.dataset) == block.paper and key.metric == metric
-        setting = names.get((key.method, key.setting))
-        if here and key.table in _PAPER_TABLES and setting is not None and value.text:
+        drawn = key.method in _OPERATORS and (not key.setting or _STRENGTH.fullmatch(key.setting))
+        if here and key.table in _TABLES and drawn and value.text:
+            setting = _setting(key.method, key.setting)
             point = Point(setting.sparsity, float(value.text))
             known = points.setdefault(setting.operator, [])
-            known += [] if point in known else [point]  # no acceleration stands in two tables
+            known += [] if point in known else [point]  # the baseline stands in two tables
     return _curves(points)
-
-
-def default_grid(
-    profile: str, block: Block, planned: Sequence[PlannedPoint], paper: PaperValues
-) -> list[PlannedPoint]:
-    """The points of one task that a profile means to have: the mini grid, or what is printed."""
-    if profile == "mini":
-        return [p for p in planned if p.setting.value in _MINI_GRID.get(p.setting.axis, (0.0,))]
-    printed = {
-        (curve.operator, point.sparsity)
-        for curve in paper_curves(paper, block, planned[0].task)
-        for point in curve.points
-    }
-    return [p for p in planned if (p.setting.operator, p.setting.sparsity) in printed]
 
 
 def missing_commands(

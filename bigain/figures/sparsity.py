@@ -24,13 +24,11 @@ from bigain.figures.curves import (
     PlannedPoint,
     Point,
     Runs,
-    default_grid,
     measured_curves,
     missing_commands,
     paper_curves,
-    plan_points,
     read_runs,
-    settings_of,
+    table_points,
 )
 from bigain.figures.request import FigureRequest
 from bigain.figures.style import INK, OPERATORS, publication, save
@@ -82,9 +80,10 @@ def produce(request: FigureRequest) -> Iterator[str]:
     for block in blocks:
         row: list[Panel] = []
         for task in TASKS:
-            points = plan_points(request, block, task, settings_of(block))
-            row += panels_of(request, block, points, runs, paper)
-            notes += _coverage(request, block, points, runs, paper)
+            points = table_points(request, block, task)
+            wanted = table_points(request, block, task, "default")
+            row += panels_of(request, block, points, wanted, runs, paper)
+            notes += _coverage(request, block, wanted, runs)
         rows.append(row)
     yield from map(str, save(draw_panels(rows), request.folder / "figure2"))
     yield from notes
@@ -94,14 +93,17 @@ def panels_of(
     request: FigureRequest,
     block: Block,
     points: Sequence[PlannedPoint],
+    wanted: Sequence[PlannedPoint],
     runs: Runs,
     paper: PaperValues,
 ) -> list[Panel]:
-    """Two panels of one task: what was measured, and what the paper prints."""
+    """Two panels of one task: what was measured, and what the paper prints.
+
+    `points` may be drawn, if there is a run; `wanted` are those that the figure should have.
+    """
     task, images = points[0].task, points[0].config.dataset.num_images
     metric, printed = block.metric(task), "acc1" if task == "classification" else "fid"
     curves = tuple(measured_curves(points, runs, metric))
-    wanted = default_grid(request.profile, block, points, paper)
     empty = all(curve.operator == "none" for curve in curves)
     commands = tuple(missing_commands(request, block, wanted, runs)) if empty else ()
     title = f"{block.title}\nmeasured, n = {images:,} {_NOUNS[task]}"
@@ -134,12 +136,10 @@ def draw_panels(rows: Sequence[Sequence[Panel]]) -> Figure:
 def _coverage(
     request: FigureRequest,
     block: Block,
-    points: Sequence[PlannedPoint],
+    wanted: Sequence[PlannedPoint],
     runs: Runs,
-    paper: PaperValues,
 ) -> Iterator[str]:
-    task = points[0].task
-    wanted = default_grid(request.profile, block, points, paper)
+    task = wanted[0].task
     done = sum((point.run_id, block.metric(task)) in runs for point in wanted)
     yield f"figure 2: {block.title}, {task}: {done} of {len(wanted)} points have a run"
     for command in missing_commands(request, block, wanted, runs):

@@ -8,17 +8,15 @@ from bigain.config.paper import PaperKey, PaperValue, load_paper
 from bigain.errors import UserError
 from bigain.figures.curves import (
     BLOCKS,
-    Block,
     PlannedPoint,
     Setting,
-    default_grid,
     measured_curves,
     missing_commands,
     paper_curves,
     plan_points,
     read_runs,
-    settings_of,
     sweeps,
+    table_points,
 )
 from bigain.figures.request import FigureRequest
 
@@ -48,10 +46,33 @@ def test_sparsity_is_the_share_that_goes(setting: Setting, sparsity: float, name
     assert setting.overrides[0] == f"operator={setting.operator}"
 
 
-def test_settings_are_those_of_the_papers_tables() -> None:
-    unet, dit = settings_of(UNET), settings_of(DIT)
+@pytest.mark.parametrize("task", ["classification", "generation"])
+def test_the_tables_plan_the_points(asked: FigureRequest, task: str) -> None:
+    unet, dit = (table_points(asked, block, task) for block in (UNET, DIT))
     assert len(unet) == 1 + 2 * 7 + 3 * 7
     assert len(dit) == 1 + 2 * 7 + 3 * 4
+    small = table_points(asked, UNET, task, "default")
+    assert {point.setting.name for point in small} == {
+        *("", "ratio=0.3", "ratio=0.5", "ratio=0.7", "factor=2", "factor=3", "factor=4")
+    }
+    own = plan_points(asked, UNET, task, [point.setting for point in small])
+    assert [point.run_id for point in small] == [point.run_id for point in own]
+    assert [point.setting for point in small][:2] == [
+        Setting("none"),
+        Setting("tome", "ratio", 0.3),
+    ]
+
+
+def test_the_paper_profile_has_no_points_that_the_paper_does_not_print(
+    asked: FigureRequest,
+) -> None:
+    request, imagenet100 = replace(asked, profile="paper"), BLOCKS["paper"][1]
+    names = {
+        task: {point.setting.name for point in table_points(request, imagenet100, task)}
+        for task in ("classification", "generation")
+    }
+    assert "factor=8" in names["classification"]
+    assert not any("factor" in name for name in names["generation"])
 
 
 def test_points_are_the_profiles_own_runs(asked: FigureRequest, points: list[PlannedPoint]) -> None:
@@ -123,20 +144,6 @@ def test_lost_values_are_left_out() -> None:
         paper_curves({key: PaperValue("", "lost", "", "classification")}, UNET, "classification")
         == []
     )
-
-
-def test_the_default_grid_is_small_in_mini_and_what_is_printed_in_paper(
-    points: list[PlannedPoint],
-) -> None:
-    def grid(profile: str, block: Block, task: str) -> set[str]:
-        every = [replace(points[0], task=task, setting=setting) for setting in settings_of(block)]
-        return {point.setting.name for point in default_grid(profile, block, every, load_paper())}
-
-    small = {"", "ratio=0.3", "ratio=0.5", "ratio=0.7", "factor=2", "factor=3", "factor=4"}
-    assert grid("mini", UNET, "generation") == small
-    imagenet100 = BLOCKS["paper"][1]
-    assert "factor=8" in grid("paper", imagenet100, "classification")
-    assert not any("factor" in name for name in grid("paper", imagenet100, "generation"))
 
 
 def test_commands_make_what_is_missing_and_nothing_else(

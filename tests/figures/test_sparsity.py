@@ -33,7 +33,7 @@ def test_measured_and_printed_values_stand_in_panels_of_their_own(
 ) -> None:
     points = plan_points(asked, UNET, "classification", [NONE, TOME])
     runs = read_runs(write_runs({(points[1].run_id, "acc1"): 80.0}))
-    measured, printed = panels_of(asked, UNET, points, runs, load_paper())
+    measured, printed = panels_of(asked, UNET, points, points, runs, load_paper())
     assert measured.title == "mini U-Net, Fashion-MNIST\nmeasured, n = 400 images"
     assert [(c.operator, c.points[0].value) for c in measured.curves] == [("tome", 80.0)]
     assert measured.commands == ()
@@ -47,7 +47,7 @@ def test_without_a_run_of_an_operator_the_panel_says_how_to_make_one(
 ) -> None:
     points = plan_points(asked, UNET, "generation", [NONE, TOME])
     runs = read_runs(write_runs({(points[0].run_id, "frechet_mini"): 0.3}))
-    measured, _ = panels_of(asked, UNET, points, runs, load_paper())
+    measured, _ = panels_of(asked, UNET, points, points, runs, load_paper())
     (command,) = measured.commands
     assert command.endswith("task=generation operator=tome operator.ratio=0.7")
     (axis,) = draw_panels([[measured]]).axes
@@ -94,7 +94,11 @@ def test_only_wide_ranges_of_distances_are_logarithmic(
 def test_the_figure_is_a_function_of_its_two_tables(
     asked: FigureRequest, write_runs: WriteRuns, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sparsity, "settings_of", lambda _: [NONE, TOME])
+    monkeypatch.setattr(
+        sparsity,
+        "table_points",
+        lambda request, block, task, *_: plan_points(request, block, task, [NONE, TOME]),
+    )
     points = plan_points(asked, UNET, "classification", [NONE, TOME])
     write_runs({(point.run_id, "acc1"): 80.0 for point in points})
     told = list(produce(asked))
