@@ -211,7 +211,7 @@ def _formats(found: argparse.Namespace) -> tuple[str, ...]:
     names = tuple(found.format.split(",")) if found.format else ()
     allowed, mode = (PRINTERS, "with") if found.dry_run else (FORMATS, "without")
     if (len(names) > 1 and found.dry_run) or not set(names) <= set(allowed):
-        raise UserError(f"--format={found.format}: allowed {mode} --dry-run: {' '.join(allowed)}")
+        raise UserError(f"--format={found.format}: allowed {mode} --dry-run: {', '.join(allowed)}")
     return names
 
 
