@@ -5,11 +5,12 @@ images that both saw: accuracy difference in points, and difference of the noise
 """
 
 import sys
-from itertools import combinations
+from itertools import combinations, groupby
 from pathlib import Path
 
 import pandas as pd
 
+from bigain.config.base import SETTING_COLUMNS
 from bigain.metrics import image_errors, paired_accuracy, paired_difference
 from bigain.runs.archive import Archive
 
@@ -17,18 +18,19 @@ RESULTS = Path(__file__).parents[1] / "results"
 
 
 def main(backbones: list[str]) -> None:
-    """Compare all published runs of each backbone, pair by pair."""
-    runs = pd.read_csv(RESULTS / "mini" / "runs.csv", dtype=str, keep_default_na=False)
-    runs = runs[runs["task"] == "classification"].drop_duplicates("run_id")
-    for backbone in backbones or ["mini_unet", "mini_dit"]:
+    """Compare all published runs of each backbone and dataset, pair by pair."""
+    archive = Archive(RESULTS, "mini")
+    runs = [archive.rows(name)[0].columns for name in archive.run_ids()]
+    for (backbone, dataset), group in groupby(runs, key=lambda r: (r["backbone"], r["dataset"])):
         published = {}
-        for row in runs[runs["backbone"] == backbone].to_dict("records"):
-            samples = Archive(RESULTS, "mini").samples(row["run_id"])
-            if samples is not None:
-                name = f"{row['operator']} {row['ratio'] or row['factor']}".strip()
+        for run in group if backbone in (backbones or [backbone]) else ():
+            samples = archive.samples(run["run_id"])
+            if samples is not None and run["task"] == "classification":
+                settings = [f"{key}={run[key]}" for key in SETTING_COLUMNS if run[key]]
+                name = " ".join([run["operator"], *settings])
                 published[f"{name} ({len(samples)})"] = samples
         for (a, left), (b, right) in combinations(published.items(), 2):
-            _compare(f"{backbone}: {a} - {b}", left, right)
+            _compare(f"{backbone}, {dataset}: {a} - {b}", left, right)
 
 
 def _compare(title: str, left: pd.DataFrame, right: pd.DataFrame) -> None:

@@ -29,7 +29,7 @@ from bigain.runs.archive_csv import (
     read_runs_csv,
     samples_to_publish,
 )
-from bigain.runs.files import MANIFEST, METRIC_COLUMNS, METRICS, SAMPLES, csv_text, unreadable
+from bigain.runs.files import MANIFEST, METRIC_COLUMNS, SAMPLES, csv_text, unreadable
 from bigain.runs.identity import DESCRIBING_COLUMNS
 from bigain.runs.manifests import Manifest, check_name, portable, read_published
 from bigain.runs.store import RunStore
@@ -57,11 +57,6 @@ class Archive:
         """The file that `samples` reads."""
         store = self._own(run_id)
         return store.folder / SAMPLES if store else self.published_samples_path(run_id)
-
-    def metrics_path(self, run_id: str) -> Path:
-        """The file that `metrics` reads."""
-        store = self._own(run_id)
-        return store.folder / METRICS if store else self.runs_csv
 
     def manifest_path(self, run_id: str) -> Path:
         """The file that `manifest` reads: the published one if there is one."""

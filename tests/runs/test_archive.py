@@ -85,7 +85,6 @@ def test_what_is_published_replaces_the_folder_to_the_last_digit(
     pd.testing.assert_frame_equal(load(archive, name), before, check_exact=True)
     assert archive.metrics(name) == metrics
     assert archive.samples_path(name) == archive.published_samples_path(name)
-    assert archive.metrics_path(name) == archive.runs_csv
 
 
 def test_records_without_metrics_are_not_available(
