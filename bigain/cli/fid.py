@@ -1,7 +1,7 @@
-"""`bigain fid A B`: how far the images of A are from those of B.
+"""`bigain fid A B`: the Frechet distance between the images of A and those of B.
 
 A is a folder of generated images, B a folder of real ones; either may be a .npz of statistics as
-pytorch-fid writes them.  What has no features has no interval, KID, precision and recall.
+pytorch-fid writes it.  Such a file has no features, so some of the numbers cannot be computed.
 """
 
 import argparse
@@ -17,8 +17,7 @@ from tabulate import tabulate
 
 from bigain.cli.arguments import VerbParser
 from bigain.errors import UserError
-from bigain.features.base import Extractor, decode_workers, extract
-from bigain.features.folder import FolderImages
+from bigain.features.base import Extractor, FolderImages, decode_workers, extract
 from bigain.features.inception import InceptionExtractor
 from bigain.features.mini import MiniExtractor
 from bigain.features.reference import Reference, check_fits, compute_reference, read_reference
@@ -38,7 +37,7 @@ _HEADS = ("metric", "value", "95 % interval", "n", "unit")
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Print the distance and its kin, with what they were measured with."""
+    """Print the distance, KID, precision and recall, and the settings behind them."""
     options = _parser().parse_args(arguments)
     _check_sides(options)
     extractor = None if _all_statistics(options) else _extractor(options)
@@ -61,13 +60,13 @@ def _parser() -> VerbParser:
         "--extractor",
         choices=["inception", "mini"],
         default="inception",
-        help="inception: FID (default); mini: frechet_mini, for Fashion-MNIST, which is no FID",
+        help="inception: FID (default); mini: frechet_mini, for Fashion-MNIST, which is not FID",
     )
-    parser.add_argument("--weights", type=Path, metavar="FILE", help="of Inception; default: cache")
-    parser.add_argument("--limit", type=int, metavar="N", help="the first N images by name of each")
-    parser.add_argument("--workers", type=int, help="threads that decode (default: by the machine)")
+    parser.add_argument("--weights", type=Path, metavar="FILE", help="Inception's; default: cache")
+    parser.add_argument("--limit", type=int, metavar="N", help="first N images of each folder")
+    parser.add_argument("--workers", type=int, help="decoding threads (default: one per core)")
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda, mps")
-    parser.add_argument("--seed", type=int, default=0, help="of KID's subsets (default 0)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of KID's subsets (default 0)")
     parser.add_argument(
         "--mixed-sizes", action="store_true", help="allow images of different sizes in a folder"
     )
@@ -76,14 +75,14 @@ def _parser() -> VerbParser:
 
 
 def _check_sides(options: argparse.Namespace) -> None:
-    """Raise UserError of a side that cannot serve, before Inception is looked for or downloaded."""
+    """Raise UserError for an unusable side, before Inception is searched for or downloaded."""
     for path in (options.a, options.b):
         if _is_statistics(path):
             read_reference(path)
         elif len(FolderImages(path, limit=options.limit)) < _FEWEST:
             limit = f"--limit={options.limit}, " if options.limit is not None else ""
             raise UserError(
-                f"{limit}{path}: one image has no covariance; allowed: at least 2 images"
+                f"{limit}{path}: a single image has no covariance; allowed: at least 2 images"
             )
 
 
@@ -108,7 +107,7 @@ def _extractor(options: argparse.Namespace) -> Extractor:
     if options.extractor == "inception":
         return InceptionExtractor(options.weights, device)
     if options.weights is not None:
-        raise UserError(f"--weights={options.weights}: allowed with --extractor inception alone")
+        raise UserError(f"--weights={options.weights}: allowed only with --extractor=inception")
     return MiniExtractor(device)
 
 
@@ -127,17 +126,17 @@ def _side(options: argparse.Namespace, path: Path, extractor: Extractor | None) 
 
 
 def _metric_name(extractor: Extractor | None, a: Reference, b: Reference) -> str:
-    """`fid` is the distance of Inception's 2,048 features and of nothing else.
+    """Only the distance of Inception's 2,048 features is called `fid`.
 
-    Statistics of this package say what they are of; pytorch-fid's do not, but those of 2,048
-    features are FID's.
+    Statistics of this package name their metric.  Those of pytorch-fid do not; with 2,048 features
+    they are taken for FID's.
     """
     names = {side.about["metric"] for side in (a, b) if "metric" in side.about}
     names |= set() if extractor is None else {extractor.metric}
     if len(names) > 1:
         raise UserError(
-            f"{a.about['dataset']}, {b.about['dataset']}: are of different features "
-            f"({' and '.join(sorted(names))}); allowed: both of one --extractor"
+            f"{a.about['dataset']}, {b.about['dataset']}: have different features "
+            f"({' and '.join(sorted(names))}); allowed: both from the same --extractor"
         )
     return names.pop() if names else "fid" if a.moments.dimension == _FID_FEATURES else "frechet"
 
@@ -149,8 +148,8 @@ def _metrics(
     sizes = a.moments.dimension, b.moments.dimension
     if sizes[0] != sizes[1]:
         raise UserError(
-            f"{options.a}: is of {sizes[0]} features, but {options.b} of {sizes[1]}; allowed: both "
-            "of one --extractor"
+            f"{options.a}: has {sizes[0]} features, but {options.b} has {sizes[1]}; allowed: both "
+            "from the same --extractor"
         )
     if a.features is not None:
         return generation_metrics(name, a.features, b.moments, b.features, options.seed)
@@ -160,24 +159,24 @@ def _metrics(
 
 
 def _notes(options: argparse.Namespace, a: Reference, b: Reference) -> list[str]:
-    """What cannot be told, and why."""
+    """Which numbers are missing, and why."""
     notes = []
     for path, side in ((options.a, a), (options.b, b)):
         if side.moments.n is None:
             d = side.moments.dimension
             notes.append(
-                f"{path}: does not say of how many images it is; a distance of fewer than {d}, as "
-                "many as there are features, would be far too large"
+                f"{path}: does not say how many images it was computed from; with fewer than {d}, "
+                "the number of features, the distance is far too large"
             )
     if a.features is None:
         notes.append(
-            f"{options.a}: holds a mean and a covariance and no features of images; an interval, "
-            "KID, precision and recall need them: give its folder of images as A"
+            f"{options.a}: has a mean and a covariance but no features, so there is no interval, "
+            "KID, precision or recall; pass the folder of images instead"
         )
     elif b.features is None:
         notes.append(
-            f"{options.b}: holds a mean and a covariance and no features of images; KID, precision "
-            "and recall need them"
+            f"{options.b}: has a mean and a covariance but no features, so there is no KID, "
+            "precision or recall"
         )
     return notes
 

@@ -1,1 +1,1 @@
-"""From images to features, and how far two sets of images are apart."""
+"""From images to features, and the distance between two sets of images."""

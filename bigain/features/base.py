@@ -1,19 +1,25 @@
-"""From images to features, the same bits whatever the number of workers.
+"""Images in, features out; the number of workers does not change a bit of them.
 
-A network rounds differently for batches of different sizes, so every extractor has one size: images
-are taken in order, `block` at a time, and the last block is filled up with its first image.  No
-batch size can be chosen, so none can change a distance.  Workers decode and resize ahead, in order.
+A network rounds differently for batches of different sizes, so every extractor has one fixed batch
+size, `block`: images are taken in order, and the last block is filled up with its first image.
+Worker threads decode and resize images ahead of the network, in order.
+
+Images come from a dataset or from a folder.  A folder is read in the order of file names, as in
+pytorch-fid.  Unlike pytorch-fid, which silently skips whatever is not an image (also subfolders,
+and files that end in .JPEG), other files are an error here.
 """
 
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from PIL import Image as PillowImage
 from torch import Tensor
 from tqdm import tqdm
 
@@ -22,8 +28,10 @@ from bigain.data.images import UnreadableImage
 from bigain.errors import UserError
 
 __all__ = [
+    "EXTENSIONS",
     "DatasetImages",
     "Extractor",
+    "FolderImages",
     "Image",
     "Images",
     "decode_workers",
@@ -31,26 +39,29 @@ __all__ = [
     "feature_blocks",
 ]
 
-_MOST_WORKERS = 8
-"""The network waits for eight decoders no longer; more only take memory."""
+EXTENSIONS = ("bmp", "jpg", "jpeg", "pgm", "png", "ppm", "tif", "tiff", "webp")
+"""File names of images, in any case."""
+
+_MAX_WORKERS = 8
+"""With eight decoders the network no longer waits; more of them only take memory."""
 
 Image: TypeAlias = npt.NDArray[np.uint8]
 """Bytes of shape (height, width), grey, or (height, width, 3), RGB."""
 
 Images: TypeAlias = Sequence[Image]
-"""A list of images, or something that decodes image i when asked for it."""
+"""A list of images, or a sequence that decodes image i on access."""
 
 
 class Extractor(Protocol):
-    """A frozen network and what happens to an image before it.
+    """A frozen network and its preprocessing of an image.
 
     Attributes:
         name: `inception` or `mini`.
         metric: Name of the Frechet distance of its features: `fid` or `frechet_mini`.
         dimension: Number of features.
         block: Images per forward pass.
-        mode: Pillow's mode of the images that it takes from files, `RGB` or `L`.
-        resize: What happens to an image's size, in words.
+        mode: Pillow's mode for images from files, `RGB` or `L`.
+        resize: How images are resized, in words.
         revision: First 12 digits of the sha256 of the weights.
 
     """
@@ -64,10 +75,10 @@ class Extractor(Protocol):
     revision: str
 
     def prepare(self, image: Image) -> Tensor:
-        """What the network sees of one image, (C, H, W), on the CPU; runs in worker threads.
+        """The network's input for one image, (C, H, W), on the CPU; runs in worker threads.
 
         Raises:
-            UserError: The image is none that the network can take.
+            UserError: The network cannot take such an image.
 
         """
         ...
@@ -87,17 +98,58 @@ class DatasetImages(Sequence[Image]):
         return len(self._dataset)
 
     def __getitem__(self, position: int) -> Image:  # type: ignore[override]  # no slices
-        """The image at `position`; raises UserError if its file is no whole image."""
+        """The image at `position`; raises UserError if its file is damaged or missing."""
         try:
             return self._dataset[position].image
         except UnreadableImage as error:
             raise UserError(f"{error}; a reference needs all its images") from error
 
 
+class FolderImages(Sequence[Image]):
+    """The images of one folder, sorted by name; hidden files are ignored.
+
+    Args:
+        folder: A folder that contains only images.
+        mode: `RGB` or `L`; each image is converted to it.
+        limit: Number of images to take from the start; None takes all.
+
+    Raises:
+        UserError: The folder does not exist, has no image, has fewer than `limit`, or contains
+            anything else.
+
+    """
+
+    def __init__(self, folder: Path, mode: str = "RGB", limit: int | None = None) -> None:
+        found = _image_files(folder)
+        if limit is not None and not 1 <= limit <= len(found):
+            raise UserError(
+                f"{folder}: limit={limit}: allowed: 1 to {len(found)}, the images in this folder"
+            )
+        self.paths = found[:limit]
+        self._mode = mode
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, position: int) -> Image:  # type: ignore[override]  # no slices
+        """The image at `position`; raises UserError if its file cannot be decoded."""
+        path = self.paths[position]
+        try:
+            with PillowImage.open(path) as image:
+                return np.asarray(image.convert(self._mode))
+        except (OSError, SyntaxError, ValueError, PillowImage.DecompressionBombError) as error:
+            reason = " ".join(str(error).split())
+            raise UserError(f"{path}: cannot be read as an image ({reason})") from None
+
+    def label(self, position: int) -> str:
+        """Name of the image at `position` in messages."""
+        return str(self.paths[position])
+
+
 def decode_workers() -> int:
-    """Threads that decode images ahead: as many as this process has cores, at most eight."""
+    """Number of decoding threads: one per core of this process, at most eight."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return min(cores or 1, _MOST_WORKERS)
+    return min(cores or 1, _MAX_WORKERS)
 
 
 def extract(
@@ -107,10 +159,10 @@ def extract(
     mixed_sizes: bool = False,
     progress: bool = False,
 ) -> npt.NDArray[np.float32]:
-    """Features of all images, shape (n, dimension); see `feature_blocks` for arguments and errors.
+    """Features of all images, shape (n, dimension); arguments as in `feature_blocks`.
 
     Raises:
-        UserError: There are no images, too.
+        UserError: No images, or as `feature_blocks`.
 
     """
     if not len(images):
@@ -125,18 +177,18 @@ def feature_blocks(
     mixed_sizes: bool = False,
     progress: bool = False,
 ) -> Iterator[npt.NDArray[np.float32]]:
-    """Features in the order of the images, piece by piece, shapes (k, dimension).
+    """Features in the order of the images, in pieces of shape (k, dimension).
 
     Args:
         extractor: The network.
         images: A list of arrays, or a lazy sequence such as `FolderImages`.
-        workers: Threads that decode and resize ahead; 0 does it in between.
-        mixed_sizes: Allow images of different sizes, as the originals of a dataset are.
-        progress: Show a bar on stderr.
+        workers: Threads that decode and resize ahead; 0 decodes between forward passes.
+        mixed_sizes: Allow images of different sizes, as datasets have them.
+        progress: Show a progress bar on stderr.
 
     Raises:
-        UserError: An image is of another size than the first and that is not allowed, cannot be
-            decoded, or is none that the network can take.
+        UserError: An image cannot be decoded, the network cannot take it, or its size differs from
+            the first one's and `mixed_sizes` is off.
 
     """
     shape = None if mixed_sizes or not len(images) else images[0].shape
@@ -152,6 +204,25 @@ def feature_blocks(
         yield _forward(extractor, waiting)
 
 
+def _image_files(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        what = "is not a folder" if folder.exists() else "does not exist"
+        raise UserError(f"{folder}: {what}; allowed: a folder of images, or a .npz of statistics")
+    entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    others = [path for path in entries if not _is_image(path)]
+    allowed = ", ".join(EXTENSIONS)
+    if others:
+        more = f" (and {len(others) - 1} other entries of its folder)" if others[1:] else ""
+        raise UserError(f"{others[0]}: is not an image{more}; allowed: only images ({allowed})")
+    if not entries:
+        raise UserError(f"{folder}: contains no image; allowed: at least one ({allowed})")
+    return entries
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower().removeprefix(".") in EXTENSIONS and path.is_file()
+
+
 def _prepare(
     extractor: Extractor, images: Images, position: int, shape: tuple[int, ...] | None
 ) -> Tensor:
@@ -163,9 +234,9 @@ def _prepare(
         raise UserError(f"{label(position)}: {error}") from None
     if shape is not None and image.shape != shape:
         raise UserError(
-            f"{label(position)}: is of size {_size(image.shape)}, but {label(0)} of "
-            f"{_size(shape)}; allowed: one size (or mixed_sizes=True, --mixed-sizes, which resizes "
-            "each on its own)"
+            f"{label(position)}: has size {_size(image.shape)}, but {label(0)} has "
+            f"{_size(shape)}; allowed: one size for all (--mixed-sizes, or mixed_sizes=True, "
+            "resizes each image on its own)"
         )
     return prepared
 
@@ -182,7 +253,7 @@ def _forward(extractor: Extractor, tensors: list[Tensor]) -> npt.NDArray[np.floa
 
 
 def _ahead(work: Callable[[int], Tensor], count: int, workers: int) -> Iterator[Tensor]:
-    """work(0), ..., work(count - 1) in order, done by `workers` threads a little ahead."""
+    """work(0), ..., work(count - 1) in order, computed by `workers` threads slightly ahead."""
     if workers < 1:
         yield from map(work, range(count))
         return

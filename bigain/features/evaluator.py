@@ -1,8 +1,8 @@
-"""Metrics of generated images: their distance to real ones, precision, recall, class agreement.
+"""Metrics of generated images: distance to real images, precision, recall, class agreement.
 
-Every record also gets the numbers of its own image.  `frechet_value` is the image's part in the
-Frechet distance: its mean over images is the distance, and its difference between two runs of the
-same noise is paired.  With the mini extractor there is also the class that its classifier predicts.
+Every record also gets numbers of its own image.  `frechet_value` is the share of the image in the
+Frechet distance: its mean over images is the distance, and for two runs with the same noise its
+differences are paired.  With the mini extractor a record also has the predicted class.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from bigain.features.base import Extractor, Images, extract
 from bigain.features.reference import Reference
-from bigain.metrics import Metric, frechet_with_interval, generation_metrics, wilson
+from bigain.metrics import Metric, frechet_with_interval, generation_metrics
 from bigain.runs.session import Evaluation
 
 __all__ = ["Classify", "GenerationEvaluator"]
@@ -29,12 +29,12 @@ class GenerationEvaluator:
 
     Attributes:
         extractor: Images to features.
-        reference: Returns the features of the real images; computed at the first call.
-        content: Hash that identifies the real images, as their dataset's `content_hash`.
-        classify: The classifier behind the features, if it knows the classes of the run.
+        reference: Returns the features of the real images; the first call computes them.
+        content: Hash of the real images, such as their dataset's `content_hash`.
+        classify: The classifier of the features; None if it does not know the classes of the run.
         seed: Seed of KID's subsets.
         workers: Threads that decode images ahead.
-        progress: Show a bar on stderr.
+        progress: Show a progress bar on stderr.
 
     """
 
@@ -47,18 +47,18 @@ class GenerationEvaluator:
     progress: bool = False
 
     def load_reference(self) -> Reference:
-        """The reference; a real image that cannot be read raises UserError here."""
+        """The reference.  Raises UserError if a real image cannot be read."""
         return self.reference()
 
     def evaluate(self, images: Images, records: Sequence[Mapping[str, Any]]) -> Evaluation:
-        """Measure `images`, which `records` describe in the same order.
+        """Metrics of `images`, and their `records`, which have the same order, with new columns.
 
         Warns:
             FewImagesWarning: Fewer images than features.
 
         Raises:
-            UserError: An image is gone or of another size than the first, there are fewer than
-                two, or the reference is of other features.
+            UserError: An image is missing or its size differs from the first one's, there are
+                fewer than two images, or the reference has other features.
 
         """
         features = extract(self.extractor, images, self.workers, progress=self.progress)
@@ -79,19 +79,14 @@ class GenerationEvaluator:
         ]
         if self.classify is None:
             return Evaluation(measured, metrics)
-        measured = _recognised(measured, self.classify(features))
-        return Evaluation(measured, [*metrics, _agreement(measured)])
+        measured = _with_predictions(measured, self.classify(features))
+        agreed = sum(bool(record["correct"]) for record in measured)
+        agreement = Metric.of_share("class_agreement", agreed, len(measured))
+        return Evaluation(measured, [*metrics, agreement])
 
 
-def _recognised(
+def _with_predictions(
     records: Sequence[Mapping[str, Any]], predictions: npt.NDArray[np.int64]
 ) -> list[dict[str, Any]]:
     pairs = zip(records, predictions.tolist(), strict=True)
     return [{**r, "prediction": p, "correct": p == r["label"]} for r, p in pairs]
-
-
-def _agreement(records: Sequence[Mapping[str, Any]]) -> Metric:
-    """Share of images that the classifier assigns to their class, in percent, Wilson interval."""
-    agreed, n = sum(bool(record["correct"]) for record in records), len(records)
-    low, high = wilson(agreed, n)
-    return Metric("class_agreement", 100 * agreed / n, n, 100 * low, 100 * high, "percent")

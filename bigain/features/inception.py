@@ -1,9 +1,9 @@
-"""Inception features, exactly those of pytorch-fid: its network, its preprocessing, its weights.
+"""Inception features as in pytorch-fid: the same network, preprocessing and weights.
 
-An image becomes RGB in [0, 1], is resized to 299 x 299 (bilinear, no antialiasing, whatever its
-size) and scaled to [-1, 1]; its features are the 2,048 means of the last pooling.  Images are
-resized one by one, so those of a dataset may differ in size. Source: pytorch-fid 0.3.0 (Seitzer
-2020), weights of Heusel et al. 2017 in TensorFlow, ported there.
+An image is converted to RGB in [0, 1], resized to 299 x 299 (bilinear, without antialiasing) and
+scaled to [-1, 1]; its features are the 2,048 means of the last pooling layer.  Images are resized
+one by one, so they may have different sizes.  Source: pytorch-fid 0.3.0 (Seitzer 2020) with the
+weights of Heusel et al. 2017, ported from TensorFlow.
 """
 
 import logging
@@ -25,7 +25,7 @@ __all__ = ["WEIGHTS_SHA256", "WEIGHTS_URL", "InceptionExtractor", "check_weights
 
 WEIGHTS_URL: str = pytorch_fid_inception.FID_WEIGHTS_URL
 WEIGHTS_SHA256 = "6726825d"
-"""First digits of the sha256 of the published weights; their file name carries them."""
+"""First digits of the sha256 of the published weights, also part of their file name."""
 _SIDE = 299
 _LAYER = pytorch_fid_inception.InceptionV3.BLOCK_INDEX_BY_DIM[2048]
 _LOG = logging.getLogger(__name__)
@@ -35,12 +35,12 @@ class InceptionExtractor:
     """Images of any size to Inception's features.
 
     Args:
-        weights: A file of weights; None looks in torch hub's cache, then downloads them.
+        weights: A file of weights; None takes torch hub's cache, or downloads them into it.
         device: Where the network runs.
         dimension: 2048 for FID; 64, 192 and 768 are the earlier layers that pytorch-fid offers.
 
     Raises:
-        UserError: No weights, or a file that holds something else.
+        UserError: No weights, or the file has something else.
 
     """
 
@@ -62,7 +62,7 @@ class InceptionExtractor:
         path = find_weights(weights)
         digest = file_sha256(path)
         if not digest.startswith(WEIGHTS_SHA256):
-            _LOG.warning("%s is not the published Inception: its distances are no FID", path)
+            _LOG.warning("%s is not the published Inception; its distances are not FID", path)
         self.dimension = dimension
         self.revision = digest[:12]
         self._device = device or torch.device("cpu")
@@ -72,7 +72,7 @@ class InceptionExtractor:
         """Bytes (H, W, 3), or (H, W) in grey, to (3, 299, 299) in [-1, 1]."""
         if image.dtype != "uint8" or image.ndim not in {2, 3} or image.shape[2:] not in {(), (3,)}:
             raise UserError(
-                f"is {image.dtype} of shape {image.shape}; Inception takes uint8 of (H, W, 3) or "
+                f"has dtype {image.dtype} and shape {image.shape}; allowed: uint8 of (H, W, 3) or "
                 "(H, W)"
             )
         pixels = torch.tensor(image).reshape(*image.shape[:2], -1).permute(2, 0, 1)
@@ -87,10 +87,10 @@ class InceptionExtractor:
 
 
 def check_weights(path: Path) -> bool:
-    """Whether `path` holds the published weights; other weights of Inception are loaded to see.
+    """True for the published weights, False for other weights of Inception (which are loaded).
 
     Raises:
-        UserError: It holds something else.
+        UserError: The file has something else.
 
     """
     if file_sha256(path).startswith(WEIGHTS_SHA256):
@@ -100,15 +100,15 @@ def check_weights(path: Path) -> bool:
 
 
 def find_weights(path: Path | None = None) -> Path:
-    """The file of Inception's weights: `path`, or torch hub's cache, or downloaded into it.
+    """The file of Inception's weights: `path`, or torch hub's cache, or a download into it.
 
     Raises:
-        UserError: None of the three; the message names the ways out.
+        UserError: None of these exists; the message says what to do.
 
     """
     if path is not None:
         if not path.is_file():
-            raise UserError(f"weights={path}: no such file; allowed: {WEIGHTS_URL}, downloaded")
+            raise UserError(f"weights={path}: no such file; allowed: a copy of {WEIGHTS_URL}")
         return path
     cached = Path(torch.hub.get_dir()) / "checkpoints" / WEIGHTS_URL.rpartition("/")[2]
     if not cached.is_file():
@@ -117,19 +117,19 @@ def find_weights(path: Path | None = None) -> Path:
             torch.hub.download_url_to_file(WEIGHTS_URL, str(cached), hash_prefix=WEIGHTS_SHA256)
         except (URLError, OSError, RuntimeError) as error:
             raise UserError(
-                f"weights: Inception is neither in {cached} nor can it be downloaded ({error}); "
-                f"put {WEIGHTS_URL} there, or name a copy (task.extractor_weights=FILE of "
-                "a run, --weights FILE of bigain fid), or use the mini extractor, whose distance "
-                "is no FID"
+                f"weights: Inception is not in {cached}, and its download failed ({error}); put "
+                f"{WEIGHTS_URL} there, or name a copy (task.extractor_weights=FILE for a run, "
+                "--weights FILE for bigain fid), or use the mini extractor, whose distance is "
+                "not FID"
             ) from None
     return cached
 
 
 def _build(path: Path, layer: int) -> nn.Module:
-    """pytorch-fid's network up to `layer`, with the weights of `path` and without its resizing."""
+    """pytorch-fid's network up to `layer`, with the weights of `path`, without its own resizing."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-        # pytorch-fid downloads and unpickles while it builds; it gets checked weights instead.
+        # pytorch-fid would download and unpickle weights while it builds; give it these instead.
         with patch.object(
             pytorch_fid_inception, "load_state_dict_from_url", lambda *_, **__: state
         ):
@@ -139,6 +139,6 @@ def _build(path: Path, layer: int) -> nn.Module:
     except (RuntimeError, TypeError, ValueError, EOFError, pickle.UnpicklingError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(
-            f"weights={path}: holds no weights of Inception ({reason}); allowed: {WEIGHTS_URL}"
+            f"weights={path}: has no weights of Inception ({reason}); allowed: {WEIGHTS_URL}"
         ) from None
     return network.eval()

@@ -1,9 +1,9 @@
-"""What generated images are compared with: moments, and features where there are any.
+"""References for generated images: moments of real images, and their features if known.
 
-A reference that is computed here is kept by its content: the images, the extractor's weights and
-the resize together name its file, so it is computed once and can never be taken for another one's.
-A JSON file beside it says what it is.  The .npz also serves pytorch-fid, whose own files (mu,
-sigma) can be read; they hold no features, so there is no KID, precision or recall against them.
+A reference is computed once and cached.  Its file name is a hash of the images, the extractor's
+weights and the resize, so a cached reference cannot be used for other images.  A JSON file beside
+it describes it.  pytorch-fid can read the .npz, and its own files (mu, sigma) can be read here.
+Those have no features, so KID, precision and recall against them do not exist.
 """
 
 import hashlib
@@ -35,11 +35,11 @@ _FORMAT = 1
 
 @dataclass(frozen=True)
 class ReferenceSource:
-    """Which images a reference is made of.
+    """Which images a reference is computed from.
 
     Attributes:
-        dataset: Its name, or a folder's.
-        split: The dataset's own name of it, such as `test`.
+        dataset: Name of the dataset or folder.
+        split: The dataset's own name of the split, such as `test`.
         content: sha256 over the images, such as a dataset's `content_hash`.
         selection: Which images of the split, in words.
 
@@ -53,12 +53,12 @@ class ReferenceSource:
 
 @dataclass(frozen=True)
 class Reference:
-    """A reference.
+    """Statistics of real images.
 
     Attributes:
         moments: Mean and covariance of the features.
-        features: Shape (n, d); None in statistics that were published without them.
-        about: What it is, as in the JSON file.
+        features: Shape (n, d); None for statistics that were published without features.
+        about: The description, as in the JSON file.
 
     """
 
@@ -76,16 +76,16 @@ def cached_reference(
     mixed_sizes: bool = True,
     progress: bool = False,
 ) -> Reference:
-    """The reference of `images`, from `folder` if it was computed before.
+    """The reference of `images`, read from `folder` if it was computed before.
 
     Args:
-        folder: Of all cached references; it is made where missing.
-        source: What the images are; `source.content` must change with them.
+        folder: Folder of all cached references; created if missing.
+        source: Which images these are; `source.content` must change with them.
         extractor: The network.
-        images: They are only looked at if nothing is cached.
+        images: Only read if nothing is cached.
         workers: Threads that decode ahead.
-        mixed_sizes: As in `extract`; the originals of most datasets have different sizes.
-        progress: Show a bar on stderr.
+        mixed_sizes: As in `extract`; images of most datasets have different sizes.
+        progress: Show a progress bar on stderr.
 
     Raises:
         UserError: As `extract`.
@@ -97,13 +97,13 @@ def cached_reference(
         try:
             return read_reference(path)
         except UserError:
-            path.unlink()  # a damaged cache is none
+            path.unlink()  # damaged: compute it again
     features = extract(extractor, images, workers, mixed_sizes, progress)
     return _write(path, compute_reference(features, about))
 
 
 def compute_reference(features: npt.NDArray[np.float32], about: dict[str, Any]) -> Reference:
-    """The reference that these features, shape (n, d), make.
+    """The reference with these features, shape (n, d).
 
     Raises:
         UserError: Fewer than two images, or a feature that is not finite.
@@ -116,7 +116,7 @@ def read_reference(path: Path) -> Reference:
     """A reference of this package, or a .npz with `mu` and `sigma` as pytorch-fid writes it.
 
     Raises:
-        UserError: The file is something else.
+        UserError: The file is something else, damaged or missing.
 
     """
     try:
@@ -140,9 +140,9 @@ _ALLOWED = (
 
 
 def check_fits(reference: Reference, extractor: Extractor, name: str) -> None:
-    """Raise UserError unless `reference`, which messages call `name`, is of this extractor.
+    """Raise UserError unless `reference` (`name` in messages) has features of this extractor.
 
-    Statistics of pytorch-fid do not say what they are of, but how many features there are.
+    Files of pytorch-fid do not name their extractor; only their number of features is checked.
     """
     about, dimension = reference.about, reference.moments.dimension
     own = {**about, "dimension": dimension}
@@ -154,7 +154,7 @@ def check_fits(reference: Reference, extractor: Extractor, name: str) -> None:
     for key, value in needed.items():
         if own.get(key, value) != value:
             raise UserError(
-                f"{name}: is of {key}={own[key]}; allowed: {key}={value}, of the extractor "
+                f"{name}: has {key}={own[key]}; allowed: {key}={value}, that of the extractor "
                 f"{extractor.name}"
             )
 
@@ -172,18 +172,18 @@ def _check(
         shaped = shaped and features.ndim == 2 and features.shape[1] == d
     finite = numeric and shaped and np.isfinite(mean).all() and np.isfinite(covariance).all()
     if not (finite and _is_covariance(covariance)):
-        raise UserError(f"{path}: holds no statistics; {_ALLOWED}")
+        raise UserError(f"{path}: is not a file of statistics; {_ALLOWED}")
 
 
 def _reason(error: Exception) -> str:
-    """Why there are no arrays, without what numpy advises its own users."""
+    """Why a file has no arrays, without numpy's own advice (to allow pickles)."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    return "it is no .npz of plain arrays, or not a whole one"
+    return "not a .npz of plain arrays, or incomplete"
 
 
 def _is_covariance(matrix: npt.NDArray[Any]) -> bool:
-    """Symmetric and, up to rounding, without a negative eigenvalue."""
+    """Whether it is symmetric and, up to rounding, has no negative eigenvalue."""
     wide = matrix.astype(np.float64)
     size = max(float(np.abs(wide).max(initial=0.0)), 1e-12)
     if np.abs(wide - wide.T).max(initial=0.0) > 1e-4 * size:
@@ -215,14 +215,14 @@ def _write(path: Path, reference: Reference) -> Reference:
         with temporary.open("wb") as handle:
             np.savez(handle, mu=normal.mean, sigma=normal.covariance, features=features)
 
-    # The description first: statistics that nobody can name are worth nothing.
+    # The description comes first: statistics without one cannot be identified.
     replace_text(path.with_suffix(".json"), json.dumps(reference.about, indent=2) + "\n")
     replace_file(path, save)
     return reference
 
 
 def _stated(n: Any) -> int | None:
-    """A number of images that the file's description tells, if it is one."""
+    """The number of images in the description; None if it is not a number above 1."""
     return n if isinstance(n, int) and n > 1 else None
 
 

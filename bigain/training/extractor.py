@@ -15,7 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from bigain.errors import UserError
-from bigain.features.mini_model import MiniClassifier
+from bigain.features.mini import MiniClassifier
 from bigain.files import append_csv_row, replace_file, replace_text
 from bigain.training.data import TrainingData
 

@@ -109,24 +109,20 @@ def test_statistics_on_either_side(
     assert re.search(r"^frechet +\d+\.\d+ +\? +feature\^2$", capsys.readouterr().out, re.MULTILINE)
 
 
-def test_what_cannot_be_told_is_said(
+def test_missing_numbers_are_explained_by_notes(
     tmp_path: Path, write_clothes: Write, capsys: pytest.CaptureFixture[str]
 ) -> None:
     a, rows = write_clothes("a", 0, 70), features(0, 70)
     b = tmp_path / "b.npz"
     np.savez(b, mu=rows.mean(0), sigma=np.cov(rows, rowvar=False))
-    _, err = run(capsys, a, b, "--extractor", "mini")
-    unknown, lacking = err.splitlines()
-    assert unknown.startswith(f"note: {b}: does not say of how many images it is; ")
-    assert "fewer than 64" in unknown
-    assert lacking == (
-        f"note: {b}: holds a mean and a covariance and no features of images; KID, precision and "
-        "recall need them"
-    )
-    found, err = run(capsys, b, a, "--extractor", "mini")
-    assert found["metrics"][0]["ci"] is None
-    assert [line.partition(": ")[0] for line in err.splitlines()] == ["note", "note"]
-    assert "; an interval, KID, precision and recall need them: give its folder" in err
+    for sides in ((a, b), (b, a)):
+        found, err = run(capsys, *sides, "--extractor", "mini")
+        number, features_of = err.splitlines()
+        assert all(line.startswith(f"note: {b}: ") for line in (number, features_of))
+        assert "64" in number
+        assert "KID" in features_of
+        assert ("interval" in features_of) == (sides[0] == b)
+        assert (found["metrics"][0]["ci"] is None) == (sides[0] == b)
 
 
 def test_few_images_of_statistics_are_warned_of_where_their_number_is_known(
@@ -142,15 +138,21 @@ def test_few_images_of_statistics_are_warned_of_where_their_number_is_known(
     found, err = run(capsys, a, many, "--extractor", "mini")
     assert "warning: n=30 images for 64 features" in err
     assert (found["metrics"][0]["n"], found["about"]["n_a"]) == (30, 30)
-    assert "does not say of how many" not in err
+    assert "does not say how many" not in err
     (tmp_path / "a.json").write_text(json.dumps({"dataset": "clothes", "n": "many"}))
-    assert "a.npz: does not say of how many" in run(capsys, a, many, "--extractor", "mini")[1]
+    assert "a.npz: does not say how many" in run(capsys, a, many, "--extractor", "mini")[1]
 
 
-def test_the_first_so_many(write_clothes: Write, capsys: pytest.CaptureFixture[str]) -> None:
-    a, b = write_clothes("a", 0, 80), write_clothes("b", 80, 160)
-    found, _ = run(capsys, a, b, "--extractor", "mini", "--limit", 66)
-    assert (found["about"]["n_a"], found["about"]["n_b"]) == (66, 66)
+def write_wrong_files(folder: Path) -> None:
+    (folder / "text.npz").write_text("mu, sigma")
+    (folder / "large").mkdir()
+    for name in "01":
+        Image.fromarray(np.zeros((64, 64), np.uint8)).save(folder / "large" / f"{name}.png")
+    sigmas = {"3": np.eye(3), "4": np.eye(4), "fid": np.eye(3), "mini": np.eye(3)}
+    for name, sigma in (sigmas | {"minus": -np.eye(3)}).items():
+        np.savez(folder / f"{name}.npz", mu=np.zeros(len(sigma)), sigma=sigma)
+    for name, metric in (("fid", "fid"), ("mini", "frechet_mini")):
+        (folder / f"{name}.json").write_text(json.dumps({"dataset": name, "metric": metric}))
 
 
 @pytest.mark.parametrize(
@@ -158,15 +160,26 @@ def test_the_first_so_many(write_clothes: Write, capsys: pytest.CaptureFixture[s
     [
         (["a"], "usage: bigain fid"),
         (["a", "nowhere"], "nowhere: does not exist; allowed: a folder of images, or a .npz"),
-        (["a", "b", "--limit", "5"], "a: 5 images asked for; allowed: 1 to 4"),
+        (["a", "b", "--limit", "5"], "a: limit=5: allowed: 1 to 4"),
         (["a", "b", "--device", "abacus"], "--device=abacus: cannot be used"),
-        (["a", "b", "--weights", "w.pth"], "--weights=w.pth: allowed with --extractor inception"),
+        (
+            ["a", "b", "--weights", "w.pth"],
+            "--weights=w.pth: allowed only with --extr",
+        ),
         (["a", "b", "--extractr", "mini"], "--extractor"),
-        (["a", "no.npz"], "no.npz: cannot be read as statistics (No such file or directory); all"),
-        (["a", "text.npz"], "text.npz: cannot be read as statistics (it is no .npz of plain"),
+        (["a", "no.npz"], "no.npz: cannot be read as statistics"),
+        (["a", "text.npz"], "text.npz: cannot be read as statistics"),
         (["a", "b", "--limit", "one"], "--limit=one: allowed: a whole number"),
-        (["a", "b", "--limit", "1"], "--limit=1, a: one image has no covariance; allowed: at leas"),
-        (["a", "b/0004.png"], "is not a folder"),
+        (
+            ["a", "b", "--limit", "1"],
+            "--limit=1, a: a single image has no covariance; allow",
+        ),
+        (["a", "b/0004.png"], "0004.png: is not a folder; allowed: a folder of images, or a .npz"),
+        (["a", "large"], "0.png: has shape (64, 64); allowed: (28, 28) or (32, 32)"),
+        (["a", "3.npz"], "3.npz: has dimension=3; allowed: dimension=64"),
+        (["3.npz", "4.npz"], "3.npz: has 3 features, but 4.npz has 4; allowed"),
+        (["fid.npz", "mini.npz"], "fid, mini: have different features (fid and frechet_mini)"),
+        (["minus.npz", "minus.npz"], "without negative eigenvalues"),
     ],
 )
 def test_a_mistake_is_one_line_and_code_2(
@@ -179,7 +192,7 @@ def test_a_mistake_is_one_line_and_code_2(
 ) -> None:
     write_clothes("a", 0, 4)
     write_clothes("b", 4, 8)
-    (tmp_path / "text.npz").write_text("mu, sigma")
+    write_wrong_files(tmp_path)
     monkeypatch.chdir(tmp_path)
     extractor = [] if "--extractr" in arguments else ["--extractor", "mini"]
     assert cli.main(["fid", *arguments, *extractor]) == 2
@@ -191,32 +204,16 @@ def test_a_mistake_is_one_line_and_code_2(
 
 @pytest.mark.parametrize(
     ("b", "message"),
-    [("empty", "empty: holds no image"), ("no.npz", "no.npz: cannot be read as statistics")],
+    [("empty", "empty: contains no image"), ("no.npz", "no.npz: cannot be read as statistics")],
 )
-def test_folders_are_looked_at_before_inceptions_weights(
+def test_folders_are_checked_before_inceptions_weights(
     write_clothes: Write, tmp_path: Path, b: str, message: str
 ) -> None:
-    """Which may have to be downloaded; here they are nowhere."""
+    """The weights may have to be downloaded; here they do not exist."""
     (tmp_path / "empty").mkdir()
     sides = [str(write_clothes("a", 0, 4)), str(tmp_path / b)]
     with pytest.raises(UserError, match=message):
         main([*sides, "--weights", str(tmp_path / "nowhere.pth")])
-
-
-def test_statistics_of_different_features_are_named(tmp_path: Path) -> None:
-    for d in (3, 4):
-        np.savez(tmp_path / f"{d}.npz", mu=np.zeros(d), sigma=np.eye(d))
-    with pytest.raises(UserError, match=r"3\.npz: is of 3 features, but .*4\.npz of 4; allowed"):
-        main([str(tmp_path / "3.npz"), str(tmp_path / "4.npz")])
-
-
-def test_a_size_that_the_extractor_cannot_take_is_not_offered_as_mixed(
-    write_clothes: Write,
-) -> None:
-    a = write_clothes("a", 0, 4)
-    Image.fromarray(np.zeros((64, 64), np.uint8)).save(a / "0001.png")
-    with pytest.raises(UserError, match=r"0001\.png: .*64, 64.*takes \(28, 28\) or \(32, 32\)$"):
-        main([str(a), str(a), "--extractor", "mini"])
 
 
 def test_mixed_sizes_need_a_word(write_clothes: Write, capsys: pytest.CaptureFixture[str]) -> None:
@@ -225,19 +222,10 @@ def test_mixed_sizes_need_a_word(write_clothes: Write, capsys: pytest.CaptureFix
         padded = np.pad(np.asarray(image), 2)
     plain, _ = run(capsys, a, b, "--extractor", "mini")
     Image.fromarray(padded).save(a / "0001.png")
-    with pytest.raises(UserError, match=r"0001\.png: is of size 32x32"):
+    with pytest.raises(UserError, match=r"0001\.png: .* 32x32"):
         main([str(a), str(b), "--extractor", "mini"])
     mixed, _ = run(capsys, a, b, "--extractor", "mini", "--mixed-sizes")
     assert mixed["metrics"][0]["value"] == pytest.approx(plain["metrics"][0]["value"], rel=1e-4)
-
-
-def test_statistics_of_another_extractor_are_refused(tmp_path: Path, write_clothes: Write) -> None:
-    a = write_clothes("a", 0, 70)
-    np.savez(tmp_path / "b.npz", mu=np.zeros(2048), sigma=np.eye(2048))
-    with pytest.raises(
-        UserError, match=r"b\.npz: is of dimension=2048; allowed: dimension=64, of the ext"
-    ):
-        main([str(a), str(tmp_path / "b.npz"), "--extractor", "mini"])
 
 
 def test_statistics_of_the_mini_features_are_never_called_fid(
@@ -258,18 +246,3 @@ def test_statistics_of_the_mini_features_are_never_called_fid(
     assert main([str(unnamed), str(unnamed), "--format", "json"]) == 0
     metric = json.loads(capsys.readouterr().out)["metrics"][0]
     assert metric["metric"] == "frechet", "64 features of nobody knows what"
-
-
-def test_statistics_of_other_features_are_refused(tmp_path: Path) -> None:
-    for name, metric in (("a", "fid"), ("b", "frechet_mini")):
-        np.savez(tmp_path / f"{name}.npz", mu=np.zeros(3), sigma=np.eye(3))
-        (tmp_path / f"{name}.json").write_text(json.dumps({"dataset": name, "metric": metric}))
-    with pytest.raises(UserError, match=r"^a, b: are of different features \(fid and frechet_mini"):
-        main([str(tmp_path / "a.npz"), str(tmp_path / "b.npz")])
-
-
-@pytest.mark.parametrize("sigma", [-np.eye(3), np.triu(np.ones((3, 3)))])
-def test_what_is_no_covariance_is_refused(tmp_path: Path, sigma: Any) -> None:
-    np.savez(tmp_path / "a.npz", mu=np.zeros(3), sigma=sigma)
-    with pytest.raises(UserError, match="without negative eigenvalues"):
-        main([str(tmp_path / "a.npz"), str(tmp_path / "a.npz")])

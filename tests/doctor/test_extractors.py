@@ -60,7 +60,7 @@ def test_a_file_of_something_else_is_a_problem(compose: Compose, hub: Path, cont
     (hub / WEIGHTS_URL.rpartition("/")[2]).write_bytes(content)
     (found,) = check_extractor(compose(*FID))
     assert (found.status, found.stops) == ("problem", True)
-    assert "holds no weights of Inception" in found.what
+    assert "no weights of Inception" in found.what
 
 
 @pytest.mark.usefixtures("hub")

@@ -145,8 +145,8 @@ def test_a_file_that_is_none_is_told_before_a_network_loads(
 @pytest.mark.parametrize(
     ("dimension", "about", "message"),
     [
-        (2048, {}, r"s\.npz: is of dimension=2048; allowed: dimension=64, of the extractor mini"),
-        (64, {"metric": "fid"}, "is of metric=fid; allowed: metric=frechet_mini"),
+        (2048, {}, r"s\.npz: has dimension=2048; allowed: dimension=64"),
+        (64, {"metric": "fid"}, "has metric=fid; allowed: metric=frechet_mini"),
         (64, {"extractor_revision": "0" * 12}, "allowed: extractor_revision=30e50ebb5b15"),
     ],
 )

@@ -1,19 +1,23 @@
+"""Images of datasets and folders, and their features: order, full blocks, the same bits."""
+
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
-import torch
+from PIL import Image
 
 from bigain.data.fashion_mnist import FashionMNIST
 from bigain.errors import UserError
 from bigain.features.base import (
     DatasetImages,
     Extractor,
+    FolderImages,
     decode_workers,
     extract,
     feature_blocks,
@@ -92,43 +96,23 @@ def test_what_follows_an_image_does_not_change_it() -> None:
     assert np.array_equal(extract(extractor, some[:101]), extract(extractor, some)[:101])
 
 
-def test_images_of_mixed_sizes_are_refused_unless_allowed(corners: Any) -> None:
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ([*images(4), *images(1, side=9)], "image 4: .* 9x9, .* image 0 .* 6x6; .*--mixed-sizes"),
+        ([np.zeros((6, 6, 3), np.uint8)], r"image 0: .* \(6, 6, 3\)"),
+        ([], "images: there are none"),
+    ],
+)
+def test_images_that_do_not_fit_are_refused(corners: Any, wrong: Images, message: str) -> None:
+    with pytest.raises(UserError, match=f"^{message}") as caught:
+        extract(corners, wrong, workers=2)
+    assert "\n" not in str(caught.value)
+
+
+def test_mixed_sizes_can_be_allowed(corners: Any) -> None:
     mixed = [*images(4), *images(1, side=9)]
-    with pytest.raises(UserError, match=r"image 4: is of size 9x9, but image 0 of 6x6") as told:
-        extract(corners, mixed, workers=2)
-    assert "\n" not in str(told.value)
     assert extract(corners, mixed, mixed_sizes=True).shape == (5, 4)
-
-
-def test_what_the_network_cannot_take_is_named(corners: Any) -> None:
-    colour = [np.zeros((6, 6, 3), np.uint8)]
-    with pytest.raises(UserError, match=r"^image 0: is of shape \(6, 6, 3\)"):
-        extract(corners, colour)
-
-
-def test_no_image_is_an_error(corners: Any) -> None:
-    with pytest.raises(UserError, match="images: there are none"):
-        extract(corners, [])
-
-
-def test_a_dataset_is_a_sequence_of_its_images(corners: Any) -> None:
-    dataset = FashionMNIST(limit=5)
-    sequence = DatasetImages(dataset)
-    assert len(sequence) == 5
-    assert np.array_equal(sequence[3], dataset[3].image)
-    assert extract(corners, sequence).shape == (5, 4)
-
-
-def test_no_gradient_is_kept(corners: Any) -> None:
-    corners.features = lambda block: torch.ones_like(block) * int(torch.is_inference_mode_enabled())
-    assert extract(corners, images(2)).min() == 1
-
-
-def test_a_bar_is_shown_when_asked_for(corners: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    extract(corners, images(3))
-    assert capsys.readouterr().err == ""
-    extract(corners, images(3), progress=True)
-    assert "corners" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("cores", "workers"), [(1, 1), (4, 4), (64, 8)])
@@ -143,3 +127,68 @@ def test_there_is_a_worker_for_each_core_up_to_eight(
     assert decode_workers() == workers
     monkeypatch.setattr(os, "cpu_count", lambda: None)
     assert decode_workers() == 1
+
+
+# Folders.
+
+WriteImages = Callable[..., Path]
+
+
+def test_images_of_a_folder_come_by_name(write_images: WriteImages) -> None:
+    folder = write_images("a", 3)
+    (folder / "000.png").rename(folder / "zzz.png")
+    (folder / ".DS_Store").touch()
+    found = FolderImages(folder)
+    assert [path.name for path in found.paths] == ["001.png", "002.png", "zzz.png"]
+    assert found[0].shape == (32, 40, 3)
+    with Image.open(folder / "002.png") as image:
+        assert np.array_equal(found[1], np.asarray(image))
+    assert [p.name for p in FolderImages(folder, limit=2).paths] == ["001.png", "002.png"]
+
+
+def test_grey_levels_survive_colour_files(tmp_path: Path) -> None:
+    grey = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    Image.fromarray(grey).convert("RGB").save(tmp_path / "a.PNG")
+    assert np.array_equal(FolderImages(tmp_path, mode="L")[0], grey)
+
+
+@pytest.mark.parametrize("limit", [3, 0])
+def test_another_number_than_the_folder_has_is_refused(
+    write_images: WriteImages, limit: int
+) -> None:
+    with pytest.raises(UserError, match=f"a: limit={limit}: allowed: 1 to 2"):
+        FolderImages(write_images("a", 2), limit=limit)
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "class_1", "png", "folder.png"])
+def test_anything_but_images_is_refused(write_images: WriteImages, name: str) -> None:
+    folder = write_images("a", 2)
+    (folder / name).touch() if name == "notes.txt" else (folder / name).mkdir()
+    with pytest.raises(UserError, match=f"{name}: is not an image; allowed: only .*png"):
+        FolderImages(folder)
+
+
+def test_no_folder_and_no_image_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="contains no image; allowed: at least one"):
+        FolderImages(tmp_path)
+    with pytest.raises(UserError, match="nowhere: does not exist; allowed: a folder"):
+        FolderImages(tmp_path / "nowhere")
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="file: is not a folder"):
+        FolderImages(tmp_path / "file")
+
+
+@pytest.mark.parametrize("keep", [0, 40, -30])
+def test_a_damaged_file_is_named(write_images: WriteImages, corners: Any, keep: int) -> None:
+    path = write_images("a", 3) / "001.png"
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(UserError, match=r"001\.png: cannot be read as an image") as caught:
+        extract(corners, FolderImages(path.parent, mode="L"), workers=2)
+    assert "\n" not in str(caught.value)
+
+
+def test_mixed_sizes_name_both_files(write_images: WriteImages, corners: Any) -> None:
+    folder = write_images("a", 3)
+    Image.new("RGB", (9, 8)).save(folder / "001.png")
+    with pytest.raises(UserError, match=r"001\.png: .* 8x9, .*000\.png .* 32x40"):
+        extract(corners, FolderImages(folder, mode="L"))

@@ -25,8 +25,7 @@ from scipy import linalg
 
 from bigain.errors import UserError
 from bigain.features import inception
-from bigain.features.base import extract
-from bigain.features.folder import FolderImages
+from bigain.features.base import FolderImages, extract
 from bigain.features.inception import (
     WEIGHTS_URL,
     InceptionExtractor,
@@ -118,13 +117,8 @@ def test_grey_images_are_grey_in_all_channels(hub: Path) -> None:
     "image", [np.zeros((8, 8, 4), np.uint8), np.zeros((8, 8), np.float32), np.zeros(8, np.uint8)]
 )
 def test_other_arrays_are_refused(hub: Path, image: Any) -> None:
-    with pytest.raises(UserError, match=r"image 0: is (uint8|float32) of shape"):
+    with pytest.raises(UserError, match=r"image 0: .*(uint8|float32) .*; allowed: uint8"):
         extract(InceptionExtractor(dimension=64), [image])
-
-
-def test_other_layers_are_refused() -> None:
-    with pytest.raises(UserError, match="dimension=100: allowed: 64, 192, 768, 2048"):
-        InceptionExtractor(dimension=100)
 
 
 def test_weights_are_named_and_unpublished_ones_warned_of(
@@ -132,7 +126,7 @@ def test_weights_are_named_and_unpublished_ones_warned_of(
 ) -> None:
     extractor = InceptionExtractor(random_inception, dimension=64)
     assert re.fullmatch("[0-9a-f]{12}", extractor.revision)
-    assert "is not the published Inception: its distances are no FID" in caplog.text
+    assert "not the published Inception" in caplog.text
     assert (extractor.metric, extractor.dimension) == ("fid", 64)
 
 
@@ -144,6 +138,10 @@ def test_a_path_comes_before_the_cache_and_the_cache_before_a_download(
     monkeypatch.setattr(torch.hub, "download_url_to_file", None)
     assert find_weights(mine) == mine
     assert find_weights() == hub
+    with pytest.raises(UserError, match=r"weights=.*x\.pth: no such file"):
+        find_weights(tmp_path / "x.pth")
+    with pytest.raises(UserError, match="dimension=100: allowed: 64, 192, 768, 2048"):
+        InceptionExtractor(dimension=100)
 
 
 def test_a_download_goes_into_the_cache_and_is_checked(
@@ -173,17 +171,12 @@ def test_without_weights_every_way_out_is_named(
 
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr(torch.hub, "download_url_to_file", fail)
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as caught:
         InceptionExtractor()
-    message = str(told.value)
+    message = str(caught.value)
     for part in (str(tmp_path), WEIGHTS_URL, "--weights FILE", "mini", str(failure)):
         assert part in message
     assert "\n" not in message
-
-
-def test_a_path_to_nothing_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"weights=.*x\.pth: no such file"):
-        InceptionExtractor(tmp_path / "x.pth")
 
 
 class Evil:
@@ -206,9 +199,9 @@ def test_files_of_something_else_are_refused_and_run_no_code(
     else:
         objects = {"checkpoint": {"w": Evil()}, "other": {"w": torch.zeros(2)}, "list": [1]}
         torch.save(objects[content], path)
-    with pytest.raises(UserError, match=r"w\.pth: holds no weights of Inception") as told:
+    with pytest.raises(UserError, match=r"w\.pth: has no weights of Inception") as caught:
         InceptionExtractor(path)
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(caught.value)
     assert not Path("pwned").exists()
 
 
@@ -226,5 +219,5 @@ def test_weights_are_known_by_their_content(
     assert check_weights(random_inception)
     half = tmp_path / "half.pth"
     half.write_bytes(random_inception.read_bytes()[:1000])
-    with pytest.raises(UserError, match="holds no weights of Inception"):
+    with pytest.raises(UserError, match="has no weights of Inception"):
         check_weights(half)
