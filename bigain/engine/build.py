@@ -42,10 +42,9 @@ from bigain.features.reference import (
 from bigain.files import file_sha256
 from bigain.patching.apply import apply
 from bigain.patching.selection import SiteSelection
-from bigain.tasks.classifier import DiffusionClassifier
+from bigain.tasks.classifier import LOSSES, DiffusionClassifier
 from bigain.tasks.efficiency import Stopwatch, TimeSettings, build_random
 from bigain.tasks.flops import FlopCount, count_flops
-from bigain.tasks.losses import LOSSES
 from bigain.tasks.protocol import StagedProtocol
 from bigain.tasks.sampling import Sampler
 

@@ -16,9 +16,8 @@ from bigain.runs.provenance import Origin
 from bigain.runs.store import RunStore
 from bigain.runs.summary import baseline_samples
 from bigain.tasks.classification import ClassificationTask
-from bigain.tasks.conditions import conditions_of
 from bigain.tasks.efficiency import EfficiencyTask
-from bigain.tasks.generation import GenerationTask
+from bigain.tasks.generation import GenerationTask, conditions_of
 from bigain.tasks.task import Task
 
 __all__ = ["TASKS", "build_task"]

@@ -36,7 +36,7 @@ from bigain.figures.token_maps import TokenMap, add_noise, token_maps
 from bigain.operators import LGTM, Identity, ToMe, score_map
 from bigain.operators.recording import Recorder
 from bigain.patching.apply import apply
-from bigain.tasks.noise import keyed_noise
+from bigain.tasks.batches import keyed_noise
 
 __all__ = [
     "MaskRow",

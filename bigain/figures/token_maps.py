@@ -27,7 +27,7 @@ from bigain.operators.recording import Call, Recorder
 from bigain.patching.apply import apply
 from bigain.patching.report import SiteReport
 from bigain.patching.selection import SiteSelection
-from bigain.tasks.noise import keyed_noise
+from bigain.tasks.batches import keyed_noise
 
 __all__ = ["TokenMap", "add_noise", "first_of_each_stage", "token_maps"]
 

@@ -7,8 +7,8 @@ under `failure`.  The run goes on, and its metrics count the image.
 import math
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import pandas as pd
 import torch
@@ -26,65 +26,58 @@ from bigain.runs.journal import Record
 from bigain.runs.provenance import Origin
 from bigain.runs.session import Evaluation
 from bigain.tasks.classifier import Classification, DiffusionClassifier
-from bigain.tasks.task import NoFiles
+from bigain.tasks.task import Compress, Files
 
 __all__ = ["ClassificationTask", "classify_images", "failed_record", "to_record"]
 
 
+@dataclass(frozen=True)
 class ClassificationTask:
     """The `Task` of classifying every image of a dataset.
 
-    Args:
+    Attributes:
         classifier: Classifies latents with `backbone`.
         backbone: Conditioned on the classes of `dataset`.
         dataset: The images.
         origin: Weights and data, for the manifest.
-        compressed: Makes a context in which the operator is applied to the denoiser.
+        compressed: Applies the operator to the denoiser.
         baseline: Samples of the baseline run; None if there are none, or this is the baseline.
         device: Where the backbone is.
 
     """
 
-    unit = "image"
-    files = NoFiles()
+    classifier: DiffusionClassifier
+    backbone: Backbone
+    dataset: Dataset
+    origin: Origin
+    compressed: Compress
+    baseline: Callable[[], pd.DataFrame | None]
+    device: torch.device
+    unit: ClassVar[str] = "image"
+    files: ClassVar[Files] = Files()
 
-    def __init__(
-        self,
-        classifier: DiffusionClassifier,
-        backbone: Backbone,
-        dataset: Dataset,
-        *,
-        origin: Origin,
-        compressed: Callable[[], AbstractContextManager[object]],
-        baseline: Callable[[], pd.DataFrame | None],
-        device: torch.device,
-    ) -> None:
-        self._classifier = classifier
-        self._backbone = backbone
-        self._dataset = dataset
-        self._compressed = compressed
-        self._baseline = baseline
-        self._device = device
-        self._position = {image_id: index for index, image_id in enumerate(dataset.image_ids)}
-        self.ids: Sequence[int] = dataset.image_ids
-        self.origin = origin
+    @property
+    def ids(self) -> Sequence[int]:
+        """The images, in the order of the dataset."""
+        return self.dataset.image_ids
 
     def records(self, ids: Sequence[int]) -> Generator[Record, None, None]:
         """Classify the images with these ids, see `to_record`."""
-        positions = [self._position[image_id] for image_id in ids]
-        with self._compressed():
-            yield from classify_images(self._classifier, self._backbone, self._dataset, positions)
+        position = {image_id: index for index, image_id in enumerate(self.ids)}
+        positions = [position[image_id] for image_id in ids]
+        with self.compressed():
+            yield from classify_images(self.classifier, self.backbone, self.dataset, positions)
 
     def evaluate(self, records: list[Record]) -> Evaluation:
         """Accuracy, errors and margins; with the baseline's samples the rise of the error."""
-        metrics = classification_metrics(samples_frame(records), self._baseline())
+        metrics = classification_metrics(samples_frame(records), self.baseline())
         return Evaluation(records, metrics)
 
     def facts(self) -> Mapping[str, Any]:
         """Peak memory and the batch size that fitted."""
         return {
-            "peak_memory_bytes": peak_memory(self._device),
-            "micro_batch": self._classifier.micro_batch,
+            "peak_memory_bytes": peak_memory(self.device),
+            "micro_batch": self.classifier.micro_batch,
         }
 
 

@@ -13,15 +13,32 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from bigain.backbones.base import Backbone
 from bigain.errors import UserError
-from bigain.tasks.micro_batches import MicroBatches
-from bigain.tasks.noise import keyed_noise
+from bigain.tasks.batches import MicroBatches, keyed_noise
 from bigain.tasks.protocol import StagedProtocol
 
-__all__ = ["Classification", "DiffusionClassifier"]
+__all__ = ["LOSSES", "Classification", "DiffusionClassifier"]
+
+_Elementwise = Callable[[Tensor, Tensor], Tensor]
+
+
+def _per_sample(elementwise: _Elementwise) -> _Elementwise:
+    def loss(prediction: Tensor, noise: Tensor) -> Tensor:
+        return elementwise(prediction.float(), noise.float()).flatten(1).mean(dim=1)
+
+    return loss
+
+
+LOSSES: dict[str, _Elementwise] = {
+    "l2": _per_sample(lambda prediction, noise: (prediction - noise).square()),
+    "l1": _per_sample(lambda prediction, noise: (prediction - noise).abs()),
+    "huber": _per_sample(lambda p, noise: F.huber_loss(p, noise, reduction="none")),
+}
+"""Losses by name.  Each takes two (B, C, H, W) tensors and gives (B,); `l2` is Eq. 3's."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +76,7 @@ class DiffusionClassifier:
     Args:
         backbone: The denoiser; an operator may be applied to it.
         protocol: Trial list and keep list.
-        loss: Per-sample error of (prediction, noise), see `bigain.tasks.losses`.
+        loss: Per-sample error of (prediction, noise), see `bigain.tasks.classifier`.
         seed: Seed of the noise.
         batch_size: Evaluations per forward; changes speed and memory only.
         device: Where the backbone lies.

@@ -8,10 +8,10 @@ latents, so the input stays the same and the weights may be random.
 
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import cycle, islice
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -25,7 +25,7 @@ from bigain.runs.journal import Record
 from bigain.runs.provenance import Origin
 from bigain.runs.session import Evaluation
 from bigain.tasks.flops import KINDS, FlopCount
-from bigain.tasks.task import NoFiles
+from bigain.tasks.task import Compress, Files
 
 __all__ = [
     "COLUMNS",
@@ -39,10 +39,6 @@ __all__ = [
 ]
 
 _TRAIN_TIMESTEPS = 1000
-
-Way = Callable[[], AbstractContextManager[object]]
-"""Makes the context of a pass: plain, or with an operator applied."""
-
 
 FLOPS_ID = 0
 """`image_id` of the record of FLOPs; the repeats of time are 1, 2, ..."""
@@ -119,10 +115,11 @@ def _record(**known: Any) -> dict[str, Any]:
     return {**dict.fromkeys(COLUMNS), **known}
 
 
+@dataclass(frozen=True)
 class EfficiencyTask:
     """The `Task` of counting FLOPs, measuring time, or both.
 
-    Args:
+    Attributes:
         count: Counts the FLOPs; None: they are not measured.
         stopwatch: Measures the time; None: it is not measured.
         repeats: Repeats of the time measurement.
@@ -131,33 +128,40 @@ class EfficiencyTask:
 
     """
 
-    files = NoFiles()
+    count: Callable[[], FlopCount] | None
+    stopwatch: "Stopwatch | None"
+    repeats: int
+    has_operator: bool
+    weights: str
+    files: ClassVar[Files] = Files()
 
-    def __init__(
-        self,
-        count: Callable[[], FlopCount] | None,
-        stopwatch: "Stopwatch | None",
-        *,
-        repeats: int,
-        has_operator: bool,
-        weights: str,
-    ) -> None:
-        self._count = count
-        self._stopwatch = stopwatch
-        self._has_operator = has_operator
-        self.unit = "repeat" if stopwatch else "count"
-        flops = [FLOPS_ID] if count else []
-        self.ids = [*flops, *(range(FLOPS_ID + 1, FLOPS_ID + 1 + repeats) if stopwatch else [])]
-        backend = stopwatch.attention if stopwatch else None
-        self.origin = Origin(backend, notes={"weights": weights})
+    @property
+    def unit(self) -> str:
+        """What one record is."""
+        return "repeat" if self.stopwatch else "count"
+
+    @property
+    def ids(self) -> Sequence[int]:
+        """`FLOPS_ID` if FLOPs are counted, then the repeats."""
+        flops = [FLOPS_ID] if self.count else []
+        return [
+            *flops,
+            *(range(FLOPS_ID + 1, FLOPS_ID + 1 + self.repeats) if self.stopwatch else ()),
+        ]
+
+    @property
+    def origin(self) -> Origin:
+        """The attention backend of a timing, and where the weights come from."""
+        backend = self.stopwatch.attention if self.stopwatch else None
+        return Origin(backend, notes={"weights": self.weights})
 
     def records(self, ids: Sequence[int]) -> Generator[Record, None, None]:
         """The record of FLOPs first, then one per repeat."""
-        if self._count and FLOPS_ID in ids:
-            yield flops_record(self._count(), has_operator=self._has_operator)
+        if self.count and FLOPS_ID in ids:
+            yield flops_record(self.count(), has_operator=self.has_operator)
         repeats = [each for each in ids if each != FLOPS_ID]
-        if self._stopwatch and repeats:
-            yield from self._stopwatch.records(repeats)
+        if self.stopwatch and repeats:
+            yield from self.stopwatch.records(repeats)
 
     def evaluate(self, records: list[Record]) -> Evaluation:
         """FLOPs and what is saved of them; mean times and the speed-up."""
@@ -173,14 +177,16 @@ class Stopwatch:
 
     Args:
         denoiser: On the device and in the precision of `settings`.
-        compressed: Makes a context in which the operator is applied to it; None: no operator.
+        compressed: Applies the operator to it; None: there is no operator.
         settings: How to measure.
 
     """
 
-    def __init__(self, denoiser: nn.Module, compressed: Way | None, settings: TimeSettings) -> None:
+    def __init__(
+        self, denoiser: nn.Module, compressed: Compress | None, settings: TimeSettings
+    ) -> None:
         self._denoiser = denoiser
-        self._ways: dict[str, Way] = {"baseline": nullcontext}
+        self._ways: dict[str, Compress] = {"baseline": nullcontext}
         if compressed is not None:
             self._ways["operator"] = compressed
         self._settings = settings

@@ -1,32 +1,99 @@
-"""The generation task: one image and one record per sample."""
+"""The generation task: one image and one record for each image of the dataset.
+
+Sample i is made from the condition of image i of the dataset's fixed order (protocol 2): the first
+caption where images have captions, otherwise the class, as a prompt or an index, whichever the
+backbone takes.
+"""
 
 import logging
 import time
 import warnings
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from bigain.backbones.base import Backbone
+from bigain.backbones.base import Backbone, Classes
+from bigain.data.base import Dataset
 from bigain.devices import peak_memory
+from bigain.errors import UserError
 from bigain.runs.images import RunImages
 from bigain.runs.journal import Record
 from bigain.runs.provenance import Origin
 from bigain.runs.session import Evaluation
-from bigain.tasks.conditions import Conditions
 from bigain.tasks.sampling import Sampler
+from bigain.tasks.task import Compress, Files
 
-__all__ = ["Evaluator", "GenerationTask", "Write", "generate_images"]
+__all__ = [
+    "Captions",
+    "Conditions",
+    "Evaluator",
+    "GenerationTask",
+    "Write",
+    "conditions_of",
+    "generate_images",
+]
 
 Write = Callable[[int, npt.NDArray[np.uint8]], str]
 """Puts the image of a sample index on disk and returns the sha256 of its file."""
 
 _LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Captions:
+    """Sentences in the place of class prompts; see `bigain.backbones.base.Classes`."""
+
+    prompts: tuple[str, ...]
+    condition_ids: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """The conditions of a dataset's images.
+
+    Attributes:
+        classes: What the backbone is conditioned on.
+        numbers: Condition of each image, an index of `classes`.
+        texts: The condition of each image in words: caption or class name.
+        labels: Class of each image, None where there may be several.
+        image_ids: The image that each sample has its condition from.
+
+    """
+
+    classes: Classes
+    numbers: Sequence[int]
+    texts: Sequence[str]
+    labels: Sequence[int | None]
+    image_ids: Sequence[int]
+
+
+def conditions_of(dataset: Dataset) -> Conditions:
+    """The conditions of the images in use, without reading an image.
+
+    Raises:
+        UserError: an image has neither one class nor a caption.
+
+    """
+    samples = [dataset[position] for position in range(len(dataset))]
+    labels, image_ids = [s.label for s in samples], [s.image_id for s in samples]
+    if any(sample.captions for sample in samples):
+        bare = next((sample for sample in samples if not sample.captions), None)
+        if bare is not None:
+            raise UserError(f"image_id={bare.image_id}: has no caption to generate an image from")
+        texts = [sample.captions[0] for sample in samples]
+        distinct = {text: number for number, text in enumerate(dict.fromkeys(texts))}
+        captions = Captions(tuple(distinct))
+        return Conditions(captions, [distinct[text] for text in texts], texts, labels, image_ids)
+    numbers = [sample.label for sample in samples if sample.label is not None]
+    if len(numbers) < len(samples):
+        raise UserError("dataset: its images have several classes and no captions to generate from")
+    names = dataset.class_names
+    return Conditions(dataset, numbers, [names[number] for number in numbers], labels, image_ids)
 
 
 class Evaluator(Protocol):
@@ -41,10 +108,11 @@ class Evaluator(Protocol):
         ...
 
 
-class GenerationTask:
+@dataclass(frozen=True)
+class GenerationTask(Files):
     """The `Task` of generating one image for each condition, and its `Files`: the images.
 
-    Args:
+    Attributes:
         sampler: Draws latents of `backbone`.
         backbone: Knows the conditions.
         conditions: One for each image.
@@ -52,66 +120,56 @@ class GenerationTask:
         evaluator: Compares them with real images.
         title: Heading of the grid of the first images.
         origin: Weights, data and reference, for the manifest.
-        compressed: Makes a context in which the operator is applied to the denoiser.
+        compressed: Applies the operator to the denoiser.
         device: Where the backbone is.
 
     """
 
-    unit = "image"
+    sampler: Sampler
+    backbone: Backbone
+    conditions: Conditions
+    images: RunImages
+    evaluator: Evaluator
+    title: str
+    origin: Origin
+    compressed: Compress
+    device: torch.device
+    unit: ClassVar[str] = "image"
 
-    def __init__(  # noqa: PLR0913 -- each is a part of its own
-        self,
-        sampler: Sampler,
-        backbone: Backbone,
-        conditions: Conditions,
-        images: RunImages,
-        evaluator: Evaluator,
-        *,
-        title: str,
-        origin: Origin,
-        compressed: Callable[[], AbstractContextManager[object]],
-        device: torch.device,
-    ) -> None:
-        self._sampler = sampler
-        self._backbone = backbone
-        self._conditions = conditions
-        self._images = images
-        self._evaluator = evaluator
-        self._title = title
-        self._compressed = compressed
-        self._device = device
-        self.origin = origin
-        self.ids = range(len(images))
+    @property
+    def ids(self) -> Sequence[int]:
+        """The samples, numbered from 0."""
+        return range(len(self.images))
 
     @property
     def files(self) -> "GenerationTask":
-        """The images of the records: this task keeps them itself."""
+        """The task itself keeps the images of its records."""
         return self
 
     def records(self, ids: Sequence[int]) -> Generator[Record, None, None]:
         """Generate the samples with these ids; a record comes after its image is on disk."""
-        yield from self._generate(ids, self._images.write)
+        yield from self._generate(ids, self.images.write)
 
     def missing(self, records: Sequence[Record]) -> Sequence[Record]:
         """Those of `records` whose image is gone or was changed."""
-        return self._images.missing(records)
+        return self.images.missing(records)
 
     def regenerate(self, records: Sequence[Record]) -> Generator[Record, None, None]:
         """Generate the images of `records` again; each must have the sha256 of its record."""
         sha256 = {record["image_id"]: record["sha256"] for record in records}
-        write: Write = lambda index, image: self._images.write(index, image, sha256[index])  # noqa: E731
+        write: Write = lambda index, image: self.images.write(index, image, sha256[index])  # noqa: E731
         yield from self._generate([*sha256], write)
 
     def copy_files(self, folder: Path, record: Record) -> bool:
         """Copy the image of `record` from another run's folder."""
-        return self._images.copy_files(folder, record)
+        return self.images.copy_files(folder, record)
 
     def evaluate(self, records: list[Record]) -> Evaluation:
         """Check the images, draw the grid, and compare all of them with the real ones."""
-        self._images.check(records)
-        self._images.write_grid(self._title, self._conditions.texts)
+        self.images.check(records)
+        self.images.write_grid(self.title, self.conditions.texts)
         with warnings.catch_warnings(record=True) as caught:
-            evaluation = self._evaluator.evaluate(self._images, records)
+            evaluation = self.evaluator.evaluate(self.images, records)
         for message in {str(warning.message) for warning in caught}:
             _LOG.warning("%s", message)
         return evaluation
@@ -119,16 +177,16 @@ class GenerationTask:
     def facts(self) -> Mapping[str, Any]:
         """Peak memory and the number of images per forward that fitted."""
         return {
-            "peak_memory_bytes": peak_memory(self._device),
-            "images_per_forward": self._sampler.images_per_forward,
+            "peak_memory_bytes": peak_memory(self.device),
+            "images_per_forward": self.sampler.images_per_forward,
         }
 
     def _generate(self, ids: Sequence[int], write: Write) -> Generator[Record, None, None]:
         if not ids:
             return
-        self._evaluator.load_reference()  # a damaged real image ends the run before it starts
-        with self._compressed():
-            yield from generate_images(self._sampler, self._backbone, self._conditions, write, ids)
+        self.evaluator.load_reference()  # a damaged real image ends the run before it starts
+        with self.compressed():
+            yield from generate_images(self.sampler, self.backbone, self.conditions, write, ids)
 
 
 def generate_images(

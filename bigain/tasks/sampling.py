@@ -1,23 +1,32 @@
-"""From noise to latents, with classifier-free guidance, the same bits whatever shares a batch.
+"""From noise to latents, with classifier-free guidance; what shares a batch changes no bit.
 
     eps = eps(x_t, null) + w (eps(x_t, c) - eps(x_t, null))
 
-Both predictions come from one forward of 2 k rows, or at w = 1, where the null class cancels, from
-one of k.  A network rounds differently for batches of another size, and fifty steps turn the last
-bit into a pixel; so the number k of images per forward is a setting of its own, part of a run's
-name, and a last batch that lacks images is filled up with copies.
+Both predictions come from one forward of 2 k rows; at w = 1, where the null class cancels, k rows
+are enough.  A network rounds differently for batches of another size, and fifty steps turn the last
+bit into a pixel.  So the number k of images per forward is a setting of its own and part of a run's
+name, and a last batch with fewer images is filled up with copies.
+
+The samplers are the paper's, as diffusers implements them, on the schedule of any backbone.  Both
+are deterministic, so an image's initial noise decides all of it:
+
+    euler   Euler steps over sigma = sqrt((1 - abar) / abar), timesteps from 999 to 0 in equal
+            steps, not all integers (Stable Diffusion in the reference)
+    ddim    DDIM without noise (eta 0) at 980, 960, ..., 0 for 50 steps (DiT)
 """
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 import torch
+from diffusers import DDIMScheduler, EulerDiscreteScheduler
 from torch import Tensor
 
 from bigain.backbones.base import Backbone
 from bigain.errors import UserError
-from bigain.tasks.micro_batches import MicroBatches
-from bigain.tasks.noise import keyed_noise
-from bigain.tasks.schedulers import build_scheduler
+from bigain.tasks.batches import MicroBatches, keyed_noise
 
-__all__ = ["Sampler"]
+__all__ = ["SCHEDULERS", "Sampler", "build_scheduler"]
 
 
 class Sampler:
@@ -25,7 +34,7 @@ class Sampler:
 
     Args:
         backbone: The denoiser, with its conditions; an operator may be applied to it.
-        scheduler: Name of the scheduler, see `bigain.tasks.schedulers`.
+        scheduler: Name of the scheduler, see `bigain.tasks.sampling`.
         steps: Denoising steps.
         guidance_scale: w >= 0; 1 is no guidance.
         seed: Seed of the initial noise.
@@ -112,3 +121,30 @@ class Sampler:
         )
         given, null = both.chunk(2)
         return null + scale * (given - null)
+
+
+def build_scheduler(name: str, alphas_cumprod: Tensor, steps: int) -> Any:
+    """A diffusers scheduler with its timesteps set; it serves one batch, once.
+
+    Args:
+        name: `euler` or `ddim`.
+        alphas_cumprod: abar_t, float64, shape (T,), as a backbone has it.
+        steps: Denoising steps, 1..T.
+
+    """
+    before = torch.cat([alphas_cumprod.new_ones(1), alphas_cumprod[:-1]])
+    scheduler = SCHEDULERS[name]((1 - alphas_cumprod / before).numpy())
+    scheduler.set_timesteps(steps)
+    return scheduler
+
+
+def _euler(betas: Any) -> Any:
+    return EulerDiscreteScheduler(trained_betas=betas, timestep_spacing="linspace")
+
+
+def _ddim(betas: Any) -> Any:
+    return DDIMScheduler(trained_betas=betas, clip_sample=False, timestep_spacing="leading")
+
+
+SCHEDULERS: Mapping[str, Callable[[Any], Any]] = {"euler": _euler, "ddim": _ddim}
+"""Name -> scheduler of given betas."""

@@ -4,7 +4,8 @@ A task is a finite list of records.  Each record can be computed whether or not 
 the rest of a run (name, journal, locks, resume, metrics file) is the same for all tasks.
 """
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,40 +13,30 @@ from bigain.runs.journal import Record
 from bigain.runs.provenance import Origin
 from bigain.runs.session import Evaluation
 
-__all__ = ["Files", "NoFiles", "Task"]
+__all__ = ["Compress", "Files", "Task"]
+
+Compress = Callable[[], AbstractContextManager[object]]
+"""Makes a context in which the operator is applied to the denoiser."""
 
 
-class Files(Protocol):
-    """The files that belong to the records of a run, such as generated images."""
+class Files:
+    """The files that belong to the records of a run, such as images.  This class has none."""
 
-    def missing(self, records: Sequence[Record]) -> Sequence[Record]:
+    def missing(self, records: Sequence[Record]) -> Sequence[Record]:  # noqa: ARG002
         """Those of `records` whose file is gone or was changed."""
-        ...
+        return ()
 
-    def regenerate(self, records: Sequence[Record]) -> Generator[Record, None, None]:
+    def regenerate(self, records: Sequence[Record]) -> Generator[Record, None, None]:  # noqa: ARG002
         """Make the files of `records` again, with the same bytes, yielding a record for each.
 
         Raises:
             UserError: A file came out different from what its record says.
 
         """
-        ...
-
-    def copy_files(self, folder: Path, record: Record) -> bool:
-        """Copy the file of `record` from another run's `folder`; whether that was possible."""
-        ...
-
-
-class NoFiles:
-    """The `Files` of a task whose records are all there is."""
-
-    def missing(self, records: Sequence[Record]) -> Sequence[Record]:  # noqa: ARG002, D102
-        return ()
-
-    def regenerate(self, records: Sequence[Record]) -> Generator[Record, None, None]:  # noqa: ARG002, D102
         yield from ()
 
-    def copy_files(self, folder: Path, record: Record) -> bool:  # noqa: ARG002, D102
+    def copy_files(self, folder: Path, record: Record) -> bool:  # noqa: ARG002
+        """Copy the file of `record` from another run's `folder`; whether that was possible."""
         return True
 
 
@@ -77,9 +68,9 @@ class Task(Protocol):
         ...
 
     def evaluate(self, records: list[Record]) -> Evaluation:
-        """The metrics of all records, and the records with what only all together can say."""
+        """Compute the metrics from all records, and add to each what depends on all of them."""
         ...
 
     def facts(self) -> Mapping[str, Any]:
-        """What the manifest says about this process, e.g. its peak memory; asked for at the end."""
+        """Facts about this process for the manifest, such as its peak memory, when it ends."""
         ...

@@ -11,7 +11,7 @@ from bigain.backbones.shipped import weights_path
 from bigain.data.fashion_mnist import FashionMNIST
 from bigain.errors import UserError
 from bigain.launch.compose import compose_config
-from bigain.tasks.noise import keyed_noise
+from bigain.tasks.batches import keyed_noise
 
 NAMES = ["mini_unet", "mini_dit"]
 CPU = torch.device("cpu")

@@ -13,7 +13,7 @@ from bigain.backbones.cache import TensorCache
 from bigain.backbones.pipeline import Caches
 from bigain.backbones.stable_diffusion import StableDiffusion
 from bigain.config import HubBackboneConfig
-from bigain.tasks.conditions import Captions
+from bigain.tasks.generation import Captions
 
 MakeConfig = Callable[..., HubBackboneConfig]
 CPU = torch.device("cpu")

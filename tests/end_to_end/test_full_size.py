@@ -17,9 +17,8 @@ import bigain
 from bigain.backbones.denoisers import build_denoiser, example_inputs
 from bigain.backbones.schedules import alphas_cumprod
 from bigain.operators import LGTM, Operator
-from bigain.tasks.classifier import DiffusionClassifier
-from bigain.tasks.losses import LOSSES
-from bigain.tasks.noise import keyed_noise
+from bigain.tasks.batches import keyed_noise
+from bigain.tasks.classifier import LOSSES, DiffusionClassifier
 from bigain.tasks.protocol import StagedProtocol
 from bigain.tasks.sampling import Sampler
 

@@ -23,8 +23,8 @@ from bigain.engine.run import run
 from bigain.errors import UserError
 from bigain.launch.compose import compose_config
 from bigain.runs.frames import read_metrics, read_samples
-from bigain.tasks.conditions import conditions_of
-from bigain.tasks.noise import keyed_noise
+from bigain.tasks.batches import keyed_noise
+from bigain.tasks.generation import conditions_of
 from bigain.testing.backbones import save_tiny_pipeline
 from bigain.testing.datasets import write_tiny
 

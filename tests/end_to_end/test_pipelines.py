@@ -31,7 +31,7 @@ from bigain.errors import UserError
 from bigain.launch.compose import compose_config
 from bigain.runs.frames import read_samples
 from bigain.runs.identity import run_id
-from bigain.tasks.noise import keyed_noise
+from bigain.tasks.batches import keyed_noise
 from bigain.tasks.protocol import StagedProtocol
 from bigain.testing.backbones import save_tiny_pipeline
 from bigain.testing.datasets import write_tiny

@@ -11,8 +11,7 @@ from bigain.data.base import Sample
 from bigain.data.images import UnreadableImage
 from bigain.errors import UserError
 from bigain.tasks.classification import classify_images, failed_record, to_record
-from bigain.tasks.classifier import Classification, DiffusionClassifier
-from bigain.tasks.losses import LOSSES
+from bigain.tasks.classifier import LOSSES, Classification, DiffusionClassifier
 from bigain.tasks.protocol import StagedProtocol
 
 PIXELS = np.zeros((8, 8), np.uint8)

@@ -8,9 +8,8 @@ from torch import Tensor
 
 from bigain.backbones.base import Backbone
 from bigain.errors import UserError
-from bigain.tasks.classifier import Classification, DiffusionClassifier
-from bigain.tasks.losses import LOSSES
-from bigain.tasks.noise import keyed_noise
+from bigain.tasks.batches import keyed_noise
+from bigain.tasks.classifier import LOSSES, Classification, DiffusionClassifier
 from bigain.tasks.protocol import StagedProtocol
 
 PROTOCOLS = [

@@ -7,7 +7,7 @@ import pytest
 from bigain.data.base import Sample
 from bigain.data.fashion_mnist import CLASS_NAMES, FashionMNIST
 from bigain.errors import UserError
-from bigain.tasks.conditions import Captions, conditions_of
+from bigain.tasks.generation import Captions, conditions_of
 
 
 class Told:

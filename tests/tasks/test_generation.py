@@ -5,8 +5,7 @@ import numpy.typing as npt
 import torch
 
 from bigain.data.fashion_mnist import CLASS_NAMES, FashionMNIST
-from bigain.tasks.conditions import conditions_of
-from bigain.tasks.generation import generate_images
+from bigain.tasks.generation import conditions_of, generate_images
 from bigain.tasks.sampling import Sampler
 
 

@@ -3,7 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bigain.tasks.losses import LOSSES
+from bigain.tasks.classifier import LOSSES
 
 
 @pytest.mark.parametrize(("name", "expected"), [("l2", 2.5), ("l1", 1.5), ("huber", 1.0)])

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from bigain.errors import UserError
-from bigain.tasks.micro_batches import MicroBatches
+from bigain.tasks.batches import MicroBatches
 
 
 class Device:

@@ -2,7 +2,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bigain.tasks.noise import keyed_noise
+from bigain.tasks.batches import keyed_noise
 
 
 def test_same_key_same_noise_whatever_was_drawn_before() -> None:

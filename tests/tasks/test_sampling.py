@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from bigain.errors import UserError
-from bigain.tasks.noise import keyed_noise
+from bigain.tasks.batches import keyed_noise
 from bigain.tasks.sampling import Sampler
 
 Predict = Callable[[Tensor, Tensor, Tensor], Tensor]

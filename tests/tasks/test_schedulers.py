@@ -7,7 +7,7 @@ import torch
 from diffusers import DDIMScheduler, EulerDiscreteScheduler
 
 from bigain.backbones.schedules import alphas_cumprod
-from bigain.tasks.schedulers import SCHEDULERS, build_scheduler
+from bigain.tasks.sampling import SCHEDULERS, build_scheduler
 
 SD = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
 DIT = {"beta_schedule": "linear", "beta_start": 0.0001, "beta_end": 0.02}

@@ -1,22 +1,41 @@
-"""Evaluations in batches that fit the memory.
+"""Why no result depends on the batch size: noise drawn by key, and batches that shrink.
 
-When the device runs out of memory, the batch is halved, for the rest of the run, and the same
-evaluations are tried again.  No evaluation depends on what it shares a batch with, so this costs
-time and changes no result.
+With one global random stream, every operator, batch size and shard would get other noise, and no
+comparison would be paired.  Here each tensor comes from its own counter-based generator (Philox
+4x64), whose key is the run's seed and what the noise is for.
+
+When the device runs out of memory, the batch is halved for the rest of the run and tried again.  No
+evaluation depends on the others in its batch, so this costs time and changes no result.
 """
 
+import hashlib
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from bigain.errors import UserError
 
-__all__ = ["MicroBatches"]
+__all__ = ["MicroBatches", "keyed_noise"]
 
 _LOG = logging.getLogger(__name__)
+
+
+def keyed_noise(seed: int, *key: str | int, shape: tuple[int, ...]) -> Tensor:
+    """Standard normal noise of `shape`, fp32, a pure function of (seed, key, shape).
+
+    Args:
+        seed: The run's seed.
+        key: What the noise is for, e.g. ("classification", image_id, timestep).
+        shape: Shape of the noise.
+
+    """
+    digest = hashlib.sha256(repr((seed, *key)).encode()).digest()
+    generator = np.random.Generator(np.random.Philox(key=int.from_bytes(digest[:16], "little")))
+    return torch.from_numpy(generator.standard_normal(shape, dtype=np.float32))
 
 
 class MicroBatches:
