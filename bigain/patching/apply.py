@@ -1,13 +1,11 @@
 """Run an operator inside a diffusers model, with plain forward hooks; contract C3 of the design.
 
     with bigain.apply(model, LGTM(ratio=0.7)) as report:
-        ...                      # every forward of `model` is accelerated
-    print(report)                # where, and how many tokens remained
+        ...                      # every forward of `model` uses the operator
+    print(report)                # the sites, with tokens before and after
 
-No class and no forward is replaced (`bigain.patching.hooks`), so every attention backend keeps
-working, and removing the hooks leaves the model as it was, bit for bit.
-
-The module is named `patching` because `bigain.apply` is the function.
+No class or forward method is replaced (see `bigain.patching.hooks`), so every attention backend
+keeps working, and removing the hooks restores the model bit for bit.
 """
 
 import sys
@@ -30,7 +28,7 @@ __all__ = ["apply", "remove"]
 
 _APPLIED: "WeakKeyDictionary[nn.Module, SiteReport]" = WeakKeyDictionary()
 _MARK = "_bigain_operator"
-"""An attribute of a model with an operator: a copy has it too, and the hooks, but no report."""
+"""Attribute of a model while an operator is applied; a deep copy has it and the hooks as well."""
 
 
 def apply(
@@ -42,23 +40,23 @@ def apply(
 ) -> SiteReport:
     """Run `operator` at the selected sites of `model` from now on.
 
-    Where `torch.compile` is in use, applying and removing let go of all code that it compiled in
-    this process, of other models too, which are then compiled again.
+    If `torch.compile` is in use, applying and removing discard all compiled code of this process,
+    also that of other models, which are then compiled again.
 
     Args:
         model: a diffusers U-Net or DiT, compiled or not, or a pipeline that has one as `unet` or
             `transformer`.
         operator: any `bigain.operators.Operator`, or `ByStage` of two.
-        sites: where; by default what the paper uses (`bigain.patching.sites`).
-        seed: of the operator's random draws.
+        sites: where to apply it; by default the paper's sites (`bigain.patching.sites`).
+        seed: seed of the operator's random draws.
 
     Returns:
-        The report; as a context manager it removes the operator on exit.
+        The report. Used as a context manager, it removes the operator on exit.
 
     Raises:
-        UserError: `model` has no selected site, the operator cannot act at one of them, or an
-            operator is applied to it already, or to the model that it is a copy of; or an argument
-            is of the wrong type.
+        UserError: `model` has none of the selected sites, the operator cannot act at one of them,
+            an operator is applied already, `model` is a copy of a model with an operator, or an
+            argument has the wrong type.
 
     """
     if not isinstance(operator, Compression):
@@ -95,8 +93,8 @@ def apply(
 def _check_call(denoiser: nn.Module, sites: object, seed: object) -> None:
     if _MARK in vars(denoiser):
         raise UserError(
-            f"model={type(denoiser).__name__}: is a copy of a model with {vars(denoiser)[_MARK]}, "
-            "and has its hooks; copy the model before an operator is applied, or after removal"
+            f"model={type(denoiser).__name__}: is a copy of a model with {vars(denoiser)[_MARK]} "
+            "and has its hooks; copy the model before applying an operator or after removing it"
         )
     if not isinstance(sites, SiteSelection | None):
         raise UserError(f"sites={sites!r}: must be a SiteSelection, or None for the default")
@@ -105,7 +103,7 @@ def _check_call(denoiser: nn.Module, sites: object, seed: object) -> None:
 
 
 def remove(model: Any) -> None:
-    """Take off whatever operator is applied to `model`; nothing happens when there is none.
+    """Remove the operator from `model`; does nothing if none is applied.
 
     Raises:
         UserError: `model` is neither a module nor a pipeline with one.
@@ -117,7 +115,7 @@ def remove(model: Any) -> None:
 
 
 def _denoiser(model: Any) -> nn.Module:
-    """The module itself: `model`, or what is inside a pipeline or a `torch.compile` wrapper."""
+    """The denoiser itself, without a pipeline or a `torch.compile` wrapper around it."""
     if not isinstance(model, nn.Module):
         model = getattr(model, "unet", None) or getattr(model, "transformer", None) or model
     model = getattr(model, "_orig_mod", model)
@@ -129,9 +127,9 @@ def _denoiser(model: Any) -> nn.Module:
 
 
 def _forget_compiled() -> None:
-    """Let `torch.compile` see the hooks come and go: it does not look at them twice by itself.
+    """Discard compiled code, because `torch.compile` does not notice changed hooks.
 
-    Code compiled before would go on without the operator, or with one that was removed.
+    Old code would run without a new operator, or with a removed one.
     """
     if "torch._dynamo" in sys.modules:
         torch.compiler.reset()
@@ -141,14 +139,14 @@ def _operator_at(site: Site, operator: Compression) -> Operator:
     acting = operator.for_stage(site.stage)
     if acting is None:
         raise UserError(
-            f"operator={operator!r}: has nothing for the stage `{site.stage}` of {site.name}; "
-            "allowed: sites of encoder and decoder in a U-Net"
+            f"operator={operator!r}: has no operator for stage `{site.stage}` ({site.name}); "
+            "allowed: sites in the encoder and decoder of a U-Net"
         )
     return acting
 
 
 def _check_fits(site: Site, operator: Operator) -> None:
-    """Keys and values are reduced in self-attentions with projections of their own."""
+    """A key/value operator needs scope `self` and separate projections."""
     if not isinstance(operator, KeyValueReducer):
         return
     if site.parts != ("self",):
@@ -166,15 +164,14 @@ def _check_fits(site: Site, operator: Operator) -> None:
 def _uses(
     model: nn.Module, site: Site, operator: Operator, placed: list[tuple[Site, Operator]]
 ) -> tuple[SiteUse, ...]:
-    """What the modules of `site` will see at the model's configured sample size, if it has one."""
+    """One `SiteUse` per module of `site`, with what is expected at the configured sample size."""
     place = (site.stage, site.level)
     first = next(other for other, _ in placed if (other.stage, other.level) == place)
     plans = first is site or not operator.shared_in_stage
     size = getattr(getattr(model, "config", None), "sample_size", None)
     uses = []
     for part, path, module in site.modules:
-        pays = plans and part == "self"
-        use = SiteUse(path, part, site, operator, cost_of(part, module), pays)
+        use = SiteUse(path, part, site, operator, cost_of(part, module), plans and part == "self")
         if size is not None:
             use.expect(site.grid(*((size, size) if isinstance(size, int) else size)))
         uses.append(use)

@@ -1,12 +1,12 @@
-"""What one site costs, in closed form: FLOPs of a sample, 2 per multiply-accumulate.
+"""FLOPs of the modules of a site in closed form: per sample, 2 per multiply-accumulate.
 
-With q queries, k keys, width C and inner width I (heads times their size),
+With q queries, k keys, width C and inner width I (heads times head size),
 
     attention:  2 q C I + 4 k K I + 4 q k I + 2 q I O      (K: width of the keys' tokens, O: output)
     MLP:        2 per token and weight of its linear layers
 
-For a self-attention with I = C that is `4 q C^2 + 4 k C^2 + 4 q k C`.  Soft-max, norms and other
-element-wise work count nothing, as in torch's own counter.
+For a self-attention with I = C this is `4 q C^2 + 4 k C^2 + 4 q k C`.  Soft-max, norms and other
+element-wise operations count nothing, as in torch's `FlopCounterMode`.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ __all__ = ["AttentionCost", "MLPCost", "ModuleCost", "cost_of"]
 
 
 class ModuleCost(Protocol):
-    """FLOPs of a module as a function of its numbers of tokens."""
+    """FLOPs of a module, given its numbers of tokens."""
 
     def flops(self, queries: int, keys: int) -> int:
         """FLOPs of one sample."""
@@ -30,10 +30,10 @@ class AttentionCost:
     """An attention with separate projections of queries, keys, values and output.
 
     Attributes:
-        width: Of the tokens that queries come from.
-        context_width: Of the tokens that keys and values come from.
-        inner: Heads times size of a head.
-        out: Of the output.
+        width: channels of the tokens that queries come from.
+        context_width: channels of the tokens that keys and values come from.
+        inner: heads times head size.
+        out: channels of the output.
 
     """
 
@@ -50,23 +50,23 @@ class AttentionCost:
 
 @dataclass(frozen=True)
 class MLPCost:
-    """Linear layers that see every token alone.
+    """Linear layers that act on each token.
 
     Attributes:
-        weights: Number of weights in them.
+        weights: their number of weights.
 
     """
 
     weights: int
 
     def flops(self, queries: int, keys: int) -> int:
-        """2 per token and weight; `queries` is the number of tokens."""
+        """2 per token and weight; `queries` is the number of tokens, `keys` is not used."""
         del keys
         return 2 * queries * self.weights
 
 
 def cost_of(part: str, module: nn.Module) -> ModuleCost:
-    """The cost of a site's module: an attention (`self`, `cross`) or an MLP (`mlp`)."""
+    """The cost of `module`: an attention (part `self` or `cross`) or an MLP (part `mlp`)."""
     if part == "mlp":
         linears = [layer for layer in module.modules() if isinstance(layer, nn.Linear)]
         return MLPCost(sum(layer.in_features * layer.out_features for layer in linears))
@@ -75,6 +75,6 @@ def cost_of(part: str, module: nn.Module) -> ModuleCost:
 
 
 def _weights(module: nn.Module, name: str) -> tuple[int, int]:
-    """(output, input) width of a projection."""
+    """(output, input) width of the projection `name`."""
     rows, columns = module.get_submodule(name).get_parameter("weight").shape
     return int(rows), int(columns)

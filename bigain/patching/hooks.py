@@ -1,16 +1,16 @@
 """The forward hooks that run an operator at the modules of one transformer block.
 
-The model's pre-hook notes sample shape and timesteps (`ModelCall`).  At a block, with the plan P
-made on the metric tensor when its self-attention is reached,
+The model's pre-hook stores sample shape and timesteps (`ModelCall`).  Each block makes a plan P on
+the metric tensor when its self-attention is called, and then
 
     TokenReducer:     f(x)      ->  P.restore(f(P.reduce(x)))      f: attn1, and by scope attn2, ff
     KeyValueReducer:  attn1(x)  ->  attn1(x, encoder_hidden_states=P.reduce(x))
 
-When the plan changes nothing, the hooks pass nothing on, and the model's own path is taken.
+If the plan changes nothing, the hooks change nothing, and the model runs as it is.
 
-`torch.compile` traces all of this into the graph of the model, but for `ModelCall._after`, which
-counts: one graph break, behind the forward.  So nothing that a hook reads may change between
-forwards except tensors.
+`torch.compile` traces the hooks into the model's graph, except `ModelCall._after`, which counts
+forwards: one graph break after the forward.  Therefore only tensors that a hook reads may change
+between forwards; any other change would compile again.
 """
 
 import inspect
@@ -33,9 +33,9 @@ _Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
 
 class ModelCall:
-    """What the model was last called with, and the plans that its sites share.
+    """Sample size and timesteps of the last forward, and the plans that its sites share.
 
-    It outlives the call, so that a backward pass that recomputes blocks finds it.
+    They are kept after the forward, for a backward pass that recomputes blocks.
     """
 
     def __init__(self, model: nn.Module, report: SiteReport) -> None:
@@ -60,7 +60,7 @@ class ModelCall:
         by_place = len(args) > self._time_position
         time = args[self._time_position] if by_place else kwargs.get("timestep")
         self.size = (int(sample.shape[-2]), int(sample.shape[-1]))
-        # Not converted without need: compiled, that would be a graph of its own.
+        # A tensor is not converted: under `torch.compile` that would break the graph.
         given = time is None or isinstance(time, Tensor)
         self.timesteps = time if given else torch.as_tensor(time)
         self.shared = {}
@@ -75,7 +75,7 @@ class ModelCall:
 
 
 class BlockHooks(ABC):
-    """An operator at one block: planning, and noting what was done."""
+    """The hooks of an operator at one block."""
 
     def __init__(
         self, site: Site, uses: tuple[SiteUse, ...], operator: Operator, seed: int, call: ModelCall
@@ -92,11 +92,11 @@ class BlockHooks(ABC):
 
     def _grid(self) -> tuple[int, int]:
         if self._call.size is None:
-            raise UserError(f"site={self._site.name}: was called outside of a forward of its model")
+            raise UserError(f"site={self._site.name}: was called outside a forward of its model")
         return self._site.grid(*self._call.size)
 
     def _plan(self, metric: Tensor) -> Reduction:
-        """The reduction of this forward, planned on `metric` (B, N, C), or shared by the stage."""
+        """The reduction planned on `metric` (B, N, C), or the one its stage already shares."""
         grid, place = self._grid(), (self._site.stage, self._site.level)
         if self._operator.shared_in_stage and place in self._call.shared:
             return self._call.shared[place]
@@ -108,13 +108,13 @@ class BlockHooks(ABC):
 
 
 class _TokenHooks(BlockHooks):
-    """Reduce what enters each module of the scope, restore what leaves it; one plan for all."""
+    """Reduce the input of each module in the scope and restore its output, all with one plan."""
 
     _metric: Tensor | None = None
     _reduction: Reduction = UNCHANGED
 
     def install(self) -> list[RemovableHandle]:
-        self._metric = None  # appearing in the first forward, it would compile the second anew
+        self._metric = None  # set now: a new attribute would make `torch.compile` compile twice
         handles = []
         if self._site.metric == "block":
             block = self._site.block
@@ -154,7 +154,7 @@ class _TokenHooks(BlockHooks):
         del module
         if getattr(self._site.block, "_chunk_size", None) is not None:
             raise UserError(
-                f"scope={'+'.join(self._site.parts)}: needs the whole map at once in the MLP; "
+                f"scope={'+'.join(self._site.parts)}: the MLP needs all tokens at once; "
                 "allowed: a model without chunked feed-forward, or a scope without mlp"
             )
         return self._reduced(args, kwargs, "mlp", None)
@@ -162,7 +162,7 @@ class _TokenHooks(BlockHooks):
     def _reduced(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], part: str, context: int | None
     ) -> _Arguments | None:
-        """The call with its hidden states reduced; None when there is nothing to reduce."""
+        """The arguments with reduced hidden states; None if nothing is reduced."""
         hidden_states = _hidden_states(args, kwargs)
         use = self._uses[self._site.parts.index(part)]
         if self._reduction is UNCHANGED:
@@ -178,7 +178,7 @@ class _TokenHooks(BlockHooks):
 
 
 class _KeyValueHooks(BlockHooks):
-    """Give the self-attention a reduced map to project keys and values from."""
+    """Give the self-attention reduced tokens to project keys and values from."""
 
     def install(self) -> list[RemovableHandle]:
         modules = [module for _, _, module in self._site.modules]
@@ -201,22 +201,19 @@ class _KeyValueHooks(BlockHooks):
 def block_hooks(
     site: Site, uses: tuple[SiteUse, ...], operator: Operator, seed: int, call: ModelCall
 ) -> BlockHooks:
-    """The hooks that the operator's kind needs at `site`, not installed yet.
-
-    `uses` are those of the site's modules, in their order.
-    """
+    """The hooks for `operator` at `site`, not installed yet; `uses` has one item per module."""
     kind = _KeyValueHooks if isinstance(operator, KeyValueReducer) else _TokenHooks
     return kind(site, uses, operator, seed, call)
 
 
 def _refuse_other_tokens(kwargs: dict[str, Any]) -> None:
-    """A self-attention is given the image's tokens, all of them, and nothing else."""
+    """A self-attention must attend to all image tokens and nothing else."""
     if kwargs.get("attention_mask") is not None:
-        raise UserError("attention_mask: is not supported on the image tokens of a site")
+        raise UserError("attention_mask: is not supported over image tokens; allowed: none")
     if kwargs.get("encoder_hidden_states") is not None:
         raise UserError(
-            "encoder_hidden_states: this model gives text to its attn1, which is no self-attention "
-            "of image tokens; allowed: models whose attn1 is one (U-Nets, DiT, PixArt)"
+            "encoder_hidden_states: this model passes text to `attn1`; allowed: models whose "
+            "`attn1` is a self-attention of image tokens (U-Nets, DiT, PixArt)"
         )
 
 
@@ -228,7 +225,7 @@ def _hidden_states(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
 def _with_argument(
     args: tuple[Any, ...], kwargs: dict[str, Any], position: int, value: Tensor
 ) -> _Arguments:
-    """The call of a module with its first or second argument replaced."""
+    """The arguments with the first (0) or second (1) replaced by `value`."""
     if len(args) > position:
         return (*args[:position], value, *args[position + 1 :]), kwargs
     name = ("hidden_states", "encoder_hidden_states")[position]

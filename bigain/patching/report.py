@@ -1,4 +1,4 @@
-"""What an applied operator did: its sites, the tokens before and after, and what that saved."""
+"""Report of an applied operator: its sites, their tokens before and after, the FLOPs saved."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,18 +16,18 @@ __all__ = ["SiteReport", "SiteUse"]
 
 @dataclass(eq=False)
 class SiteUse:
-    """One site and what happened there.
+    """One module of a site, and what the operator did there.
 
     Attributes:
         name: path of the module inside the model.
         part: `self`, `cross` or `mlp`.
         site: the transformer block it belongs to, with stage, level and index.
-        operator: what acts there.
+        operator: the operator that acts there.
         cost: closed form of the module's FLOPs.
-        plans: whether this site pays for a plan, being its block's self-attention and not served
-            by a plan of another block.
-        grid: token grid (h, w); expected from the model's configured sample size until the first
-            forward shows the true one; None when the model has no configured size.
+        plans: whether planning counts here: at the block's self-attention, unless the block uses
+            another block's plan.
+        grid: token grid (h, w). Before the first forward it is the one expected at the model's
+            configured sample size, None if the model has none.
         before, after: tokens (of keys and values, for a key/value reducer) before and after.
         context: tokens of keys and values of a cross-attention, None before the first forward.
         calls: forwards in which the operator acted here.
@@ -48,7 +48,7 @@ class SiteUse:
     _seen: tuple[tuple[int, int], int, int | None] | None = None
 
     def expect(self, grid: tuple[int, int]) -> None:
-        """Note what the operator will do on `grid`; if it does not fit, the call will say so."""
+        """Set the numbers expected on `grid`; `after` stays None if the operator does not fit."""
         self.grid, self.before = grid, grid[0] * grid[1]
         try:
             self.after = self.operator.num_kept(grid)
@@ -56,11 +56,11 @@ class SiteUse:
             self.after = None
 
     def see(self, grid: tuple[int, int], after: int, context: int | None) -> None:
-        """Note the call of this forward; `torch.compile` traces it, so nothing is read here."""
+        """Store what this call saw. `torch.compile` traces this method, so it only writes."""
         self._seen = (grid, after, context)
 
     def forget(self) -> None:
-        """Begin a forward."""
+        """Begin a forward: drop what a forward that failed has stored."""
         self._seen = None
 
     def count(self) -> None:
@@ -74,7 +74,7 @@ class SiteUse:
 
     @property
     def flops_saved(self) -> int | None:
-        """FLOPs that a forward of one sample saves here, less the plan; None: not known yet."""
+        """FLOPs saved here per forward and sample, minus the plan's; None: not known yet."""
         before, after = self.before, self.after
         if self.grid is None or before is None or after is None:
             return None
@@ -100,14 +100,14 @@ class SiteUse:
 
 @dataclass(eq=False)
 class SiteReport:
-    """An operator applied to a model; leaving it as a context manager removes the operator.
+    """An operator applied to a model. As a context manager it removes the operator on exit.
 
     Attributes:
         model: class name of the model.
-        operator: what is applied.
-        sites: one `SiteUse` per site, in the order of the forward pass.
-        forwards: completed forwards of the model with the operator on.
-        active: False once removed.
+        operator: the applied operator.
+        sites: one `SiteUse` per module of each site, in the order of the forward pass.
+        forwards: completed forwards of the model with the operator.
+        active: False after removal.
 
     """
 
@@ -121,34 +121,34 @@ class SiteReport:
 
     @property
     def calls(self) -> dict[str, int]:
-        """In how many forwards the operator acted, by site."""
+        """Number of forwards in which the operator acted, by module."""
         return {use.name: use.calls for use in self.sites}
 
     @property
     def silent(self) -> tuple[str, ...]:
-        """Sites that no forward has reached, although the model ran."""
+        """Modules that no forward has reached, although the model ran."""
         return tuple(use.name for use in self.sites if self.forwards and not use.calls)
 
     @property
     def flops_saved(self) -> int | None:
-        """FLOPs that a forward of one sample saves at all sites; None: not known yet.
+        """FLOPs saved at all sites per forward and sample; None: not known yet.
 
-        Closed forms (`bigain.patching.cost`, `Operator.plan_flops`); `bigain.tasks.flops` counts
-        whole models.
+        In closed form (`bigain.patching.cost`, `Operator.plan_flops`); `bigain.tasks.flops` counts
+        the FLOPs of complete models.
         """
         saved = [use.flops_saved for use in self.sites]
         return None if None in saved else sum(part for part in saved if part is not None)
 
     def on_removal(self, action: Callable[[], None]) -> None:
-        """Do `action` when the operator is taken off."""
+        """Call `action` when the operator is removed."""
         self._on_removal.append(action)
 
     def keep(self, handles: list[RemovableHandle]) -> None:
-        """Take over the hooks that `remove` will take off."""
+        """Store hooks for `remove`."""
         self._handles.extend(handles)
 
     def remove(self) -> None:
-        """Take the operator off the model; a second time does nothing."""
+        """Remove the operator from the model; calling it again does nothing."""
         while self._handles:
             self._handles.pop().remove()
         while self._on_removal:
@@ -156,16 +156,16 @@ class SiteReport:
         self.active = False
 
     def verify(self) -> None:
-        """Make sure that the operator did something.
+        """Check that the operator did something.
 
         Raises:
-            UserError: the model ran, and not one of its forwards reached any site.
+            UserError: the model ran, but no forward reached any site.
 
         """
         if self.silent and len(self.silent) == len(self.sites):
             raise UserError(
                 f"operator={self.operator!r}: {self.forwards} forwards of {self.model} reached "
-                f"none of its {len(self.sites)} sites; its attention calls were replaced"
+                f"none of its {len(self.sites)} sites: something replaced its attention calls"
             )
 
     def __enter__(self) -> "SiteReport":

@@ -1,4 +1,4 @@
-"""Which sites of a model an operator acts at: what a user may say, before there is a model."""
+"""Where an operator acts, as users say it: stages, levels, blocks and scope."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ __all__ = ["SCOPES", "STAGES", "SiteSelection", "default_blocks", "first_share"]
 
 STAGES = ("encoder", "mid", "decoder")
 SCOPES = ("self", "self+cross", "self+mlp", "self+cross+mlp")
-"""Table 6: which modules of a block run on the reduced tokens, with one map for all of them."""
+"""Table 6: the modules of a block that run on reduced tokens, all with the same plan."""
 
 _REFERENCE_DEPTH = 28
 _REFERENCE_SHARE = 12
@@ -17,17 +17,19 @@ _REFERENCE_BLOCKS = (1, 2, 3, 4, 5, 7, 8, 9, 10, 11)
 
 @dataclass(frozen=True)
 class SiteSelection:
-    """Which sites to take.
+    """Which sites of a model to use.
 
     Args:
-        stages: of a U-Net: any of `encoder`, `mid`, `decoder`.
-        levels: of a U-Net: 0 is the highest resolution; None: the highest with self-attention.
-        blocks: of a flat transformer: indices, `first12` (the first 12/28), or None: the default;
-            of a U-Net: positions among the blocks of its stages and levels, or None: all.
+        stages: for a U-Net: any of `encoder`, `mid`, `decoder`.
+        levels: for a U-Net: integers >= 0, 0 is the highest resolution; None: the highest one with
+            self-attention.
+        blocks: for a flat transformer: indices, `first12` (the first 12/28), or None for the
+            default; for a U-Net: positions in the selected stages and levels, or None for all.
         scope: `self`, `self+cross`, `self+mlp` or `self+cross+mlp` (Table 6).
 
     Raises:
-        UserError: an unknown stage or scope, a negative level, or an unknown name of blocks.
+        UserError: unknown stage or scope, negative level, or blocks that are neither indices nor
+            `first12`.
 
     """
 
@@ -38,7 +40,7 @@ class SiteSelection:
 
     def __post_init__(self) -> None:
         if isinstance(self.stages, str):
-            raise UserError(f"sites.stages={self.stages!r}: must be several, such as ('encoder',)")
+            raise UserError(f"sites.stages={self.stages!r}: must be a tuple, such as ('encoder',)")
         object.__setattr__(self, "stages", tuple(self.stages))
         for name in ("levels", "blocks"):
             if isinstance(getattr(self, name), list):

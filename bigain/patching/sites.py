@@ -1,19 +1,19 @@
-"""Where an operator acts: the transformer blocks of a diffusers model, by stage, level and index.
+"""The sites of a diffusers model: its transformer blocks, by stage, level and index.
 
-A *site* is one module of one transformer block: its self-attention `attn1`, and by `scope` its
-cross-attention `attn2` and MLP `ff`.  Blocks are found by structure, not by class, so any
-model that is built in one of these two ways, of blocks with a self-attention `attn1`, has sites:
+A *site* is one transformer block: its self-attention `attn1` and, depending on the scope, its
+cross-attention `attn2` and MLP `ff`.  Blocks are found by structure, not by class.  A model has
+sites if its blocks have a self-attention `attn1` and it is built in one of two ways:
 
-* U-Net (`down_blocks`, `mid_block`, `up_blocks`, each with `attentions` of `transformer_blocks`, as
-  `UNet2DConditionModel`): `down_blocks.i` is level i of stage `encoder`, the up blocks mirror them
-  as stage `decoder`, the middle is stage `mid` at the last level.  Default: encoder and decoder at
-  the highest resolution that has attention; for SD-2.0 its five self-attentions at 64x64.
-* flat transformer (`transformer_blocks`, as `DiTTransformer2DModel` and PixArt's): one stage.
-  Default: of 28 blocks those that the paper's reference code enables, else (and as `first12`) the
-  first 12/28 of them, rounded, at least one.
+* U-Net (`down_blocks`, `mid_block`, `up_blocks`, each with `attentions` of `transformer_blocks`,
+  such as `UNet2DConditionModel`): `down_blocks.i` is level i of stage `encoder`, the up blocks
+  mirror them as stage `decoder`, the middle is stage `mid` at the last level.  Default: encoder and
+  decoder at the highest resolution with attention; for SD-2.0 the five self-attentions at 64x64.
+* flat transformer (`transformer_blocks`, such as DiT and PixArt): one stage.  Default: with 28
+  blocks those that the paper's released code enables, otherwise (and with `first12`) the first
+  12/28, rounded, at least one.
 
-The metric tensor of a U-Net block is its input before the norm; of a flat transformer's block it
-is what enters the self-attention.
+The metric tensor of a U-Net block is its input before the norm, that of a flat transformer's block
+the input of the self-attention.
 """
 
 from collections.abc import Iterator, Sequence
@@ -31,16 +31,17 @@ _MODULES = {"self": "attn1", "cross": "attn2", "mlp": "ff"}
 
 @dataclass(frozen=True, eq=False)
 class Site:
-    """One transformer block and those of its modules that an operator acts on.
+    """One transformer block and the modules of it that an operator acts on.
 
     Attributes:
         name: path of the block inside the model; the site's key for random draws.
-        stage, level, index: `transformer`, 0, i for block i of a flat transformer.
+        stage, level, index: `encoder`, `mid` or `decoder`, the level, and the position in them; for
+            block i of a flat transformer: `transformer`, 0, i.
         block: the transformer block; its self-attention is `block.attn1`.
-        patch: side of the patches that the model cuts its input into.
-        halvings: how often the map was halved (rounding up) before it came here.
-        metric: `block` (its input, before the norm) or `attention` (what enters it).
-        parts: `self`, then `cross` and `mlp` as the scope says.
+        patch: side of the patches that the model cuts its input into; 1 without patches.
+        halvings: how often the map was halved (rounded up) before this block.
+        metric: `block` (the block's input, before the norm) or `attention` (that of `attn1`).
+        parts: the modules of the scope: `self`, then `cross` and `mlp`.
 
     """
 
@@ -74,10 +75,10 @@ class Site:
 
 
 def find_sites(model: nn.Module, selection: SiteSelection | None = None) -> tuple[Site, ...]:
-    """The selected sites of `model`, in the order of the forward pass; at least one.
+    """The selected sites of `model`, at least one, in the order of the forward pass.
 
     Raises:
-        UserError: the model has no site at all, or none that is selected.
+        UserError: the model has no sites, or none that match.
 
     """
     selection = selection or SiteSelection()
@@ -88,12 +89,12 @@ def find_sites(model: nn.Module, selection: SiteSelection | None = None) -> tupl
         if not sites:
             raise UserError(
                 f"model={type(model).__name__}: its blocks have no self-attention `attn1`; "
-                "allowed: blocks as those of DiT (SD3 and Flux attend to image and text jointly)"
+                "allowed: blocks like those of DiT (SD3 and Flux attend to image and text jointly)"
             )
         return _select_transformer(sites, selection)
     raise UserError(
-        f"model={type(model).__name__}: has no site to act on; needs a diffusers U-Net with "
-        "attention (down_blocks, up_blocks) or a transformer (transformer_blocks)"
+        f"model={type(model).__name__}: has no site; allowed: a diffusers U-Net with attention "
+        "(down_blocks, up_blocks) or a transformer (transformer_blocks)"
     )
 
 
@@ -151,8 +152,8 @@ def _select_unet(sites: list[Site], selection: SiteSelection) -> tuple[Site, ...
         )
     if isinstance(selection.blocks, str):
         raise UserError(
-            f"sites.blocks={selection.blocks}: is for transformers without stages; allowed in a "
-            f"U-Net: positions in 0..{len(chosen) - 1} of the selected stages and levels"
+            f"sites.blocks={selection.blocks}: is for flat transformers; allowed in a U-Net: "
+            f"positions in 0..{len(chosen) - 1} of the selected stages and levels"
         )
     blocks = range(len(chosen)) if selection.blocks is None else selection.blocks
     return _with_parts(_picked(chosen, blocks))
@@ -162,8 +163,8 @@ def _select_transformer(sites: list[Site], selection: SiteSelection) -> tuple[Si
     if selection.stages != SiteSelection().stages or selection.levels not in (None, (0,)):
         levels = "" if selection.levels is None else f" levels={_listed(selection.levels)}"
         raise UserError(
-            f"sites: stages={','.join(selection.stages)}{levels} match "
-            "nothing in a transformer without stages; select by blocks"
+            f"sites: stages={','.join(selection.stages)}{levels} match nothing in a transformer, "
+            "which has no stages; select by blocks"
         )
     blocks = selection.blocks
     if blocks is None:
@@ -185,7 +186,7 @@ def _picked(sites: list[Site], blocks: Sequence[int]) -> tuple[Site, ...]:
 
 
 def _with_parts(sites: tuple[Site, ...]) -> tuple[Site, ...]:
-    """`sites` themselves; refuses a scope that a block has no module for."""
+    """`sites` themselves, after checking that each block has all modules of the scope."""
     for site in sites:
         for part in site.parts:
             if not isinstance(getattr(site.block, _MODULES[part], None), nn.Module):

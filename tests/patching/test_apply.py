@@ -120,7 +120,7 @@ def test_a_hybrid_equals_the_sum_of_its_parts(tiny_unet: Any, run: Run, reverse:
 
 
 def test_a_hybrid_needs_stages(tiny_unet: nn.Module, tiny_dit: nn.Module) -> None:
-    message = r"^operator=ByStage.*: has nothing for the stage `{}` of {}"
+    message = r"^operator=ByStage.*: has no operator for stage `{}` .{}"
     with pytest.raises(UserError, match=message.format("transformer", "transformer_blocks.0")):
         bigain.apply(tiny_dit, HYBRIDS[0])
     middle = bigain.SiteSelection(("encoder", "mid"), (0, 1))

@@ -82,7 +82,7 @@ def test_other_depths_take_the_first_twelve_of_28(depth: int, count: int) -> Non
         ({"levels": (True,)}, "sites.levels=.*must be integers"),
         ({"blocks": 0}, "sites.blocks=0: must be integers"),
         ({"blocks": (0.0,)}, "sites.blocks=.*must be integers"),
-        ({"stages": "encoder"}, "sites.stages='encoder': must be several"),
+        ({"stages": "encoder"}, "sites.stages='encoder': must be a tuple"),
     ],
 )
 def test_values_of_another_type_are_one_line(named: dict[str, Any], message: str) -> None:
