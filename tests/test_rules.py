@@ -20,7 +20,9 @@ SCRIPTS = sorted(p for name in ("benchmarks", "scripts") for p in (ROOT / name).
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 LIGHT = ["bigain", "bigain.cli.main", "bigain.config", "bigain.data.classes", "bigain.launch"]
 LIGHT += ["bigain.locations", "bigain.metrics", "bigain.runs", "bigain.tables"]
-LONG: dict[str, str] = {}
+LONG: dict[str, str] = {
+    "bigain/runs/session.py": "a session and the journal that it writes, read together",
+}
 """Module -> why it may have 300 to 400 lines."""
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from bigain.cli.arguments import VerbParser, results_folder
 from bigain.runs.collect import check_published, collect
-from bigain.runs.folder import check_results, need_results
+from bigain.runs.files import check_results, need_results
 from bigain.runs.store import damaged_runs
 
 __all__ = ["main"]

@@ -9,7 +9,7 @@ from bigain.config.messages import did_you_mean
 from bigain.errors import UserError
 from bigain.runs.archive import Archive
 from bigain.runs.compare import compare_runs, describe
-from bigain.runs.folder import need_results
+from bigain.runs.files import need_results
 from bigain.runs.store import run_folders
 
 __all__ = ["find_run", "main"]

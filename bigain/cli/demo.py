@@ -19,8 +19,8 @@ from bigain.config import RunConfig
 from bigain.engine.run import RunOutcome, run
 from bigain.launch.compose import compose_configs
 from bigain.metrics import image_errors, paired_accuracy, relative_rise, wilson
-from bigain.runs.folder import make_results
-from bigain.runs.frames import read_samples
+from bigain.runs.archive_csv import read_samples
+from bigain.runs.files import make_results
 
 __all__ = ["BACKBONES", "OPERATORS", "demo_configs", "main"]
 

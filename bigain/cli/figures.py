@@ -13,7 +13,7 @@ from bigain.cli.arguments import VerbParser
 from bigain.config.messages import did_you_mean
 from bigain.errors import UserError
 from bigain.figures.request import PROFILES, FigureRequest, check_overrides
-from bigain.runs.folder import check_results, need_results
+from bigain.runs.files import check_results, need_results
 
 __all__ = ["FIGURES", "main"]
 

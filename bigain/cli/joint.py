@@ -23,7 +23,7 @@ from bigain.config import RunConfig
 from bigain.errors import UserError
 from bigain.locations import CONFIGS
 from bigain.metrics import Metric
-from bigain.runs.folder import need_results
+from bigain.runs.files import need_results
 from bigain.runs.joint import JOINT_METRICS, Defaults, JointRow, joint_runs, joint_view
 from bigain.runs.store import damaged_runs
 from bigain.tables.spec import choose

@@ -7,7 +7,7 @@ from functools import partial
 from bigain.cli.arguments import VerbParser, results_folder
 from bigain.files import replace_text
 from bigain.launch.compose import compose_configs
-from bigain.runs.folder import check_results, need_results
+from bigain.runs.files import check_results, need_results
 from bigain.tables.report import Tables, planned_tables, render_report, report_path
 from bigain.tables.spec import choose
 

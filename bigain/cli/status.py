@@ -17,8 +17,8 @@ from tabulate import tabulate
 from bigain.cli.arguments import VerbParser, results_folder
 from bigain.config import SETTING_COLUMNS
 from bigain.errors import UserError
-from bigain.runs.folder import need_results
-from bigain.runs.journal import read_journals
+from bigain.runs.files import need_results
+from bigain.runs.session import read_journals
 from bigain.runs.store import RunStore, run_folders
 
 __all__ = ["COLUMNS", "main", "status_rows"]

@@ -15,7 +15,7 @@ from bigain.cli.arguments import VerbParser
 from bigain.errors import UserError
 from bigain.launch.summary import list_failures
 from bigain.runs.archive import Archive
-from bigain.runs.folder import check_results, make_results
+from bigain.runs.files import check_results, make_results
 from bigain.runs.identity import EXCLUDED
 from bigain.runs.store import damaged_runs
 from bigain.tables.dry_run import PRINTERS, CountFlops, costed_runs, estimate, kept_flops

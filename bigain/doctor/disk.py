@@ -16,7 +16,7 @@ from huggingface_hub import constants
 from bigain.config import RunConfig
 from bigain.doctor.findings import Finding
 from bigain.errors import UserError
-from bigain.runs.folder import check_results
+from bigain.runs.files import check_results
 
 __all__ = ["cache_bytes", "check_disk", "result_bytes"]
 

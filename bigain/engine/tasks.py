@@ -10,11 +10,11 @@ from bigain.backbones.base import Backbone, Classes
 from bigain.config import EfficiencyConfig, GenerationConfig, NoneConfig, RunConfig
 from bigain.devices import attention_backend, reset_peak_memory, resolve_device
 from bigain.engine import build
+from bigain.runs.archive import baseline_samples
 from bigain.runs.identity import run_id
 from bigain.runs.images import RunImages
 from bigain.runs.provenance import Origin
 from bigain.runs.store import RunStore
-from bigain.runs.summary import baseline_samples
 from bigain.tasks.classification import ClassificationTask
 from bigain.tasks.efficiency import EfficiencyTask
 from bigain.tasks.generation import GenerationTask, conditions_of

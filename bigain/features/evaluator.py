@@ -15,7 +15,7 @@ import numpy.typing as npt
 from bigain.features.base import Extractor, Images, extract
 from bigain.features.reference import Reference
 from bigain.metrics import Metric, frechet_with_interval, generation_metrics
-from bigain.runs.session import Evaluation
+from bigain.runs.files import Evaluation
 
 __all__ = ["Classify", "GenerationEvaluator"]
 

@@ -17,7 +17,7 @@ from bigain.errors import UserError
 from bigain.figures.curves import BLOCKS, PlannedPoint, Setting, plan_points, sweeps
 from bigain.figures.request import FigureRequest
 from bigain.figures.style import INK, OPERATORS, publication, save, show_square
-from bigain.runs.frames import read_samples
+from bigain.runs.archive_csv import read_samples
 from bigain.runs.images import RunImages
 from bigain.runs.store import RunStore
 

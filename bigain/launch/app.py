@@ -20,7 +20,7 @@ from bigain.launch.compose import CONFIG_NAME
 from bigain.launch.summary import list_failures
 from bigain.launch.sweep import Plan, job, launch_one, launch_sweep, plan_runs
 from bigain.locations import CONFIGS
-from bigain.runs.folder import check_results, make_results
+from bigain.runs.files import check_results, make_results
 
 __all__ = ["run_command_line"]
 

@@ -30,11 +30,11 @@ from bigain.runs.archive_csv import (
     samples_to_publish,
 )
 from bigain.runs.files import MANIFEST, METRIC_COLUMNS, SAMPLES, csv_text, unreadable
-from bigain.runs.identity import DESCRIBING_COLUMNS
+from bigain.runs.identity import DESCRIBING_COLUMNS, Config, baseline_id, describing_columns
 from bigain.runs.manifests import Manifest, check_name, portable, read_published
 from bigain.runs.store import RunStore
 
-__all__ = ["Archive"]
+__all__ = ["Archive", "baseline_samples"]
 
 
 class Archive:
@@ -201,6 +201,13 @@ class Archive:
         if text is not None and _unpacked(path) != text:
             packed = gzip.compress(text.encode("utf-8"), mtime=0)
             replace_file(path, lambda temporary: temporary.write_bytes(packed))
+
+
+def baseline_samples(config: Config, results: Path) -> pd.DataFrame | None:
+    """The records of the baseline of a run; None if it is the baseline, or has no finished one."""
+    columns, baseline = describing_columns(config), baseline_id(config)
+    is_baseline = columns["run_id"] == baseline
+    return None if is_baseline else Archive(results, columns["profile"]).samples(baseline)
 
 
 def _place(rows: tuple[MetricRow, ...]) -> list[tuple[int, float, str]]:

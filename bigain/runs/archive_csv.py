@@ -10,26 +10,28 @@ import functools
 import io
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from bigain.errors import UserError
 from bigain.metrics import Metric
-from bigain.runs.files import METRIC_COLUMNS, METRICS
+from bigain.runs.files import METRIC_COLUMNS, METRICS, SAMPLES, kept_of, read_csv
 from bigain.runs.identity import DESCRIBING_COLUMNS
 
 __all__ = [
     "ADDED_COLUMNS",
-    "SAMPLE_COLUMNS",
     "MetricRow",
     "Rows",
     "metrics_of",
     "parse_samples",
     "read_own_rows",
     "read_runs_csv",
+    "read_samples",
+    "samples_frame",
     "samples_to_publish",
 ]
 
@@ -193,12 +195,7 @@ def _integer(text: str) -> int | None:
 
 
 def _list(text: str) -> list[float] | None:
-    numbers: list[float] | None = json.loads(text) if text else None
-    return numbers
-
-
-def _text(text: str) -> str | None:
-    return text or None
+    return json.loads(text) if text else None
 
 
 def _plain(text: str) -> object:
@@ -211,7 +208,11 @@ def _plain(text: str) -> object:
         return text
 
 
+_NUMBERS = ("margin_mean", "margin_variance", "average_precision")
 _Parsers = Mapping[str, Callable[[str], object]]
+"""Columns that are published -> how to read them.  Of classified images that is enough for accuracy,
+paired errors and margins; the records of other tasks are small and published whole."""
+
 _TRUTH: Mapping[str, bool] = {"true": True, "false": False}
 
 _CLASSIFICATION: _Parsers = {
@@ -224,18 +225,25 @@ _CLASSIFICATION: _Parsers = {
     "margin_mean": _number,
     "margin_variance": _number,
 }
-_OPTIONAL: _Parsers = {"labels": json.loads, "average_precision": _number, "failure": _text}
+_OPTIONAL: _Parsers = {
+    "labels": json.loads,
+    "average_precision": _number,
+    "failure": lambda text: text or None,
+}
 _GENERATION: _Parsers = {"position": int, "image_id": int, "frechet_value": _number}
 _EFFICIENCY: _Parsers = {"position": int, "image_id": int, "measure": str}
 _KINDS = {"true_errors": _CLASSIFICATION, "frechet_value": _GENERATION, "measure": _EFFICIENCY}
 """A column that only one task's records have -> the columns that these must have."""
 
-SAMPLE_COLUMNS = tuple(_CLASSIFICATION)
-"""What is published of a classified image: enough for accuracy, paired errors and margins.
 
-With several labels per image, or images that failed, the columns of that are published too.  The
-records of generation and efficiency are small and published whole.
-"""
+def samples_frame(records: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """The records of a run, in dataset order, as `read_samples` will read them from its folder."""
+    return _samples(kept_of(records))
+
+
+def read_samples(folder: Path) -> pd.DataFrame:
+    """samples.csv of the run in `folder`: one row per image, lists as lists, floats exact."""
+    return _samples(read_csv(folder / SAMPLES))
 
 
 def parse_samples(text: str, source: Path) -> pd.DataFrame:
@@ -280,3 +288,9 @@ def _parsers(there: list[str], source: Path) -> _Parsers:
     if needed is _CLASSIFICATION:
         return {**needed, **{key: parse for key, parse in _OPTIONAL.items() if key in there}}
     return {key: needed.get(key, _plain) for key in there}
+
+
+def _samples(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Numbers that may be missing for all images are numbers nevertheless."""
+    frame = pd.DataFrame([dict(row) for row in rows])
+    return frame.astype({name: "float64" for name in _NUMBERS if name in frame})

@@ -5,26 +5,42 @@ runs, and the baseline may finish last; then publishing completes the metrics.
 """
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from bigain.errors import UserError
-from bigain.metrics import Metric
-from bigain.runs.archive import Archive
-from bigain.runs.archive_csv import ADDED_COLUMNS, metrics_of, read_own_rows
+from bigain.metrics import Metric, classification_metrics, efficiency_metrics
+from bigain.runs.archive import Archive, baseline_samples
+from bigain.runs.archive_csv import ADDED_COLUMNS, metrics_of, read_own_rows, read_samples
 from bigain.runs.files import METRIC_COLUMNS, METRICS, csv_text, write_metrics
-from bigain.runs.frames import read_samples
 from bigain.runs.identity import DESCRIBING_COLUMNS, describing_columns
 from bigain.runs.store import RunStore, run_folders
-from bigain.runs.summary import MEASURES, metric_rows
 
-__all__ = ["check_metrics", "check_published", "collect", "publish_run", "publish_runs", "refresh"]
+__all__ = [
+    "MEASURES",
+    "check_metrics",
+    "check_published",
+    "collect",
+    "publish_run",
+    "publish_runs",
+    "refresh",
+]
 
 _RISE = "eps_error_rise"
+
+MEASURES: Mapping[str, Callable[[pd.DataFrame, pd.DataFrame | None], list[Metric]]] = {
+    "classification": classification_metrics,
+    "efficiency": efficiency_metrics,
+}
+"""Task -> the metrics of (its records, those of the baseline or None).
+
+The task itself calls the same functions when a run ends.  The metrics of generation are not here,
+because they do not follow from the records alone.
+"""
 
 
 def collect(results: Path) -> list[Path]:
@@ -122,8 +138,10 @@ def _fresh_rows(store: RunStore, results: Path) -> list[dict[str, Any]]:
     if is_stated:
         added = {name: columns[name] for name in ADDED_COLUMNS}
         return [{**row.plain, **added} for row in stated]
-    samples = read_samples(store.folder)
-    return metric_rows(columns, manifest["baseline_id"], samples, results)
+    baseline = baseline_samples(manifest["config"], results)
+    metrics = MEASURES[columns["task"]](read_samples(store.folder), baseline)
+    rows = ({**columns, **asdict(metric)} for metric in metrics)
+    return [{name: row[name] for name in METRIC_COLUMNS} for row in rows]
 
 
 _TOLERANCE = 1e-4

@@ -10,13 +10,18 @@ import csv
 import io
 import json
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import os
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bigain.errors import UserError
 from bigain.files import replace_text
 from bigain.runs.identity import DESCRIBING_COLUMNS
+
+if TYPE_CHECKING:
+    from bigain.metrics import Metric  # loads pandas, which a finished run does not need
 
 __all__ = [
     "CONFIG",
@@ -25,8 +30,14 @@ __all__ = [
     "METRIC_COLUMNS",
     "NOT_IN_SAMPLES",
     "SAMPLES",
+    "Evaluate",
+    "Evaluation",
+    "Record",
+    "check_results",
     "csv_text",
     "kept_of",
+    "make_results",
+    "need_results",
     "read_csv",
     "read_manifest",
     "unreadable",
@@ -52,6 +63,48 @@ _READ_FROM_MANIFEST = (
     *("run_id", "family_id", "baseline_id", "status", "columns", "config"),
     *("n_images", "wall_seconds"),
 )
+
+
+Record = dict[str, Any]
+"""What a run stores about one image: plain JSON data with at least `image_id`."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The result of a run: its records, in dataset order, and the metrics of all of them."""
+
+    records: Sequence[Record]
+    metrics: Sequence["Metric"]
+
+
+Evaluate = Callable[[list[Record]], Evaluation]
+"""Records of all images in dataset order -> the result of the run."""
+
+
+def check_results(results: Path) -> None:
+    """Raise UserError unless `results` is, or could become, a folder to write to; make nothing."""
+    nearest = next(path for path in [results, *results.absolute().parents] if path.exists())
+    if not (nearest.is_dir() and os.access(nearest, os.W_OK)):
+        place = "" if nearest == results else f" ({nearest} is not)"
+        raise UserError(f"paths.results={results}: allowed: a folder one can write to{place}")
+
+
+def make_results(results: Path) -> None:
+    """Make the folder `results` if there is none.  Raises UserError if that cannot be done."""
+    check_results(results)
+    try:
+        results.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        allowed = "allowed: a folder one can write to"
+        raise UserError(f"paths.results={results}: {allowed} ({error.strerror})") from error
+
+
+def need_results(results: Path) -> None:
+    """Raise UserError unless `results` is a folder that exists."""
+    if not results.is_dir():
+        wrong = "is not a folder" if results.exists() else "does not exist"
+        allowed = "the folder that holds runs/, such as --results DIR"
+        raise UserError(f"paths.results={results}: {wrong}; allowed: {allowed}")
 
 
 def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:

@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw, ImageOps
 from bigain.config import GenerationConfig, RunConfig
 from bigain.errors import UserError
 from bigain.files import file_sha256, replace_file
-from bigain.runs.journal import Record
+from bigain.runs.files import Record
 from bigain.runs.store import RunStore
 
 __all__ = ["FORMATS", "GRID", "IMAGES", "RunImages", "is_complete"]

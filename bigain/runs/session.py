@@ -1,47 +1,123 @@
 """One process at work on one shard of a run: what is left to do, and putting it on disk."""
 
+import json
+import math
+import os
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
 
 from filelock import FileLock
 
 from bigain.errors import UserError
+from bigain.files import sync_folder
 from bigain.runs.files import (
     METRIC_COLUMNS,
+    Evaluate,
+    Record,
     read_manifest,
     write_manifest,
     write_metrics,
     write_samples,
 )
-from bigain.runs.journal import Journal, Record, read_journals
 from bigain.runs.provenance import now
 
 if TYPE_CHECKING:
     from bigain.metrics import Metric  # loads pandas, which a finished run does not need
 
-__all__ = ["CopyFiles", "Evaluate", "Evaluation", "RunSession"]
+__all__ = [
+    "CopyFiles",
+    "Journal",
+    "RunSession",
+    "journal_name",
+    "journal_paths",
+    "read_journal",
+    "read_journals",
+]
 
 CopyFiles = Callable[[Path, Record], bool]
 """Copies the files of a record from the folder of another run; whether that was possible."""
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """The result of a run: its records, in dataset order, and the metrics of all of them."""
-
-    records: Sequence[Record]
-    metrics: Sequence["Metric"]
-
-
-Evaluate = Callable[[list[Record]], Evaluation]
-"""Records of all images in dataset order -> the result of the run."""
-
 _NOT_OF_A_RECORD = ("dataset/", "extractor/", "reference/")
 """Hashes that may differ between runs that share records.  The dataset's covers the images in use,
 so it changes with the limit; the others belong to what compares the images once all are made."""
+
+
+def journal_name(index: int, count: int) -> str:
+    """File name of shard `index` of `count`."""
+    return f"journal-{index}of{count}.jsonl"
+
+
+def journal_paths(folder: Path) -> list[Path]:
+    """The journals of all shards in `folder`, of whatever shard counts, by name."""
+    return sorted(folder.glob("journal-*of*.jsonl"))
+
+
+def read_journal(path: Path) -> list[Record]:
+    """The complete records of one journal, in the order of writing; [] without such a file.
+
+    Raises:
+        UserError: A line before the last newline is no record: something else damaged the file.
+
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        content = b""
+    lines = content[: content.rfind(b"\n") + 1].splitlines()
+    return [_parse(line, path, number) for number, line in enumerate(lines, start=1)]
+
+
+def read_journals(folder: Path) -> dict[int, Record]:
+    """Image id -> record over all shards; of several records of an image the first one counts.
+
+    They agree in all but the seconds, so which one wins is a matter of order, not of results.
+    """
+    records: dict[int, Record] = {}
+    for path in journal_paths(folder):
+        for record in read_journal(path):
+            records.setdefault(record["image_id"], record)
+    return records
+
+
+class Journal:
+    """Appends records to one file; a context manager.  One writer at a time, see `RunStore`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __enter__(self) -> Self:
+        self._handle = self.path.open("ab")
+        _cut_torn_line(self.path, self._handle.fileno())
+        sync_folder(self.path.parent)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._handle.close()
+
+    def append(self, records: Iterable[Mapping[str, Any]]) -> None:
+        """Write the records, one line each; they are on disk when this returns.
+
+        Not a number becomes null.
+
+        Raises:
+            ValueError: A record holds an infinite number.
+            TypeError: A record holds something that JSON has no form for.
+
+        """
+        text = "".join(json.dumps(_plain(dict(r)), allow_nan=False) + "\n" for r in records)
+        self._handle.write(text.encode("utf-8"))
+        self._handle.flush()
+        os.fsync(self._handle.fileno())
 
 
 class RunSession:
@@ -226,3 +302,26 @@ def _manifest_or_none(folder: Path) -> dict[str, Any] | None:
 
 def _adopted(records: Sequence[Record]) -> list[str]:
     return sorted({record["adopted_from"] for record in records if "adopted_from" in record})
+
+
+def _parse(line: bytes, path: Path, number: int) -> Record:
+    try:
+        record = json.loads(line)
+    except ValueError:
+        record = None
+    if not isinstance(record, dict) or "image_id" not in record:
+        raise UserError(f"{path}: line {number} is damaged; remove the file or run with force=true")
+    return record
+
+
+def _plain(node: Any) -> Any:
+    if isinstance(node, dict):
+        return {key: _plain(value) for key, value in node.items()}
+    if isinstance(node, list | tuple):
+        return [_plain(value) for value in node]
+    return None if isinstance(node, float) and math.isnan(node) else node
+
+
+def _cut_torn_line(path: Path, descriptor: int) -> None:
+    content = path.read_bytes()
+    os.ftruncate(descriptor, content.rfind(b"\n") + 1)

@@ -30,9 +30,8 @@ from bigain.runs.files import (
     write_manifest,
 )
 from bigain.runs.identity import Config, baseline_id, describing_columns, family_id, resolved
-from bigain.runs.journal import Journal, journal_name, journal_paths
 from bigain.runs.provenance import now
-from bigain.runs.session import RunSession
+from bigain.runs.session import Journal, RunSession, journal_name, journal_paths
 
 __all__ = ["SCHEMA_VERSION", "AnotherRunError", "RunStore", "damaged_runs", "run_folders"]
 

@@ -21,10 +21,9 @@ from bigain.devices import peak_memory
 from bigain.errors import UserError
 from bigain.metrics import classification_metrics
 from bigain.metrics.ranking import average_precision, class_ranks
-from bigain.runs.frames import samples_frame
-from bigain.runs.journal import Record
+from bigain.runs.archive_csv import samples_frame
+from bigain.runs.files import Evaluation, Record
 from bigain.runs.provenance import Origin
-from bigain.runs.session import Evaluation
 from bigain.tasks.classifier import Classification, DiffusionClassifier
 from bigain.tasks.task import Compress, Files
 

@@ -21,10 +21,9 @@ from bigain.backbones.base import Backbone, Classes
 from bigain.data.base import Dataset
 from bigain.devices import peak_memory
 from bigain.errors import UserError
+from bigain.runs.files import Evaluation, Record
 from bigain.runs.images import RunImages
-from bigain.runs.journal import Record
 from bigain.runs.provenance import Origin
-from bigain.runs.session import Evaluation
 from bigain.tasks.sampling import Sampler
 from bigain.tasks.task import Compress, Files
 

@@ -9,9 +9,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
-from bigain.runs.journal import Record
+from bigain.runs.files import Evaluation, Record
 from bigain.runs.provenance import Origin
-from bigain.runs.session import Evaluation
 
 __all__ = ["Compress", "Files", "Task"]
 

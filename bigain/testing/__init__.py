@@ -1,1 +1,1 @@
-"""Tiny models and datasets in the layouts of the published ones."""
+"""Tiny models and datasets in the layouts of the published ones, and made-up runs."""

@@ -12,7 +12,7 @@ import pytest
 from bigain.config import RunConfig
 from bigain.runs.identity import run_id
 from bigain.runs.store import RunStore
-from bigain.runs.summary import conclusion_of
+from bigain.testing.runs import evaluation_of
 
 PLAIN: dict[str, Any] = json.loads((Path(__file__).parents[1] / "run_settings.json").read_text())
 PLAIN["dataset"]["limit"] = 12
@@ -58,7 +58,7 @@ def make_run(tmp_path: Path) -> MakeRun:
                 session.append(record(image_id, 0.5 if operator else 0.0))
             if error:
                 raise error
-            session.finish(conclusion_of(config, tmp_path))
+            session.finish(evaluation_of(config, tmp_path))
         return store.run_id
 
     return make

@@ -13,7 +13,7 @@ from bigain.engine.run import RunOutcome
 from bigain.errors import UserError
 from bigain.launch.compose import compose_config
 from bigain.metrics import image_errors, relative_rise
-from bigain.runs.frames import read_samples
+from bigain.runs.archive_csv import read_samples
 from bigain.runs.identity import baseline_id, run_id
 
 

@@ -28,8 +28,9 @@ from bigain.launch.compose import compose_config
 from bigain.launch.summary import run_report
 from bigain.metrics import wilson
 from bigain.metrics.ranking import class_ranks
-from bigain.runs.frames import read_metrics, read_samples
+from bigain.runs.archive_csv import read_samples
 from bigain.testing.datasets import TRUNCATED, write_tiny
+from bigain.testing.runs import read_metrics
 
 IMAGES = {"pets": 37, "imagenet1k": 7, "imagenet100": 20, "coco2017": 12}
 CLASSES = {"pets": 37, "imagenet1k": 1000, "imagenet100": 100, "coco2017": 80}

@@ -19,8 +19,9 @@ from bigain.engine.build_operator import build_operator
 from bigain.engine.run import run
 from bigain.launch.compose import compose_config
 from bigain.patching.apply import apply
-from bigain.runs.frames import read_metrics, read_samples
+from bigain.runs.archive_csv import read_samples
 from bigain.tasks.classification import classify_images
+from bigain.testing.runs import read_metrics
 
 OPERATORS = {
     "none": ["operator=none"],

@@ -20,10 +20,11 @@ from bigain.engine.run import run
 from bigain.errors import UserError
 from bigain.features.reference import read_reference
 from bigain.launch.compose import compose_config
+from bigain.runs.archive_csv import read_samples
 from bigain.runs.collect import collect
-from bigain.runs.frames import read_metrics, read_samples
 from bigain.runs.images import GRID, IMAGES, RunImages
 from bigain.tasks.sampling import Sampler
+from bigain.testing.runs import read_metrics
 
 SHORT = ["task=generation", "task.steps=2", "dataset.limit=14", "threads=1"]
 LGTM = ["operator=lgtm", "operator.ratio=0.7"]

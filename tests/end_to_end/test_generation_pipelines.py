@@ -22,11 +22,12 @@ from bigain.engine import build
 from bigain.engine.run import run
 from bigain.errors import UserError
 from bigain.launch.compose import compose_config
-from bigain.runs.frames import read_metrics, read_samples
+from bigain.runs.archive_csv import read_samples
 from bigain.tasks.batches import keyed_noise
 from bigain.tasks.generation import conditions_of
 from bigain.testing.backbones import save_tiny_pipeline
 from bigain.testing.datasets import write_tiny
+from bigain.testing.runs import read_metrics
 
 CPU = torch.device("cpu")
 DATASETS = {

@@ -29,7 +29,7 @@ from bigain.engine import build
 from bigain.engine.run import run
 from bigain.errors import UserError
 from bigain.launch.compose import compose_config
-from bigain.runs.frames import read_samples
+from bigain.runs.archive_csv import read_samples
 from bigain.runs.identity import run_id
 from bigain.tasks.batches import keyed_noise
 from bigain.tasks.protocol import StagedProtocol

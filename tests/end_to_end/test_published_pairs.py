@@ -12,9 +12,10 @@ import pytest
 from bigain.doctor.examine import Request, examine_runs
 from bigain.engine.run import run
 from bigain.launch.compose import compose_config
-from bigain.runs.frames import read_metrics, read_samples
+from bigain.runs.archive_csv import read_samples
 from bigain.testing.backbones import save_tiny_pipeline
 from bigain.testing.datasets import ODDITIES, TINY, TRUNCATED, write_tiny
+from bigain.testing.runs import read_metrics
 
 PROMPTED = ("sd20", "sd15", "sdxl")
 PAIRS = [(name, dataset) for name in PROMPTED for dataset in TINY]

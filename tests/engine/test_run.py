@@ -10,13 +10,14 @@ import pytest
 from bigain.engine.run import run
 from bigain.errors import UserError
 from bigain.launch.compose import compose_config
+from bigain.runs.archive_csv import read_samples
 from bigain.runs.files import METRICS, read_csv
-from bigain.runs.frames import read_metrics, read_samples
 from bigain.runs.identity import run_id
 from bigain.runs.store import RunStore
 from bigain.tasks import classification
 from bigain.tasks.classification import classify_images
 from bigain.tasks.efficiency import Stopwatch
+from bigain.testing.runs import read_metrics
 from bigain.tracking import sink as tracking
 from bigain.tracking.sink import TrackedRun
 

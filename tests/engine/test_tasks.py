@@ -12,8 +12,9 @@ from bigain.errors import UserError
 from bigain.launch.compose import compose_config
 from bigain.operators import LGTM
 from bigain.patching.selection import SiteSelection
-from bigain.runs.frames import read_metrics, read_samples
+from bigain.runs.archive_csv import read_samples
 from bigain.tasks.flops import count_flops
+from bigain.testing.runs import read_metrics
 
 FLOPS = ["task=efficiency", "task.measure=flops"]
 QUICK = ["task=efficiency", "task.steps=2", "task.repeats=2", "task.warmup=1", "batch_size=1"]

@@ -14,7 +14,7 @@ from bigain.metrics import (
     generation_metrics,
     wilson,
 )
-from bigain.runs.session import Evaluation
+from bigain.runs.files import Evaluation
 
 
 def images(n: int, seed: int, level: int = 0) -> list[Any]:

@@ -14,8 +14,8 @@ from bigain.config import RunConfig
 from bigain.engine.run import RunOutcome
 from bigain.errors import UserError
 from bigain.launch.sweep import job
+from bigain.runs.files import Evaluation
 from bigain.runs.identity import run_id
-from bigain.runs.session import Evaluation
 from bigain.runs.store import RunStore
 
 Ran = list[RunConfig]

@@ -9,9 +9,8 @@ from bigain.errors import UserError
 from bigain.launch.compose import compose_configs
 from bigain.launch.summary import list_failures, run_report
 from bigain.launch.sweep import PlannedRun
-from bigain.runs.files import METRIC_COLUMNS, write_metrics
+from bigain.runs.files import METRIC_COLUMNS, Evaluation, write_metrics
 from bigain.runs.identity import describing_columns, run_id
-from bigain.runs.session import Evaluation
 from bigain.runs.store import RunStore
 
 COMMANDS = ["operator=tome operator.ratio=0.3", "operator=tome operator.ratio=0.7", "operator=none"]

@@ -12,7 +12,7 @@ import pytest
 from bigain.config import RunConfig
 from bigain.runs.identity import run_id
 from bigain.runs.store import RunStore
-from bigain.runs.summary import conclusion_of
+from bigain.testing.runs import evaluation_of
 
 SETTINGS: dict[str, Any] = json.loads((Path(__file__).parents[1] / "run_settings.json").read_text())
 
@@ -58,7 +58,7 @@ def finish_run(results: Path, config: RunConfig, rise: float = 0.0) -> RunStore:
     with store.open(config, image_ids, {"git_commit": None}) as session:
         for image_id in session.todo():
             session.append(record_for(image_id, rise))
-        assert session.finish(conclusion_of(config, results))
+        assert session.finish(evaluation_of(config, results))
     return store
 
 

@@ -16,12 +16,16 @@ from bigain.config import RunConfig
 from bigain.errors import UserError
 from bigain.metrics import classification_metrics
 from bigain.runs.archive import Archive
-from bigain.runs.archive_csv import SAMPLE_COLUMNS
 from bigain.runs.collect import collect, publish_run, publish_runs
 from bigain.runs.files import METRIC_COLUMNS, csv_text
 from bigain.runs.identity import run_id
 from bigain.runs.manifests import check_name, portable
 from bigain.runs.store import RunStore
+
+SAMPLE_COLUMNS = (
+    *("position", "image_id", "label", "prediction", "correct"),
+    *("true_errors", "margin_mean", "margin_variance"),
+)
 
 Make = Callable[..., RunConfig]
 MakeRun = Callable[..., RunStore]

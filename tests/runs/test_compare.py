@@ -13,6 +13,7 @@ from bigain.config import RunConfig
 from bigain.errors import UserError
 from bigain.metrics import image_errors, paired_accuracy, relative_rise
 from bigain.runs.archive import Archive
+from bigain.runs.archive_csv import read_samples
 from bigain.runs.compare import (
     PAIRING_KEYS,
     Comparison,
@@ -20,9 +21,8 @@ from bigain.runs.compare import (
     compare_runs,
     describe,
 )
-from bigain.runs.frames import read_samples
+from bigain.runs.files import Evaluation
 from bigain.runs.identity import run_id
-from bigain.runs.session import Evaluation
 from bigain.runs.store import RunStore
 
 Make = Callable[..., RunConfig]

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from bigain.errors import UserError
-from bigain.runs.folder import check_results, make_results, need_results
+from bigain.runs.files import check_results, make_results, need_results
 
 
 @pytest.fixture

@@ -8,10 +8,11 @@ import pandas as pd
 import pytest
 
 from bigain.config import RunConfig
+from bigain.runs.archive_csv import read_samples, samples_frame
 from bigain.runs.files import METRIC_COLUMNS, write_metrics, write_samples
-from bigain.runs.frames import read_metrics, read_samples, samples_frame
-from bigain.runs.journal import Journal, read_journal
+from bigain.runs.session import Journal, read_journal
 from bigain.runs.store import RunStore
+from bigain.testing.runs import read_metrics
 
 Make = Callable[..., RunConfig]
 MakeRecord = Callable[..., dict[str, Any]]

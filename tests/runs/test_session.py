@@ -15,9 +15,9 @@ import pytest
 
 from bigain.config import RunConfig
 from bigain.metrics import Metric
+from bigain.runs.files import Evaluation, Record
 from bigain.runs.identity import run_id
-from bigain.runs.journal import Record, read_journals
-from bigain.runs.session import Evaluation
+from bigain.runs.session import read_journals
 from bigain.runs.store import RunStore
 
 Make = Callable[..., RunConfig]
@@ -242,7 +242,7 @@ WORKER = """
 import json, os, random, signal, sys, time
 from pathlib import Path
 from bigain.runs.identity import run_id
-from bigain.runs.session import Evaluation
+from bigain.runs.files import Evaluation
 from bigain.runs.store import RunStore
 
 config, pause = json.loads(sys.argv[2]), float(sys.argv[3])

@@ -14,9 +14,9 @@ from filelock import FileLock
 
 from bigain.config import RunConfig
 from bigain.errors import UserError
+from bigain.runs.files import Evaluation
 from bigain.runs.identity import baseline_id, family_id, run_id
-from bigain.runs.journal import read_journal
-from bigain.runs.session import Evaluation
+from bigain.runs.session import read_journal
 from bigain.runs.store import SCHEMA_VERSION, RunStore, damaged_runs, run_folders
 
 Make = Callable[..., RunConfig]

@@ -10,11 +10,11 @@ import pytest
 from bigain.config import RunConfig
 from bigain.metrics import classification_metrics
 from bigain.runs.archive import Archive
+from bigain.runs.archive_csv import read_samples
 from bigain.runs.files import METRIC_COLUMNS, METRICS, read_csv
-from bigain.runs.frames import read_metrics, read_samples, samples_frame
-from bigain.runs.identity import baseline_id, describing_columns, run_id
+from bigain.runs.identity import describing_columns, run_id
 from bigain.runs.store import RunStore
-from bigain.runs.summary import metric_rows
+from bigain.testing.runs import read_metrics
 
 Make = Callable[..., RunConfig]
 MakeRecord = Callable[..., dict[str, Any]]
@@ -80,12 +80,3 @@ def test_a_baseline_of_another_seed_does_not_count(
     make_run(tmp_path, make_config(seed=1))
     store = make_run(tmp_path, make_config(operator=tome), rise=0.25)
     assert "eps_error_rise" not in set(read_metrics(store.folder)["metric"])
-
-
-def test_an_unknown_task_has_no_metrics(
-    tmp_path: Path, make_config: Make, make_record: MakeRecord
-) -> None:
-    columns = {**describing_columns(make_config()), "task": "alchemy"}
-    samples = samples_frame([make_record(1)])
-    with pytest.raises(KeyError, match="alchemy"):
-        metric_rows(columns, baseline_id(make_config()), samples, tmp_path)

@@ -15,16 +15,16 @@ from bigain.config import RunConfig
 from bigain.config.paper import load_paper
 from bigain.launch.compose import compose_configs
 from bigain.metrics import Metric, mean_interval, wilson
+from bigain.runs.files import Evaluation
 from bigain.runs.identity import run_id
-from bigain.runs.session import Evaluation
 from bigain.runs.store import RunStore
-from bigain.runs.summary import conclusion_of
 from bigain.tables.cells import Measured, cell_pairs, measure, plain_difference
 from bigain.tables.loading import load_spec
 from bigain.tables.overrides import Compose
 from bigain.tables.planner import NONE, CellKey, Plan, plan_table
 from bigain.tables.sources import Sources
 from bigain.tables.spec import Row
+from bigain.testing.runs import evaluation_of
 
 FakeRunner = Callable[[RunConfig], None]
 MakePlan = Callable[..., Plan]
@@ -148,7 +148,7 @@ def fake_run(config: RunConfig) -> None:
     with RunStore(results, run_id(config)).open(config, list(records), {}) as session:
         for image_id in session.todo():
             session.append(records[image_id])
-        session.finish(conclusion_of(config, results, evaluate))
+        session.finish(evaluate or evaluation_of(config, results))
 
 
 @pytest.fixture(scope="session", autouse=True)
