@@ -210,7 +210,7 @@ def _plain(text: str) -> object:
 
 _NUMBERS = ("margin_mean", "margin_variance", "average_precision")
 _Parsers = Mapping[str, Callable[[str], object]]
-"""Columns that are published -> how to read them.  Of classified images that is enough for accuracy,
+"""Published columns -> how to read them.  Of classified images they are enough for accuracy,
 paired errors and margins; the records of other tasks are small and published whole."""
 
 _TRUTH: Mapping[str, bool] = {"true": True, "false": False}
