@@ -13,7 +13,7 @@ from torch import Tensor
 
 from bigain.backbones.base import Backbone
 from bigain.engine import build
-from bigain.figures.operator_pictures import Panel, draw_rows, operator_panels, score_panels
+from bigain.figures.operator_pictures import Subplot, draw_rows, operator_subplots, score_subplots
 from bigain.figures.token_maps import TokenMap, token_maps
 from bigain.launch.compose import compose_config
 from bigain.operators import (
@@ -63,28 +63,28 @@ class Scene:
             operator, self.backbone, self.latents, label=self.label, timestep=TIMESTEP
         )
 
-    def panels(self, operator: Compression) -> list[Panel]:
+    def subplots(self, operator: Compression) -> list[Subplot]:
         """One row: the picture of `operator`."""
-        return operator_panels(self.maps(operator), self.image)
+        return operator_subplots(self.maps(operator), self.image)
 
 
-def downsampling(scene: Scene) -> list[list[Panel]]:
+def downsampling(scene: Scene) -> list[list[Subplot]]:
     """Average pooling, IE-KVD and ToDo beside each other; below, what `align` does."""
-    _, windows, blended = scene.panels(IEKVD(2, alpha=0.9))
-    average, nearest = scene.panels(AvgPool(2))[-1], scene.panels(ToDo(2))[-1]
-    aligned = [scene.panels(IEKVD(3, alpha=0.9, align=align))[1:] for align in ALIGNMENTS]
-    return [[windows, average, blended, nearest], [panel for pair in aligned for panel in pair]]
+    _, windows, blended = scene.subplots(IEKVD(2, alpha=0.9))
+    average, nearest = scene.subplots(AvgPool(2))[-1], scene.subplots(ToDo(2))[-1]
+    aligned = [scene.subplots(IEKVD(3, alpha=0.9, align=align))[1:] for align in ALIGNMENTS]
+    return [[windows, average, blended, nearest], [subplot for pair in aligned for subplot in pair]]
 
 
-def scores(scene: Scene) -> list[list[Panel]]:
-    """The ten scores, four panels to a row."""
-    panels = score_panels(scene.maps(LGTM(0.5))[0], scene.image)
-    return [panels[start : start + 4] for start in range(0, len(panels), 4)]
+def scores(scene: Scene) -> list[list[Subplot]]:
+    """The ten scores, four subplots to a row."""
+    subplots = score_subplots(scene.maps(LGTM(0.5))[0], scene.image)
+    return [subplots[start : start + 4] for start in range(0, len(subplots), 4)]
 
 
-def pictures(scene: Scene) -> dict[str, list[list[Panel]]]:
-    """Rows of panels by file name."""
-    rows = {f"operators_{name}": [scene.panels(each)] for name, each in OPERATORS.items()}
+def pictures(scene: Scene) -> dict[str, list[list[Subplot]]]:
+    """Rows of subplots by file name."""
+    rows = {f"operators_{name}": [scene.subplots(each)] for name, each in OPERATORS.items()}
     rows["operators_downsampling"] = downsampling(scene)
     return {**rows, "scores": scores(scene)}
 

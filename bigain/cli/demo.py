@@ -165,9 +165,9 @@ def _draw(path: Path) -> None:
     from bigain.engine import build  # noqa: PLC0415
     from bigain.figures.operator_pictures import (  # noqa: PLC0415
         draw_rows,
-        groups_panel,
-        image_panel,
-        score_panel,
+        groups_subplot,
+        image_subplot,
+        score_subplot,
     )
     from bigain.figures.token_maps import token_maps  # noqa: PLC0415
     from bigain.operators import LGTM, ToMe  # noqa: PLC0415
@@ -184,8 +184,8 @@ def _draw(path: Path) -> None:
             for operator in (ToMe(0.7), LGTM(0.7))
         )
         image = torch.nn.functional.pad(torch.from_numpy(sample.image), (2, 2, 2, 2)).numpy()
-        row = [image_panel(image, tome, dataset.class_names[label]), score_panel(lgtm)]
-        row += [groups_panel(image, tome, "ToMe 0.7"), groups_panel(image, lgtm, "L-GTM 0.7")]
+        row = [image_subplot(image, tome, dataset.class_names[label]), score_subplot(lgtm)]
+        row += [groups_subplot(image, tome, "ToMe 0.7"), groups_subplot(image, lgtm, "L-GTM 0.7")]
         rows.append(row)
     draw_rows(path, rows)
 

@@ -1,7 +1,7 @@
 """The curves of Figure 2 as data: measured values and the paper's, against token sparsity.
 
-The runs of a curve are those that Tables 2 to 5 plan for the profile, found by their ids.  Runs of
-another protocol, seed or number of images have other ids, so they never get into a curve.
+A curve shows the runs that Tables 2 to 5 plan for the profile, found by their run ids.  Runs with
+another protocol, seed or number of images have other ids and are never part of a curve.
 """
 
 import math
@@ -20,14 +20,14 @@ from bigain.tables.loading import load_spec
 from bigain.tables.planner import BASELINE, Place, plan_table
 
 __all__ = [
-    "BLOCKS",
+    "PAIRS",
     "TASKS",
-    "Block",
     "Curve",
+    "Pair",
     "PlannedPoint",
     "Point",
     "Runs",
-    "Setting",
+    "Variant",
     "measured_curves",
     "missing_commands",
     "paper_curves",
@@ -45,15 +45,16 @@ _STRENGTH = re.compile(r"(ratio|factor)=([\d.]+)")
 
 
 @dataclass(frozen=True)
-class Block:
-    """One row of the figure: a backbone on a dataset, beside a pair of the paper's.
+class Pair:
+    """A backbone and a dataset, and the pair of the paper that Figure 2 shows beside them.
 
     Attributes:
-        backbone, dataset: Of the runs.
-        title: What readers call them.
-        distance: The metric of generated images, `frechet_mini` or `fid`.
+        backbone: Name in the configuration.
+        dataset: Name in the configuration.
+        title: Name of both for readers.
+        distance: Metric of generated images, `frechet_mini` or `fid`.
         paper: Backbone and dataset of the paper's curves.
-        paper_title: What readers call those.
+        paper_title: Their name for readers.
 
     """
 
@@ -65,21 +66,21 @@ class Block:
     paper_title: str
 
     def metric(self, task: str) -> str:
-        """The metric that is drawn of a task."""
+        """The metric shown for a task."""
         return "acc1" if task == "classification" else self.distance
 
 
-def _of_the_paper(backbone: str, dataset: str, title: str) -> Block:
-    return Block(backbone, dataset, title, "fid", (backbone, dataset), title)
+def _of_the_paper(backbone: str, dataset: str, title: str) -> Pair:
+    return Pair(backbone, dataset, title, "fid", (backbone, dataset), title)
 
 
-BLOCKS = {
+PAIRS = {
     "mini": (
-        Block(
+        Pair(
             *("mini_unet", "fashion_mnist", "mini U-Net, Fashion-MNIST", "frechet_mini"),
             *(("sd20", "pets"), "SD-2.0, Pets"),
         ),
-        Block(
+        Pair(
             *("mini_dit", "fashion_mnist", "mini DiT, Fashion-MNIST", "frechet_mini"),
             *(("dit_xl2_512", "imagenet100"), "DiT-XL/2, ImageNet-100"),
         ),
@@ -92,11 +93,11 @@ BLOCKS = {
         _of_the_paper("dit_xl2_512", "imagenet100", "DiT-XL/2, ImageNet-100"),
     ),
 }
-"""Profile -> the rows of its figure."""
+"""Profile -> its pairs, one row of Figure 2 each."""
 
 
 @dataclass(frozen=True)
-class Setting:
+class Variant:
     """An operator at one strength; `axis` is `ratio`, `factor`, or empty for the baseline."""
 
     operator: str
@@ -110,12 +111,12 @@ class Setting:
 
     @property
     def name(self) -> str:
-        """As the paper's CSV writes it: `ratio=0.3`, `factor=2`, or nothing."""
+        """Its name in the paper's CSV: `ratio=0.3`, `factor=2`, or empty for the baseline."""
         return f"{self.axis}={self.value:g}" if self.axis else ""
 
     @property
     def overrides(self) -> tuple[str, ...]:
-        """What `python -m bigain` needs for it."""
+        """Its overrides for `python -m bigain`."""
         strength = (f"operator.{self.name}",) if self.axis else ()
         return (f"operator={self.operator}", *strength)
 
@@ -124,7 +125,7 @@ class Setting:
 class PlannedPoint:
     """The run behind one point."""
 
-    setting: Setting
+    variant: Variant
     task: str
     config: RunConfig
     run_id: str
@@ -149,53 +150,53 @@ class Curve:
 
 
 Runs = Mapping[tuple[str, str], Point]
-"""(run id, metric) -> what was measured; the sparsity is that of the setting."""
+"""(run id, metric) -> measured value; its sparsity is NaN, since only the variant knows it."""
 
 
 def table_points(
-    request: FigureRequest, block: Block, task: str, grid: str = "full"
+    request: FigureRequest, pair: Pair, task: str, grid: str = "full"
 ) -> list[PlannedPoint]:
-    """The runs of one task that Tables 2 to 5 plan for a row of the figure, the baseline first."""
-    place = Place(block.backbone, block.dataset, task)
-    found: dict[Setting, PlannedPoint] = {}
+    """The runs of one task that Tables 2 to 5 plan for a pair, the baseline first."""
+    place = Place(pair.backbone, pair.dataset, task)
+    found: dict[Variant, PlannedPoint] = {}
     for number in _TABLES:
         spec = load_spec(number)
-        if spec.profile(request.profile).backbone != block.backbone:
+        if spec.profile(request.profile).backbone != pair.backbone:
             continue
         plan = plan_table(spec, request.profile, grid, request.extra, request.compose)
         rows = {row.id: row for row in (BASELINE, *plan.rows) if not row.set}
         for cell, run in plan.runs.items():
             if cell.place == place and cell.row in rows:
-                setting = _setting(rows[cell.row].method, cell.column)
-                found[setting] = PlannedPoint(setting, task, run.config, run.run_id)
+                variant = _variant(rows[cell.row].method, cell.column)
+                found[variant] = PlannedPoint(variant, task, run.config, run.run_id)
     order = sorted(found, key=lambda each: (_OPERATORS.index(each.operator), each.value))
-    return [found[setting] for setting in order]
+    return [found[variant] for variant in order]
 
 
-def _setting(operator: str, name: str) -> Setting:
+def _variant(operator: str, name: str) -> Variant:
     """An operator with a strength as the tables write it, such as `ratio=0.3`."""
     match = _STRENGTH.fullmatch(name)
-    return Setting(operator, match[1], float(match[2])) if match else Setting(operator)
+    return Variant(operator, match[1], float(match[2])) if match else Variant(operator)
 
 
 def plan_points(
-    request: FigureRequest, block: Block, task: str, settings: Sequence[Setting]
+    request: FigureRequest, pair: Pair, task: str, variants: Sequence[Variant]
 ) -> list[PlannedPoint]:
-    """The profile's own run of every setting of a row."""
+    """The run of each variant for a pair, with the profile's default settings."""
     configs = request.configs(
-        [(*_place(block), f"task={task}", *setting.overrides) for setting in settings]
+        [(*_place(pair), f"task={task}", *variant.overrides) for variant in variants]
     )
     return [
-        PlannedPoint(setting, task, config, run_id(config))
-        for setting, config in zip(settings, configs, strict=True)
+        PlannedPoint(variant, task, config, run_id(config))
+        for variant, config in zip(variants, configs, strict=True)
     ]
 
 
 def read_runs(path: Path) -> Runs:
-    """The measured values of a runs.csv; none if there is no such file.
+    """The measured values in a runs.csv; empty if there is no such file.
 
     Raises:
-        UserError: The file is damaged, or two lines claim one value.
+        UserError: The file is damaged, or two lines have the same run and metric.
 
     """
     rows = (row for own in read_runs_csv(path).values() for row in own)
@@ -203,59 +204,59 @@ def read_runs(path: Path) -> Runs:
 
 
 def measured_curves(planned: Sequence[PlannedPoint], runs: Runs, metric: str) -> list[Curve]:
-    """The curves of one task's points: each operator with at least one run."""
+    """One curve for each operator that has at least one run."""
     points: dict[str, list[Point]] = {}
     for plan in planned:
         measured = runs.get((plan.run_id, metric))
         if measured is not None:
-            point = Point(plan.setting.sparsity, measured.value, measured.low, measured.high)
-            points.setdefault(plan.setting.operator, []).append(point)
+            point = Point(plan.variant.sparsity, measured.value, measured.low, measured.high)
+            points.setdefault(plan.variant.operator, []).append(point)
     return _curves(points)
 
 
-def paper_curves(paper: PaperValues, block: Block, task: str) -> list[Curve]:
-    """The curves that Tables 2-5 of the paper print for the row."""
+def paper_curves(paper: PaperValues, pair: Pair, task: str) -> list[Curve]:
+    """The paper's curves for a pair, from its Tables 2 to 5."""
     metric = "acc1" if task == "classification" else "fid"
     points: dict[str, list[Point]] = {}
     for key, value in paper.items():
-        here = (key.backbone, key.dataset) == block.paper and key.metric == metric
+        here = (key.backbone, key.dataset) == pair.paper and key.metric == metric
         drawn = key.method in _OPERATORS and (not key.setting or _STRENGTH.fullmatch(key.setting))
         if here and key.table in _TABLES and drawn and value.text:
-            setting = _setting(key.method, key.setting)
-            point = Point(setting.sparsity, float(value.text))
-            known = points.setdefault(setting.operator, [])
-            known += [] if point in known else [point]  # the baseline stands in two tables
+            variant = _variant(key.method, key.setting)
+            point = Point(variant.sparsity, float(value.text))
+            known = points.setdefault(variant.operator, [])
+            known += [] if point in known else [point]  # two tables print the baseline
     return _curves(points)
 
 
 def missing_commands(
-    request: FigureRequest, block: Block, wanted: Sequence[PlannedPoint], runs: Runs
+    request: FigureRequest, pair: Pair, wanted: Sequence[PlannedPoint], runs: Runs
 ) -> list[str]:
-    """The commands that make what is missing of one task's points."""
-    metric = block.metric(wanted[0].task)
-    return sweeps(request, block, [plan for plan in wanted if (plan.run_id, metric) not in runs])
+    """The commands for the points of one task that have no run yet."""
+    metric = pair.metric(wanted[0].task)
+    return sweeps(request, pair, [plan for plan in wanted if (plan.run_id, metric) not in runs])
 
 
-def sweeps(request: FigureRequest, block: Block, points: Sequence[PlannedPoint]) -> list[str]:
-    """One command for each family of operators in the points; finished runs are skipped."""
-    families = dict.fromkeys(point.setting.axis for point in points)
+def sweeps(request: FigureRequest, pair: Pair, points: Sequence[PlannedPoint]) -> list[str]:
+    """One command for each family of operators in `points`; it skips finished runs."""
+    families = dict.fromkeys(point.variant.axis for point in points)
     return [
-        _sweep(request, block, [point for point in points if point.setting.axis == axis])
+        _sweep(request, pair, [point for point in points if point.variant.axis == axis])
         for axis in families
     ]
 
 
-def _sweep(request: FigureRequest, block: Block, points: Sequence[PlannedPoint]) -> str:
-    names = dict.fromkeys(point.setting.operator for point in points)
-    values = sorted({point.setting.value for point in points})
-    axis = points[0].setting.axis
+def _sweep(request: FigureRequest, pair: Pair, points: Sequence[PlannedPoint]) -> str:
+    names = dict.fromkeys(point.variant.operator for point in points)
+    values = sorted({point.variant.value for point in points})
+    axis = points[0].variant.axis
     grid = (f"operator.{axis}={','.join(f'{value:g}' for value in values)}",) if axis else ()
-    words = (*_place(block), f"task={points[0].task}", f"operator={','.join(names)}", *grid)
+    words = (*_place(pair), f"task={points[0].task}", f"operator={','.join(names)}", *grid)
     return request.command(*words, sweep=len(points) > 1)
 
 
-def _place(block: Block) -> tuple[str, ...]:
-    return f"backbone={block.backbone}", f"dataset={block.dataset}"
+def _place(pair: Pair) -> tuple[str, ...]:
+    return f"backbone={pair.backbone}", f"dataset={pair.dataset}"
 
 
 def _point(metric: Metric) -> Point:

@@ -1,4 +1,4 @@
-"""Figures 5 and 6: what a model sees of one real image, and what operators merge in it.
+"""Figures 5 and 6: token importance in one real image, and which tokens operators merge in it.
 
 Figure 5 shows token importance at several timesteps, averaged over noise draws, without a condition
 as in the paper.  L-GTM scores the noisy hidden state, so a single draw at strong noise shows mostly
@@ -29,7 +29,7 @@ from bigain.config import MiniBackboneConfig, RunConfig
 from bigain.devices import limited_threads, resolve_device
 from bigain.engine import build
 from bigain.errors import UserError
-from bigain.figures import token_panels as show
+from bigain.figures import token_drawings as show
 from bigain.figures.request import FigureRequest
 from bigain.figures.style import INK, OPERATORS, publication, save, show_square
 from bigain.figures.token_maps import TokenMap, add_noise, token_maps
@@ -60,14 +60,14 @@ IMAGE = 17
 """Position of the image in the dataset's fixed order."""
 
 TIMESTEPS, DRAWS = (20, 100, 200, 400, 700), 100
-"""Of Figure 5; as many noise draws as in the paper."""
+"""Timesteps of Figure 5, and number of noise draws, as in the paper."""
 
 RATIO, CELL, MASK_TIMESTEP = 0.9, (4, 4), 200
-"""Of Figure 6, as in the paper."""
+"""Merge ratio, cell and timestep of Figure 6, as in the paper."""
 
 SCORE = "laplacian_l1"
 MERGED, DESTINATION, KEPT = 0, 1, 2
-"""What happens to a token (`token_kinds`)."""
+"""Kinds of tokens (`token_kinds`)."""
 
 _COLOURS = {
     MERGED: to_rgba("#A6A6A6", 0.82),
@@ -90,11 +90,11 @@ class Scene:
     Attributes:
         title: Name of the backbone for readers.
         backbone: With its weights.
-        device: Where it is.
-        seed: Of the noise.
-        latents: Of the clean image, (1, C, H, W).
-        image: As the backbone sees it, (H, W) or (H, W, 3).
-        label: Its class.
+        device: Device of the backbone.
+        seed: Seed of the noise.
+        latents: Latents of the clean image, (1, C, H, W).
+        image: Input of the backbone, (H, W) or (H, W, 3).
+        label: Class of the image.
 
     """
 
@@ -109,7 +109,7 @@ class Scene:
 
 @dataclass(frozen=True, eq=False)
 class MaskRow:
-    """One scene, and what each operator planned at the first site where it acts."""
+    """One scene, and the plan of each operator at the first site where it acts."""
 
     scene: Scene
     tome: TokenMap
@@ -120,7 +120,7 @@ class MaskRow:
 def scenes(request: FigureRequest) -> Iterator[list[Scene]]:
     """The scenes of a profile; torch uses one thread inside the context.
 
-    Several threads sum in another order, and the bytes of a picture would depend on that.
+    Several threads would sum in another order and change the bytes of a picture.
 
     Raises:
         UserError: Weights or data are missing.
@@ -153,8 +153,8 @@ def produce_masks(request: FigureRequest) -> Iterator[str]:
 def importance_maps(scene: Scene, timestep: int, count: int) -> Maps:
     """The scores of `count` noise draws on the image of `scene`, (count, h, w).
 
-    Taken before the first self-attention of the highest resolution in the decoder; of a model
-    without a decoder, before the first one where operators act.
+    Measured before the decoder's first self-attention at the highest resolution; in a model without
+    a decoder, before the first self-attention where operators act.
     """
     shape = tuple(scene.latents.shape[1:])
     keys = [("importance", timestep, draw) for draw in range(count)]
@@ -167,7 +167,7 @@ def importance_maps(scene: Scene, timestep: int, count: int) -> Maps:
 def draw_importance(rows: Sequence[tuple[Scene, dict[int, Maps]]]) -> Figure:
     """Figure 5 of scenes, each with timestep -> scores of every draw (draws, h, w).
 
-    Two lines per scene, one draw and the mean of all; the image, then a column per timestep.
+    Each scene has two lines, one draw and the mean of all draws, and a column per timestep.
     """
     columns = 1 + len(rows[0][1])
     figure = Figure(figsize=(1.3 * columns + 0.3, 2.75 * len(rows)), layout="constrained")
@@ -242,7 +242,7 @@ def _scores(scene: Scene, noisy: Tensor, timestep: int) -> Maps:
     upward = [call for call in recorder.calls if uses[call[0]].site.stage == "decoder"]
     name, metric, _ = (upward or recorder.calls)[0]
     grid = uses[name].grid
-    assert grid is not None, "the site was planned for, so it has a grid"
+    assert grid is not None, "a site with a plan has a grid"
     return np.asarray(score_map(SCORE, metric, grid).float().cpu().numpy())
 
 

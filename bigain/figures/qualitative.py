@@ -1,7 +1,8 @@
 """Figures 3 and 4: the same samples under several operators, one row per operator.
 
 Sample i of every run has the same initial noise and condition, so differences within a column come
-from the operator.  Run folders are not committed: if runs are missing, an existing figure stays.
+from the operator.  Run folders are not committed: if runs are missing, the figure is not drawn and
+an existing file stays.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,7 +15,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from bigain.config import GenerationConfig
 from bigain.errors import UserError
-from bigain.figures.curves import BLOCKS, PlannedPoint, Setting, plan_points, sweeps
+from bigain.figures.curves import PAIRS, PlannedPoint, Variant, plan_points, sweeps
 from bigain.figures.request import FigureRequest
 from bigain.figures.style import INK, OPERATORS, publication, save, show_square
 from bigain.runs.archive_csv import read_samples
@@ -24,17 +25,17 @@ from bigain.runs.store import RunStore
 __all__ = [
     "DOWNSAMPLING",
     "MERGING",
-    "Row",
+    "ImageRow",
     "draw_rows",
     "first_of_each",
     "produce_downsampling",
     "produce_merging",
 ]
 
-MERGING = (Setting("none"), Setting("tome", "ratio", 0.7), Setting("lgtm", "ratio", 0.7))
+MERGING = (Variant("none"), Variant("tome", "ratio", 0.7), Variant("lgtm", "ratio", 0.7))
 """The rows of Figure 3."""
 
-DOWNSAMPLING = (Setting("none"), Setting("todo", "factor", 2), Setting("ie_kvd", "factor", 2))
+DOWNSAMPLING = (Variant("none"), Variant("todo", "factor", 2), Variant("ie_kvd", "factor", 2))
 """The rows of Figure 4."""
 
 _COLUMNS = 10
@@ -44,10 +45,10 @@ Image = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
-class Row:
+class ImageRow:
     """The images of one operator, left to right."""
 
-    setting: Setting
+    variant: Variant
     images: tuple[Image, ...]
 
 
@@ -70,7 +71,7 @@ def first_of_each(conditions: Sequence[str], count: int) -> list[int]:
 
 
 @publication()
-def draw_rows(rows: Sequence[Row], conditions: Sequence[str]) -> Figure:
+def draw_rows(rows: Sequence[ImageRow], conditions: Sequence[str]) -> Figure:
     """A row per operator and a column per sample, with its condition above."""
     size = (1.0 + _TILE * len(conditions), 0.25 + _TILE * len(rows))
     figure = Figure(
@@ -80,26 +81,28 @@ def draw_rows(rows: Sequence[Row], conditions: Sequence[str]) -> Figure:
     for line, row in zip(grid, rows, strict=True):
         for axis, image in zip(line, row.images, strict=True):
             show_square(axis, image, cmap="gray", vmin=0, vmax=255)
-        line[0].set_ylabel(_words(row.setting), rotation=0, ha="right", va="center", color=INK)
+        line[0].set_ylabel(_words(row.variant), rotation=0, ha="right", va="center", color=INK)
     for axis, condition in zip(grid[0], conditions, strict=True):
         axis.set_title(condition, fontsize=7, color=INK)
     return figure
 
 
-def _produce(request: FigureRequest, number: int, settings: Sequence[Setting]) -> Iterator[str]:
-    blocks = {block.backbone: block for block in reversed(BLOCKS[request.profile])}
-    for backbone in request.chosen([*reversed(blocks)]):
-        points = plan_points(request, blocks[backbone], "generation", settings)
+def _produce(request: FigureRequest, number: int, variants: Sequence[Variant]) -> Iterator[str]:
+    pairs = {pair.backbone: pair for pair in reversed(PAIRS[request.profile])}
+    for backbone in request.chosen([*reversed(pairs)]):
+        points = plan_points(request, pairs[backbone], "generation", variants)
         lacking = [point for point in points if not _store(request, point).is_finished()]
         if lacking:
-            commands = "; ".join(sweeps(request, blocks[backbone], lacking))
+            commands = "; ".join(sweeps(request, pairs[backbone], lacking))
             yield f"figure {number}, {backbone}: not drawn, these runs are missing: {commands}"
             continue
         figure = draw_rows(*_read(request, points))
         yield from map(str, save(figure, request.folder / f"figure{number}_{backbone}"))
 
 
-def _read(request: FigureRequest, points: Sequence[PlannedPoint]) -> tuple[list[Row], list[str]]:
+def _read(
+    request: FigureRequest, points: Sequence[PlannedPoint]
+) -> tuple[list[ImageRow], list[str]]:
     """The rows and the conditions of their columns.
 
     Raises:
@@ -116,7 +119,7 @@ def _read(request: FigureRequest, points: Sequence[PlannedPoint]) -> tuple[list[
     for point, folder in zip(points, folders, strict=True):
         kind = point.config.task_as(GenerationConfig).image_format
         images = RunImages(folder, len(conditions[0]), kind)
-        rows.append(Row(point.setting, tuple(images[position] for position in positions)))
+        rows.append(ImageRow(point.variant, tuple(images[position] for position in positions)))
     return rows, [conditions[0][position] for position in positions]
 
 
@@ -124,7 +127,7 @@ def _store(request: FigureRequest, point: PlannedPoint) -> RunStore:
     return RunStore(request.results, point.run_id)
 
 
-def _words(setting: Setting) -> str:
-    label = OPERATORS[setting.operator].label.replace(" (", "\n(")
-    strength = {"ratio": f"{100 * setting.value:.0f} % merged", "factor": f"{setting.value:g}x"}
-    return f"{label}\n{strength[setting.axis]}" if setting.axis else label
+def _words(variant: Variant) -> str:
+    label = OPERATORS[variant.operator].label.replace(" (", "\n(")
+    strength = {"ratio": f"{100 * variant.value:.0f} % merged", "factor": f"{variant.value:g}x"}
+    return f"{label}\n{strength[variant.axis]}" if variant.axis else label

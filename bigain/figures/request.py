@@ -1,4 +1,4 @@
-"""One call of `bigain figures`: which profile, which runs, and where the pictures go."""
+"""One call of `bigain figures`: its profile, settings and folders."""
 
 import shlex
 from collections.abc import Callable, Sequence
@@ -28,7 +28,7 @@ class FigureRequest:
         backbone: Only this one, or None for all backbones of the profile.
         extra: Overrides for all runs and models, such as `seed=1`.
         results: Folder with runs/ and <profile>/runs.csv.
-        folder: Where pictures are written.
+        folder: Folder for the pictures.
         compose: Turns overrides into configurations.
 
     """
@@ -45,7 +45,7 @@ class FigureRequest:
         return self.compose([(*self._profile, *command, *self.extra) for command in commands])
 
     def command(self, *overrides: str, sweep: bool = False) -> str:
-        """The command line of these runs; the default profile is left out."""
+        """The command line for these runs, without the profile if it is the default."""
         words = ("python", "-m", "bigain", *(("-m",) if sweep else ()))
         return shlex.join((*words, *self._profile, *overrides, *self.extra))
 
@@ -54,10 +54,10 @@ class FigureRequest:
         return () if self.profile == PROFILES[0] else (f"profile={self.profile}",)
 
     def chosen(self, backbones: Sequence[str]) -> list[str]:
-        """The backbones of a figure that were asked for.
+        """The requested backbones of a figure.
 
         Raises:
-            UserError: The figure does not have the one that was asked for.
+            UserError: The figure does not have the requested one.
 
         """
         names = list(dict.fromkeys(backbones))
@@ -70,13 +70,13 @@ class FigureRequest:
 
 
 def check_overrides(extra: Sequence[str]) -> None:
-    """Raise UserError for a word that is no override or sets what the figures set themselves."""
+    """Raise UserError for a word that is not an override, or that overrides a fixed setting."""
     for word in extra:
         key = word.lstrip("+~").partition("=")[0]
         if "=" not in word:
-            raise UserError(f"figures: {word}: allowed: numbers of figures, then key=value")
+            raise UserError(f"figures: {word}: allowed: figure numbers and key=value")
         if key in _FIXED or key.startswith("operator."):
             raise UserError(
-                f"{word}: the figures set {key} themselves; allowed: settings that all runs share, "
+                f"{word}: the figures set {key} themselves; allowed: settings shared by all runs, "
                 "such as seed=1, dataset.limit=25, backbone.path=FOLDER with --backbone"
             )

@@ -1,7 +1,7 @@
 """Figure 2: accuracy and Frechet distance against token sparsity, beside the paper's curves.
 
 A pure function of the configuration, runs.csv and the paper's CSV.  Merging removes up to 70 % of
-the tokens, downsampling 75 to 98 % of the keys: the axis is stretched from a line between the two.
+the tokens, downsampling 75 to 98 % of the keys and values, so the axis is stretched above 72.5 %.
 """
 
 import math
@@ -17,10 +17,10 @@ from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from bigain.config.paper import PaperValues, load_paper
 from bigain.figures.curves import (
-    BLOCKS,
+    PAIRS,
     TASKS,
-    Block,
     Curve,
+    Pair,
     PlannedPoint,
     Point,
     Runs,
@@ -33,7 +33,7 @@ from bigain.figures.curves import (
 from bigain.figures.request import FigureRequest
 from bigain.figures.style import INK, OPERATORS, publication, save
 
-__all__ = ["Panel", "draw_panels", "panels_of", "place_of", "produce"]
+__all__ = ["Chart", "charts_of", "draw_charts", "place_of", "produce"]
 
 _LABELS = {
     "acc1": "Acc@1, %",
@@ -44,22 +44,22 @@ _NOUNS = {"classification": "images", "generation": "samples"}
 _BETWEEN_FAMILIES, _STRETCH = 72.5, 2.7
 _RATIOS, _FACTORS = (0, 20, 40, 60), (2, 3, 4, 8)
 _DODGE = {"tome": -0.8, "lgtm": 0.8, "todo": -1.8, "ie_kvd": 1.8}
-"""Sideways shift on the axis, so that the intervals of one setting stay apart."""
+"""Sideways shift in axis units, so that intervals at the same sparsity do not overlap."""
 
 _LOG_FROM = 4.0
-"""Largest over smallest distance from which an axis is logarithmic."""
+"""An axis is logarithmic if the largest distance is at least this multiple of the smallest."""
 
 
 @dataclass(frozen=True)
-class Panel:
-    """What one square shows: curves of one metric, measured ones or the paper's.
+class Chart:
+    """One square of the figure: curves of one metric, either measured or from the paper.
 
     Attributes:
         title: One or two lines.
         metric: `acc1`, `frechet_mini` or `fid`.
-        curves: Of the operators with values.
+        curves: One for each operator with values.
         is_paper: Whether the values are the paper's.
-        commands: If nothing but the baseline was measured: what makes the runs.
+        commands: Commands for the missing runs, if no operator has been measured.
 
     """
 
@@ -71,97 +71,97 @@ class Panel:
 
 
 def produce(request: FigureRequest) -> Iterator[str]:
-    """Write Figure 2; say what was written, and which runs would fill it."""
-    names = request.chosen([block.backbone for block in BLOCKS[request.profile]])
-    blocks = [block for block in BLOCKS[request.profile] if block.backbone in names]
+    """Write Figure 2; yield the files written, and commands for the missing runs."""
+    names = request.chosen([pair.backbone for pair in PAIRS[request.profile]])
+    pairs = [pair for pair in PAIRS[request.profile] if pair.backbone in names]
     runs, paper = read_runs(request.results / request.profile / "runs.csv"), load_paper()
-    rows: list[list[Panel]] = []
+    rows: list[list[Chart]] = []
     notes: list[str] = []
-    for block in blocks:
-        row: list[Panel] = []
+    for pair in pairs:
+        row: list[Chart] = []
         for task in TASKS:
-            points = table_points(request, block, task)
-            wanted = table_points(request, block, task, "default")
-            row += panels_of(request, block, points, wanted, runs, paper)
-            notes += _coverage(request, block, wanted, runs)
+            points = table_points(request, pair, task)
+            wanted = table_points(request, pair, task, "default")
+            row += charts_of(request, pair, points, wanted, runs, paper)
+            notes += _coverage(request, pair, wanted, runs)
         rows.append(row)
-    yield from map(str, save(draw_panels(rows), request.folder / "figure2"))
+    yield from map(str, save(draw_charts(rows), request.folder / "figure2"))
     yield from notes
 
 
-def panels_of(
+def charts_of(
     request: FigureRequest,
-    block: Block,
+    pair: Pair,
     points: Sequence[PlannedPoint],
     wanted: Sequence[PlannedPoint],
     runs: Runs,
     paper: PaperValues,
-) -> list[Panel]:
-    """Two panels of one task: what was measured, and what the paper prints.
+) -> list[Chart]:
+    """Two charts of one task: measured values, and those that the paper prints.
 
-    `points` may be drawn, if there is a run; `wanted` are those that the figure should have.
+    A point of `points` is drawn if it has a run; `wanted` are the points the figure should have.
     """
     task, images = points[0].task, points[0].config.dataset.num_images
-    metric, printed = block.metric(task), "acc1" if task == "classification" else "fid"
+    metric, printed = pair.metric(task), "acc1" if task == "classification" else "fid"
     curves = tuple(measured_curves(points, runs, metric))
     empty = all(curve.operator == "none" for curve in curves)
-    commands = tuple(missing_commands(request, block, wanted, runs)) if empty else ()
-    title = f"{block.title}\nmeasured, n = {images:,} {_NOUNS[task]}"
-    papers = f"{block.paper_title}\nas the paper prints"
+    commands = tuple(missing_commands(request, pair, wanted, runs)) if empty else ()
+    title = f"{pair.title}\nmeasured, n = {images:,} {_NOUNS[task]}"
+    papers = f"{pair.paper_title}\nas the paper prints"
     return [
-        Panel(title, metric, curves, is_paper=False, commands=commands),
-        Panel(papers, printed, tuple(paper_curves(paper, block, task)), is_paper=True),
+        Chart(title, metric, curves, is_paper=False, commands=commands),
+        Chart(papers, printed, tuple(paper_curves(paper, pair, task)), is_paper=True),
     ]
 
 
 def place_of(sparsity: float) -> float:
-    """Where a share 0 .. 1 stands on the axis: in percent, stretched between the two families."""
+    """Position of a share in [0, 1] on the axis: percent, stretched above 72.5 %."""
     percent = 100 * sparsity
     return percent + (_STRETCH - 1) * max(0.0, percent - _BETWEEN_FAMILIES)
 
 
 @publication()
-def draw_panels(rows: Sequence[Sequence[Panel]]) -> Figure:
-    """The figure of rows of panels, with one legend."""
+def draw_charts(rows: Sequence[Sequence[Chart]]) -> Figure:
+    """The figure of rows of charts, with one legend."""
     layout = ConstrainedLayoutEngine(w_pad=0.08)
     figure = Figure(figsize=(10.4, 0.4 + 2.6 * len(rows)), layout=layout)
     grid = figure.subplots(len(rows), len(rows[0]), squeeze=False)
-    for line, panels in zip(grid, rows, strict=True):
-        for axis, panel in zip(line, panels, strict=True):
-            _draw(axis, panel)
+    for line, charts in zip(grid, rows, strict=True):
+        for axis, chart in zip(line, charts, strict=True):
+            _draw(axis, chart)
     figure.legend(handles=_legend(), loc="outside lower center", ncols=len(OPERATORS))
     return figure
 
 
 def _coverage(
     request: FigureRequest,
-    block: Block,
+    pair: Pair,
     wanted: Sequence[PlannedPoint],
     runs: Runs,
 ) -> Iterator[str]:
     task = wanted[0].task
-    done = sum((point.run_id, block.metric(task)) in runs for point in wanted)
-    yield f"figure 2: {block.title}, {task}: {done} of {len(wanted)} points have a run"
-    for command in missing_commands(request, block, wanted, runs):
+    done = sum((point.run_id, pair.metric(task)) in runs for point in wanted)
+    yield f"figure 2: {pair.title}, {task}: {done} of {len(wanted)} points have a run"
+    for command in missing_commands(request, pair, wanted, runs):
         yield f"  to fill it: {command}"
 
 
-def _draw(axis: Axes, panel: Panel) -> None:
-    for curve in panel.curves:
+def _draw(axis: Axes, chart: Chart) -> None:
+    for curve in chart.curves:
         if curve.operator == "none":
             _draw_baseline(axis, curve.points[0])
         else:
             _draw_operator(axis, curve)
-    axis.set_title(panel.title, loc="left", color=INK)
-    log = ", log scale" if _made_logarithmic(axis, panel) else ""
-    axis.set_ylabel(f"{_LABELS[panel.metric]}{log}")
+    axis.set_title(chart.title, loc="left", color=INK)
+    log = ", log scale" if _made_logarithmic(axis, chart) else ""
+    axis.set_ylabel(f"{_LABELS[chart.metric]}{log}")
     axis.margins(y=0.1)
     _sparsity_axis(axis)
-    if panel.is_paper:
+    if chart.is_paper:
         axis.set_facecolor("#F3F3F1")
-    if panel.commands:
-        _say_no_run(axis, panel.commands)
-    if not panel.curves:
+    if chart.commands:
+        _say_no_run(axis, chart.commands)
+    if not chart.curves:
         axis.set_yticks([])
 
 
@@ -192,10 +192,10 @@ def _draw_operator(axis: Axes, curve: Curve) -> None:
         axis.vlines(places, *ends, colors=look.colour, linewidth=0.9, zorder=2)
 
 
-def _made_logarithmic(axis: Axes, panel: Panel) -> bool:
-    """Distances that span much get a logarithmic axis, with plain numbers on it."""
-    values = [point.value for curve in panel.curves for point in curve.points]
-    if panel.metric == "acc1" or not values or min(values) <= 0:
+def _made_logarithmic(axis: Axes, chart: Chart) -> bool:
+    """Make the axis of a wide range of distances logarithmic, with plain numbers on it."""
+    values = [point.value for curve in chart.curves for point in curve.points]
+    if chart.metric == "acc1" or not values or min(values) <= 0:
         return False
     if max(values) / min(values) < _LOG_FROM:
         return False
@@ -207,7 +207,7 @@ def _made_logarithmic(axis: Axes, panel: Panel) -> bool:
 
 
 def _sparsity_axis(axis: Axes) -> None:
-    """Ratios of merging, then shares of removed keys with the factors that give them."""
+    """Ticks: ratios of merging, then shares of removed keys and values with their factors."""
     shares = {factor: 1 - 1 / factor**2 for factor in _FACTORS}
     places = [*map(float, _RATIOS), *map(place_of, shares.values())]
     labels = [f"{100 * share:.0f}\n{factor}x" for factor, share in shares.items()]

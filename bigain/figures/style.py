@@ -1,8 +1,8 @@
-"""What all figures share: the look of each operator, and how pictures are drawn and saved.
+"""The style of all figures: the look of each operator, and how pictures are drawn and saved.
 
 The colours are those of Okabe and Ito, which colour-blind readers can tell apart; each operator has
-its own marker for grey prints.  Nothing depends on the user's matplotlibrc and no file contains a
-date, so the same figure gives the same bytes.
+its own marker for grey prints.  Files do not depend on the user's matplotlibrc and contain no date,
+so the same figure gives the same bytes.
 """
 
 from collections.abc import Iterator, Mapping
@@ -23,7 +23,7 @@ __all__ = ["INK", "OPERATORS", "OperatorLook", "publication", "save", "show_squa
 INK = "#222222"
 
 FORMATS = ("svg", "pdf", "png")
-"""Two vector formats, and one for pages that cannot show them."""
+"""Two vector formats, and PNG for pages that cannot show them."""
 
 _METADATA: dict[str, dict[str, None]] = {
     "svg": {"Date": None},

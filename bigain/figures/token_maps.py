@@ -1,8 +1,9 @@
 """Which tokens an operator merges or drops, in a real forward of a model on one image.
 
-A reduction is a pair of linear maps, so unit vectors reveal it completely: `reduce` of the N unit
-vectors gives the weight of every token in every reduced token, `restore` of the N' unit vectors the
-reduced token whose output each token takes.  This works for any operator.
+A reduction is a pair of linear maps, so its results on unit vectors describe it completely.
+`reduce` of the N unit vectors gives the weight of every token in every reduced token; `restore` of
+the N' unit vectors gives, for each token, the reduced token whose output it takes.  This works for
+any operator.
 """
 
 from collections.abc import Sequence
@@ -41,7 +42,7 @@ class TokenMap:
         stage: Stage of the model, e.g. `encoder`.
         sites: Names of the sites that use the plan, first the one where it was made.
         grid: Token grid (h, w).
-        metric: Tokens that the operator saw, (1, N, C).
+        metric: Input of the operator's plan, (1, N, C).
         timestep: Timestep of the forward.
         reduction: The plan.
 
@@ -106,17 +107,17 @@ class TokenMap:
         return _numbers(score_map(name, self.metric, self.grid)[0])
 
     def groups(self) -> list[npt.NDArray[np.int64]]:
-        """Token indices of each group of two or more that share one output, largest group first."""
+        """Token indices of each group of two or more with the same output, largest group first."""
         assignment = self.sources.ravel()
         found = [np.flatnonzero(assignment == index) for index in np.unique(assignment)]
         return sorted((group for group in found if len(group) > 1), key=lambda g: (-len(g), g[0]))
 
     def seen_through(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """`image` (H, W) with its patches in the place of tokens: reduced, then restored.
+        """`image` (H, W), its patches reduced and restored as if they were tokens.
 
         H and W are multiples of the grid's sides.  Key/value reducers do not restore: downsampling
-        gives an image of floor(h/s) x floor(w/s) patches, selection the selected patches in their
-        places and NaN elsewhere.
+        gives an image of floor(h/s) x floor(w/s) patches; selection gives the selected patches in
+        their places, and NaN elsewhere.
         """
         (h, w), (height, width) = self.grid, image.shape
         patches = image.reshape(h, height // h, w, width // w).transpose(0, 2, 1, 3)

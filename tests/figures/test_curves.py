@@ -5,11 +5,10 @@ from pathlib import Path
 import pytest
 
 from bigain.config.paper import PaperKey, PaperValue, load_paper
-from bigain.errors import UserError
 from bigain.figures.curves import (
-    BLOCKS,
+    PAIRS,
     PlannedPoint,
-    Setting,
+    Variant,
     measured_curves,
     missing_commands,
     paper_curves,
@@ -21,54 +20,54 @@ from bigain.figures.curves import (
 from bigain.figures.request import FigureRequest
 
 WriteRuns = Callable[[Mapping[tuple[str, str], float]], Path]
-UNET, DIT = BLOCKS["mini"]
-TOME, LGTM = Setting("tome", "ratio", 0.7), Setting("lgtm", "ratio", 0.7)
+UNET, DIT = PAIRS["mini"]
+TOME, LGTM = Variant("tome", "ratio", 0.7), Variant("lgtm", "ratio", 0.7)
 
 
 @pytest.fixture
 def points(asked: FigureRequest) -> list[PlannedPoint]:
-    return plan_points(asked, UNET, "classification", [Setting("none"), TOME, LGTM])
+    return plan_points(asked, UNET, "classification", [Variant("none"), TOME, LGTM])
 
 
 @pytest.mark.parametrize(
-    ("setting", "sparsity", "name"),
+    ("variant", "sparsity", "name"),
     [
-        (Setting("none"), 0.0, ""),
-        (Setting("tome", "ratio", 0.3), 0.3, "ratio=0.3"),
-        (Setting("todo", "factor", 2), 0.75, "factor=2"),
-        (Setting("ie_kvd", "factor", 3), 8 / 9, "factor=3"),
-        (Setting("avg_pool", "factor", 8), 63 / 64, "factor=8"),
+        (Variant("none"), 0.0, ""),
+        (Variant("tome", "ratio", 0.3), 0.3, "ratio=0.3"),
+        (Variant("todo", "factor", 2), 0.75, "factor=2"),
+        (Variant("ie_kvd", "factor", 3), 8 / 9, "factor=3"),
+        (Variant("avg_pool", "factor", 8), 63 / 64, "factor=8"),
     ],
 )
-def test_sparsity_is_the_share_that_goes(setting: Setting, sparsity: float, name: str) -> None:
-    assert setting.sparsity == pytest.approx(sparsity)
-    assert setting.name == name
-    assert setting.overrides[0] == f"operator={setting.operator}"
+def test_sparsity_is_the_share_that_goes(variant: Variant, sparsity: float, name: str) -> None:
+    assert variant.sparsity == pytest.approx(sparsity)
+    assert variant.name == name
+    assert variant.overrides[0] == f"operator={variant.operator}"
 
 
 @pytest.mark.parametrize("task", ["classification", "generation"])
 def test_the_tables_plan_the_points(asked: FigureRequest, task: str) -> None:
-    unet, dit = (table_points(asked, block, task) for block in (UNET, DIT))
+    unet, dit = (table_points(asked, pair, task) for pair in (UNET, DIT))
     assert len(unet) == 1 + 2 * 7 + 3 * 7
     assert len(dit) == 1 + 2 * 7 + 3 * 4
     small = table_points(asked, UNET, task, "default")
-    assert {point.setting.name for point in small} == {
+    assert {point.variant.name for point in small} == {
         *("", "ratio=0.3", "ratio=0.5", "ratio=0.7", "factor=2", "factor=3", "factor=4")
     }
-    own = plan_points(asked, UNET, task, [point.setting for point in small])
+    own = plan_points(asked, UNET, task, [point.variant for point in small])
     assert [point.run_id for point in small] == [point.run_id for point in own]
-    assert [point.setting for point in small][:2] == [
-        Setting("none"),
-        Setting("tome", "ratio", 0.3),
+    assert [point.variant for point in small][:2] == [
+        Variant("none"),
+        Variant("tome", "ratio", 0.3),
     ]
 
 
 def test_the_paper_profile_has_no_points_that_the_paper_does_not_print(
     asked: FigureRequest,
 ) -> None:
-    request, imagenet100 = replace(asked, profile="paper"), BLOCKS["paper"][1]
+    request, imagenet100 = replace(asked, profile="paper"), PAIRS["paper"][1]
     names = {
-        task: {point.setting.name for point in table_points(request, imagenet100, task)}
+        task: {point.variant.name for point in table_points(request, imagenet100, task)}
         for task in ("classification", "generation")
     }
     assert "factor=8" in names["classification"]
@@ -80,7 +79,7 @@ def test_points_are_the_profiles_own_runs(asked: FigureRequest, points: list[Pla
     assert [point.run_id for point in points] == [
         *("955529b7d29b001c", "db8ff76f3eadc01e", "bdf1db7e1168ae58"),
     ]
-    (one,) = plan_points(asked, UNET, "generation", [Setting("none")])
+    (one,) = plan_points(asked, UNET, "generation", [Variant("none")])
     assert (one.run_id, one.config.dataset.num_images) == ("1d196229f466f46c", 1000)
     (other,) = plan_points(
         replace(asked, extra=("dataset.limit=1000",)), UNET, "classification", [TOME]
@@ -89,7 +88,7 @@ def test_points_are_the_profiles_own_runs(asked: FigureRequest, points: list[Pla
 
 
 def test_curves_hold_the_planned_runs_and_no_others(
-    points: list[PlannedPoint], write_runs: WriteRuns
+    points: list[PlannedPoint], write_runs: WriteRuns, tmp_path: Path
 ) -> None:
     none, tome, _ = (point.run_id for point in points)
     other = "2c507d4e499e2bdb"  # the same operator, 1,000 images
@@ -102,29 +101,7 @@ def test_curves_hold_the_planned_runs_and_no_others(
     assert set(curves) == {"none", "tome"}
     (point,) = curves["tome"]
     assert (point.sparsity, point.value, point.low, point.high) == (0.7, 80.0, 78.0, 82.0)
-
-
-def test_no_file_is_no_run(tmp_path: Path, points: list[PlannedPoint]) -> None:
-    assert measured_curves(points, read_runs(tmp_path / "runs.csv"), "acc1") == []
-
-
-@pytest.mark.parametrize(
-    ("damage", "message"),
-    [
-        (lambda data: data.replace(b"metric,value", b"metric,worth"), "lacks the columns value"),
-        (lambda data: data.replace(b",400,", b",two,"), "line 2: n=two: allowed: a number"),
-        (lambda data: data + data.splitlines(keepends=True)[-1], "two runs claim one cell"),
-        (lambda data: data + b"\xff", "cannot be read"),
-    ],
-)
-def test_a_broken_file_is_named(
-    write_runs: WriteRuns, damage: Callable[[bytes], bytes], message: str
-) -> None:
-    path = write_runs({("a" * 16, "acc1"): 1.0})
-    path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(UserError, match=message) as caught:
-        read_runs(path)
-    assert str(path) in str(caught.value)
+    assert measured_curves(points, read_runs(tmp_path / "no.csv"), "acc1") == []
 
 
 def test_the_papers_curves_are_its_printed_values() -> None:
@@ -136,14 +113,9 @@ def test_the_papers_curves_are_its_printed_values() -> None:
     assert [point.sparsity for point in curves["todo"]][:2] == [0.75, pytest.approx(8 / 9)]
     distances = {c.operator: c.points for c in paper_curves(load_paper(), DIT, "generation")}
     assert distances["todo"][1].value == 190.18
-
-
-def test_lost_values_are_left_out() -> None:
     key = PaperKey(4, "sd20", "pets", "tome", "ratio=0.7", "acc1")
-    assert (
-        paper_curves({key: PaperValue("", "lost", "", "classification")}, UNET, "classification")
-        == []
-    )
+    lost = {key: PaperValue("", "lost", "", "classification")}
+    assert paper_curves(lost, UNET, "classification") == []
 
 
 def test_commands_make_what_is_missing_and_nothing_else(

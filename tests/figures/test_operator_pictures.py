@@ -9,10 +9,10 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from bigain.figures.operator_pictures import (
-    Panel,
+    Subplot,
     draw_rows,
-    operator_panels,
-    score_panels,
+    operator_subplots,
+    score_subplots,
 )
 from bigain.figures.token_maps import TokenMap
 from bigain.operators import (
@@ -55,7 +55,7 @@ class FirstHalf(KeyValueReducer):
 
 
 @pytest.mark.parametrize(
-    ("operator", "titles", "told"),
+    ("operator", "titles", "expected"),
     [
         (ToMe(0.5), ["64 random", "256 -> 128 tokens", "reduced and restored"], "2x2 cell"),
         (LGTM(0.5), ["laplacian_l1", "256 -> 128", "reduced"], "destination (ring)"),
@@ -79,36 +79,36 @@ class FirstHalf(KeyValueReducer):
         ),
     ],
 )
-def test_panels_tell_what_the_operator_did(
-    plan: Plan, image: Image, operator: Compression, titles: list[str], told: str
+def test_subplots_show_what_the_operator_did(
+    plan: Plan, image: Image, operator: Compression, titles: list[str], expected: str
 ) -> None:
-    panels = operator_panels(plan(operator), image)
-    assert panels[0].note == "16x16 = 256 tokens, timestep 325"
-    assert len(panels) == 1 + len(titles)
-    for panel, title in zip(panels[1:], titles, strict=True):
-        assert panel.title.startswith(title)
-        panel.draw(Figure().add_subplot())
-    assert any(told in panel.note for panel in panels)
+    subplots = operator_subplots(plan(operator), image)
+    assert subplots[0].note == "16x16 = 256 tokens, timestep 325"
+    assert len(subplots) == 1 + len(titles)
+    for subplot, title in zip(subplots[1:], titles, strict=True):
+        assert subplot.title.startswith(title)
+        subplot.draw(Figure().add_subplot())
+    assert any(expected in subplot.note for subplot in subplots)
 
 
 def test_a_panel_per_score_with_its_map_and_formula(plan: Plan, image: Image) -> None:
     each = plan(LGTM(0.5))[0]
-    panels = score_panels(each, image)[1:]
-    assert [panel.title for panel in panels] == list(SCORES)
-    assert len(panels) == 10
-    for panel in panels:
+    subplots = score_subplots(each, image)[1:]
+    assert [subplot.title for subplot in subplots] == list(SCORES)
+    assert len(subplots) == 10
+    for subplot in subplots:
         axis = Figure().add_subplot()
-        panel.draw(axis)
-        expected = SCORES[panel.title](each.metric, each.grid)[0].numpy()
+        subplot.draw(axis)
+        expected = SCORES[subplot.title](each.metric, each.grid)[0].numpy()
         assert np.array_equal(np.asarray(axis.images[0].get_array()).ravel(), expected)
-        assert panel.note.startswith(score_formula(panel.title))
+        assert subplot.note.startswith(score_formula(subplot.title))
 
 
 def test_rows_become_one_file_with_the_same_bytes(tmp_path: Path) -> None:
-    def panel(title: str) -> Panel:
-        return Panel(title, "seen " * 20, lambda axis: axis.set_aspect(1))
+    def subplot(title: str) -> Subplot:
+        return Subplot(title, "seen " * 20, lambda axis: axis.set_aspect(1))
 
-    rows = [[panel("a"), panel("b")], [panel("c")]]
+    rows = [[subplot("a"), subplot("b")], [subplot("c")]]
     figure = draw_rows(tmp_path / "1.png", rows)
     assert [axis.get_title() for axis in figure.axes] == ["a", "b", "c", ""]
     assert figure.axes[0].get_xlabel().count("\n") == 2

@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 
 from bigain.errors import UserError
-from bigain.figures.curves import BLOCKS, PlannedPoint, plan_points
+from bigain.figures.curves import PAIRS, PlannedPoint, plan_points
 from bigain.figures.qualitative import (
     MERGING,
-    Row,
+    ImageRow,
     draw_rows,
     first_of_each,
     produce_downsampling,
@@ -20,7 +20,7 @@ from bigain.figures.qualitative import (
 )
 from bigain.figures.request import FigureRequest
 
-UNET = BLOCKS["mini"][0]
+UNET = PAIRS["mini"][0]
 CONDITIONS = ("shirt", "bag", "shirt", "coat")
 
 
@@ -62,7 +62,7 @@ def test_one_sample_of_each_condition_in_the_order_of_the_run() -> None:
 
 def test_a_row_per_operator_and_a_column_per_sample() -> None:
     images = tuple(np.full((4, 4), shade, dtype=np.uint8) for shade in (0, 100))
-    axes = draw_rows([Row(setting, images) for setting in MERGING], ["coat", "bag"]).axes
+    axes = draw_rows([ImageRow(variant, images) for variant in MERGING], ["coat", "bag"]).axes
     assert len(axes) == 6
     assert [axis.get_title() for axis in axes] == ["coat", "bag", "", "", "", ""]
     names = [axis.get_ylabel() for axis in axes[::2]]

@@ -28,7 +28,7 @@ def test_rows_of_every_picture(script: ModuleType) -> None:
     shipped = {path.stem for path in (ROOT / "docs" / "images").glob("*.png")}
     assert set(pictures) == shipped - {"generation_mini_unet"}, "which is the grid of a run"
     assert [len(row) for row in pictures["scores"]] == [4, 4, 3]
-    titles = [[panel.title for panel in row] for row in pictures["operators_downsampling"]]
+    titles = [[subplot.title for subplot in row] for row in pictures["operators_downsampling"]]
     assert titles == [
         ["factor 2", "average (alpha 0)", "alpha = 0.9", "nearest (alpha 1)"],
         ["factor 3, align=reference", "alpha = 0.9", "factor 3, align=window", "alpha = 0.9"],
@@ -41,9 +41,9 @@ def test_rows_of_every_picture(script: ModuleType) -> None:
 def test_the_script_writes_where_it_is_told(
     script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    panels = script.OPERATORS
-    monkeypatch.setattr(script, "OPERATORS", {"abm": panels["abm"]})
-    monkeypatch.setattr(script, "downsampling", lambda scene: [scene.panels(panels["abm"])])
+    subplots = script.OPERATORS
+    monkeypatch.setattr(script, "OPERATORS", {"abm": subplots["abm"]})
+    monkeypatch.setattr(script, "downsampling", lambda scene: [scene.subplots(subplots["abm"])])
     script.main(tmp_path / "new")
     written = sorted(path.name for path in (tmp_path / "new").iterdir())
     assert written == ["operators_abm.png", "operators_downsampling.png", "scores.png"]

@@ -110,11 +110,6 @@ def test_a_hybrid_has_an_operator_per_stage(plan: Plan) -> None:
     ]
 
 
-def test_the_scope_does_not_change_the_map(plan: Plan) -> None:
-    whole = plan(LGTM(0.5), SiteSelection(scope="self+cross+mlp"))
-    assert np.array_equal(whole[0].sources, plan(LGTM(0.5))[0].sources)
-
-
 def test_the_image_through_an_operator(plan: Plan, image: npt.NDArray[np.uint8]) -> None:
     assert plan(Identity())[0].reduction is UNCHANGED
     assert np.array_equal(plan(Identity())[0].seen_through(image), image)

@@ -11,14 +11,12 @@ from statsmodels.stats.proportion import proportion_confint
 
 from bigain.errors import UserError
 from bigain.metrics.intervals import (
-    NORMAL_QUANTILE,
     PairedResult,
     mean_interval,
     paired_accuracy,
     paired_bootstrap,
     paired_difference,
     relative_rise,
-    t_quantile,
     wilson,
 )
 
@@ -29,23 +27,6 @@ from bigain.metrics.intervals import (
 def test_wilson_equals_statsmodels(successes: int, n: int) -> None:
     expected = proportion_confint(successes, n, alpha=0.05, method="wilson")
     assert wilson(successes, n) == pytest.approx(expected, abs=1e-12)
-
-
-@pytest.mark.parametrize("n", [1, 2, 10, 1000])
-def test_wilson_is_symmetric_and_holds_the_share(n: int) -> None:
-    for successes in range(0, n + 1, max(1, n // 50)):
-        low, high = wilson(successes, n)
-        assert 0 <= low <= successes / n <= high <= 1
-        assert high > low
-        mirrored = wilson(n - successes, n)
-        assert mirrored == pytest.approx((1 - high, 1 - low), abs=1e-12)
-
-
-def test_wilson_solves_its_own_equation() -> None:
-    n, successes = 137, 101
-    for end in wilson(successes, n):
-        distance = abs(successes / n - end)
-        assert distance == pytest.approx(NORMAL_QUANTILE * math.sqrt(end * (1 - end) / n))
 
 
 @pytest.mark.parametrize(("successes", "n"), [(0, 0), (-1, 5), (6, 5)])
@@ -63,12 +44,6 @@ def test_mean_interval_equals_scipy() -> None:
 def test_mean_interval_of_too_few_values_does_not_exist() -> None:
     assert all(math.isnan(end) for end in mean_interval([1.0]))
     assert all(math.isnan(end) for end in mean_interval([]))
-
-
-def test_t_quantile_tends_to_the_normal_one() -> None:
-    assert t_quantile(2) == pytest.approx(12.7062, abs=1e-4)
-    assert t_quantile(10**7) == pytest.approx(NORMAL_QUANTILE, abs=1e-6)
-    assert pytest.approx(1.959964, abs=1e-6) == NORMAL_QUANTILE
 
 
 # Two runs over the same images.
@@ -180,16 +155,6 @@ def test_accuracy_difference_and_interval() -> None:
     assert result.ci_high == pytest.approx(-80 / 1002 + half, abs=1e-8)
 
 
-def test_accuracy_interval_is_antisymmetric_and_holds_the_difference() -> None:
-    for gains, losses in [(0, 0), (10, 0), (3, 8), (50, 50)]:
-        one, other = counts(30, gains, losses, 5), counts(30, losses, gains, 5)
-        assert (one.mean, one.ci_low, one.ci_high) == pytest.approx(
-            (-other.mean, -other.ci_high, -other.ci_low)
-        )
-        assert -1 <= one.ci_low <= one.mean <= one.ci_high <= 1
-        assert one.p == pytest.approx(other.p)
-
-
 @pytest.mark.parametrize("cells", [[0.75, 0.02, 0.10, 0.13], [0.5, 0.2, 0.2, 0.1]])
 def test_accuracy_interval_covers_the_truth_95_times_in_100(cells: list[float]) -> None:
     rng = np.random.default_rng(3)
@@ -199,14 +164,6 @@ def test_accuracy_interval_covers_the_truth_95_times_in_100(cells: list[float]) 
         result = counts(*(int(count) for count in rng.multinomial(150, cells)))
         covered += result.ci_low <= truth <= result.ci_high
     assert 0.93 <= covered / 600 <= 0.98
-
-
-def test_booleans_are_compared_as_accuracies() -> None:
-    a, b = series([True, True, False, True]), series([False, True, False, False])
-    assert paired_difference(a, b) == paired_accuracy(a, b)
-    numbers = paired_difference(a.astype(float), b.astype(float))
-    assert numbers.mean == paired_accuracy(a, b).mean
-    assert numbers.ci_low != paired_accuracy(a, b).ci_low
 
 
 def test_bootstrap_equals_scipys() -> None:

@@ -43,22 +43,6 @@ def test_the_pieces_do_not_change_a_bit(sizes: tuple[int, ...]) -> None:
     assert np.array_equal(found.covariance, whole.covariance)
 
 
-def test_a_result_in_between_changes_nothing() -> None:
-    rows, stream = features(600, 4), StreamedMoments(4)
-    stream.update(rows[:300])
-    early = stream.result()
-    stream.update(rows[300:])
-    assert np.array_equal(early.covariance, moments_of(rows[:300]).covariance)
-    assert np.array_equal(stream.result().covariance, moments_of(rows).covariance)
-
-
-def test_single_precision_is_summed_in_double() -> None:
-    rows = features(700, 3, offset=100.0).astype(np.float32)
-    np.testing.assert_allclose(
-        moments_of(rows).covariance, np.cov(rows.astype(np.float64), rowvar=False), rtol=1e-10
-    )
-
-
 @pytest.mark.parametrize("n", [0, 1])
 def test_one_image_has_no_covariance(n: int) -> None:
     with pytest.raises(UserError, match=f"n={n}: a covariance needs at least 2 images"):

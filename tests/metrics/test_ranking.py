@@ -33,14 +33,6 @@ def test_the_winner_is_first_then_the_others_by_error() -> None:
     assert class_ranks(scores, [1, 2, 3]).tolist() == expected
 
 
-@given(st.integers(1, 6), st.integers(1, 9), st.integers(0, 99))
-def test_ranks_are_a_permutation(n: int, classes: int, seed: int) -> None:
-    scores, winners, _ = draw(n, classes, seed)
-    ranks = class_ranks(scores, winners)
-    assert np.array_equal(np.sort(ranks, axis=1), np.tile(np.arange(1, classes + 1), (n, 1)))
-    assert (ranks[np.arange(n), winners] == 1).all()
-
-
 # Of an image.
 
 
@@ -110,12 +102,6 @@ def test_without_any_class_there_is_no_value_and_no_warning() -> None:
         warnings.simplefilter("error")
         values = mean_class_precision([[1, 2], [2, 1]], np.zeros((2, 2), bool))
     assert all(math.isnan(value) for value in values)
-
-
-def test_a_perfect_ranking_has_precision_one_in_every_resample() -> None:
-    truth = np.tile(np.eye(2, dtype=bool), (10, 1))
-    ranks = np.where(truth, 1, 2)
-    assert mean_class_precision(ranks, truth) == (1.0, 1.0, 1.0)
 
 
 def test_the_interval_is_the_bootstraps() -> None:

@@ -98,10 +98,10 @@ def show_kept(axis: Axes, image: Image, each: TokenMap) -> None:
 
 
 def show_windows(axis: Axes, image: Image, each: TokenMap) -> None:
-    """Sources of downsampled keys: windows of the average, filled tokens of the nearest.
+    """Sources of downsampled keys and values: averaged windows framed, nearest tokens filled.
 
     Raises:
-        TypeError: The map is not one of a key/value downsampling.
+        TypeError: The operator of the map does not downsample keys and values.
 
     """
     operator = each.operator

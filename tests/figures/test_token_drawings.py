@@ -8,7 +8,7 @@ from matplotlib.collections import LineCollection, PatchCollection
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
-from bigain.figures import token_panels as show
+from bigain.figures import token_drawings as show
 from bigain.figures.token_maps import TokenMap
 from bigain.operators import ABM, IEKVD, LGTM, AvgPool, KVSelect, SiTo, ToDo
 
@@ -95,11 +95,6 @@ def test_alignment_moves_the_picks(plan: Plan, image: Image) -> None:
         show.show_windows(axis, image, plan(IEKVD(3, 0.9, align=align))[0])
         picks[align] = {row for row, _ in numbers(filled(axis, show.PALETTE[4]))}
     assert picks == {"reference": {1, 4, 8, 11, 14}, "window": {1, 4, 7, 10, 13}}
-
-
-def test_what_does_not_downsample_has_no_windows(axis: Axes, plan: Plan, image: Image) -> None:
-    with pytest.raises(TypeError, match="does not downsample"):
-        show.show_windows(axis, image, plan(LGTM(0.5))[0])
 
 
 def test_scores_and_images_are_shown_as_they_are(axis: Axes, plan: Plan, image: Image) -> None:
