@@ -6,7 +6,7 @@ finished runs of the three tasks, in their own folders or published.
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -157,29 +157,49 @@ class JointView:
     other_images: list[str]
 
 
-def joint_runs(results: Path, defaults: Defaults) -> list[JointRun]:
+def joint_runs(results: Path, defaults: Defaults, backbone: str | None = None) -> list[JointRun]:
     """The finished runs with a folder, then the published ones without.
 
-    Unfinished and damaged folders are passed over, and rows of runs.csv without a manifest.
+    Left out are unfinished and damaged folders, rows of runs.csv without a manifest, and the costs
+    of backbones that no run classified or generated with.
+
+    Args:
+        results: The folder that holds runs/ and the published files.
+        defaults: The default settings of backbone and operator; asked for the runs that are used.
+        backbone: Only runs of this backbone; None: of all.
 
     Raises:
         UserError: A published file is damaged, or a run has the configuration of another.
 
     """
-    runs = []
+    found = [
+        (_at(manifest["config"], "backbone"), manifest, metrics)
+        for manifest, metrics in _finished(results)
+    ]
+    measured = {name for name, each, _ in found if _at(each["config"], "task") != "efficiency"}
+    used = measured if backbone is None else measured & {backbone}
+    return [_run(manifest, metrics, defaults) for name, manifest, metrics in found if name in used]
+
+
+def _finished(results: Path) -> Iterator[tuple[Manifest, Mapping[str, Metric]]]:
+    """Manifest and metrics of each finished run."""
+    here = set()
     for store in (RunStore(results, folder.name) for folder in run_folders(results)):
         if store.status() == "done":
             manifest = store.manifest()
             check_name(store.folder / MANIFEST, manifest)
-            runs.append(_run(manifest, metrics_of(read_own_rows(store.folder)), defaults))
-    here = {run.run_id for run in runs}
+            here.add(store.run_id)
+            yield manifest, metrics_of(read_own_rows(store.folder))
     profiles = sorted(path.parent.name for path in results.glob("*/runs.csv"))
     for archive in (Archive(results, profile) for profile in profiles):
         for name in (name for name in archive.run_ids() if name not in here):
             published = archive.published_manifest(name)
             if published is not None:
-                runs.append(_run(published, metrics_of(archive.published_rows(name)), defaults))
-    return runs
+                yield published, metrics_of(archive.published_rows(name))
+
+
+def _at(config: Config, group: str) -> str:
+    return str(config[group]["name"])
 
 
 def joint_view(runs: Sequence[JointRun]) -> JointView:
