@@ -63,8 +63,8 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--format", choices=[*_FORMATS], default="text", help="default: text")
     options = parser.parse_args(arguments)
     if options.backbone is not None:
-        known = sorted(path.stem for path in (CONFIGS / "backbone").glob("*.yaml"))
-        choose("--backbone", options.backbone, known)
+        names = sorted(path.stem for path in (CONFIGS / "backbone").glob("*.yaml"))
+        choose("--backbone", options.backbone, names)
     results = results_folder(options.results)
     need_results(results)
     sys.stderr.write("".join(f"left out: {damage}\n" for damage in damaged_runs(results).values()))
