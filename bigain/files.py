@@ -1,4 +1,4 @@
-"""Files that are always complete: atomic writes, appended rows, sha256."""
+"""Atomic writes, appended CSV rows, sha256 of files."""
 
 import csv
 import hashlib
@@ -16,8 +16,8 @@ __all__ = ["append_csv_row", "file_sha256", "replace_file", "replace_text", "syn
 def replace_file(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file beside `path`, flush it to disk, then rename it to `path`.
 
-    `path` is either its old self or the whole new file, whatever happens in between.  Any number
-    of processes and threads may replace the same file: the last one to finish wins.
+    Whatever happens, `path` is either the old file or the complete new one.  Any number of
+    processes and threads may replace the same file; the last one to finish wins.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
@@ -32,18 +32,18 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Atomically set the content of `path` to `text` (UTF-8, line ends as they are)."""
+    """Atomically set the content of `path` to `text` (UTF-8, line ends unchanged)."""
     replace_file(path, lambda temporary: temporary.write_text(text, encoding="utf-8", newline=""))
 
 
 def append_csv_row(path: Path, row: Mapping[str, object]) -> None:
-    """Append one row to a CSV that starts with a header of the row's keys; on disk when it returns.
+    """Append one row to a CSV file and flush it to disk; a new file gets the keys as its header.
 
-    A last line without its newline, left by a killed process, is cut off first.  One writer at a
-    time; no value may hold a line break.
+    A last line without a newline, left by a killed process, is removed first.  Only one process may
+    write at a time, and no value may contain a line break.
 
     Raises:
-        UserError: The file has other columns than the row.
+        UserError: The columns of the file are not those of the row.
 
     """
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -55,7 +55,7 @@ def append_csv_row(path: Path, row: Mapping[str, object]) -> None:
         handle.truncate(len(whole) + 1 if whole else 0)
         if whole and found != header:
             raise UserError(
-                f"{path}: has columns {found.decode().strip()}, not {header.decode().strip()}"
+                f"{path}: has columns {found.decode().strip()}; allowed: {header.decode().strip()}"
             )
         handle.write(line if whole else header + line)
         handle.flush()
@@ -63,7 +63,7 @@ def append_csv_row(path: Path, row: Mapping[str, object]) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Bring the names in `folder` to disk: a new or renamed file survives a power cut."""
+    """Flush the file names in `folder` to disk: new and renamed files survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""Where the package's configuration and assets are."""
+"""Folders of the package's configuration and assets."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ __all__ = ["ASSETS", "CONFIGS"]
 _PACKAGE = Path(__file__).resolve().parent
 
 CONFIGS = _PACKAGE / "configs"
-"""The YAML files: inside an installed package, at the top of the repository otherwise."""
+"""The YAML files: inside the package if it is installed, else at the top of the repository."""
 
 if not CONFIGS.is_dir():
     CONFIGS = _PACKAGE.parent / "configs"

@@ -1,4 +1,4 @@
-"""What this machine is: its processor's name, and what its programs answer."""
+"""Facts about this machine: its processor's name, and the output of its programs."""
 
 import platform
 import subprocess
@@ -8,7 +8,7 @@ __all__ = ["command_output", "cpu_model"]
 
 
 def cpu_model() -> str | None:
-    """What the processor calls itself."""
+    """Name of the processor; None if it is unknown."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -22,7 +22,7 @@ def cpu_model() -> str | None:
 
 
 def command_output(*command: str) -> str | None:
-    """What a command prints, stripped; None if it is not here, fails or takes over 20 seconds."""
+    """Output of a command, stripped; None if it is missing, fails or takes over 20 seconds."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
     except (OSError, subprocess.SubprocessError):

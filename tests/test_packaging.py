@@ -99,24 +99,26 @@ def test_the_licence_is_the_whole_apache_2() -> None:
     assert "END OF TERMS AND CONDITIONS" in text
 
 
-def test_fashion_mnist_comes_with_its_notice_and_licence() -> None:
-    notice = (ROOT / "NOTICE").read_text()
-    licence = (ROOT / "bigain/assets/LICENSE-fashion-mnist.txt").read_text()
-    assert "Fashion-MNIST, copyright 2017 Zalando SE, MIT licence" in notice
-    assert "bigain/assets/LICENSE-fashion-mnist.txt" in notice
-    assert "Copyright (c) 2017 Zalando SE" in licence
-    assert "The above copyright notice and this permission notice shall be included" in licence
+@pytest.mark.parametrize(
+    ("licence", "owner", "sources"),
+    [
+        ("fashion-mnist", "2017 Zalando SE", ("Fashion-MNIST, copyright 2017 Zalando SE, MIT",)),
+        (
+            *("openclip", "2012-2021 Gabriel Ilharco, Mitchell Wortsman"),
+            ("OpenCLIP", "TensorFlow Datasets", "torchvision"),
+        ),
+    ],
+)
+def test_assets_come_with_notice_and_licence(
+    licence: str, owner: str, sources: tuple[str, ...]
+) -> None:
+    notice, path = (ROOT / "NOTICE").read_text(), f"bigain/assets/LICENSE-{licence}.txt"
+    text = (ROOT / path).read_text()
+    assert f"Copyright (c) {owner}" in text
+    assert "The above copyright notice and this permission notice shall be" in text
+    assert path in notice
+    assert all(source in notice for source in sources)
     assert all((ROOT / name).exists() for name in re.findall(r"bigain/assets/[\w.-]+\w", notice))
-
-
-def test_the_class_lists_come_with_their_notice_and_licence() -> None:
-    notice = (ROOT / "NOTICE").read_text()
-    licence = (ROOT / "bigain/assets/LICENSE-openclip.txt").read_text()
-    for source in ("OpenCLIP", "TensorFlow Datasets", "torchvision"):
-        assert source in notice
-    assert "bigain/assets/LICENSE-openclip.txt" in notice
-    assert "Copyright (c) 2012-2021 Gabriel Ilharco, Mitchell Wortsman" in licence
-    assert "The above copyright notice and this permission notice shall be" in licence
 
 
 # The wheel.
@@ -143,9 +145,6 @@ def test_the_wheel_holds_the_package_its_data_and_its_configuration(wheel: Path)
     assert wanted <= inside
     others = {name for name in inside - wanted if ".dist-info/" not in name}
     assert not others
-
-
-def test_the_wheel_stays_small(wheel: Path) -> None:
     assert wheel.stat().st_size < 20 * 2**20
 
 
@@ -173,26 +172,33 @@ def test_help_lists_every_target_of_the_contract() -> None:
     listed = re.findall(r"^  ([\w-]+)  +\S", done.stdout, flags=re.MULTILINE)
     assert done.returncode == 0
     assert set(C4_TARGETS) <= set(listed)
+    assert run("make").stdout == done.stdout
 
 
-def test_a_bare_make_only_helps() -> None:
-    assert run("make").stdout == run("make", "help").stdout
+TABLE = "-m bigain table"
+PAPER = ("PROFILE=paper", "RUN=0", "LIMIT=20")
 
 
-def test_figures_pass_their_variables_on() -> None:
-    assert "-m bigain figures --profile mini" in run("make", "-n", "figures").stdout
-    shown = run("make", "-n", "figures", "PROFILE=paper", "ARGS=2 5").stdout
-    assert "-m bigain figures --profile paper 2 5" in shown
-
-
-@pytest.mark.parametrize("number", range(1, 19))
-def test_tables_pass_their_variables_on(number: int) -> None:
-    plain = run("make", "-n", f"table{number}")
-    small = run("make", "-n", f"table{number}", "PROFILE=paper", "RUN=0", "LIMIT=20")
-    assert f"-m bigain table {number} --profile mini" in plain.stdout
-    assert "--no-run" not in plain.stdout
-    assert "--limit" not in plain.stdout
-    assert f"-m bigain table {number} --profile paper --no-run --limit 20" in small.stdout
+@pytest.mark.parametrize(
+    ("words", "command"),
+    [
+        (["figures"], r"-m bigain figures --profile mini"),
+        (["figures", "PROFILE=paper", "ARGS=2 5"], r"-m bigain figures --profile paper 2 5"),
+        (["report", "PROFILE=paper", "ARGS=--results x"], "report --profile paper --results x"),
+        (["test", "WORKERS=3"], r"OMP_NUM_THREADS=1 .*HF_HUB_OFFLINE=1 .*-m pytest -n 3"),
+        (
+            ["train-mini"],
+            r"(?s)train_mini\.py training=mini_unet.*train_mini\.py training=mini_dit",
+        ),
+        *(([f"table{n}"], rf"{TABLE} {n} --profile mini\s*$") for n in (1, 4, 18)),
+        *(
+            ([f"table{n}", *PAPER], f"{TABLE} {n} --profile paper --no-run --limit 20")
+            for n in (1, 4, 18)
+        ),
+    ],
+)
+def test_targets_pass_their_variables_on(words: list[str], command: str) -> None:
+    assert re.search(command, run("make", "-n", *words).stdout, re.MULTILINE)
 
 
 def test_a_campaign_is_all_tables_with_an_estimate_first() -> None:
@@ -201,21 +207,6 @@ def test_a_campaign_is_all_tables_with_an_estimate_first() -> None:
     assert any("figures report ARGS=" in line for line in shown), "also after a failing run"
     assert ["--dry-run" in command for command in commands] == [True, False]
     assert all("--grid full" in command for command in commands)
-
-
-def test_the_report_passes_its_profile_on() -> None:
-    shown = run("make", "-n", "report", "PROFILE=paper", "ARGS=--results elsewhere").stdout
-    assert "-m bigain report --profile paper --results elsewhere" in shown
-
-
-def test_tests_run_offline_on_one_thread_per_worker() -> None:
-    shown = run("make", "-n", "test", "WORKERS=3").stdout
-    assert re.search(r"OMP_NUM_THREADS=1 .*HF_HUB_OFFLINE=1 .*-m pytest -n 3", shown)
-
-
-def test_training_makes_both_backbones() -> None:
-    shown = run("make", "-n", "train-mini").stdout
-    assert re.findall(r"train_mini\.py training=(\w+)", shown) == ["mini_unet", "mini_dit"]
 
 
 def test_ci_does_what_a_newcomer_does() -> None:
@@ -266,34 +257,29 @@ def test_setup_installs_the_pinned_versions(tmp_path: Path) -> None:
     assert log.endswith("-c constraints.txt -e .[dev]\n")
 
 
-def test_setup_keeps_a_working_environment(tmp_path: Path) -> None:
-    set_up(tmp_path)
+def test_setup_keeps_a_working_environment_and_replaces_a_broken_one(tmp_path: Path) -> None:
+    (tmp_path / ".venv/bin").mkdir(parents=True)
+    (tmp_path / ".venv/left-over").touch()
+    assert "Creating" in set_up(tmp_path).stdout
+    assert not (tmp_path / ".venv/left-over").exists()
     again = set_up(tmp_path)
     assert again.returncode == 0
     assert "Creating" not in again.stdout
 
 
-def test_setup_replaces_a_broken_environment(tmp_path: Path) -> None:
-    (tmp_path / ".venv/bin").mkdir(parents=True)
-    (tmp_path / ".venv/left-over").touch()
-    assert "Creating" in set_up(tmp_path).stdout
-    assert not (tmp_path / ".venv/left-over").exists()
-
-
-def test_setup_says_which_package_brings_venv(tmp_path: Path) -> None:
-    done = set_up(tmp_path, ensurepip=1)
+@pytest.mark.parametrize(
+    ("answers", "advice"),
+    [
+        ({"ensurepip": 1}, "apt-get install python3.12-venv"),
+        ({"recent": 1}, r"no Python >= 3.11.*brew install"),
+    ],
+)
+def test_setup_names_what_is_missing(tmp_path: Path, answers: dict[str, int], advice: str) -> None:
+    done = set_up(tmp_path, **answers)
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
-    assert "apt-get install python3.12-venv" in done.stderr
+    assert re.search(advice, done.stderr)
     assert not (tmp_path / ".venv").exists()
-
-
-def test_setup_says_when_there_is_no_recent_python(tmp_path: Path) -> None:
-    done = set_up(tmp_path, recent=1)
-    assert done.returncode == 2
-    assert len(done.stderr.splitlines()) == 1
-    assert "no Python >= 3.11" in done.stderr
-    assert "brew install" in done.stderr
 
 
 def test_setup_fails_when_pip_fails(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """`bigain figures [N ...]`: Figures 2-6 of the paper as SVG, PDF and PNG.
 
-Figures 2-4 show finished runs and start none; Figures 5 and 6 run a model on one image for seconds.
+Figures 2-4 show finished runs and start none; Figures 5 and 6 run a model on one image, which takes
+seconds.
 """
 
 import argparse
@@ -24,7 +25,7 @@ FIGURES = {
     "5": ("bigain.figures.one_image", "produce_importance"),
     "6": ("bigain.figures.one_image", "produce_masks"),
 }
-"""Number -> module and function that draw it from a `FigureRequest` and yield lines to print."""
+"""Number -> module and function that draws the figure and yields lines to print."""
 
 _DESCRIPTION = (
     "Draw figures of the paper: 2 accuracy and Frechet distance against sparsity; 3, 4 generated "
@@ -56,7 +57,7 @@ def _parser() -> VerbParser:
         "words",
         nargs="*",
         metavar="N | key=value",
-        help=f"any of {', '.join(FIGURES)} (default: all); settings of all their runs",
+        help=f"any of {', '.join(FIGURES)} (default: all); settings for all their runs",
     )
     parser.add_argument(
         "--profile", choices=PROFILES, default=PROFILES[0], help="mini (default) or paper"

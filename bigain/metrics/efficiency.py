@@ -1,4 +1,4 @@
-"""What an operator saves: FLOPs of one forward, time of one step, and their ratios.
+"""Savings of an operator: FLOPs of one forward, time of one step, and their ratios.
 
 A repeat times the baseline and the model with the operator one after the other in one process.  The
 speed-up is a ratio of paired times, so a busy machine that slows both down changes it little:
@@ -20,7 +20,7 @@ __all__ = ["efficiency_metrics"]
 
 
 def efficiency_metrics(samples: pd.DataFrame, baseline: pd.DataFrame | None = None) -> list[Metric]:
-    """flops_g, flops_saved_percent, time_ms_per_step, images_per_s, speedup, as far as measured.
+    """flops_g, flops_saved_percent, time_ms_per_step, images_per_s, speedup, if measured.
 
     Args:
         samples: One row per measurement, `measure` being `flops` (flops, baseline_flops) or `time`

@@ -70,10 +70,10 @@ def kernel_distance(
     """Kernel distance of two sets of features, shapes (n, d) and (m, d).
 
     Args:
-        features: Of the images to judge.
-        reference: Of the images to compare with.
-        subsets: Of each side, for the standard error, >= 3; at most one per image.
-        seed: Of the subsets, and of the choice among more than `MOST_IMAGES`.
+        features: Features of the generated images.
+        reference: Features of the real images.
+        subsets: Subsets of each side for the standard error, >= 3; at most one per image.
+        seed: Seed of the subsets, and of the choice among more than `MOST_IMAGES`.
 
     Raises:
         UserError: Fewer than four images or three subsets, a feature that is not finite, or
@@ -101,8 +101,8 @@ def precision_recall(
     """Which generated images are inside the real set, and which real ones inside the generated.
 
     Args:
-        features: Of generated images, shape (n, d).
-        reference: Of real images, shape (m, d).
+        features: Features of the generated images, shape (n, d).
+        reference: Features of the real images, shape (m, d).
         neighbours: k >= 1.
 
     Returns:

@@ -26,13 +26,13 @@ def generation_metrics(
     """`name`, kid, kid_error (its standard error), precision, recall, in this order.
 
     Args:
-        name: Of the Frechet distance: `fid` or `frechet_mini`, as the extractor says.
-        features: Of the generated images, shape (n, d).
+        name: Name of the Frechet distance, the extractor's `fid` or `frechet_mini`.
+        features: Features of the generated images, shape (n, d).
         reference: Moments of the reference images.
         reference_features: Their features, shape (m, d).  Without them (published statistics have
             none), or with three images or fewer on a side, only the Frechet distance is returned.
-        seed: Of KID's subsets.
-        distance: That of `features` from `reference`, if it was computed already.
+        seed: Seed of KID's subsets.
+        distance: The distance of `features` from `reference`, if already computed.
 
     Warns:
         FewImagesWarning: Fewer images than features.
