@@ -5,11 +5,23 @@ import pytest
 import torch
 
 from bigain.errors import UserError
-from bigain.operators import ABM, SCORES, UNCHANGED, MergeReduction, RandomKey
+from bigain.operators import ABM, UNCHANGED, MergeReduction
 from bigain.operators.abm import AGGREGATES
 
 
-def check(slow: SimpleNamespace, operator: ABM, grid: tuple[int, int], dtype: torch.dtype) -> None:
+@pytest.mark.parametrize(
+    "operator",
+    [
+        *(ABM(0.7, aggregate=name) for name in AGGREGATES),
+        *(ABM(0.6, (3, 2), aggregate=name) for name in AGGREGATES),
+        *(ABM(0.2), ABM(0.5, score="dft_amplitude")),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+def test_it_is_its_definition(
+    slow: SimpleNamespace, operator: ABM, grid: tuple[int, int], dtype: torch.dtype
+) -> None:
     torch.manual_seed(grid[0])
     metric, x = torch.randn(2, 2, grid[0] * grid[1], 6, dtype=dtype).unbind()
     plan = operator.plan(metric, grid)
@@ -23,25 +35,6 @@ def check(slow: SimpleNamespace, operator: ABM, grid: tuple[int, int], dtype: to
         pooled = expected.reduce(x[b].double().numpy())
         np.testing.assert_allclose(reduced[b], pooled, close, close)
         np.testing.assert_allclose(plan.restore(reduced)[b], expected.restore(pooled), close, close)
-
-
-@pytest.mark.parametrize("aggregate", AGGREGATES)
-@pytest.mark.parametrize(("ratio", "cell"), [(0.2, (2, 2)), (0.7, (2, 2)), (0.6, (3, 2))])
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
-def test_it_is_its_definition(
-    slow: SimpleNamespace,
-    grid: tuple[int, int],
-    ratio: float,
-    cell: tuple[int, int],
-    aggregate: str,
-    dtype: torch.dtype,
-) -> None:
-    check(slow, ABM(ratio, cell, aggregate=aggregate), grid, dtype)
-
-
-@pytest.mark.parametrize("score", list(SCORES))
-def test_it_is_its_definition_with_every_score(slow: SimpleNamespace, score: str) -> None:
-    check(slow, ABM(0.5, score=score), (7, 11), torch.float64)
 
 
 @pytest.mark.parametrize(
@@ -89,12 +82,6 @@ def test_what_is_not_pooled_is_kept_to_the_bit() -> None:
     assert (restored[:, :2, :2] == restored[:, :1, :1]).all()
 
 
-def test_it_is_deterministic_whatever_the_draw() -> None:
-    metric = torch.randn(2, 64, 4)
-    plans = [ABM(0.6).plan(metric, (8, 8), draw) for draw in (None, RandomKey(5, "x", None))]
-    assert torch.equal(plans[0].reduce(metric), plans[1].reduce(metric))
-
-
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -109,8 +96,3 @@ def test_wrong_settings_are_refused_in_one_line(settings: dict[str, object], mes
     with pytest.raises(UserError, match=message) as caught:
         ABM(**settings)  # type: ignore[arg-type]
     assert "\n" not in str(caught.value)
-
-
-def test_repr_shows_the_settings() -> None:
-    shown = "ABM(ratio=0.5, cell=(2, 2), score='laplacian_l1', aggregate='max')"
-    assert repr(ABM(0.5)) == shown

@@ -21,7 +21,6 @@ from bigain.operators import (
     CachedAssignment,
     Compression,
     Identity,
-    KeyValueReducer,
     KVSelect,
     LinearAlpha,
     Operator,
@@ -29,7 +28,6 @@ from bigain.operators import (
     Reduction,
     SiTo,
     ToDo,
-    TokenReducer,
     ToMe,
 )
 from bigain.operators.base import Unchanged
@@ -57,16 +55,23 @@ TIMED: list[Operator] = [IEKVD(2, LinearAlpha(0.8, 1.2)), ToDo(2, skip_final_ste
 ALL: list[Operator] = [Identity(), *MERGES, *KEYS]
 NOTHING_TO_DO: list[Operator] = [
     Identity(),
-    ToMe(0),
-    LGTM(0.0),
-    CachedAssignment(0),
-    ABM(0),
-    SiTo(0),
+    *(ToMe(0), LGTM(0.0), CachedAssignment(0), ABM(0), SiTo(0)),
     *(ToMe(0.02), LGTM(0.02), CachedAssignment(0.02), ABM(0.02), SiTo(0.02)),
     *(ToDo(1), AvgPool(1), IEKVD(1, 0.5), IEKVD(1, LinearAlpha(0.8, 1.2))),
     KVSelect(0.0),
     KVSelect(0, "high_frequency"),
 ]
+SHOWN = {
+    ToMe(0.7): "ToMe(ratio=0.7, cell=(2, 2), random=True)",
+    LGTM(0.5): "LGTM(ratio=0.5, cell=(2, 2), score='laplacian_l1')",
+    CachedAssignment(0.5): "CachedAssignment(ratio=0.5, cell=(2, 2), score='laplacian_l1')",
+    ABM(0.5): "ABM(ratio=0.5, cell=(2, 2), score='laplacian_l1', aggregate='max')",
+    SiTo(0.5): "SiTo(ratio=0.5, cell=(2, 2), sim_beta=1.0, noise_alpha=0.1)",
+    ToDo(2): "ToDo(factor=2, skip_final_step=False)",
+    IEKVD(2, LinearAlpha(0.8, 1.2)): "IEKVD(factor=2, skip_final_step=False, "
+    "alpha=LinearAlpha(start=0.8, end=1.2), align='reference')",
+    KVSelect(): "KVSelect(sparsity=0.75, strategy='low_frequency', score='laplacian_l1')",
+}
 SIZES = [(4, 4), (5, 7), (8, 6), (13, 11), (17, 33)]
 
 
@@ -88,7 +93,7 @@ cases = given(
 
 
 @pytest.mark.parametrize("operator", ALL, ids=repr)
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=5, deadline=None)
 @cases
 def test_every_place_is_a_convex_mean_of_tokens(
     operator: Operator, grid: tuple[int, int], seed: int
@@ -108,7 +113,7 @@ def test_every_place_is_a_convex_mean_of_tokens(
 
 
 @pytest.mark.parametrize("operator", MERGES, ids=repr)
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=5, deadline=None)
 @cases
 def test_every_token_is_owned_once_and_what_is_alone_comes_back_to_the_bit(
     operator: Operator, grid: tuple[int, int], seed: int
@@ -136,14 +141,6 @@ def slow_cells(operator: Operator, grid: tuple[int, int]) -> range:
     return range((grid[0] // rows) * (grid[1] // columns))
 
 
-@pytest.mark.parametrize("operator", ALL, ids=repr)
-def test_restored_length_is_that_of_the_attention_output(operator: Operator) -> None:
-    x = torch.randn(2, 36, 5)
-    plan = operator.plan(x, (6, 6))
-    output = x if isinstance(operator, KeyValueReducer) else plan.reduce(x)
-    assert plan.restore(output).shape == x.shape
-
-
 @pytest.mark.parametrize("operator", [*ALL, *TIMED], ids=repr)
 @pytest.mark.parametrize("batch", [1, 3])
 def test_a_sample_is_treated_the_same_alone_and_in_a_batch(operator: Operator, batch: int) -> None:
@@ -160,7 +157,7 @@ def test_a_sample_is_treated_the_same_alone_and_in_a_batch(operator: Operator, b
 
 
 @pytest.mark.parametrize("operator", [*ALL, *TIMED], ids=repr)
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(st.permutations(range(5)), st.sampled_from(SIZES), st.integers(0, 9999))
 def test_permuting_the_batch_permutes_the_result(
     operator: Operator, order: list[int], grid: tuple[int, int], seed: int
@@ -182,7 +179,7 @@ def test_with_nothing_to_do_the_plan_says_so(operator: Operator) -> None:
     assert operator.plan_flops((6, 6), 4) == 0
 
 
-DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
+DTYPES = [torch.float16, torch.bfloat16, torch.float64]
 
 
 @pytest.mark.parametrize("operator", ALL, ids=repr)
@@ -267,14 +264,8 @@ def test_operators_are_immutable_values(operator: Operator) -> None:
             setattr(operator, setting.name, None)
 
 
-def test_kinds() -> None:
-    assert all(isinstance(operator, TokenReducer) for operator in [Identity(), *MERGES])
-    assert all(isinstance(operator, KeyValueReducer) for operator in [*KEYS, *TIMED])
-
-
 @pytest.mark.parametrize("operator", [*ALL, TIMED[0]], ids=repr)
-@pytest.mark.parametrize("grid", [(8, 8), (9, 7), (33, 17)], ids=str)
-@pytest.mark.parametrize("channels", [1, 48])
+@pytest.mark.parametrize(("grid", "channels"), [((9, 7), 48), ((33, 17), 1)], ids=str)
 def test_planning_costs_what_torch_counts(
     operator: Operator, grid: tuple[int, int], channels: int
 ) -> None:
@@ -286,24 +277,6 @@ def test_planning_costs_what_torch_counts(
     assert operator.plan_flops(grid, channels) == counter.get_total_flops()
     assert reduced.shape == (1, operator.num_kept(grid), channels)
     assert reduced.device.type == "meta"
-
-
-@pytest.mark.parametrize(
-    ("operator", "flops"),
-    [
-        (ToMe(0.7), 2 * 3072 * 1024 * 320),
-        (LGTM(0.7), 2 * 3072 * 1024 * 320 + 18 * 4096 * 320),
-        (LGTM(0.7, score="l2_norm"), 2 * 3072 * 1024 * 320),
-        (LGTM(0.9, (4, 4)), 2 * 3840 * 256 * 320 + 18 * 4096 * 320),
-        (ABM(0.7), 18 * 4096 * 320),
-        (SiTo(0.7), 2 * 4096 * 4096 * 320),
-        (KVSelect(), 18 * 4096 * 320),
-        (IEKVD(2), 0),
-    ],
-    ids=repr,
-)
-def test_planning_costs_the_closed_form_at_a_site_of_sd2(operator: Operator, flops: int) -> None:
-    assert operator.plan_flops((64, 64), 320) == flops
 
 
 def test_everything_exported_exists() -> None:
@@ -318,34 +291,6 @@ def test_unchanged_returns_the_very_tensor() -> None:
     assert repr(UNCHANGED) == "Unchanged()"
 
 
-def test_a_reduction_needs_both_directions() -> None:
-    class Half(Reduction):
-        def reduce(self, x: torch.Tensor) -> torch.Tensor:
-            return x[:, ::2]
-
-    with pytest.raises(TypeError, match="restore"):
-        Half()  # type: ignore[abstract]
-
-
-def test_each_stage_has_its_operator() -> None:
-    both = ByStage(encoder=LGTM(0.5), decoder=IEKVD(2))
-    assert both.for_stage("encoder") is both.encoder
-    assert both.for_stage("decoder") is both.decoder
-    assert isinstance(both, Compression)
-    assert not isinstance(both, Operator)
-
-
-@pytest.mark.parametrize("stage", ["mid", "transformer", ""])
-def test_other_stages_have_none(stage: str) -> None:
-    assert ByStage(LGTM(0.5), IEKVD(2)).for_stage(stage) is None
-
-
-@pytest.mark.parametrize("stage", ["encoder", "mid", "decoder", "transformer"])
-def test_an_operator_alone_serves_every_stage(stage: str) -> None:
-    operator = ToMe(0.5)
-    assert operator.for_stage(stage) is operator
-
-
 @pytest.mark.parametrize("part", ["lgtm", LGTM, None, ByStage(Identity(), Identity())])
 def test_its_parts_are_operators(part: Operator) -> None:
     with pytest.raises(UserError, match=r"^encoder=.*: must be an operator object") as caught:
@@ -355,10 +300,30 @@ def test_its_parts_are_operators(part: Operator) -> None:
         ByStage(Identity(), part)
 
 
-def test_it_is_an_immutable_value() -> None:
-    both = ByStage(LGTM(0.5), IEKVD(2))
+def test_each_stage_has_its_operator() -> None:
+    both = ByStage(encoder=LGTM(0.5), decoder=IEKVD(2))
+    assert both.for_stage("encoder") is both.encoder
+    assert both.for_stage("decoder") is both.decoder
+    for stage in ("mid", "transformer", ""):
+        assert both.for_stage(stage) is None
+    for stage in ("encoder", "mid", "decoder", "transformer"):
+        assert both.encoder.for_stage(stage) is both.encoder
+    assert isinstance(both, Compression)
+    assert not isinstance(both, Operator)
     assert both == ByStage(LGTM(0.5), IEKVD(2)) != ByStage(IEKVD(2), LGTM(0.5))
     assert hash(both) == hash(dataclasses.replace(both))
     assert repr(both) == f"ByStage(encoder={both.encoder!r}, decoder={both.decoder!r})"
     with pytest.raises(dataclasses.FrozenInstanceError):
         both.encoder = ToMe(0.5)  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(("operator", "shown"), SHOWN.items(), ids=list(SHOWN.values()))
+def test_repr_shows_the_settings(operator: Operator, shown: str) -> None:
+    assert repr(operator) == shown
+
+
+@pytest.mark.parametrize("operator", [LGTM(0.6), CachedAssignment(0.6), ABM(0.6)], ids=repr)
+def test_merging_by_a_score_ignores_the_draw(operator: Operator) -> None:
+    metric = torch.randn(2, 64, 4)
+    plans = [operator.plan(metric, (8, 8), draw) for draw in (None, RandomKey(5, "x", None))]
+    assert torch.equal(plans[0].reduce(metric), plans[1].reduce(metric))

@@ -21,7 +21,6 @@ from bigain.operators import (
     ToDo,
 )
 from bigain.operators.downsampling import (
-    AlphaSchedule,
     average_pool,
     nearest_pool,
     nearest_tokens,
@@ -39,7 +38,7 @@ def reduced(
 
 @pytest.mark.parametrize("factor", [2, 3])
 @pytest.mark.parametrize("align", ["reference", "window"])
-@pytest.mark.parametrize("alpha", [-0.5, 0.0, 0.3, 0.9, 1.0, 1.2])
+@pytest.mark.parametrize("alpha", [-0.5, 0.9, 1.0, 1.2])
 def test_ie_kvd_is_its_definition(
     slow: SimpleNamespace, grid: tuple[int, int], factor: int, align: str, alpha: float
 ) -> None:
@@ -57,6 +56,7 @@ def test_todo_and_average_pooling_are_their_definitions(
     x = torch.randn(2, grid[0] * grid[1], 4, dtype=torch.float64)
     nearest = [slow.nearest(sample, *grid, factor) for sample in x.numpy()]
     average = [slow.average(sample, *grid, factor) for sample in x.numpy()]
+    assert ToDo(factor).plan(x, grid).restore(x) is x
     np.testing.assert_array_equal(reduced(ToDo(factor), x, grid), np.array(nearest))
     np.testing.assert_allclose(reduced(AvgPool(factor), x, grid), np.array(average), atol=1e-12)
 
@@ -93,15 +93,6 @@ def test_alpha_one_is_nearest_and_alpha_zero_is_average() -> None:
     x = torch.randn(2, 63, 4)
     assert torch.equal(reduced(IEKVD(2, 1.0), x, (9, 7)), reduced(ToDo(2), x, (9, 7)))
     assert torch.equal(reduced(IEKVD(2, 0), x, (9, 7)), reduced(AvgPool(2), x, (9, 7)))
-
-
-def test_each_sample_has_the_alpha_of_its_timestep() -> None:
-    x, times = torch.randn(3, 64, 4), [999, 0, 250]
-    schedule = LinearAlpha(0.8, 1.2)
-    mixed = reduced(IEKVD(2, schedule), x, (8, 8), RandomKey(timesteps=torch.tensor(times)))
-    for b, time in enumerate(times):
-        alpha = float(schedule.at(torch.tensor([time]))[0])
-        torch.testing.assert_close(mixed[b : b + 1], reduced(IEKVD(2, alpha), x[b : b + 1], (8, 8)))
 
 
 def test_one_timestep_serves_the_whole_batch() -> None:
@@ -143,23 +134,6 @@ def test_align_and_alpha_are_checked_at_once() -> None:
         IEKVD(2, float("nan"))
 
 
-def test_restoring_changes_nothing() -> None:
-    x = torch.randn(1, 64, 4)
-    assert ToDo(2).plan(x, (8, 8)).restore(x) is x
-
-
-def test_a_plan_from_one_width_serves_another() -> None:
-    plan = IEKVD(2, 0.9).plan(torch.randn(2, 64, 4), (8, 8))
-    assert plan.reduce(torch.randn(2, 64, 9)).shape == (2, 16, 9)
-
-
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_mixes_in_single(dtype: torch.dtype) -> None:
-    x = torch.randn(2, 64, 4).to(dtype)
-    mixed = reduced(IEKVD(2, 0.9), x, (8, 8))
-    assert torch.equal(mixed, reduced(IEKVD(2, 0.9), x.float(), (8, 8)).to(dtype))
-
-
 def test_pooling_before_projecting_equals_projecting_first() -> None:
     x, weight = torch.randn(2, 64, 4, dtype=torch.float64), torch.randn(4, 6, dtype=torch.float64)
     operator = IEKVD(2, 0.9)
@@ -173,14 +147,6 @@ def test_the_default_alpha_is_that_of_classification() -> None:
     assert AvgPool(2).schedule == ConstantAlpha(0.0)
 
 
-def test_repr_shows_the_settings() -> None:
-    assert repr(IEKVD(2, LinearAlpha(0.8, 1.2))) == (
-        "IEKVD(factor=2, skip_final_step=False, alpha=LinearAlpha(start=0.8, end=1.2), "
-        "align='reference')"
-    )
-    assert repr(ToDo(2)) == "ToDo(factor=2, skip_final_step=False)"
-
-
 Downsampler = ToDo | AvgPool | IEKVD
 SKIPPING: list[Downsampler] = [
     ToDo(2, skip_final_step=True),
@@ -190,11 +156,14 @@ SKIPPING: list[Downsampler] = [
 
 
 @pytest.mark.parametrize("operator", SKIPPING, ids=repr)
-@pytest.mark.parametrize("times", [torch.tensor(0), torch.tensor([0.0]), torch.zeros(3).long()])
-def test_the_final_step_keeps_all_keys_when_asked_to(operator: Operator, times: Tensor) -> None:
+@pytest.mark.parametrize("times", [torch.tensor(0), torch.zeros(3)])
+def test_the_final_step_keeps_all_keys_when_asked_to(operator: Downsampler, times: Tensor) -> None:
     for batch in {len(times.reshape(-1)), 3}:
         x = torch.randn(batch, 64, 4)
-        assert operator.plan(x, (8, 8), RandomKey(timesteps=times)) is UNCHANGED
+        draw = RandomKey(timesteps=times)
+        assert operator.plan(x, (8, 8), draw) is UNCHANGED
+        always = dataclasses.replace(operator, skip_final_step=False)
+        assert reduced(always, x, (8, 8), draw).shape == (batch, 16, 4)
 
 
 @pytest.mark.parametrize("operator", SKIPPING, ids=repr)
@@ -215,11 +184,6 @@ def test_a_final_step_among_others_is_refused(operator: Operator) -> None:
             operator.plan(x, (8, 8), draw)
 
 
-def test_by_default_the_final_step_is_like_the_others() -> None:
-    x, final = torch.randn(2, 64, 4), RandomKey(timesteps=torch.tensor(0))
-    assert reduced(ToDo(2), x, (8, 8), final).shape == (2, 16, 4)
-
-
 def test_skipping_is_a_switch() -> None:
     with pytest.raises(UserError, match=r"^skip_final_step=1: must be true or false"):
         ToDo(2, skip_final_step=1)  # type: ignore[arg-type]
@@ -233,30 +197,6 @@ def test_on_the_meta_device_no_step_is_the_final_one() -> None:
 
 
 CPU = torch.device("cpu")
-FACTORS = [1, 2, 3]
-
-
-@pytest.mark.parametrize("factor", FACTORS)
-def test_average_is_its_definition(
-    slow: SimpleNamespace, grid: tuple[int, int], factor: int
-) -> None:
-    x = torch.randn(2, grid[0] * grid[1], 5, dtype=torch.float64)
-    pooled = average_pool(x, grid, factor)
-    for b in range(2):
-        expected = slow.average(x[b].numpy(), *grid, factor)
-        np.testing.assert_allclose(pooled[b], expected, rtol=1e-12)
-
-
-@pytest.mark.parametrize("align", ["reference", "window"])
-@pytest.mark.parametrize("factor", FACTORS)
-def test_nearest_is_its_definition(
-    slow: SimpleNamespace, grid: tuple[int, int], factor: int, align: str
-) -> None:
-    x = torch.randn(2, grid[0] * grid[1], 5, dtype=torch.float64)
-    pooled = nearest_pool(x, grid, factor, align)
-    for b in range(2):
-        expected = slow.nearest(x[b].numpy(), *grid, factor, align)
-        np.testing.assert_array_equal(pooled[b], expected)
 
 
 @pytest.mark.parametrize(("side", "factor"), [(16, 2), (64, 3), (64, 5), (17, 4)])
@@ -282,13 +222,6 @@ def test_alignments_differ_when_the_factor_does_not_divide() -> None:
     )
 
 
-def test_average_stays_in_the_range_of_its_input() -> None:
-    x = torch.rand(2, 48, 3)
-    pooled = average_pool(x, (6, 8), 2)
-    assert pooled.min() >= x.min()
-    assert pooled.max() <= x.max()
-
-
 def test_trailing_rows_and_columns_are_dropped() -> None:
     assert pooled_grid((13, 9), 4) == (3, 2)
     x = torch.randn(1, 13 * 9, 2)
@@ -296,15 +229,6 @@ def test_trailing_rows_and_columns_are_dropped() -> None:
     changed[:, 12:] = 100
     changed[:, :, 8:] = 100
     assert torch.equal(average_pool(changed.flatten(1, 2), (13, 9), 4), average_pool(x, (13, 9), 4))
-
-
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_is_averaged_in_single(dtype: torch.dtype) -> None:
-    x = torch.randn(2, 64, 4).to(dtype)
-    pooled = average_pool(x, (8, 8), 4)
-    assert pooled.dtype == dtype
-    assert torch.equal(pooled, average_pool(x.float(), (8, 8), 4).to(dtype))
-    assert nearest_pool(x, (8, 8), 4).dtype == dtype
 
 
 def test_a_constant_needs_no_time() -> None:
@@ -316,23 +240,7 @@ def test_linear_runs_from_start_at_noise_to_end_at_the_image() -> None:
     alpha = LinearAlpha(0.8, 1.2).at(torch.tensor([999, 0, 500]))
     expected = [0.8, 1.2, 0.8 * 500 / 999 + 1.2 * (1 - 500 / 999)]
     torch.testing.assert_close(alpha, torch.tensor(expected))
-
-
-def test_each_sample_has_its_own_alpha() -> None:
-    schedule = LinearAlpha(0.0, 1.0)
-    together = schedule.at(torch.tensor([10, 700, 10]))
-    assert together[0] == together[2] != together[1]
-    assert torch.equal(schedule.at(torch.tensor([700])), together[1:2])
-
-
-def test_integer_and_float_timesteps_agree() -> None:
-    schedule = LinearAlpha(0.8, 1.2)
-    assert torch.equal(schedule.at(torch.tensor([37])), schedule.at(torch.tensor([37.0])))
-
-
-def test_linear_without_time_is_refused() -> None:
-    with pytest.raises(UserError, match=r"^alpha=LinearAlpha\(start=0.8, end=1.2\).*timestep"):
-        LinearAlpha(0.8, 1.2).at(None)
+    assert torch.equal(alpha, LinearAlpha(0.8, 1.2).at(torch.tensor([999.0, 0.0, 500.0])))
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), True, "0.9", None])
@@ -343,8 +251,3 @@ def test_alpha_is_a_finite_number(value: float) -> None:
         LinearAlpha(value, 1.0)
     with pytest.raises(UserError, match=r"^alpha\.end=.*finite number"):
         LinearAlpha(1.0, value)
-
-
-def test_schedules_compare_by_value() -> None:
-    assert LinearAlpha(0.8, 1.2) == LinearAlpha(0.8, 1.2) != LinearAlpha(0.8, 1.1)
-    assert issubclass(ConstantAlpha, AlphaSchedule)

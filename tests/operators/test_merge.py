@@ -42,7 +42,7 @@ class LastOfCell(BipartiteMerge):
         return last.reshape(1, -1).expand(len(metric), -1)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     st.integers(2, 33),
     st.integers(2, 17),
@@ -77,11 +77,6 @@ def test_larger_cells_allow_larger_ratios(kind: type[ToMe] | type[LGTM]) -> None
     with pytest.raises(UserError, match=r"ratio=0.9: .*\[0, 0.75\]"):
         kind(0.9)
     assert kind(0.9, cell=(4, 4)).num_kept((64, 64)) == 4096 - int(4096 * 0.9)
-
-
-@pytest.mark.parametrize("kind", MERGES)
-def test_a_list_for_the_cell_equals_a_tuple(kind: type[ToMe] | type[LGTM]) -> None:
-    assert kind(0.5, cell=[2, 2]) == kind(0.5)  # type: ignore[arg-type]
 
 
 def test_leftover_tokens_are_sources() -> None:
@@ -146,28 +141,6 @@ def test_reduce_and_restore_are_their_definitions(
         np.testing.assert_array_equal(restored[b], expected.restore(y[b].numpy()))
 
 
-@settings(max_examples=40, deadline=None)
-@given(sizes)
-def test_every_token_is_owned_once_and_every_place_is_taken(
-    size: tuple[int, int, int, int, int],
-) -> None:
-    reduction = a_reduction(*size)
-    batch, tokens, _, removed, _ = size
-    assert reduction.assignment.shape == (batch, tokens)
-    assert reduction.tokens == tokens - removed
-    assert (reduction.counts >= 1).all()
-    assert (reduction.counts.sum(dim=1) == tokens).all()
-
-
-@settings(max_examples=40, deadline=None)
-@given(sizes)
-def test_unmerged_tokens_come_back_exactly(size: tuple[int, int, int, int, int]) -> None:
-    reduction = a_reduction(*size)
-    x = torch.randn(size[0], size[1], 4)
-    alone = reduction.counts.gather(1, reduction.assignment) == 1
-    assert torch.equal(reduction.restore(reduction.reduce(x))[alone], x[alone])
-
-
 @settings(max_examples=25, deadline=None)
 @given(sizes)
 def test_merging_is_a_convex_combination_and_keeps_the_sum(
@@ -187,16 +160,12 @@ def test_a_plan_of_one_sample_serves_any_batch() -> None:
     x = torch.randn(5, 16, 3)
     together = reduction.reduce(x)
     assert together.shape == (5, 8, 3)
+    assert repr(reduction) == "MergeReduction(16 -> 8 tokens)"
     for b in range(5):
         assert torch.equal(reduction.reduce(x[b : b + 1])[0], together[b])
         assert torch.equal(
             reduction.restore(together[b : b + 1])[0], reduction.restore(together)[b]
         )
-
-
-def test_a_plan_serves_tensors_of_other_widths() -> None:
-    reduction = a_reduction(2, 16, 4, 8)
-    assert reduction.restore(reduction.reduce(torch.randn(2, 16, 11))).shape == (2, 16, 11)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -223,10 +192,6 @@ def test_gradients_flow_through_both_directions() -> None:
     torch.testing.assert_close(x.grad, torch.ones_like(x))
 
 
-def test_repr_says_how_many() -> None:
-    assert repr(a_reduction(2, 16, 4, 8)) == "MergeReduction(16 -> 8 tokens)"
-
-
 SHAPES = [(16, 16, 48), (8, 12, 32), (13, 9, 16), (32, 32, 64), (5, 5, 8), (33, 17, 32)]
 CASES = [(*shape, ratio) for shape in SHAPES for ratio in (0.1, 0.5, 0.7, 0.75)]
 CASES += [(64, 64, 32, 0.7)]
@@ -251,8 +216,7 @@ def test_without_randomness_it_equals_tomesd(h: int, w: int, channels: int, rati
     torch.testing.assert_close(plan.restore(ours), unmerge(theirs), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("random", [True, False])
-@pytest.mark.parametrize("ratio", [0.2, 0.7])
+@pytest.mark.parametrize(("random", "ratio"), [(True, 0.2), (True, 0.7), (False, 0.7)])
 @pytest.mark.parametrize(("dtype", "close"), [(torch.float64, 1e-11), (torch.float32, 1e-5)])
 def test_it_is_its_definition(
     slow: SimpleNamespace,
@@ -292,39 +256,17 @@ def test_all_classes_of_an_image_share_their_destinations() -> None:
     assert (chosen == chosen[:1]).all()
 
 
-def test_destinations_ignore_the_image_and_the_batch() -> None:
+def test_destinations_follow_the_draw_and_nothing_else() -> None:
     alone = assignment(torch.randn(1, 64, 4), RandomKey(0, "s", torch.tensor([125])))
     odd = assignment(torch.randn(3, 64, 4), RandomKey(0, "s", torch.tensor([5, 125, 999])))
     assert torch.equal(alone[0], odd[1])
-
-
-@pytest.mark.parametrize(
-    "other",
-    [
-        RandomKey(1, "s", torch.tensor(5)),
-        RandomKey(0, "r", torch.tensor(5)),
-        RandomKey(0, "s", None),
-    ],
-)
-def test_destinations_change_with_seed_site_and_time(other: RandomKey) -> None:
-    metric = torch.randn(1, 64, 4)
-    assert not torch.equal(
-        assignment(metric, RandomKey(0, "s", torch.tensor(5))), assignment(metric, other)
-    )
-
-
-def test_without_a_draw_it_still_works_and_is_the_same_twice() -> None:
-    metric = torch.randn(2, 64, 4)
-    assert torch.equal(assignment(metric, None), assignment(metric, None))
+    for other in (RandomKey(1, "s", torch.tensor(125)), RandomKey(0, "r", torch.tensor(125)), None):
+        assert not torch.equal(alone, assignment(torch.randn(1, 64, 4), other))
 
 
 def test_random_is_a_switch() -> None:
     with pytest.raises(UserError, match=r"^random=1: must be true or false"):
         ToMe(0.5, random=1)  # type: ignore[arg-type]
-
-
-def test_repr_shows_the_settings() -> None:
-    assert repr(ToMe(0.7)) == "ToMe(ratio=0.7, cell=(2, 2), random=True)"
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
@@ -340,7 +282,7 @@ def test_it_is_its_definition_of_lgtm(
 
 
 @pytest.mark.parametrize("score", list(SCORES))
-@pytest.mark.parametrize("small", [(4, 4), (7, 5), (5, 11)], ids=str)
+@pytest.mark.parametrize("small", [(7, 5)], ids=str)
 def test_it_is_its_definition_with_every_score(
     slow: SimpleNamespace, small: tuple[int, int], score: str
 ) -> None:
@@ -391,25 +333,9 @@ def test_a_flat_image_takes_the_first_token_of_inner_cells() -> None:
     assert inner == [18, 20, 34, 36]
 
 
-def test_it_is_deterministic_whatever_the_draw() -> None:
-    metric = torch.randn(2, 64, 4)
-    plans = [LGTM(0.6).plan(metric, (8, 8), draw) for draw in (None, RandomKey(5, "x", None))]
-    assert torch.equal(plans[0].reduce(metric), plans[1].reduce(metric))
-
-
-def test_the_map_follows_the_image() -> None:
-    plan = LGTM(0.6).plan(torch.randn(2, 64, 4), (8, 8))
-    assert isinstance(plan, MergeReduction)
-    assert not torch.equal(plan.dst[0], plan.dst[1])
-
-
 def test_the_score_is_checked_at_once() -> None:
     with pytest.raises(UserError, match=r"^score='sobel': unknown .*laplacian_l1"):
         LGTM(0.5, score="sobel")
-
-
-def test_repr_shows_the_settings_of_lgtm() -> None:
-    assert repr(LGTM(0.5)) == "LGTM(ratio=0.5, cell=(2, 2), score='laplacian_l1')"
 
 
 @pytest.mark.parametrize("cell", [(2, 2), (3, 2)])
@@ -428,7 +354,7 @@ def test_the_map_of_one_site_merges_the_tensor_of_another(
         np.testing.assert_allclose(plan.restore(reduced)[b], expected.restore(merged), rtol=1e-11)
 
 
-@pytest.mark.parametrize("score", list(SCORES))
+@pytest.mark.parametrize("score", ["laplacian_l1", "cosine_neighbors"])
 def test_its_map_is_that_of_lgtm(score: str) -> None:
     x = torch.randn(2, 63, 8)
     ours, theirs = (kind(0.6, score=score).plan(x, (9, 7)) for kind in (CachedAssignment, LGTM))
@@ -439,24 +365,6 @@ def test_its_map_is_that_of_lgtm(score: str) -> None:
 
 def test_it_alone_is_shared_in_a_stage() -> None:
     assert CachedAssignment(0.6).shared_in_stage
+    assert CachedAssignment(0.6) != LGTM(0.6)
     others = [Identity(), LGTM(0.6), ToMe(0.6), SiTo(0.6), ToDo(2)]
     assert not any(operator.shared_in_stage for operator in others)
-
-
-def test_it_is_not_equal_to_lgtm() -> None:
-    assert CachedAssignment(0.6) == CachedAssignment(0.6)
-    assert CachedAssignment(0.6) != LGTM(0.6)
-
-
-def test_wrong_settings_are_refused() -> None:
-    with pytest.raises(UserError, match=r"^ratio=0\.9: "):
-        CachedAssignment(0.9)
-    with pytest.raises(UserError, match=r"^cell=\(2,\): "):
-        CachedAssignment(0.5, (2,))  # type: ignore[arg-type]
-    with pytest.raises(UserError, match=r"^score='sobel': "):
-        CachedAssignment(0.5, score="sobel")
-
-
-def test_repr_shows_the_settings_of_cached() -> None:
-    shown = "CachedAssignment(ratio=0.5, cell=(2, 2), score='laplacian_l1')"
-    assert repr(CachedAssignment(0.5)) == shown

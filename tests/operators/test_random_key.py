@@ -46,15 +46,6 @@ def test_the_order_of_calls_does_not_matter(kind: str, times: list[int], shuffle
         assert torch.equal(rows(kind, torch.tensor(time), 1), first[time])
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_inference_mode_draws_the_same(kind: str) -> None:
-    forget()
-    with torch.inference_mode():
-        drawn = rows(kind, torch.tensor(5), 2)
-    forget()
-    assert torch.equal(drawn, rows(kind, torch.tensor(5), 2))
-
-
 def test_the_draw_is_the_same_on_every_machine() -> None:
     draw, like = RandomKey(3, "transformer_blocks.1", torch.tensor(500)), torch.empty(1, 1)
     assert draw.integers(12, 4, like)[0].tolist() == [2, 2, 1, 1, 2, 3, 3, 2, 0, 0, 1, 0]
@@ -134,13 +125,6 @@ def test_a_wrong_number_of_timesteps_is_refused(kind: str) -> None:
         rows(kind, torch.tensor([1, 2]), 3)
 
 
-def test_per_sample_timesteps_are_expanded() -> None:
-    expanded = RandomKey(timesteps=torch.tensor(9)).per_sample_timesteps(3)
-    assert expanded is not None
-    assert expanded.tolist() == [9, 9, 9]
-    assert RandomKey().per_sample_timesteps(3) is None
-
-
 @pytest.mark.parametrize("timesteps", [None, torch.tensor([7])])
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_draw_first_made_in_inference_mode_serves_training(
@@ -148,8 +132,10 @@ def test_a_draw_first_made_in_inference_mode_serves_training(
 ) -> None:
     forget()
     with torch.inference_mode():
-        rows(kind, timesteps, 1)
+        drawn = rows(kind, timesteps, 1)
     assert not rows(kind, timesteps, 1).is_inference()
+    forget()
+    assert torch.equal(drawn, rows(kind, timesteps, 1))
 
 
 @pytest.mark.parametrize("kind", ["integers", "normals"])

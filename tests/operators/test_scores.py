@@ -31,10 +31,6 @@ def test_every_score_is_its_definition(
         np.testing.assert_allclose(single, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_the_ten_scores_of_table_13() -> None:
-    assert len(SCORES) == 10
-
-
 def test_a_single_bright_token_answers_with_the_kernel() -> None:
     x = torch.zeros(1, 25, 1)
     x[0, 12] = 1
@@ -81,11 +77,15 @@ def test_not_a_number_in_a_token_scores_not_a_number_in_that_sample_only(name: s
 
 
 @pytest.mark.parametrize("name", list(SCORES))
-def test_scores_do_not_change_their_input(name: str) -> None:
-    x = torch.randn(1, 16, 4)
+def test_a_score_is_a_map_with_a_formula_and_leaves_its_input_alone(name: str) -> None:
+    x = torch.randn(3, 20, 6)
     before = x.clone()
-    SCORES[name](x, (4, 4))
+    shown = score_map(name, x, (4, 5))
     assert torch.equal(x, before)
+    assert shown.shape == (3, 4, 5)
+    assert torch.equal(shown.flatten(1), SCORES[name](x, (4, 5)))
+    assert score_formula(name).startswith("F_i = ")
+    assert len({score_formula(each) for each in SCORES}) == len(SCORES) == 10
 
 
 @pytest.mark.parametrize("name", list(SCORES))
@@ -108,30 +108,6 @@ def test_scores_are_found_by_name() -> None:
         assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", list(SCORES))
-def test_every_score_gives_one_finite_number_per_token(name: str) -> None:
-    scores = SCORES[name](torch.randn(3, 20, 6), (4, 5))
-    assert scores.shape == (3, 20)
-    assert scores.isfinite().all()
-
-
-@pytest.mark.parametrize("name", list(SCORES))
-def test_a_score_is_a_map_for_pictures(name: str) -> None:
-    x = torch.randn(3, 20, 6)
-    shown = score_map(name, x, (4, 5))
-    assert shown.shape == (3, 4, 5)
-    assert torch.equal(shown.flatten(1), SCORES[name](x, (4, 5)))
-
-
-@pytest.mark.parametrize("name", list(SCORES))
-def test_every_score_states_its_formula(name: str) -> None:
-    assert score_formula(name).startswith("F_i = ")
-
-
-def test_formulas_differ() -> None:
-    assert len({score_formula(name) for name in SCORES}) == len(SCORES)
-
-
 def test_the_two_sided_centroid_hardly_leaves_the_middle() -> None:
     """Weak by construction: the spectrum of real input is symmetric."""
     generator = torch.Generator().manual_seed(0)
@@ -149,7 +125,7 @@ def test_scores_of_a_single_channel_or_token_are_finite() -> None:
 
 
 @pytest.mark.parametrize("name", list(SCORES))
-@pytest.mark.parametrize(("grid", "channels"), [((4, 4), 1), ((9, 7), 48), ((64, 64), 320)])
+@pytest.mark.parametrize(("grid", "channels"), [((4, 4), 1), ((9, 7), 48)])
 def test_flops_are_those_that_torch_counts(name: str, grid: tuple[int, int], channels: int) -> None:
     with FlopCounterMode(display=False) as counter:
         SCORES[name](torch.empty(1, grid[0] * grid[1], channels, device="meta"), grid)

@@ -5,11 +5,20 @@ import pytest
 import torch
 
 from bigain.errors import UserError
-from bigain.operators import SCORES, UNCHANGED, KVSelect, SelectReduction
+from bigain.operators import UNCHANGED, KVSelect, SelectReduction
 from bigain.operators.selection import STRATEGIES
 
 
-def check(
+@pytest.mark.parametrize(
+    "operator",
+    [
+        *(KVSelect(sparsity, strategy) for sparsity in (0.75, 0.3) for strategy in STRATEGIES),
+        *(KVSelect(0.6, STRATEGIES[1], score) for score in ("l1_norm", "cosine_neighbors")),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+def test_it_is_its_definition(
     slow: SimpleNamespace, operator: KVSelect, grid: tuple[int, int], dtype: torch.dtype
 ) -> None:
     torch.manual_seed(grid[1])
@@ -22,27 +31,6 @@ def check(
         kept = sorted(slow.order_of(scores, sign)[:count])
         np.testing.assert_array_equal(plan.reduce(x)[b], x[b, kept])
     assert plan.restore(x) is x
-
-
-@pytest.mark.parametrize("strategy", STRATEGIES)
-@pytest.mark.parametrize("sparsity", [0.75, 0.3])
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
-def test_it_is_its_definition(
-    slow: SimpleNamespace,
-    grid: tuple[int, int],
-    strategy: str,
-    sparsity: float,
-    dtype: torch.dtype,
-) -> None:
-    check(slow, KVSelect(sparsity, strategy), grid, dtype)
-
-
-@pytest.mark.parametrize("score", list(SCORES))
-@pytest.mark.parametrize("strategy", STRATEGIES)
-def test_it_is_its_definition_with_every_score(
-    slow: SimpleNamespace, score: str, strategy: str
-) -> None:
-    check(slow, KVSelect(0.6, strategy, score), (7, 5), torch.float64)
 
 
 def test_the_bands_are_the_two_ends_of_the_ranking() -> None:
@@ -110,8 +98,3 @@ def test_gradients_go_to_the_kept_tokens_only() -> None:
     assert x.grad is not None
     kept = torch.zeros(36).index_fill(0, plan.kept[0], 1.0)
     assert torch.equal(x.grad, kept[None, :, None].expand(1, 36, 3))
-
-
-def test_repr_shows_the_settings() -> None:
-    shown = "KVSelect(sparsity=0.75, strategy='low_frequency', score='laplacian_l1')"
-    assert repr(KVSelect()) == shown

@@ -51,13 +51,6 @@ def test_single_precision_decides_as_double() -> None:
     assert torch.equal(single.assignment, double.assignment)
 
 
-def test_nothing_is_averaged() -> None:
-    x = torch.randn(2, 64, 4)
-    plan = selected(x, (8, 8), SiTo(0.7))
-    for sample, reduced in zip(x.tolist(), plan.reduce(x).tolist(), strict=True):
-        assert all(token in sample for token in reduced)
-
-
 def test_destinations_are_never_dropped() -> None:
     """At the clamp only destinations stay: one token of every cell."""
     kept = selected(torch.randn(3, 64, 4), (8, 8), SiTo(0.75)).kept
@@ -118,7 +111,3 @@ def test_wrong_settings_are_refused_in_one_line(settings: dict[str, object], mes
     with pytest.raises(UserError, match=message) as caught:
         SiTo(**settings)  # type: ignore[arg-type]
     assert "\n" not in str(caught.value)
-
-
-def test_repr_shows_the_settings() -> None:
-    assert repr(SiTo(0.5)) == "SiTo(ratio=0.5, cell=(2, 2), sim_beta=1.0, noise_alpha=0.1)"

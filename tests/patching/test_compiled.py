@@ -34,8 +34,8 @@ KEYS: list[Operator] = [
 ]
 CASES: list[tuple[str, Compression, str]] = [
     *[("dit", operator, "self+mlp") for operator in MERGES],
-    *[("unet", operator, "self+cross+mlp") for operator in MERGES],
-    *[(name, operator, "self") for name in ("dit", "unet") for operator in KEYS],
+    ("unet", CachedAssignment(0.6), "self+cross+mlp"),
+    *[("dit", operator, "self") for operator in KEYS],
     ("unet", ByStage(LGTM(0.6), IEKVD(2)), "self"),
 ]
 

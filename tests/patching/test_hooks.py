@@ -14,7 +14,6 @@ from bigain.operators import (
     IEKVD,
     LGTM,
     AvgPool,
-    ByStage,
     CachedAssignment,
     Identity,
     KeyValueReducer,
@@ -137,6 +136,18 @@ def test_downsampling_keeps_queries_and_reduces_keys(
     torch.testing.assert_close(seen.outputs[0], expected, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize(("name", "kind"), [("dit", Spy), ("dit", KeySpy), ("unet", KeySpy)])
+def test_other_plans_are_made_on_what_enters_the_attention(
+    request: pytest.FixtureRequest, run: Run, name: str, kind: type[Spy]
+) -> None:
+    model, spy = request.getfixturevalue(f"tiny_{name}"), kind()
+    record = Record(first_block(model).attn1)
+    run(model)
+    with bigain.apply(model, spy):
+        run(model)
+    assert torch.equal(spy.metrics[0], record.inputs[0]["hidden_states"])
+
+
 def test_unet_merges_match_on_the_tokens_before_the_norm(tiny_unet: Any, run: Run) -> None:
     block, spy = first_block(tiny_unet), Spy()
     record = Record(block)
@@ -147,21 +158,6 @@ def test_unet_merges_match_on_the_tokens_before_the_norm(tiny_unet: Any, run: Ru
     assert torch.equal(spy.metrics[0], before_norm)
     normed = F.layer_norm(before_norm, (8,), block.norm1.weight, block.norm1.bias)
     torch.testing.assert_close(attention.inputs[0]["hidden_states"], normed[:, ::2])
-
-
-def test_dit_merges_match_on_what_enters_the_attention(tiny_dit: Any, run: Run) -> None:
-    record, spy = Record(first_block(tiny_dit).attn1), Spy()
-    run(tiny_dit)
-    with bigain.apply(tiny_dit, spy):
-        run(tiny_dit)
-    assert torch.equal(spy.metrics[0], record.inputs[0]["hidden_states"])
-
-
-def test_key_reducers_plan_on_what_enters_the_attention(tiny_unet: Any, run: Run) -> None:
-    record, spy = Record(first_block(tiny_unet).attn1), KeySpy()
-    with bigain.apply(tiny_unet, spy):
-        run(tiny_unet)
-    assert torch.equal(spy.metrics[0], record.inputs[0]["hidden_states"])
 
 
 @pytest.mark.parametrize(
@@ -183,16 +179,24 @@ def test_the_draw_has_seed_site_and_timesteps(
     assert len({draw.site for draw in spy.draws if draw}) == 3
 
 
-def test_dit_timesteps_reach_the_draw(tiny_dit: nn.Module, run: Run) -> None:
-    spy = Spy()
-    with bigain.apply(tiny_dit, spy):
-        run(tiny_dit, timesteps=torch.tensor([1, 2, 3]))
-    assert spy.draws[0] is not None
-    assert spy.draws[0].timesteps is not None
-    assert spy.draws[0].timesteps.tolist() == [1, 2, 3]
+@pytest.mark.parametrize("name", ["dit", "pixart"])
+def test_transformers_give_their_timesteps_to_the_draw(
+    request: pytest.FixtureRequest, run: Run, name: str
+) -> None:
+    model, spy = request.getfixturevalue(f"tiny_{name}"), Spy()
+    with bigain.apply(model, spy, seed=3):
+        if name == "pixart":
+            run_pixart(model)
+        else:
+            run(model, timesteps=torch.tensor([0, 300, 600]))
+    draw = spy.draws[0]
+    assert draw is not None
+    assert draw.timesteps is not None
+    assert draw.timesteps.tolist() == [0, 300, 600]
+    assert (draw.seed, draw.site) == (3, "transformer_blocks.0")
 
 
-@pytest.mark.parametrize("size", [(8, 8), (8, 12), (7, 10), (16, 6)])
+@pytest.mark.parametrize("size", [(8, 12), (7, 10)])
 def test_the_grid_follows_the_sample(tiny_unet: nn.Module, run: Run, size: tuple[int, int]) -> None:
     spy = Spy()
     with bigain.apply(tiny_unet, spy, sites=bigain.SiteSelection(levels=(0, 1))):
@@ -226,29 +230,8 @@ def test_a_sample_gets_the_same_alone_and_among_other_timesteps(
     torch.testing.assert_close(torch.cat(alone), together, rtol=1e-5, atol=1e-6)
 
 
-def test_guidance_batches_share_their_draw(tiny_unet: nn.Module, run: Run) -> None:
-    spy = Spy()
-    with bigain.apply(tiny_unet, spy):
-        run(tiny_unet, batch=6, timesteps=torch.tensor(500))
-    draw = spy.draws[0]
-    assert draw is not None
-    rows = draw.integers(16, 4, torch.empty(6, 1))
-    assert (rows == rows[:1]).all()
-
-
-def test_cross_attention_and_mlp_see_all_tokens(tiny_unet: Any, run: Run) -> None:
-    block = first_block(tiny_unet)
-    cross, mlp = Record(block.attn2), Record(block.ff)
-    with bigain.apply(tiny_unet, LGTM(0.7)):
-        run(tiny_unet)
-    assert cross.inputs[0]["hidden_states"].shape[1] == 64
-    assert cross.inputs[0]["encoder_hidden_states"].shape[1] == 3
-    assert mlp.inputs[0]["hidden_states"].shape[1] == 64
-
-
 NOTHING: list[Operator] = [
-    *(Identity(), ToMe(0), LGTM(0), CachedAssignment(0), ABM(0), SiTo(0)),
-    *(ToDo(1), AvgPool(1), IEKVD(1), KVSelect(0)),
+    *(Identity(), ToMe(0), CachedAssignment(0), ABM(0), SiTo(0), ToDo(1), IEKVD(1), KVSelect(0)),
 ]
 
 
@@ -262,24 +245,11 @@ def test_with_nothing_to_do_outputs_are_those_of_the_bare_model_bit_for_bit(
     assert all(site.calls == 1 for site in report.sites)
     assert all(site.before == site.after == 64 for site in report.sites)
     assert torch.equal(run(tiny_model), bare)
-
-
-@pytest.mark.parametrize("scope", ["self", "self+mlp"])
-@pytest.mark.parametrize("operator", [ToMe(0), CachedAssignment(0), SiTo(0)], ids=repr)
-def test_with_nothing_to_do_a_scope_does_nothing_either(
-    tiny_model: nn.Module, run: Run, operator: Operator, scope: str
-) -> None:
-    bare = run(tiny_model)
-    with bigain.apply(tiny_model, operator, sites=bigain.SiteSelection(scope=scope)) as report:
-        assert torch.equal(run(tiny_model), bare)
-    assert all(site.calls == 1 and site.after == 64 for site in report.sites)
-
-
-def test_both_stages_with_nothing_to_do_are_the_bare_model(tiny_unet: nn.Module, run: Run) -> None:
-    bare = run(tiny_unet)
-    with bigain.apply(tiny_unet, ByStage(ToMe(0), ToDo(1))):
-        assert torch.equal(run(tiny_unet), bare)
-    assert torch.equal(run(tiny_unet), bare)
+    if not isinstance(operator, KeyValueReducer):
+        sites = bigain.SiteSelection(scope="self+mlp")
+        with bigain.apply(tiny_model, operator, sites=sites) as report:
+            assert torch.equal(run(tiny_model), bare)
+        assert all(site.calls == 1 and site.after == 64 for site in report.sites)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64], ids=str)
@@ -294,7 +264,7 @@ def test_models_of_other_precision_work(
         assert output.isfinite().all()
 
 
-@pytest.mark.parametrize("operator", EVERY, ids=repr)
+@pytest.mark.parametrize("operator", [ToMe(0.6), LGTM(0.6), SiTo(0.6), IEKVD(3, 0.9)], ids=repr)
 def test_inference_mode_works_and_leaves_nothing_behind(
     tiny_model: nn.Module, run: Run, operator: Operator
 ) -> None:
@@ -352,18 +322,6 @@ def test_a_block_called_on_its_own_is_refused(tiny_unet: Any) -> None:
         pytest.raises(UserError, match=r"^site=down_blocks.0.* outside a forward"),
     ):
         first_block(tiny_unet)(torch.randn(1, 64, 8), encoder_hidden_states=torch.randn(1, 3, 6))
-
-
-def test_arguments_by_name_are_understood(tiny_unet: Any, run: Run) -> None:
-    spy = Spy()
-    with bigain.apply(tiny_unet, spy), torch.no_grad():
-        tiny_unet(
-            encoder_hidden_states=torch.randn(1, 3, 6), timestep=8, sample=torch.randn(1, 2, 8, 8)
-        )
-    assert spy.grids[0] == (8, 8)
-    assert spy.draws[0] is not None
-    assert spy.draws[0].timesteps is not None
-    assert spy.draws[0].timesteps.item() == 8
 
 
 # Scopes: one plan per block, for each module that the scope names.
@@ -457,8 +415,9 @@ SCOPES = ["self", "self+cross", "self+mlp", "self+cross+mlp"]
 REDUCERS: list[Operator] = [
     *(ToMe(0.5, random=False), LGTM(0.6), ABM(0.6), SiTo(0.6, noise_alpha=0.0)),
 ]
-BY_HAND = [("unet", operator, scope) for operator in REDUCERS for scope in SCOPES]
-BY_HAND += [("dit", operator, scope) for operator in REDUCERS for scope in ("self", "self+mlp")]
+BY_HAND: list[tuple[str, Operator, str]] = [("unet", LGTM(0.6), scope) for scope in SCOPES]
+BY_HAND += [("unet", operator, "self+cross+mlp") for operator in REDUCERS if operator != LGTM(0.6)]
+BY_HAND += [("dit", operator, "self+mlp") for operator in REDUCERS]
 BY_HAND += [("pixart", LGTM(0.6), scope) for scope in SCOPES]
 BY_HAND += [(name, KVSelect(0.6), "self") for name in ("unet", "dit", "pixart")]
 BY_HAND += [(name, IEKVD(2, 0.9), "self") for name in ("unet", "dit", "pixart")]
@@ -503,27 +462,6 @@ def test_one_plan_serves_every_module_of_a_block(
 PARTS = {"self": "attn1", "cross": "attn2", "mlp": "ff"}
 
 
-def test_pixart_gives_its_timesteps_to_the_draw(tiny_pixart: nn.Module) -> None:
-    spy = Spy()
-    with bigain.apply(tiny_pixart, spy, seed=3):
-        run_pixart(tiny_pixart)
-    (draw,) = spy.draws
-    assert draw is not None
-    assert draw.timesteps is not None
-    assert draw.timesteps.tolist() == [0, 300, 600]
-    assert (draw.seed, draw.site) == (3, "transformer_blocks.0")
-
-
-@pytest.mark.parametrize("operator", [*EVERY, IEKVD(2, LinearAlpha(0.8, 1.2))], ids=repr)
-def test_pixart_runs_with_every_operator(tiny_pixart: nn.Module, operator: Operator) -> None:
-    bare = run_pixart(tiny_pixart)
-    with bigain.apply(tiny_pixart, operator) as report:
-        accelerated = run_pixart(tiny_pixart)
-    assert not torch.equal(accelerated, bare)
-    assert report.sites[0].after == operator.num_kept((8, 8))
-    assert torch.equal(run_pixart(tiny_pixart), bare)
-
-
 @pytest.mark.parametrize("operator", [LGTM(0.5), ToDo(2)], ids=repr)
 def test_pixart_takes_a_mask_of_text_but_none_of_image_tokens(
     tiny_pixart: nn.Module, operator: Operator
@@ -532,17 +470,6 @@ def test_pixart_takes_a_mask_of_text_but_none_of_image_tokens(
         run_pixart(tiny_pixart, encoder_attention_mask=torch.ones(3, 4))
         with pytest.raises(UserError, match=r"^attention_mask: is not supported"):
             run_pixart(tiny_pixart, attention_mask=torch.ones(3, 64))
-
-
-@pytest.mark.parametrize("scope", SCOPES[1:])
-@pytest.mark.parametrize("operator", [ToDo(2), KVSelect()], ids=repr)
-def test_key_reducers_act_in_self_attention_only(
-    tiny_unet: nn.Module, operator: Operator, scope: str
-) -> None:
-    message = rf"^scope={scope.replace('+', '.')}: .* keys and values of .*allowed: self"
-    with pytest.raises(UserError, match=message) as caught:
-        bigain.apply(tiny_unet, operator, sites=bigain.SiteSelection(scope=scope))
-    assert "\n" not in str(caught.value)
 
 
 def test_a_chunked_mlp_is_refused(tiny_unet: Any, run: Run) -> None:
@@ -590,13 +517,6 @@ def test_the_first_site_of_a_stage_and_level_plans_for_the_others_in_each_forwar
             assert [site for site, _, _ in spy.calls] == expected * forward
     assert len({id(reduction) for _, _, reduction in spy.calls}) == 2 * len(expected)
     assert all(site.calls == 2 for site in report.sites)
-
-
-def test_another_operator_plans_at_every_site(tiny_unet: nn.Module, run: Run) -> None:
-    spy = Recording(LGTM(0.6))
-    with bigain.apply(tiny_unet, spy):
-        run(tiny_unet)
-    assert len(spy.calls) == 3
 
 
 def test_a_shared_map_merges_the_values_of_each_site_afresh(tiny_unet: Any, run: Run) -> None:

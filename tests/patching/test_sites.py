@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from bigain.errors import UserError
-from bigain.patching.selection import SCOPES, STAGES, SiteSelection, default_blocks
+from bigain.patching.selection import SCOPES, STAGES, SiteSelection
 from bigain.patching.sites import Site, find_sites
 
 
@@ -32,72 +32,21 @@ class Transformer(nn.Module):
         self.transformer_blocks = nn.ModuleList([Block(**block) for _ in range(depth)])
 
 
-class Stage(nn.Module):
-    """One level of a U-Net: `attentions` blocks, each in its own container."""
-
-    def __init__(self, attentions: int, *, halves: bool) -> None:
-        super().__init__()
-        self.attentions = nn.ModuleList([nn.Module() for _ in range(attentions)])
-        for attention in self.attentions:
-            attention.transformer_blocks = nn.ModuleList([Block()])
-        self.downsamplers = nn.ModuleList([nn.Identity()]) if halves else None
-
-
-class StableDiffusion(nn.Module):
-    """The skeleton of SD-2.0's U-Net: 2 + 3 blocks per level, none of them at the lowest level."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.down_blocks = nn.ModuleList([Stage(n, halves=n > 0) for n in (2, 2, 2, 0)])
-        self.mid_block = Stage(1, halves=False)
-        self.up_blocks = nn.ModuleList([Stage(n, halves=False) for n in (0, 3, 3, 3)])
-
-
-def test_sd2_has_the_five_default_sites_of_the_paper() -> None:
-    assert names(StableDiffusion()) == [
-        "down_blocks.0.attentions.0.transformer_blocks.0",
-        "down_blocks.0.attentions.1.transformer_blocks.0",
-        "up_blocks.3.attentions.0.transformer_blocks.0",
-        "up_blocks.3.attentions.1.transformer_blocks.0",
-        "up_blocks.3.attentions.2.transformer_blocks.0",
-    ]
-    assert {site.grid(64, 64) for site in find_sites(StableDiffusion())} == {(64, 64)}
-
-
-def test_up_blocks_mirror_down_blocks() -> None:
-    sites = find_sites(StableDiffusion(), SiteSelection(levels=(0, 1, 2)))
-    seen = {(site.stage, site.level, site.grid(64, 96)) for site in sites}
-    assert seen == {
-        (stage, level, (64 >> level, 96 >> level))
-        for stage in ("encoder", "decoder")
-        for level in range(3)
-    }
-
-
-def test_the_middle_is_chosen_by_name_only() -> None:
-    (site,) = find_sites(StableDiffusion(), SiteSelection(stages=("mid",), levels=(3,)))
-    assert (site.name, site.grid(64, 64)) == (
-        "mid_block.attentions.0.transformer_blocks.0",
-        (8, 8),
-    )
-
-
-def test_odd_sizes_are_halved_upwards_as_strided_convolutions_do() -> None:
-    sites = find_sites(StableDiffusion(), SiteSelection(levels=(1, 2)))
-    grids = {site.level: site.grid(9, 13) for site in sites}
-    assert grids == {1: (5, 7), 2: (3, 4)}
-
-
-def test_one_stage_alone(tiny_unet: nn.Module) -> None:
-    assert names(tiny_unet, stages=("encoder",)) == [
-        "down_blocks.0.attentions.0.transformer_blocks.0"
-    ]
-    assert len(names(tiny_unet, stages=("decoder",))) == 2
-
-
-def test_blocks_are_numbered_within_their_stage(tiny_unet: nn.Module) -> None:
-    decoder = find_sites(tiny_unet, SiteSelection(stages=("decoder",)))
-    assert [site.index for site in decoder] == [0, 1]
+@pytest.mark.parametrize(
+    ("depth", "settings", "chosen"),
+    [
+        (28, {}, [1, 2, 3, 4, 5, 7, 8, 9, 10, 11]),
+        (28, {"blocks": "first12"}, list(range(12))),
+        (7, {}, [0, 1, 2]),
+        (7, {"blocks": "first12"}, [0, 1, 2]),
+        (1, {}, [0]),
+        (5, {"blocks": [3, 0]}, [0, 3]),
+    ],
+)
+def test_blocks_of_a_transformer(
+    depth: int, settings: dict[str, object], chosen: list[int]
+) -> None:
+    assert names(Transformer(depth), **settings) == [f"transformer_blocks.{i}" for i in chosen]
 
 
 def test_names_lead_to_the_blocks(tiny_model: nn.Module) -> None:
@@ -109,26 +58,6 @@ def test_names_lead_to_the_blocks(tiny_model: nn.Module) -> None:
 def test_where_the_metric_is_taken(tiny_unet: nn.Module, tiny_dit: nn.Module) -> None:
     assert {site.metric for site in find_sites(tiny_unet)} == {"block"}
     assert {site.metric for site in find_sites(tiny_dit)} == {"attention"}
-
-
-def test_dit_has_the_blocks_of_the_reference() -> None:
-    assert default_blocks(28) == (1, 2, 3, 4, 5, 7, 8, 9, 10, 11)
-    assert [site.index for site in find_sites(Transformer(28))] == list(default_blocks(28))
-
-
-@pytest.mark.parametrize(("depth", "count"), [(1, 1), (2, 1), (4, 2), (7, 3), (14, 6), (56, 24)])
-def test_other_depths_take_the_first_twelve_of_28(depth: int, count: int) -> None:
-    assert default_blocks(depth) == tuple(range(count))
-    assert len(names(Transformer(depth), blocks="first12")) == count
-
-
-def test_first12_takes_twelve_of_28() -> None:
-    chosen = find_sites(Transformer(28), SiteSelection(blocks="first12"))
-    assert [site.index for site in chosen] == list(range(12))
-
-
-def test_blocks_by_index_come_in_the_order_of_the_forward() -> None:
-    assert names(Transformer(5), blocks=[3, 0]) == ["transformer_blocks.0", "transformer_blocks.3"]
 
 
 def test_patches_divide_the_grid() -> None:
@@ -160,10 +89,12 @@ def test_a_selection_that_matches_nothing_says_what_there_is(tiny_unet: nn.Modul
 
 @pytest.mark.parametrize("blocks", [(4,), (-1, 0), ()])
 def test_blocks_outside_of_the_depth_are_refused(
-    tiny_dit: nn.Module, blocks: tuple[int, ...]
+    tiny_unet: nn.Module, tiny_dit: nn.Module, blocks: tuple[int, ...]
 ) -> None:
-    with pytest.raises(UserError, match=r"^sites\.blocks=.* 0\.\.3"):
+    with pytest.raises(UserError, match=r"^sites\.blocks=.* 0\.\.3, at least one"):
         find_sites(tiny_dit, SiteSelection(blocks=blocks))
+    with pytest.raises(UserError, match=r"^sites\.blocks=.* 0\.\.2, at least one"):
+        find_sites(tiny_unet, SiteSelection(blocks=blocks))
 
 
 def test_settings_of_the_other_kind_of_model_are_refused(
@@ -203,14 +134,7 @@ def test_blocks_of_a_unet_are_positions_among_its_selected_sites(
         f"{DECODER}.{i}.transformer_blocks.0" for i in range(2)
     ]
     assert names(tiny_unet, **settings) == [default[position] for position in positions]
-
-
-@pytest.mark.parametrize("blocks", [(3,), (-1,), ()])
-def test_positions_outside_of_the_selection_are_refused(
-    tiny_unet: nn.Module, blocks: tuple[int, ...]
-) -> None:
-    with pytest.raises(UserError, match=r"^sites\.blocks=.* 0\.\.2, at least one"):
-        find_sites(tiny_unet, SiteSelection(blocks=blocks))
+    assert [site.index for site in find_sites(tiny_unet)] == [0, 0, 1]
 
 
 MODULES = {"self": "attn1", "cross": "attn2", "mlp": "ff"}
@@ -327,12 +251,3 @@ def tokens_of_a_forward(
     with torch.no_grad():
         model(torch.randn(1, 2, *size), 5, encoder_hidden_states=torch.randn(1, 3, 6))
     return seen
-
-
-def test_grids_are_those_of_the_forward(tiny_unet: nn.Module) -> None:
-    sites = find_sites(tiny_unet, SiteSelection(STAGES, (0, 1)))
-    seen = tokens_of_a_forward(tiny_unet, sites, (7, 10))
-    assert len(sites) == len(seen) == 7
-    for site in sites:
-        height, width = site.grid(7, 10)
-        assert seen[site.name] == height * width
