@@ -9,8 +9,7 @@ import pytest
 
 from bigain.backbones.sizes import download_bytes
 from bigain.cli import flops
-from bigain.cli.flops import flops_rows
-from bigain.cli.flops_sweep import Setting
+from bigain.cli.flops import SweepCase, flops_rows
 from bigain.cli.main import VERBS, main
 from bigain.doctor.disk import cache_bytes
 from bigain.launch.compose import compose_configs
@@ -100,7 +99,7 @@ def test_the_pets_row_of_table_4_is_what_docs_hardware_makes(table4: Plan) -> No
 def pets_work(plan: Plan, monkeypatch: pytest.MonkeyPatch, wanted: Callable[[str], bool]) -> Work:
     """(operator, setting) -> GFLOPs of its run on Pets, of the operators that are wanted."""
     pets = {cell[1:]: run for cell, run in plan.runs.items() if cell.place == PETS_PLACE}
-    settings = [Setting(*cell) for cell in pets if wanted(cell[0])]
+    settings = [SweepCase(*cell) for cell in pets if wanted(cell[0])]
     monkeypatch.setattr(flops, "sweep", lambda _: settings)
     counted = {(row["operator"], row["setting"]): row["counted_g"] for row in flops_rows("sd20")}
     return {cell: pets[cell].evaluations * each for cell, each in counted.items()}

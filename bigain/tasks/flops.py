@@ -1,18 +1,18 @@
 """FLOPs of one forward of a denoiser, with or without an operator: counted, and in closed form.
 
-Counted: torch's `FlopCounterMode` watches the operations of a real forward.  A multiply-accumulate
-is 2 FLOPs; matrix products and convolutions count (an attention as its two products), soft-max,
+Counted: torch's `FlopCounterMode` records the operations of a real forward.  A multiply-accumulate
+is 2 FLOPs.  Matrix products and convolutions count, an attention as its two products; soft-max,
 norms, sorting, indexing and element-wise arithmetic do not.  On the meta device, where tensors have
-shapes and no numbers, this needs neither weights nor memory, whatever the size of the model.
+shapes but no numbers, counting a model of any size needs neither weights nor memory.
 
-Closed form: the count without operator minus `SiteReport.flops_saved`, the sum over the sites of
+Closed form: the count of the baseline minus `SiteReport.flops_saved`, the sum over all sites of
 
     cost(N queries, N keys) - cost(q queries, k keys) - plan        (`bigain.patching.cost`)
 
-Both are whole numbers and must be equal; where they are not, one of them is wrong.
+Both are integers and must be equal; otherwise one of them is wrong.
 
-The trap: torch has no formula for the fused attention of the CPU (nor for that of Metal), so its
-counter sees no attention at all on real CPU tensors.  `FUSED_ATTENTION` supplies the formula.
+A trap: torch has no formula for the fused attention of the CPU and of Metal, so its counter misses
+all attention on real CPU tensors.  `FUSED_ATTENTION` adds the formula.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -33,15 +33,15 @@ from bigain.patching.selection import SiteSelection
 __all__ = ["FUSED_ATTENTION", "KINDS", "FlopCount", "count_flops", "count_model_flops"]
 
 KINDS: Mapping[str, str] = {
-    "convolution": "all convolutions outside of operators",
+    "convolution": "all convolutions outside operators",
     "mlp": "the feed-forward `ff` of transformer blocks",
     "self_attention": "the two products of the self-attention `attn1`",
     "self_projections": "its projections of queries, keys, values and output",
     "cross_attention": "the cross-attention `attn2`: products and projections",
-    "operator": "what an operator computes around them: planning, reducing, restoring",
+    "operator": "what the operator itself computes: planning, reducing, restoring",
     "other": "the rest: embeddings, modulation, projections in and out of transformers",
 }
-"""Kinds of work in a `FlopCount`; those after convolution go by diffusers' names of modules."""
+"""The kinds of work in a `FlopCount`, by diffusers' module names (except convolution)."""
 
 _Counts = Mapping[str, Mapping[Any, int]]
 
@@ -51,10 +51,10 @@ class FlopCount:
     """FLOPs of one forward.
 
     Attributes:
-        total: what was counted.
-        by_kind: the same by kind of work (`KINDS`); sums to `total`.
-        baseline: what was counted without an operator; `total` itself when there is none.
-        closed_form: `baseline` minus what the closed forms say the operator saves.
+        total: the count.
+        by_kind: the count by kind of work (`KINDS`); its sum is `total`.
+        baseline: the count without an operator; equals `total` if there is none.
+        closed_form: `baseline` minus what the operator saves in closed form.
 
     """
 
@@ -65,30 +65,32 @@ class FlopCount:
 
     @property
     def saved(self) -> int:
-        """FLOPs less than without operator; negative if planning costs more than it saves."""
+        """FLOPs saved over the baseline; negative if planning costs more than it saves."""
         return self.baseline - self.total
 
     def share(self, kind: str) -> float:
-        """The part of `total` that is of `kind`, 0..1."""
+        """The share of `kind` in `total`, in [0, 1]."""
         return self.by_kind[kind] / self.total if self.total else 0.0
 
 
 def count_flops(
     backbone: str, operator: Compression | None = None, sites: SiteSelection | None = None
 ) -> FlopCount:
-    """FLOPs of one forward of a backbone without weights: batch 1, no guidance, meta device.
+    """FLOPs of one forward of a backbone: batch 1, no guidance, meta device, no weights.
 
     Args:
         backbone: a name in the configuration, such as "sd20" or "dit_xl2_512".
-        operator: what to apply; None: nothing.
-        sites: where; None: where the paper applies it (`bigain.patching.sites`).
+        operator: the operator to apply; None: the baseline.
+        sites: where to apply it; None: at the paper's sites (`bigain.patching.sites`).
 
     Raises:
-        UserError: there is no such backbone, or the operator cannot act at these sites.
+        UserError: unknown backbone, or the operator cannot act at these sites.
 
     """
     model, inputs, baseline = _on_meta(backbone)
-    return baseline if operator is None else _accelerated(model, inputs, baseline, operator, sites)
+    if operator is None:
+        return baseline
+    return _count_operator(model, inputs, baseline, operator, sites)
 
 
 def count_model_flops(
@@ -97,22 +99,22 @@ def count_model_flops(
     operator: Compression | None = None,
     sites: SiteSelection | None = None,
 ) -> FlopCount:
-    """FLOPs of `model(**inputs)` on any device; two forwards when there is an operator.
+    """FLOPs of `model(**inputs)` on any device; with an operator it runs two forwards.
 
     Args:
-        model: any module; an operator that is applied to it already counts as part of it.
-        inputs: keyword arguments of its forward; the batch is the length of the first tensor.
-        operator: what to apply, for a diffusers model; None: nothing.
-        sites: where; None: where the paper applies it.
+        model: any module; an operator already applied counts as part of it.
+        inputs: keyword arguments of its forward; the first tensor gives the batch size.
+        operator: the operator to apply to a diffusers model; None: the baseline.
+        sites: where to apply it; None: at the paper's sites.
 
     Raises:
-        UserError: the operator cannot act at these sites, or one is applied already.
+        UserError: the operator cannot act at these sites, or another one is applied already.
 
     """
     baseline = _count(model, inputs)
     if operator is None:
         return baseline
-    return _accelerated(model, inputs, baseline, operator, sites)
+    return _count_operator(model, inputs, baseline, operator, sites)
 
 
 def _fused_attention(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
@@ -122,17 +124,17 @@ def _fused_attention(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> in
 
 
 def _missing_formulas() -> dict[Any, Callable[..., int]]:
-    """The formula for those fused attentions of this torch that its counter does not know."""
+    """The formula for the fused attentions of this torch version that its counter lacks."""
     names = ("flash_attention_for_cpu", "attention_math_for_mps", "fused_attention_overrideable")
     found = (getattr(torch.ops.aten, f"_scaled_dot_product_{name}", None) for name in names)
     return {packet: _fused_attention for packet in found if packet is not None}
 
 
 FUSED_ATTENTION: Mapping[Any, Callable[..., int]] = _missing_formulas()
-"""What `FlopCounterMode(custom_mapping=dict(FUSED_ATTENTION))` needs on real tensors."""
+"""On real tensors, use `FlopCounterMode(custom_mapping=dict(FUSED_ATTENTION))`."""
 
 
-# The model has no weights and `apply` leaves it as it was, so one serves all counts of a backbone.
+# One model serves all counts of a backbone: it has no weights, and `apply` restores it.
 @cache
 def _on_meta(backbone: str) -> tuple[nn.Module, dict[str, Any], FlopCount]:
     model = build_denoiser(backbone, "meta")
@@ -140,7 +142,7 @@ def _on_meta(backbone: str) -> tuple[nn.Module, dict[str, Any], FlopCount]:
     return model, inputs, _count(model, inputs)
 
 
-def _accelerated(
+def _count_operator(
     model: nn.Module,
     inputs: Mapping[str, Any],
     baseline: FlopCount,
@@ -151,7 +153,7 @@ def _accelerated(
         counted = _count(model, inputs)
         saved = report.flops_saved
     if saved is None:
-        raise RuntimeError(f"{report!r}: a site was not reached by the forward that was counted")
+        raise RuntimeError(f"{report!r}: the counted forward did not reach a site")
     closed = baseline.total - _batch(inputs) * saved
     return FlopCount(counted.total, counted.by_kind, baseline.total, closed)
 
@@ -171,7 +173,7 @@ def _count(model: nn.Module, inputs: Mapping[str, Any]) -> FlopCount:
 
 @dataclass
 class _Hooked:
-    """FLOPs of operations that hooks run around modules, by last part of the module's name."""
+    """FLOPs of the hooks around modules, by the last part of the module's name."""
 
     flops: dict[str, int] = field(default_factory=dict)
     _before: int = 0
@@ -186,7 +188,7 @@ class _Hooked:
 
 @contextmanager
 def _watched(model: nn.Module, counter: FlopCounterMode) -> Iterator[_Hooked]:
-    """Hooks around the hooks of every `attn1`, `attn2` and `ff`: first in, and last out."""
+    """Count what the hooks of each `attn1`, `attn2` and `ff` compute, with hooks around them."""
     hooked = _Hooked()
     with ExitStack() as installed:
         for name, module in model.named_modules():
@@ -216,7 +218,7 @@ _PARTS = ("attn1", "attn2", "ff")
 
 
 def _by_kind(counts: _Counts, hooked: _Hooked, total: int) -> dict[str, int]:
-    """Split `counts`, FLOPs by module (with all below it) and operation."""
+    """Split `counts`, the FLOPs by module (including submodules) and operation, by kind."""
     inside = {part: _inside(counts, part) for part in _PARTS}
     work = {part: inside[part] - hooked.flops.get(part, 0) for part in _PARTS}
     projections = _inside(counts, "attn1", below=1)
@@ -232,20 +234,20 @@ def _by_kind(counts: _Counts, hooked: _Hooked, total: int) -> dict[str, int]:
 
 
 def _inside(counts: _Counts, part: str, below: int = 0) -> int:
-    """FLOPs of the modules named `part`, or of those that many levels `below` them."""
+    """FLOPs of the modules named `part`, or of those `below` levels under them."""
     found = (name.split(".") for name in counts)
     named = [".".join(path) for path in found if _is_below(path, part, below)]
     return sum(sum(counts[name].values()) for name in named)
 
 
 def _is_below(path: list[str], part: str, below: int) -> bool:
-    """`to_out.0` is one level below `attn1`: the list between them is never called."""
+    """Whether `path` is `below` levels under `part`; numbers do not count: `to_out.0` is one."""
     rest = path[path.index(part) + 1 :] if part in path else None
     return rest is not None and sum(not name.isdigit() for name in rest) == below
 
 
 def _convolutions(counts: _Counts) -> int:
-    """All convolutions but those inside the parts, where only operators convolve."""
+    """All convolutions except those inside `_PARTS`, where only operators convolve."""
     inside = [name for name in counts if name.rpartition(".")[2] in _PARTS]
     packets = torch.ops.aten.convolution, torch.ops.aten._convolution
     everywhere = sum(counts.get("Global", {}).get(packet, 0) for packet in packets)
