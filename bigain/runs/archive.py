@@ -236,5 +236,5 @@ def _unpacked(path: Path) -> str | None:
     try:
         return gzip.decompress(path.read_bytes()).decode("utf-8")
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        remedy = "put the file back, or do the run again with force=true"
+        remedy = "put the file back, or start the run again with force=true"
         raise UserError(f"{path}: damaged: {error}; {remedy}") from error

@@ -39,7 +39,7 @@ ADDED_COLUMNS = ("strategy", "sparsity")
 """Columns that older files do not have; they are read as empty."""
 
 _RESTORE = "put back the committed file, or correct this one"
-_REPEAT = "put the file back, or do the run again with force=true"
+_REPEAT = "put the file back, or start the run again with force=true"
 _ROUNDING = 1e-9
 """How far a value may lie outside its own interval, relative to the value."""
 

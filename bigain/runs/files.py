@@ -1,9 +1,10 @@
 """The files of a run folder: config.yaml, manifest.json, samples.csv, metrics.csv (contract C2).
 
-Each file is replaced atomically.  manifest.json is written last and says `done`, so a reader who
-finds `done` also finds the other files complete.  samples.csv holds only what every execution
-agrees on; so it is the same file, byte for byte, after any number of kills and with any number of
-shards.  Times are in journal and manifest.
+Each file is replaced atomically.  manifest.json is written last, so if it says `done` the other
+files are complete.  samples.csv contains only what is the same in every execution, so its bytes do
+not depend on kills, restarts or the number of shards.  Times are in the journal and the manifest.
+
+Commands also check here, before they compute anything, whether the results folder can be used.
 """
 
 import csv
@@ -54,10 +55,10 @@ METRICS = "metrics.csv"
 
 METRIC_COLUMNS = (*DESCRIBING_COLUMNS, "metric", "value", "n", "ci_low", "ci_high", "unit")
 NOT_IN_SAMPLES = ("seconds", "adopted_from", "images_per_forward")
-"""Parts of a journal record that depend on when and where it was made."""
+"""Parts of a journal record that depend on when and where it was computed."""
 
 _ONLY_SOMETIMES = ("failure",)
-"""Parts that a record has only if there is something to say; then all of the run have a cell."""
+"""Parts that only some records have; if one record has them, all rows have a cell for them."""
 
 _READ_FROM_MANIFEST = (
     *("run_id", "family_id", "baseline_id", "status", "columns", "config"),
@@ -82,25 +83,25 @@ Evaluate = Callable[[list[Record]], Evaluation]
 
 
 def check_results(results: Path) -> None:
-    """Raise UserError unless `results` is, or could become, a folder to write to; make nothing."""
+    """Raise UserError unless `results` is a writable folder or could be created as one."""
     nearest = next(path for path in [results, *results.absolute().parents] if path.exists())
     if not (nearest.is_dir() and os.access(nearest, os.W_OK)):
         place = "" if nearest == results else f" ({nearest} is not)"
-        raise UserError(f"paths.results={results}: allowed: a folder one can write to{place}")
+        raise UserError(f"paths.results={results}: allowed: a folder that you can write to{place}")
 
 
 def make_results(results: Path) -> None:
-    """Make the folder `results` if there is none.  Raises UserError if that cannot be done."""
+    """Create the folder `results` if it does not exist; raises UserError if that is impossible."""
     check_results(results)
     try:
         results.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        allowed = "allowed: a folder one can write to"
+        allowed = "allowed: a folder that you can write to"
         raise UserError(f"paths.results={results}: {allowed} ({error.strerror})") from error
 
 
 def need_results(results: Path) -> None:
-    """Raise UserError unless `results` is a folder that exists."""
+    """Raise UserError unless `results` is an existing folder."""
     if not results.is_dir():
         wrong = "is not a folder" if results.exists() else "does not exist"
         allowed = "the folder that holds runs/, such as --results DIR"
@@ -108,7 +109,7 @@ def need_results(results: Path) -> None:
 
 
 def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
-    """Rows as CSV: strings as they are, other values as JSON, None and not-a-number empty.
+    """Rows as CSV: strings unchanged, other values as JSON, None and NaN as empty cells.
 
     Raises:
         ValueError: A row has other keys than `columns`.
@@ -125,12 +126,12 @@ def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
 
 
 def read_csv(path: Path, text: Collection[str] = ()) -> list[dict[str, Any]]:
-    """The rows that `csv_text` wrote, with the very same numbers; empty cells are None.
+    """The rows that `csv_text` wrote, with exactly the same numbers; empty cells are None.
 
-    A cell that is no JSON is a string, and so is every cell of the columns `text`.
+    Cells in the columns `text`, and cells that are not JSON, are strings.
 
     Raises:
-        UserError: There is no such file, or it is no such table.
+        UserError: The file is missing, or is not such a table.
 
     """
     try:
@@ -139,21 +140,21 @@ def read_csv(path: Path, text: Collection[str] = ()) -> list[dict[str, Any]]:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise unreadable(path, error) from error
     if any(None in row or None in row.values() for row in lines):
-        raise unreadable(path, ValueError("a line has not as many cells as there are columns"))
+        raise unreadable(path, ValueError("a line has more or fewer cells than there are columns"))
     return [{key: _value(cell, is_text=key in text) for key, cell in row.items()} for row in lines]
 
 
 def unreadable(path: Path, error: Exception) -> UserError:
     """The error for a file of a finished run that cannot be read."""
     reason = error.strerror if isinstance(error, OSError) else error
-    return UserError(f"{path}: cannot be read ({reason}); do the run again with force=true")
+    return UserError(f"{path}: cannot be read ({reason}); start the run again with force=true")
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """The manifest of the run in `folder`, None if there is none.
+    """The manifest of the run in `folder`; None if there is none.
 
     Raises:
-        UserError: The file is damaged: cut short, no JSON object, or without what all of ours have.
+        UserError: The file is not a JSON object, or lacks a key that every manifest has.
 
     """
     path = folder / MANIFEST
@@ -164,7 +165,7 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     except ValueError:
         manifest = None
     if not isinstance(manifest, dict) or not manifest.keys() >= set(_READ_FROM_MANIFEST):
-        raise UserError(f"{path}: is damaged; delete it, or do the run again with force=true")
+        raise UserError(f"{path}: is damaged; delete it, or start the run again with force=true")
     return manifest
 
 
@@ -183,15 +184,15 @@ def write_config(folder: Path, plain: Mapping[str, Any]) -> None:
 def kept_of(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The rows of samples.csv for the records of a run, given in dataset order.
 
-    Without what depends on when they were made, with their `position` as first cell; if a record
-    says why its image failed, the others have an empty cell for it at their end.
+    Left out are the parts in `NOT_IN_SAMPLES`; `position` is added as first cell.  If one record
+    has a failure, the last cell of all rows is for it.
     """
-    said = [key for key in _ONLY_SOMETIMES if any(key in record for record in records)]
+    sometimes = [key for key in _ONLY_SOMETIMES if any(key in record for record in records)]
     rows = []
     for position, record in enumerate(records):
-        left_out = (*NOT_IN_SAMPLES, *said)
+        left_out = (*NOT_IN_SAMPLES, *sometimes)
         kept = {key: value for key, value in record.items() if key not in left_out}
-        rows.append({"position": position, **kept, **{key: record.get(key) for key in said}})
+        rows.append({"position": position, **kept, **{key: record.get(key) for key in sometimes}})
     return rows
 
 

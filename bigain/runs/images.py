@@ -90,7 +90,7 @@ class RunImages(Sequence[Bytes]):
                 raise UserError(
                     f"{path}: was lost or changed, and generating it again gives other bytes than "
                     "its record says (another machine, number of threads, or memory ran out); "
-                    "allowed: put the file back, or do the run again with force=true"
+                    "allowed: put the file back, or start the run again with force=true"
                 )
 
         replace_file(path, save)

@@ -1,4 +1,10 @@
-"""One process at work on one shard of a run: what is left to do, and putting it on disk."""
+r"""A session: one process computes one shard of a run and writes its records to a journal.
+
+A journal has one JSON line per image, and a line is on disk before the next image begins.  A
+process may be killed at any byte.  Text after the last newline is therefore an incomplete record:
+readers ignore it, and the next writer removes it before it appends.  Each shard writes its own
+journal, and readers read the journals of all shards.
+"""
 
 import json
 import math
@@ -39,12 +45,12 @@ __all__ = [
 ]
 
 CopyFiles = Callable[[Path, Record], bool]
-"""Copies the files of a record from the folder of another run; whether that was possible."""
+"""(folder of another run, record) -> whether the files of the record could be copied from it."""
 
 
 _NOT_OF_A_RECORD = ("dataset/", "extractor/", "reference/")
-"""Hashes that may differ between runs that share records.  The dataset's covers the images in use,
-so it changes with the limit; the others belong to what compares the images once all are made."""
+"""Hashes that may differ between runs that share records.  The hash of the dataset covers the
+images in use, so it changes with the limit; the others belong to the evaluation of all images."""
 
 
 def journal_name(index: int, count: int) -> str:
@@ -53,15 +59,15 @@ def journal_name(index: int, count: int) -> str:
 
 
 def journal_paths(folder: Path) -> list[Path]:
-    """The journals of all shards in `folder`, of whatever shard counts, by name."""
+    """The journals of all shards in `folder`, for any number of shards, sorted by name."""
     return sorted(folder.glob("journal-*of*.jsonl"))
 
 
 def read_journal(path: Path) -> list[Record]:
-    """The complete records of one journal, in the order of writing; [] without such a file.
+    """The complete records of one journal, in the order of writing; [] if there is no such file.
 
     Raises:
-        UserError: A line before the last newline is no record: something else damaged the file.
+        UserError: A line before the last newline is not a record, so the file was damaged.
 
     """
     try:
@@ -73,9 +79,9 @@ def read_journal(path: Path) -> list[Record]:
 
 
 def read_journals(folder: Path) -> dict[int, Record]:
-    """Image id -> record over all shards; of several records of an image the first one counts.
+    """Image id -> record, of all shards.
 
-    They agree in all but the seconds, so which one wins is a matter of order, not of results.
+    If an image has several records, the first one is used.  They differ in the seconds only.
     """
     records: dict[int, Record] = {}
     for path in journal_paths(folder):
@@ -85,7 +91,7 @@ def read_journals(folder: Path) -> dict[int, Record]:
 
 
 class Journal:
-    """Appends records to one file; a context manager.  One writer at a time, see `RunStore`."""
+    """A context manager that appends records to one file; `RunStore` allows only one writer."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -105,13 +111,11 @@ class Journal:
         self._handle.close()
 
     def append(self, records: Iterable[Mapping[str, Any]]) -> None:
-        """Write the records, one line each; they are on disk when this returns.
-
-        Not a number becomes null.
+        """Write the records, one line each; they are on disk when this returns.  NaN becomes null.
 
         Raises:
-            ValueError: A record holds an infinite number.
-            TypeError: A record holds something that JSON has no form for.
+            ValueError: A record has an infinite number.
+            TypeError: A record has a value that JSON cannot represent.
 
         """
         text = "".join(json.dumps(_plain(dict(r)), allow_nan=False) + "\n" for r in records)
@@ -121,19 +125,18 @@ class Journal:
 
 
 class RunSession:
-    """An open shard; made by `RunStore.open`.
+    """One open shard of a run; `RunStore.open` makes it.
 
     Args:
-        folder: The run folder, with a manifest in it.
-        lock: The lock of the shared files in it.
+        folder: The run folder, which has a manifest.
+        lock: The lock of the shared files in the folder.
         journal: The open journal of this shard.
         image_ids: All images of the run, in dataset order.
-        own: Those of this shard.
-        may_adopt: Whether records of related runs may be taken over.
+        own: The images of this shard.
+        may_adopt: Whether records of related runs may be copied.
 
     Attributes:
-        done: Image id -> record: of all shards when the session was opened, and what this session
-            added since.
+        done: Image id -> record: those of all shards at the start, and those added since.
 
     """
 
@@ -158,15 +161,14 @@ class RunSession:
         self.done: dict[int, Record] = {i: known[i] for i in image_ids if i in known}
 
     def todo(self) -> list[int]:
-        """Image ids of this shard without a record, in dataset order."""
+        """The images of this shard that have no record yet, in dataset order."""
         return [image_id for image_id in self._own if image_id not in self.done]
 
     def append(self, record: Mapping[str, Any]) -> None:
         """Write the record of one image; it is on disk when this returns.
 
         Raises:
-            ValueError: The image is not of this shard, has its record already, or a value is
-                infinite.
+            ValueError: The image is not in this shard or has a record, or a value is infinite.
 
         """
         image_id = record["image_id"]
@@ -176,17 +178,17 @@ class RunSession:
         self.done[image_id] = dict(record)
 
     def adopt(self, copy_files: CopyFiles = lambda _folder, _record: True) -> list[str]:
-        """Take over records of this shard's images from runs that differ in limit or evaluation.
+        """Copy records of this shard's images from runs that differ only in limit or evaluation.
 
-        Such runs have our family id: an image's record is the same in all of them, finished or
-        not.  Not taken over are records made with other weights, records from damaged files, and
-        images that could not be read; with `force` nothing is taken over.
+        These runs have the same family id, and an image has the same record in all of them, whether
+        they are finished or not.  Records that were made with other weights, records in damaged
+        files and images that could not be read are not copied.  With `force` nothing is copied.
 
         Args:
-            copy_files: Copies the files of a record; without them the record is not taken over.
+            copy_files: Copies the files of a record; where it cannot, the record is not copied.
 
         Returns:
-            Run ids that gave something, sorted.
+            The ids of the runs whose records are used, sorted.
 
         """
         for folder in self._siblings() if self._may_adopt else []:
@@ -199,14 +201,17 @@ class RunSession:
         return _adopted(list(self.done.values()))
 
     def finish(self, evaluate: Evaluate, facts: Mapping[str, Any] | None = None) -> bool:
-        """If all shards are through: evaluate, and write samples.csv, metrics.csv and `done`.
+        """If every image has a record, evaluate the run and write samples.csv, metrics.csv, `done`.
 
-        `facts` about this process, such as its peak memory, go into the manifest, and once more
-        under the name of its shard.  Of shards that end together the first one evaluates; for the
-        other the run is done already.
+        If two shards end at the same time, the first one evaluates the run and the second one finds
+        it done.
+
+        Args:
+            evaluate: Computes the metrics from the records of all images.
+            facts: Facts about this process, such as its peak memory, for the manifest.
 
         Returns:
-            Whether the run is done; False means that other shards have images left.
+            Whether the run is done; False if other shards still have images to compute.
 
         """
         facts = facts or {}
@@ -236,7 +241,7 @@ class RunSession:
             return True
 
     def fail(self, error: BaseException) -> None:
-        """Record the failure; appended records stay, and the run can be opened again."""
+        """Write the error into the manifest.  Records are kept, and the run can be opened again."""
         text = f"{type(error).__name__}: {error}".strip(": ")
         with self._lock:
             if not self._is_finished():
@@ -254,7 +259,7 @@ class RunSession:
         return {name: row[name] for name in METRIC_COLUMNS}
 
     def _update(self, **changes: Any) -> None:
-        """Change the manifest and add this session's wall time.  The caller holds the lock."""
+        """Change the manifest and add the wall time of this session.  The caller holds the lock."""
         manifest = self._manifest()
         now_ = time.monotonic()
         wall = manifest["wall_seconds"] + now_ - self._started
@@ -262,7 +267,7 @@ class RunSession:
         write_manifest(self._folder, {**manifest, **changes, "wall_seconds": round(wall, 3)})
 
     def _shards(self, facts: Mapping[str, Any]) -> dict[str, Any]:
-        """The facts of each shard, by a name such as `0of2`, with these facts of ours."""
+        """Shard, such as `0of2` -> its facts, with those of this shard."""
         own = self._journal.path.stem.partition("-")[2]
         return {**self._manifest().get("shards", {}), **({own: facts} if facts else {})}
 
@@ -280,7 +285,7 @@ def _records_of(folder: Path) -> dict[int, Record]:
 
 
 def _are_related(own: Mapping[str, Any], other: Mapping[str, Any] | None) -> bool:
-    """Whether both are of one family and, as far as they say, made with the same weights."""
+    """Whether both runs have the same family id and, where they state hashes, the same weights."""
     if other is None or other["family_id"] != own["family_id"]:
         return False
     mine, theirs = _weights(own), _weights(other)
@@ -288,7 +293,7 @@ def _are_related(own: Mapping[str, Any], other: Mapping[str, Any] | None) -> boo
 
 
 def _weights(manifest: Mapping[str, Any]) -> dict[str, str]:
-    """Hashes of what the records were made with."""
+    """The hashes of what determines the records."""
     hashes: Mapping[str, str] = manifest.get("hashes") or {}
     return {name: value for name, value in hashes.items() if not name.startswith(_NOT_OF_A_RECORD)}
 

@@ -1,16 +1,17 @@
-"""The folder of a run: who may write, what is done already, when it is finished.
+"""The folder of a run: its state, and the locks of those who write to it.
 
     store = RunStore(results, run_id(config))
     with store.open(config, image_ids, provenance) as session:
         session.adopt()
         for image_id in session.todo():
             session.append(record_of(image_id))
-        session.finish(conclude)
+        session.finish(evaluate)
 
-Life of a run: absent -> running -> done, or failed; opened again, it goes on where it stopped.
-A process may be killed at any moment: its journal keeps every record that was appended.
-Two locks: one per shard, held while a session is open (a second process is refused at once), and
-one per folder, held for the moments in which shared files change (a second process waits).
+A run is absent, then running, then done or failed.  A run that failed or was killed continues where
+it stopped when it is opened again, because its journal has every record that was appended.
+
+There are two locks.  Each shard has one, held while its session is open: a second process gets an
+error at once.  Each folder has one, held while shared files change: a second process waits.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -36,61 +37,61 @@ from bigain.runs.session import Journal, RunSession, journal_name, journal_paths
 __all__ = ["SCHEMA_VERSION", "AnotherRunError", "RunStore", "damaged_runs", "run_folders"]
 
 SCHEMA_VERSION = 1
-"""Of manifest.json and its neighbours; raised when a reader of old folders would be misled."""
+"""Version of the files of a run; increased when readers would misunderstand older files."""
 
 _PATIENCE = 0.2
-"""Seconds to try for the lock of a shard: far more than `RunStore.is_open` may hold it."""
+"""Seconds to wait for the lock of a shard; `RunStore.is_open` holds it for much less."""
 
 
 class AnotherRunError(UserError):
-    """The folder of a run holds another one."""
+    """The folder of a run contains another run."""
 
 
 def run_folders(results: Path) -> list[Path]:
-    """Folders of all runs that have a manifest, by run id."""
+    """The folders of all runs that have a manifest, sorted by run id."""
     return sorted(path.parent for path in (results / "runs").glob("*/manifest.json"))
 
 
 def damaged_runs(results: Path) -> dict[str, str]:
-    """Run id -> what is wrong with its manifest, in one line, where nobody can read it."""
+    """Run id -> why its manifest cannot be read, in one line; only runs with such a manifest."""
     found = ((folder.name, _damage(folder)) for folder in run_folders(results))
     return {name: damage for name, damage in found if damage is not None}
 
 
 class RunStore:
-    """The run `run_id` under `<results>/runs/`."""
+    """The run `run_id` in `<results>/runs/`."""
 
     def __init__(self, results: Path, run_id: str) -> None:
         self.run_id = run_id
         self.folder = results / "runs" / run_id
 
     def manifest(self) -> dict[str, Any]:
-        """The manifest as it is now, {} before the run was ever opened.
+        """The manifest as it is now; {} if the run was never opened.
 
         Raises:
-            UserError: It is damaged, or is that of another run.
+            UserError: It is damaged, or belongs to another run.
 
         """
         manifest = read_manifest(self.folder) or {}
         if manifest and manifest["run_id"] != self.run_id:
             raise AnotherRunError(
                 f"{self.folder / MANIFEST}: is of run {manifest['run_id']}: two runs claim one "
-                "cell; remove the folder, or put back what was in it"
+                "cell; remove the folder, or restore its content"
             )
         return manifest
 
     def status(self) -> str:
-        """absent, running, failed, done or damaged.  A killed run still says running."""
+        """absent, running, failed, done or damaged.  A killed run is still called running."""
         try:
             return str(self.manifest().get("status", "absent"))
         except UserError:
             return "damaged"
 
     def is_finished(self) -> bool:
-        """Whether samples.csv and metrics.csv are there and complete.
+        """Whether the run is done, so that samples.csv and metrics.csv are complete.
 
         Raises:
-            UserError: The folder holds another run, so that none can tell which of them counts.
+            AnotherRunError: The folder contains another run.
 
         """
         try:
@@ -101,11 +102,11 @@ class RunStore:
             return False
 
     def is_open(self) -> bool:
-        """Whether a process works on one of the shards at this moment; never waits."""
+        """Whether a process is working on one of the shards now; does not wait."""
         return any(map(_is_held, self.folder.glob(".journal-*of*.lock")))
 
     def lock(self) -> FileLock:
-        """The lock of the folder's shared files; waits."""
+        """The lock of the shared files in the folder; acquiring it waits."""
         self._make_folder()
         return FileLock(self.folder / ".run.lock")
 
@@ -115,18 +116,18 @@ class RunStore:
     ) -> Iterator[RunSession]:
         """Work on the shard `config.shard` of the run over `image_ids`, given in dataset order.
 
-        With `config.force` the results are discarded first, and of the journals all that this
-        shard computes again: its own and those of other shard counts, but not those of its
-        sisters, which discard their own.  An exception inside marks the run as failed.
+        With `config.force` the results are deleted first, with the journal of this shard and
+        those of other numbers of shards.  The other shards delete their own journals when they are
+        started.  An exception in the block marks the run as failed.
 
         Args:
             config: The configuration whose run id this store has.
-            image_ids: All images of the run, whatever the shard; unique.
+            image_ids: The unique ids of all images of the run, not only of this shard.
             provenance: What `bigain.runs.provenance.collect` returned.
 
         Raises:
-            UserError: Another process works on the same shard, the run was begun with other data or
-                weights, or its manifest or a journal is damaged.
+            UserError: Another process works on the same shard, the run was started with other data
+                or weights, or its manifest or a journal is damaged.
             ValueError: Image ids repeat, or there are none.
 
         """
@@ -197,20 +198,20 @@ class RunStore:
     def _check_same_hashes(
         self, before: Mapping[str, str] | None, present: Mapping[str, str] | None
     ) -> None:
-        """Records of two sets of weights or data must not meet in one run."""
+        """One run must not mix records of different weights or data."""
         if not before or not present or before == present:
             return
         names = sorted(before.keys() | present.keys())
         differ = [name for name in names if before.get(name) != present.get(name)]
         raise UserError(
-            f"run_id={self.run_id}: was begun with another {' and another '.join(differ)}; "
-            "put back what it was begun with, or do it again with force=true"
+            f"run_id={self.run_id}: was started with another {' and another '.join(differ)}; "
+            "restore what it was started with, or start it again with force=true"
         )
 
     def _discard(self, own: Path, count: int) -> None:
-        """Make the run as if this shard had never computed anything; all of it, or nothing."""
-        sisters = {journal_name(index, count) for index in range(count)} - {own.name}
-        journals = [path for path in journal_paths(self.folder) if path.name not in sisters]
+        """Delete all that this shard has computed; nothing if another process holds a lock."""
+        other_shards = {journal_name(index, count) for index in range(count)} - {own.name}
+        journals = [path for path in journal_paths(self.folder) if path.name not in other_shards]
         with ExitStack() as held:
             for path in journals:
                 if path != own:
@@ -229,7 +230,7 @@ class RunStore:
             shard = journal.stem.partition("-")[2].replace("of", " of ")
             raise UserError(
                 f"run_id={self.run_id}: another process is working on its shard {shard}; "
-                "wait for it, or take another shard.index"
+                "wait for it, or use another shard.index"
             ) from None
         try:
             yield
@@ -246,7 +247,7 @@ def _damage(folder: Path) -> str | None:
 
 
 def _is_held(path: Path) -> bool:
-    """Whether somebody holds this lock file; what cannot be tried counts as held."""
+    """Whether a process holds this lock file; True if that cannot be tested."""
     try:
         with FileLock(path, timeout=0):
             return False

@@ -57,7 +57,9 @@ def test_a_damaged_run_is_named_and_the_others_are_collected(
 
 def test_a_file_holds_no_runs(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match=r"^paths\.results=.*file: allowed: a folder one can write"):
+    with pytest.raises(
+        UserError, match=r"^paths\.results=.*file: allowed: a folder that you can write"
+    ):
         main(["--results", str(tmp_path / "file")])
 
 

@@ -101,7 +101,7 @@ def test_a_wrong_number_of_images_is_named(tmp_path: Path) -> None:
         ("--foo", "bigain demo: unrecognized arguments: --foo; usage: bigain demo"),
         ("--image 3", ".*; did you mean --images[?]"),
         ("--images 0", "dataset.limit=0: allowed: "),
-        ("--results file", "paths.results=file: allowed: a folder one can write to"),
+        ("--results file", "paths.results=file: allowed: a folder that you can write to"),
     ],
 )
 def test_a_mistake_is_one_line_and_code_2(

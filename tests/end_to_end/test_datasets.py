@@ -185,7 +185,7 @@ def test_a_repaired_file_needs_a_new_run(make: Make) -> None:
     manifest = first.folder / "manifest.json"
     begun = json.loads(manifest.read_text())
     manifest.write_text(json.dumps({**begun, "status": "running"}))
-    with pytest.raises(UserError, match=r"was begun with another dataset/pets; .*force=true"):
+    with pytest.raises(UserError, match=r"was started with another dataset/pets; .*force=true"):
         run(config)
     again = run(make("pets", "force=true"))
     assert again.computed == 37

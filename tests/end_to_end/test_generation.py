@@ -211,7 +211,7 @@ def test_a_run_does_not_go_on_with_other_statistics(whole: Path, tmp_path: Path)
     np.savez(path, mu=np.zeros(64), sigma=np.eye(64))
     generate(tmp_path, *command, "shard.index=0")
     np.savez(path, mu=np.ones(64), sigma=np.eye(64))
-    with pytest.raises(UserError, match="was begun with another reference/fashion_mnist"):
+    with pytest.raises(UserError, match="was started with another reference/fashion_mnist"):
         generate(tmp_path, *command, "shard.index=1")
 
 

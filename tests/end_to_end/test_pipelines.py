@@ -266,7 +266,9 @@ def test_weights_that_change_in_the_middle_of_a_run_are_refused(
     assert run_id(first) != run_id(compose_config(overrides("sd20")))
     save_tiny_pipeline("sd20", folder, seed=1)
     second = overrides("sd20", own, "shard.count=2", "shard.index=1")
-    with pytest.raises(UserError, match=r"was begun with another text_encoder/model\.safetensors"):
+    with pytest.raises(
+        UserError, match=r"was started with another text_encoder/model\.safetensors"
+    ):
         run(compose_config(second), progress=False)
 
 

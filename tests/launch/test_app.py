@@ -245,7 +245,7 @@ def test_results_need_a_folder(
     (here / "file").touch()
     assert main([*flags, f"paths.results={results}"]) == 2
     told = capsys.readouterr().err
-    assert told.startswith(f"paths.results={results}: allowed: a folder one can write to")
+    assert told.startswith(f"paths.results={results}: allowed: a folder that you can write to")
     assert told.count("\n") == 1
     assert ran == []
 

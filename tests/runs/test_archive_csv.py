@@ -2,12 +2,24 @@ import math
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import pytest
 
+from bigain.config import RunConfig
 from bigain.errors import UserError
-from bigain.runs.archive_csv import metrics_of, read_own_rows, read_runs_csv
-from bigain.runs.files import METRIC_COLUMNS, csv_text
+from bigain.runs.archive_csv import (
+    metrics_of,
+    read_own_rows,
+    read_runs_csv,
+    read_samples,
+    samples_frame,
+)
+from bigain.runs.files import METRIC_COLUMNS, csv_text, write_metrics, write_samples
+from bigain.runs.session import Journal, read_journal
+from bigain.runs.store import RunStore
+from bigain.testing.runs import read_metrics
 
 A, B = "a" * 16, "1" * 16
 
@@ -119,3 +131,64 @@ def test_metrics_of_a_run_folder(tmp_path: Path) -> None:
         read_own_rows(tmp_path / A)
     with pytest.raises(UserError, match=r"cannot be read \(.*No such file"):
         read_own_rows(tmp_path / B)
+
+
+Make = Callable[..., RunConfig]
+
+
+MakeRecord = Callable[..., dict[str, Any]]
+
+
+MakeRun = Callable[..., RunStore]
+
+
+def test_samples_from_disk_equal_samples_from_memory(
+    tmp_path: Path, make_record: MakeRecord
+) -> None:
+    with Journal(tmp_path / "journal-0of1.jsonl") as journal:
+        journal.append({**make_record(i), "margin_variance": float("nan")} for i in (30, 10))
+    records = read_journal(tmp_path / "journal-0of1.jsonl")
+    write_samples(tmp_path, records)
+    frame = samples_frame(records)
+    assert list(frame["position"]) == [0, 1]
+    assert "seconds" not in frame
+    assert frame["margin_variance"].isna().all()
+    assert frame["margin_variance"].dtype == "float64"
+    pd.testing.assert_frame_equal(read_samples(tmp_path), frame)
+
+
+def test_floats_are_exact_and_lists_are_lists(tmp_path: Path, make_record: MakeRecord) -> None:
+    record = {**make_record(1), "margin_mean": 0.1 + 0.2, "true_errors": [1 / 3, 1e-300]}
+    write_samples(tmp_path, [record])
+    row = read_samples(tmp_path).iloc[0]
+    assert row["margin_mean"] == 0.1 + 0.2
+    assert row["true_errors"] == [1 / 3, 1e-300]
+    assert row["trials"] == record["trials"]
+    assert row["correct"] in {True, False}
+
+
+@pytest.mark.parametrize("identity", ["1234567890123456", "12345678901234e5"])
+def test_run_ids_are_never_numbers(identity: str, tmp_path: Path) -> None:
+    row = {**dict.fromkeys(METRIC_COLUMNS), "run_id": identity}
+    write_metrics(tmp_path, [row])
+    assert read_metrics(tmp_path)["run_id"].tolist() == [identity]
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_failed_images_and_several_labels_are_the_same_from_disk(
+    tmp_path: Path, make_record: MakeRecord, first: int
+) -> None:
+    own = {"label": None, "labels": [1, 3], "average_precision": 0.75}
+    nothing = dict.fromkeys(("prediction", "scores", "true_errors", "margin_mean"))
+    fine = {**make_record(1), **own}
+    failed = {**make_record(2), **own, **nothing, "failure": "x.jpg: cut", "correct": False}
+    bare = {**make_record(3), **own, "labels": [], "average_precision": float("nan")}
+    with Journal(tmp_path / "journal-0of1.jsonl") as journal:
+        journal.append([fine, failed, bare][first:])
+    records = read_journal(tmp_path / "journal-0of1.jsonl")
+    write_samples(tmp_path, records)
+    frame = samples_frame(records)
+    pd.testing.assert_frame_equal(read_samples(tmp_path), frame)
+    assert frame["failure"].notna().sum() == 1
+    assert frame["average_precision"].dtype == "float64"
+    assert frame["labels"].tolist()[-1] == []

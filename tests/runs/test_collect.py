@@ -11,11 +11,14 @@ import pytest
 
 from bigain.config import RunConfig
 from bigain.errors import UserError
+from bigain.metrics import classification_metrics
 from bigain.runs.archive import Archive
+from bigain.runs.archive_csv import read_samples
 from bigain.runs.collect import collect, publish_runs, refresh
-from bigain.runs.files import METRIC_COLUMNS, write_manifest
-from bigain.runs.identity import run_id
+from bigain.runs.files import METRIC_COLUMNS, METRICS, read_csv, write_manifest
+from bigain.runs.identity import describing_columns, run_id
 from bigain.runs.store import RunStore
+from bigain.testing.runs import read_metrics
 
 Make = Callable[..., RunConfig]
 MakeRun = Callable[..., RunStore]
@@ -156,23 +159,6 @@ def test_lost_metrics_that_do_not_follow_from_the_records_are_named(
         refresh(store, tmp_path)
 
 
-def test_lost_samples_are_named(tmp_path: Path, make_config: Make, make_run: MakeRun) -> None:
-    (make_run(tmp_path, make_config()).folder / "samples.csv").unlink()
-    with pytest.raises(UserError, match=r"samples\.csv: cannot be read \(No such file"):
-        collect(tmp_path)
-
-
-def test_rows_of_runs_without_a_folder_stay(
-    tmp_path: Path, make_config: Make, make_run: MakeRun
-) -> None:
-    gone = make_run(tmp_path, make_config(seed=7))
-    collect(tmp_path)
-    shutil.rmtree(gone.folder)
-    store = make_run(tmp_path, make_config())
-    (path,) = collect(tmp_path)
-    assert set(pd.read_csv(path, dtype=str)["run_id"]) == {gone.run_id, store.run_id}
-
-
 def test_unfinished_runs_are_left_out(tmp_path: Path, make_config: Make, make_run: MakeRun) -> None:
     running = make_config(seed=1)
     store = RunStore(tmp_path, run_id(running))
@@ -180,11 +166,6 @@ def test_unfinished_runs_are_left_out(tmp_path: Path, make_config: Make, make_ru
         assert not refresh(store, tmp_path)
         make_run(tmp_path, make_config())
         assert set(collected(tmp_path)["seed"]) == {"0"}
-
-
-def test_nothing_to_collect(tmp_path: Path) -> None:
-    assert collect(tmp_path) == []
-    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("task", ["classification", "generation"])
@@ -228,3 +209,41 @@ def test_publishing_computes_only_what_is_missing(
     assert path.read_text() == text, "complete metrics are not computed again"
     collect(tmp_path)
     assert ",acc1," in path.read_text()
+
+
+MakeRecord = Callable[..., dict[str, Any]]
+
+
+def test_metrics_csv_has_one_row_per_metric_with_the_columns_of_the_contract(
+    tmp_path: Path, make_config: Make, make_run: MakeRun, tome: dict[str, Any]
+) -> None:
+    config = make_config(operator=tome, seed=4)
+    store = make_run(tmp_path, config)
+    rows = read_csv(store.folder / METRICS, text=["run_id"])
+    expected = classification_metrics(read_samples(store.folder))
+    assert [row["metric"] for row in rows] == [metric.metric for metric in expected]
+    assert [row["value"] for row in rows] == [metric.value for metric in expected]
+    columns = describing_columns(config)
+    for row in rows:
+        assert tuple(row) == METRIC_COLUMNS
+        assert {key: row[key] for key in columns} == columns
+
+
+@pytest.mark.parametrize("baseline", ["absent", "running", "other seed", "published", "done"])
+def test_the_rise_needs_a_finished_baseline(
+    tmp_path: Path, make_config: Make, make_run: MakeRun, tome: dict[str, Any], baseline: str
+) -> None:
+    config = make_config(seed=int(baseline == "other seed"))
+    if baseline == "running":
+        with RunStore(tmp_path, run_id(config)).open(config, [100], {}):
+            pass
+    elif baseline != "absent":
+        folder = make_run(tmp_path, config).folder
+        assert "eps_error_rise" not in set(read_metrics(folder)["metric"]), "its own baseline"
+        if baseline == "published":
+            Archive(tmp_path, "mini").publish([run_id(config)])
+            shutil.rmtree(folder)
+    store = make_run(tmp_path, make_config(operator=tome), rise=0.25)
+    metrics = read_metrics(store.folder).set_index("metric")["value"]
+    found = metrics.get("eps_error_rise")
+    assert found == (pytest.approx(25.0) if baseline in {"published", "done"} else None)

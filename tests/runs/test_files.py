@@ -13,8 +13,10 @@ from bigain.config import RunConfig
 from bigain.errors import UserError
 from bigain.runs.files import (
     METRIC_COLUMNS,
+    check_results,
     csv_text,
-    kept_of,
+    make_results,
+    need_results,
     read_csv,
     read_manifest,
     write_config,
@@ -52,49 +54,23 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert read_csv(tmp_path / "x.csv") == [row, row]
 
 
-def test_columns_of_text_stay_text(tmp_path: Path) -> None:
-    (tmp_path / "x.csv").write_text("id,n\n0012,0.5\n,1\n12e5,\n")
-    assert read_csv(tmp_path / "x.csv", text=["id"]) == [
-        {"id": "0012", "n": 0.5},
-        {"id": None, "n": 1},
-        {"id": "12e5", "n": None},
-    ]
-
-
 @pytest.mark.parametrize("row", [{"a": 1}, {"a": 1, "b": 2, "c": 3}, {"a": 1, "c": 2}])
 def test_rows_with_other_columns_are_refused(row: dict[str, int]) -> None:
     with pytest.raises(ValueError, match=r"expected \['a', 'b'\]"):
         csv_text(["a", "b"], [row])
 
 
-def test_manifest_round_trip_and_absence(tmp_path: Path) -> None:
+@pytest.mark.parametrize("text", [b"", b'{"status": "do', b"{}", b"[]", b"null", b"\xff\xfe\x00"])
+def test_a_damaged_manifest_is_named_with_what_to_do(tmp_path: Path, text: bytes) -> None:
     assert read_manifest(tmp_path) is None
-    write_manifest(tmp_path, MANIFEST_OF_A_RUN)
-    assert read_manifest(tmp_path) == MANIFEST_OF_A_RUN
-    assert read_manifest(tmp_path / "manifest.json") is None
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["manifest.json"]
-
-
-@pytest.mark.parametrize("text", ["", '{"status": "do', "{}", "[]", "null", '{"status": "done"}'])
-def test_a_damaged_manifest_is_named_with_what_to_do(tmp_path: Path, text: str) -> None:
-    (tmp_path / "manifest.json").write_text(text)
-    with pytest.raises(UserError) as caught:
+    (tmp_path / "manifest.json").write_bytes(text)
+    with pytest.raises(UserError, match=r"/manifest\.json: is damaged; delete it, .*force=true"):
         read_manifest(tmp_path)
-    path = tmp_path / "manifest.json"
-    assert str(caught.value) == (
-        f"{path}: is damaged; delete it, or do the run again with force=true"
-    )
 
 
 @pytest.mark.parametrize("lost", ["status", "columns", "config", "n_images", "family_id"])
 def test_a_manifest_without_what_readers_need_is_damaged(tmp_path: Path, lost: str) -> None:
     write_manifest(tmp_path, {k: v for k, v in MANIFEST_OF_A_RUN.items() if k != lost})
-    with pytest.raises(UserError, match="is damaged"):
-        read_manifest(tmp_path)
-
-
-def test_bytes_that_are_no_text_are_damage_too(tmp_path: Path) -> None:
-    (tmp_path / "manifest.json").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UserError, match="is damaged"):
         read_manifest(tmp_path)
 
@@ -112,12 +88,6 @@ def test_samples_carry_position_and_no_times(tmp_path: Path, make_record: MakeRe
     assert [row["image_id"] for row in rows] == ["7", "3"]
     assert json.loads(rows[1]["true_errors"]) == records[1]["true_errors"]
     assert float(rows[0]["margin_mean"]) == records[0]["margin_mean"]
-
-
-def test_samples_do_not_depend_on_seconds(tmp_path: Path, make_record: MakeRecord) -> None:
-    write_samples(tmp_path / "a", [make_record(1, seconds=0.5)])
-    write_samples(tmp_path / "b", [make_record(1, seconds=9.0)])
-    assert (tmp_path / "a/samples.csv").read_bytes() == (tmp_path / "b/samples.csv").read_bytes()
 
 
 def test_records_of_two_kinds_are_refused(tmp_path: Path, make_record: MakeRecord) -> None:
@@ -158,9 +128,52 @@ def test_only_if_an_image_failed_there_is_a_column_for_it(
         assert told == {1: (None, fine["prediction"]), 2: ("x: cut", None)}
 
 
-def test_what_is_kept_has_positions_and_one_order_of_columns(make_record: MakeRecord) -> None:
-    failed = {**make_record(1), "failure": "x: cut", "seconds": 3.0}
-    rows = kept_of([{"adopted_from": "a", **failed}, make_record(2)])
-    assert list(rows[0]) == list(rows[1])
-    assert [row["position"] for row in rows] == [0, 1]
-    assert not {"seconds", "adopted_from"} & set(rows[0])
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "file"
+    path.touch()
+    return path
+
+
+def test_a_folder_is_checked_and_then_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    check_results(tmp_path / "a" / "b")
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        make_results(Path("a/b"))
+        assert (tmp_path / "a" / "b").is_dir()
+
+
+@pytest.mark.parametrize("function", [check_results, make_results])
+def test_a_file_is_no_folder_to_write_to(file: Path, function: object) -> None:
+    assert callable(function)
+    with pytest.raises(UserError) as caught:
+        function(file)
+    assert str(caught.value) == f"paths.results={file}: allowed: a folder that you can write to"
+    with pytest.raises(UserError, match=r"below: allowed: a folder .* \(.*file is not\)$"):
+        function(file / "below")
+
+
+def test_what_the_system_refuses_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As under `/proc`, which says that it can be written to and then refuses."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise FileNotFoundError(2, "No such file or directory")
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(UserError) as caught:
+        make_results(tmp_path / "x")
+    assert str(caught.value) == (
+        f"paths.results={tmp_path / 'x'}: allowed: a folder that you can write to "
+        "(No such file or directory)"
+    )
+
+
+def test_reading_needs_a_folder_that_exists(tmp_path: Path, file: Path) -> None:
+    need_results(tmp_path)
+    with pytest.raises(UserError, match=r"^paths\.results=.*file: is not a folder; allowed: "):
+        need_results(file)
+    with pytest.raises(UserError, match=r"^paths\.results=.*absent: does not exist; allowed: "):
+        need_results(tmp_path / "absent")

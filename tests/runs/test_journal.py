@@ -13,32 +13,27 @@ from bigain.runs.session import Journal, journal_name, journal_paths, read_journ
 MakeRecord = Callable[..., dict[str, Any]]
 
 
-def write(path: Path, records: list[dict[str, Any]]) -> None:
+def write_journal(path: Path, records: list[dict[str, Any]]) -> None:
     with Journal(path) as journal:
         for record in records:
             journal.append([record])
-
-
-def test_records_come_back_exactly(tmp_path: Path, make_record: MakeRecord) -> None:
-    records = [make_record(i) for i in (5, 3, 9)]
-    write(tmp_path / journal_name(0, 1), records)
-    assert read_journal(tmp_path / "journal-0of1.jsonl") == records
 
 
 def test_each_record_is_on_disk_when_append_returns(
     tmp_path: Path, make_record: MakeRecord
 ) -> None:
     path = tmp_path / "journal-0of1.jsonl"
+    assert read_journal(path) == []
     with Journal(path) as journal:
         for count in (1, 2, 3):
             journal.append([make_record(count)])
-            assert len(read_journal(path)) == count
+            assert read_journal(path) == [make_record(i) for i in range(1, count + 1)]
 
 
 def test_a_journal_cut_at_any_byte_keeps_its_whole_lines_and_goes_on(tmp_path: Path) -> None:
     path = tmp_path / "journal-0of1.jsonl"
     records: list[dict[str, Any]] = [{"image_id": 1}, {"image_id": 2, "x": "ä\n"}, {"image_id": 3}]
-    write(path, records)
+    write_journal(path, records)
     content = path.read_bytes()
     ends = [i + 1 for i, byte in enumerate(content) if byte == ord("\n")]
     assert len(ends) == 3
@@ -47,13 +42,8 @@ def test_a_journal_cut_at_any_byte_keeps_its_whole_lines_and_goes_on(tmp_path: P
         whole = records[: sum(end <= cut for end in ends)]
         assert read_journal(path) == whole, cut
         assert path.read_bytes() == content[:cut], "reading must not write"
-        write(path, [{"image_id": 99}])
+        write_journal(path, [{"image_id": 99}])
         assert read_journal(path) == [*whole, {"image_id": 99}], cut
-
-
-def test_no_journal_no_records(tmp_path: Path) -> None:
-    assert read_journal(tmp_path / "journal-0of1.jsonl") == []
-    assert read_journals(tmp_path) == {}
 
 
 def test_a_damaged_line_names_file_and_line(tmp_path: Path) -> None:
@@ -67,9 +57,9 @@ def test_a_damaged_line_names_file_and_line(tmp_path: Path) -> None:
 def test_journals_of_all_shards_of_any_count_are_read_and_the_first_record_counts(
     tmp_path: Path,
 ) -> None:
-    write(tmp_path / journal_name(1, 2), [{"image_id": 1, "by": "1of2"}])
-    write(tmp_path / journal_name(0, 1), [{"image_id": 1, "by": "0of1"}, {"image_id": 2}])
-    write(tmp_path / journal_name(2, 3), [{"image_id": 4}, {"image_id": 4, "by": "again"}])
+    write_journal(tmp_path / journal_name(1, 2), [{"image_id": 1, "by": "1of2"}])
+    write_journal(tmp_path / journal_name(0, 1), [{"image_id": 1, "by": "0of1"}, {"image_id": 2}])
+    write_journal(tmp_path / journal_name(2, 3), [{"image_id": 4}, {"image_id": 4, "by": "again"}])
     (tmp_path / "journal.txt").write_text("not one of them")
     assert read_journals(tmp_path) == {
         1: {"image_id": 1, "by": "0of1"},
@@ -86,7 +76,9 @@ def test_journals_of_all_shards_of_any_count_are_read_and_the_first_record_count
 def test_not_a_number_becomes_null_at_any_depth(tmp_path: Path) -> None:
     path = tmp_path / "journal-0of1.jsonl"
     nan = float("nan")
-    write(path, [{"image_id": 1, "variance": nan, "errors": (1.0, nan), "deep": {"x": [nan]}}])
+    write_journal(
+        path, [{"image_id": 1, "variance": nan, "errors": (1.0, nan), "deep": {"x": [nan]}}]
+    )
     expected = {"image_id": 1, "variance": None, "errors": [1.0, None], "deep": {"x": [None]}}
     assert json.loads(path.read_text()) == expected
 
@@ -98,7 +90,7 @@ def test_what_json_cannot_hold_is_refused_and_leaves_no_trace(
     tmp_path: Path, value: object, kind: type[Exception]
 ) -> None:
     path = tmp_path / "journal-0of1.jsonl"
-    write(path, [{"image_id": 1}])
+    write_journal(path, [{"image_id": 1}])
     with Journal(path) as journal, pytest.raises(kind):
         journal.append([{"image_id": 2}, {"image_id": 3, "value": value}])
     assert read_journal(path) == [{"image_id": 1}]

@@ -12,8 +12,7 @@ import pytest
 
 from bigain import machine
 from bigain.machine import cpu_model
-from bigain.runs import provenance
-from bigain.runs.provenance import Origin, collect, git_state, now, package_versions
+from bigain.runs.provenance import Origin, collect, git_state, now
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -36,9 +35,13 @@ def repository(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_clean_commit(repository: Path) -> None:
+def test_a_clean_commit(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     commit = git(repository, "rev-parse", "HEAD")
+    (repository / "notes.txt").write_text("b\n")  # is not code
+    (repository / "results.csv").write_text("1\n")
     assert git_state(repository) == {"git_commit": commit, "git_dirty": False}
+    monkeypatch.setenv("PATH", "")
+    assert git_state(repository) == {"git_commit": None, "git_dirty": None}
 
 
 def test_changed_or_new_code_is_dirty(repository: Path) -> None:
@@ -50,12 +53,6 @@ def test_changed_or_new_code_is_dirty(repository: Path) -> None:
     assert git_state(repository)["git_dirty"] is True
 
 
-def test_what_is_no_code_does_not_make_it_dirty(repository: Path) -> None:
-    (repository / "notes.txt").write_text("b\n")
-    (repository / "results.csv").write_text("1\n")
-    assert git_state(repository)["git_dirty"] is False
-
-
 def test_outside_of_git_nothing_is_known(tmp_path: Path) -> None:
     assert git_state(tmp_path) == {"git_commit": None, "git_dirty": None}
     assert git_state(tmp_path / "absent") == {"git_commit": None, "git_dirty": None}
@@ -65,25 +62,6 @@ def test_a_package_inside_a_foreign_repository_is_not_of_that_repository(reposit
     installed = repository / "venv" / "site-packages"
     installed.mkdir(parents=True)
     assert git_state(installed) == {"git_commit": None, "git_dirty": None}
-
-
-def test_without_git_nothing_is_known(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", "")
-    assert git_state(repository) == {"git_commit": None, "git_dirty": None}
-
-
-def test_versions_of_installed_packages_and_none_for_others(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(provenance, "PACKAGES", ("numpy", "no-such-package-here"))
-    assert package_versions() == {
-        "numpy": metadata.version("numpy"),
-        "no-such-package-here": None,
-    }
-
-
-def test_the_cpu_has_a_name() -> None:
-    assert cpu_model()
 
 
 def test_the_cpu_of_a_system_without_proc(monkeypatch: pytest.MonkeyPatch) -> None:

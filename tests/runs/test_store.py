@@ -182,7 +182,7 @@ except UserError as error:
         refused = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
         assert refused.stdout.splitlines() == [
             f"run_id={store.run_id}: another process is working on its shard 0 of 1; "
-            "wait for it, or take another shard.index"
+            "wait for it, or use another shard.index"
         ]
         assert store.status() == "running"
     allowed = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
@@ -296,7 +296,7 @@ def test_a_run_is_not_resumed_with_other_weights_or_data(
     before = store.manifest()
     other = {"hashes": {**WEIGHTS, name: "cc"}}
     with (
-        pytest.raises(UserError, match=f"was begun with another {name};") as told,
+        pytest.raises(UserError, match=f"was started with another {name};") as told,
         store.open(config, IDS, other),
     ):
         pass
@@ -334,7 +334,7 @@ def test_a_damaged_manifest_stops_the_run_until_it_is_deleted_or_forced(
     path.write_text(text)
     assert (store.status(), store.is_finished()) == ("damaged", False)
     assert damaged_runs(tmp_path) == {
-        store.run_id: f"{path}: is damaged; delete it, or do the run again with force=true"
+        store.run_id: f"{path}: is damaged; delete it, or start the run again with force=true"
     }
     with pytest.raises(UserError, match=r"manifest\.json: is damaged"), store.open(config, IDS, {}):
         pass

@@ -347,7 +347,9 @@ def test_results_need_a_folder(
     assert main(words, compose, forbidden) == 2
     out, err = capsys.readouterr()
     assert (out, err.count("\n")) == ("", 1)
-    assert err.startswith(f"paths.results={tmp_path / 'file'}: allowed: a folder one can write to")
+    assert err.startswith(
+        f"paths.results={tmp_path / 'file'}: allowed: a folder that you can write to"
+    )
 
 
 def test_a_folder_that_the_system_refuses_is_one_line(
