@@ -20,7 +20,7 @@ from pathlib import Path
 
 from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
 
-from bigain.data.classes import CLASSES
+from bigain.data.base import CLASSES
 from bigain.data.imagenet import LISTS, VAL_LABELS, val_order
 from bigain.files import replace_text
 

@@ -5,8 +5,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
-from bigain.data.fashion_mnist import SLICE_SIZE, ordered_test_split
-from bigain.data.fashion_mnist_files import find_root
+from bigain.data.fashion_mnist import SLICE_SIZE, find_root, ordered_test_split
 from bigain.files import replace_file
 
 TARGET = Path(__file__).parent.parent / "bigain" / "assets" / "fashion_mnist_test_1000.safetensors"

@@ -15,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 
 from bigain.backbones.preprocessing import pad_and_standardise
-from bigain.data import fashion_mnist_files
+from bigain.data import fashion_mnist
 from bigain.errors import UserError
 from bigain.features.mini import load_classifier
 from bigain.files import file_sha256
@@ -51,9 +51,9 @@ def read_recipe(overrides: Sequence[str]) -> ExtractorRecipe:
 
 def accuracy_on_test_split(recipe: ExtractorRecipe) -> tuple[int, int]:
     """Number of test images in their class, and of test images, with the exported weights."""
-    root = fashion_mnist_files.find_root(recipe.data_root)
+    root = fashion_mnist.find_root(recipe.data_root)
     assert root is not None, "the training split was there"
-    images, labels = fashion_mnist_files.read_split(root, "test")
+    images, labels = fashion_mnist.read_split(root, "test")
     model = load_classifier(recipe.output / "model.safetensors")
     share = accuracy(
         model, torch.from_numpy(pad_and_standardise(images)), torch.from_numpy(labels.astype("i8"))

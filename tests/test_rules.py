@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 MODULES = sorted((ROOT / "bigain").rglob("*.py"))
 SCRIPTS = sorted(p for name in ("benchmarks", "scripts") for p in (ROOT / name).glob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
-LIGHT = ["bigain", "bigain.cli.main", "bigain.config", "bigain.data.classes", "bigain.launch"]
+LIGHT = ["bigain", "bigain.cli.main", "bigain.config", "bigain.data", "bigain.launch"]
 LIGHT += ["bigain.locations", "bigain.metrics", "bigain.runs", "bigain.tables"]
 LONG: dict[str, str] = {
     "bigain/runs/session.py": "a session and the journal that it writes, read together",

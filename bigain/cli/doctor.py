@@ -8,7 +8,6 @@ from contextlib import suppress
 from bigain.cli.arguments import VerbParser
 from bigain.config import RunConfig
 from bigain.config.architectures import ARCHITECTURES
-from bigain.data.loaders import LOADERS
 from bigain.doctor.backbones import fetch
 from bigain.doctor.examine import Request, examine_everything, examine_runs
 from bigain.doctor.extractors import fetch_extractor
@@ -87,13 +86,19 @@ def _findings(settings: Sequence[str], multirun: bool, download: bool) -> list[F
 
 
 def _everything() -> list[Finding]:
-    from bigain.launch.compose import compose_config, compose_configs  # noqa: PLC0415 -- loads hydra
+    from bigain.launch.compose import (  # noqa: PLC0415 -- loads hydra
+        compose_config,
+        compose_configs,
+        config_loader,
+    )
 
     default = compose_config()
+    with config_loader() as loader:
+        names = loader.get_group_options("dataset")
     # A task without images composes for any backbone with any dataset.
     backbones = [[f"backbone={name}", "task=efficiency"] for name in ARCHITECTURES]
     paper = ["profile=paper", "backbone=sd20", "task=efficiency"]
-    datasets = [[*paper, f"dataset={name}"] for name in LOADERS if name != default.dataset.name]
+    datasets = [[*paper, f"dataset={name}"] for name in names if name != default.dataset.name]
     return examine_everything(
         default,
         [config.backbone for config in compose_configs(backbones)],

@@ -12,16 +12,7 @@ from bigain.config.backbone import (
     SitesConfig,
 )
 from bigain.config.base import SETTING_COLUMNS
-from bigain.config.dataset import (
-    CocoConfig,
-    DatasetConfig,
-    DatasetSettings,
-    FashionMNISTConfig,
-    FashionMosaicConfig,
-    ImageNet1KConfig,
-    ImageNet100Config,
-    PetsConfig,
-)
+from bigain.config.dataset import DatasetConfig, DatasetFacts
 from bigain.config.messages import format_validation_error
 from bigain.config.operator import (
     ABMConfig,
@@ -57,20 +48,15 @@ __all__ = [
     "CacheConfig",
     "CachedConfig",
     "ClassificationConfig",
-    "CocoConfig",
     "CustomConfig",
     "DatasetConfig",
-    "DatasetSettings",
+    "DatasetFacts",
     "EfficiencyConfig",
     "EncoderIEKVDConfig",
     "EncoderLGTMConfig",
-    "FashionMNISTConfig",
-    "FashionMosaicConfig",
     "GenerationConfig",
     "HubBackboneConfig",
     "IEKVDConfig",
-    "ImageNet1KConfig",
-    "ImageNet100Config",
     "KVSelectConfig",
     "LGTMConfig",
     "MiniBackboneConfig",
@@ -78,7 +64,6 @@ __all__ = [
     "OperatorConfig",
     "OperatorSettings",
     "PathsConfig",
-    "PetsConfig",
     "RunConfig",
     "ShardConfig",
     "SiToConfig",

@@ -6,12 +6,14 @@ them (`bigain.config.architectures`), so that sites that do not exist, and datas
 cannot classify, are refused before anything is read or written.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from bigain.config.architectures import ARCHITECTURES, Architecture
+from bigain.config.architectures import ARCHITECTURES, Architecture, Conditioning
 from bigain.config.base import Folder, Integer, Settings, not_allowed
+from bigain.config.dataset import DatasetConfig, LabelSpace, datasets_with
 
 __all__ = [
     "BackboneConfig",
@@ -29,8 +31,16 @@ __all__ = [
 _INDICES = "distinct integers >= 0"
 _BOTH_ENDS = ("encoder", "decoder")
 _REPOSITORY = r"[\w.-]+/[\w.-]+"
-_FASHION = ("fashion_mnist", "fashion_mosaic")
-_IMAGENET = ("imagenet1k", "imagenet100")
+
+_CONDITIONS: Mapping[Conditioning, tuple[tuple[LabelSpace, ...], str]] = {
+    "fashion_labels": (("fashion",), "knows the classes of Fashion-MNIST only"),
+    "prompts": (("imagenet", "open"), "knows photographs (for Fashion-MNIST: backbone=mini_unet)"),
+    "imagenet_classes": (
+        ("imagenet",),
+        "has class-index conditioning: it knows ImageNet's classes and no text",
+    ),
+}
+"""The label spaces that each conditioning covers, and why no others."""
 
 Index = Annotated[Integer, Field(ge=0)]
 Repository = Annotated[str, Field(pattern=f"^{_REPOSITORY}$")]
@@ -74,21 +84,13 @@ class _Backbone(Settings):
             levels = [levels[position] for position in self.sites.blocks]
         return min(grids[level] for level in levels or self.sites.levels)
 
-    def check_dataset(self, dataset: str) -> None:
+    def check_dataset(self, dataset: DatasetConfig) -> None:
         """Raise the error of a validator if this backbone has no condition for its classes."""
-        fashion, because = dataset in _FASHION, f"because backbone={self.name}"
-        match self.architecture.conditioning:
-            case "fashion_labels" if not fashion:
-                allowed = f"{' or '.join(_FASHION)}, {because} knows their classes only"
-            case "prompts" if fashion:
-                allowed = f"imagenet1k, imagenet100, pets or coco2017, {because} knows photographs"
-                allowed = f"{allowed}; or backbone=mini_unet"
-            case "imagenet_classes" if dataset not in _IMAGENET:
-                allowed = f"{' or '.join(_IMAGENET)}, {because} has class-index conditioning: it "
-                allowed = f"{allowed}knows ImageNet's classes and no text"
-            case _:
-                return
-        raise not_allowed("dataset", dataset, allowed)
+        spaces, why = _CONDITIONS[self.architecture.conditioning]
+        if dataset.facts.label_space not in spaces:
+            *names, last = datasets_with(*spaces)
+            allowed = f"{', '.join(names)} or {last}, because backbone={self.name} {why}"
+            raise not_allowed("dataset", dataset.name, allowed)
 
     @model_validator(mode="after")
     def _sites_exist(self) -> Self:

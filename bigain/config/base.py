@@ -1,40 +1,56 @@
-"""The pieces every settings model is made of: strict numbers, frozen models, telling refusals."""
+"""The pieces of every settings model: strict numbers, frozen models, errors that name the key."""
 
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
-__all__ = ["SETTING_COLUMNS", "Folder", "Integer", "Number", "Settings", "Switch", "not_allowed"]
+__all__ = [
+    "SETTING_COLUMNS",
+    "Folder",
+    "Integer",
+    "Number",
+    "Settings",
+    "Switch",
+    "import_target",
+    "not_allowed",
+]
 
 SETTING_COLUMNS = ("ratio", "factor", "alpha", "score", "scope", "strategy", "sparsity")
 """The operator settings that are columns of metrics.csv and runs.csv, in this order."""
 
 Integer = Annotated[int, Field(strict=True)]
-"""An integer that is not `true`, `2.0` or `"2"` in disguise."""
+"""An integer; `true`, `2.0` and `"2"` are refused."""
 
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
-"""A finite number that is not a boolean or a string in disguise."""
+"""A finite number; booleans and strings are refused."""
 
 Switch = Annotated[bool, Field(strict=True)]
-"""`true` or `false`, and nothing that resembles them."""
+"""`true` or `false`."""
 
 
-def _named(folder: object) -> object:
+def _not_empty(folder: object) -> object:
     if folder == "":
         raise ValueError("no folder is named")
     return folder
 
 
-Folder = Annotated[Path, BeforeValidator(_named)]
+Folder = Annotated[Path, BeforeValidator(_not_empty)]
 """A path; the empty text, which would mean the working directory, is refused."""
 
 
 class Settings(BaseModel):
-    """A frozen group of settings that refuses keys it does not know."""
+    """A frozen group of settings that refuses unknown keys.
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    A key that is no Python name (`_target_`) is the alias of a field.  Both are accepted; the alias
+    is written.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, populate_by_name=True, serialize_by_alias=True
+    )
 
 
 def not_allowed(key: str, value: object, allowed: str) -> PydanticCustomError:
@@ -44,3 +60,15 @@ def not_allowed(key: str, value: object, allowed: str) -> PydanticCustomError:
     """
     context: dict[str, Any] = {"key": key, "value": value, "allowed": allowed}
     return PydanticCustomError("combination", "{key}={value}: allowed: {allowed}", context)
+
+
+def import_target(target: str) -> Any:
+    """The object called `package.module.Name`, the value of `_target_` in a YAML file.
+
+    Raises:
+        ImportError: There is no such module.
+        AttributeError: The module has no such name.
+
+    """
+    module, _, name = target.rpartition(".")
+    return getattr(import_module(module), name)

@@ -1,147 +1,108 @@
-"""Settings of the datasets: how many images, and where they lie.
+"""Settings of a dataset: the class that reads it, how many images, and where they lie.
 
-What is known of a dataset without opening it stands here too: its number of classes, the size of
-its split, and whether its classes are ImageNet's, which a class-conditional DiT needs.
+What is known of a dataset without opening it (its size, its classes) is declared once, on the class
+that its YAML names as `_target_`.  Such a class imports no torch at the top of its module, so that
+settings are checked without it.
 """
 
-from typing import Annotated, ClassVar, Literal
+from functools import cache
+from typing import Any, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from bigain.config.base import Folder, Integer, Settings
+from bigain.config.base import Folder, Integer, Settings, import_target, not_allowed
+from bigain.locations import CONFIGS
 
-__all__ = [
-    "CocoConfig",
-    "DatasetConfig",
-    "DatasetSettings",
-    "FashionMNISTConfig",
-    "FashionMosaicConfig",
-    "ImageNet1KConfig",
-    "ImageNet100Config",
-    "PetsConfig",
-]
+__all__ = ["DatasetConfig", "DatasetFacts", "LabelSpace", "datasets_with"]
 
-_LIMIT = "null (all) or an integer from 1 to {}, the first N of a fixed order"
+LabelSpace = Literal["fashion", "imagenet", "open"]
+"""Where the classes come from: Fashion-MNIST's ten, ImageNet's 1,000, or classes of their own."""
+
+_FACTS = ("num_classes", "split", "split_size", "label_space")
 
 
-class DatasetSettings(Settings):
-    """What all datasets share.
+class DatasetFacts:
+    """What is known of a dataset without opening it; the class of a dataset sets these attributes.
 
     Attributes:
         num_classes: Number of classes.
         split: Name of the split that is evaluated.
         split_size: Number of images of the published split.
-        imagenet_classes: Whether the classes are among ImageNet's 1,000.
-        generates: Whether every image has a class or a caption of which another can be generated.
+        label_space: Where the classes come from, which decides what backbones can tell them apart.
+        generates: Whether every image has one class, or a caption, to generate another from.
+        reads_files: Whether it reads files of the user, so that `dataset.root` has a meaning.
+        references: What `task.reference` may be: `split`, `images`, perhaps `all`.
+        extra: The optional dependency of this package that reads it; None if there is none.
 
     """
 
     num_classes: ClassVar[int]
     split: ClassVar[str]
     split_size: ClassVar[int]
-    imagenet_classes: ClassVar[bool] = False
+    label_space: ClassVar[LabelSpace]
     generates: ClassVar[bool] = True
+    reads_files: ClassVar[bool] = True
+    references: ClassVar[tuple[str, ...]] = ("split", "images")
+    extra: ClassVar[str | None] = None
 
-    name: str
-    limit: Integer | None
+
+class DatasetConfig(Settings):
+    """Which dataset, and the first how many of its images in their fixed order."""
+
+    name: str = Field(min_length=1, description="the name of a file in configs/dataset")
+    target: str = Field(
+        alias="_target_",
+        pattern=r"^\w+(\.\w+)+$",
+        description="package.module.Class, a bigain.data.base.PublishedDataset",
+    )
+    limit: Integer | None = Field(
+        description="null (all) or an integer from 1 to the number of images, "
+        "the first N of a fixed order"
+    )
     root: Folder | None = Field(description="null (search the usual places) or a folder")
+
+    @property
+    def facts(self) -> type[DatasetFacts]:
+        """The class of the dataset, with what is known of it without opening it."""
+        return _class_of(self.target)
 
     @property
     def num_images(self) -> int:
         """Number of images of a run."""
-        return self.split_size if self.limit is None else self.limit
+        return self.facts.split_size if self.limit is None else self.limit
+
+    @model_validator(mode="after")
+    def _fits_the_facts(self) -> Self:
+        try:
+            facts = self.facts
+        except (ImportError, AttributeError, TypeError) as error:
+            allowed = f"the class of a dataset ({' '.join(str(error).split())})"
+            raise not_allowed("dataset._target_", self.target, allowed) from error
+        if self.limit is not None and not 1 <= self.limit <= facts.split_size:
+            allowed = f"null (all) or an integer from 1 to {facts.split_size}, "
+            raise not_allowed("dataset.limit", self.limit, f"{allowed}the first N of a fixed order")
+        if self.root is not None and not facts.reads_files:
+            allowed = f"null, because dataset={self.name} is made of what ships with the package"
+            raise not_allowed("dataset.root", self.root, allowed)
+        return self
 
 
-class FashionMNISTConfig(DatasetSettings):
-    """Fashion-MNIST's test split; 1,000 images come with the package."""
+def datasets_with(*label_spaces: str) -> list[str]:
+    """The names in `configs/dataset` whose classes come from one of `label_spaces`, sorted."""
+    from omegaconf import OmegaConf  # noqa: PLC0415 -- needed for a mistake alone
 
-    num_classes: ClassVar[int] = 10
-    split: ClassVar[str] = "test"
-    split_size: ClassVar[int] = 10_000
-
-    name: Literal["fashion_mnist"]
-    limit: Annotated[Integer, Field(ge=1, le=split_size)] | None = Field(
-        description=_LIMIT.format(split_size)
-    )
+    files = sorted((CONFIGS / "dataset").glob("*.yaml"))
+    plain: dict[str, Any] = {f.stem: OmegaConf.to_container(OmegaConf.load(f)) for f in files}
+    facts = {name: _class_of(settings["_target_"]) for name, settings in plain.items()}
+    return [name for name, known in facts.items() if known.label_space in label_spaces]
 
 
-class FashionMosaicConfig(DatasetSettings):
-    """Mosaics of Fashion-MNIST, one to four classes per image; all of it comes with the package."""
-
-    num_classes: ClassVar[int] = 10
-    split_size: ClassVar[int] = 5000
-    generates: ClassVar[bool] = False
-
-    name: Literal["fashion_mosaic"]
-    limit: Annotated[Integer, Field(ge=1, le=split_size)] | None = Field(
-        description=_LIMIT.format(split_size)
-    )
-    root: None = Field(description="null, because mosaics are made of the images that ship")
-
-
-class PetsConfig(DatasetSettings):
-    """Oxford-IIIT Pets' test split."""
-
-    num_classes: ClassVar[int] = 37
-    split: ClassVar[str] = "test"
-    split_size: ClassVar[int] = 3669
-
-    name: Literal["pets"]
-    limit: Annotated[Integer, Field(ge=1, le=split_size)] | None = Field(
-        description=_LIMIT.format(split_size)
-    )
-
-
-class ImageNet100Config(DatasetSettings):
-    """The validation images of the 100 classes of ImageNet-100 (CMC's list)."""
-
-    num_classes: ClassVar[int] = 100
-    split: ClassVar[str] = "val"
-    split_size: ClassVar[int] = 5000
-    imagenet_classes: ClassVar[bool] = True
-
-    name: Literal["imagenet100"]
-    limit: Annotated[Integer, Field(ge=1, le=split_size)] | None = Field(
-        description=_LIMIT.format(split_size)
-    )
-
-
-class ImageNet1KConfig(DatasetSettings):
-    """ImageNet-1K's validation split; the first 2,000 and 10,000 are published lists."""
-
-    num_classes: ClassVar[int] = 1000
-    split: ClassVar[str] = "val"
-    split_size: ClassVar[int] = 50_000
-    imagenet_classes: ClassVar[bool] = True
-
-    name: Literal["imagenet1k"]
-    limit: Annotated[Integer, Field(ge=1, le=split_size)] | None = Field(
-        description=_LIMIT.format(split_size)
-    )
-
-
-class CocoConfig(DatasetSettings):
-    """COCO 2017's validation split, any number of classes per image."""
-
-    num_classes: ClassVar[int] = 80
-    split: ClassVar[str] = "val2017"
-    split_size: ClassVar[int] = 5000
-
-    name: Literal["coco2017"]
-    limit: Annotated[Integer, Field(ge=1, le=split_size)] | None = Field(
-        description=_LIMIT.format(split_size)
-    )
-
-
-DatasetConfig = Annotated[
-    FashionMNISTConfig
-    | FashionMosaicConfig
-    | PetsConfig
-    | ImageNet100Config
-    | ImageNet1KConfig
-    | CocoConfig,
-    Field(
-        discriminator="name",
-        description="fashion_mnist, fashion_mosaic, pets, imagenet100, imagenet1k or coco2017",
-    ),
-]
+@cache
+def _class_of(target: str) -> type[DatasetFacts]:
+    found: Any = import_target(target)
+    if not (isinstance(found, type) and issubclass(found, DatasetFacts)):
+        raise TypeError(f"{target} is no bigain.data.base.PublishedDataset")
+    missing = [fact for fact in _FACTS if not hasattr(found, fact)]
+    if missing:
+        raise TypeError(f"{target} does not say its {', '.join(missing)}")
+    return found

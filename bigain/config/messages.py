@@ -65,7 +65,7 @@ def did_you_mean(word: str, candidates: Iterable[str]) -> str:
 def all_keys(model: type[BaseModel] = RunConfig, prefix: str = "") -> list[str]:
     """Every key of a run, dotted, of all operators together."""
     keys: list[str] = []
-    for name, field in model.model_fields.items():
+    for name, field in _typed_fields(model).items():
         key = f"{prefix}{name}"
         nested = [leaf for child in _models(field) for leaf in all_keys(child, f"{key}.")]
         keys += [key, *nested]
@@ -94,7 +94,7 @@ def _extra(place: _Place, value: object, typed: Mapping[str, str], groups: Itera
     if not owner or place.model is None:
         candidates = [*all_keys(), *groups]
         return unknown_key(written, key, list(RunConfig.model_fields), candidates)
-    fields = [field for field in place.model.model_fields if field != "name"]
+    fields = [field for field in _typed_fields(place.model) if field != "name"]
     near = difflib.get_close_matches(name, fields, n=1)
     hint = f"; did you mean {owner}.{near[0]}?" if near else _elsewhere(owner, name)
     allowed = [f"{owner}.{field}" for field in fields]
@@ -106,7 +106,7 @@ def _extra(place: _Place, value: object, typed: Mapping[str, str], groups: Itera
 def _elsewhere(owner: str, name: str) -> str:
     """Which options of the group `owner` have a setting `name`, or one that looks like it."""
     _, tagged = _below(RunConfig.model_fields[owner.partition(".")[0]])
-    settings = [field for model in tagged.values() for field in model.model_fields]
+    settings = [field for model in tagged.values() for field in _typed_fields(model)]
     near = difflib.get_close_matches(name, settings, n=1)
     if not near:
         return ""
@@ -127,7 +127,8 @@ def _place(location: Sequence[str | int]) -> _Place:
         if model is None:
             break
         path.append(str(part))
-        owner, field = model, model.model_fields.get(str(part))
+        fields = {field.alias or name: field for name, field in model.model_fields.items()}
+        owner, field = model, fields.get(str(part))
         if field is None:
             return _Place(".".join(path), None, owner)
         model, tagged = _below(field)
@@ -146,6 +147,11 @@ def _tag(model: type[BaseModel]) -> str:
     """The name that chooses this model in its group; empty for models that are not chosen."""
     names = get_args(model.model_fields["name"].annotation) if "name" in model.model_fields else ()
     return str(names[0]) if len(names) == 1 else ""
+
+
+def _typed_fields(model: type[BaseModel]) -> dict[str, FieldInfo]:
+    """The fields that a user sets on the command line; `_target_` belongs to the YAML file."""
+    return {name: field for name, field in model.model_fields.items() if field.alias is None}
 
 
 def _models(field: FieldInfo) -> list[type[BaseModel]]:

@@ -74,7 +74,7 @@ class RunConfig(Settings):
 
     profile: Literal["mini", "paper"] = Field(description="mini or paper")
     backbone: BackboneConfig
-    dataset: DatasetConfig
+    dataset: DatasetConfig = Field(description="the settings limit and root of a dataset")
     operator: OperatorConfig
     task: TaskConfig
     seed: Integer = Field(ge=0, lt=2**32, description="an integer from 0 to 2**32 - 1")
@@ -116,7 +116,7 @@ class RunConfig(Settings):
             allowed = f"mini, because backbone={self.backbone.name} is not one of the paper's"
             raise not_allowed("profile", "paper", f"{allowed} (sd20, dit_xl2_512, sd15, sdxl)")
         if self.needs_images:
-            self.backbone.check_dataset(self.dataset.name)
+            self.backbone.check_dataset(self.dataset)
         if isinstance(self.task, GenerationConfig):
             self._check_conditions()
         check_placement(self.backbone, self.operator)
@@ -130,16 +130,17 @@ class RunConfig(Settings):
         return self
 
     def _check_conditions(self) -> None:
-        if not self.dataset.generates:
-            allowed = "fashion_mnist, because task=generation needs one class of each image"
+        if not self.dataset.facts.generates:
+            allowed = "a dataset whose images have one class or a caption each, such as "
+            allowed = f"{allowed}fashion_mnist, because task=generation draws an image of it"
             raise not_allowed("dataset", self.dataset.name, allowed)
 
     def _check_reference(self, task: GenerationConfig) -> None:
-        name = self.dataset.name
-        if task.reference == "all" and name != "pets":
-            allowed = f"split or images, because dataset={name} is compared with one split alone"
-            raise not_allowed("task.reference", "all", allowed)
-        if task.extractor == "mini" and name != "fashion_mnist":
+        name, facts = self.dataset.name, self.dataset.facts
+        if task.statistics is None and task.reference not in facts.references:
+            allowed = f"{' or '.join(facts.references)}, the references of dataset={name}"
+            raise not_allowed("task.reference", task.reference, allowed)
+        if task.extractor == "mini" and facts.label_space != "fashion":
             allowed = f"inception, because mini has seen nothing of dataset={name}"
             raise not_allowed("task.extractor", "mini", allowed)
         if self.dataset.limit is not None and self.dataset.limit < 2:
@@ -148,7 +149,7 @@ class RunConfig(Settings):
             )
 
     def _check_classes(self, keep: list[int]) -> None:
-        classes = self.dataset.num_classes
+        classes = self.dataset.facts.num_classes
         if keep[0] > classes:
             allowed = f"at most {classes}, the number of classes of dataset={self.dataset.name}"
             raise not_allowed("task.keep_list", keep, allowed)

@@ -1,14 +1,47 @@
-"""What every dataset offers: a fixed order of images with ids, labels and prompts."""
+"""What every dataset offers: a fixed order of images with ids, labels and prompts.
 
-import hashlib
-from collections import Counter
-from collections.abc import Callable, Sequence
-from typing import Protocol
+`Dataset` is what tasks need.  `PublishedDataset` is the base of the classes that the files of
+`configs/dataset` name; it adds what is known without opening the data.
+"""
+
+import csv
+import functools
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Protocol, Self, cast
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Dataset", "Sample", "balanced_order", "hashed_order"]
+from bigain.config import DatasetConfig, DatasetFacts
+from bigain.data.layouts import Layout, MissingDataError
+from bigain.errors import UserError
+from bigain.locations import ASSETS
+
+__all__ = [
+    "CLASSES",
+    "SELECTIONS",
+    "ClassList",
+    "Dataset",
+    "PublishedDataset",
+    "Sample",
+    "class_table",
+    "load_dataset",
+    "load_reference",
+]
+
+CLASSES = ASSETS / "classes"
+"""Folder of the class lists, which `scripts/make_index_lists.py` takes from maintained packages."""
+
+SELECTIONS = {
+    "split": "all images",
+    "images": "the images of the run",
+    "all": "all images of all splits, and those of none",
+}
+"""`task.reference` -> the images that it takes, in words."""
 
 Image = npt.NDArray[np.uint8]
 
@@ -43,10 +76,42 @@ class Sample:
         """Bytes of shape (height, width), or (height, width, 3) in colour; read when asked for.
 
         Raises:
-            UnreadableImage: The file is no whole image (see `bigain.data.images`).
+            UnreadableImage: The file is not a whole image (see `bigain.data.images`).
 
         """
         return self._image() if callable(self._image) else self._image
+
+
+@dataclass(frozen=True)
+class ClassList:
+    """The classes of a dataset, by label 0..K-1.
+
+    Attributes:
+        names: Their names.
+        prompts: The text that stands for each class in a text-conditioned backbone.
+        condition_ids: Index of each among ImageNet's 1,000 classes; None if they are others.
+
+    """
+
+    names: tuple[str, ...]
+    prompts: tuple[str, ...]
+    condition_ids: tuple[int, ...] | None = None
+
+    @classmethod
+    def of(cls, names: Sequence[str], condition_ids: Sequence[int] | None = None) -> Self:
+        """Classes with the prompts of the published protocol: "a photo of a {class}.".
+
+        The article is "a" before vowels too.  Stable Diffusion's text encoders lower-case a prompt.
+        """
+        ids = None if condition_ids is None else tuple(condition_ids)
+        return cls(tuple(names), tuple(f"a photo of a {name}." for name in names), ids)
+
+
+@functools.cache
+def class_table(name: str) -> tuple[dict[str, str], ...]:
+    """The rows of `<name>.csv` among the class lists."""
+    with (CLASSES / f"{name}.csv").open(newline="", encoding="utf-8") as handle:
+        return tuple(csv.DictReader(handle))
 
 
 class Dataset(Protocol):
@@ -59,7 +124,7 @@ class Dataset(Protocol):
 
     @property
     def prompts(self) -> tuple[str, ...]:
-        """What a text-conditioned backbone is told of each class."""
+        """The text that stands for each class in a text-conditioned backbone."""
         ...
 
     @property
@@ -86,54 +151,88 @@ class Dataset(Protocol):
         ...
 
 
-def balanced_order(labels: npt.NDArray[np.integer], seed: int) -> npt.NDArray[np.int64]:
-    """A seeded order of all images in which every class comes once per round.
+class PublishedDataset(DatasetFacts, ABC):
+    """A `Dataset` by its settings: the first `limit` images of the fixed order, or with None all.
 
-    Classes and the images inside a class are shuffled, so that the first N images are balanced up
-    to one image per class for every N (as long as no class is used up), and a longer run starts
-    with the images of a shorter one.
-
-    Args:
-        labels: Class index of each image, shape (n,).
-        seed: Any non-negative integer.
-
-    Returns:
-        Positions into `labels`, shape (n,), each once.
-
-    """
-    generator = np.random.Generator(np.random.Philox(key=seed))
-    classes = np.unique(labels)
-    queues = {int(c): list(generator.permutation(np.flatnonzero(labels == c))) for c in classes}
-    order: list[int] = []
-    while len(order) < len(labels):
-        turns = (queues[int(label)] for label in generator.permutation(classes))
-        order.extend(int(queue.pop()) for queue in turns if queue)
-    return np.asarray(order, dtype=np.int64)
-
-
-def hashed_order(keys: Sequence[int], labels: Sequence[int] | None, seed: int) -> list[int]:
-    """As `balanced_order`, by sha256 instead of a random generator.
-
-    The k-th images of all classes come before the (k+1)-th ones; inside a class, and inside such a
-    round, images stand by sha256("seed/key").  So the order is the same in every version of numpy,
-    and anybody can recompute it.  Without labels it is a plain shuffle.
+    None stands for the published split, never for a part of it that happens to be there: one
+    configuration has one set of images.  All files in use are looked up at once, none is opened.
 
     Args:
-        keys: A number of each image that nothing else changes, such as its id; distinct.
-        labels: Class index of each image, or None.
-        seed: Any integer.
+        limit: Number of images, 1 to `split_size`, or None.
+        root: The folder of `dataset.root`; None stands for the usual places.
 
-    Returns:
-        Positions into `keys`, each once.
+    Raises:
+        UserError: Data is missing or damaged, or there are fewer images than `limit`.
 
     """
-    draws = [hashlib.sha256(f"{seed}/{key}".encode()).digest() for key in keys]
-    shuffled = sorted(range(len(keys)), key=lambda position: draws[position])
-    if labels is None:
-        return shuffled
-    seen: Counter[int] = Counter()
-    rounds = {}
-    for position in shuffled:
-        rounds[position] = seen[labels[position]]
-        seen[labels[position]] += 1
-    return sorted(shuffled, key=lambda position: rounds[position])
+
+    layout: ClassVar[Layout | None] = None
+    """The files that it needs; None if it looks for them itself, or needs none."""
+
+    class_names: tuple[str, ...]
+    prompts: tuple[str, ...]
+    condition_ids: tuple[int, ...] | None
+
+    @abstractmethod
+    def __init__(self, limit: int | None = None, root: Path | None = None) -> None: ...
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def __getitem__(self, position: int) -> Sample: ...
+
+    @property
+    @abstractmethod
+    def image_ids(self) -> list[int]:
+        """Image ids in the fixed order."""
+
+    @property
+    @abstractmethod
+    def content_hash(self) -> str:
+        """sha256 that tells these images from others."""
+
+    @property
+    @abstractmethod
+    def place(self) -> str:
+        """Where the images come from, in a few words."""
+
+    @classmethod
+    def reference(cls, which: str, root: Path | None) -> Dataset:
+        """The real images of `task.reference=split`, or of another word in `references`."""
+        assert which == "split"
+        return cls(None, root)
+
+
+def load_dataset(config: DatasetConfig) -> PublishedDataset:
+    """The dataset of `config`; raises UserError if data is missing or damaged."""
+    with _pointing_to_the_doctor(config):
+        return _class_of(config)(config.limit, config.root)
+
+
+def load_reference(config: DatasetConfig, which: str) -> Dataset:
+    """The real images that generated ones are compared with; raises UserError if data is missing.
+
+    Args:
+        config: The dataset.
+        which: The value of `task.reference`, a key of `SELECTIONS`.
+
+    """
+    if which == "images":
+        return load_dataset(config)
+    with _pointing_to_the_doctor(config):
+        return _class_of(config).reference(which, config.root)
+
+
+@contextmanager
+def _pointing_to_the_doctor(config: DatasetConfig) -> Iterator[None]:
+    """Missing data becomes a UserError that ends with the command that examines this dataset."""
+    try:
+        yield
+    except MissingDataError as error:
+        root = "" if config.root is None else f" dataset.root={config.root}"
+        raise UserError(f"{error}; see `bigain doctor dataset={config.name}{root}`") from error
+
+
+def _class_of(config: DatasetConfig) -> type[PublishedDataset]:
+    return cast(type[PublishedDataset], config.facts)

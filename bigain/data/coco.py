@@ -12,26 +12,22 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from torchvision.datasets import CocoCaptions, CocoDetection
-
-from bigain.data.base import hashed_order
-from bigain.data.classes import class_table, classes_of
-from bigain.data.files import Entry, ImageFiles, take
-from bigain.data.layouts import find_root
+from bigain.data.base import ClassList, class_table
+from bigain.data.files import Entry, PublishedFiles
+from bigain.data.layouts import Layout
+from bigain.data.orders import hashed_order
 from bigain.errors import UserError
 
-__all__ = ["ORDER_SEED", "PUBLISHED", "load_coco"]
+__all__ = ["ORDER_SEED", "Coco"]
 
 ORDER_SEED = 20261127
-PUBLISHED = 5000
-"""Images of the validation split."""
 _IMAGES = "val2017"
 _INSTANCES = "annotations/instances_val2017.json"
 _CAPTIONS = "annotations/captions_val2017.json"
 
 
-def load_coco(limit: int | None, root: Path | None) -> ImageFiles:
-    """The first `limit` validation images of a fixed shuffled order, or all 5,000.
+class Coco(PublishedFiles):
+    """The validation images in a fixed shuffled order.
 
     Image ids are COCO's own.  Labels are the categories in ascending order of COCO's ids.
 
@@ -40,26 +36,46 @@ def load_coco(limit: int | None, root: Path | None) -> ImageFiles:
             category without a prompt or an image that it does not list, or an image is missing.
 
     """
-    folder = find_root("coco2017", root)
-    instances = _read(CocoDetection, folder, _INSTANCES)
-    captions = _read(CocoCaptions, folder, _CAPTIONS)
-    labels = _labels(instances, folder / _INSTANCES)
-    ids = [int(image_id) for image_id in instances.ids]
-    order = [ids[position] for position in hashed_order(ids, None, ORDER_SEED)]
-    with _damage(folder / _INSTANCES):
-        entries = [_entry(image_id, instances, captions, labels) for image_id in order]
-    chosen = take(entries, limit, published=PUBLISHED, folder=folder)
-    return ImageFiles(chosen, folder, classes_of("coco2017"))
+
+    num_classes = 80
+    split = "val2017"
+    split_size = 5000
+    label_space = "open"
+    extra = "coco"
+    layout = Layout(
+        title="COCO 2017",
+        folders=("coco", ""),
+        parts=(_IMAGES, _INSTANCES, _CAPTIONS),
+        shape=f"{_IMAGES}/*.jpg, {_INSTANCES}, {_CAPTIONS}",
+        source="cocodataset.org (val2017.zip, annotations_trainval2017.zip)",
+        archives=("val2017.zip", "annotations_trainval2017.zip"),
+    )
+
+    @classmethod
+    def classes(cls) -> ClassList:
+        """The object categories."""
+        return ClassList.of([row["name"] for row in class_table("coco2017")])
+
+    @classmethod
+    def list_entries(cls, folder: Path) -> list[Entry]:
+        """The images of the annotation files."""
+        instances = _read("CocoDetection", folder, _INSTANCES)
+        captions = _read("CocoCaptions", folder, _CAPTIONS)
+        labels = _labels(instances, folder / _INSTANCES)
+        ids = [int(image_id) for image_id in instances.ids]
+        order = [ids[position] for position in hashed_order(ids, None, ORDER_SEED)]
+        with _damage(folder / _INSTANCES):
+            return [_entry(image_id, instances, captions, labels) for image_id in order]
 
 
 def _entry(image_id: int, instances: Any, captions: Any, labels: dict[int, set[int]]) -> Entry:
-    told = captions.coco.imgToAnns.get(image_id, [])
+    sentences = captions.coco.imgToAnns.get(image_id, [])
     return Entry(
         image_id=image_id,
         file=f"{_IMAGES}/{instances.coco.imgs[image_id]['file_name']}",
         label=None,
         labels=tuple(sorted(labels[image_id])),
-        captions=tuple(str(each["caption"]).strip() for each in told),
+        captions=tuple(str(each["caption"]).strip() for each in sentences),
     )
 
 
@@ -96,12 +112,14 @@ def _check_categories(found: dict[int, Any], path: Path) -> dict[int, int]:
     return {number: known[number][0] for number in found}
 
 
-def _read(kind: Any, folder: Path, annotations: str) -> Any:
-    """One of torchvision's COCO datasets, without what pycocotools prints."""
+def _read(kind: str, folder: Path, annotations: str) -> Any:
+    """One of torchvision's COCO datasets, without the messages that pycocotools prints."""
+    from torchvision import datasets  # noqa: PLC0415 -- loads torch
+
     path = folder / annotations
     try:
         with contextlib.redirect_stdout(io.StringIO()), _damage(path):
-            return kind(folder / _IMAGES, str(path))
+            return getattr(datasets, kind)(folder / _IMAGES, str(path))
     except ImportError as error:
         raise UserError(
             "dataset=coco2017: needs pycocotools; install it with the extra: pip install "

@@ -1,55 +1,60 @@
-"""The test split of Fashion-MNIST as a dataset.
+"""Fashion-MNIST's test split, and its files wherever they already lie.
 
 The order is class-balanced and seeded once and for all; the 1,000 images that ship with the package
 are its first 1,000.  So `dataset.limit=N` gives the same images with and without the full data.
+Images are 28 x 28 grey levels, labels 0..9.
+Source: Xiao, Rasul, Vollgraf 2017, arXiv:1708.07747; MIT licence.
 """
 
+import gzip
 import hashlib
+import zlib
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from safetensors.numpy import load_file
 
-from bigain.data import fashion_mnist_files
-from bigain.data.base import Sample, balanced_order
+from bigain.data.base import ClassList, Dataset, PublishedDataset, Sample
+from bigain.data.orders import balanced_order
 from bigain.errors import UserError
+from bigain.locations import ASSETS
 
 __all__ = [
-    "CLASS_NAMES",
-    "ORDER_SEED",
+    "CLASSES",
     "SLICE_SIZE",
-    "TEST_SHA256",
-    "TEST_SHAPE",
     "FashionMNIST",
+    "find_root",
     "ordered_test_split",
+    "read_idx",
+    "read_split",
     "shipped_slice",
 ]
 
-CLASS_NAMES = (
-    "T-shirt",
-    "trouser",
-    "pullover",
-    "dress",
-    "coat",
-    "sandal",
-    "shirt",
-    "sneaker",
-    "bag",
-    "ankle boot",
+CLASSES = ClassList.of(
+    (
+        *("T-shirt", "trouser", "pullover", "dress", "coat"),
+        *("sandal", "shirt", "sneaker", "bag", "ankle boot"),
+    )
 )
 ORDER_SEED = 20261122
 SLICE_SIZE = 1000
 TEST_SHAPE = (10_000, 28, 28)
 TEST_SHA256 = "9f1ec356a747bfe4ebab3cfb722d3694c9ca737e2570f6f90cf31d7b6fd689d4"
 """sha256 over the bytes of the published test split, images before labels."""
-_SLICE = Path(__file__).parent.parent / "assets" / "fashion_mnist_test_1000.safetensors"
+_SLICE = ASSETS / "fashion_mnist_test_1000.safetensors"
+_FILES = {
+    "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
+    "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
+}
+_DEBIAN_ROOT = Path("/usr/share/datasets/fashion-mnist")
+_IDX_UNSIGNED_BYTE = 0x08
 
 
-class FashionMNIST:
-    """The first `limit` test images of the fixed order, or with None all 10,000.
+class FashionMNIST(PublishedDataset):
+    """The test images in the fixed order.
 
-    None never stands for the slice that ships: one configuration has one set of images.
+    A limit of None stands for all 10,000, never for the slice that ships.
 
     Raises:
         UserError: `limit` asks for more images than are found, or what is found under `root` is not
@@ -57,12 +62,16 @@ class FashionMNIST:
 
     """
 
-    class_names: tuple[str, ...] = CLASS_NAMES
-    prompts: tuple[str, ...] = tuple(f"a photo of a {name}." for name in CLASS_NAMES)
-    condition_ids: tuple[int, ...] | None = None
+    num_classes = 10
+    split = "test"
+    split_size = 10_000
+    label_space = "fashion"
+    class_names = CLASSES.names
+    prompts = CLASSES.prompts
+    condition_ids = None
 
     def __init__(self, limit: int | None = None, root: Path | None = None) -> None:
-        found = fashion_mnist_files.find_root(root)
+        found = find_root(root)
         if root is not None and found is None:
             raise UserError(
                 f"dataset.root={root}: no Fashion-MNIST there; expected the four IDX files "
@@ -78,6 +87,18 @@ class FashionMNIST:
                 "dataset-fashion-mnist or set dataset.root"
             )
         self._length = available if limit is None else limit
+        self._found = found
+
+    @classmethod
+    def reference(cls, which: str, root: Path | None) -> Dataset:
+        """The 1,000 images that ship, so that the reference is the same on every machine."""
+        del which
+        return cls(SLICE_SIZE, root)
+
+    @property
+    def place(self) -> str:
+        """The folder, or the slice that ships."""
+        return "of the 1,000 that ship" if self._found is None else f"in {self._found}"
 
     def __len__(self) -> int:
         return self._length
@@ -115,7 +136,7 @@ def ordered_test_split(
             one run id stands for one set of images.
 
     """
-    images, labels = fashion_mnist_files.read_split(root, "test")
+    images, labels = read_split(root, "test")
     digest = hashlib.sha256(images.tobytes() + labels.tobytes()).hexdigest()
     if images.shape != TEST_SHAPE or digest != TEST_SHA256:
         raise UserError(
@@ -131,3 +152,62 @@ def shipped_slice() -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8], npt.N
     """Ids, labels and 28 x 28 images of the first 1,000 of that order, which ship."""
     arrays = load_file(_SLICE)
     return arrays["image_ids"], arrays["labels"], arrays["images"]
+
+
+def read_idx(path: Path) -> npt.NDArray[np.uint8]:
+    """Read one IDX file of unsigned bytes, gzipped or not, as an array of its stored shape.
+
+    Raises:
+        UserError: the file is not IDX, is not of unsigned bytes, or is cut short.
+
+    """
+    try:
+        raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except (EOFError, gzip.BadGzipFile, zlib.error):
+        raise UserError(f"{path} is not a whole gzip file") from None
+    if len(raw) < 4 or raw[:3] != bytes([0, 0, _IDX_UNSIGNED_BYTE]):
+        raise UserError(f"{path} is not an IDX file of unsigned bytes")
+    header = 4 + 4 * raw[3]
+    shape = tuple(int(n) for n in np.frombuffer(raw[4:header], dtype=">u4"))
+    if len(raw) != header + int(np.prod(shape)):
+        raise UserError(f"{path} is cut short: {len(raw)} bytes do not hold shape {shape}")
+    return np.frombuffer(raw, dtype=np.uint8, offset=header).reshape(shape)
+
+
+def find_root(configured: Path | None = None) -> Path | None:
+    """The first folder that holds both splits, or None.
+
+    Order: `configured` (searched alone when given), Debian's package folder, torchvision's
+    `data/FashionMNIST/raw`.
+    """
+    candidates = (_DEBIAN_ROOT, Path("data/FashionMNIST/raw"))
+    if configured is not None:
+        candidates = (configured, configured / "FashionMNIST" / "raw")
+    names = [name for pair in _FILES.values() for name in pair]
+    for root in candidates:
+        if all(_existing(root, name) is not None for name in names):
+            return root
+    return None
+
+
+def read_split(root: Path, split: str) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+    """Images (n, 28, 28) and labels (n,) of `split` ("train" or "test") under `root`.
+
+    Raises:
+        UserError: a file is missing, broken, or images and labels differ in number.
+
+    """
+    paths = []
+    for name in _FILES[split]:
+        path = _existing(root, name)
+        if path is None:
+            raise UserError(f"Fashion-MNIST: no {name}(.gz) in {root}")
+        paths.append(path)
+    images, labels = (read_idx(path) for path in paths)
+    if len(images) != len(labels):
+        raise UserError(f"Fashion-MNIST in {root}: {len(images)} images but {len(labels)} labels")
+    return images, labels
+
+
+def _existing(root: Path, name: str) -> Path | None:
+    return next((p for p in (root / name, root / f"{name}.gz") if p.is_file()), None)

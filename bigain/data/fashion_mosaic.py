@@ -17,34 +17,41 @@ pixels then, half the size at which the backbones have learned it.
 import hashlib
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from bigain.data.base import Sample
-from bigain.data.fashion_mnist import FashionMNIST, shipped_slice
+from bigain.data.base import PublishedDataset, Sample
+from bigain.data.fashion_mnist import CLASSES, shipped_slice
 
-__all__ = ["MOSAICS", "SEED", "FashionMosaic", "draw_tiles", "halve", "stitch"]
+__all__ = ["SEED", "FashionMosaic", "draw_tiles", "halve", "stitch"]
 
-MOSAICS = 5000
-"""Their number, as many as COCO's validation split has images."""
 SEED = 20261129
 _TILES = 4
 
 Image = npt.NDArray[np.uint8]
 
 
-class FashionMosaic:
-    """The first `limit` mosaics, or with None all of them.  Image i has the id i."""
+class FashionMosaic(PublishedDataset):
+    """The first `limit` mosaics, or all 5,000 (the size of COCO's split).  Image i has id i."""
 
-    class_names: tuple[str, ...] = FashionMNIST.class_names
-    prompts: tuple[str, ...] = FashionMNIST.prompts
-    condition_ids: tuple[int, ...] | None = None
+    num_classes = 10
+    split = "mosaics"
+    split_size = 5000
+    label_space = "fashion"
+    generates = False
+    reads_files = False
+    class_names = CLASSES.names
+    prompts = CLASSES.prompts
+    condition_ids = None
+    place = "made of the 1,000 that ship"
 
-    def __init__(self, limit: int | None = None) -> None:
+    def __init__(self, limit: int | None = None, root: Path | None = None) -> None:
+        del root  # mosaics are made of the images that ship
         _, labels, images = shipped_slice()
         self._garments = [images[labels == label] for label in range(len(self.class_names))]
-        self._length = MOSAICS if limit is None else limit
+        self._length = self.split_size if limit is None else limit
 
     def __len__(self) -> int:
         return self._length

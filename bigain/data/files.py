@@ -1,17 +1,19 @@
-"""A dataset of image files: entries in a fixed order, each read when it is asked for."""
+"""Datasets of image files: entries in a fixed order, each read when it is asked for."""
 
 import hashlib
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
-from bigain.data.base import Sample
-from bigain.data.classes import ClassList
+from bigain.data.base import ClassList, PublishedDataset, Sample
 from bigain.data.images import read_image
+from bigain.data.layouts import Layout
 from bigain.errors import UserError
 
-__all__ = ["Entry", "ImageFiles", "take"]
+__all__ = ["Entry", "ImageFiles", "PublishedFiles", "take"]
 
 
 @dataclass(frozen=True)
@@ -35,68 +37,85 @@ class Entry:
 
 
 class ImageFiles:
-    """The images of `entries`, found under `folder`.
+    """The images of `entries`, found under `folder`: a `Dataset`.
 
     All files are looked up at once, before any model is loaded, and none is opened.
 
     Raises:
-        UserError: A file is missing, or there are no entries.
+        UserError: A file is missing.
 
     """
 
     def __init__(self, entries: Sequence[Entry], folder: Path, classes: ClassList) -> None:
-        self._entries = tuple(entries)
-        self._folder = folder
-        self._sizes = _sizes(self._entries, folder)
+        self.entries = tuple(entries)
+        self.folder = folder
+        self._sizes = _sizes(self.entries, folder)
         self.class_names = classes.names
         self.prompts = classes.prompts
         self.condition_ids = classes.condition_ids
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self.entries)
 
     def __getitem__(self, position: int) -> Sample:
-        if not 0 <= position < len(self._entries):
+        if not 0 <= position < len(self):
             raise IndexError(position)
-        entry = self._entries[position]
-        read = partial(read_image, self._folder / entry.file, entry.file)
+        entry = self.entries[position]
+        read = partial(read_image, self.folder / entry.file, entry.file)
         return Sample(entry.image_id, entry.label, read, entry.labels, entry.captions)
 
     @property
     def image_ids(self) -> list[int]:
         """Image ids in the fixed order."""
-        return [entry.image_id for entry in self._entries]
+        return [entry.image_id for entry in self.entries]
 
     @property
     def content_hash(self) -> str:
         """sha256 over id, labels, file name and file size of the images in use, in order.
 
-        Their bytes are not in it: reading 50,000 files before every run would cost more than it
-        tells.  A file that was cut, re-encoded or exchanged nearly always has another size.
+        Their bytes are left out, because reading 50,000 files before every run costs too much.  A
+        file that was cut, re-encoded or exchanged nearly always has another size.
         """
         digest = hashlib.sha256()
-        for entry, size in zip(self._entries, self._sizes, strict=True):
+        for entry, size in zip(self.entries, self._sizes, strict=True):
             labels = entry.labels if entry.label is None else (entry.label,)
             digest.update(f"{entry.image_id} {labels} {entry.file} {size}\n".encode())
         return digest.hexdigest()
 
 
+class PublishedFiles(ImageFiles, PublishedDataset):
+    """A dataset of image files by its settings; a subclass says where they lie and lists them."""
+
+    layout: ClassVar[Layout]
+
+    def __init__(self, limit: int | None = None, root: Path | None = None) -> None:
+        folder = self.layout.find(root)
+        chosen = take(self.list_entries(folder), limit, published=self.split_size, folder=folder)
+        super().__init__(chosen, folder, self.classes())
+
+    @classmethod
+    @abstractmethod
+    def classes(cls) -> ClassList:
+        """Names, prompts and condition ids of the classes; known without the data."""
+
+    @classmethod
+    @abstractmethod
+    def list_entries(cls, folder: Path) -> Sequence[Entry]:
+        """All images of the split in their fixed order; raises UserError if a list is damaged."""
+
+    @property
+    def place(self) -> str:
+        """The folder."""
+        return f"in {self.folder}"
+
+
 def take(
     entries: Sequence[Entry], limit: int | None, *, published: int, folder: Path
 ) -> Sequence[Entry]:
-    """The first `limit` entries, or with None all of them.
-
-    None stands for the published split, never for a part of it that happens to be there: one
-    configuration has one set of images.
-
-    Args:
-        entries: In the fixed order.
-        limit: How many.
-        published: Number of images of the published split.
-        folder: What messages name.
+    """The first `limit` entries, or with None all of them, which must be the `published` number.
 
     Raises:
-        UserError: More are asked for than there are.
+        UserError: There are fewer; the message names `folder`.
 
     """
     if limit is None and len(entries) != published:

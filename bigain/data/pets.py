@@ -2,30 +2,28 @@
 
 Read by torchvision's OxfordIIITPet from `annotations/test.txt`, whose lines are
 `<image> <breed 1..37> <species: 1 cat, 2 dog> <breed within the species>`.
+Breeds and species are those of TensorFlow Datasets' list; the prompt of a class is
+"a photo of a {breed} {cat|dog}, a type of pet.".
 Source: Parkhi, Vedaldi, Zisserman, Jawahar 2012, "Cats and Dogs"; CC BY-SA 4.0.
 """
 
 from pathlib import Path
 
-from torchvision.datasets import OxfordIIITPet
-
-from bigain.data.base import hashed_order
-from bigain.data.classes import class_table, classes_of
-from bigain.data.files import Entry, ImageFiles, take
-from bigain.data.layouts import find_root
+from bigain.data.base import ClassList, Dataset, class_table
+from bigain.data.files import Entry, ImageFiles, PublishedFiles
+from bigain.data.layouts import Layout
+from bigain.data.orders import hashed_order
 from bigain.errors import UserError
 
-__all__ = ["ORDER_SEED", "PUBLISHED", "load_all_pets", "load_pets"]
+__all__ = ["ORDER_SEED", "Pets"]
 
 ORDER_SEED = 20261126
-PUBLISHED = 3669
-"""Images of the test split."""
 _LIST = "annotations/test.txt"
 _SPECIES = ("cat", "dog")
 
 
-def load_pets(limit: int | None, root: Path | None) -> ImageFiles:
-    """The first `limit` test images of the fixed class-balanced order, or all 3,669.
+class Pets(PublishedFiles):
+    """The test images in a fixed class-balanced order.
 
     Image ids are positions 0, 1, ... in the list of the split's image names, sorted.
 
@@ -34,37 +32,56 @@ def load_pets(limit: int | None, root: Path | None) -> ImageFiles:
             prompt, or an image in use is missing.
 
     """
-    folder = find_root("pets", root)
-    entries = _entries(folder)
-    order = hashed_order([e.image_id for e in entries], [e.label or 0 for e in entries], ORDER_SEED)
-    ordered = [entries[position] for position in order]
-    chosen = take(ordered, limit, published=PUBLISHED, folder=folder)
-    return ImageFiles(chosen, folder, classes_of("pets"))
 
+    num_classes = 37
+    split = "test"
+    split_size = 3669
+    label_space = "open"
+    references = ("split", "images", "all")
+    layout = Layout(
+        title="Oxford-IIIT Pets",
+        folders=("oxford-iiit-pet",),
+        parts=("images", "annotations/test.txt"),
+        shape="images/*.jpg, annotations/test.txt",
+        source="robots.ox.ac.uk/~vgg/data/pets (images.tar.gz, annotations.tar.gz)",
+        archives=("images.tar.gz", "annotations.tar.gz"),
+    )
 
-def load_all_pets(root: Path | None) -> ImageFiles:
-    """All images of the dataset by name, 7,390 of them: training, test, and those in no list.
+    @classmethod
+    def classes(cls) -> ClassList:
+        """The breeds."""
+        rows = class_table("pets")
+        names = tuple(row["file_name"].replace("_", " ").title() for row in rows)
+        pairs = zip(names, (row["species"] for row in rows), strict=True)
+        return ClassList(names, tuple(f"a photo of a {n} {s}, a type of pet." for n, s in pairs))
 
-    Image ids are positions 0, 1, ... in this order; the breeds are not looked up.
+    @classmethod
+    def list_entries(cls, folder: Path) -> list[Entry]:
+        """The images of the test list."""
+        from torchvision.datasets import OxfordIIITPet  # noqa: PLC0415 -- loads torch
 
-    Raises:
-        UserError: The data is not there.
+        _check_list(folder / _LIST)
+        split = OxfordIIITPet(folder.parent, split="test", download=False)
+        files = [path.name for path in split._images]  # its public access decodes the images
+        pairs = sorted(zip(files, split._labels, strict=True))
+        entries = [Entry(i, f"images/{name}", label) for i, (name, label) in enumerate(pairs)]
+        order = hashed_order(range(len(pairs)), [label for _, label in pairs], ORDER_SEED)
+        return [entries[position] for position in order]
 
-    """
-    folder = find_root("pets", root)
-    names = sorted(path.name for path in (folder / "images").glob("*.jpg"))
-    entries = [Entry(i, f"images/{name}", None) for i, name in enumerate(names)]
-    if not entries:
-        raise UserError(f"dataset.root={folder}: images/ holds no .jpg file")
-    return ImageFiles(entries, folder, classes_of("pets"))
+    @classmethod
+    def reference(cls, which: str, root: Path | None) -> Dataset:
+        """`split`, or `all`: every image by name, 7,390 of them, also those in no list.
 
-
-def _entries(folder: Path) -> list[Entry]:
-    _check_list(folder / _LIST)
-    split = OxfordIIITPet(folder.parent, split="test", download=False)
-    files = [path.name for path in split._images]  # its public access decodes the images
-    pairs = sorted(zip(files, split._labels, strict=True))
-    return [Entry(i, f"images/{name}", label) for i, (name, label) in enumerate(pairs)]
+        Image ids are positions 0, 1, ... in that order; the breeds are not looked up.
+        """
+        if which != "all":
+            return super().reference(which, root)
+        folder = cls.layout.find(root)
+        names = sorted(path.name for path in (folder / "images").glob("*.jpg"))
+        if not names:
+            raise UserError(f"dataset.root={folder}: images/ holds no .jpg file")
+        entries = [Entry(i, f"images/{name}", None) for i, name in enumerate(names)]
+        return ImageFiles(entries, folder, cls.classes())
 
 
 def _check_list(path: Path) -> None:

@@ -1,51 +1,95 @@
-"""Whether the images of a dataset are there, as the run itself would look them up.
+"""Whether the images of a run are there: its dataset, and the reference of generated images.
 
 Every file that a run would use is looked up, and COCO's annotations are read; no image is opened.
 """
 
-from pathlib import Path
+from collections.abc import Callable
 
-from bigain.config import DatasetSettings
-from bigain.data import fashion_mnist_files
-from bigain.data.layouts import LAYOUTS, search
-from bigain.data.loaders import load_dataset
+from bigain.config import DatasetConfig, GenerationConfig, RunConfig
+from bigain.data.base import SELECTIONS, PublishedDataset, load_dataset, load_reference
+from bigain.data.layouts import Search
 from bigain.doctor.findings import Finding, from_error
 from bigain.errors import UserError
 
-__all__ = ["check_dataset"]
+__all__ = ["check_dataset", "check_reference"]
+
+_DIMENSIONS = {"inception": 2048, "mini": 64}
+"""Extractor -> number of its features; it is not loaded here."""
 
 
-def check_dataset(config: DatasetSettings, *, needed: bool = True) -> Finding:
+def check_dataset(config: DatasetConfig, *, needed: bool = True) -> Finding:
     """The state of the dataset of `config`."""
-    if config.name in LAYOUTS:
-        found = search(config.name, config.root)
-        if found.missing:
-            return _not_there(config, found.clue, needed)
+    found = _search(config)
+    if found is not None and found.missing:
+        return _not_there(config, found, needed)
+
+    def look() -> str:
+        dataset = load_dataset(config)
+        return f"{len(dataset):,} images {dataset.place}"
+
+    return _finding(config.name, look, needed)
+
+
+def check_reference(config: RunConfig, *, needed: bool = True) -> list[Finding]:
+    """The state of the reference, if the run generates.
+
+    A run of few images may need many more: it is compared with the whole split.  Where the dataset
+    is not there at all, its own finding says so.
+    """
+    task = config.task
+    if not isinstance(task, GenerationConfig):
+        return []
+    if task.statistics is not None:
+        return [_finding("reference", lambda: _statistics(task), needed)]
+    found = _search(config.dataset)
+    if found is not None and found.missing:
+        return []
+
+    def look() -> str:
+        count = len(load_reference(config.dataset, task.reference))
+        return f"{count:,} images of {config.dataset.name}: {SELECTIONS[task.reference]}"
+
+    return [_finding("reference", look, needed)]
+
+
+def _search(config: DatasetConfig) -> Search | None:
+    """What is there of a dataset that consists of the user's files; None of one that ships."""
+    assert issubclass(config.facts, PublishedDataset)
+    layout = config.facts.layout
+    return None if layout is None else layout.search(config.root)
+
+
+def _finding(subject: str, look: Callable[[], str], needed: bool) -> Finding:
+    """What `look` finds, or what it raises."""
     try:
-        count = len(load_dataset(config))
+        return Finding("datasets", subject, "ready", look(), needed=needed)
     except UserError as error:
-        return from_error("datasets", config.name, error, needed=needed)
+        return from_error("datasets", subject, error, needed=needed)
     except (ImportError, OSError) as error:  # torchvision without its torch, an unreadable folder
         what = " ".join(f"{type(error).__name__}: {error}".split())
-        return Finding("datasets", config.name, "problem", what, needed=needed)
-    return Finding(
-        "datasets", config.name, "ready", f"{count:,} images {_where(config)}", (), needed
-    )
+        return Finding("datasets", subject, "problem", what, needed=needed)
 
 
-def _not_there(config: DatasetSettings, clue: str, needed: bool) -> Finding:
-    layout = LAYOUTS[config.name]
-    root = Path("data") if config.root is None else config.root
+def _not_there(config: DatasetConfig, found: Search, needed: bool) -> Finding:
     unset = " (dataset.root and BIGAIN_DATA are not set)" if config.root is None else ""
-    places = " or ".join(str(root / folder) for folder in layout.folders)
-    advice = (f"get it from {layout.source}", f"lay out {layout.shape} in {places}")
-    return Finding("datasets", config.name, "missing", f"{clue}{unset}", advice, needed)
+    layout = found.layout
+    advice = (f"get it from {layout.source}", f"lay out {layout.shape} in {found.places}")
+    return Finding("datasets", config.name, "missing", f"{found.clue}{unset}", advice, needed)
 
 
-def _where(config: DatasetSettings) -> str:
-    if config.name in LAYOUTS:
-        return f"in {search(config.name, config.root).folder}"
-    if config.name == "fashion_mosaic":
-        return "made of the 1,000 that ship"
-    found = fashion_mnist_files.find_root(config.root)
-    return "of the 1,000 that ship" if found is None else f"in {found}"
+def _statistics(task: GenerationConfig) -> str:
+    from bigain.features.reference import read_reference  # noqa: PLC0415 -- loads torch
+
+    assert task.statistics is not None
+    try:
+        found = read_reference(task.statistics)
+    except UserError as error:
+        raise UserError(f"task.reference={error}") from None
+    dimension, allowed = found.moments.dimension, _DIMENSIONS[task.extractor]
+    if dimension != allowed:
+        raise UserError(
+            f"task.reference={task.statistics}: is of {dimension} features; allowed: {allowed}, as "
+            f"task.extractor={task.extractor} has"
+        )
+    n = "an unknown number of" if found.moments.n is None else f"{found.moments.n:,}"
+    return f"{task.statistics}, statistics of {n} images, {dimension} features"

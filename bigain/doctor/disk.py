@@ -57,7 +57,7 @@ def result_bytes(config: RunConfig) -> float:
         return _RECORD
     if config.task.name == "generation":
         return config.dataset.num_images * (_RECORD + _PIXEL * _side(config) ** 2)
-    return config.dataset.num_images * (_RECORD + _CLASS * config.dataset.num_classes)
+    return config.dataset.num_images * (_RECORD + _CLASS * config.dataset.facts.num_classes)
 
 
 def cache_bytes(config: RunConfig) -> float:
@@ -69,7 +69,7 @@ def cache_bytes(config: RunConfig) -> float:
     width = int(settings.get("cross_attention_dim", 0))
     encoded = config.dataset.num_images if config.task.name == "classification" else 0
     latents = encoded * latent * config.cache.latents
-    prompts = config.dataset.num_classes * _TOKENS * width * _FLOAT * config.cache.prompts
+    prompts = config.dataset.facts.num_classes * _TOKENS * width * _FLOAT * config.cache.prompts
     return min(float(latents), bound) + min(float(prompts), bound)
 
 

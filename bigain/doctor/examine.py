@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from bigain.backbones.sizes import download_bytes
 from bigain.config import BackboneConfig, DatasetConfig, HubBackboneConfig, RunConfig
 from bigain.doctor.backbones import check_backbone
-from bigain.doctor.datasets import check_dataset
+from bigain.doctor.datasets import check_dataset, check_reference
 from bigain.doctor.devices import check_device, probe
 from bigain.doctor.disk import check_disk
 from bigain.doctor.environment import check_environment, check_extras
 from bigain.doctor.extractors import check_extractor
 from bigain.doctor.findings import Finding
-from bigain.doctor.references import check_reference
 
 __all__ = ["Request", "examine_everything", "examine_runs"]
 
@@ -49,7 +48,7 @@ def examine_runs(request: Request) -> list[Finding]:
         *(check_dataset(each) for each in datasets),
         *_references(request),
         *check_disk(writing, sum(_to_download(each, state) for each, state in states)),
-        *check_extras({"coco"} if any(each.name == "coco2017" for each in datasets) else ()),
+        *check_extras({each.facts.extra for each in datasets if each.facts.extra}),
     ]
 
 

@@ -23,9 +23,7 @@ from bigain.config import (
     NoneConfig,
     RunConfig,
 )
-from bigain.data.base import Dataset
-from bigain.data.loaders import load_dataset
-from bigain.data.references import SELECTIONS, load_reference
+from bigain.data.base import SELECTIONS, Dataset, load_dataset, load_reference
 from bigain.devices import DTYPES, resolve_device
 from bigain.engine.build_operator import build_operator
 from bigain.errors import UserError
@@ -228,7 +226,7 @@ def _real_images(config: RunConfig, progress: bool) -> _Real:
     which = config.task_as(GenerationConfig).reference
     images = load_reference(config.dataset, which)
     dataset, content = config.dataset, images.content_hash
-    split = "all" if which == "all" else dataset.split
+    split = "all" if which == "all" else dataset.facts.split
     selection = f"{SELECTIONS[which]}, {len(images)}"
     source = ReferenceSource(dataset.name, split, content, selection)
     folder = config.paths.cache / "references"

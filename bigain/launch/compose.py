@@ -194,11 +194,13 @@ def _refuse_outright(override: Override, loader: ConfigLoader, groups: Sequence[
         raise UserError(f"{text}: several values; allowed: {one}, or a sweep with -m (--multirun)")
     if override.package is not None and key in groups:
         raise UserError(f"{text}: a group has one place; allowed: {_options(loader, key)}")
-    if key in groups and not override.is_delete() and not isinstance(override.value(), str):
+    is_needed = key in RunConfig.model_fields and override.is_delete()
+    has_option = override.is_delete() or isinstance(override.value(), str)
+    if key in groups and (is_needed or not has_option):
         raise UserError(f"{text}: allowed: {_options(loader, key)}")
-    if last == "name" and group in groups:
+    if last in ("name", "_target_") and group in groups:
         raise UserError(
-            f"{text}: a name comes with its settings; allowed: {group}=OPTION, one of "
+            f"{text}: comes with its group's file; allowed: {group}=OPTION, one of "
             f"{_options(loader, group)}"
         )
 

@@ -44,6 +44,9 @@ from bigain.runs.identity import run_id
 __all__ = ["Plan", "PlannedRun", "job", "launch_one", "launch_runs", "launch_sweep", "plan_runs"]
 
 
+_SEARCH_PATH = "hydra.searchpath"
+
+
 @dataclass(frozen=True)
 class PlannedRun:
     """One run of a command line: its own overrides (a sweep expanded) and what they compose to."""
@@ -87,7 +90,11 @@ def plan_runs(overrides: Sequence[str], multirun: bool = False) -> Plan:
             params = (hydra.sweeper.get("params") or {}).items()
             swept = parse_overrides(loader, [f"{key}={value}" for key, value in params])
             combinations = _expand([*swept, *own])
-        runs = [PlannedRun(tuple(each), compose_with(loader, each)) for each in combinations]
+        # Files of the user count for every run; Hydra's other settings do not change a run.
+        paths = [str(each.input_line) for each in parsed if each.key_or_group == _SEARCH_PATH]
+        runs = [
+            PlannedRun(tuple(each), compose_with(loader, [*paths, *each])) for each in combinations
+        ]
         hydra.overrides.task = [str(each.input_line) for each in own]
         return Plan(tuple(runs), is_sweep, hydra)
 

@@ -184,8 +184,19 @@ def _canonical(plain: dict[str, Any], usual: Collection[str]) -> str:
         excluded = [*excluded, *EXCLUDED_WITHOUT_OPERATOR]
     if plain.get("backbone", {}).get("fingerprint"):
         excluded = [*excluded, *EXCLUDED_WITH_FINGERPRINT]
+    excluded = [*excluded, *_own_targets(plain)]
     kept = _without(_without_neutral(plain), excluded, "")
     return json.dumps(_by_value(kept, ""), sort_keys=True, separators=(",", ":"))
+
+
+def _own_targets(plain: Mapping[str, Any]) -> list[str]:
+    """The keys `<group>._target_` that name a class of this package.
+
+    The group's `name` says as much.  A class from elsewhere is part of the run's name.
+    """
+    groups = {name: group for name, group in plain.items() if isinstance(group, Mapping)}
+    targets = {name: str(group.get("_target_", "")) for name, group in groups.items()}
+    return [f"{name}._target_" for name, at in targets.items() if at.startswith("bigain.")]
 
 
 def _without_neutral(plain: dict[str, Any]) -> dict[str, Any]:

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from bigain.data.base import hashed_order
-from bigain.data.classes import class_table
+from bigain.data.base import class_table
 from bigain.data.coco import ORDER_SEED as COCO_ORDER
-from bigain.data.imagenet import val_entries
+from bigain.data.imagenet import ImageNet1K, ImageNet100
+from bigain.data.orders import hashed_order
 from bigain.data.pets import ORDER_SEED as PETS_ORDER
 from bigain.files import replace_file
 
@@ -69,10 +69,10 @@ def _pets_line(index: int, row: Mapping[str, str]) -> str:
     return f"{index + 1} {species} {same.index(row['class_index']) + 1}"
 
 
-def _imagenet(name: str) -> Callable[[Path], int]:
+def _imagenet(kind: type[ImageNet1K] | type[ImageNet100]) -> Callable[[Path], int]:
     def write(root: Path) -> int:
-        folder = root / ("imagenet" if name == "imagenet1k" else name)
-        for place, entry in enumerate(val_entries(name)[:IMAGENET_IMAGES]):
+        folder = root / kind.layout.folders[0]
+        for place, entry in enumerate(kind.list_entries(folder)[:IMAGENET_IMAGES]):
             _save(folder / entry.file, place, entry.label or 0)
         return IMAGENET_IMAGES
 
@@ -116,8 +116,8 @@ def _coco(root: Path) -> int:
 
 TINY: dict[str, Callable[[Path], int]] = {
     "pets": _pets,
-    "imagenet1k": _imagenet("imagenet1k"),
-    "imagenet100": _imagenet("imagenet100"),
+    "imagenet1k": _imagenet(ImageNet1K),
+    "imagenet100": _imagenet(ImageNet100),
     "coco2017": _coco,
 }
 """Dataset -> what writes its tiny version below a root, and returns the number of images."""

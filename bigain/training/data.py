@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from bigain.backbones.preprocessing import pad_and_standardise
-from bigain.data import fashion_mnist_files
+from bigain.data import fashion_mnist
 from bigain.errors import UserError
 
 __all__ = ["TRAINING_IMAGES", "Batch", "TrainingData", "load_training_data"]
@@ -75,13 +75,13 @@ def load_training_data(root: Path | None) -> TrainingData:
         UserError: the data is nowhere; the message names both ways to get it.
 
     """
-    found = fashion_mnist_files.find_root(root)
+    found = fashion_mnist.find_root(root)
     if found is None:
         raise UserError(
             f"training.data_root={root}: no Fashion-MNIST found; install Debian's package "
             "dataset-fashion-mnist or download it with torchvision.datasets.FashionMNIST"
         )
-    raw, labels = fashion_mnist_files.read_split(found, "train")
+    raw, labels = fashion_mnist.read_split(found, "train")
     images = torch.from_numpy(pad_and_standardise(raw))
     targets = torch.from_numpy(labels.astype("int64"))
     return TrainingData(

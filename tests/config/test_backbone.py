@@ -89,11 +89,11 @@ def selection(config: Any) -> SiteSelection:
     [
         ("mini_unet", "pets", "fashion_mnist or fashion_mosaic, because backbone=mini_unet knows"),
         ("mini_dit", "imagenet100", "fashion_mnist or fashion_mosaic, because"),
-        ("sd20", "fashion_mnist", "imagenet1k, imagenet100, pets or coco2017, because"),
-        ("sd20", "fashion_mosaic", "imagenet1k, imagenet100, pets or coco2017, because"),
-        ("dit_xl2_512", "fashion_mosaic", "imagenet1k or imagenet100, because"),
-        ("sdxl", "fashion_mnist", "imagenet1k, imagenet100, pets or coco2017, because"),
-        ("dit_xl2_512", "fashion_mnist", "imagenet1k or imagenet100, because"),
+        ("sd20", "fashion_mnist", "coco2017, imagenet100, imagenet1k or pets, because"),
+        ("sd20", "fashion_mosaic", "coco2017, imagenet100, imagenet1k or pets, because"),
+        ("dit_xl2_512", "fashion_mosaic", "imagenet100 or imagenet1k, because"),
+        ("sdxl", "fashion_mnist", "coco2017, imagenet100, imagenet1k or pets, because"),
+        ("dit_xl2_512", "fashion_mnist", "imagenet100 or imagenet1k, because"),
         ("dit_xl2_512", "pets", "it knows ImageNet's classes and no text"),
         ("dit_xl2_512", "coco2017", "backbone=dit_xl2_512 has class-index conditioning"),
     ],
@@ -103,7 +103,7 @@ def test_a_dataset_that_the_model_has_no_condition_for_is_refused(
 ) -> None:
     config = VALIDATE.validate_python(settings(name, levels=[1] if name == "sdxl" else [0]))
     with pytest.raises(PydanticCustomError) as caught:
-        config.check_dataset(dataset)
+        config.check_dataset(compose_config(["task=efficiency", f"dataset={dataset}"]).dataset)
     assert f"dataset={dataset}: allowed: " in str(caught.value)
     assert allowed in str(caught.value)
 
@@ -118,7 +118,8 @@ def test_a_dataset_that_the_model_has_no_condition_for_is_refused(
     ],
 )
 def test_a_dataset_that_the_model_can_classify_is_accepted(name: str, dataset: str) -> None:
-    VALIDATE.validate_python(settings(name)).check_dataset(dataset)
+    chosen = compose_config(["task=efficiency", f"dataset={dataset}"]).dataset
+    VALIDATE.validate_python(settings(name)).check_dataset(chosen)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bigain.data.base import Sample, balanced_order, hashed_order
+from bigain.data.base import Sample
+from bigain.data.orders import balanced_order, hashed_order
 
 labels_lists = st.lists(st.integers(0, 4), min_size=1, max_size=60)
 

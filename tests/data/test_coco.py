@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from torchvision.datasets import CocoCaptions, CocoDetection
 
-from bigain.data import coco
-from bigain.data.coco import load_coco
+from bigain.data.coco import Coco
 from bigain.errors import UserError
 from bigain.testing.datasets import TRUNCATED, write_tiny
 
@@ -35,7 +34,7 @@ def test_images_labels_and_captions_are_torchvisions(root: Path) -> None:
     instances = CocoDetection(images, str(annotations(root)))
     captions = CocoCaptions(images, str(annotations(root, "captions")))
     assert instances.ids == captions.ids
-    ours = load_coco(12, root)
+    ours = Coco(12, root)
     categories = sorted(instances.coco.cats)
     samples = {sample.image_id: sample for sample in (ours[i] for i in range(12))}
     assert sorted(samples) == instances.ids
@@ -50,7 +49,7 @@ def test_images_labels_and_captions_are_torchvisions(root: Path) -> None:
 
 
 def test_images_have_none_one_or_several_labels_and_stay_in_the_split(root: Path) -> None:
-    dataset = load_coco(12, root)
+    dataset = Coco(12, root)
     counts = [len(dataset[i].labels) for i in range(12)]
     assert set(counts) == {0, 1, 2, 3}
     assert all(dataset[i].label is None for i in range(12))
@@ -60,22 +59,21 @@ def test_images_have_none_one_or_several_labels_and_stay_in_the_split(root: Path
 
 
 def test_the_order_is_shuffled_and_a_limit_takes_its_beginning(root: Path) -> None:
-    whole = load_coco(12, root).image_ids
+    whole = Coco(12, root).image_ids
     assert whole != sorted(whole)
-    assert load_coco(5, root).image_ids == whole[:5]
+    assert Coco(5, root).image_ids == whole[:5]
 
 
 def test_nothing_is_printed(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    load_coco(3, root)
+    Coco(3, root)
     assert capsys.readouterr() == ("", "")
 
 
 def test_the_whole_split_is_the_published_one(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert coco.PUBLISHED == 5000
     with pytest.raises(UserError, match=r"dataset\.limit=null: means all 5000 images"):
-        load_coco(None, root)
-    monkeypatch.setattr(coco, "PUBLISHED", 12)
-    assert len(load_coco(None, root)) == 12
+        Coco(None, root)
+    monkeypatch.setattr(Coco, "split_size", 12)
+    assert len(Coco(None, root)) == 12
 
 
 WRONG: list[tuple[Callable[[dict[str, Any]], object], str]] = [
@@ -103,7 +101,7 @@ def test_wrong_annotations_are_named(
 ) -> None:
     change(root, edit)
     with pytest.raises(UserError, match=rf"instances_val2017\.json: {told}") as error:
-        load_coco(12, root)
+        Coco(12, root)
     assert "\n" not in str(error.value)
 
 
@@ -112,21 +110,21 @@ def test_wrong_annotations_are_named(
 def test_files_that_are_no_annotations_are_named(root: Path, kind: str, text: str) -> None:
     annotations(root, kind).write_text(text)
     with pytest.raises(UserError, match=rf"{kind}_val2017\.json: is no COCO annotation file"):
-        load_coco(12, root)
+        Coco(12, root)
 
 
 @pytest.mark.parametrize("kind", ["instances", "captions"])
 def test_a_missing_file_is_named(root: Path, kind: str) -> None:
     annotations(root, kind).unlink()
     with pytest.raises(UserError, match=rf"{kind}_val2017\.json is missing; expected val2017/"):
-        load_coco(12, root)
+        Coco(12, root)
 
 
 def test_a_missing_image_is_named(root: Path) -> None:
-    first = load_coco(12, root).image_ids[0]
+    first = Coco(12, root).image_ids[0]
     (root / "coco" / "val2017" / f"{first:012d}.jpg").unlink()
     with pytest.raises(UserError, match=rf"1 of the 12 .* such as val2017/{first:012d}\.jpg"):
-        load_coco(12, root)
+        Coco(12, root)
 
 
 def test_without_pycocotools_the_extra_is_named(
@@ -135,4 +133,4 @@ def test_without_pycocotools_the_extra_is_named(
     for name in ("pycocotools", "pycocotools.coco"):
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(UserError, match=r"needs pycocotools; .*'bigain\[coco\]'"):
-        load_coco(12, root)
+        Coco(12, root)

@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bigain.data.classes import classes_of
+from bigain.data.coco import Coco
 from bigain.data.files import Entry, ImageFiles, take
+from bigain.data.imagenet import ImageNet100
 from bigain.data.images import UnreadableImage
 from bigain.errors import UserError
 
-CLASSES = classes_of("coco2017")
+CLASSES = Coco.classes()
 
 
 @pytest.fixture
@@ -42,7 +43,7 @@ def test_there_is_nothing_beyond_the_ends(folder: Path, position: int) -> None:
 
 
 def test_names_and_prompts_are_those_of_the_classes(folder: Path) -> None:
-    dataset = ImageFiles(entries(), folder, classes_of("imagenet100"))
+    dataset = ImageFiles(entries(), folder, ImageNet100.classes())
     assert dataset.class_names[0] == "American robin"
     assert dataset.prompts[0] == "a photo of a American robin."
     assert (dataset.condition_ids or ())[:2] == (15, 45)

@@ -6,11 +6,17 @@ import numpy as np
 import pytest
 from torchvision.datasets import ImageFolder
 
-from bigain.data.imagenet import LISTS, VAL_LABELS, load_imagenet, val_entries, val_order
+from bigain.data.files import Entry
+from bigain.data.imagenet import LISTS, VAL_LABELS, ImageNet1K, ImageNet100, val_order
 from bigain.errors import UserError
 from bigain.testing.datasets import TRUNCATED, write_tiny
 
 NAMES = ["imagenet1k", "imagenet100"]
+CLASS = {"imagenet1k": ImageNet1K, "imagenet100": ImageNet100}
+
+
+def val_entries(name: str) -> list[Entry]:
+    return CLASS[name].list_entries(Path("nowhere"))
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -77,7 +83,7 @@ def test_images_and_labels_are_those_of_torchvisions_image_folder(
     tmp_path: Path, name: str
 ) -> None:
     count = write_tiny(name, tmp_path)
-    ours = load_imagenet(name, count, tmp_path)
+    ours = CLASS[name](count, tmp_path)
     folder = "imagenet" if name == "imagenet1k" else name
     theirs = ImageFolder(tmp_path / folder / "val")
     found = {int(Path(path).stem[-8:]): index for index, (path, _) in enumerate(theirs.samples)}
@@ -97,8 +103,8 @@ def test_all_files_in_one_folder_are_the_same_images(tmp_path: Path) -> None:
     flat.mkdir(parents=True)
     for path in (tmp_path / "by_class").rglob("*.JPEG"):
         (flat / path.name).write_bytes(path.read_bytes())
-    ours = load_imagenet("imagenet1k", count, tmp_path / "flat")
-    other = load_imagenet("imagenet1k", count, tmp_path / "by_class")
+    ours = ImageNet1K(count, tmp_path / "flat")
+    other = ImageNet1K(count, tmp_path / "by_class")
     assert ours.image_ids == other.image_ids
     assert np.array_equal(ours[0].image, other[0].image)
 
@@ -106,18 +112,18 @@ def test_all_files_in_one_folder_are_the_same_images(tmp_path: Path) -> None:
 def test_imagenet100_can_be_read_from_the_folder_of_imagenet(tmp_path: Path) -> None:
     write_tiny("imagenet100", tmp_path)
     (tmp_path / "imagenet100").rename(tmp_path / "imagenet")
-    assert len(load_imagenet("imagenet100", 20, tmp_path)) == 20
+    assert len(ImageNet100(20, tmp_path)) == 20
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_order_does_not_depend_on_what_is_there(tmp_path: Path, name: str) -> None:
     write_tiny(name, tmp_path)
-    dataset = load_imagenet(name, 7, tmp_path)
+    dataset = CLASS[name](7, tmp_path)
     assert dataset.image_ids == [entry.image_id for entry in val_entries(name)[:7]]
     with pytest.raises(UserError, match=r"1 of the 21 images in use are missing, such as val/n"):
-        load_imagenet(name, 21, tmp_path)
+        CLASS[name](21, tmp_path)
     with pytest.raises(UserError, match="of the 50000 images" if name[8:] == "1k" else "of the 50"):
-        load_imagenet(name, None, tmp_path)
+        CLASS[name](None, tmp_path)
 
 
 def test_a_file_in_the_folder_of_another_class_is_missing(tmp_path: Path) -> None:
@@ -127,9 +133,9 @@ def test_a_file_in_the_folder_of_another_class_is_missing(tmp_path: Path) -> Non
     other.mkdir()
     file.rename(other / file.name)
     with pytest.raises(UserError, match=f"missing, such as val/n.*/{file.name}"):
-        load_imagenet("imagenet1k", 20, tmp_path)
+        ImageNet1K(20, tmp_path)
 
 
 def test_no_data_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no ImageNet-100 there, .*val is missing; expected val/<"):
-        load_imagenet("imagenet100", 5, tmp_path)
+        ImageNet100(5, tmp_path)

@@ -3,8 +3,18 @@ from pathlib import Path
 
 import pytest
 
-from bigain.data.layouts import LAYOUTS, find_root, missing_parts, search
+from bigain.data.coco import Coco
+from bigain.data.imagenet import ImageNet1K, ImageNet100
+from bigain.data.layouts import Layout
+from bigain.data.pets import Pets
 from bigain.errors import UserError
+
+LAYOUTS: dict[str, Layout] = {
+    "pets": Pets.layout,
+    "imagenet1k": ImageNet1K.layout,
+    "imagenet100": ImageNet100.layout,
+    "coco2017": Coco.layout,
+}
 
 
 def lay_out(folder: Path, parts: tuple[str, ...]) -> Path:
@@ -21,17 +31,17 @@ def test_every_folder_of_the_layout_is_found(dataset: str, tmp_path: Path) -> No
     for index, folder in enumerate(layout.folders):
         root = tmp_path / str(index)
         laid = lay_out(root / folder, layout.parts)
-        assert find_root(dataset, root) == laid
-        assert missing_parts(dataset, laid) == []
+        assert LAYOUTS[dataset].find(root) == laid
+        assert layout.missing_parts(laid) == ()
 
 
 def test_the_more_special_folder_goes_first(tmp_path: Path) -> None:
     lay_out(tmp_path / "imagenet", ("val",))
     lay_out(tmp_path, ("val",))
-    assert find_root("imagenet100", tmp_path) == tmp_path / "imagenet"
+    assert LAYOUTS["imagenet100"].find(tmp_path) == tmp_path / "imagenet"
     lay_out(tmp_path / "imagenet100", ("val",))
-    assert find_root("imagenet100", tmp_path) == tmp_path / "imagenet100"
-    assert find_root("imagenet1k", tmp_path) == tmp_path / "imagenet"
+    assert LAYOUTS["imagenet100"].find(tmp_path) == tmp_path / "imagenet100"
+    assert LAYOUTS["imagenet1k"].find(tmp_path) == tmp_path / "imagenet"
 
 
 def test_without_a_root_the_folder_data_is_searched(
@@ -39,15 +49,15 @@ def test_without_a_root_the_folder_data_is_searched(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=r"dataset\.root=null: no COCO 2017 there"):
-        find_root("coco2017", None)
+        LAYOUTS["coco2017"].find(None)
     lay_out(tmp_path / "data" / "coco", LAYOUTS["coco2017"].parts)
-    assert find_root("coco2017", None) == Path("data/coco")
+    assert LAYOUTS["coco2017"].find(None) == Path("data/coco")
 
 
 @pytest.mark.parametrize("dataset", LAYOUTS)
 def test_nothing_there_is_one_line_that_tells_the_layout(dataset: str, tmp_path: Path) -> None:
     with pytest.raises(UserError) as told:
-        find_root(dataset, tmp_path)
+        LAYOUTS[dataset].find(tmp_path)
     message = str(told.value)
     assert message.startswith(f"dataset.root={tmp_path}: no {LAYOUTS[dataset].title} there")
     assert LAYOUTS[dataset].shape in message
@@ -59,26 +69,25 @@ def test_nothing_there_is_one_line_that_tells_the_layout(dataset: str, tmp_path:
 def test_what_is_missing_of_the_best_folder_is_named(dataset: str, tmp_path: Path) -> None:
     layout = LAYOUTS[dataset]
     folder = lay_out(tmp_path / layout.folders[0], layout.parts[:-1])
-    assert missing_parts(dataset, folder) == [layout.parts[-1]]
+    assert layout.missing_parts(folder) == layout.parts[-1:]
     with pytest.raises(UserError, match=re.escape(f"{folder / layout.parts[-1]} is missing")):
-        find_root(dataset, tmp_path)
+        LAYOUTS[dataset].find(tmp_path)
 
 
 def test_a_root_that_does_not_exist_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"dataset\.root=.*nowhere: no ImageNet-1K there"):
-        find_root("imagenet1k", tmp_path / "nowhere")
+        LAYOUTS["imagenet1k"].find(tmp_path / "nowhere")
 
 
 # What is there in its place.
 
 
 def clue(dataset: str, root: Path) -> str:
-    found = search(dataset, root)
+    found = LAYOUTS[dataset].search(root)
     assert found.missing
     with pytest.raises(UserError) as told:
-        find_root(dataset, root)
-    command = f"`bigain doctor dataset={dataset} dataset.root={root}`"
-    assert str(told.value).endswith(f"; {command} found: {found.clue}")
+        LAYOUTS[dataset].find(root)
+    assert str(told.value).endswith(f"; found: {found.clue}")
     return found.clue
 
 
@@ -110,7 +119,9 @@ def test_a_root_that_is_the_dataset_itself_is_recognised(tmp_path: Path) -> None
     laid = lay_out(tmp_path / "oxford-iiit-pet", LAYOUTS["pets"].parts)
     assert clue("pets", laid) == f"{laid} is the dataset itself; set dataset.root={tmp_path}"
     laid = laid.rename(tmp_path / "mine")
-    assert clue("pets", laid).endswith(f"call it oxford-iiit-pet and set dataset.root={tmp_path}")
+    assert clue("pets", laid).endswith(
+        f"rename it to oxford-iiit-pet and set dataset.root={tmp_path}"
+    )
 
 
 def test_what_is_there_is_told_beside_what_is_not(tmp_path: Path) -> None:
@@ -121,5 +132,5 @@ def test_what_is_there_is_told_beside_what_is_not(tmp_path: Path) -> None:
 
 def test_what_is_whole_is_found_and_lacks_nothing(tmp_path: Path) -> None:
     folder = lay_out(tmp_path / "coco", LAYOUTS["coco2017"].parts)
-    found = search("coco2017", tmp_path)
+    found = LAYOUTS["coco2017"].search(tmp_path)
     assert (found.folder, found.missing) == (folder, ())

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from torchvision.datasets import OxfordIIITPet
 
-from bigain.data import pets
-from bigain.data.pets import load_all_pets, load_pets
+from bigain.data.pets import Pets
 from bigain.errors import UserError
 from bigain.testing.datasets import TRUNCATED, write_tiny
 
@@ -22,7 +21,7 @@ def annotations(root: Path) -> Path:
 
 def test_images_labels_and_names_are_torchvisions(root: Path) -> None:
     theirs = OxfordIIITPet(root, split="test")
-    ours = load_pets(37, root)
+    ours = Pets(37, root)
     assert list(ours.class_names) == theirs.classes
     by_id = {sample.image_id: sample for sample in (ours[i] for i in range(37))}
     bad = ours.image_ids[TRUNCATED]
@@ -38,32 +37,31 @@ def test_images_labels_and_names_are_torchvisions(root: Path) -> None:
 def test_the_species_of_the_annotations_is_that_of_the_prompt(root: Path) -> None:
     theirs = OxfordIIITPet(root, split="test", target_types="binary-category")
     species = dict(zip(theirs._labels, theirs._bin_labels, strict=True))
-    for label, prompt in enumerate(load_pets(37, root).prompts):
+    for label, prompt in enumerate(Pets(37, root).prompts):
         assert f" {'cat' if species[label] == 0 else 'dog'}," in prompt
 
 
 def test_the_order_is_balanced_and_a_limit_takes_its_beginning(root: Path) -> None:
-    whole = load_pets(37, root)
+    whole = Pets(37, root)
     assert sorted(whole.image_ids) == list(range(37))
     assert whole.image_ids != sorted(whole.image_ids)
-    assert load_pets(10, root).image_ids == whole.image_ids[:10]
+    assert Pets(10, root).image_ids == whole.image_ids[:10]
     assert sorted(whole[i].label or 0 for i in range(37)) == list(range(37))
 
 
 def test_the_order_of_the_lines_does_not_matter(root: Path) -> None:
-    before = load_pets(37, root)
+    before = Pets(37, root)
     lines = annotations(root).read_text().splitlines(keepends=True)
     annotations(root).write_text("".join(lines[::-1]))
-    after = load_pets(37, root)
+    after = Pets(37, root)
     assert (after.image_ids, after.content_hash) == (before.image_ids, before.content_hash)
 
 
 def test_the_whole_split_is_the_published_one(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert pets.PUBLISHED == 3669
     with pytest.raises(UserError, match=r"dataset\.limit=null: means all 3669 images"):
-        load_pets(None, root)
-    monkeypatch.setattr(pets, "PUBLISHED", 37)
-    assert len(load_pets(None, root)) == 37
+        Pets(None, root)
+    monkeypatch.setattr(Pets, "split_size", 37)
+    assert len(Pets(None, root)) == 37
 
 
 @pytest.mark.parametrize(
@@ -83,34 +81,34 @@ def test_a_wrong_line_is_named(root: Path, line: str, why: str) -> None:
     lines = annotations(root).read_text().splitlines()
     annotations(root).write_text("\n".join([*lines[:2], line, *lines[3:]]) + "\n")
     with pytest.raises(UserError, match=rf"annotations/test\.txt: .*{why}") as told:
-        load_pets(5, root)
+        Pets(5, root)
     assert "\n" not in str(told.value)
 
 
 def test_an_empty_list_is_named(root: Path) -> None:
     annotations(root).write_text("")
     with pytest.raises(UserError, match=r"test\.txt: is empty"):
-        load_pets(5, root)
+        Pets(5, root)
 
 
 def test_a_missing_list_or_image_is_named(root: Path) -> None:
-    name = load_pets(37, root)._entries[0].file
+    name = Pets(37, root).entries[0].file
     (root / "oxford-iiit-pet" / name).unlink()
     with pytest.raises(UserError, match=rf"1 of the 37 images in use are missing, such as {name}"):
-        load_pets(37, root)
+        Pets(37, root)
     annotations(root).unlink()
     with pytest.raises(UserError, match=r"annotations/test\.txt is missing; expected"):
-        load_pets(37, root)
+        Pets(37, root)
 
 
 def test_all_images_are_those_of_the_folder_by_name(root: Path) -> None:
-    everything = load_all_pets(root)
+    everything = Pets.reference("all", root)
     names = sorted(path.name for path in (root / "oxford-iiit-pet" / "images").glob("*.jpg"))
     assert everything.image_ids == list(range(len(names)))
-    assert len(everything) >= len(load_pets(37, root))
+    assert len(everything) >= len(Pets(37, root))
     (root / "oxford-iiit-pet" / "images" / names[0]).unlink()
-    assert len(load_all_pets(root)) == len(names) - 1
+    assert len(Pets.reference("all", root)) == len(names) - 1
     for name in names[1:]:
         (root / "oxford-iiit-pet" / "images" / name).unlink()
     with pytest.raises(UserError, match=r"images/ holds no \.jpg"):
-        load_all_pets(root)
+        Pets.reference("all", root)

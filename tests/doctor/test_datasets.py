@@ -1,17 +1,19 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from bigain.config import RunConfig
-from bigain.data import fashion_mnist_files
-from bigain.data.layouts import LAYOUTS
+from bigain.data import fashion_mnist
+from bigain.data.files import PublishedFiles
 from bigain.doctor import datasets
-from bigain.doctor.datasets import check_dataset
+from bigain.doctor.datasets import check_dataset, check_reference
 from bigain.doctor.findings import Finding
 from bigain.testing.datasets import TINY, write_tiny
 
 Compose = Callable[..., RunConfig]
+FID = ["backbone=sd20", "dataset=pets", "task=generation"]
 
 
 @pytest.fixture
@@ -38,14 +40,16 @@ def test_a_dataset_that_is_there_is_ready(
 
 @pytest.mark.parametrize("name", sorted(TINY))
 def test_a_missing_dataset_comes_with_its_source_and_its_layout(
-    name: str, check: Callable[..., Finding], tmp_path: Path
+    name: str, check: Callable[..., Finding], compose: Compose, tmp_path: Path
 ) -> None:
     found = check(name, tmp_path)
     assert (found.status, found.what) == ("missing", "nothing of it")
     get, lay_out = found.advice
-    assert LAYOUTS[name].source in get
-    assert LAYOUTS[name].shape in lay_out
-    assert str(tmp_path / LAYOUTS[name].folders[0]) in lay_out
+    facts = compose("task=efficiency", f"dataset={name}").dataset.facts
+    assert issubclass(facts, PublishedFiles)
+    assert facts.layout.source in get
+    assert facts.layout.shape in lay_out
+    assert str(tmp_path / facts.layout.folders[0]) in lay_out
 
 
 def test_without_a_root_the_ways_to_set_one_are_named(
@@ -108,7 +112,7 @@ def test_a_package_that_does_not_import_is_a_problem(
 def test_the_images_that_ship_are_ready(
     compose: Compose, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(fashion_mnist_files, "find_root", lambda _: None)
+    monkeypatch.setattr(fashion_mnist, "find_root", lambda _: None)
     found = check_dataset(compose().dataset, needed=False)
     assert (found.status, found.needed) == ("ready", False)
     assert found.what == "400 images of the 1,000 that ship"
@@ -117,3 +121,54 @@ def test_the_images_that_ship_are_ready(
 def test_mosaics_are_ready_wherever_the_full_data_are(compose: Compose) -> None:
     found = check_dataset(compose("dataset=fashion_mosaic").dataset)
     assert (found.status, found.what) == ("ready", "400 images made of the 1,000 that ship")
+
+
+# References.
+
+
+def statistics(path: Path, dimension: int) -> str:
+    np.savez(path, mu=np.zeros(dimension), sigma=np.eye(dimension))
+    return f"task.reference={path}"
+
+
+@pytest.mark.parametrize("more", [[], ["task=efficiency"]])
+def test_who_generates_nothing_needs_none(compose: Compose, more: list[str]) -> None:
+    assert check_reference(compose(*more)) == []
+
+
+def test_the_clothes_that_ship_are_always_there(compose: Compose) -> None:
+    (found,) = check_reference(compose("task=generation", "dataset.limit=5"))
+    assert (found.area, found.subject, found.status) == ("datasets", "reference", "ready")
+    assert found.what == "1,000 images of fashion_mnist: all images"
+
+
+def test_a_run_of_few_images_needs_the_whole_split(compose: Compose, tmp_path: Path) -> None:
+    """Five images of the dataset are there, and the run would end at the missing others."""
+    write_tiny("pets", tmp_path)
+    few = [*FID, f"dataset.root={tmp_path}", "dataset.limit=5"]
+    (found,) = check_reference(compose(*few))
+    assert (found.status, found.stops) == ("problem", True)
+    assert "3669" in found.what
+    for which in ("images", "all"):
+        (found,) = check_reference(compose(*few, f"task.reference={which}"), needed=False)
+        assert (found.status, found.needed) == ("ready", False)
+
+
+def test_a_dataset_that_is_not_there_is_told_once(compose: Compose, tmp_path: Path) -> None:
+    assert check_reference(compose(*FID, f"dataset.root={tmp_path}")) == []
+
+
+def test_statistics_are_read(compose: Compose, tmp_path: Path) -> None:
+    given = statistics(tmp_path / "s.npz", 64)
+    (found,) = check_reference(compose("task=generation", given))
+    assert found.status == "ready"
+    assert found.what.endswith("s.npz, statistics of an unknown number of images, 64 features")
+    given = statistics(tmp_path / "s.npz", 32)
+    (found,) = check_reference(compose("task=generation", given))
+    assert found.status == "problem"
+    assert found.what.endswith("s.npz: is of 32 features")
+    assert found.advice == ("allowed: 64, as task.extractor=mini has",)
+    (tmp_path / "s.npz").write_bytes(b"half")
+    (found,) = check_reference(compose("task=generation", given))
+    assert "cannot be read as statistics" in found.what
+    assert found.what.startswith("task.reference=")

@@ -14,12 +14,11 @@ import numpy.typing as npt
 import pandas as pd
 import pytest
 import torch
-from pydantic import TypeAdapter
 from sklearn.metrics import average_precision_score
 from torch import Tensor, nn
 
 from bigain.backbones.base import Classes
-from bigain.config import DatasetConfig, RunConfig
+from bigain.config import RunConfig
 from bigain.data.images import centre_crop_resize
 from bigain.engine import build
 from bigain.engine.run import run
@@ -73,8 +72,9 @@ def make(tmp_path: Path, tiny_unet: nn.Module, monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.setattr(
             build, "build_backbone", lambda *_, **__: ColourBackbone(tiny_unet, CLASSES[name])
         )
-        settings = {"name": name, "limit": IMAGES[name], "root": tmp_path / "data" / name}
-        dataset = TypeAdapter[Any](DatasetConfig).validate_python(settings)
+        root = f"dataset.root={tmp_path / 'data' / name}"
+        limit = f"dataset.limit={IMAGES[name]}"
+        dataset = compose_config(["task=efficiency", f"dataset={name}", limit, root]).dataset
         config = compose_config(
             [
                 *("backbone=mini_unet", "batch_size=256"),

@@ -1,15 +1,12 @@
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from pydantic import TypeAdapter
 from torch import nn
 
-from bigain.config import DatasetConfig
 from bigain.data.fashion_mnist import SLICE_SIZE
 from bigain.engine import build
 from bigain.engine.build import build_evaluator, build_sampler
@@ -50,12 +47,12 @@ def test_dataset_and_classifier_follow_the_configuration() -> None:
 @pytest.mark.parametrize("name", TINY)
 def test_every_dataset_is_built_with_its_limit_and_classes(name: str, tmp_path: Path) -> None:
     write_tiny(name, tmp_path)
-    settings = {"name": name, "limit": 7, "root": str(tmp_path)}
-    config = TypeAdapter[Any](DatasetConfig).validate_python(settings)
+    command = ["task=efficiency", f"dataset={name}", "dataset.limit=7", f"dataset.root={tmp_path}"]
+    config = compose_config(command).dataset
     dataset = build.build_dataset(config)
     assert len(dataset) == 7
-    assert len(dataset.class_names) == len(dataset.prompts) == config.num_classes
-    assert (dataset.condition_ids is not None) == config.imagenet_classes
+    assert len(dataset.class_names) == len(dataset.prompts) == config.facts.num_classes
+    assert (dataset.condition_ids is not None) == (config.facts.label_space == "imagenet")
 
 
 def hooks(model: nn.Module) -> int:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from bigain.data.base import Sample
-from bigain.data.fashion_mnist import CLASS_NAMES, FashionMNIST
+from bigain.data.fashion_mnist import FashionMNIST
 from bigain.errors import UserError
 from bigain.tasks.generation import Captions, conditions_of
 
@@ -38,7 +38,9 @@ def test_a_class_is_its_own_condition() -> None:
     labels = [dataset[i].label for i in range(25)]
     assert conditions.classes is dataset
     assert conditions.numbers == conditions.labels == labels
-    assert conditions.texts == [CLASS_NAMES[label] for label in labels if label is not None]
+    assert conditions.texts == [
+        FashionMNIST.class_names[label] for label in labels if label is not None
+    ]
     assert conditions.image_ids == dataset.image_ids
 
 

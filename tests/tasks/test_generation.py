@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from bigain.data.fashion_mnist import CLASS_NAMES, FashionMNIST
+from bigain.data.fashion_mnist import FashionMNIST
 from bigain.tasks.generation import conditions_of, generate_images
 from bigain.tasks.sampling import Sampler
 
@@ -46,7 +46,7 @@ def test_a_record_promises_an_image(backbone: Any) -> None:
         assert record["sha256"] == f"hash of {record['image_id']}"
         assert record["source_image_id"] == sample.image_id
         assert record["label"] == sample.label
-        assert record["condition"] == CLASS_NAMES[record["label"]]
+        assert record["condition"] == FashionMNIST.class_names[record["label"]]
         assert record["seconds"] >= 0
         assert record["images_per_forward"] == 4
 

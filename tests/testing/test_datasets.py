@@ -1,25 +1,23 @@
 import runpy
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from bigain.data.base import Dataset
-from bigain.data.coco import load_coco
-from bigain.data.files import ImageFiles
-from bigain.data.imagenet import load_imagenet
+from bigain.data.coco import Coco
+from bigain.data.files import PublishedFiles
+from bigain.data.imagenet import ImageNet1K, ImageNet100
 from bigain.data.images import UnreadableImage
-from bigain.data.layouts import LAYOUTS
-from bigain.data.pets import load_pets
+from bigain.data.pets import Pets
 from bigain.testing.datasets import ODDITIES, TINY, TRUNCATED, write_tiny
 
-LOADERS: dict[str, Callable[[int, Path], ImageFiles]] = {
-    "pets": load_pets,
-    "imagenet1k": lambda limit, root: load_imagenet("imagenet1k", limit, root),
-    "imagenet100": lambda limit, root: load_imagenet("imagenet100", limit, root),
-    "coco2017": load_coco,
+LOADERS: dict[str, type[PublishedFiles]] = {
+    "pets": Pets,
+    "imagenet1k": ImageNet1K,
+    "imagenet100": ImageNet100,
+    "coco2017": Coco,
 }
 
 
@@ -34,7 +32,7 @@ def unreadable(dataset: Dataset) -> list[int]:
 
 
 def test_there_is_one_of_every_layout() -> None:
-    assert set(TINY) == set(LAYOUTS) == set(LOADERS)
+    assert set(TINY) == set(LOADERS)
 
 
 @pytest.mark.parametrize("name", TINY)
@@ -48,7 +46,7 @@ def test_it_is_read_as_the_real_one_with_one_broken_image(name: str, tmp_path: P
 @pytest.mark.parametrize("name", TINY)
 def test_the_oddities_come_first_in_the_order(name: str, tmp_path: Path) -> None:
     dataset = LOADERS[name](write_tiny(name, tmp_path), tmp_path)
-    files = [dataset._folder / entry.file for entry in dataset._entries]
+    files = [dataset.folder / entry.file for entry in dataset.entries]
     kinds = []
     for path in files[:6]:
         with Image.open(path) as image:
@@ -64,13 +62,13 @@ def test_writing_twice_gives_the_same_dataset(tmp_path: Path) -> None:
     hashes = []
     for place in ("a", "a", "b"):
         write_tiny("pets", tmp_path / place)
-        hashes.append(load_pets(37, tmp_path / place).content_hash)
+        hashes.append(Pets(37, tmp_path / place).content_hash)
     assert len(set(hashes)) == 1
 
 
 def test_classes_look_different(tmp_path: Path) -> None:
     write_tiny("imagenet100", tmp_path)
-    dataset = load_imagenet("imagenet100", 20, tmp_path)
+    dataset = ImageNet100(20, tmp_path)
     colours = {tuple(dataset[i].image.mean(axis=(0, 1)).round(-1)) for i in range(5, 20)}
     assert len(colours) > 10
 
@@ -87,4 +85,4 @@ def test_the_script_writes_what_is_asked_for(
     assert [line.partition(":")[0] for line in told] == ["pets", "coco2017"]
     assert "use dataset.limit=37 or less" in told[0]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["coco", "oxford-iiit-pet"]
-    assert len(load_coco(12, tmp_path)) == 12
+    assert len(Coco(12, tmp_path)) == 12

@@ -1,0 +1,176 @@
+"""All datasets of `configs/dataset`: what their classes declare, their settings, their loading."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+from pydantic import ValidationError
+
+from bigain.config import DatasetConfig
+from bigain.config.dataset import datasets_with
+from bigain.data.base import SELECTIONS, load_dataset, load_reference
+from bigain.data.fashion_mnist import SLICE_SIZE
+from bigain.data.files import PublishedFiles
+from bigain.errors import UserError
+from bigain.launch.compose import compose_config
+from bigain.locations import CONFIGS
+from bigain.testing.datasets import TINY, write_tiny
+
+ROOT = Path(__file__).parents[2]
+SHIPPED = ["fashion_mnist", "fashion_mosaic"]
+FACTS = {  # classes, split, images, label space, generates
+    "fashion_mnist": (10, "test", 10_000, "fashion", True),
+    "fashion_mosaic": (10, "mosaics", 5000, "fashion", False),
+    "pets": (37, "test", 3669, "open", True),
+    "imagenet100": (100, "val", 5000, "imagenet", True),
+    "imagenet1k": (1000, "val", 50_000, "imagenet", True),
+    "coco2017": (80, "val2017", 5000, "open", True),
+}
+
+
+def settings(name: str, **changes: object) -> DatasetConfig:
+    file = CONFIGS / "dataset" / f"{name}.yaml"
+    plain: Any = OmegaConf.to_container(OmegaConf.load(file))
+    return DatasetConfig.model_validate({**plain, "limit": None, "root": None, **changes})
+
+
+def refusal(name: str, **changes: object) -> dict[str, Any]:
+    with pytest.raises(ValidationError) as caught:
+        settings(name, **changes)
+    return dict(caught.value.errors()[0])
+
+
+# What is known without the data.
+
+
+def test_the_facts_are_those_of_every_file_in_the_configuration() -> None:
+    assert {path.stem for path in (CONFIGS / "dataset").glob("*.yaml")} == set(FACTS)
+    for name, expected in FACTS.items():
+        f = settings(name).facts
+        assert (f.num_classes, f.split, f.split_size, f.label_space, f.generates) == expected
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_the_facts_agree_with_the_classes(name: str) -> None:
+    facts = settings(name).facts
+    assert issubclass(facts, PublishedFiles)
+    classes = facts.classes()
+    assert facts.num_classes == len(classes.names) == len(classes.prompts)
+    assert (facts.label_space == "imagenet") == (classes.condition_ids is not None)
+
+
+def test_datasets_are_found_by_their_label_space() -> None:
+    assert datasets_with("fashion") == SHIPPED
+    assert datasets_with("imagenet") == ["imagenet100", "imagenet1k"]
+    assert datasets_with("imagenet", "open") == ["coco2017", "imagenet100", "imagenet1k", "pets"]
+
+
+def test_settings_are_checked_without_torch() -> None:
+    code = (
+        "import sys\n"
+        "from bigain.launch.compose import compose_config\n"
+        "from bigain.data.base import load_dataset\n"
+        f"for name in {sorted(FACTS)}:\n"
+        "    config = compose_config(['task=efficiency', f'dataset={name}', 'dataset.limit=3'])\n"
+        "    if name.startswith('fashion'):\n"
+        "        assert len(load_dataset(config.dataset)) == 3\n"
+        "assert not {'torch', 'torchvision'} & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+# Settings.
+
+
+@pytest.mark.parametrize("name", FACTS)
+def test_the_limit_goes_up_to_the_size_of_the_split(name: str) -> None:
+    size = FACTS[name][2]
+    for limit in (None, 1, size):
+        assert settings(name, limit=limit).limit == limit
+    assert settings(name).num_images == size
+    assert settings(name, limit=7).num_images == 7
+    for wrong in (0, -1, size + 1):
+        context = refusal(name, limit=wrong)["ctx"]
+        assert (context["key"], context["value"]) == ("dataset.limit", wrong)
+        assert f"1 to {size}," in context["allowed"]
+    for no_integer in (1.5, "3", True):
+        assert refusal(name, limit=no_integer)["loc"][0] == "limit"
+
+
+def test_the_root_is_a_folder_with_a_name() -> None:
+    assert str(settings("pets", root="data").root) == "data"
+    assert refusal("pets", root="")["loc"][0] == "root"
+    context = refusal("fashion_mosaic", root="data")["ctx"]
+    assert (context["key"], context["value"]) == ("dataset.root", Path("data"))
+    assert "null" in context["allowed"]
+
+
+def test_what_is_no_dataset_is_refused() -> None:
+    for wrong in ("bigain.data.nowhere.Pets", "bigain.data.pets.Dogs", "bigain.data.files.Entry"):
+        context = refusal("pets", _target_=wrong)["ctx"]
+        assert (context["key"], context["value"]) == ("dataset._target_", wrong)
+    assert refusal("pets", _target_="Pets")["loc"] == ("_target_",)
+    assert refusal("pets", subset="2k")["loc"] == ("subset",)
+
+
+def test_a_class_without_its_facts_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    text = "from bigain.config import DatasetFacts\nclass Half(DatasetFacts):\n    split = 'a'\n"
+    (tmp_path / "half_a_dataset.py").write_text(text)
+    allowed = refusal("pets", _target_="half_a_dataset.Half")["ctx"]["allowed"]
+    assert "num_classes, split_size, label_space" in allowed
+
+
+# Loading.
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_what_ships_needs_no_root(name: str) -> None:
+    assert len(load_dataset(settings(name, limit=7))) == 7
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_the_settings_reach_the_dataset(name: str, tmp_path: Path) -> None:
+    write_tiny(name, tmp_path)
+    dataset = load_dataset(settings(name, limit=7, root=tmp_path))
+    assert len(dataset) == 7
+    assert dataset.place.startswith(f"in {tmp_path}")
+    with pytest.raises(UserError, match=r"dataset\.root="):
+        load_dataset(settings(name, limit=7, root=tmp_path / "nowhere"))
+
+
+# References.
+
+
+def test_the_split_of_fashion_mnist_is_what_ships_whatever_the_limit() -> None:
+    few = settings("fashion_mnist", limit=5)
+    assert len(load_reference(few, "split")) == SLICE_SIZE
+    assert len(load_reference(few, "images")) == 5
+
+
+def test_pets_may_be_compared_with_all_images(tmp_path: Path) -> None:
+    write_tiny("pets", tmp_path)
+    config = settings("pets", limit=37, root=tmp_path)
+    files = sorted((tmp_path / "oxford-iiit-pet" / "images").glob("*.jpg"))
+    everything = load_reference(config, "all")
+    assert len(everything) == len(files) >= 37
+    assert everything.image_ids == list(range(len(files)))
+    with pytest.raises(UserError, match=r"dataset\.limit=null: means all 3669"):
+        load_reference(config, "split")
+
+
+def test_every_selection_of_a_dataset_can_be_configured() -> None:
+    for name in sorted(set(FACTS) - {"fashion_mosaic"}):
+        backbone = "mini_unet" if name == "fashion_mnist" else "sd20"
+        command = ["task=generation", f"dataset={name}", f"backbone={backbone}"]
+        for which in SELECTIONS:
+            if which in settings(name).facts.references:
+                compose_config([*command, f"task.reference={which}"])
+            else:
+                with pytest.raises(UserError, match=r"task\.reference=all: allowed: split or im"):
+                    compose_config([*command, f"task.reference={which}"])
