@@ -50,14 +50,14 @@ def append_csv_row(path: Path, row: Mapping[str, object]) -> None:
     header, line = _csv_line(list(row)), _csv_line([*row.values()])
     with path.open("a+b") as handle:
         handle.seek(0)
-        whole, _, _ = handle.read().rpartition(b"\n")
-        found = whole.partition(b"\n")[0].rstrip(b"\r") + b"\n"
-        handle.truncate(len(whole) + 1 if whole else 0)
-        if whole and found != header:
+        complete, _, _ = handle.read().rpartition(b"\n")
+        found = complete.partition(b"\n")[0].rstrip(b"\r") + b"\n"
+        handle.truncate(len(complete) + 1 if complete else 0)
+        if complete and found != header:
             raise UserError(
                 f"{path}: has columns {found.decode().strip()}; allowed: {header.decode().strip()}"
             )
-        handle.write(line if whole else header + line)
+        handle.write(line if complete else header + line)
         handle.flush()
         os.fsync(handle.fileno())
 

@@ -159,7 +159,7 @@ def _rise(errors: "pd.Series[float]", baseline: "pd.Series[float]") -> list[Metr
 
 
 def _is_measured(numbers: object) -> bool:
-    """Whether a cell holds a non-empty list of numbers; one of an unreadable image does not."""
+    """Whether a cell is a non-empty list of numbers; cells of unreadable images are not."""
     return isinstance(numbers, str | list) and len(numbers) > 0 and numbers != "[]"
 
 

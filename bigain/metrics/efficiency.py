@@ -26,7 +26,7 @@ def efficiency_metrics(samples: pd.DataFrame, baseline: pd.DataFrame | None = No
         samples: One row per measurement, `measure` being `flops` (flops, baseline_flops) or `time`
             (ms_per_step, baseline_ms_per_step, steps, batch_size).  Without an operator the
             baseline columns are empty: no flops_saved_percent, no speedup.
-        baseline: Not used: each row holds its own baseline.
+        baseline: Not used, since each row has its own baseline; other tasks need one.
 
     Raises:
         UserError: No measurement.

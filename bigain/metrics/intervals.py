@@ -1,6 +1,6 @@
 """95 % intervals: of a share, of a mean, and of the difference of two runs over the same images.
 
-Share: Wilson's interval holds the shares p with |k/n - p| <= z sqrt(p (1 - p) / n).  It stays
+Share: Wilson's interval contains the shares p with |k/n - p| <= z sqrt(p (1 - p) / n).  It stays
 inside [0, 1] and has a width at k = 0 and k = n, unlike k/n -+ z sqrt(k (n - k) / n^3).
 
 Mean: Student's t, mean -+ t(n-1) s / sqrt(n).

@@ -69,14 +69,6 @@ def test_two_folders(write_clothes: Write, capsys: pytest.CaptureFixture[str]) -
     assert "28 x 28" in about["resize"]
 
 
-def test_workers_do_not_change_a_bit(
-    write_clothes: Write, capsys: pytest.CaptureFixture[str]
-) -> None:
-    a, b = write_clothes("a", 0, 70), write_clothes("b", 70, 140)
-    arguments = (a, b, "--extractor", "mini", "--workers")
-    assert run(capsys, *arguments, 0) == run(capsys, *arguments, 4)
-
-
 def test_text_for_people_and_a_warning_of_few_images(
     write_clothes: Write, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -54,6 +54,8 @@ def test_some_figures_with_settings(drawn: list[tuple[str, FigureRequest]], tmp_
         (["--profile", "big"], "--profile=big: allowed: mini, paper"),
         (["--bakcbone", "sd20"], "did you mean --backbone?"),
         (["backbone=sd20"], "backbone=sd20: the figures set backbone themselves"),
+        (["+dataset=pets"], "+dataset=pets: the figures set dataset themselves"),
+        (["operator.ratio=0.5"], "operator.ratio=0.5: the figures set operator.ratio themselves"),
         (["seed=x"], "seed=x"),
         (["2", "--backbone", "sd20"], "--backbone=sd20: allowed: mini_unet, mini_dit"),
     ],

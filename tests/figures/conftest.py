@@ -49,7 +49,7 @@ def plan(backbone: Backbone, latents: torch.Tensor) -> Plan:
 
 
 @pytest.fixture
-def asked(tmp_path: Path) -> FigureRequest:
+def call(tmp_path: Path) -> FigureRequest:
     """All figures of the mini profile, with results and pictures in the test's own folder."""
     return FigureRequest("mini", None, (), tmp_path, tmp_path / "pictures", compose_configs)
 
@@ -57,13 +57,13 @@ def asked(tmp_path: Path) -> FigureRequest:
 @pytest.fixture(scope="session")
 def scene() -> Scene:
     """The mini U-Net and its image."""
-    asked = FigureRequest("mini", "mini_unet", (), Path(), Path(), compose_configs)
-    with scenes(asked) as found:
+    call = FigureRequest("mini", "mini_unet", (), Path(), Path(), compose_configs)
+    with scenes(call) as found:
         return found[0]
 
 
 @pytest.fixture
-def write_runs(asked: FigureRequest) -> WriteRuns:
+def write_runs(call: FigureRequest) -> WriteRuns:
     """Write the profile's runs.csv with values of (run id, metric)."""
 
     def write(values: Mapping[tuple[str, str], float]) -> Path:
@@ -72,7 +72,7 @@ def write_runs(asked: FigureRequest) -> WriteRuns:
             | {"value": value, "n": 400, "ci_low": value - 2, "ci_high": value + 2}
             for (run, metric), value in values.items()
         ]
-        path = asked.results / "mini" / "runs.csv"
+        path = call.results / "mini" / "runs.csv"
         path.parent.mkdir(exist_ok=True)
         path.write_text(csv_text(METRIC_COLUMNS, rows))
         return path

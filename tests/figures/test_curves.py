@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from bigain.config.paper import PaperKey, PaperValue, load_paper
+from bigain.errors import UserError
 from bigain.figures.curves import (
     PAIRS,
     PlannedPoint,
@@ -25,8 +26,8 @@ TOME, LGTM = Variant("tome", "ratio", 0.7), Variant("lgtm", "ratio", 0.7)
 
 
 @pytest.fixture
-def points(asked: FigureRequest) -> list[PlannedPoint]:
-    return plan_points(asked, UNET, "classification", [Variant("none"), TOME, LGTM])
+def points(call: FigureRequest) -> list[PlannedPoint]:
+    return plan_points(call, UNET, "classification", [Variant("none"), TOME, LGTM])
 
 
 @pytest.mark.parametrize(
@@ -46,15 +47,15 @@ def test_sparsity_is_the_share_that_goes(variant: Variant, sparsity: float, name
 
 
 @pytest.mark.parametrize("task", ["classification", "generation"])
-def test_the_tables_plan_the_points(asked: FigureRequest, task: str) -> None:
-    unet, dit = (table_points(asked, pair, task) for pair in (UNET, DIT))
+def test_the_tables_plan_the_points(call: FigureRequest, task: str) -> None:
+    unet, dit = (table_points(call, pair, task) for pair in (UNET, DIT))
     assert len(unet) == 1 + 2 * 7 + 3 * 7
     assert len(dit) == 1 + 2 * 7 + 3 * 4
-    small = table_points(asked, UNET, task, "default")
+    small = table_points(call, UNET, task, "default")
     assert {point.variant.name for point in small} == {
         *("", "ratio=0.3", "ratio=0.5", "ratio=0.7", "factor=2", "factor=3", "factor=4")
     }
-    own = plan_points(asked, UNET, task, [point.variant for point in small])
+    own = plan_points(call, UNET, task, [point.variant for point in small])
     assert [point.run_id for point in small] == [point.run_id for point in own]
     assert [point.variant for point in small][:2] == [
         Variant("none"),
@@ -63,9 +64,9 @@ def test_the_tables_plan_the_points(asked: FigureRequest, task: str) -> None:
 
 
 def test_the_paper_profile_has_no_points_that_the_paper_does_not_print(
-    asked: FigureRequest,
+    call: FigureRequest,
 ) -> None:
-    request, imagenet100 = replace(asked, profile="paper"), PAIRS["paper"][1]
+    request, imagenet100 = replace(call, profile="paper"), PAIRS["paper"][1]
     names = {
         task: {point.variant.name for point in table_points(request, imagenet100, task)}
         for task in ("classification", "generation")
@@ -74,15 +75,15 @@ def test_the_paper_profile_has_no_points_that_the_paper_does_not_print(
     assert not any("factor" in name for name in names["generation"])
 
 
-def test_points_are_the_profiles_own_runs(asked: FigureRequest, points: list[PlannedPoint]) -> None:
+def test_points_are_the_profiles_own_runs(call: FigureRequest, points: list[PlannedPoint]) -> None:
     """The ids of results/mini/runs.csv of 400 images, seed 0; 1,000 images have another id."""
     assert [point.run_id for point in points] == [
         *("955529b7d29b001c", "db8ff76f3eadc01e", "bdf1db7e1168ae58"),
     ]
-    (one,) = plan_points(asked, UNET, "generation", [Variant("none")])
+    (one,) = plan_points(call, UNET, "generation", [Variant("none")])
     assert (one.run_id, one.config.dataset.num_images) == ("1d196229f466f46c", 1000)
     (other,) = plan_points(
-        replace(asked, extra=("dataset.limit=1000",)), UNET, "classification", [TOME]
+        replace(call, extra=("dataset.limit=1000",)), UNET, "classification", [TOME]
     )
     assert other.run_id == "2c507d4e499e2bdb"
 
@@ -119,16 +120,37 @@ def test_the_papers_curves_are_its_printed_values() -> None:
 
 
 def test_commands_make_what_is_missing_and_nothing_else(
-    asked: FigureRequest, points: list[PlannedPoint], write_runs: WriteRuns
+    call: FigureRequest, points: list[PlannedPoint], write_runs: WriteRuns
 ) -> None:
     none, tome, lgtm = (point.run_id for point in points)
     start = "backbone=mini_unet dataset=fashion_mnist task=classification"
-    assert missing_commands(asked, UNET, points, {}) == [
+    assert missing_commands(call, UNET, points, {}) == [
         f"python -m bigain {start} operator=none",
         f"python -m bigain -m {start} operator=tome,lgtm operator.ratio=0.7",
     ]
     runs = read_runs(write_runs({(none, "acc1"): 1.0, (tome, "acc1"): 1.0, (lgtm, "kid"): 1.0}))
-    assert missing_commands(asked, UNET, points, runs) == [
+    assert missing_commands(call, UNET, points, runs) == [
         f"python -m bigain {start} operator=lgtm operator.ratio=0.7"
     ]
-    assert sweeps(asked, UNET, []) == []
+    assert sweeps(call, UNET, []) == []
+
+
+# Requests.
+
+
+def test_the_default_profile_is_not_named_and_other_settings_are(
+    call: FigureRequest,
+) -> None:
+    other = replace(call, profile="paper", extra=("seed=1",))
+    assert call.command("operator=none") == "python -m bigain operator=none"
+    assert other.command("operator=tome,lgtm", sweep=True) == (
+        "python -m bigain -m profile=paper operator=tome,lgtm seed=1"
+    )
+
+
+def test_all_backbones_or_the_requested_one(call: FigureRequest) -> None:
+    names = ["sd20", "sd20", "dit_xl2_512"]
+    assert call.chosen(names) == ["sd20", "dit_xl2_512"]
+    assert replace(call, backbone="sd20").chosen(names) == ["sd20"]
+    with pytest.raises(UserError, match=r"^--backbone=sd2: allowed: sd20, dit_xl2_512; did you"):
+        replace(call, backbone="sd2").chosen(names)

@@ -39,16 +39,16 @@ def test_a_scene_holds_the_image_as_the_model_sees_it(scene: Scene) -> None:
     assert np.array_equal(scene.backbone.decode(scene.latents), scene.image[2:-2, 2:-2])
 
 
-def test_torch_uses_one_thread_inside(asked: FigureRequest) -> None:
+def test_torch_uses_one_thread_inside(call: FigureRequest) -> None:
     before = torch.get_num_threads()
-    with scenes(replace(asked, backbone="mini_dit", extra=("seed=3",))) as (one,):
+    with scenes(replace(call, backbone="mini_dit", extra=("seed=3",))) as (one,):
         assert torch.get_num_threads() == 1
         assert (one.title, one.seed) == ("mini DiT", 3)
     assert torch.get_num_threads() == before
 
 
-def test_a_limit_below_the_image_is_refused(asked: FigureRequest) -> None:
-    few = replace(asked, extra=("dataset.limit=5",))
+def test_a_limit_below_the_image_is_refused(call: FigureRequest) -> None:
+    few = replace(call, extra=("dataset.limit=5",))
     with pytest.raises(UserError, match=r"^dataset.limit=5: allowed: 18 or more"), scenes(few):
         pass
 
@@ -118,11 +118,11 @@ def test_figure_6_shows_image_score_and_both_masks(scene: Scene, plan: Plan) -> 
 
 @pytest.mark.usefixtures("only_svg")
 def test_the_figures_are_the_same_every_time(
-    asked: FigureRequest, monkeypatch: pytest.MonkeyPatch
+    call: FigureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(one_image, "DRAWS", 2)
     monkeypatch.setattr(one_image, "TIMESTEPS", (100,))
-    one = replace(asked, backbone="mini_dit")
+    one = replace(call, backbone="mini_dit")
     files = [str(one.folder / f"figure{number}.svg") for number in (5, 6)]
     written = []
     for _ in range(2):
@@ -133,16 +133,19 @@ def test_the_figures_are_the_same_every_time(
 
 @pytest.mark.slow
 def test_figures_5_and_6_of_a_published_backbone_with_tiny_weights(
-    asked: FigureRequest, monkeypatch: pytest.MonkeyPatch
+    call: FigureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Loading, prompts, a colour image and its latents, as they will be with the real weights."""
-    save_tiny_pipeline("sd20", asked.results / "model")
-    write_tiny("pets", asked.results / "data")
+    save_tiny_pipeline("sd20", call.results / "model")
+    write_tiny("pets", call.results / "data")
     monkeypatch.setattr(one_image, "DRAWS", 2)
     extra: tuple[str, ...] = ("dataset.limit=18", "device=cpu", "dtype=float32")
-    places = ("backbone.path=", asked.results / "model"), ("dataset.root=", asked.results / "data")
+    places = (
+        ("backbone.path=", call.results / "model"),
+        ("dataset.root=", call.results / "data"),
+    )
     extra += tuple(f"{key}{folder}" for key, folder in places)
-    paper = replace(asked, profile="paper", extra=extra)
+    paper = replace(call, profile="paper", extra=extra)
     written = [*produce_importance(paper), *produce_masks(paper)]
     assert [Path(path).name for path in written if path.endswith("png")] == [
         *("figure5.png", "figure6.png"),

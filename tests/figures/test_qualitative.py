@@ -46,8 +46,8 @@ def write_run(results: Path, run_id: str, shade: int, conditions: tuple[str, ...
 
 
 @pytest.fixture
-def one(asked: FigureRequest) -> FigureRequest:
-    return replace(asked, backbone="mini_unet")
+def one(call: FigureRequest) -> FigureRequest:
+    return replace(call, backbone="mini_unet")
 
 
 @pytest.fixture
@@ -83,20 +83,20 @@ def test_the_same_samples_of_every_run(one: FigureRequest, points: list[PlannedP
 
 
 def test_where_runs_are_missing_the_figure_stays_and_the_command_is_named(
-    asked: FigureRequest, points: list[PlannedPoint]
+    call: FigureRequest, points: list[PlannedPoint]
 ) -> None:
-    write_run(asked.results, points[0].run_id, 0, CONDITIONS)
-    asked.folder.mkdir()
-    there = asked.folder / "figure3_mini_unet.svg"
+    write_run(call.results, points[0].run_id, 0, CONDITIONS)
+    call.folder.mkdir()
+    there = call.folder / "figure3_mini_unet.svg"
     there.write_text("as committed")
-    unet, dit = produce_merging(asked)
+    unet, dit = produce_merging(call)
     assert there.read_text() == "as committed"
-    assert [path.name for path in asked.folder.iterdir()] == [there.name]
+    assert [path.name for path in call.folder.iterdir()] == [there.name]
     command = "python -m bigain -m backbone=mini_unet dataset=fashion_mnist task=generation"
     assert unet.startswith("figure 3, mini_unet:")
     assert unet.endswith(f"{command} operator=tome,lgtm operator.ratio=0.7")
     assert "operator=none; python -m bigain -m backbone=mini_dit" in dit
-    assert list(produce_downsampling(asked))[1].startswith("figure 4, mini_dit:")
+    assert list(produce_downsampling(call))[1].startswith("figure 4, mini_dit:")
 
 
 def test_runs_of_other_conditions_are_refused(

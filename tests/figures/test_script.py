@@ -38,7 +38,7 @@ def test_rows_of_every_picture(script: ModuleType) -> None:
         assert first.note == "16x16 = 256 tokens, timestep 100"
 
 
-def test_the_script_writes_where_it_is_told(
+def test_the_script_writes_into_the_given_folder(
     script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     subplots = script.OPERATORS

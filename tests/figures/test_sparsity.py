@@ -29,11 +29,11 @@ def test_the_axis_is_stretched_where_downsampling_begins() -> None:
 
 
 def test_measured_and_printed_values_stand_in_panels_of_their_own(
-    asked: FigureRequest, write_runs: WriteRuns
+    call: FigureRequest, write_runs: WriteRuns
 ) -> None:
-    points = plan_points(asked, UNET, "classification", [NONE, TOME])
+    points = plan_points(call, UNET, "classification", [NONE, TOME])
     runs = read_runs(write_runs({(points[1].run_id, "acc1"): 80.0}))
-    measured, printed = charts_of(asked, UNET, points, points, runs, load_paper())
+    measured, printed = charts_of(call, UNET, points, points, runs, load_paper())
     assert measured.title == "mini U-Net, Fashion-MNIST\nmeasured, n = 400 images"
     assert [(c.operator, c.points[0].value) for c in measured.curves] == [("tome", 80.0)]
     assert measured.commands == ()
@@ -43,11 +43,11 @@ def test_measured_and_printed_values_stand_in_panels_of_their_own(
 
 
 def test_without_a_run_of_an_operator_the_panel_says_how_to_make_one(
-    asked: FigureRequest, write_runs: WriteRuns
+    call: FigureRequest, write_runs: WriteRuns
 ) -> None:
-    points = plan_points(asked, UNET, "generation", [NONE, TOME])
+    points = plan_points(call, UNET, "generation", [NONE, TOME])
     runs = read_runs(write_runs({(points[0].run_id, "frechet_mini"): 0.3}))
-    measured, _ = charts_of(asked, UNET, points, points, runs, load_paper())
+    measured, _ = charts_of(call, UNET, points, points, runs, load_paper())
     (command,) = measured.commands
     assert command.endswith("task=generation operator=tome operator.ratio=0.7")
     (axis,) = draw_charts([[measured]]).axes
@@ -89,19 +89,19 @@ def test_only_wide_ranges_of_distances_are_logarithmic(
 
 @pytest.mark.usefixtures("only_svg")
 def test_the_figure_is_a_function_of_its_two_tables(
-    asked: FigureRequest, write_runs: WriteRuns, monkeypatch: pytest.MonkeyPatch
+    call: FigureRequest, write_runs: WriteRuns, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
         sparsity,
         "table_points",
         lambda request, pair, task, *_: plan_points(request, pair, task, [NONE, TOME]),
     )
-    points = plan_points(asked, UNET, "classification", [NONE, TOME])
+    points = plan_points(call, UNET, "classification", [NONE, TOME])
     write_runs({(point.run_id, "acc1"): 80.0 for point in points})
-    lines = list(produce(asked))
-    first = [path.read_bytes() for path in sorted(asked.folder.iterdir())]
-    assert lines == list(produce(asked))
-    assert first == [path.read_bytes() for path in sorted(asked.folder.iterdir())]
+    lines = list(produce(call))
+    first = [path.read_bytes() for path in sorted(call.folder.iterdir())]
+    assert lines == list(produce(call))
+    assert first == [path.read_bytes() for path in sorted(call.folder.iterdir())]
     assert "figure 2: mini U-Net, Fashion-MNIST, classification: 2 of 2 points have a run" in lines
     assert "figure 2: mini DiT, Fashion-MNIST, generation: 0 of 2 points have a run" in lines
-    assert lines[0] == str(asked.folder / "figure2.svg")
+    assert lines[0] == str(call.folder / "figure2.svg")

@@ -128,16 +128,6 @@ def test_the_image_through_an_operator(plan: Plan, image: npt.NDArray[np.uint8])
     assert np.array_equal(blank, ~selected.read)
 
 
-def test_the_denoiser_is_left_as_it_was(
-    backbone: Backbone, latents: torch.Tensor, plan: Plan
-) -> None:
-    times, labels = torch.tensor([325]), torch.tensor([0])
-    with torch.inference_mode():
-        before = backbone.predict_noise(latents, times, labels)
-        plan(ToMe(0.5))
-        assert torch.equal(before, backbone.predict_noise(latents, times, labels))
-
-
 def test_a_selection_without_a_site_is_refused(backbone: Backbone, latents: torch.Tensor) -> None:
     with pytest.raises(UserError, match="levels=7"):
         token_maps(

@@ -2,7 +2,6 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from bigain.errors import UserError
 from bigain.metrics.feature_sets import kernel_distance, precision_recall
 from bigain.metrics.frechet import FewImagesWarning, frechet_with_interval
 from bigain.metrics.generation import generation_metrics
@@ -48,10 +47,3 @@ def test_three_images_have_a_distance_and_no_more() -> None:
     with pytest.warns(FewImagesWarning):
         metrics = generation_metrics("fid", x, moments_of(y), y)
     assert [m.metric for m in metrics] == ["fid"]
-
-
-def test_broken_features_are_refused() -> None:
-    x, y = sample(0, 30), sample(1, 30)
-    x[4, 0] = np.nan
-    with pytest.raises(UserError, match="position 4"):
-        generation_metrics("fid", x, moments_of(y), y)

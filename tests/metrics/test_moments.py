@@ -53,9 +53,9 @@ def test_one_image_has_no_covariance(n: int) -> None:
 def test_numbers_that_are_none_are_refused(value: float) -> None:
     rows = features(9, 3)
     rows[4, 1] = rows[6, 0] = value
-    with pytest.raises(UserError, match=r"2 of 9 images .* first at position 4") as told:
+    with pytest.raises(UserError, match=r"2 of 9 images .* first at position 4") as caught:
         check_features(rows)
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(caught.value)
     with pytest.raises(UserError):
         moments_of(rows)
 
