@@ -1,4 +1,4 @@
-"""Arguments that verbs share, and a parser whose complaints are one line."""
+"""Arguments that verbs share, and a parser with error messages of one line."""
 
 import argparse
 import re
@@ -15,13 +15,13 @@ _VALUE = re.compile(
     r"argument (?P<option>--[\w-]+): invalid (?P<kind>\w+)(?: value)?: '(?P<value>.*?)'"
     r"(?: \(choose from (?P<choices>.*)\))?"
 )
-"""How argparse complains of a value."""
+"""The messages of argparse about a wrong value."""
 
 _KINDS = {"int": "a whole number", "float": "a number"}
 
 
 class VerbParser(argparse.ArgumentParser):
-    """`argparse` whose errors are `UserError`s, with `--results` unless the verb needs none."""
+    """An argument parser that raises `UserError`; it has `--results` unless `results` is False."""
 
     def __init__(self, verb: str, description: str, *, results: bool = True) -> None:
         super().__init__(prog=f"bigain {verb}", description=description, allow_abbrev=False)
@@ -34,7 +34,7 @@ class VerbParser(argparse.ArgumentParser):
             )
 
     def error(self, message: str) -> NoReturn:
-        """Raise `UserError` in place of printing usage; a misspelt option is recognised."""
+        """Raise `UserError`, with a suggestion for a misspelt option or value."""
         wrong = _VALUE.fullmatch(message)
         if wrong is not None:
             allowed = wrong["choices"] or _KINDS.get(wrong["kind"], wrong["kind"])

@@ -1,7 +1,7 @@
 """`bigain demo`: five operators on both mini backbones and a few shipped images, in minutes.
 
-The demo is an ordinary sweep with small settings: it composes configurations, runs them through the
-runner into `<results>/demo`, reads the run folders back and prints them.
+The demo is a list of ordinary runs with small settings: it composes them, runs them into
+`<results>/demo`, reads the run folders and prints a table.
 """
 
 import math
@@ -32,16 +32,16 @@ OPERATORS: dict[str, tuple[str, ...]] = {
     "ToDo 2x": ("operator=todo", "operator.factor=2"),
     "IE-KVD 2x": ("operator=ie_kvd", "operator.factor=2"),
 }
-_THREADS = "threads=1"  # as fast as two on shared cores, where OpenMP threads wait for each other
+_THREADS = "threads=1"  # two OpenMP threads on shared cores wait for each other
 _PROTOCOL = ("task.trial_list=[5,10]", "task.keep_list=[5,1]")
 _MAP_TIMESTEP = 325
 
-_Named = tuple[str, str, RunConfig]
-"""Backbone, operator as printed, and the run itself."""
+_NamedRun = tuple[str, str, RunConfig]
+"""Backbone, operator as printed, configuration."""
 
 
-def demo_configs(images: int, results: Path) -> list[_Named]:
-    """(backbone, operator as printed, configuration) of every run of the demo, baselines first.
+def demo_configs(images: int, results: Path) -> list[_NamedRun]:
+    """Every run of the demo; the baseline of a backbone comes before its operators.
 
     Raises:
         UserError: `images` is out of range.
@@ -85,15 +85,15 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _with_alpha(name: str, config: RunConfig) -> str:
-    """The name with alpha, which is each backbone's own: at 0, IE-KVD is average pooling."""
+    """The name with alpha, whose default depends on the backbone; 0 is average pooling."""
     alpha = config.operator.settings()["alpha"]
     if not isinstance(alpha, float):
         return name
     return f"{name}, a={alpha:g}{' (avg)' if alpha == 0 else ''}"
 
 
-def _run_all(configs: Sequence[_Named], console: Console) -> list[RunOutcome]:
-    """Run all in order; one bar over the runs, so none over the images of each."""
+def _run_all(configs: Sequence[_NamedRun], console: Console) -> list[RunOutcome]:
+    """Run all in order, with one progress bar over the runs and none over their images."""
     columns = (
         TextColumn("{task.description:34}"),
         BarColumn(bar_width=16),
@@ -111,7 +111,7 @@ def _run_all(configs: Sequence[_Named], console: Console) -> list[RunOutcome]:
     return outcomes
 
 
-def _table(configs: Sequence[_Named], outcomes: Sequence[RunOutcome], images: int) -> Table:
+def _table(configs: Sequence[_NamedRun], outcomes: Sequence[RunOutcome], images: int) -> Table:
     table = Table(
         title=f"Diffusion classifier, {images} images, 95 % intervals",
         caption="a: alpha of IE-KVD, 1 takes the nearest token, 0 the average",
@@ -121,7 +121,7 @@ def _table(configs: Sequence[_Named], outcomes: Sequence[RunOutcome], images: in
         collapse_padding=True,
     )
     table.add_column("operator", no_wrap=True)
-    for heading in ("Acc@1 %", "against none", "noise error, %"):
+    for heading in ("Acc@1 %", "vs. baseline", "noise error, %"):
         table.add_column(heading, justify="right", no_wrap=True)
     baseline = pd.DataFrame()
     for (backbone, name, config), outcome in zip(configs, outcomes, strict=True):
@@ -143,7 +143,7 @@ def _accuracy(samples: pd.DataFrame) -> str:
 
 
 def _against(samples: pd.DataFrame, baseline: pd.DataFrame) -> tuple[str, str]:
-    """Paired differences to the run without operator: of accuracies, and of noise errors."""
+    """Paired differences from the baseline, as printed: accuracy, then noise error."""
     difference = paired_accuracy(
         samples.set_index("image_id")["correct"], baseline.set_index("image_id")["correct"]
     )
@@ -155,7 +155,7 @@ def _against(samples: pd.DataFrame, baseline: pd.DataFrame) -> tuple[str, str]:
 
 
 def _interval(low: float, high: float, form: str) -> str:
-    """Two fractions as ` [low, high]` in per cent; nothing where one image gives no interval."""
+    """` [low, high]` in per cent; empty if there is no interval, as for one image."""
     return "" if math.isnan(low) else f" [{100 * low:{form}}, {100 * high:{form}}]"
 
 
@@ -192,9 +192,9 @@ def _draw(path: Path) -> None:
 
 def _closing(images: int, results: Path, picture: Path) -> str:
     return (
-        f"{images} images give wide intervals: differences inside them are noise.\n"
+        f"With {images} images, a difference whose interval contains 0 may be noise.\n"
         f"Merge maps of ToMe and L-GTM over real images: {picture}\n"
-        f"Every image's errors:   {results}/runs/<run_id>/samples.csv\n"
+        f"Errors of every image:  {results}/runs/<run_id>/samples.csv\n"
         "Next:  make table4 LIMIT=50      a table of the paper on the mini U-Net\n"
         "       make table5 LIMIT=50      the same on the mini DiT\n"
         "       docs/operators.md         what the operators do, and how to add one"

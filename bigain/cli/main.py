@@ -29,14 +29,14 @@ VERBS = {
     "fid": "bigain.cli.fid",
     "demo": "bigain.cli.demo",
 }
-"""Verb -> the module whose `main(arguments)` does it."""
+"""Verb -> the module whose `main(arguments)` carries it out."""
 
 USER_ERROR = 2
 FAILED = 1
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Do what `argv` (default: the process's arguments) asks for; the exit code."""
+    """Carry out the command line `argv` (default: the process's); returns the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     first = arguments[0] if arguments else ""
     try:
@@ -52,10 +52,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(" ".join(str(error).split()), file=sys.stderr)
         return USER_ERROR
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on where it stopped", file=sys.stderr)
+        print("interrupted; the same command continues where it stopped", file=sys.stderr)
         return FAILED
     except BrokenPipeError:
-        # The reader, such as `head`, has seen enough; Python flushes stdout once more at its end.
+        # The reader, such as `head`, closed the pipe; Python flushes stdout once more at its exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except SystemExit as stop:

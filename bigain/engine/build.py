@@ -59,8 +59,6 @@ __all__ = [
     "build_stopwatch",
 ]
 
-_ReferenceOf = Callable[[Extractor], Callable[[], Reference]]
-
 
 def build_dataset(config: DatasetConfig) -> Dataset:
     """The dataset with its limit; raises UserError if data is missing."""
@@ -72,8 +70,8 @@ def build_backbone(
 ) -> Backbone:
     """The backbone with its weights on `device`; raises UserError if they are not as named.
 
-    It knows no class before `condition_on`, unless it was made for one dataset alone.  Without
-    `caches` it computes every latent and every embedding again.
+    `condition_on` must follow, except for backbones that know the classes of one dataset.  Without
+    `caches` every latent and every embedding is computed again.
     """
     if isinstance(config, MiniBackboneConfig):
         return load_mini(config.name, config.revision, device, DTYPES[dtype])
@@ -82,7 +80,7 @@ def build_backbone(
 
 
 def _published(name: str) -> Callable[..., Backbone]:
-    """The class of a published backbone; imported here, since text encoders take a second."""
+    """The class of a published backbone; imported here because the import takes a second."""
     from bigain.backbones.dit import ClassConditionalDiT  # noqa: PLC0415
     from bigain.backbones.stable_diffusion import StableDiffusion  # noqa: PLC0415
 
@@ -90,7 +88,7 @@ def _published(name: str) -> Callable[..., Backbone]:
 
 
 def build_caches(config: RunConfig) -> Caches:
-    """Where latents and prompt embeddings are kept between runs; nothing is read or made yet."""
+    """The caches of latents and prompt embeddings; nothing is read or written yet."""
     settings, folder = config.cache, config.paths.cache
     return Caches(
         latents=TensorCache(folder / "latents" if settings.latents else None, settings.gigabytes),
@@ -105,10 +103,10 @@ def build_sites(config: RunConfig) -> SiteSelection:
 
 
 def build_compression(config: RunConfig, denoiser: nn.Module) -> AbstractContextManager[object]:
-    """The operator at its sites for as long as the context lasts.
+    """A context in which the operator is applied to the denoiser at its sites.
 
-    Without an operator (`operator=none`) the denoiser stays untouched: the baseline of every
-    comparison runs without a hook.  Raises UserError if the sites do not exist.
+    With `operator=none` the denoiser stays as it is, so the baseline runs without a hook.  Raises
+    UserError if the sites do not exist.
     """
     if isinstance(config.operator, NoneConfig):
         return nullcontext()
@@ -174,7 +172,7 @@ def build_sampler(config: RunConfig, backbone: Backbone, device: torch.device) -
 def build_evaluator(
     config: RunConfig, device: torch.device, *, progress: bool
 ) -> GenerationEvaluator:
-    """What compares the run's images with real ones; its network is loaded, its reference found.
+    """The evaluator of the run's images, with its network loaded; real images are read later.
 
     Raises:
         UserError: The extractor's weights or the real images are missing, or a file of statistics
@@ -185,25 +183,34 @@ def build_evaluator(
     path = task.statistics
     real = _real_images(config, progress) if path is None else _statistics(path)
     extractor, classify = _extractor(task, device)
-    reference, workers = real.of(extractor), decode_workers()
     return GenerationEvaluator(
-        extractor, reference, real.content, classify, config.seed, workers, progress
+        extractor,
+        real.reference_for(extractor),
+        real.content,
+        classify,
+        config.seed,
+        decode_workers(),
+        progress,
     )
 
 
 @dataclass(frozen=True)
 class _Real:
-    """What images are compared with: its hash, and how to get its features."""
+    """The real images of a comparison: their hash, and a function that prepares the reference.
+
+    `reference_for(extractor)` checks what can be checked at once and returns a function without
+    arguments that computes the reference when it is first called.
+    """
 
     content: str
-    of: _ReferenceOf
+    reference_for: Callable[[Extractor], Callable[[], Reference]]
 
 
 def _extractor(task: GenerationConfig, device: torch.device) -> tuple[Extractor, Classify | None]:
     if task.extractor == "mini":
         mini = MiniExtractor(device)
         return mini, mini.classify
-    from bigain.features.inception import InceptionExtractor  # noqa: PLC0415 -- dear to import
+    from bigain.features.inception import InceptionExtractor  # noqa: PLC0415 -- slow to import
 
     return InceptionExtractor(task.extractor_weights, device), None
 
@@ -215,11 +222,11 @@ def _statistics(path: Path) -> _Real:
     except UserError as error:
         raise UserError(f"task.reference={error}") from None
 
-    def of(extractor: Extractor) -> Callable[[], Reference]:
+    def reference_for(extractor: Extractor) -> Callable[[], Reference]:
         check_fits(reference, extractor, f"task.reference={path}")
         return lambda: reference
 
-    return _Real(file_sha256(path), of)
+    return _Real(file_sha256(path), reference_for)
 
 
 def _real_images(config: RunConfig, progress: bool) -> _Real:
@@ -231,9 +238,9 @@ def _real_images(config: RunConfig, progress: bool) -> _Real:
     source = ReferenceSource(dataset.name, split, content, selection)
     folder = config.paths.cache / "references"
 
-    def of(extractor: Extractor) -> Callable[[], Reference]:
+    def reference_for(extractor: Extractor) -> Callable[[], Reference]:
         real, workers = DatasetImages(images), decode_workers()
         compute = partial(cached_reference, folder, source, extractor, real, workers)
         return cache(lambda: compute(progress=progress))
 
-    return _Real(content, of)
+    return _Real(content, reference_for)

@@ -1,8 +1,8 @@
 """One run: from a validated configuration to a finished folder in the run store.
 
-A finished run that still has its files costs nothing, not even the import of torch.  Data and
-weights are found before anything is written, every record is on disk before the next one is
-computed, and the metrics come last.
+A finished run that still has its files returns at once, without importing torch.  Data and weights
+are found before anything is written.  Every record is on disk before the next one is computed, and
+the metrics are computed last.
 """
 
 from contextlib import ExitStack, closing
@@ -22,13 +22,14 @@ __all__ = ["RunOutcome", "run"]
 
 @dataclass(frozen=True)
 class RunOutcome:
-    """What became of a run.
+    """The state of a run after `run`.
 
     Attributes:
         run_id: Its name.
         folder: Its folder in the run store.
         status: `done`, or `running` while other shards have images left.
-        computed: Records that this call computed; regenerated files count, adopted records do not.
+        computed: Records that this call computed or whose files it regenerated; adopted records do
+            not count.
 
     """
 
@@ -43,18 +44,18 @@ def run(config: RunConfig, *, progress: bool = True) -> RunOutcome:
 
     Args:
         config: The run.
-        progress: Whether a terminal shows a bar over the images; False if the caller has its own.
+        progress: Show a bar over the records on a terminal; False if the caller has its own.
 
     Raises:
-        UserError: Data, weights or device are not what the configuration says, another process
-            works on the same shard, or a lost image cannot be made again.
+        UserError: Data, weights or device are not as configured, another process works on the same
+            shard, or a lost image does not come out as it was.
 
     """
     store = RunStore(config.paths.results, run_id(config))
     if store.is_finished() and not config.force and is_complete(config, store):
         return RunOutcome(store.run_id, store.folder, "done", computed=0)
 
-    from tqdm import tqdm  # noqa: PLC0415 -- a finished run needs neither this nor torch
+    from tqdm import tqdm  # noqa: PLC0415 -- a finished run needs none of these
 
     from bigain.devices import limited_threads  # noqa: PLC0415
     from bigain.engine.tasks import build_task  # noqa: PLC0415
@@ -65,7 +66,7 @@ def run(config: RunConfig, *, progress: bool = True) -> RunOutcome:
         task = build_task(config)
         session = stack.enter_context(store.open(config, task.ids, collect(task.origin)))
         sinks.start(_tracked(config, store, len(task.ids), len(session.done)))
-        stack.push(lambda _kind, error, _trace: sinks.fail(error) if error else None)
+        stack.push(lambda _type, error, _traceback: sinks.fail(error) if error else None)
         lost = task.files.missing([*session.done.values()])
         session.adopt(task.files.copy_files)
         todo = session.todo()

@@ -1,4 +1,4 @@
-"""The task objects of a run: the one place that knows which task a name stands for."""
+"""The task object of a run: `TASKS` maps `task.name` to the function that builds it."""
 
 import sys
 from collections.abc import Callable, Mapping
@@ -27,7 +27,7 @@ def build_task(config: RunConfig) -> Task:
     """The task of a run, with model, data and operator loaded.
 
     Raises:
-        UserError: Data, weights or device are not what the configuration says.
+        UserError: Data, weights or device are not as configured.
 
     """
     return TASKS[config.task.name](config)

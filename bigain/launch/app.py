@@ -1,6 +1,6 @@
 """`bigain [-m] key=value ...`: check every run of the command line, then carry them out.
 
-Hydra's own main serves only the flags that show something: `--cfg`, `--help`, `--info` and shell
+Hydra's own main is used only for flags that show something: `--cfg`, `--help`, `--info` and shell
 completion.
 """
 
@@ -27,10 +27,10 @@ __all__ = ["run_command_line"]
 _REFUSED = {
     "config_path": "the configuration is bigain's; override it with key=value",
     "config_name": "the configuration is bigain's; override it with key=value",
-    "config_dir": "another folder is given as hydra.searchpath=[file://DIR]",
-    "experimental_rerun": "a run is repeated by its own command line with force=true",
+    "config_dir": "add another folder with hydra.searchpath=[file://DIR]",
+    "experimental_rerun": "repeat a run with its own command line and force=true",
 }
-"""Flags of Hydra that do not work here -> what to do instead."""
+"""Flags of Hydra that do not work here -> what to use instead."""
 
 USER_ERROR = 2
 
@@ -53,7 +53,7 @@ def run_command_line(arguments: Sequence[str]) -> int:
         _check_package(options, plan)
         return USER_ERROR if _show(arguments) else 0
     for results in {run.config.paths.results for run in plan.runs}:
-        # The record of a sweep is written there; a single run makes its folder when it starts.
+        # A sweep writes its record there now; a single run makes its folder when it starts.
         (make_results if plan.is_sweep else check_results)(results)
     if not plan.is_sweep:
         failure = launch_one(plan)
@@ -61,7 +61,7 @@ def run_command_line(arguments: Sequence[str]) -> int:
     failures, code = [], 0
     try:
         failures = launch_sweep(plan.runs, plan.hydra)
-    except Exception:  # of the launcher: what became of the runs is on disk
+    except Exception:  # the launcher failed; the run store says which runs did
         traceback.print_exc()
         code = 1
     listed = list_failures(plan.runs, {failure.run_id: failure.error for failure in failures})
@@ -70,7 +70,7 @@ def run_command_line(arguments: Sequence[str]) -> int:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Hydra's documented flags; mistakes are `UserError`s."""
+    """Hydra's documented flags; a mistake is a `UserError`."""
 
     def __init__(self) -> None:
         super().__init__(prog="bigain", add_help=False, allow_abbrev=False)
@@ -108,7 +108,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
         raise UserError(f"{unknown[0]}: no such flag; allowed: {allowed}{hint}")
     for name, remedy in _REFUSED.items():
         if getattr(options, name) is not None:
-            raise UserError(f"--{name.replace('_', '-')}: not here; {remedy}")
+            raise UserError(f"--{name.replace('_', '-')}: not supported; {remedy}")
     modes = [name for name in ("cfg", "run", "multirun") if getattr(options, name)]
     if len(modes) > 1:
         raise UserError(f"--{modes[0]} --{modes[1]}: allowed: one of --cfg, --run, --multirun")
@@ -118,7 +118,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def _check_package(options: argparse.Namespace, plan: Plan) -> None:
-    """Raise UserError if `--package` names nothing of the run's configuration to show."""
+    """Raise UserError if `--package` names no part of the run's configuration."""
     name = options.package
     if options.cfg != "job" or name in (None, "_global_"):
         return
@@ -132,7 +132,7 @@ def _check_package(options: argparse.Namespace, plan: Plan) -> None:
 
 
 def _show(arguments: Sequence[str]) -> int:
-    """Hydra's own main on `arguments`; the code with which it would end the process."""
+    """Call Hydra's own main with `arguments`; returns its exit code."""
     before = sys.argv
     sys.argv = [before[0] if before else "bigain", *arguments]
     try:

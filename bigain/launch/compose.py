@@ -1,12 +1,12 @@
 """From `key=value` overrides to validated runs: Hydra composes `configs/`, pydantic validates.
 
-Hydra alone accepts `+operator.ratoi=0.7` and explains other mistakes in several lines.  Here every
-mistake becomes a `UserError` of one line.  When Hydra refuses to compose, the overrides are
-composed once more with every key forced in, so that the same models name the mistake.
+Hydra accepts `+operator.ratoi=0.7` and explains other mistakes in several lines.  Here every
+mistake becomes a `UserError` of one line.  When Hydra refuses an override, the overrides are
+composed once more with all keys allowed, so that the pydantic models can name the mistake.
 
-Composing takes Hydra a tenth of a second, and a sweep has hundreds of runs.  So the composition of
-the group choices is kept until a file of `configs/` changes, and plain `key=value` overrides are
-applied to a copy of it.
+Hydra needs a tenth of a second to compose a run, and a sweep has hundreds of runs.  Most of them
+choose the same groups.  So what the group choices compose to is cached until a file of `configs/`
+changes, and plain `key=value` overrides are applied to a copy.
 """
 
 import copy
@@ -45,7 +45,7 @@ CONFIG_NAME = "config"
 
 @dataclass(frozen=True)
 class _Base:
-    """What group choices alone compose to, and the names of all groups that can be chosen."""
+    """The composition of group choices without values, and the names of all groups."""
 
     job: DictConfig
     hydra: DictConfig
@@ -56,22 +56,22 @@ _BASES: dict[tuple[object, ...], _Base] = {}
 
 
 def compose_config(overrides: Sequence[str] = ()) -> RunConfig:
-    """The run that `overrides` describe.  Raises UserError; reads nothing but `configs/`."""
+    """The run that `overrides` describe, from `configs/` alone; raises UserError."""
     return compose_configs([overrides])[0]
 
 
 def compose_configs(commands: Sequence[Sequence[str]]) -> list[RunConfig]:
-    """`compose_config` for several runs, with one start of Hydra."""
+    """The runs of several lists of overrides; Hydra starts once."""
     with config_loader() as loader:
         return [compose_with(loader, overrides) for overrides in commands]
 
 
 def compose_with(loader: ConfigLoader, overrides: Sequence[str]) -> RunConfig:
-    """`compose_config` inside `config_loader`."""
+    """The run that `overrides` describe, inside `config_loader`; raises UserError."""
     parsed = parse_overrides(loader, overrides)
     groups = _base(()).groups
     for override in parsed:
-        _refuse_outright(override, loader, groups)
+        _check_override(override, loader, groups)
     try:
         composed = _compose(parsed)
     except Exception as error:
@@ -84,7 +84,7 @@ def validate(
 ) -> RunConfig:
     """The run in a composed configuration; raises UserError.
 
-    Messages quote `typed`, key -> override as the user typed it, and suggest `groups` as keys too.
+    Messages quote `typed` (key -> override as typed) and may suggest one of `groups` as the key.
     """
     typed = typed or {}
     try:
@@ -98,7 +98,7 @@ def validate(
 
 @contextmanager
 def config_loader() -> Iterator[ConfigLoader]:
-    """Hydra's reader of `configs/`, also inside a Hydra application, which goes on undisturbed."""
+    """Hydra's reader of `configs/`; the state of a Hydra application around it is restored."""
     outer = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()
     try:
@@ -109,7 +109,7 @@ def config_loader() -> Iterator[ConfigLoader]:
 
 
 def parse_overrides(loader: ConfigLoader, overrides: Sequence[str]) -> list[Override]:
-    """Hydra's view of each override.  Raises UserError for bad syntax."""
+    """The overrides, parsed by Hydra; raises UserError for wrong syntax."""
     parser = OverridesParser.create(config_loader=loader)
     parsed: list[Override] = []
     for text in overrides:
@@ -122,7 +122,7 @@ def parse_overrides(loader: ConfigLoader, overrides: Sequence[str]) -> list[Over
 
 
 def hydra_settings(loader: ConfigLoader, parsed: Sequence[Override]) -> DictConfig:
-    """Hydra's own settings for `parsed`, without what is swept; raises UserError."""
+    """Hydra's own settings for `parsed`, leaving out swept overrides; raises UserError."""
     fixed = [override for override in parsed if not override.is_sweep_override()]
     choices = _choices(fixed)
     own = [str(override.input_line) for override in fixed if _is_hydras(override)]
@@ -133,7 +133,7 @@ def hydra_settings(loader: ConfigLoader, parsed: Sequence[Override]) -> DictConf
 
 
 def _compose(parsed: Sequence[Override]) -> DictConfig:
-    """The job of `parsed`, as Hydra composes it; raises what Hydra raises."""
+    """The composed job, without Hydra's own settings; raises what Hydra raises."""
     choices = _choices(parsed)
     values = [override for override in parsed if override.input_line not in choices]
     if any(_is_hydras(each) or each.type != OverrideType.CHANGE for each in values):
@@ -165,7 +165,7 @@ def _without_hydra(composed: DictConfig) -> DictConfig:
 
 
 def _choices(parsed: Sequence[Override]) -> list[str]:
-    """Those of the overrides that choose an option of a group."""
+    """The overrides that choose an option of a group."""
     groups = _base(()).groups
     return [str(override.input_line) for override in parsed if _chooses(override, groups)]
 
@@ -184,8 +184,8 @@ def _typed(parsed: Sequence[Override]) -> dict[str, str]:
     return {override.key_or_group: str(override.input_line) for override in parsed}
 
 
-def _refuse_outright(override: Override, loader: ConfigLoader, groups: Sequence[str]) -> None:
-    """Refuse what Hydra would take, or would answer at length, and what has one clear remedy."""
+def _check_override(override: Override, loader: ConfigLoader, groups: Sequence[str]) -> None:
+    """Raise UserError for mistakes that Hydra accepts or explains in many lines."""
     text, key = str(override.input_line), override.key_or_group
     group, _, last = key.rpartition(".")
     if override.is_sweep_override():
@@ -210,7 +210,7 @@ def _options(loader: ConfigLoader, group: str) -> str:
 
 
 def _diagnose(loader: ConfigLoader, parsed: Sequence[Override], error: Exception) -> str:
-    """The one line for overrides that Hydra refuses with `error`."""
+    """Explain in one line why Hydra refused the overrides with `error`."""
     typed = _typed(parsed)
     if isinstance(error, MissingConfigException) and error.options:
         return _wrong_option(typed, error)
@@ -242,7 +242,7 @@ def _wrong_option(typed: Mapping[str, str], error: MissingConfigException) -> st
 
 
 def _wrong_key(override: Override, groups: Sequence[str]) -> str | None:
-    """The line for a key whose first part does not exist, or a setting that Hydra lacks."""
+    """The message for a key that neither the models nor Hydra know; None if the key is known."""
     text, key = str(override.input_line), override.key_or_group
     if _is_hydras(override):
         known = _dotted(OmegaConf.to_container(_base(()).hydra), "hydra.")
@@ -261,7 +261,7 @@ def _dotted(node: Any, prefix: str) -> list[str]:
 
 
 def _forced(override: Override, groups: Sequence[str]) -> str:
-    """The override as one that Hydra takes although the key may not exist."""
+    """The override in a form that Hydra accepts even if the key does not exist."""
     text = str(override.input_line)
     if override.is_delete() or _is_hydras(override):
         return text
@@ -276,17 +276,17 @@ def _one_line(error: Exception, typed: Mapping[str, str]) -> str:
 
 
 def _for_dataset(table: Mapping[str, Any], otherwise: Any, *, _root_: DictConfig) -> Any:
-    """`${for_dataset:{imagenet1k:[50,10,1]},[5,1]}`: the dataset's entry, or the other."""
+    """`${for_dataset:{imagenet1k:[50,10,1]},[5,1]}`: the dataset's entry, or the default."""
     return _plain_or_node(table.get(OmegaConf.select(_root_, "dataset.name"), otherwise))
 
 
 def _for_task(table: Mapping[str, Any], otherwise: Any, *, _root_: DictConfig) -> Any:
-    """`${for_task:{efficiency:4},32}`: the task's entry, or the other."""
+    """`${for_task:{efficiency:4},32}`: the task's entry, or the default."""
     return _plain_or_node(table.get(OmegaConf.select(_root_, "task.name"), otherwise))
 
 
 def _plain_or_node(entry: Any) -> Any:
-    """What a resolver may return: a list or a mapping has to be a node."""
+    """A resolver may return plain values, but lists and mappings only as nodes."""
     return OmegaConf.create(entry) if isinstance(entry, list | dict) else entry
 
 

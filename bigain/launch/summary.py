@@ -24,7 +24,7 @@ class Failure:
     Attributes:
         run_id: Its name.
         error: Class and message, as in the manifest of a failed run.
-        is_users: Whether the user can put it right (`UserError`).
+        is_users: Whether it is a mistake that the user can correct (`UserError`).
 
     """
 
@@ -58,8 +58,8 @@ def list_failures(runs: Sequence[Launched], errors: Mapping[str, str]) -> str:
 
     Args:
         runs: All runs of the sweep.
-        errors: Run id -> error, as far as the launcher returned them.  The rest is read from the
-            run store, because a launcher may have made the runs in other processes.
+        errors: Run id -> error, for the failures that the launcher returned.  Others are read from
+            the run store, because a launcher may make the runs in other processes.
 
     """
     lines = []
@@ -84,7 +84,7 @@ def _stored_error(store: RunStore) -> str:
 
 
 def _runs_with_all_shards(runs: Sequence[Launched]) -> set[str]:
-    """Ids of the runs whose shards are all in the sweep; others may wait for other processes."""
+    """Ids of the runs whose shards are all in the sweep; other runs may have shards elsewhere."""
     shards: dict[str, set[int]] = {}
     for run in runs:
         shards.setdefault(run_id(run.config), set()).add(run.config.shard.index)

@@ -1,13 +1,13 @@
 """The runs of a command line, and Hydra's launchers that carry them out.
 
-The runs of a sweep are composed and checked before the first one starts: the product of the
-choices, ranges and globs of the command line and of an experiment's `hydra.sweeper.params`.  What
-travels to a job is its checked configuration, as JSON, so a run is composed once, and files that
-change while a job waits in a queue do not change it.  A job returns its failure and never raises:
-Hydra would print a traceback and drop the rest of the sweep.
+A sweep is the product of the choices, ranges and globs of the command line and of an experiment's
+`hydra.sweeper.params`.  All its runs are composed and checked before the first one starts.  A job
+receives its checked configuration as JSON.  So a run is composed once, and a file that changes
+while jobs wait in a queue changes no job.  A job returns its failure and never raises: Hydra would
+print a traceback and drop the rest of the sweep.
 
-One private module of Hydra remains: a `HydraContext`, which every launcher takes, is made of
-`hydra._internal.callbacks.Callbacks`, and Hydra has no public way to make one.
+One private module of Hydra is still used: every launcher needs a `HydraContext` with
+`hydra._internal.callbacks.Callbacks`, and Hydra has no public way to make it.
 """
 
 import copy
@@ -74,10 +74,10 @@ class Plan:
 def plan_runs(overrides: Sequence[str], multirun: bool = False) -> Plan:
     """All runs of a command line.
 
-    A sweep is asked for by `multirun`, or by `hydra.mode: MULTIRUN` in an experiment.
+    They are a sweep if `multirun` is set or an experiment has `hydra.mode: MULTIRUN`.
 
     Raises:
-        UserError: A run is not allowed; the first such run in the order of launch.
+        UserError: A run is not allowed; the message is about the first such run.
 
     """
     with config_loader() as loader:
@@ -100,7 +100,7 @@ def plan_runs(overrides: Sequence[str], multirun: bool = False) -> Plan:
 
 
 def launch_one(plan: Plan) -> Failure | None:
-    """Make the single run of `plan` in this process; its failure."""
+    """Make the single run of `plan` in this process; returns its failure, None if it succeeded."""
     (run,) = plan.runs
     config, context = _with_hydra(run.config, plan.hydra), _context(plan.hydra)
     context.callbacks.on_run_start(config=config, config_name=CONFIG_NAME)
@@ -113,8 +113,8 @@ def launch_sweep(runs: Sequence[Launched], hydra: DictConfig) -> list[Failure]:
     """Make `runs`, in this order, with the launcher that Hydra's settings choose.
 
     Returns:
-        The failures that the launcher returned, once all runs have ended.  Launchers in other
-        processes may lose some, so the run store has the last word.
+        The failures that the launcher returned, once all runs have ended.  A launcher that uses
+        other processes may lose some; the run store knows all of them.
 
     """
     sweep = _with_hydra(runs[0].config, hydra)
@@ -152,9 +152,9 @@ def launch_runs(runs: Sequence[Launched], settings: Sequence[str] = ()) -> dict[
 
 
 def job(composed: DictConfig) -> Failure | None:
-    """One run, as Hydra's launchers call it: prints its report or its error, returns the failure.
+    """Make one run and print its report or its error; returns its failure.
 
-    Launchers that use other processes send the name of this function, not its code.
+    Hydra's launchers call this; those that use other processes send its name, not its code.
     """
     config = RunConfig.model_validate(OmegaConf.to_container(composed))
     try:
@@ -172,7 +172,7 @@ def job(composed: DictConfig) -> Failure | None:
 
 
 def _expand(overrides: Iterable[Override]) -> list[list[str]]:
-    """The product of all choices; of one key the last override counts, at the first one's place."""
+    """The product of all choices.  A key given twice has its last value and its first position."""
     choices: dict[str, list[str]] = {}
     for each in overrides:
         key = each.get_key_element()
@@ -194,10 +194,10 @@ _RUN = "hydra.run_as_json="
 
 
 class _ComposedRuns:
-    """In the place of Hydra's `ConfigLoader`, of which launchers call this one method."""
+    """Stands in for Hydra's `ConfigLoader`; launchers call this method only."""
 
     def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> Any:
-        """The configuration of a job, from the JSON that travelled with it."""
+        """The configuration of a job, from the JSON in its last override."""
         *overrides, composed = sweep_overrides
         run, hydra = json.loads(composed.removeprefix(_RUN)), copy.deepcopy(master_config.hydra)
         hydra.overrides.task = overrides

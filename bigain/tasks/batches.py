@@ -39,11 +39,11 @@ def keyed_noise(seed: int, *key: str | int, shape: tuple[int, ...]) -> Tensor:
 
 
 class MicroBatches:
-    """Cuts work into batches of `size`, which halves whenever memory does not suffice.
+    """Cuts work into batches of `size`, which is halved whenever memory runs out.
 
     Args:
         size: Items per batch at first.
-        setting: What messages call it.
+        setting: Name of the setting, for messages.
 
     Attributes:
         size: Items per batch now.
@@ -58,7 +58,7 @@ class MicroBatches:
     def run(
         self, items: Tensor, evaluate: Callable[[Tensor], Tensor]
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Pairs of some rows of `items` and what `evaluate` gives for them, until all are done.
+        """Evaluate all `items` in batches, yielding each batch and its result in order.
 
         Raises:
             UserError: a single item does not fit the memory.
@@ -81,14 +81,12 @@ class MicroBatches:
         if self.size == 1:
             raise UserError(
                 f"{self._setting}=1: one evaluation does not fit the device's memory; allowed: a "
-                "device with more, a smaller backbone, or dtype=float16"
+                "device with more memory, a smaller backbone, or dtype=float16"
             )
         self.size //= 2
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         if not self._warned:
             self._warned = True
-            message = (
-                "out of memory: going on with at most %d evaluations at once (%s asks for more)"
-            )
+            message = "out of memory: continuing with at most %d evaluations at once (%s is larger)"
             _LOG.warning(message, self.size, self._setting)

@@ -1,7 +1,7 @@
 """The classification task: one record per image.
 
-An image whose file cannot be read gets a record too: not correct, nothing measured, and the reason
-under `failure`.  The run goes on, and its metrics count the image.
+An image whose file cannot be read also gets a record: it counts as wrong, has no measurements, and
+`failure` says why.  The run continues, and its metrics count the image.
 """
 
 import math
@@ -117,8 +117,8 @@ def to_record(sample: Sample, result: Classification) -> dict[str, Any]:
     errors of the true class are means over the true classes; without any label they are an empty
     list, and the margins are NaN.
 
-    `true_errors` are the true class's errors at the timesteps of the first stage, which all classes
-    take under every operator; so they pair across operators even if the class is pruned later.
+    `true_errors` are the true class's errors at the timesteps of the first stage.  All classes have
+    these under every operator, so they can be paired even if the class is pruned later.
     `margin_mean` and `margin_variance` are means over the wrong classes c' of the mean and the
     unbiased variance, over these trials s, of D_s = l(x, c'; s) - l(x, c*; s) (Appendix A).  The
     variance of a single trial is NaN.
@@ -148,7 +148,7 @@ def _variance(differences: Tensor) -> float:
 
 
 def failed_record(sample: Sample, reason: str) -> dict[str, Any]:
-    """The record of an image that could not be read: wrong, and nothing measured.
+    """The record of an image that could not be read: it is wrong and has no measurements.
 
     With several labels its `average_precision` is 0, the limit of being ranked last; without a
     label it is NaN.
@@ -165,7 +165,7 @@ def failed_record(sample: Sample, reason: str) -> dict[str, Any]:
 
 
 def _identity(sample: Sample) -> dict[str, Any]:
-    """Image id and label; `labels` only where there may be any number of them."""
+    """Image id and label; also `labels` for datasets with any number of labels per image."""
     several = {"labels": list(sample.labels)} if sample.label is None else {}
     return {"image_id": sample.image_id, "label": sample.label, **several}
 

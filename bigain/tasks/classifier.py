@@ -1,12 +1,12 @@
-"""The staged diffusion classifier: the class that explains the noise best.
+"""The staged diffusion classifier: it predicts the class with the smallest noise error.
 
 Forward process (Eq. 1): x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) eps.
 Error of a draw (Eq. 3): l(x, c; t, eps) = mean over elements of (eps - eps_theta(x_t, c, t))^2.
 Score (Eq. 4): mean error over the draws; the prediction is the class of lowest score.
 
-One (t, eps) per trial serves all classes and all operators, so every comparison is paired.  After
-each stage only the best classes go on (Algorithm 1).  How the evaluations of an image are cut into
-batches is an implementation detail that no result depends on.
+All classes and all operators share the (t, eps) of a trial, so every comparison is paired.  After
+each stage only the best classes continue (Algorithm 1).  How the evaluations of an image are cut
+into batches changes no result.
 """
 
 from collections.abc import Callable
@@ -43,7 +43,7 @@ LOSSES: dict[str, _Elementwise] = {
 
 @dataclass(frozen=True)
 class Classification:
-    """What one image gave.
+    """The result of one image.
 
     Attributes:
         prediction: The surviving class.
@@ -76,10 +76,10 @@ class DiffusionClassifier:
     Args:
         backbone: The denoiser; an operator may be applied to it.
         protocol: Trial list and keep list.
-        loss: Per-sample error of (prediction, noise), see `bigain.tasks.classifier`.
+        loss: Per-sample error of (prediction, noise), one of `LOSSES`.
         seed: Seed of the noise.
         batch_size: Evaluations per forward; changes speed and memory only.
-        device: Where the backbone lies.
+        device: Where the backbone is.
 
     """
 
@@ -103,7 +103,7 @@ class DiffusionClassifier:
 
     @property
     def micro_batch(self) -> int:
-        """Evaluations per forward now: the batch size, or less after the memory did not suffice."""
+        """Evaluations per forward now: the batch size, or less after memory ran out."""
         return self._batches.size
 
     @torch.inference_mode()
@@ -159,7 +159,7 @@ class DiffusionClassifier:
 
     @staticmethod
     def _check_finite(errors: Tensor, image_id: int, timesteps: list[int], alive: Tensor) -> None:
-        """Refuse an overflow of the network: it must not pass for a pruned class."""
+        """Raise UserError for an overflow of the network: NaN would look like a pruned class."""
         wrong = (~errors.isfinite()).nonzero()
         if len(wrong):
             trial, column = wrong[0].tolist()

@@ -1,9 +1,9 @@
-"""What an operator saves: FLOPs of one forward (`bigain.tasks.flops`) and time of the denoiser.
+"""How much an operator saves: FLOPs of one forward (`bigain.tasks.flops`) and denoiser time.
 
 Only the denoiser is timed: no text encoder, no VAE, no guidance, no sampler arithmetic.  A repeat
-is one pass over the sampler's timesteps with the operator and one without; they take turns in going
-first.  The clock is read when the device has finished.  A forward takes as long on noise as on
-latents, so the input stays the same and the weights may be random.
+is one pass over the sampler's timesteps with the operator and one without; which of them is first
+alternates.  The clock is read when the device has finished.  The time of a forward does not depend
+on values, so the input stays the same and the weights may be random.
 """
 
 import time
@@ -53,15 +53,15 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class TimeSettings:
-    """How time is measured.
+    """Settings of a time measurement.
 
     Attributes:
         backbone: Name of the backbone.
         batch_size: Samples per forward.
         steps: Forwards per pass.
         warmup: Untimed forwards before the first repeat, without operator and with it.
-        device: Where.
-        dtype: In which precision.
+        device: Where the denoiser runs.
+        dtype: Its precision.
 
     """
 
@@ -88,8 +88,8 @@ def flops_record(count: FlopCount, *, has_operator: bool) -> dict[str, Any]:
 def sampler_timesteps(backbone: str, steps: int) -> list[int]:
     """The timesteps of `steps` denoising steps, descending.
 
-    As the paper's samplers space them: a U-Net's Euler from 999 to 0 in equal steps (linspace,
-    rounded), a DiT's DDIM in multiples of floor(1000/steps) (leading, 980 ... 0 for 50).
+    As in the paper's samplers: Euler on a U-Net takes equal steps from 999 to 0 (linspace,
+    rounded), DDIM on a DiT multiples of floor(1000/steps) (leading, 980 ... 0 for 50).
     """
     if ARCHITECTURES[backbone].blocks is None:
         return [round(t) for t in torch.linspace(_TRAIN_TIMESTEPS - 1, 0, steps).tolist()]
@@ -167,7 +167,7 @@ class EfficiencyTask:
         return Evaluation(records, efficiency_metrics(samples_frame(records)))
 
     def facts(self) -> Mapping[str, Any]:
-        """Nothing: every record says where it was measured."""
+        """No facts: each record names the device it was measured on."""
         return {}
 
 

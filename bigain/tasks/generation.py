@@ -38,14 +38,14 @@ __all__ = [
 ]
 
 Write = Callable[[int, npt.NDArray[np.uint8]], str]
-"""Puts the image of a sample index on disk and returns the sha256 of its file."""
+"""Writes the image with a sample index to disk and returns the sha256 of its file."""
 
 _LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Captions:
-    """Sentences in the place of class prompts; see `bigain.backbones.base.Classes`."""
+    """Captions instead of class prompts; satisfies `bigain.backbones.base.Classes`."""
 
     prompts: tuple[str, ...]
     condition_ids: tuple[int, ...] | None = None
@@ -60,7 +60,7 @@ class Conditions:
         numbers: Condition of each image, an index of `classes`.
         texts: The condition of each image in words: caption or class name.
         labels: Class of each image, None where there may be several.
-        image_ids: The image that each sample has its condition from.
+        image_ids: The image from which each sample has its condition.
 
     """
 
@@ -83,14 +83,17 @@ def conditions_of(dataset: Dataset) -> Conditions:
     if any(sample.captions for sample in samples):
         bare = next((sample for sample in samples if not sample.captions), None)
         if bare is not None:
-            raise UserError(f"image_id={bare.image_id}: has no caption to generate an image from")
+            raise UserError(f"image_id={bare.image_id}: has no caption; allowed: one per image")
         texts = [sample.captions[0] for sample in samples]
         distinct = {text: number for number, text in enumerate(dict.fromkeys(texts))}
         captions = Captions(tuple(distinct))
         return Conditions(captions, [distinct[text] for text in texts], texts, labels, image_ids)
     numbers = [sample.label for sample in samples if sample.label is not None]
     if len(numbers) < len(samples):
-        raise UserError("dataset: its images have several classes and no captions to generate from")
+        raise UserError(
+            "dataset: its images have several classes and no captions; allowed: one class or "
+            "captions for each image"
+        )
     names = dataset.class_names
     return Conditions(dataset, numbers, [names[number] for number in numbers], labels, image_ids)
 
@@ -195,9 +198,9 @@ def generate_images(
     write: Write,
     indices: Sequence[int],
 ) -> Iterator[dict[str, Any]]:
-    """Generate the samples `indices`, in order, yielding one record each after its image is kept.
+    """Generate the samples `indices` in order; a record is yielded after its image is written.
 
-    Samples are denoised `sampler.images_per_forward` at a time, so a kill loses as many.
+    `sampler.images_per_forward` samples are denoised at a time; a kill loses as many.
 
     Raises:
         UserError: latents or an image are not finite, or a single image does not fit the memory.

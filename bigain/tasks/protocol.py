@@ -1,7 +1,7 @@
-"""Which timesteps the diffusion classifier looks at, and which classes survive each stage.
+"""Which timesteps the diffusion classifier evaluates, and which classes survive each stage.
 
 Stages follow Algorithm 1 and Table 10: stage i ends with `trial_list[i]` trials per surviving
-class and keeps the `keep_list[i]` classes of lowest mean error.
+class and keeps the `keep_list[i]` classes with the lowest mean error.
 """
 
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ class StagedProtocol:
         if not trials or any(a >= b for a, b in pairwise(trials)):
             raise UserError(f"task.trial_list={list(trials)}: must be increasing, e.g. [5, 20]")
         if trials[0] < 1 or trials[-1] > _TRAIN_TIMESTEPS:
-            raise UserError(f"task.trial_list={list(trials)}: allowed are 1..{_TRAIN_TIMESTEPS}")
+            raise UserError(f"task.trial_list={list(trials)}: allowed: 1 to {_TRAIN_TIMESTEPS}")
         if len(keep) != len(trials):
             raise UserError(
                 f"task.keep_list={list(keep)}: needs one entry per stage of {list(trials)}"
@@ -46,10 +46,10 @@ class StagedProtocol:
         """The new timesteps of each stage, ascending; none is evaluated twice.
 
         The finest grid has m = max(trial_list) points t_j = floor(floor(T/m)/2) + j floor(T/m).
-        A stage of n trials takes n of them from index floor(m/n/2) on with step floor(m/n), minus
-        those already taken; so [5, 20] gives 125, 325, ..., 925, then the rest of 25, 75, ..., 975.
-        A stage whose grid does not contain an earlier one (m/n not a multiple) has more than n
-        trials in all, as in [5, 20, 100], whose totals are 5, 25, 100.
+        A stage of n trials takes every floor(m/n)-th point, n in all, beginning with index
+        floor(m/n/2), without the points that earlier stages have taken.  So [5, 20] gives 125, 325,
+        ..., 925, then the rest of 25, 75, ..., 975.  If the grid of a stage does not contain the
+        earlier ones, classes have more than n trials at its end: 5, 25, 100 for [5, 20, 100].
         """
         finest = self.trial_list[-1]
         step = _TRAIN_TIMESTEPS // finest

@@ -34,12 +34,12 @@ class Sampler:
 
     Args:
         backbone: The denoiser, with its conditions; an operator may be applied to it.
-        scheduler: Name of the scheduler, see `bigain.tasks.sampling`.
+        scheduler: `euler` or `ddim`.
         steps: Denoising steps.
         guidance_scale: w >= 0; 1 is no guidance.
         seed: Seed of the initial noise.
         images_per_forward: k >= 1.
-        device: Where the backbone lies.
+        device: Where the backbone is.
 
     """
 
@@ -64,7 +64,7 @@ class Sampler:
 
     @property
     def images_per_forward(self) -> int:
-        """Images per forward now: as set, or less after the memory did not suffice."""
+        """Images per forward now: as set, or less after memory ran out."""
         return self._batches.size
 
     @torch.inference_mode()
@@ -72,7 +72,7 @@ class Sampler:
         """Clean latents (B, C, H, W), fp32, on the CPU.
 
         Args:
-            indices: Number of each sample, (B,): its initial noise is a function of seed and this.
+            indices: Number of each sample, (B,); with the seed it determines the initial noise.
             conditions: Number of its condition, (B,), see `Backbone`.
 
         Raises:
@@ -124,7 +124,7 @@ class Sampler:
 
 
 def build_scheduler(name: str, alphas_cumprod: Tensor, steps: int) -> Any:
-    """A diffusers scheduler with its timesteps set; it serves one batch, once.
+    """A diffusers scheduler with its timesteps set, for one batch.
 
     Args:
         name: `euler` or `ddim`.

@@ -1,7 +1,7 @@
-"""Sinks: what receives the records and metrics of a run beside the run store.
+"""Sinks: they receive the records and metrics of a run, beside the run store.
 
-A sink is a view.  It can fail (a server is away, a quota is used up) without harming the run: the
-failing sink gets one warning and is called no more.
+A sink only shows a run.  If one fails (its server is down, its quota used up), the run continues:
+there is one warning, and this sink is not called again.
 """
 
 import logging
@@ -43,7 +43,7 @@ class Sink(Protocol):
     """One tracker of one run.  Calls come in this order: start, records, then finish or fail."""
 
     def start(self, run: TrackedRun) -> None:
-        """The run is open: the process will now compute what is missing."""
+        """The run is open; the process now computes the missing records."""
         ...
 
     def record(self, record: Mapping[str, Any]) -> None:
@@ -51,7 +51,7 @@ class Sink(Protocol):
         ...
 
     def finish(self, metrics: Sequence[Mapping[str, Any]]) -> None:
-        """The process has done its part of the run.
+        """The process has finished its part of the run.
 
         Args:
             metrics: The rows of metrics.csv; empty while other shards have records left.
@@ -60,7 +60,7 @@ class Sink(Protocol):
         ...
 
     def fail(self, error: BaseException) -> None:
-        """The run ended with an error, or was interrupted; it may be started again."""
+        """The run failed or was interrupted; it may be started again."""
         ...
 
 
@@ -89,13 +89,13 @@ class Sinks:
             except Exception as error:
                 self._sinks.remove(sink)
                 _LOG.warning(
-                    "tracking: %s stopped (%s: %s); the run goes on, its results are on disk",
+                    "tracking: %s stopped (%s: %s); the run continues, its results are on disk",
                     *(type(sink).__name__, type(error).__name__, error),
                 )
 
 
 SINKS: Mapping[str, Callable[[TrackingConfig], Sequence[Sink]]] = {"none": lambda _config: ()}
-"""`tracking.name` -> what makes its sinks."""
+"""`tracking.name` -> function that makes its sinks."""
 
 
 def build_sinks(config: TrackingConfig) -> Sinks:

@@ -59,20 +59,20 @@ def test_a_verb_gets_the_rest_of_the_line(verb: ModuleType) -> None:
 
 
 @pytest.mark.parametrize(
-    ("ending", "code", "told"),
+    ("ending", "code", "message"),
     [
         ("user", 2, "name=x: allowed: y\n"),
-        ("stop", 1, "interrupted; the same command goes on where it stopped\n"),
+        ("stop", 1, "interrupted; the same command continues where it stopped\n"),
         ("exit", 3, ""),
         ("text", 1, ""),
         ("leave", 0, ""),
     ],
 )
 def test_endings_become_exit_codes(
-    verb: ModuleType, capsys: pytest.CaptureFixture[str], ending: str, code: int, told: str
+    verb: ModuleType, capsys: pytest.CaptureFixture[str], ending: str, code: int, message: str
 ) -> None:
     assert cli.main(["greet", "raise", ending]) == code
-    assert capsys.readouterr() == ("", told)
+    assert capsys.readouterr() == ("", message)
 
 
 def test_a_bug_keeps_its_trace_back(verb: ModuleType) -> None:
@@ -109,7 +109,7 @@ def test_a_misspelt_verb_is_recognised(
 
 
 @pytest.mark.parametrize(
-    "name", ["doctor", "status", "collect", "compare", "figures", "report", "flops", "fid"]
+    "name", ["doctor", "status", "collect", "compare", "figures", "report", "flops", "fid", "demo"]
 )
 def test_every_verb_has_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main([name, "--help"]) == 0
@@ -149,6 +149,6 @@ def test_a_reader_may_leave_early(tmp_path: Path) -> None:
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(command, cwd=tmp_path, env=environment, **pipes) as process:  # type: ignore[call-overload]
         process.stdout.close()
-        told = process.stderr.read()
+        stderr = process.stderr.read()
         process.wait()
-    assert (process.returncode, told) == (1, b"")
+    assert (process.returncode, stderr) == (1, b"")

@@ -1,7 +1,6 @@
 """The runner with a stand-in for `bigain.engine.run.run`: Hydra is real, no model is loaded."""
 
 import re
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,6 @@ from bigain.cli.main import main
 from bigain.config import RunConfig
 from bigain.engine.run import RunOutcome
 from bigain.errors import UserError
-from bigain.launch.sweep import job
 from bigain.runs.files import Evaluation
 from bigain.runs.identity import run_id
 from bigain.runs.store import RunStore
@@ -88,19 +86,9 @@ def test_a_bug_shows_its_trace_back_and_code_1(
     assert "HYDRA_FULL_ERROR" not in err
 
 
-def test_a_failure_does_not_stick_to_the_next_command(ran: Ran) -> None:
-    assert [main(["seed=1"]), main(["seed=0"])] == [2, 0]
-
-
 def test_an_interrupt_is_one_line(ran: Ran, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["seed=3"]) == 1
-    assert capsys.readouterr().err == "interrupted; the same command goes on where it stopped\n"
-
-
-def test_the_arguments_of_the_process_are_put_back(ran: Ran) -> None:
-    before = list(sys.argv)
-    main(["seed=1"])
-    assert sys.argv == before
+    assert capsys.readouterr().err == "interrupted; the same command continues where it stopped\n"
 
 
 # Sweeps.
@@ -109,7 +97,7 @@ def test_the_arguments_of_the_process_are_put_back(ran: Ran) -> None:
 def test_a_sweep_makes_every_run_once_and_keeps_its_record_with_the_results(
     here: Path, ran: Ran, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["-m", "operator=tome,lgtm", "operator.ratio=0.3"]) == 0
+    assert main(["operator=tome,lgtm", "--multirun", "operator.ratio=0.3"]) == 0
     made = [(run.operator.name, run.operator.settings()["ratio"]) for run in ran]
     assert made == [("tome", 0.3), ("lgtm", 0.3)]
     out, err = capsys.readouterr()
@@ -118,11 +106,6 @@ def test_a_sweep_makes_every_run_once_and_keeps_its_record_with_the_results(
     assert {path.name for path in here.iterdir()} == {"results"}
     elsewhere = {name for name in files(here / "results") if not name.startswith("runs/")}
     assert [Path(name).name for name in elsewhere] == ["multirun.yaml"]
-
-
-def test_flags_may_stand_anywhere(ran: Ran) -> None:
-    assert main(["operator=tome", "--multirun", "seed=5"]) == 0
-    assert [(run.operator.name, run.seed) for run in ran] == [("tome", 5)]
 
 
 def test_failures_do_not_stop_a_sweep_and_are_listed_together(
@@ -166,27 +149,17 @@ def test_an_experiment_sweeps_without_a_flag(ran: Ran, capsys: pytest.CaptureFix
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["operator.ratoi=0.7"],
         ["+operator.ratoi=0.7"],
-        ["operator=tomee"],
-        ["operator=tome", "operator.ratio=0.9"],
-        ["operator=tome", "operator.ratio="],
         ["operator=tome", "operator.cell=[2"],
-        ["profile=paper"],
         ["backbone=mini_dit", "backbone.sites.blocks=[4]"],
         ["backbone=mini_unet", "backbone.sites.levels=[2]"],
-        ["-m", "backbone=mini_unet,mini_dit", "backbone.sites.stages=[decoder]"],
         ["-m", "seed=range(1,0)"],
-        ["--cfg", "job", "-p", "foo"],
-        ["-m", "seed=0,x"],
         ["-m", "operator=tome,none", "operator.ratio=0.5"],
         ["operator=tome,lgtm"],
         ["seed=0", "status"],
-        ["--cfg", "jobs"],
         ["--cfg", "job", "-m"],
         ["--cfg", "job", "operator=tomee"],
         ["--resolve"],
-        ["--mutlirun", "seed=0"],
         ["--config-name", "train_mini"],
         ["--config-dir", "x"],
         ["--experimental-rerun", "x"],
@@ -207,13 +180,14 @@ def test_a_wrong_command_line_is_one_line_and_does_nothing(
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
+        ("--mutlirun seed=0", "--mutlirun: no such flag; .*; did you mean --multirun[?]"),
         ("--cfg jobs", r"--cfg/-c: invalid choice: 'jobs'; allowed: '?job'?, '?hydra'?, '?all'?"),
         ("--cfg job -p foo", "--package foo: nothing to show; allowed: profile, backbone, .*paths"),
         ("--cfg job -p operatr.ratio", ".*; did you mean operator.ratio\\?"),
         ("--cfg hydra -p foo", "package 'foo' not found in config"),
     ],
 )
-def test_what_cannot_be_shown_is_one_line(
+def test_a_wrong_flag_is_one_line(
     arguments: str, expected: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(arguments.split()) == 2
@@ -232,11 +206,6 @@ def test_a_part_of_the_configuration_is_shown(
     assert err == ""
 
 
-def test_a_misspelt_flag_is_recognised(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--mutlirun", "seed=0"]) == 2
-    assert capsys.readouterr().err.endswith("; did you mean --multirun?\n")
-
-
 @pytest.mark.parametrize("results", ["file", "file/below"])
 @pytest.mark.parametrize("flags", [[], ["-m"]])
 def test_results_need_a_folder(
@@ -244,9 +213,9 @@ def test_results_need_a_folder(
 ) -> None:
     (here / "file").touch()
     assert main([*flags, f"paths.results={results}"]) == 2
-    told = capsys.readouterr().err
-    assert told.startswith(f"paths.results={results}: allowed: a folder that you can write to")
-    assert told.count("\n") == 1
+    message = capsys.readouterr().err
+    assert message.startswith(f"paths.results={results}: allowed: a folder that you can write to")
+    assert message.count("\n") == 1
     assert ran == []
 
 
@@ -265,13 +234,6 @@ def test_the_configuration_is_shown_and_nothing_runs(
     assert list(here.iterdir()) == []
 
 
-def test_the_resolved_configuration_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["operator=ie_kvd", "backbone=mini_unet", "--cfg", "job", "--resolve"]) == 0
-    shown = OmegaConf.create(capsys.readouterr().out)
-    assert shown.operator.alpha == 0.9
-    assert (shown.task.trial_list, shown.task.keep_list) == ([5, 20], [5, 1])
-
-
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
@@ -287,15 +249,3 @@ def test_help_is_printed(
     out = capsys.readouterr().out
     assert all(text in out for text in expected)
     assert list(here.iterdir()) == []
-
-
-def test_the_help_stays_short(capsys: pytest.CaptureFixture[str]) -> None:
-    main(["--help"])
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) < 50
-    assert max(map(len, lines)) <= 100
-
-
-def test_hydra_finds_the_job_by_name() -> None:
-    """Launchers that use other processes send its name, not its code."""
-    assert (job.__module__, job.__qualname__) == ("bigain.launch.sweep", "job")
