@@ -10,7 +10,6 @@ from bigain.cli.demo import BACKBONES, OPERATORS, demo_configs, main
 from bigain.cli.main import main as bigain
 from bigain.config import RunConfig
 from bigain.engine.run import RunOutcome
-from bigain.errors import UserError
 from bigain.launch.compose import compose_config
 from bigain.metrics import image_errors, relative_rise
 from bigain.runs.archive_csv import read_samples
@@ -75,7 +74,7 @@ def test_baselines_come_before_what_is_compared_with_them(tmp_path: Path) -> Non
     assert all(config.paths.results == tmp_path for _, _, config in configs)
 
 
-def test_the_name_tells_the_alpha_of_the_backbone(tmp_path: Path) -> None:
+def test_the_name_shows_the_alpha_of_the_backbone(tmp_path: Path) -> None:
     names = {(backbone, name) for backbone, name, _ in demo_configs(5, tmp_path)}
     assert ("mini_dit", "IE-KVD 2x, a=0 (avg)") in names
     assert ("mini_unet", "IE-KVD 2x, a=0.9") in names
@@ -87,11 +86,6 @@ def test_results_may_lie_in_a_folder_with_any_name(tmp_path: Path) -> None:
 
 
 # Mistakes.
-
-
-def test_a_wrong_number_of_images_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"dataset\.limit=0"):
-        demo_configs(0, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -118,11 +112,6 @@ def test_a_mistake_is_one_line_and_code_2(
     assert err.count("\n") == 1
     assert re.match(expected, err)
     assert [path.name for path in here.iterdir()] == ["file"]
-
-
-def test_help_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
-    assert bigain(["demo", "--help"]) == 0
-    assert "--images" in capsys.readouterr().out
 
 
 # Where it writes.
@@ -175,13 +164,6 @@ def test_every_operator_has_its_row_on_both_backbones(ran: tuple[Path, str, str]
             assert len(re.findall(rf"^{backbone} *$", printed, re.MULTILINE)) == 1
 
 
-def test_the_table_fits_a_terminal_of_80_columns(ran: tuple[Path, str, str]) -> None:
-    table = ran[1][ran[1].index("Diffusion classifier") :].partition("Merge maps")[0]
-    assert "…" not in table
-    assert max(map(len, table.splitlines())) <= 80
-    assert len([line for line in table.splitlines() if "[" in line]) == 10
-
-
 def test_the_table_fits_with_the_widest_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     configs = demo_configs(40, Path("x"))
@@ -216,8 +198,8 @@ def test_the_rise_of_the_noise_error_comes_from_the_samples(ran: tuple[Path, str
     own, baseline = samples_of(results, run_id(run)), samples_of(results, baseline_id(run))
     rise = relative_rise(image_errors(own), image_errors(baseline))
     row = [line for line in first.splitlines() if line.startswith(" ToDo 2x")][-1]
-    told = f"{100 * rise.mean:+.1f} [{100 * rise.ci_low:.1f}, {100 * rise.ci_high:.1f}]"
-    assert row.rstrip().endswith(told)
+    expected = f"{100 * rise.mean:+.1f} [{100 * rise.ci_low:.1f}, {100 * rise.ci_high:.1f}]"
+    assert row.rstrip().endswith(expected)
 
 
 def test_one_image_gives_no_interval_of_a_mean() -> None:

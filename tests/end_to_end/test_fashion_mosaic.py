@@ -50,11 +50,5 @@ def test_metrics_are_those_of_several_labels_and_operators_pair(
     assert paired.precision is not None
     assert paired.precision.mean == pytest.approx(precisions[0] - precisions[1])
     assert "map_image" in describe(paired)
-    assert isinstance(paired, Comparison)
     assert paired.n == 2
     assert paired.eps_rise.mean != 0
-
-
-def test_a_longer_run_takes_over_the_records_of_a_shorter_one(tmp_path: Path) -> None:
-    assert run(configured(tmp_path, "mini_unet", "dataset.limit=2")).computed == 2
-    assert run(configured(tmp_path, "mini_unet", "dataset.limit=3")).computed == 1

@@ -21,6 +21,7 @@ from bigain.config import RunConfig
 from bigain.engine import build
 from bigain.engine.run import run
 from bigain.errors import UserError
+from bigain.features import inception
 from bigain.launch.compose import compose_config
 from bigain.runs.archive_csv import read_samples
 from bigain.tasks.batches import keyed_noise
@@ -140,9 +141,23 @@ def test_images_are_those_of_the_class_pipeline(
     assert_alike(ours(config), theirs)
 
 
+class FewFeatures(inception.InceptionExtractor):
+    """64 features of Inception's first layers in place of 2,048, whose distance takes seconds."""
+
+    block = IMAGES
+
+    def __init__(self, weights: Path | None, device: torch.device) -> None:
+        super().__init__(weights, device, dimension=64)
+
+
+@pytest.fixture
+def few_features(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inception, "InceptionExtractor", FewFeatures)
+
+
 @pytest.mark.parametrize("name", sorted(DATASETS))
 def test_a_run_ends_with_a_distance(
-    make: MakeConfig, tmp_path: Path, random_inception: Path, name: str
+    make: MakeConfig, few_features: None, random_inception: Path, name: str
 ) -> None:
     weights = f"task.extractor_weights={random_inception}"
     merging = ["operator=lgtm", "operator.ratio=0.5"]

@@ -1,8 +1,9 @@
 """Every backbone with every dataset, operator and task: it composes, or says why it cannot.
 
-The tasks are the files of `configs/task`, so that a new one is held against the same table.  Hydra
-takes a tenth of a second to compose; the fast test composes each backbone with each task once and
-puts every dataset and operator into it.  The slow one gives Hydra every command line.
+The tasks are the files of `configs/task`, so a new one is checked against the same table.  A
+dataset is refused because of the backbone or the task, an operator because of the backbone.  So the
+fast test takes every dataset with one operator, and every operator with one dataset.  The slow test
+gives Hydra every command line.
 """
 
 import itertools
@@ -59,6 +60,7 @@ TRANSFORMERS = {"mini_dit", "dit_xl2_512"}
 Combination = tuple[str, str, str, str]
 Outcome = RunConfig | str
 ALL = list(itertools.product(BACKBONES, DATASETS, OPERATORS, TASKS))
+REPRESENTATIVE = [each for each in ALL if each[2] == "lgtm" or each[1] == min(GOES_WITH[each[0]])]
 
 
 def reason(backbone: str, dataset: str, operator: str, task: str) -> str:
@@ -113,7 +115,9 @@ def put_together() -> Iterator[tuple[Combination, Outcome]]:
         for backbone, task in itertools.product(BACKBONES, TASKS):
             job: DictConfig = compose("config", [f"backbone={backbone}", f"task={task}"])
             OmegaConf.set_struct(job, False)
-            for dataset, operator in itertools.product(datasets, operators):
+            for _, dataset, operator, _ in (
+                c for c in REPRESENTATIVE if c[::3] == (backbone, task)
+            ):
                 job.dataset, job.operator = datasets[dataset], operators[operator]
                 job.operator.pop("defaults", None)
                 yield (backbone, dataset, operator, task), attempt(lambda j=job: validate(j))  # type: ignore[misc]
@@ -128,9 +132,9 @@ def test_the_table_knows_every_backbone_and_has_no_other() -> None:
     assert len(TASKS) * 150 < len(runs) < len(ALL)
 
 
-def test_every_combination_composes_or_fails_with_its_reason() -> None:
+def test_combinations_compose_or_fail_with_their_reason() -> None:
     outcomes = list(put_together())
-    assert len(outcomes) == len(ALL)
+    assert len(outcomes) == len(REPRESENTATIVE)
     assert mistakes(iter(outcomes)) == []
 
 
@@ -147,7 +151,6 @@ def test_every_command_line_composes_or_fails_with_its_reason() -> None:
 @pytest.mark.parametrize(
     "combination",
     [
-        ("sd20", "pets", "lgtm", "classification"),
         ("dit_xl2_512", "pets", "none", "classification"),
         ("dit_xl2_512", "pets", "ie_kvd", "efficiency"),
     ],

@@ -25,7 +25,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def told(
+def complaint(
     whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> Callable[[Callable[[Path], None], str], str]:
     """The line that a run over a spoilt copy ends with."""
@@ -83,7 +83,7 @@ def another_category(folder: Path) -> None:
     ],
 )
 def test_what_is_wrong_is_named(
-    told: Callable[..., str], spoil: Callable[[Path], None], dataset: str, named: list[str]
+    complaint: Callable[..., str], spoil: Callable[[Path], None], dataset: str, named: list[str]
 ) -> None:
-    line = told(spoil, dataset)
+    line = complaint(spoil, dataset)
     assert all(word in line for word in named), line

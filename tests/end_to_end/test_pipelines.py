@@ -20,9 +20,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from huggingface_hub import constants
 from PIL import Image
 
 from bigain.backbones.stable_diffusion import StableDiffusion
+from bigain.cli.main import main
 from bigain.data.base import Dataset
 from bigain.data.images import UnreadableImage
 from bigain.engine import build
@@ -174,8 +176,7 @@ def test_a_run_equals_the_plain_loop(overrides: Overrides, place: Path, name: st
     assert len(plain.conditions) == {"pets": 37, "imagenet100": 100}[DATASETS[name]]
 
 
-@pytest.mark.parametrize("name", ["sd20", "dit_xl2_512"])
-@pytest.mark.parametrize("shards", [2, 3])
+@pytest.mark.parametrize(("name", "shards"), [("sd20", 2), ("dit_xl2_512", 3)])
 def test_batches_and_shards_change_nothing(overrides: Overrides, name: str, shards: int) -> None:
     operator = ["operator=tome", "operator.ratio=0.5"]
     whole, _ = finished(overrides(name, *operator, "batch_size=64"))
@@ -209,9 +210,11 @@ def test_caches_are_used_and_change_nothing(overrides: Overrides, tmp_path: Path
     cached = f"paths.cache={tmp_path / 'cache'}"
     first, _ = finished(overrides("sd20", cached))
     entries = sorted((tmp_path / "cache").rglob("*.safetensors"))
+    off = ["cache.latents=false", "cache.prompts=false", f"paths.cache={tmp_path / 'unused'}"]
+    without, _ = finished(overrides("sd20", *off))
+    assert not (tmp_path / "unused").exists()
     assert {path.parts[len(tmp_path.parts) + 1] for path in entries} == {"latents", "prompts"}
     second, _ = finished(overrides("sd20", cached, results="again"))
-    without, _ = finished(overrides("sd20", "cache.latents=false", "cache.prompts=false"))
     assert entries == sorted((tmp_path / "cache").rglob("*.safetensors"))
     for path in entries:
         path.write_bytes(b"damaged")
@@ -219,12 +222,6 @@ def test_caches_are_used_and_change_nothing(overrides: Overrides, tmp_path: Path
     for other in (second, without, third):
         assert other["prediction"].equals(first["prediction"])
         assert all(np.array_equal(*pair) for pair in zip(other.scores, first.scores, strict=True))
-
-
-def test_switched_off_caches_keep_nothing(overrides: Overrides, tmp_path: Path) -> None:
-    off = ["cache.latents=false", "cache.prompts=false"]
-    finished(overrides("sd20", *off, f"paths.cache={tmp_path / 'cache'}"))
-    assert not (tmp_path / "cache").exists()
 
 
 def test_memory_that_runs_out_under_an_operator_changes_nothing_but_the_batch(
@@ -272,19 +269,6 @@ def test_weights_that_change_in_the_middle_of_a_run_are_refused(
         run(compose_config(second), progress=False)
 
 
-def command_line(command: list[str], **environment: str) -> tuple[int, str]:
-    """Exit code and stderr of `python -m bigain`, without a network."""
-    done = subprocess.run(
-        [sys.executable, "-m", "bigain", *command],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", **environment},
-    )
-    return done.returncode, done.stderr
-
-
 @pytest.fixture
 def hub(tmp_path: Path, place: Path) -> Path:
     """HF_HOME with the tiny sd20 in its cache, as `hf download` of a mirror leaves it."""
@@ -304,8 +288,15 @@ def from_the_hub(overrides: Overrides) -> list[str]:
 def test_offline_from_the_hubs_cache_through_the_command_line(
     hub: Path, from_the_hub: list[str], overrides: Overrides
 ) -> None:
-    code, told = command_line(from_the_hub, HF_HOME=str(hub))
-    assert code == 0, told
+    done = subprocess.run(
+        [sys.executable, "-m", "bigain", *from_the_hub],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "HF_HOME": str(hub)},
+    )
+    assert done.returncode == 0, done.stderr
     config = compose_config(from_the_hub)
     folder = config.paths.results / "runs" / run_id(config)
     manifest = json.loads((folder / "manifest.json").read_text())
@@ -325,10 +316,15 @@ def test_offline_from_the_hubs_cache_through_the_command_line(
 
 
 def test_a_missing_model_is_one_line_and_nothing_is_written(
-    hub: Path, from_the_hub: list[str]
+    hub: Path,
+    from_the_hub: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    code, stderr = command_line([*from_the_hub, "backbone.revision=v9"], HF_HOME=str(hub))
-    assert code == 2
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(hub / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert main([*from_the_hub, "backbone.revision=v9"]) == 2
+    stderr = capsys.readouterr().err
     assert stderr.startswith("backbone=sd20: no weights found (gone/sd2 at v9: not in the hub's")
     assert "mirror/sd2 at v9: the cache has no such revision of it, but main" in stderr
     assert stderr.count("\n") == 1

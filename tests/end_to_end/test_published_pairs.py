@@ -18,8 +18,17 @@ from bigain.testing.datasets import ODDITIES, TINY, TRUNCATED, write_tiny
 from bigain.testing.runs import read_metrics
 
 PROMPTED = ("sd20", "sd15", "sdxl")
-PAIRS = [(name, dataset) for name in PROMPTED for dataset in TINY]
-PAIRS += [("dit_xl2_512", "imagenet100"), ("dit_xl2_512", "imagenet1k")]
+ALL = [(name, dataset) for name in PROMPTED for dataset in TINY]
+ALL += [("dit_xl2_512", "imagenet100"), ("dit_xl2_512", "imagenet1k")]
+FAST = {
+    *(("sd20", "imagenet1k"), ("sd15", "pets"), ("sdxl", "coco2017")),
+    ("dit_xl2_512", "imagenet100"),
+}
+"""Each backbone and each dataset once; `make test-slow` takes all pairs."""
+PAIRS = [
+    pytest.param(*pair, marks=[] if pair in FAST else pytest.mark.slow, id="-".join(pair))
+    for pair in ALL
+]
 IMAGES = len(ODDITIES) + 1
 CLASSES = {"pets": 37, "imagenet1k": 1000, "imagenet100": 100, "coco2017": 80}
 

@@ -9,9 +9,8 @@ from torch import nn
 
 from bigain.data.fashion_mnist import SLICE_SIZE
 from bigain.engine import build
-from bigain.engine.build import build_evaluator, build_sampler
+from bigain.engine.build import build_evaluator
 from bigain.errors import UserError
-from bigain.features.inception import InceptionExtractor
 from bigain.features.mini import MiniExtractor
 from bigain.launch.compose import compose_config
 from bigain.operators import ToMe
@@ -33,15 +32,6 @@ def test_sites_come_from_the_backbone() -> None:
 def test_the_scope_comes_from_the_operator(operator: str, scope: str) -> None:
     given = [f"operator.scope={scope}"] if operator == "lgtm" else []
     assert build.build_sites(compose_config([f"operator={operator}", *given])).scope == scope
-
-
-def test_dataset_and_classifier_follow_the_configuration() -> None:
-    config = compose_config(["dataset.limit=7"])
-    assert len(build.build_dataset(config.dataset)) == 7
-    backbone = build.build_backbone(config.backbone, torch.device("cpu"), "float32")
-    classifier = build.build_classifier(config, backbone, torch.device("cpu"))
-    result = classifier.classify(0, backbone.encode(build.build_dataset(config.dataset)[0].image))
-    assert result.errors.shape == (20, 10)
 
 
 @pytest.mark.parametrize("name", TINY)
@@ -122,10 +112,9 @@ def test_a_file_of_statistics_may_take_the_place_of_images(tmp_path: Path) -> No
     [
         (None, r"^task\.reference=.*s\.npz: cannot be read as statistics"),
         (b"half", r"^task\.reference=.*s\.npz: cannot be read as statistics"),
-        (b"", r"^task\.reference=.*s\.npz: cannot be read as statistics"),
     ],
 )
-def test_a_file_that_is_none_is_told_before_a_network_loads(
+def test_a_wrong_file_of_statistics_is_named_before_a_network_loads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None, message: str
 ) -> None:
     def load(*_: object) -> None:
@@ -155,14 +144,6 @@ def test_statistics_of_other_features_are_one_line(
         build_evaluator(config, CPU, progress=False)
 
 
-def test_inception_comes_from_the_named_file(random_inception: Path) -> None:
-    named = f"task.extractor_weights={random_inception}"
-    config = compose_config([*TASK, "task.extractor=inception", named])
-    evaluator = build_evaluator(config, CPU, progress=False)
-    assert isinstance(evaluator.extractor, InceptionExtractor)
-    assert evaluator.classify is None
-
-
 def test_missing_weights_of_inception_are_one_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -170,19 +151,3 @@ def test_missing_weights_of_inception_are_one_error(
     config = compose_config([*TASK, "task.extractor=inception", missing])
     with pytest.raises(UserError, match=r"none\.pth"):
         build_evaluator(config, CPU, progress=False)
-
-
-def test_the_sampler_is_the_configured_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: dict[str, object] = {}
-    monkeypatch.setattr(build, "Sampler", lambda _, **settings: seen.update(settings))
-    settings = ["task.sampler=ddim", "task.steps=7", "task.guidance_scale=3", "seed=5"]
-    config = compose_config([*TASK, *settings, "task.images_per_forward=2", "batch_size=64"])
-    build_sampler(config, None, CPU)  # type: ignore[arg-type]
-    assert seen == {
-        "scheduler": "ddim",
-        "steps": 7,
-        "guidance_scale": 3.0,
-        "seed": 5,
-        "images_per_forward": 2,
-        "device": CPU,
-    }

@@ -2,7 +2,7 @@
 
 import re
 import shutil
-from itertools import pairwise, product
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, get_args
 
@@ -14,9 +14,8 @@ from pydantic import TypeAdapter
 
 import bigain.launch.compose
 from bigain.config import ClassificationConfig, DatasetConfig, OperatorConfig, RunConfig
-from bigain.config.architectures import ARCHITECTURES
 from bigain.errors import UserError
-from bigain.launch.compose import compose_config, compose_configs, validate
+from bigain.launch.compose import compose_config, validate
 from bigain.locations import CONFIGS
 from bigain.tasks.protocol import StagedProtocol
 
@@ -30,14 +29,6 @@ EXPERIMENTS = {"merging_sweep", "downsampling_sweep"}
 def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("BIGAIN_RESULTS", raising=False)
     monkeypatch.delenv("BIGAIN_DATA", raising=False)
-
-
-SUITED = {
-    "fashion_labels": {"fashion_mnist", "fashion_mosaic"},
-    "prompts": {"imagenet1k", "imagenet100", "pets", "coco2017"},
-    "imagenet_classes": {"imagenet1k", "imagenet100"},
-}
-"""The datasets whose classes a backbone can be told, by its conditioning."""
 
 
 @pytest.fixture
@@ -58,9 +49,9 @@ def load(file: Path) -> DictConfig:
 def complaint(*overrides: str) -> str:
     with pytest.raises(UserError) as caught:
         compose_config(overrides)
-    told = str(caught.value)
-    assert "\n" not in told
-    return told
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
 
 
 # What is in configs/.
@@ -78,21 +69,6 @@ def test_the_default_is_the_mini_profile_without_acceleration() -> None:
     assert (task.trial_list, task.keep_list) == ((5, 20), (5, 1))
     assert (config.batch_size, config.device, config.dtype) == (32, "cpu", "float32")
     assert config.paths.results == Path("results")
-
-
-def test_every_operator_on_every_backbone_composes() -> None:
-    combined = product(OPTIONS["backbone"], OPTIONS["operator"], OPTIONS["dataset"])
-    pairs = [
-        (b, o, d)
-        for b, o, d in combined
-        if d in SUITED[ARCHITECTURES[b].conditioning]
-        and not (ARCHITECTURES[b].blocks is not None and o.endswith("_dec"))
-    ]
-    assert {backbone for backbone, _, _ in pairs} == set(OPTIONS["backbone"])
-    commands = [(f"backbone={b}", f"operator={o}", f"dataset={d}") for b, o, d in pairs]
-    for (backbone, operator, dataset), config in zip(pairs, compose_configs(commands), strict=True):
-        assert (config.backbone.name, config.operator.name) == (backbone, operator)
-        assert config.dataset.name == dataset
 
 
 @pytest.mark.parametrize("backbone", OPTIONS["backbone"])
@@ -147,23 +123,10 @@ def test_there_is_an_option_for_every_operator_and_no_other() -> None:
     assert set(OPTIONS["operator"]) == names - {"custom"}
 
 
-@pytest.mark.parametrize("group", ["backbone", "dataset", "operator", "task", "tracking"])
-def test_an_option_is_called_like_its_file(group: str) -> None:
-    for option in OPTIONS[group]:
-        plain = load(CONFIGS / group / f"{option}.yaml")
-        assert plain["name"] == option
-
-
 def test_every_experiment_is_tested_and_composes() -> None:
     assert set(OPTIONS["experiment"]) == EXPERIMENTS
     for experiment in EXPERIMENTS:
         assert compose_config([f"experiment={experiment}"]).profile == "mini"
-
-
-def test_the_defaults_list_names_every_group() -> None:
-    listed = load(CONFIGS / "config.yaml").defaults
-    named = {key for entry in listed if isinstance(entry, DictConfig) for key in entry}
-    assert set(GROUPS) <= named
 
 
 @pytest.mark.parametrize("group", ["backbone", "dataset", "operator", "task", "paths"])
@@ -195,12 +158,6 @@ def test_the_files_hold_all_settings_of_the_models() -> None:
 # What composing does.
 
 
-def test_values_override_files() -> None:
-    config = compose_config(["operator=lgtm", "operator.ratio=0.7", "dataset.limit=null", "seed=3"])
-    assert config.operator.settings()["ratio"] == 0.7
-    assert (config.dataset.limit, config.seed) == (None, 3)
-
-
 @pytest.mark.parametrize(("backbone", "alpha"), [("mini_unet", 0.9), ("mini_dit", 0.0)])
 def test_alpha_depends_on_the_backbone(backbone: str, alpha: float) -> None:
     config = compose_config(["operator=ie_kvd", f"backbone={backbone}"])
@@ -226,16 +183,6 @@ def test_alpha_of_generation_is_the_papers_schedule(
     assert config.operator.settings()["alpha"] == alpha
 
 
-def test_alpha_may_be_a_schedule() -> None:
-    config = compose_config(["operator=ie_kvd", "operator.alpha={start: 0.8, end: 1.2}"])
-    assert config.operator.settings()["alpha"] == "0.8->1.2"
-
-
-def test_larger_cells_allow_larger_ratios() -> None:
-    config = compose_config(["operator=tome", "operator.cell=[4,4]", "operator.ratio=0.9"])
-    assert config.operator.settings()["ratio"] == 0.9
-
-
 def test_folders_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BIGAIN_RESULTS", "elsewhere")
     monkeypatch.setenv("BIGAIN_DATA", "data")
@@ -249,13 +196,6 @@ def test_composing_works_from_any_folder(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.chdir(tmp_path)
     assert compose_config(["operator=todo"]) == here
     assert not list(tmp_path.iterdir())
-
-
-def test_many_runs_compose_as_one_by_one() -> None:
-    commands = [["operator=tome", f"operator.ratio={r}"] for r in (0.1, 0.3)] + [["seed=1"], []]
-    together = compose_configs(commands)
-    assert together == [compose_config(command) for command in commands]
-    assert len(set(together)) == len(commands)
 
 
 @pytest.mark.parametrize(
@@ -313,18 +253,14 @@ MISTAKES: list[tuple[str, str]] = [
     # keys
     ("operator.ratoi=0.7", "no such key of operator=none; allowed: no settings; did you mean"),
     ("+operator.ratoi=0.7", "no such key of operator=none; allowed: no settings; did you mean"),
-    ("++operator.ratoi=0.7", "no such key of operator=none; allowed: no settings; did you mean"),
     ("operator=tome | operator.ratoi=0.7", "did you mean operator.ratio?"),
-    ("operator=tome | +operator.ratoi=0.7", "did you mean operator.ratio?"),
     ("operator=tome | ++operator.ratoi=0.7", "did you mean operator.ratio?"),
     ("oprator=tome", "allowed: profile, backbone, dataset, operator, task, seed, batch_size"),
-    ("oprator=tome", "did you mean operator?"),
     ("+oprator=tome", "did you mean operator?"),
     ("oprator.ratio=0.5", "did you mean operator.ratio?"),
     ("ratio=0.5", "did you mean operator.ratio?"),
     ("backbone.sites.levls=[0]", "did you mean backbone.sites.levels?"),
     ("+training=mini_unet", "no such key; allowed: profile"),
-    ("training=mini_unet", "no such key; allowed: profile"),
     ("foo/bar=x", "no such key; allowed: profile"),
     ("hydra.run.dirr=x", "did you mean hydra.run.dir?"),
     ("operator@other=tome", "a group has one place; allowed: abm, avg_pool, cached, ie_kvd"),
@@ -338,15 +274,10 @@ MISTAKES: list[tuple[str, str]] = [
     ("backbone=sd20 | dataset=fashion_mnist", "allowed: coco2017, imagenet100, imagenet1k or pets"),
     ("task=generate", "allowed: classification"),
     ("tracking=nope", "allowed: none"),
-    (
-        "dataset=petz",
-        "allowed: coco2017, fashion_mnist, fashion_mosaic, imagenet100, imagenet1k, p",
-    ),
     ("dataset=pets", "allowed: fashion_mnist or fashion_mosaic, because backbone=mini_dit knows"),
     ("task=generation | dataset=fashion_mosaic", "such as fashion_mnist, because task=generation"),
     ("dataset=fashion_mosaic | dataset.root=x", "allowed: null, because dataset=fashion_mosaic"),
     ("dataset=fashion_mosaic | dataset.limit=5001", "allowed: null (all) or an integer from 1 to"),
-    ("experiment=mergin_sweep", "did you mean merging_sweep?"),
     ("profile=papr", "did you mean paper?"),
     ("profile=paper", "allowed: mini, because backbone=mini_dit is not one of the paper's"),
     ("hydra/launcher=submitit", "allowed: basic"),
@@ -358,9 +289,7 @@ MISTAKES: list[tuple[str, str]] = [
     ("operator.name=lgtm", "allowed: operator=OPTION, one of"),
     # values
     ("operator=tome | operator.ratio=abc", "allowed: a number from 0 to 1 - 1/(cell area)"),
-    ("operator=tome | operator.ratio=", "allowed: a number from 0"),
     ("operator=lgtm | operator.ratio=0.9", "allowed: 0 to 0.75 = 1 - 1/4"),
-    ("operator=lgtm | operator.scope=all", "allowed: self"),
     ("operator=lgtm | operator.score=l2", "allowed: a token score of Table 8: laplacian_l1"),
     ("operator=todo | operator.factor=16", "allowed: an integer from 1 to 15"),
     ("dataset.limit=0", "allowed: null (all) or an integer from 1 to 10000"),
@@ -387,10 +316,10 @@ MISTAKES: list[tuple[str, str]] = [
 @pytest.mark.parametrize(("command", "expected"), MISTAKES)
 def test_a_mistake_is_one_line_that_quotes_it(command: str, expected: str) -> None:
     overrides = command.split(" | ")
-    told = complaint(*overrides)
+    message = complaint(*overrides)
     wrong = overrides[-1]
-    assert told.startswith(wrong if "_list=[" not in wrong else wrong.partition("[")[0])
-    assert expected in told
+    assert message.startswith(wrong if "_list=[" not in wrong else wrong.partition("[")[0])
+    assert expected in message
 
 
 def test_all_settings_can_be_overridden() -> None:

@@ -64,18 +64,22 @@ def test_failures_are_read_from_disk_with_their_reason(
     assert len(lines) == 3
 
 
-def test_a_users_mistake_is_quoted_without_its_class(
-    planned: list[PlannedRun], leave: Callable[..., str]
+@pytest.mark.parametrize(
+    ("status", "error", "listed"),
+    [
+        ("failed", UserError("device=cuda: not here"), "device=cuda: not here"),
+        ("running", None, "is running"),  # killed
+    ],
+)
+def test_the_reason_of_a_failure_is_read_from_disk(
+    planned: list[PlannedRun],
+    leave: Callable[..., str],
+    status: str,
+    error: Exception | None,
+    listed: str,
 ) -> None:
-    leave(planned[0], "failed", UserError("device=cuda: not here"))
-    assert list_failures(planned[:1], {}).endswith("  device=cuda: not here\n")
-
-
-def test_a_killed_run_counts_as_failed(
-    planned: list[PlannedRun], leave: Callable[..., str]
-) -> None:
-    leave(planned[0], "running")
-    assert list_failures(planned[:1], {}).endswith("  is running\n")
+    leave(planned[0], status, error)
+    assert list_failures(planned[:1], {}).endswith(f"  {listed}\n")
 
 
 def test_what_happened_in_this_process_outweighs_an_old_success(
@@ -123,14 +127,11 @@ def test_the_report_of_a_run_has_its_metrics(planned: list[PlannedRun], tmp_path
     assert lines[3].split() == ["flops_g", "1049.17", "GFLOPs", "n=1"]
 
 
-def test_the_report_of_a_shard_has_no_metrics_yet(
-    planned: list[PlannedRun], tmp_path: Path
-) -> None:
-    told = run_report(planned[2].config, RunOutcome("0123", tmp_path, "running", 1))
-    assert told == f"0123  running  mini_dit none  {tmp_path}\n"
-
-
-def test_a_run_that_was_done_before_says_so(planned: list[PlannedRun], tmp_path: Path) -> None:
+def test_the_report_without_metrics_is_one_line(planned: list[PlannedRun], tmp_path: Path) -> None:
+    config = planned[2].config
+    line = f"mini_dit none  {tmp_path}"
+    report = run_report(config, RunOutcome("0123", tmp_path, "running", 1))
+    assert report == f"0123  running  {line}\n", "other shards are at work"
     write_metrics(tmp_path, [])
-    told = run_report(planned[2].config, RunOutcome("0123", tmp_path, "done", 0))
-    assert told == f"0123  done  mini_dit none  {tmp_path}  (nothing was left to compute)\n"
+    report = run_report(config, RunOutcome("0123", tmp_path, "done", 0))
+    assert report == f"0123  done  {line}  (nothing was left to compute)\n"

@@ -58,15 +58,6 @@ def test_one_record_per_position_in_the_order_asked(backbone: Backbone) -> None:
     assert all(r["seconds"] > 0 for r in records)
 
 
-def test_subsets_give_the_same_records_as_the_whole(backbone: Backbone) -> None:
-    def run(positions: list[int]) -> dict[int, dict[str, object]]:
-        records = classify_images(classifier(backbone), backbone, EightByEight(), positions)
-        return {r["image_id"]: {k: v for k, v in r.items() if k != "seconds"} for r in records}
-
-    whole = run(list(range(6)))
-    assert run([5, 3]) | run([0, 1, 2, 4]) == whole
-
-
 def test_margins_and_true_errors_use_the_first_stage_only() -> None:
     nan = math.nan
     errors = torch.tensor([[1.0, 2.0, 4.0], [2.0, 2.5, 6.0], [9.0, 9.0, nan]])

@@ -91,35 +91,11 @@ def test_memory_that_runs_out_changes_no_result(backbone: Backbone, room: int) -
     assert classifier.micro_batch == {1: 1, 3: 2, 10: 8}[room]
 
 
-def test_a_single_evaluation_that_does_not_fit_is_one_line(backbone: Backbone) -> None:
-    def predict(latents: Tensor, timesteps: Tensor, classes: Tensor) -> Tensor:
-        raise torch.OutOfMemoryError("CUDA out of memory")
-
-    backbone.predict_noise = predict  # type: ignore[method-assign]
-    with pytest.raises(UserError, match="batch_size=1: one evaluation does not fit"):
-        make(backbone, (5, 20), (5, 1)).classify(0, torch.zeros(1, 1, 8, 8))
-
-
-def test_order_of_images_changes_nothing(backbone: Backbone) -> None:
-    images = {i: keyed_noise(0, "image", i, shape=(1, 1, 8, 8)) for i in range(4)}
-    classifier = make(backbone, (5, 20), (5, 1))
-    forward = {i: classifier.classify(i, images[i]) for i in images}
-    backward = {i: classifier.classify(i, images[i]) for i in reversed(images)}
-    assert all(torch.equal(forward[i].scores, backward[i].scores) for i in images)
-
-
 def test_pruned_classes_keep_their_first_trials_only(backbone: Backbone) -> None:
     result = make(backbone, (5, 20), (5, 1)).classify(0, torch.zeros(1, 1, 8, 8))
     assert sorted(result.trials.tolist()) == [5] * 5 + [20] * 5
     assert result.first_stage == 5
     assert result.scores[result.prediction] == result.scores[result.trials == 20].min()
-
-
-def test_a_survivor_with_more_trials_is_never_beaten_by_a_pruned_class(backbone: Backbone) -> None:
-    for image_id in range(20):
-        latents = keyed_noise(1, "image", image_id, shape=(1, 1, 8, 8))
-        result = make(backbone, (2, 20), (2, 1)).classify(image_id, latents)
-        assert int(result.trials[result.prediction]) == 20
 
 
 def test_noise_does_not_depend_on_the_class_but_on_seed_image_and_time(backbone: Backbone) -> None:
@@ -178,3 +154,31 @@ def test_an_overflow_is_named_and_never_taken_for_a_pruned_class(
     backbone.predict_noise = overflowing  # type: ignore[method-assign]
     with pytest.raises(UserError, match=r"image_id=7: .*timestep 325, class 4 .*dtype=float32"):
         make(backbone, (5, 20), (5, 1)).classify(7, torch.zeros(1, 1, 8, 8))
+
+
+# Losses.
+
+
+@pytest.mark.parametrize(("name", "expected"), [("l2", 2.5), ("l1", 1.5), ("huber", 1.0)])
+def test_value_on_a_known_difference(name: str, expected: float) -> None:
+    prediction = torch.tensor([[[[1.0, 2.0]]], [[[0.0, 0.0]]]])
+    errors = LOSSES[name](prediction, torch.zeros_like(prediction))
+    assert torch.allclose(errors, torch.tensor([expected, 0.0]))
+
+
+@given(st.integers(0, 2**31), st.sampled_from(sorted(LOSSES)))
+def test_one_error_per_sample_that_ignores_its_neighbours(seed: int, name: str) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    a, b = torch.randn((2, 3, 4, 5, 5), generator=generator)
+    errors = LOSSES[name](a, b)
+    assert errors.shape == (3,)
+    assert torch.allclose(errors[1], LOSSES[name](a[1:2], b[1:2])[0])
+    assert bool((errors >= 0).all())
+
+
+@pytest.mark.parametrize("name", sorted(LOSSES))
+def test_half_precision_predictions_are_accumulated_in_fp32(name: str) -> None:
+    prediction = torch.full((1, 4, 64, 64), 200.0, dtype=torch.float16)
+    error = LOSSES[name](prediction, torch.zeros(1, 4, 64, 64))
+    assert error.dtype == torch.float32
+    assert bool(error.isfinite().all())

@@ -97,7 +97,9 @@ def test_a_class_is_its_own_condition() -> None:
     labels = [dataset[i].label for i in range(25)]
     assert conditions.classes is dataset
     assert conditions.numbers == conditions.labels == labels
-    assert conditions.texts == [FashionMNIST.class_names[label] for label in labels if label is not None]
+    assert conditions.texts == [
+        FashionMNIST.class_names[label] for label in labels if label is not None
+    ]
     assert conditions.image_ids == dataset.image_ids
 
 
