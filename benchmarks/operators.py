@@ -1,11 +1,10 @@
-"""What an operator costs beside the attention that it shortens; `python benchmarks/operators.py`.
+"""Time of an operator compared with the attention it shortens; `python benchmarks/operators.py`.
 
-For each shape (batch, side of the grid, channels) it times, in milliseconds per call and
+For each shape (batch, side of the grid, channels) it measures, in milliseconds per call and
 interleaved in one process: plan, reduce and restore of every operator; one plain self-attention
-(projections and fused kernel); the attention with the operator; and `tomesd`'s plan, merge and
-unmerge where that package is installed, with the sum of the three as the measure of ours.  The best
-of `--repeats` is shown, and with one thread its CPU time, since other work on the machine only ever
-adds time.
+(projections and fused kernel); the attention with the operator; and, if installed, plan, merge and
+unmerge of `tomesd`, whose sum ours is compared with.  It prints the best of `--repeats`, because
+other work on the machine only adds time; with one thread this is CPU time.
 """
 
 import argparse

@@ -1,11 +1,11 @@
-"""What an operator saves of a whole denoiser; `python benchmarks/unet.py`.
+"""Time that operators save in a complete denoiser; `python benchmarks/unet.py`.
 
-The U-Net of SD-2.0 (or `--backbone` any other) with random weights, since time does not depend on
-them: one forward without acceleration, with `tomesd` where that package is installed, and with each
-operator, interleaved in one process for `--repeats` rounds.  Shown are the median time and the
-ratio to the forward without acceleration of the same round (median, smallest and largest), the
-ratio of the best times, which other work on the machine disturbs least, and the ratio of the
-counted FLOPs.  `tomesd` is told to act where we do (`max_downsample=1`).
+It uses the U-Net of SD-2.0 (or another `--backbone`) with random weights, since time does not
+depend on weights.  One forward of the baseline, of `tomesd` if installed, and of each operator run
+interleaved in one process for `--repeats` rounds.  It prints the median time, the ratio to the
+baseline of the same round (median, smallest and largest), the ratio of the best times, which other
+work on the machine disturbs least, and the ratio of the counted FLOPs.  `tomesd` acts at the same
+sites (`max_downsample=1`).
 """
 
 import argparse
@@ -61,7 +61,7 @@ def main() -> None:
         f"{arguments.backbone}, batch {arguments.batch}, {arguments.threads} threads, float32, "
         f"{attention_backend(denoiser)}, {arguments.repeats} rounds"
     )
-    _say("operator            seconds  of no acceleration (range)   best of best  of its FLOPs")
+    _say("operator            seconds   over the baseline (range)   best of best  of the FLOPs")
     shares = _flop_shares(arguments.backbone)
     for name, times in seconds.items():
         ratios = [own / none for own, none in zip(times, seconds["none"], strict=True)]
@@ -73,7 +73,7 @@ def main() -> None:
 
 
 def _contexts(denoiser: nn.Module) -> Contexts:
-    """What is timed, by name; each puts its operator on and takes it off again."""
+    """What is timed, by name: contexts that apply an operator and remove it again."""
     contexts: Contexts = {"none": nullcontext}
     if find_spec("tomesd"):
         contexts["tomesd"] = lambda: _tomesd(denoiser)
@@ -96,7 +96,7 @@ def _tomesd(denoiser: nn.Module) -> Any:
 def _interleaved(
     contexts: Contexts, forward: Callable[[], object], repeats: int
 ) -> dict[str, list[float]]:
-    """Seconds of every forward, all names once per round; one round before does not count."""
+    """Seconds of every forward; one round runs all names once, the first is not counted."""
     seconds: dict[str, list[float]] = {name: [] for name in contexts}
     for counted in range(-1, repeats):
         for name, context in contexts.items():
@@ -109,7 +109,7 @@ def _interleaved(
 
 
 def _flop_shares(backbone: str) -> dict[str, float]:
-    """Counted FLOPs of each operator as a share of those without acceleration."""
+    """Counted FLOPs of each operator divided by those of the baseline."""
     none = count_flops(backbone).total
     shares = {type(o).__name__: count_flops(backbone, o).total / none for o in _OPERATORS}
     return {"none": 1.0, "tomesd": shares["ToMe"], **shares}

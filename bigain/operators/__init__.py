@@ -1,8 +1,8 @@
 """Token compression as tensor mathematics, on torch alone.
 
-Every operator is a frozen object with `plan(metric, grid, draw) -> Reduction`; a reduction maps
-(B, N, C) to (B, N', C) and back.  `docs/operators.md` has the equations and how to add one;
-`bigain.apply` runs an operator inside a diffusers model.
+Every operator is an immutable object with `plan(metric, grid, draw) -> Reduction`; a reduction maps
+(B, N, C) to (B, N', C) and back.  `docs/operators.md` has the equations and shows how to add an
+operator; `bigain.apply` runs one inside a diffusers model.
 """
 
 from bigain.operators.abm import ABM

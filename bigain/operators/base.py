@@ -1,19 +1,18 @@
-"""What every operator is: a small frozen object that plans a reduction from a metric tensor.
+"""Base classes: an operator is a small immutable object that plans a reduction of tokens.
 
-A *reduction* is one fixed assignment of tokens, applied to any tensor of the same grid.  An
-operator plans on the metric tensor; the plan is applied elsewhere: at the same site, at another
-site, at another module of the block, or for all classes of an image (a plan made from a batch of
-one broadcasts over the batch it is applied to).
+An operator makes its plan, a *reduction*, from a metric tensor.  The reduction can then be applied
+to any tensor with the same grid: at the same site, another site, another module of the block, or
+for all classes of an image (a plan of batch size 1 broadcasts).
 
-Two kinds of operators say how a reduction enters an attention:
+There are two kinds of operators:
 
 * `TokenReducer`: the hidden states are reduced, the attention runs on N' tokens, and its output is
-  restored to N.
-* `KeyValueReducer`: queries come from all N tokens, keys and values from the reduced map; nothing
-  has to be restored.
+  restored to N tokens.
+* `KeyValueReducer`: queries come from all N tokens, keys and values from the reduced tokens;
+  nothing is restored.
 
-`bigain.apply` takes a `Compression`: one operator for all stages of a model, or `ByStage`, one
-operator in the encoder and another in the decoder (Tables 17 and 18).
+`bigain.apply` takes a `Compression`: one operator for all stages of a model, or `ByStage`, one for
+the encoder and one for the decoder (Tables 17 and 18).
 """
 
 from abc import ABC, abstractmethod
@@ -48,14 +47,13 @@ class Reduction(ABC):
 
     @abstractmethod
     def restore(self, y: Tensor) -> Tensor:
-        """(B, N', C) -> (B, N, C); the identity when only keys and values were reduced."""
+        """(B, N', C) -> (B, N, C); returns `y` if only keys and values were reduced."""
 
 
 class Unchanged(Reduction):
-    """N' = N and both maps are the identity.
+    """N' = N, and both maps are the identity.
 
-    Whoever applies an operator to a model passes nothing on for it, so the model's own path is
-    taken bit for bit.
+    With this plan, `bigain.apply` changes nothing: the model runs as it is, bit for bit.
     """
 
     def reduce(self, x: Tensor) -> Tensor:
@@ -74,19 +72,19 @@ UNCHANGED = Unchanged()
 
 
 class Compression(ABC):
-    """Says which operator acts at which stage of a model."""
+    """Which operator acts at which stage of a model."""
 
     @abstractmethod
     def for_stage(self, stage: str) -> "Operator | None":
-        """The operator for sites of `stage` (encoder, mid, decoder, transformer), None: none."""
+        """The operator for `stage` (encoder, mid, decoder or transformer), or None."""
 
 
 class Operator(Compression):
-    """A token-compression operator; immutable, comparable, its repr shows its settings.
+    """A token-compression operator: immutable and comparable; its repr shows its settings.
 
     Attributes:
-        shared_in_stage: whether the plan of the first site of a stage serves the other sites of
-            that stage and grid in the same forward (never across forwards).
+        shared_in_stage: whether the other sites of a stage and grid use the plan of the first one
+            in the same forward (never across forwards).
 
     """
 
@@ -98,7 +96,7 @@ class Operator(Compression):
     ) -> Reduction:
         """The reduction for tokens `metric` (B, N, C) on a grid of (h, w), N = h * w.
 
-        `draw` carries seed, site and timesteps for what is random or depends on time.
+        `draw` has seed, site and timesteps, for operators that are random or depend on time.
 
         Raises:
             UserError: the grid does not fit the tensor or the operator's settings.
@@ -115,11 +113,11 @@ class Operator(Compression):
         """
 
     def plan_flops(self, grid: tuple[int, int], channels: int) -> int:
-        """FLOPs that planning costs per sample: matrix products (2 per MAC) and convolutions.
+        """FLOPs of planning per sample: matrix products (2 per MAC) and convolutions.
 
-        Sorting, indexing and element-wise arithmetic count nothing, as in torch's own counter.  An
-        operator that multiplies matrices or convolves overrides this; the tests compare it with
-        what that counter sees.
+        Sorting, indexing and element-wise arithmetic count nothing, as in torch's counter.
+        Operators whose plan multiplies matrices or convolves override this method; tests compare
+        it with that counter.
         """
         del grid, channels
         return 0
@@ -140,12 +138,12 @@ class KeyValueReducer(Operator):
 
 @dataclass(frozen=True)
 class Identity(TokenReducer):
-    """No acceleration (`operator=none`): nothing is reduced, the model stays what it is."""
+    """The baseline (`operator=none`): nothing is reduced."""
 
     def plan(
         self, metric: Tensor, grid: tuple[int, int], draw: RandomKey | None = None
     ) -> Reduction:
-        """The reduction that changes nothing."""
+        """`UNCHANGED`."""
         del draw
         check_tokens(metric.shape[1], grid)
         return UNCHANGED
@@ -160,8 +158,8 @@ class ByStage(Compression):
     """One operator per stage of a U-Net.
 
     Args:
-        encoder: acts at the sites of the down blocks.
-        decoder: acts at the sites of the up blocks.
+        encoder: the operator for sites in the down blocks.
+        decoder: the operator for sites in the up blocks.
 
     Raises:
         UserError: a part is no operator.
@@ -178,5 +176,5 @@ class ByStage(Compression):
                 raise UserError(f"{stage}={part!r}: must be an operator object, e.g. ToMe(0.5)")
 
     def for_stage(self, stage: str) -> Operator | None:
-        """`encoder` or `decoder`; None in the middle of a U-Net and in models without stages."""
+        """`encoder` or `decoder`; None for the middle of a U-Net and for flat transformers."""
         return {"encoder": self.encoder, "decoder": self.decoder}.get(stage)

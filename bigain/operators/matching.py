@@ -1,14 +1,14 @@
 """Bipartite matching of source tokens to destination tokens by cosine similarity.
 
-Every token that is not a destination is a source.  With u_i = metric_i / max(|metric_i|, eps) each
-source points to the destination of largest <u_src, u_dst> (the first of equal ones), anywhere on
-the grid.  The r sources of largest similarity (of equal ones the lowest token number first) are
-merged into where they point.  The result is an *assignment* (B, N): the place of every token in
-the reduced sequence, which holds the N - D - r unmerged sources in the order of their token number,
-then the D destinations in the order given.  Attention is equivariant to that order.
+Every token that is not a destination is a source.  With u_i = metric_i / max(|metric_i|, eps), each
+source is matched to the destination with the largest <u_src, u_dst> anywhere on the grid (if equal,
+the first).  The r sources with the largest similarity (if equal, the lower token number first) are
+merged into their destinations.  The result is an *assignment* (B, N): each token's place in the
+reduced sequence, which holds the N - D - r unmerged sources by token number, then the D
+destinations in the given order.  Attention is equivariant to that order.
 
-Similarities are fp32 (fp64 for fp64 input), never half precision, and both rankings are stable, so
-equal tokens give equal decisions however they are batched.
+Similarities are fp32 (fp64 for fp64 input), never half precision.  Both rankings are stable, so the
+same tokens give the same decisions in any batch.
 """
 
 from contextlib import AbstractContextManager, nullcontext
@@ -35,9 +35,9 @@ def at_least_float32(x: Tensor) -> Tensor:
 
 
 def without_autocast(device: torch.device) -> AbstractContextManager[object]:
-    """A context in which `torch.autocast` does not take scores and similarities to half precision.
+    """A context without `torch.autocast`, which would compute scores in half precision.
 
-    It recasts what a matrix product or a convolution is given, whatever its precision was.
+    Autocast casts the inputs of matrix products and convolutions, whatever their precision is.
     """
     if device.type == "meta" or not torch.is_autocast_enabled(device.type):
         return nullcontext()
@@ -45,7 +45,7 @@ def without_autocast(device: torch.device) -> AbstractContextManager[object]:
 
 
 def take_tokens(x: Tensor, index: Tensor) -> Tensor:
-    """Tokens `index` (B, M) of `x` (B, N, C), as (B, M, C): rows copied whole, not by element."""
+    """Tokens `index` (B, M) of `x` (B, N, C), as (B, M, C); copies complete rows."""
     batch, tokens, channels = x.shape
     offsets = torch.arange(batch, device=x.device)[:, None] * tokens
     rows = (index + offsets).flatten()
@@ -53,7 +53,7 @@ def take_tokens(x: Tensor, index: Tensor) -> Tensor:
 
 
 def mark(index: Tensor, tokens: int) -> Tensor:
-    """(B, N) booleans, true at the token numbers `index` (B, M)."""
+    """(B, N) booleans, true at the token numbers in `index` (B, M)."""
     marked = torch.zeros(len(index), tokens, dtype=torch.bool, device=index.device)
     return marked.scatter_(1, index, value=True)
 
@@ -61,7 +61,7 @@ def mark(index: Tensor, tokens: int) -> Tensor:
 def complement(index: Tensor, tokens: int) -> Tensor:
     """(B, N - M): the token numbers that are not in `index` (B, M), in ascending order.
 
-    The numbers of a row of `index` must differ, so that every row has equally many others.
+    The numbers in each row of `index` must differ, so that all rows of the result are equally long.
     """
     others = ~mark(index, tokens)
     count = tokens - index.shape[1]
@@ -74,7 +74,7 @@ _EPSILON = 1e-12
 
 
 def assign_tokens(metric: Tensor, dst: Tensor, removed: int) -> Tensor:
-    """Assignment (B, N), values in 0..N-r-1, of `metric` (B, N, C) and destinations `dst` (B, D).
+    """Assignment (B, N), values 0..N-r-1, from `metric` (B, N, C) and destinations `dst` (B, D).
 
     `removed` is r, the number of merged sources, in 0..N-D.
     """
@@ -98,7 +98,7 @@ def cosine_similarity(metric: Tensor, src: Tensor, dst: Tensor) -> Tensor:
 
 
 def unit_tokens(x: Tensor) -> Tensor:
-    """`x` (B, N, C) with every token divided by its norm, in fp32 at least; zero stays zero."""
+    """`x` (B, N, C) with every token divided by its norm, in at least fp32; zero stays zero."""
     x = at_least_float32(x)
     norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
     unit: Tensor = x / norm.clamp_min(_EPSILON)

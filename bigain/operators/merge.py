@@ -1,4 +1,4 @@
-"""Token merging: ToMe, L-GTM and cached assignment, which differ in their destinations only.
+"""Token merging: ToMe, L-GTM and cached assignment, which differ only in their destinations.
 
 Each cell of sy x sx tokens has one destination; r = int(N * ratio), at most the number of sources,
 are merged (`bigain.operators.matching`), and N' = N - r tokens remain.  With the assignment
@@ -7,18 +7,17 @@ o: {0..N-1} -> {0..N'-1},
     reduce:   y_j = mean of x_i over o(i) = j = (dst + sum src) / (1 + count)
     restore:  z_i = y_{o(i)}
 
-so an unmerged token passes through both exactly.
+so unmerged tokens pass through both exactly.
 
 * ToMe: a uniformly random token of every cell.  The draw is a pure function of (seed, site,
-  timestep of the sample), so all classes of an image are compressed with the same destinations
+  timestep of the sample), so all classes of an image have the same destinations
   (`bigain.operators.random_key`).
 * L-GTM, Laplacian-gated token merging (BiGain): per sample, the token of the cell with the lowest
-  score F, by default the l1 norm of the Laplacian (Eq. 7).  Deterministic.  Tokens of high
-  frequency are only kept from being destinations; nothing else protects them.
-* Cached assignment (BiGain): L-GTM whose assignment is made once per stage of the model and
-  forward, at the stage's first site, and serves its other sites of the same grid (SD-2.0: 2
-  assignments for 2 encoder and 3 decoder sites).  Each site merges its own tensor; nothing outlives
-  the forward.
+  score F, by default the l1 norm of the Laplacian (Eq. 7).  Deterministic.  High-frequency
+  tokens are only kept from being destinations; nothing else protects them.
+* Cached assignment (BiGain): L-GTM with one assignment per stage and forward, made at the stage's
+  first site and used at its other sites with the same grid (SD-2.0: 2 assignments for 2 encoder and
+  3 decoder sites).  Each site merges its own tensor; nothing is kept after the forward.
 """
 
 from abc import abstractmethod
@@ -68,14 +67,14 @@ class MergeReduction(Reduction):
         return total.div_(self.counts.unsqueeze(-1)).to(x.dtype)
 
     def restore(self, y: Tensor) -> Tensor:
-        """(B, N', C) -> (B, N, C): every token receives what stands at its place."""
+        """(B, N', C) -> (B, N, C): every token receives the output at its place."""
         batch, _, channels = y.shape
         rows = y.reshape(-1, channels).index_select(0, self._rows(batch))
         return rows.view(batch, -1, channels)
 
     @property
     def counts(self) -> Tensor:
-        """(B, N') or (1, N'): the number of tokens at each place, >= 1."""
+        """(B, N') or (1, N'): the number of tokens at each place, at least 1."""
         ones = torch.ones_like(self.assignment)
         zeros = ones.new_zeros(len(self.assignment), self.tokens)
         return zeros.scatter_add_(1, self.assignment, ones)
@@ -131,7 +130,7 @@ class BipartiteMerge(TokenReducer):
         return grid[0] * grid[1] - removed_tokens(grid, self.cell, self.ratio)
 
     def plan_flops(self, grid: tuple[int, int], channels: int) -> int:
-        """The similarities, and what the choice of destinations costs (`choice_flops`)."""
+        """FLOPs of the similarities and of the choice of destinations (`choice_flops`)."""
         if not removed_tokens(grid, self.cell, self.ratio):
             return 0
         tokens = grid[0] * grid[1]
@@ -192,12 +191,12 @@ class LGTM(BipartiteMerge):
         token_score(self.score)
 
     def destinations(self, metric: Tensor, grid: tuple[int, int], draw: RandomKey) -> Tensor:
-        """(B, D) token numbers: the lowest score of every cell, of equal ones the first."""
+        """(B, D) token numbers: the lowest score of every cell; if equal, the first token."""
         del draw
         return lowest_score(metric, grid, self.cell, token_score(self.score))
 
     def choice_flops(self, tokens: int, channels: int) -> int:
-        """What the score costs."""
+        """FLOPs of the score."""
         return score_flops(self.score, tokens, channels)
 
 

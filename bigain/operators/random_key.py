@@ -1,8 +1,8 @@
-"""Randomness and time of one operator call at one site.
+"""Random draws of operators, and the timesteps of a call.
 
-A random choice is a pure function of (seed, site, timestep of the sample): a CPU generator seeded
-from the sha256 of the three.  It is the same for every class of an image and for every image, and
-does not depend on the rest of the batch, on the order of calls, on sharding, or on the device.
+A draw is a pure function of (seed, site, timestep of the sample): a CPU generator is seeded with
+the sha256 of the three.  It is the same for all images and classes, and does not depend on the rest
+of the batch, the order of calls, sharding, or the device.
 """
 
 import hashlib
@@ -20,12 +20,12 @@ __all__ = ["RandomKey"]
 
 @dataclass(frozen=True, eq=False)
 class RandomKey:
-    """Where and when an operator is asked for a plan.
+    """Seed, site and timesteps of one plan.
 
     Attributes:
         seed: the seed of the run.
         site: the name of the site, e.g. `transformer_blocks.3`.
-        timesteps: (B,), (1,) or 0-d, integers or floats in 0..999; None when there is no time.
+        timesteps: (B,), (1,) or 0-d, integers or floats in [0, 999]; None if there are none.
 
     """
 
@@ -34,15 +34,15 @@ class RandomKey:
     timesteps: Tensor | None = None
 
     def integers(self, count: int, high: int, like: Tensor) -> Tensor:
-        """(B, count) integers, uniform in 0..high-1; row b depends on timestep b only.
+        """(B, count) integers, uniform in 0..high-1; row b depends only on timestep b.
 
         Args:
-            count: Numbers per sample.
-            high: Their upper bound, not included.
-            like: Any tensor of the batch: gives B and the device.
+            count: integers per sample.
+            high: upper bound, exclusive.
+            like: a tensor of the batch: gives B and the device.
 
         Raises:
-            UserError: neither one timestep nor one per sample was given.
+            UserError: the number of timesteps is neither 1 nor B.
 
         """
         times = self.per_sample_timesteps(len(like))
@@ -50,14 +50,14 @@ class RandomKey:
         return drawn
 
     def normals(self, count: int, like: Tensor) -> Tensor:
-        """(B, count) standard normal numbers in fp32; row b depends on timestep b only.
+        """(B, count) standard normal numbers in fp32; row b depends only on timestep b.
 
         Args:
-            count: Numbers per sample.
-            like: Any tensor of the batch: gives B and the device.
+            count: numbers per sample.
+            like: a tensor of the batch: gives B and the device.
 
         Raises:
-            UserError: neither one timestep nor one per sample was given.
+            UserError: the number of timesteps is neither 1 nor B.
 
         """
         times = self.per_sample_timesteps(len(like))
@@ -65,24 +65,22 @@ class RandomKey:
         return drawn
 
     def per_sample_timesteps(self, batch: int) -> Tensor | None:
-        """The timesteps as (batch,), or None when there are none.
+        """The timesteps as (batch,), or None if there are none.
 
         Raises:
-            UserError: neither one timestep nor one per sample was given.
+            UserError: the number of timesteps is neither 1 nor `batch`.
 
         """
         if self.timesteps is None:
             return None
         flat = self.timesteps.reshape(-1)
         if len(flat) not in (1, batch):
-            raise UserError(
-                f"timesteps={len(flat)} values: must be one, or one per sample: {batch}"
-            )
+            raise UserError(f"timesteps={len(flat)} values: allowed: 1, or one per sample: {batch}")
         return flat.expand(batch)
 
 
-# Drawing is an operation of its own in torch's eyes: opaque to `torch.compile`, which could not
-# trace a generator, and without numbers on the meta device, where FLOPs are counted.
+# A draw is a custom operation of torch: `torch.compile` cannot trace a generator, and the meta
+# device, where FLOPs are counted, needs shapes only.
 _LIBRARY = torch.library.Library("bigain", "DEF")
 _LIBRARY.define(
     "integers(Tensor like, Tensor? timesteps, int seed, str site, int count, int high) -> Tensor"
@@ -125,9 +123,9 @@ torch.library.register_fake("bigain::normals", _no_normals, lib=_LIBRARY)
 def _per_sample(
     like: Tensor, timesteps: Tensor | None, row: Callable[[float | None], Tensor]
 ) -> Tensor:
-    """A (B, count) tensor on the device of `like`, whose row b is `row(timesteps[b])`.
+    """A (B, count) tensor on the device of `like`; row b is `row(timesteps[b])`.
 
-    Timesteps count in single precision, whatever they come in: 978.6 is one number.
+    Timesteps are rounded to single precision, so 978.6 gives the same draw in any precision.
     """
     if timesteps is None:
         return row(None).expand(len(like), -1).contiguous().to(like.device)
@@ -136,14 +134,14 @@ def _per_sample(
 
 @lru_cache(maxsize=2048)
 def _integers(seed: int, site: str, time: float | None, count: int, high: int) -> Tensor:
-    """(count,) integers on the CPU; a normal tensor even when first asked for in inference mode."""
+    """(count,) integers on the CPU; never an inference tensor, so training may use them later."""
     with torch.inference_mode(mode=False):
         return torch.randint(high, (count,), generator=_generator(seed, site, time))
 
 
 @lru_cache(maxsize=256)
 def _normals(seed: int, site: str, time: float | None, count: int) -> Tensor:
-    """(count,) numbers on the CPU; a normal tensor even when first asked for in inference mode."""
+    """(count,) numbers on the CPU; never an inference tensor, so training may use them later."""
     with torch.inference_mode(mode=False):
         generator = _generator(seed, site, time)
         return torch.randn(count, generator=generator, dtype=torch.float32)

@@ -1,4 +1,4 @@
-"""Operators that remember what others planned, for pictures and for analysis.
+"""Operators that record the plans of other operators, for pictures and analysis.
 
 calls: list[Call] = []
 with bigain.apply(model, Recorder(operator, calls)):
@@ -16,11 +16,11 @@ from bigain.operators.random_key import RandomKey
 __all__ = ["Call", "KeyValueRecording", "Recorder", "Recording"]
 
 Call = tuple[str, Tensor, Reduction]
-"""Name of the site, metric tensor (B, N, C), what was planned on it."""
+"""Name of the site, metric tensor (B, N, C), and the reduction planned on it."""
 
 
 @dataclass(frozen=True)
-class _Listening(Operator):
+class _Recorded(Operator):
     operator: Operator
     calls: list[Call] = field(default_factory=list, compare=False)
 
@@ -30,47 +30,49 @@ class _Listening(Operator):
     def plan(
         self, metric: Tensor, grid: tuple[int, int], draw: RandomKey | None = None
     ) -> Reduction:
-        """What `operator` plans, remembered."""
+        """The plan of `operator`, recorded in `calls`."""
         reduction = self.operator.plan(metric, grid, draw)
         self.calls.append((draw.site if draw else "", metric, reduction))
         return reduction
 
     def num_kept(self, grid: tuple[int, int]) -> int:
-        """What `operator` keeps."""
+        """The number of tokens that `operator` keeps."""
         return self.operator.num_kept(grid)
 
     def plan_flops(self, grid: tuple[int, int], channels: int) -> int:
-        """What `operator` costs."""
+        """The FLOPs of `operator`'s plan."""
         return self.operator.plan_flops(grid, channels)
 
 
 @dataclass(frozen=True)
-class Recording(_Listening, TokenReducer):
-    """Behaves as `operator` and keeps every (site, metric, reduction), in the order of the calls.
+class Recording(_Recorded, TokenReducer):
+    """Acts like `operator` and records every (site, metric, reduction), in the order of calls.
 
     Args:
-        operator: the token reducer to listen to.
+        operator: the token reducer to record.
+        calls: the list to append to.
 
     """
 
 
 @dataclass(frozen=True)
-class KeyValueRecording(_Listening, KeyValueReducer):
-    """The same for a reducer of keys and values.
+class KeyValueRecording(_Recorded, KeyValueReducer):
+    """The same for a key/value reducer.
 
     Args:
-        operator: the key/value reducer to listen to.
+        operator: the key/value reducer to record.
+        calls: the list to append to.
 
     """
 
 
 @dataclass(frozen=True)
 class Recorder(Compression):
-    """Listens to the operators of all stages; behaves as `operator`, of whatever kind.
+    """Acts like `operator`, of any kind, and records the plans of all its stages.
 
     Args:
-        operator: an operator, or a combination of them.
-        calls: where the plans of all stages are kept, in the order of the calls.
+        operator: an operator or `ByStage`.
+        calls: the list to append to, in the order of calls.
 
     """
 
@@ -78,7 +80,7 @@ class Recorder(Compression):
     calls: list[Call] = field(default_factory=list, compare=False)
 
     def for_stage(self, stage: str) -> Operator | None:
-        """The operator of `stage`, listened to."""
+        """The operator of `stage`, recorded."""
         acting = self.operator.for_stage(stage)
         if acting is None:
             return None

@@ -1,13 +1,13 @@
 """SiTo: tokens that resemble a chosen one are dropped, and copy the output of a kept one.
 
-With S the N x N cosines of the metric tensor,
+With the N x N cosines S of the metric tensor,
 
     importance_i = sim_beta * sum_j S_ij + noise_alpha * z_i,   z_i standard normal;
 
-the token of largest importance in each cell is a destination.  Of all others the r = int(N * ratio)
-with the largest similarity to any destination are dropped, without averaging.  A dropped token
-receives the output of the *kept* token that is most similar to it.  z is a pure function of (seed,
-site, timestep of the sample), as ToMe's draw.
+the token of each cell with the largest importance is a destination.  Of all other tokens, the
+r = int(N * ratio) with the largest similarity to any destination are dropped, without averaging.  A
+dropped token receives the output of the *kept* token that is most similar to it.  z is a pure
+function of (seed, site, timestep of the sample), like ToMe's draw.
 """
 
 from dataclasses import dataclass
@@ -55,7 +55,7 @@ class SiTo(TokenReducer):
     def plan(
         self, metric: Tensor, grid: tuple[int, int], draw: RandomKey | None = None
     ) -> Reduction:
-        """Choose destinations, drop what resembles them, point it to what is kept."""
+        """Choose destinations, drop the tokens most similar to them, assign these to kept ones."""
         check_tokens(metric.shape[1], grid)
         removed = removed_tokens(grid, self.cell, self.ratio)
         if removed == 0:
@@ -64,7 +64,7 @@ class SiTo(TokenReducer):
         similarity = unit @ unit.transpose(1, 2)
         noise = (draw or RandomKey()).normals(metric.shape[1], metric)
         importance = self.sim_beta * similarity.sum(dim=-1) + self.noise_alpha * noise
-        # What is not a number is kept as long as possible, so that it shows in the output.
+        # NaN tokens are the last to be dropped, so that NaN shows in the output.
         importance = importance.nan_to_num().masked_fill(unit.isnan().any(dim=-1), torch.inf)
         dst = self._destinations(importance, grid)
         return _select(similarity, dropped=_redundant(similarity, dst, removed))
@@ -74,19 +74,19 @@ class SiTo(TokenReducer):
         return grid[0] * grid[1] - removed_tokens(grid, self.cell, self.ratio)
 
     def plan_flops(self, grid: tuple[int, int], channels: int) -> int:
-        """The graph of all cosines, 2 N^2 C."""
+        """FLOPs of all cosines, 2 N^2 C."""
         tokens = grid[0] * grid[1]
         return 2 * tokens**2 * channels if removed_tokens(grid, self.cell, self.ratio) else 0
 
     def _destinations(self, importance: Tensor, grid: tuple[int, int]) -> Tensor:
-        """(B, D): the token of largest importance in every cell, of equal ones the first."""
+        """(B, D): the token of largest importance in every cell; if equal, the first."""
         cells = cell_tokens(grid, self.cell, importance.device)
         best = importance[:, cells.flatten()].unflatten(1, cells.shape).argmax(dim=-1)
         return cells.expand(len(importance), -1, -1).gather(-1, best[..., None]).squeeze(-1)
 
 
 def _redundant(similarity: Tensor, dst: Tensor, removed: int) -> Tensor:
-    """(B, r): the sources of largest similarity to any destination, of equal ones the first."""
+    """(B, r): the sources of largest similarity to any destination; if equal, the first."""
     tokens = similarity.shape[1]
     src = complement(dst, tokens)
     is_dst = mark(dst, tokens)
@@ -96,10 +96,10 @@ def _redundant(similarity: Tensor, dst: Tensor, removed: int) -> Tensor:
 
 
 def _select(similarity: Tensor, dropped: Tensor) -> SelectReduction:
-    """Keep all but `dropped` (B, r) in their order; a dropped token copies its likest kept one."""
+    """Keep all tokens but `dropped` (B, r), in order; those copy the most similar kept token."""
     tokens = similarity.shape[1]
     is_dropped = mark(dropped, tokens)
     place = (~is_dropped).cumsum(dim=-1) - 1
-    likest = similarity.masked_fill(is_dropped[:, None, :], -torch.inf).argmax(dim=-1)
-    assignment = torch.where(is_dropped, place.gather(1, likest), place)
+    nearest = similarity.masked_fill(is_dropped[:, None, :], -torch.inf).argmax(dim=-1)
+    assignment = torch.where(is_dropped, place.gather(1, nearest), place)
     return SelectReduction(complement(dropped, tokens), assignment)
