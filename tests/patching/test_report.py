@@ -3,6 +3,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 import bigain
 from bigain.errors import UserError
@@ -132,7 +133,7 @@ def test_the_report_of_a_model_is_what_torch_counts_less(tiny_unet: Any) -> None
     context = torch.empty(1, 3, 6, device="meta")
 
     def count() -> int:
-        with torch.utils.flop_counter.FlopCounterMode(display=False) as counter:
+        with FlopCounterMode(display=False) as counter:
             model(*inputs, encoder_hidden_states=context)
         return int(counter.get_total_flops())
 
