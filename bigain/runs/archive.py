@@ -1,12 +1,12 @@
-"""Finished runs, wherever they are: in their own folders, or published as small committed files.
+"""Finished runs: in their own folders, or published as small committed files.
 
     <results>/runs/<run_id>/                       the run's own folder, ignored by git
     <results>/<profile>/runs.csv                   metrics of all published runs
     <results>/<profile>/samples/<run_id>.csv.gz    records, one row per image
-    <results>/<profile>/manifests/<run_id>.json    configuration and origin, without places
+    <results>/<profile>/manifests/<run_id>.json    configuration and origin, without paths
 
-A fresh clone has the published files alone and renders the same bytes from them.  Records and
-metrics are read from the own folder if there is one.  Files that would not change are not written.
+A fresh clone has only the published files and renders the same tables from them.  Records and
+metrics are read from the run's folder if there is one.  Unchanged files are not written again.
 """
 
 import csv
@@ -95,7 +95,7 @@ class Archive:
         return read_own_rows(store.folder) if store else self.published_rows(run_id)
 
     def published_rows(self, run_id: str) -> tuple[MetricRow, ...]:
-        """The same of runs.csv alone."""
+        """The metrics of a run in runs.csv; () if it has none there."""
         return read_runs_csv(self.runs_csv).get(run_id, ())
 
     def metrics(self, run_id: str) -> dict[str, Metric]:
@@ -120,13 +120,13 @@ class Archive:
         return parse_samples(text, self.samples_path(run_id))
 
     def published_samples(self, run_id: str) -> pd.DataFrame | None:
-        """The same of the committed file alone."""
+        """The records of a run in the committed file; None if there is none."""
         path = self.published_samples_path(run_id)
         text = _unpacked(path)
         return None if text is None else parse_samples(text, path)
 
     def manifest(self, run_id: str) -> Manifest | None:
-        """The published manifest of a run, or else the one in its folder; None without either.
+        """The published manifest of a run, or the one in its folder; None if it has neither.
 
         Raises:
             UserError: The file is damaged, or has the configuration of another run.
@@ -142,7 +142,7 @@ class Archive:
         return manifest or None
 
     def published_manifest(self, run_id: str) -> Manifest | None:
-        """The same of the committed file alone."""
+        """The committed manifest of a run; None if there is none."""
         path = self.published_manifest_path(run_id)
         return read_published(path, run_id) if path.is_file() else None
 
@@ -181,7 +181,7 @@ class Archive:
         return store if store.is_finished() else None
 
     def _own_samples(self, run_id: str) -> str | None:
-        """What is to be published of samples.csv in the run's own folder."""
+        """The part of samples.csv in the run's folder that is published; None without a folder."""
         store = self._own(run_id)
         if store is None:
             return None
@@ -236,5 +236,5 @@ def _unpacked(path: Path) -> str | None:
     try:
         return gzip.decompress(path.read_bytes()).decode("utf-8")
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        remedy = "put the file back, or start the run again with force=true"
+        remedy = "restore the file, or start the run again with force=true"
         raise UserError(f"{path}: damaged: {error}; {remedy}") from error

@@ -1,8 +1,8 @@
 """The two CSV formats of finished runs: metrics as rows, and records with one row per image.
 
 `runs.csv` of a profile and `metrics.csv` of a run have one format.  A metrics file that this
-project would not write is an error that names the line, so that nothing is lost when the file is
-replaced.  Columns that were added later may be missing and are then read as empty.
+project would not write is an error that names the line, so that replacing it loses nothing.
+Columns that were added later may be missing and are then read as empty.
 """
 
 import csv
@@ -38,8 +38,8 @@ __all__ = [
 ADDED_COLUMNS = ("strategy", "sparsity")
 """Columns that older files do not have; they are read as empty."""
 
-_RESTORE = "put back the committed file, or correct this one"
-_REPEAT = "put the file back, or start the run again with force=true"
+_RESTORE = "restore the committed file, or correct this one"
+_REPEAT = "restore the file, or start the run again with force=true"
 _ROUNDING = 1e-9
 """How far a value may lie outside its own interval, relative to the value."""
 
@@ -149,7 +149,7 @@ def _lines(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
         for row in reader:
             place = f"{path}, line {reader.line_num}"
             if None in row or None in row.values():
-                raise UserError(f"{place}: has not as many cells as there are columns")
+                raise UserError(f"{place}: has more or fewer cells than there are columns")
             yield place, {name: row.get(name, "") for name in METRIC_COLUMNS}
 
 
@@ -162,7 +162,7 @@ def _check_row(place: str, row: MetricRow, of_run: Mapping[str, MetricRow]) -> N
     first = next(iter(of_run.values()), row)
     differ = [key for key, cell in row.columns.items() if cell != first.cells[key]]
     if differ:
-        raise UserError(f"{place}: run {name} has another {differ[0]} than above")
+        raise UserError(f"{place}: run {name} has a different {differ[0]} than above")
     if metric in of_run:
         raise UserError(f"{place}: run {name} has {metric} twice: two runs claim one cell")
 

@@ -147,14 +147,14 @@ def _fresh_rows(store: RunStore, results: Path) -> list[dict[str, Any]]:
 _TOLERANCE = 1e-4
 """Of a value or the width of its interval, whichever is larger.
 
-The same run done again with other threads, batches or devices differs by rounding.
+The same run with other threads, batches or devices differs by rounding.
 """
 
 _LOOSE = {_RISE: 1e-2}
-"""The same for a metric of two runs, which may have been made on different machines."""
+"""The tolerance of a metric of two runs, which may be from different machines."""
 
 _DISTANCES = ("fid", "frechet_mini")
-_REMEDY = "put back the committed file, or `bigain collect` where its run has a folder"
+_REMEDY = "restore the committed file, or `bigain collect` where its run has a folder"
 
 
 def check_published(results: Path) -> dict[str, int]:
@@ -175,7 +175,7 @@ def check_published(results: Path) -> dict[str, int]:
 
 
 def _check_profile(archive: Archive) -> int:
-    """Compare the runs that have records and a manifest; their number."""
+    """Compare the runs that have records and a manifest; returns their number."""
     folder, listed = archive.runs_csv.parent, set(archive.run_ids())
     records = {path.name.partition(".")[0] for path in folder.glob("samples/*.csv.gz")}
     manifests = {path.stem for path in folder.glob("manifests/*.json")}
@@ -223,12 +223,12 @@ def check_metrics(
         source: Where the metrics are stated, for the message.
         stated: Metric id -> value.
         records: The file of the records, for the message.
-        frame: What it holds.
+        frame: The records.
         baseline: The records of the baseline.
 
     """
     if frame.empty:
-        raise UserError(f"{records}: holds no image; {_REMEDY}")
+        raise UserError(f"{records}: has no image; {_REMEDY}")
     for name, found in _recomputed(stated, frame, baseline).items():
         metric = stated.get(name)
         part = None if metric is None else _differing(metric, found)
@@ -252,7 +252,7 @@ def _recomputed(
 
 
 def _of_generation(stated: Mapping[str, Metric], frame: pd.DataFrame) -> dict[str, Metric]:
-    """The distance, whose records hold the values of its jackknife, and the agreement."""
+    """The distance, the mean of the jackknife values in the records, and the class agreement."""
     values = frame["frechet_value"].astype("float64")
     distances = [Metric.of_mean(name, values, "feature^2") for name in _DISTANCES if name in stated]
     found = {each.metric: replace(each, ci_low=max(each.ci_low, 0.0)) for each in distances}
@@ -263,7 +263,7 @@ def _of_generation(stated: Mapping[str, Metric], frame: pd.DataFrame) -> dict[st
 
 
 def _differing(stated: Metric, found: Metric) -> str | None:
-    """The first part in which the two are not the same number; None if there is none."""
+    """The first part in which the two metrics differ; None if they agree."""
     if stated.n != found.n:
         return "n"
     width = found.ci_high - found.ci_low

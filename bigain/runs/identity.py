@@ -3,7 +3,7 @@
     run_id = first 16 hex digits of sha256(canonical JSON of the resolved configuration - EXCLUDED)
 
 Canonical means: keys sorted, no white space, numbers by value (0.70 is 0.7, 1.0 is 1).  Two
-configurations with one run_id give the same records; so a finished run is never done twice.
+configurations with the same run id give the same records, so a finished run is never repeated.
 """
 
 import hashlib
@@ -37,48 +37,48 @@ __all__ = [
 Config = BaseModel | Mapping[str, Any]
 
 EXCLUDED: Mapping[str, str] = {
-    "paths": "where files lie says nothing about what is in them",
-    "dataset.root": "a place; what is read from it is pinned by the dataset's name and hashes",
-    "cache": "what is kept is what would be computed",
-    "backbone.mirrors": "other places of the same files; the manifest names the one that served",
-    "device": "noise is drawn on the CPU and errors are reduced in fp32, so devices agree but for "
+    "paths": "where files are does not change what is in them",
+    "dataset.root": "a path; the name and hashes of the dataset say what is read from it",
+    "cache": "a kept value is the value that would be computed",
+    "backbone.mirrors": "other sources of the same files; the manifest names the one that was used",
+    "device": "noise is drawn on the CPU and errors are summed in fp32, so devices differ only by "
     "rounding; the manifest names the device",
     "batch_size": "noise and random merges depend on image and timestep, never on the batch",
     "threads": "order of summation inside a kernel: rounding only",
-    "shard": "who computes an image, not what comes out; all shards fill the same run",
-    "tracking": "a sink beside the store",
-    "force": "whether to do it again, not what to do",
-    "task.extractor_weights": "a place; the manifest has the hash of what is there, and refuses "
-    "others when a run goes on",
+    "shard": "which process computes an image, not its result; all shards write into the same run",
+    "tracking": "a view of the run beside the store",
+    "force": "whether to repeat the run, not what it computes",
+    "task.extractor_weights": "a path; the manifest has the hash of the file, and a run does not "
+    "continue with another file",
 }
-"""Dotted key -> why it cannot change results.  Everything else is part of the run id."""
+"""Dotted key -> why it cannot change results.  All other settings are part of the run id."""
 
 EXCLUDED_FROM_FAMILY: Mapping[str, str] = {
     **EXCLUDED,
-    "dataset.limit": "how many images of a fixed order; no image's record depends on another",
-    "task.reference": "evaluates the images when all are drawn; draws none of them",
-    "task.extractor": "evaluates the images when all are drawn; draws none of them",
+    "dataset.limit": "the number of images, in a fixed order; records do not depend on each other",
+    "task.reference": "used only to evaluate the finished images, not to generate them",
+    "task.extractor": "used only to evaluate the finished images, not to generate them",
 }
-"""Runs that agree in all else have the same record for the same image, and may share it."""
+"""Runs that agree in all other settings have the same record for an image, and may share it."""
 
 EXCLUDED_WITH_FINGERPRINT: Mapping[str, str] = {
-    "backbone.path": "a place; the weights in it must have the given fingerprint",
+    "backbone.path": "a path; the weights in it must have the given fingerprint",
 }
-"""Without a fingerprint nothing but the folder says which weights were used, so it counts."""
+"""Without a fingerprint only the folder says which weights were used, so it is part of the id."""
 
 _WITHOUT_WEIGHTS: Mapping[str, str] = {
     "paths": EXCLUDED["paths"],
     "tracking": EXCLUDED["tracking"],
     "force": EXCLUDED["force"],
     "cache": EXCLUDED["cache"],
-    "shard": "there is one: all repeats are of one process",
+    "shard": "there is one shard: one process makes all repeats",
     "dataset": "no image is read",
     **dict.fromkeys(
         [
             f"backbone.{key}"
             for key in ("revision", "repository", "mirrors", "path", "variant", "fingerprint")
         ],
-        "no weights are read: neither FLOPs nor time depend on their values",
+        "no weights are read: FLOPs and time do not depend on their values",
     ),
 }
 
@@ -87,10 +87,10 @@ EXCLUDED_BY_MEASURE: Mapping[str, Mapping[str, str]] = {
         **_WITHOUT_WEIGHTS,
         **dict.fromkeys(
             ["device", "dtype", "batch_size", "threads", "seed", "backbone.attention"],
-            "FLOPs are counted of one sample without numbers",
+            "FLOPs are counted for one sample on the meta device, which has no values",
         ),
         **dict.fromkeys(
-            ["task.steps", "task.repeats", "task.warmup"], "one forward, which is always the same"
+            ["task.steps", "task.repeats", "task.warmup"], "FLOPs are counted in one forward pass"
         ),
     },
     "time": _WITHOUT_WEIGHTS,
@@ -108,7 +108,7 @@ EXCLUDED_WITHOUT_OPERATOR: Mapping[str, str] = {
 NEUTRAL: Mapping[str, Any] = {
     "operator.skip_final_step": False,
 }
-"""Dotted key of a setting that was added later -> the value that changes nothing.
+"""Dotted key of a setting that was added later -> the value at which it has no effect.
 
 With that value the setting is not part of the run id, so earlier results keep their ids.
 """
@@ -173,7 +173,7 @@ def describing_columns(config: Config) -> dict[str, Any]:
 
 
 def _excluded(plain: Mapping[str, Any], usual: Collection[str]) -> Collection[str]:
-    """What is not part of the run id: `usual`, or what a measure has instead."""
+    """The keys that are not part of the run id: `usual`, or those of the measure."""
     return EXCLUDED_BY_MEASURE.get(plain.get("task", {}).get("measure"), usual)
 
 
@@ -200,7 +200,7 @@ def _own_targets(plain: Mapping[str, Any]) -> list[str]:
 
 
 def _without_neutral(plain: dict[str, Any]) -> dict[str, Any]:
-    """`plain` without the settings that stand at their neutral value."""
+    """`plain` without the settings that have their neutral value."""
     for dotted, value in NEUTRAL.items():
         group, _, key = dotted.partition(".")
         if plain.get(group, {}).get(key) == value:
@@ -218,7 +218,7 @@ def _without(node: Mapping[str, Any], excluded: Collection[str], prefix: str) ->
 
 
 def _by_value(node: Any, key: str) -> Any:
-    """Whole floats as integers, so that equal numbers have equal text."""
+    """Integral floats as integers, so that equal numbers have equal text."""
     if isinstance(node, dict):
         return {name: _by_value(value, f"{key}.{name}") for name, value in node.items()}
     if isinstance(node, list):

@@ -1,8 +1,8 @@
 """The generated images of a run: `images/000000.png`, ... by sample index, and a labelled grid.
 
-An image is complete on disk before its record is written.  So every record has an image, and a
-killed run goes on with the first sample that has no record.  A file that was lost later is made
-again, and must then have the sha256 of its record.
+An image is complete on disk before its record is written, so every record has an image, and a
+killed run continues with the first sample without a record.  A file that is lost later is generated
+again, and must have the sha256 of its record.
 """
 
 import shutil
@@ -58,7 +58,7 @@ class RunImages(Sequence[Bytes]):
         return self._n
 
     def __getitem__(self, index: int) -> Bytes:  # type: ignore[override]  # no slices
-        """Bytes of image `index`; raises UserError if it is gone or damaged."""
+        """The pixels of image `index`; raises UserError if its file is missing or damaged."""
         if not 0 <= index < self._n:
             raise IndexError(index)
         try:
@@ -90,7 +90,7 @@ class RunImages(Sequence[Bytes]):
                 raise UserError(
                     f"{path}: was lost or changed, and generating it again gives other bytes than "
                     "its record says (another machine, number of threads, or memory ran out); "
-                    "allowed: put the file back, or start the run again with force=true"
+                    "allowed: restore the file, or start the run again with force=true"
                 )
 
         replace_file(path, save)
@@ -106,7 +106,7 @@ class RunImages(Sequence[Bytes]):
         return True
 
     def missing(self, records: Sequence[Record]) -> list[Record]:
-        """Those of the records whose file is gone or was changed."""
+        """The records whose file is missing or was changed."""
         return [record for record in records if self._damage(record) is not None]
 
     def check(self, records: Sequence[Mapping[str, Any]]) -> None:
@@ -131,15 +131,15 @@ class RunImages(Sequence[Bytes]):
         return path
 
     def _damage(self, record: Mapping[str, Any]) -> str | None:
-        """What is wrong with the file of `record`; None if nothing is."""
+        """What is wrong with the file of `record`; None if it is intact."""
         path = self.path(record["image_id"])
         if not path.is_file():
-            return "is gone"
+            return "is missing"
         return None if file_sha256(path) == record["sha256"] else "was changed"
 
     def _broken(self, index: int, what: str) -> UserError:
         return UserError(
-            f"{self.path(index)}: {what}, but the run has a record of it; put it back, or start "
+            f"{self.path(index)}: {what}, but the run has a record of it; restore it, or start "
             "the run again, which generates it again"
         )
 

@@ -1,4 +1,4 @@
-"""Manifests as they are published: without what names a place on somebody's machine.
+"""Manifests as they are published: without paths, mirrors or host names.
 
 The software and hardware behind the numbers stay in them.
 """
@@ -27,7 +27,7 @@ _PUBLISHED = (
 """The parts of a manifest that are published."""
 
 _NEEDED = {"run_id", "columns", "config", "n_images"}
-"""What readers of a published manifest rely on."""
+"""Keys that every published manifest must have."""
 
 _LEFT_OUT = {
     "config": ("paths", "tracking", "cache", "shard", "force"),
@@ -36,10 +36,10 @@ _LEFT_OUT = {
     "config.task": ("extractor_weights",),
     "source": ("folder",),
 }
-"""Part -> keys of it that name places or how the work was shared; none counts in a run id."""
+"""Part -> its keys that are not published: paths, and how work was shared; not in the run id."""
 
 _HIDDEN = ("config.backbone.path",)
-"""Places that count in the id of some runs; None is published in their stead."""
+"""Paths that are part of the id of some runs; None is published instead."""
 
 _PLACE = re.compile(r"^(?:[/~]|\.\.?/|[A-Za-z]:[\\/]|\\\\|\w+://)|(?<=[\s'\"=:(])(?:/\w|~/)\S*")
 _KERNEL = re.compile(r"^(\w+-\d+(?:\.\d+)*)\S*?-(x86_64|aarch64|arm64|i686|ppc64le)\b")
@@ -74,11 +74,11 @@ def check_name(path: Path, manifest: Manifest) -> None:
     published, own = path.with_name(f"{other}.json"), path.parent.with_name(other) / path.name
     if published.is_file() or own.is_file():
         raise UserError(
-            f"{path}: has the configuration of run {other}: two runs claim one cell; remove what "
-            f"is here of run {name}: this, and its rows in runs.csv"
+            f"{path}: has the configuration of run {other}: two runs claim one cell; remove "
+            f"run {name} here: this file, and its rows in runs.csv"
         )
     raise UserError(
-        f"{path}: has the configuration of run {other}, not of {name}; put back the file, or do "
+        f"{path}: has the configuration of run {other}, not of {name}; restore the file, or do "
         "the run again with force=true"
     )
 
@@ -107,7 +107,7 @@ def _damaged(path: Path) -> UserError:
 
 
 def _withheld(node: Mapping[str, Any], kept: Mapping[str, Any], prefix: str) -> Iterator[str]:
-    """Dotted keys of the places that are None in `kept`."""
+    """Dotted keys of the paths that are None in `kept`."""
     for key, value in node.items():
         if key not in kept or value == kept[key]:
             continue
@@ -118,7 +118,7 @@ def _withheld(node: Mapping[str, Any], kept: Mapping[str, Any], prefix: str) -> 
 
 
 def _without_places(node: Any, part: str) -> Any:
-    """`node` without the keys that are left out, and with None for texts that name a place."""
+    """`node` without the keys that are not published, and with None for texts that have a path."""
     if isinstance(node, dict):
         left_out = _LEFT_OUT.get(part, ())
         kept = {key: value for key, value in node.items() if key not in left_out}

@@ -1,6 +1,6 @@
 """Where a result comes from: code, packages, machine.
 
-Nothing here may fail or change a result: what cannot be found out is None.
+Nothing here may fail or change a result: unknown facts are None.
 """
 
 import os
@@ -27,7 +27,7 @@ _CODE = ("bigain", "configs", "scripts")
 
 @dataclass(frozen=True)
 class Origin:
-    """What a task says about where its records come from.
+    """What a task knows about the origin of its records.
 
     Attributes:
         attention_backend: How the model computes attention; None without a forward on numbers.
@@ -44,7 +44,7 @@ class Origin:
 
 
 def collect(origin: Origin = Origin()) -> dict[str, Any]:
-    """What the manifest says about the origin of a run: code, packages, machine, and `origin`."""
+    """The part of the manifest about the origin of a run: code, packages, machine, and `origin`."""
     return {
         **git_state(_REPOSITORY),
         "packages": package_versions(),
@@ -94,6 +94,6 @@ def _version(name: str) -> str | None:
 
 
 def _torch_threads() -> int | None:
-    """Threads of torch if it is loaded; loading it only to ask would cost seconds."""
+    """Threads of torch if it is loaded; importing it for this alone would take seconds."""
     torch = sys.modules.get("torch")
     return None if torch is None else int(torch.get_num_threads())

@@ -401,7 +401,7 @@ def test_places_that_count_in_a_run_id_are_withheld_and_named(
     kept = portable({"run_id": name, "config": plain})
     assert kept["withheld"] == ["backbone.path"]
     check_name(tmp_path, kept)
-    with pytest.raises(UserError, match=rf", not of {name}; put back the file"):
+    with pytest.raises(UserError, match=rf", not of {name}; restore the file"):
         check_name(tmp_path, {key: value for key, value in kept.items() if key != "withheld"})
 
 

@@ -83,14 +83,14 @@ def test_a_changed_file_is_read_again_and_no_other(tmp_path: Path) -> None:
         ({"run_id": None}, "run_id is empty"),
         ({"metric": None}, "metric is empty"),
         ({"metric": "fid"}, f"run {A} has fid twice: two runs claim one cell"),
-        ({"operator": "tome"}, f"run {A} has another operator than above"),
+        ({"operator": "tome"}, f"run {A} has a different operator than above"),
     ],
 )
 def test_a_wrong_line_is_named(tmp_path: Path, change: dict[str, object], expected: str) -> None:
     path = write(tmp_path, row(A, "fid"), row(A, "kid") | change)
     with pytest.raises(UserError) as caught:
         read_runs_csv(path)
-    remedy = "put back the committed file, or correct this one"
+    remedy = "restore the committed file, or correct this one"
     assert str(caught.value) == f"{path}, line 3: {expected}; {remedy}"
 
 
@@ -106,7 +106,7 @@ def test_a_run_of_another_profile_is_named(tmp_path: Path) -> None:
         (lambda data: data.replace(b"metric,value", b"metric,worth"), "lacks the columns value;"),
         (lambda data: data.replace(b"unit\n", b"unit,note\n"), "has other columns than run_id"),
         (lambda data: data[:0], "lacks the columns run_id, profile"),
-        (lambda data: data[:-20], "line 2: has not as many cells as there are columns"),
+        (lambda data: data[:-20], "line 2: has more or fewer cells than there are columns"),
         (lambda data: data + b"\xff", "cannot be read"),
         (lambda data: data + b'"never closed', "cannot be read"),
     ],

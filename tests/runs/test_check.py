@@ -111,10 +111,10 @@ def test_records_that_lost_images_are_named(tmp_path: Path, names: tuple[str, st
     path = Archive(tmp_path, "mini").published_samples_path(names[1])
     text = gzip.decompress(path.read_bytes()).decode()
     path.write_bytes(gzip.compress("".join(text.splitlines(keepends=True)[:-3]).encode()))
-    with pytest.raises(UserError, match=rf"n_images=20, but {path} has 17; put back"):
+    with pytest.raises(UserError, match=rf"n_images=20, but {path} has 17; restore"):
         check_published(tmp_path)
     path.write_bytes(gzip.compress(text.splitlines(keepends=True)[0].encode()))
-    with pytest.raises(UserError, match=rf"but {path} has 0; put back"):
+    with pytest.raises(UserError, match=rf"but {path} has 0; restore"):
         check_published(tmp_path)
 
 
@@ -180,7 +180,7 @@ def test_what_is_published_in_part_is_named(tmp_path: Path, names: tuple[str, st
     for path, kind in zip(paths, ("records", "manifest"), strict=True):
         content = path.read_bytes()
         path.unlink()
-        with pytest.raises(UserError, match=rf"run {name} is published without {kind}; put back"):
+        with pytest.raises(UserError, match=rf"run {name} is published without {kind}; restore"):
             check_published(tmp_path)
         path.write_bytes(content)
     rows = archive.runs_csv.read_text().splitlines(keepends=True)

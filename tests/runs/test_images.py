@@ -61,7 +61,7 @@ def test_a_missing_or_changed_image_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"000001\.png: was changed.*start the run again"):
         images.check(records)
     images.path(1).unlink()
-    with pytest.raises(UserError, match=r"000001\.png: is gone.*start the run again"):
+    with pytest.raises(UserError, match=r"000001\.png: is missing.*start the run again"):
         images.check(records)
     images.path(0).write_bytes(b"half")
     with pytest.raises(UserError, match=r"000000\.png: cannot be read"):
