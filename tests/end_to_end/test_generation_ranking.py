@@ -66,8 +66,8 @@ def difference(distances: Distances, a: str, b: str) -> PairedResult:
 
 @pytest.fixture(scope="module")
 def few(tmp_path_factory: pytest.TempPathFactory) -> Distances:
-    """A hundred images of ten steps."""
-    return distances_of(tmp_path_factory.mktemp("ranking"), 100, "task.steps=10")
+    """A hundred images of five steps."""
+    return distances_of(tmp_path_factory.mktemp("ranking"), 100, "task.steps=5")
 
 
 @pytest.mark.parametrize(("spoilt", "factor"), [("wrong classes", 3), ("shuffled", 10)])
