@@ -49,13 +49,6 @@ def test_the_beginning_of_an_id_is_enough(tmp_path: Path) -> None:
         find_run(tmp_path, "bb34")
 
 
-@pytest.mark.parametrize(("name", "wrong"), [("file", "is not a folder"), ("no", "does not exist")])
-def test_results_are_in_a_folder(tmp_path: Path, name: str, wrong: str) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(UserError, match=f"{name}: {wrong}; allowed: the folder that holds runs/"):
-        main([*["a", "b"], "--results", str(tmp_path / name)])
-
-
 def test_published_runs_have_ids_too(tmp_path: Path, make_run: Callable[..., str]) -> None:
     name = make_run()
     publish_runs(tmp_path, "mini", [name])

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from bigain.cli.main import main as bigain
 from bigain.cli.status import COLUMNS, main, status_rows
 from bigain.config import SETTING_COLUMNS
-from bigain.errors import UserError
 from bigain.runs.store import RunStore
 
 IMAGES = list(range(100, 112))
@@ -122,7 +122,10 @@ def test_a_damaged_run_is_a_row_among_the_others(
 
 
 @pytest.mark.parametrize(("name", "wrong"), [("file", "is not a folder"), ("no", "does not exist")])
-def test_results_are_in_a_folder(tmp_path: Path, name: str, wrong: str) -> None:
+@pytest.mark.parametrize("verb", [["status"], ["compare", "a", "b"], ["collect", "--check"]])
+def test_results_are_in_a_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], verb: list[str], name: str, wrong: str
+) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match=f"{name}: {wrong}; allowed: the folder that holds runs/"):
-        main(["--results", str(tmp_path / name)])
+    assert bigain([*verb, "--results", str(tmp_path / name)]) == 2
+    assert f"{name}: {wrong}; allowed: the folder that holds runs/" in capsys.readouterr().err

@@ -205,6 +205,9 @@ def test_unfinished_or_unknown_runs_are_refused(
         pytest.raises(UserError, match=f"run_id={run_id(running)}: is running"),
     ):
         compare_runs(tmp_path, done.run_id, run_id(running))
+    (done.folder / "manifest.json").write_text("{}")
+    with pytest.raises(UserError, match=rf"{done.run_id}/manifest\.json: is damaged; delete it"):
+        compare_runs(tmp_path, done.run_id, done.run_id)
 
 
 def test_the_description_names_numbers_intervals_and_tests(
@@ -219,16 +222,6 @@ def test_the_description_names_numbers_intervals_and_tests(
     points = f"{100 * comparison.accuracy.mean:+.2f}"
     assert re.fullmatch(rf"acc1 +{re.escape(points)} \[.+, .+\] points, McNemar p = .+", second)
     assert re.fullmatch(r"eps_error_rise +\+25\.00 \[\+25\.00, \+25\.00\] %, z = .+", third)
-
-
-def test_a_damaged_run_is_named_with_what_to_do(
-    tmp_path: Path, make_config: Make, make_run: MakeRun, tome: dict[str, Any]
-) -> None:
-    a = make_run(tmp_path, make_config(operator=tome))
-    b = make_run(tmp_path, make_config())
-    (a.folder / "manifest.json").write_text("{}")
-    with pytest.raises(UserError, match=rf"{a.run_id}/manifest\.json: is damaged; delete it"):
-        classified(tmp_path, a.run_id, b.run_id)
 
 
 def test_measurements_without_predictions_are_refused(
