@@ -62,8 +62,8 @@ def test_the_new_operator_is_one_module_and_one_yaml(
 
 def test_every_operator_of_the_configuration_is_in_the_table() -> None:
     table = TEXT.partition("SA(q, k) =")[0]
-    told = set(re.findall(r"^\| \[?`(\w+)`", table, re.MULTILINE))
-    assert told == {path.stem for path in (CONFIGS / "operator").glob("*.yaml")}
+    listed = set(re.findall(r"^\| \[?`(\w+)`", table, re.MULTILINE))
+    assert listed == {path.stem for path in (CONFIGS / "operator").glob("*.yaml")}
     classes = set(re.findall(r"`(\w+)(?:\(\w+, \w+\))?` \|", table)) & set(operators.__all__)
     assert classes >= {"Identity", "ToMe", "LGTM", "CachedAssignment", "ABM", "SiTo", "ToDo"}
     assert classes >= {"AvgPool", "IEKVD", "KVSelect", "ByStage"}

@@ -4,9 +4,9 @@ Tiles of A tokens (2 x 2) are ranked by an aggregate of the token scores in them
 
     M = min(floor(r / (A - 1)), number of tiles),   r = int(N * ratio)
 
-lowest tiles become their plain mean, all other tokens stay as they are: N' = N - M (A - 1).  There
-is no similarity matrix.  The paper's rule pools where max F <= tau, tau a quantile of F; ranking
-tiles meets the ratio exactly and gives the same tiles for the tau between them.
+lowest tiles become their plain mean; all other tokens stay as they are: N' = N - M (A - 1).  There
+is no similarity matrix.  The paper pools tiles with max F <= tau, where tau is a quantile of F;
+ranking tiles meets the ratio up to one tile and pools the same tiles for the tau between them.
 """
 
 from dataclasses import dataclass
@@ -62,7 +62,7 @@ class ABM(TokenReducer):
     def plan(
         self, metric: Tensor, grid: tuple[int, int], draw: RandomKey | None = None
     ) -> Reduction:
-        """Rank the tiles, pool the M lowest; of equal ones the first, row by row."""
+        """Rank the tiles and pool the M lowest; if equal, the first, row by row."""
         del draw
         check_tokens(metric.shape[1], grid)
         count = self._pooled(grid)
@@ -79,7 +79,7 @@ class ABM(TokenReducer):
         return grid[0] * grid[1] - self._pooled(grid) * (self.cell[0] * self.cell[1] - 1)
 
     def plan_flops(self, grid: tuple[int, int], channels: int) -> int:
-        """What the score costs."""
+        """FLOPs of the score."""
         tokens = grid[0] * grid[1]
         return score_flops(self.score, tokens, channels) if self._pooled(grid) else 0
 

@@ -1,13 +1,12 @@
-"""The grid of tokens cut into cells of sy x sx, and the choice of one destination in each cell.
+"""Cells of sy x sx tokens, and rules that choose one destination in each cell.
 
-Tokens are numbered row by row on the h x w grid.  There are floor(h/sy) * floor(w/sx) cells; rows
-and columns left over at the bottom and the right belong to no cell.  A rule for destinations
-returns token numbers of shape (B, D), D = number of cells, cells row by row.
+Tokens are numbered row by row on the h x w grid.  There are floor(h/sy) * floor(w/sx) cells;
+leftover rows at the bottom and columns at the right belong to no cell.  A rule returns token
+numbers (B, D), one per cell, cells row by row.
 
-Index tensors that depend on sizes only are made once and kept (`constant`).  They are normal
-tensors even when first asked for in inference mode, so training may use them later.  Under
-`torch.compile` they are made inside the graph, which folds them; while a dispatch mode is active,
-such as that of fake tensors, the result is not kept.
+Index tensors that depend only on sizes are cached (`constant`).  They are never inference tensors,
+so training may use them later.  `torch.compile` makes them inside the graph and folds them; under
+a dispatch mode, such as that of fake tensors, they are not cached.
 """
 
 from collections.abc import Callable
@@ -36,7 +35,7 @@ Arguments = TypeVarTuple("Arguments")
 
 
 def constant(function: Callable[[*Arguments], Tensor]) -> Callable[[*Arguments], Tensor]:
-    """Remember what `function` returns, by its (hashable) arguments."""
+    """Cache the results of `function` by its (hashable) arguments."""
 
     @lru_cache(maxsize=256)
     def remembered(*args: *Arguments) -> Tensor:
@@ -53,7 +52,7 @@ def constant(function: Callable[[*Arguments], Tensor]) -> Callable[[*Arguments],
 
 
 def cell_count(grid: tuple[int, int], cell: tuple[int, int]) -> int:
-    """The number of whole cells, floor(h/sy) * floor(w/sx)."""
+    """The number of complete cells, floor(h/sy) * floor(w/sx)."""
     return (grid[0] // cell[0]) * (grid[1] // cell[1])
 
 
@@ -61,7 +60,7 @@ def removed_tokens(grid: tuple[int, int], cell: tuple[int, int], ratio: float) -
     """R = int(N * ratio), at most N minus one token per cell.
 
     Raises:
-        UserError: tokens are to be removed but no cell fits in the grid.
+        UserError: there are tokens to remove, but the cell does not fit in the grid.
 
     """
     tokens = grid[0] * grid[1]
@@ -93,7 +92,7 @@ def top_left(metric: Tensor, grid: tuple[int, int], cell: tuple[int, int]) -> Te
 def random_position(
     metric: Tensor, grid: tuple[int, int], cell: tuple[int, int], draw: RandomKey
 ) -> Tensor:
-    """A uniformly random token of every cell, by (seed, site, timestep of the sample)."""
+    """A uniformly random token of every cell, from (seed, site, timestep of the sample)."""
     tokens = cell_tokens(grid, cell, metric.device)
     count, area = cell_count(grid, cell), cell[0] * cell[1]
     positions = draw.integers(count, area, metric)
@@ -103,7 +102,7 @@ def random_position(
 def lowest_score(
     metric: Tensor, grid: tuple[int, int], cell: tuple[int, int], score: Score
 ) -> Tensor:
-    """The token of every cell with the lowest score; of equal ones the first, row by row."""
+    """The token with the lowest score in every cell; if equal, the first, row by row."""
     tokens = cell_tokens(grid, cell, metric.device)
     scores = score(metric, grid)[:, tokens.flatten()].unflatten(1, tokens.shape)
     positions = scores.argmin(dim=-1)

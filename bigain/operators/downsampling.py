@@ -2,17 +2,17 @@
 
     D_{alpha,s}(Z) = alpha * nearest_s(Z) + (1 - alpha) * average_s(Z)              (Eq. 8)
 
-of the hidden states Z that enter the attention, before the projections (which are linear, so
-D(Z) W = D(Z W), and this order is cheaper).  alpha = 1 is ToDo, alpha = 0 average pooling, any
-other value is IE-KVD, BiGain's token downsampling.  The output has all N tokens.
+of the hidden states Z that enter the attention, before the projections.  These are linear, so
+D(Z) W = D(Z W), and pooling first is cheaper.  alpha = 1 is ToDo, alpha = 0 average pooling, any
+other value IE-KVD, BiGain's token downsampling.  The output has all N tokens.
 
 The map shrinks by an integer factor s to h' = floor(h/s), w' = floor(w/s):
 
 * average: s x s means with stride s; trailing rows and columns are dropped.
 * nearest: along each axis, output i takes source floor((i + 1/2) * h / h') ("nearest-exact"; for
-  s = 2 the bottom-right token of a cell).  When s does not divide h this spans the whole grid,
-  while the average covers its first h' * s rows only; `align="window"` makes nearest use that
-  window as well, i.e. floor((i + 1/2) * s).
+  s = 2 the bottom-right token of a cell).  If s does not divide h, this spans the whole grid, but
+  the average covers only its first h' * s rows; with `align="window"` nearest uses that window
+  too: floor((i + 1/2) * s).
 
 alpha may depend on the timestep, linearly: alpha(t) = start * t/999 + end * (1 - t/999), where
 t = 999 is pure noise.  Each sample of a batch has its own timestep, hence its own alpha.  alpha is
@@ -64,7 +64,7 @@ def pooled_grid(grid: tuple[int, int], factor: int) -> tuple[int, int]:
 
 
 def average_pool(x: Tensor, grid: tuple[int, int], factor: int) -> Tensor:
-    """(B, h*w, C) -> (B, h'*w', C): means of s x s windows, in fp32 at least."""
+    """(B, h*w, C) -> (B, h'*w', C): means of s x s windows, in at least fp32."""
     image = at_least_float32(x).reshape(x.shape[0], *grid, x.shape[-1]).permute(0, 3, 1, 2)
     return F.avg_pool2d(image, factor).permute(0, 2, 3, 1).flatten(1, 2).to(x.dtype)
 
@@ -96,7 +96,7 @@ class AlphaSchedule(ABC):
 
     @abstractmethod
     def at(self, timesteps: Tensor | None) -> float | Tensor:
-        """Evaluate alpha at `timesteps` (B,) in 0..999: one number, or (B,) in fp32.
+        """Alpha at `timesteps` (B,) in [0, 999]: one number, or (B,) in fp32.
 
         Raises:
             UserError: the schedule depends on time and `timesteps` is None.
@@ -114,7 +114,7 @@ class ConstantAlpha(AlphaSchedule):
         check_finite("alpha", self.value)
 
     def at(self, timesteps: Tensor | None) -> float:
-        """`value`, whatever the time."""
+        """`value` at any timestep."""
         del timesteps
         return float(self.value)
 
@@ -131,7 +131,7 @@ class LinearAlpha(AlphaSchedule):
         check_finite("alpha.end", self.end)
 
     def at(self, timesteps: Tensor | None) -> Tensor:
-        """Evaluate start * t/999 + end * (1 - t/999) for every sample, (B,)."""
+        """(B,): start * t/999 + end * (1 - t/999) for every sample."""
         if timesteps is None:
             raise UserError(f"alpha={self!r}: depends on the timestep, but the call gives none")
         share = timesteps.float() / _LAST_TIMESTEP
@@ -162,7 +162,7 @@ class _Downsampling(Reduction):
         return (alpha * nearest + (1 - alpha) * average).to(x.dtype)
 
     def restore(self, y: Tensor) -> Tensor:
-        """`y` itself: the attention's output has all N tokens already."""
+        """`y` itself: the attention's output already has all N tokens."""
         return y
 
 
@@ -194,13 +194,13 @@ class KeyValueDownsampler(KeyValueReducer):
 
     @property
     def alignment(self) -> str:
-        """How nearest is aligned when the factor does not divide the grid."""
+        """The alignment of nearest if the factor does not divide the grid."""
         return "reference"
 
     def plan(
         self, metric: Tensor, grid: tuple[int, int], draw: RandomKey | None = None
     ) -> Reduction:
-        """D_{alpha,s}, with alpha at the timestep of each sample; `metric` gives B and N only."""
+        """D_{alpha,s}, with alpha at each sample's timestep; only B and N of `metric` are used."""
         check_tokens(metric.shape[1], grid)
         if self.factor == 1 or (self.skip_final_step and _is_final(draw, len(metric))):
             return UNCHANGED
@@ -216,9 +216,9 @@ class KeyValueDownsampler(KeyValueReducer):
 
 
 def _is_final(draw: RandomKey | None, batch: int) -> bool:
-    """Whether the samples of a forward are at timestep 0; they cannot differ in their length.
+    """Whether all samples are at timestep 0; a mixture is an error, as lengths would differ.
 
-    Timesteps on the meta device have no value: FLOPs are counted of any other step.
+    On the meta device timesteps have no values: FLOPs are counted for another step.
     """
     timesteps = draw.per_sample_timesteps(batch) if draw else None
     if timesteps is None:

@@ -1,12 +1,12 @@
 """Token scores F (Tables 8 and 13): one number per token; low = smooth = preferred destination.
 
-A score is a function (x of (B, N, C), grid) -> (B, N) in `SCORES`; it computes in fp32 whatever the
+A score is a function (x of (B, N, C), grid) -> (B, N) in `SCORES`.  It computes in fp32 for any
 precision of x (fp64 for fp64).  x_i is the vector of token i, m the mean token of the sample, X_k
 the discrete Fourier transform of x_i over the *channel* axis (k = 0..C-1, both sides), and
 
     r_i = the 3x3 convolution of every channel with L = [[0, 1, 0], [1, -4, 1], [0, 1, 0]],
 
-zero beyond the border.  The last line of each docstring is the formula; the tables print it.
+zero beyond the border.  The last line of each docstring is the formula, which the tables print.
 """
 
 from collections.abc import Callable
@@ -38,8 +38,8 @@ _EPSILON = 1e-7
 def laplacian(x: Tensor, grid: tuple[int, int]) -> Tensor:
     """(B, N, C) -> (B, h, w, C): the discrete Laplacian of every channel, zero beyond the border.
 
-    The taps are added in the order of the kernel, x, 2x, -2x, -x, 0 on a flat area: exactly zero
-    there, so that flat tokens tie exactly and the tie rule decides, not rounding.
+    The terms are added in the order of the kernel: x, 2x, -2x, -x, 0 in a flat area.  The result is
+    exactly zero there, so flat tokens are exactly equal and the tie rule decides, not rounding.
     """
     image = _as_map(x, grid).permute(0, 3, 1, 2)
     weight = image.new_tensor(_KERNEL).expand(image.shape[1], 1, 3, 3)
@@ -115,7 +115,7 @@ def dft_amplitude(x: Tensor, grid: tuple[int, int]) -> Tensor:
 
 
 def cosine_neighbors(x: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Unlikeness to the 2 to 4 neighbours inside the grid; 0 for a token without any.
+    """Minus the similarity to the 2 to 4 neighbours inside the grid; 0 without neighbours.
 
     F_i = -mean over neighbours j of cos(x_i, x_j)
     """
@@ -128,7 +128,7 @@ def cosine_neighbors(x: Tensor, grid: tuple[int, int]) -> Tensor:
 
 
 def cosine_global_mean(x: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Unlikeness to the mean token.
+    """Minus the similarity to the mean token.
 
     F_i = -cos(x_i, m)
     """
@@ -152,7 +152,7 @@ def token_score(name: str) -> Score:
     """The score called `name`.
 
     Raises:
-        UserError: there is none; the message lists them.
+        UserError: unknown score; the message lists all scores.
 
     """
     if not isinstance(name, str) or name not in SCORES:
@@ -164,7 +164,7 @@ def score_map(name: str, x: Tensor, grid: tuple[int, int]) -> Tensor:
     """The score `name` of `x` (B, N, C) as a map (B, h, w), for pictures.
 
     Raises:
-        UserError: no such score, or the grid does not fit.
+        UserError: unknown score, or the grid does not fit.
 
     """
     return token_score(name)(x, grid).view(len(x), *grid)
@@ -174,7 +174,7 @@ def score_formula(name: str) -> str:
     """The formula of the score `name`, as its docstring states it (Table 13).
 
     Raises:
-        UserError: there is no such score.
+        UserError: unknown score.
 
     """
     return (token_score(name).__doc__ or "").strip().splitlines()[-1].strip()
@@ -186,7 +186,7 @@ def score_flops(name: str, tokens: int, channels: int) -> int:
     Element-wise arithmetic and Fourier transforms count nothing, as in torch's own counter.
 
     Raises:
-        UserError: there is no such score.
+        UserError: unknown score.
 
     """
     convolves = token_score(name) in (laplacian_l1, laplacian_l2)
@@ -214,13 +214,13 @@ def _as_map(x: Tensor, grid: tuple[int, int]) -> Tensor:
 
 
 def _neighbours(grid: tuple[int, int], like: Tensor) -> Tensor:
-    """(h, w) numbers of neighbours inside the grid."""
+    """(h, w): the number of neighbours inside the grid."""
     rows, columns = (_inside(side, like) for side in grid)
     return rows[:, None] + columns
 
 
 def _inside(side: int, like: Tensor) -> Tensor:
-    """(side,) numbers of neighbours along one axis: 2, at an end 1, alone 0."""
+    """(side,): the number of neighbours along one axis: 2; 1 at an end; 0 if side is 1."""
     place = torch.arange(side, device=like.device)
     ends: Tensor = (place == 0).to(like) + (place == side - 1).to(like)
     return 2 - ends

@@ -1,4 +1,4 @@
-"""Selection: some tokens are kept as they are, the others dropped.
+"""Selection: some tokens are kept unchanged, the others are dropped.
 
 reduce:   y_j = x at the j-th kept token
 restore:  z_i = y at the place of token i: its own, or that of the kept token it copies
@@ -40,7 +40,7 @@ class SelectReduction(Reduction):
         return take_tokens(x, self.kept)
 
     def restore(self, y: Tensor) -> Tensor:
-        """(B, N', C) -> (B, N, C), or `y` itself without an assignment map."""
+        """(B, N', C) -> (B, N, C), or `y` itself without an assignment."""
         return y if self.assignment is None else take_tokens(y, self.assignment)
 
     def __repr__(self) -> str:
@@ -76,7 +76,7 @@ class KVSelect(KeyValueReducer):
     def plan(
         self, metric: Tensor, grid: tuple[int, int], draw: RandomKey | None = None
     ) -> Reduction:
-        """The tokens of lowest or highest score, in the order of their number."""
+        """The tokens with the lowest or highest scores, by token number."""
         del draw
         check_tokens(metric.shape[1], grid)
         count = self.num_kept(grid)
@@ -91,7 +91,7 @@ class KVSelect(KeyValueReducer):
         """int(N * (1 - sparsity)) keys and values.
 
         Raises:
-            UserError: none would be left.
+            UserError: no token would be left.
 
         """
         tokens = grid[0] * grid[1]
@@ -104,6 +104,6 @@ class KVSelect(KeyValueReducer):
         return count
 
     def plan_flops(self, grid: tuple[int, int], channels: int) -> int:
-        """What the score costs."""
+        """FLOPs of the score."""
         tokens = grid[0] * grid[1]
         return 0 if self.num_kept(grid) == tokens else score_flops(self.score, tokens, channels)
