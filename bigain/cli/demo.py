@@ -126,7 +126,7 @@ def _table(configs: Sequence[_NamedRun], outcomes: Sequence[RunOutcome], images:
     baseline = pd.DataFrame()
     for (backbone, name, config), outcome in zip(configs, outcomes, strict=True):
         samples = read_samples(outcome.folder)
-        if config.operator.name == "none":
+        if config.operator.is_baseline:
             baseline = samples
             table.add_section()
             table.add_row(backbone, style="bold")

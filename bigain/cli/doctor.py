@@ -139,9 +139,11 @@ def _of_what_is_named(configs: Sequence[RunConfig], lacking: str) -> Request:
 
 
 def _planned(settings: Sequence[str], multirun: bool) -> tuple[RunConfig, ...]:
-    from bigain.launch.sweep import plan_runs  # noqa: PLC0415 -- loads hydra
+    from bigain.launch.sweep import check_operators, plan_runs  # noqa: PLC0415 -- loads hydra
 
-    return tuple(each.config for each in plan_runs(settings, multirun).runs)
+    runs = plan_runs(settings, multirun).runs
+    check_operators(runs)
+    return tuple(each.config for each in runs)
 
 
 def _those_that_compose(

@@ -14,23 +14,7 @@ from bigain.config.backbone import (
 from bigain.config.base import SETTING_COLUMNS
 from bigain.config.dataset import DatasetConfig, DatasetFacts
 from bigain.config.messages import format_validation_error
-from bigain.config.operator import (
-    ABMConfig,
-    AvgPoolConfig,
-    CachedConfig,
-    CustomConfig,
-    EncoderIEKVDConfig,
-    EncoderLGTMConfig,
-    IEKVDConfig,
-    KVSelectConfig,
-    LGTMConfig,
-    NoneConfig,
-    OperatorConfig,
-    SiToConfig,
-    ToDoConfig,
-    ToMeConfig,
-)
-from bigain.config.operator_base import AlphaSchedule, OperatorSettings
+from bigain.config.operator import OperatorConfig, setting_cell
 from bigain.config.run import CacheConfig, PathsConfig, RunConfig, ShardConfig, TrackingConfig
 from bigain.config.task import (
     ClassificationConfig,
@@ -41,36 +25,22 @@ from bigain.config.task import (
 
 __all__ = [
     "SETTING_COLUMNS",
-    "ABMConfig",
-    "AlphaSchedule",
-    "AvgPoolConfig",
     "BackboneConfig",
     "CacheConfig",
-    "CachedConfig",
     "ClassificationConfig",
-    "CustomConfig",
     "DatasetConfig",
     "DatasetFacts",
     "EfficiencyConfig",
-    "EncoderIEKVDConfig",
-    "EncoderLGTMConfig",
     "GenerationConfig",
     "HubBackboneConfig",
-    "IEKVDConfig",
-    "KVSelectConfig",
-    "LGTMConfig",
     "MiniBackboneConfig",
-    "NoneConfig",
     "OperatorConfig",
-    "OperatorSettings",
     "PathsConfig",
     "RunConfig",
     "ShardConfig",
-    "SiToConfig",
     "SitesConfig",
     "TaskConfig",
-    "ToDoConfig",
-    "ToMeConfig",
     "TrackingConfig",
     "format_validation_error",
+    "setting_cell",
 ]

@@ -1,211 +1,74 @@
-"""Settings of the token-compression operators, one model per operator id of the paper's tables.
+"""Settings of an operator: the class that its YAML names, and that class's arguments.
 
-Token mergers take a `ratio` r/N of tokens to remove.  A cell of sy x sx tokens keeps one
-destination, so at most 1 - 1/(sy sx) of the tokens can go: 0.75 for 2 x 2, 0.9375 for 4 x 4.
-Key/value reducers take the stride `factor` of the downsampled map.  Hybrids have the settings of
-both their parts.
+    # configs/operator/lgtm.yaml
+    _target_: bigain.operators.LGTM
+    name: lgtm
+    ratio: 0.5
+    ...
+
+What a setting may be is stated once, in the class.  It needs torch, so values are checked when a
+run is about to start (`bigain.engine.build_operator`), before data or weights are loaded.  Which
+settings an operator has is stated once too, in its YAML; `bigain.launch.compose` refuses others.
 """
 
-from typing import Annotated, Literal, Self
+import json
+from typing import Any
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
-from bigain.config.base import Number, Switch, not_allowed
-from bigain.config.custom_operator import CustomConfig
-from bigain.config.operator_base import (
-    AlphaSchedule,
-    CellSide,
-    Factor,
-    OperatorSettings,
-    Scope,
-    Score,
-    SelfScope,
-)
+from bigain.config.base import SETTING_COLUMNS, Settings
 
-__all__ = [
-    "ABMConfig",
-    "AlphaSchedule",
-    "AvgPoolConfig",
-    "CachedConfig",
-    "CustomConfig",
-    "EncoderIEKVDConfig",
-    "EncoderLGTMConfig",
-    "IEKVDConfig",
-    "KVSelectConfig",
-    "LGTMConfig",
-    "NoneConfig",
-    "OperatorConfig",
-    "OperatorSettings",
-    "SiToConfig",
-    "ToDoConfig",
-    "ToMeConfig",
-]
+__all__ = ["OperatorConfig", "setting_cell"]
+
+_PAPERS_WORDS = {"sa": "self", "ca": "cross"}
 
 
-class NoneConfig(OperatorSettings):
-    """No acceleration: the baseline of every comparison."""
+class OperatorConfig(Settings):
+    """An operator, its scope, and any further settings that its class takes."""
 
-    name: Literal["none"]
+    model_config = ConfigDict(extra="allow")
 
-
-class _Removing(OperatorSettings):
-    """One token of every cell stays for certain."""
-
-    ratio: Number = Field(ge=0, lt=1, description="a number from 0 to 1 - 1/(cell area)")
-    cell: tuple[CellSide, CellSide] = Field(
-        description="two integers >= 1, rows and columns of tokens per destination, such as [2,2]"
+    target: str = Field(
+        alias="_target_",
+        pattern=r"^\w+(\.\w+)+$",
+        description="package.module.Class of an importable operator",
     )
+    name: str = Field(min_length=1, description="the name of a file in configs/operator")
 
-    @model_validator(mode="after")
-    def _ratio_leaves_the_destinations(self) -> Self:
-        rows, columns = self.cell
-        highest = 1 - 1 / (rows * columns)
-        if self.ratio > highest:
-            allowed = (
-                f"0 to {highest:g} = 1 - 1/{rows * columns}, one token of every cell of "
-                f"{rows}x{columns} stays; more needs larger cells (operator.cell=[4,4]: 0.9375)"
-            )
-            raise not_allowed("operator.ratio", self.ratio, allowed)
-        return self
+    @model_validator(mode="before")
+    @classmethod
+    def _scope_in_full(cls, plain: Any) -> Any:
+        """The paper's `sa+ca+mlp` is `self+cross+mlp`."""
+        if not (isinstance(plain, dict) and isinstance(plain.get("scope"), str)):
+            return plain
+        parts = plain["scope"].split("+")
+        return {**plain, "scope": "+".join(_PAPERS_WORDS.get(part, part) for part in parts)}
 
+    @property
+    def scope(self) -> str:
+        """Which modules of a block see the reduced tokens (Table 6); `self` if not given."""
+        return str((self.model_extra or {}).get("scope", "self"))
 
-class ToMeConfig(_Removing):
-    """Token merging with a random destination in each cell."""
+    @property
+    def is_baseline(self) -> bool:
+        """Whether this is `operator=none`: the model as it is."""
+        return self.name == "none"
 
-    name: Literal["tome"]
-    random: Switch = Field(
-        description="true (a drawn destination per cell) or false (the top-left token)"
-    )
-    scope: Scope
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What the class is called with: every setting but `name` and `scope`."""
+        return {k: value for k, value in (self.model_extra or {}).items() if k != "scope"}
 
-
-class _Scored(_Removing):
-    """The destination, or the smoothness, of a cell is told by a token score."""
-
-    score: Score
-
-
-class LGTMConfig(_Scored):
-    """BiGain token merging: the destination is the cell's token with the lowest score."""
-
-    name: Literal["lgtm"]
-    scope: Scope
+    def settings(self) -> dict[str, float | int | str | None]:
+        """The cells of `SETTING_COLUMNS` in metrics.csv; None where it has no such setting."""
+        own = self.model_dump()
+        return {key: setting_cell(own.get(key)) for key in SETTING_COLUMNS}
 
 
-class CachedConfig(_Scored):
-    """L-GTM with one map per stage of the model and forward."""
-
-    name: Literal["cached"]
-    scope: Scope
-
-
-class ABMConfig(_Scored):
-    """Adaptive block merge: the smoothest tiles become their mean."""
-
-    name: Literal["abm"]
-    aggregate: Literal["max", "sum", "mean"] = Field(description="max, sum or mean")
-    scope: Scope
-
-    @model_validator(mode="after")
-    def _tile_can_be_pooled(self) -> Self:
-        if self.cell == (1, 1):
-            raise not_allowed("operator.cell", [1, 1], "a tile of at least two tokens")
-        return self
-
-
-class SiToConfig(_Removing):
-    """Similarity-based pruning: redundant tokens copy the output of a kept one."""
-
-    name: Literal["sito"]
-    sim_beta: Number = Field(description="a number, the weight of a token's summed similarities")
-    noise_alpha: Number = Field(description="a number, the weight of the noise; 0 for none")
-    scope: Scope
-
-
-class _Downsampling(OperatorSettings):
-    """Keys and values of a spatially downsampled map, queries of the full one."""
-
-    factor: Factor
-    skip_final_step: Switch = Field(
-        description="true (timestep 0 keeps all keys and values, as in the reference) or false"
-    )
-
-
-class ToDoConfig(_Downsampling):
-    """Nearest-neighbour downsampling of keys and values."""
-
-    name: Literal["todo"]
-    scope: SelfScope
-
-
-class AvgPoolConfig(_Downsampling):
-    """Average pooling of keys and values."""
-
-    name: Literal["avg_pool"]
-    scope: SelfScope
-
-
-class _Interpolating(_Downsampling):
-    """alpha * nearest + (1 - alpha) * average (Eq. 8)."""
-
-    alpha: Number | AlphaSchedule = Field(
-        description="a number (0 average, 1 nearest, beyond: extrapolation) or {start: a, end: b}"
-    )
-    align: Literal["reference", "window"] = Field(description="reference or window")
-
-
-class IEKVDConfig(_Interpolating):
-    """BiGain token downsampling."""
-
-    name: Literal["ie_kvd"]
-    scope: SelfScope
-
-
-class KVSelectConfig(OperatorSettings):
-    """Keys and values from one frequency band of the map (Table 12)."""
-
-    name: Literal["kv_select"]
-    sparsity: Number = Field(
-        ge=0, lt=1, description="a number from 0 to below 1, the share of keys and values that go"
-    )
-    strategy: Literal["low_frequency", "high_frequency"] = Field(
-        description="low_frequency or high_frequency, the band that is kept"
-    )
-    score: Score
-    scope: SelfScope
-
-
-class EncoderLGTMConfig(_Interpolating, _Scored):
-    """L-GTM at the encoder's sites, IE-KVD at the decoder's (Tables 17 and 18)."""
-
-    name: Literal["lgtm_enc_ie_kvd_dec"]
-    scope: SelfScope
-
-
-class EncoderIEKVDConfig(_Interpolating, _Scored):
-    """IE-KVD at the encoder's sites, L-GTM at the decoder's (Tables 17 and 18)."""
-
-    name: Literal["ie_kvd_enc_lgtm_dec"]
-    scope: SelfScope
-
-
-OperatorConfig = Annotated[
-    NoneConfig
-    | ToMeConfig
-    | LGTMConfig
-    | ABMConfig
-    | CachedConfig
-    | ToDoConfig
-    | AvgPoolConfig
-    | IEKVDConfig
-    | SiToConfig
-    | KVSelectConfig
-    | EncoderLGTMConfig
-    | EncoderIEKVDConfig
-    | CustomConfig,
-    Field(
-        discriminator="name",
-        description="none, tome, lgtm, abm, cached, todo, avg_pool, ie_kvd, sito, kv_select, "
-        "lgtm_enc_ie_kvd_dec, ie_kvd_enc_lgtm_dec or custom",
-    ),
-]
+def setting_cell(value: Any) -> float | int | str | None:
+    """A setting as one cell of a table; a schedule from 0.8 to 1.2 reads `0.8->1.2`."""
+    if isinstance(value, dict) and set(value) == {"start", "end"}:
+        return f"{value['start']:g}->{value['end']:g}"
+    if value is None or isinstance(value, float | int | str):
+        return value
+    return json.dumps(value, sort_keys=True)

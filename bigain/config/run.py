@@ -11,7 +11,6 @@ from bigain.config.backbone import BackboneConfig
 from bigain.config.base import Folder, Integer, Number, Settings, Switch, not_allowed
 from bigain.config.dataset import DatasetConfig
 from bigain.config.operator import OperatorConfig
-from bigain.config.placement import check_placement
 from bigain.config.task import (
     ClassificationConfig,
     EfficiencyConfig,
@@ -75,7 +74,7 @@ class RunConfig(Settings):
     profile: Literal["mini", "paper"] = Field(description="mini or paper")
     backbone: BackboneConfig
     dataset: DatasetConfig = Field(description="the settings limit and root of a dataset")
-    operator: OperatorConfig
+    operator: OperatorConfig = Field(description="an option of configs/operator and its settings")
     task: TaskConfig
     seed: Integer = Field(ge=0, lt=2**32, description="an integer from 0 to 2**32 - 1")
     batch_size: Positive = Field(description="an integer >= 1")
@@ -119,7 +118,6 @@ class RunConfig(Settings):
             self.backbone.check_dataset(self.dataset)
         if isinstance(self.task, GenerationConfig):
             self._check_conditions()
-        check_placement(self.backbone, self.operator)
         if isinstance(self.task, ClassificationConfig):
             self._check_classes(list(self.task.keep_list))
         if isinstance(self.task, GenerationConfig):

@@ -20,12 +20,11 @@ from bigain.config import (
     EfficiencyConfig,
     GenerationConfig,
     MiniBackboneConfig,
-    NoneConfig,
     RunConfig,
 )
 from bigain.data.base import SELECTIONS, Dataset, load_dataset, load_reference
 from bigain.devices import DTYPES, resolve_device
-from bigain.engine.build_operator import build_operator
+from bigain.engine.build_operator import build_operator, build_sites
 from bigain.errors import UserError
 from bigain.features.base import DatasetImages, Extractor, decode_workers
 from bigain.features.evaluator import Classify, GenerationEvaluator
@@ -39,7 +38,6 @@ from bigain.features.reference import (
 )
 from bigain.files import file_sha256
 from bigain.patching.apply import apply
-from bigain.patching.selection import SiteSelection
 from bigain.tasks.classifier import LOSSES, DiffusionClassifier
 from bigain.tasks.efficiency import Stopwatch, TimeSettings, build_random
 from bigain.tasks.flops import FlopCount, count_flops
@@ -55,7 +53,6 @@ __all__ = [
     "build_evaluator",
     "build_flops",
     "build_sampler",
-    "build_sites",
     "build_stopwatch",
 ]
 
@@ -96,19 +93,13 @@ def build_caches(config: RunConfig) -> Caches:
     )
 
 
-def build_sites(config: RunConfig) -> SiteSelection:
-    """Where the operator acts: the backbone's blocks, and the operator's scope inside them."""
-    sites, scope = config.backbone.sites, getattr(config.operator, "scope", "self")
-    return SiteSelection(stages=sites.stages, levels=sites.levels, blocks=sites.blocks, scope=scope)
-
-
 def build_compression(config: RunConfig, denoiser: nn.Module) -> AbstractContextManager[object]:
     """A context in which the operator is applied to the denoiser at its sites.
 
     With `operator=none` the denoiser stays as it is, so the baseline runs without a hook.  Raises
     UserError if the sites do not exist.
     """
-    if isinstance(config.operator, NoneConfig):
+    if config.operator.is_baseline:
         return nullcontext()
     operator, sites = build_operator(config.operator), build_sites(config)
     return apply(denoiser, operator, sites=sites, seed=config.seed)
@@ -131,7 +122,7 @@ def build_classifier(
 
 def build_flops(config: RunConfig) -> FlopCount:
     """FLOPs of one forward of the run's backbone with its operator at its sites."""
-    if isinstance(config.operator, NoneConfig):
+    if config.operator.is_baseline:
         return count_flops(config.backbone.name)
     operator, sites = build_operator(config.operator), build_sites(config)
     return count_flops(config.backbone.name, operator, sites)
@@ -150,7 +141,7 @@ def build_stopwatch(config: RunConfig) -> Stopwatch:
     )
     attention = getattr(config.backbone, "attention", "sdpa")
     denoiser = build_random(config.backbone.name, attention, config.seed, settings)
-    is_baseline = isinstance(config.operator, NoneConfig)
+    is_baseline = config.operator.is_baseline
     compressed = None if is_baseline else partial(build_compression, config, denoiser)
     return Stopwatch(denoiser, compressed, settings)
 

@@ -1,118 +1,108 @@
-"""From the settings of an operator to the object: which class a name stands for."""
+"""From the settings of an operator to the object, and whether it has a place in the backbone.
 
-from collections.abc import Callable
+The YAML of an operator names its class (`_target_`); its other settings are the class's arguments,
+and the class alone knows what they may be.  `check_operator` asks it before a run starts.
+"""
+
 from typing import Any
 
-from bigain.config import (
-    ABMConfig,
-    AlphaSchedule,
-    AvgPoolConfig,
-    CachedConfig,
-    CustomConfig,
-    EncoderIEKVDConfig,
-    EncoderLGTMConfig,
-    IEKVDConfig,
-    KVSelectConfig,
-    LGTMConfig,
-    NoneConfig,
-    SiToConfig,
-    ToDoConfig,
-    ToMeConfig,
-)
-from bigain.operators import (
-    ABM,
-    IEKVD,
-    LGTM,
-    AvgPool,
-    ByStage,
-    CachedAssignment,
-    Compression,
-    ConstantAlpha,
-    Identity,
-    KVSelect,
-    LinearAlpha,
-    SiTo,
-    ToDo,
-    ToMe,
-)
+from bigain.config import OperatorConfig, RunConfig
+from bigain.config.base import import_target
+from bigain.errors import UserError
+from bigain.operators import Compression, KeyValueReducer
+from bigain.patching.selection import SiteSelection
 
-__all__ = ["build_operator"]
+__all__ = ["build_operator", "build_sites", "check_operator"]
 
 
-def build_operator(config: Any) -> Compression:
-    """The operator object of an operator's settings; raises UserError if a setting is out of range.
+def build_operator(config: OperatorConfig) -> Compression:
+    """The operator with these settings.
 
-    Args:
-        config: One of the models of `bigain.config.OperatorConfig`.
+    Raises:
+        UserError: There is no such class, or it refuses a setting.
 
     """
-    return _OPERATORS[type(config)](config)
+    make = _imported(config)
+    try:
+        operator = make(**{key: _hashable(value) for key, value in config.arguments.items()})
+    except UserError as error:
+        raise UserError(f"operator.{error}") from error
+    except TypeError as error:
+        given = ", ".join(f"operator.{key}" for key in config.arguments)
+        raise UserError(f"{given}: allowed: what {config.target} takes ({error})") from error
+    if not isinstance(operator, Compression):
+        raise UserError(
+            f"operator._target_={config.target}: allowed: a class or function that makes a "
+            "bigain.operators.Compression"
+        )
+    return operator
 
 
-def _tome(config: ToMeConfig) -> ToMe:
-    return ToMe(ratio=config.ratio, cell=config.cell, random=config.random)
+def build_sites(config: RunConfig) -> SiteSelection:
+    """Where the operator acts: the backbone's blocks, and the operator's scope inside them."""
+    sites, scope = config.backbone.sites, config.operator.scope
+    return SiteSelection(stages=sites.stages, levels=sites.levels, blocks=sites.blocks, scope=scope)
 
 
-def _lgtm(config: LGTMConfig | EncoderLGTMConfig | EncoderIEKVDConfig) -> LGTM:
-    return LGTM(ratio=config.ratio, cell=config.cell, score=config.score)
+def check_operator(config: RunConfig) -> None:
+    """Make sure that the operator of a run can be built and has a place in its backbone.
+
+    Looks at settings alone: no model is made, nothing is read.
+
+    Raises:
+        UserError: A setting is not allowed; the line names its key, its value and what is allowed.
+
+    """
+    operator, name = build_operator(config.operator), config.operator.name
+    _check_scope(config, operator)
+    side = config.backbone.smallest_grid()
+    is_flat = config.backbone.architecture.blocks is not None
+    for stage in ("transformer",) if is_flat else config.backbone.sites.stages:
+        acting = operator.for_stage(stage)
+        if acting is None and is_flat:
+            raise UserError(
+                f"operator={name}: allowed: on a backbone with encoder and decoder, such as "
+                f"mini_unet or sd20, because backbone={config.backbone.name} has neither"
+            )
+        if acting is None:
+            stages = ",".join(config.backbone.sites.stages)
+            raise UserError(
+                f"backbone.sites.stages=[{stages}]: allowed: encoder, decoder, because "
+                f"operator={name} has nothing for stage {stage}"
+            )
+        try:
+            acting.num_kept((side, side))
+        except UserError as error:
+            raise UserError(f"operator.{error} of backbone={config.backbone.name}") from error
 
 
-def _cached(config: CachedConfig) -> CachedAssignment:
-    return CachedAssignment(ratio=config.ratio, cell=config.cell, score=config.score)
+def _hashable(value: Any) -> Any:
+    """A list as a tuple, since operators are frozen."""
+    return tuple(value) if isinstance(value, list) else value
 
 
-def _abm(config: ABMConfig) -> ABM:
-    return ABM(ratio=config.ratio, cell=config.cell, score=config.score, aggregate=config.aggregate)
+def _imported(config: OperatorConfig) -> Any:
+    try:
+        return import_target(config.target)
+    except (ImportError, AttributeError) as error:
+        allowed = f"the class of an operator that can be imported ({error})"
+        raise UserError(f"operator._target_={config.target}: allowed: {allowed}") from error
 
 
-def _sito(config: SiToConfig) -> SiTo:
-    return SiTo(
-        ratio=config.ratio,
-        cell=config.cell,
-        sim_beta=config.sim_beta,
-        noise_alpha=config.noise_alpha,
-    )
-
-
-def _todo(config: ToDoConfig) -> ToDo:
-    return ToDo(factor=config.factor, skip_final_step=config.skip_final_step)
-
-
-def _avg_pool(config: AvgPoolConfig) -> AvgPool:
-    return AvgPool(factor=config.factor, skip_final_step=config.skip_final_step)
-
-
-def _ie_kvd(config: IEKVDConfig | EncoderLGTMConfig | EncoderIEKVDConfig) -> IEKVD:
-    alpha = config.alpha
-    schedule = (
-        LinearAlpha(start=alpha.start, end=alpha.end)
-        if isinstance(alpha, AlphaSchedule)
-        else ConstantAlpha(alpha)
-    )
-    return IEKVD(
-        factor=config.factor,
-        alpha=schedule,
-        align=config.align,
-        skip_final_step=config.skip_final_step,
-    )
-
-
-def _kv_select(config: KVSelectConfig) -> KVSelect:
-    return KVSelect(sparsity=config.sparsity, strategy=config.strategy, score=config.score)
-
-
-_OPERATORS: dict[type, Callable[[Any], Compression]] = {
-    NoneConfig: lambda _: Identity(),
-    ToMeConfig: _tome,
-    LGTMConfig: _lgtm,
-    ABMConfig: _abm,
-    CachedConfig: _cached,
-    SiToConfig: _sito,
-    ToDoConfig: _todo,
-    AvgPoolConfig: _avg_pool,
-    IEKVDConfig: _ie_kvd,
-    KVSelectConfig: _kv_select,
-    EncoderLGTMConfig: lambda config: ByStage(encoder=_lgtm(config), decoder=_ie_kvd(config)),
-    EncoderIEKVDConfig: lambda config: ByStage(encoder=_ie_kvd(config), decoder=_lgtm(config)),
-    CustomConfig: lambda config: config.build(),
-}
+def _check_scope(config: RunConfig, operator: Compression) -> None:
+    try:
+        parts = build_sites(config).parts
+    except UserError as error:
+        raise UserError(f"operator.{error}") from error
+    stages = ("encoder", "decoder", "transformer")
+    reduces_keys = any(isinstance(operator.for_stage(each), KeyValueReducer) for each in stages)
+    if reduces_keys and parts != ("self",):
+        raise UserError(
+            f"operator.scope={config.operator.scope}: allowed: self, because "
+            f"operator={config.operator.name} reduces keys and values of the image's own tokens"
+        )
+    if "cross" in parts and not config.backbone.architecture.has_cross_attention:
+        raise UserError(
+            f"operator.scope={config.operator.scope}: allowed: self or self+mlp, because "
+            f"backbone={config.backbone.name} has no cross-attention"
+        )

@@ -7,9 +7,10 @@ from functools import partial
 import torch
 
 from bigain.backbones.base import Backbone, Classes
-from bigain.config import EfficiencyConfig, GenerationConfig, NoneConfig, RunConfig
+from bigain.config import EfficiencyConfig, GenerationConfig, RunConfig
 from bigain.devices import attention_backend, reset_peak_memory, resolve_device
 from bigain.engine import build
+from bigain.engine.build_operator import check_operator
 from bigain.runs.archive import baseline_samples
 from bigain.runs.identity import run_id
 from bigain.runs.images import RunImages
@@ -27,9 +28,11 @@ def build_task(config: RunConfig) -> Task:
     """The task of a run, with model, data and operator loaded.
 
     Raises:
-        UserError: Data, weights or device are not as configured.
+        UserError: A setting of the operator is not allowed, or data, weights or device are not
+            what the configuration says.
 
     """
+    check_operator(config)
     return TASKS[config.task.name](config)
 
 
@@ -81,7 +84,7 @@ def _efficiency(config: RunConfig) -> EfficiencyTask:
         partial(build.build_flops, config) if "flops" in task.measures else None,
         build.build_stopwatch(config) if is_timed else None,
         repeats=task.repeats,
-        has_operator=not isinstance(config.operator, NoneConfig),
+        has_operator=not config.operator.is_baseline,
         weights=random if is_timed else "none: counted on the meta device",
     )
 

@@ -18,7 +18,7 @@ from bigain.config.messages import all_keys, did_you_mean
 from bigain.errors import UserError
 from bigain.launch.compose import CONFIG_NAME
 from bigain.launch.summary import list_failures
-from bigain.launch.sweep import Plan, job, launch_one, launch_sweep, plan_runs
+from bigain.launch.sweep import Plan, check_operators, job, launch_one, launch_sweep, plan_runs
 from bigain.locations import CONFIGS
 from bigain.runs.files import check_results, make_results
 
@@ -55,6 +55,7 @@ def run_command_line(arguments: Sequence[str]) -> int:
     for results in {run.config.paths.results for run in plan.runs}:
         # A sweep writes its record there now; a single run makes its folder when it starts.
         (make_results if plan.is_sweep else check_results)(results)
+    check_operators(plan.runs)
     if not plan.is_sweep:
         failure = launch_one(plan)
         return 0 if failure is None else USER_ERROR if failure.is_users else 1

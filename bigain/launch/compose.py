@@ -72,6 +72,7 @@ def compose_with(loader: ConfigLoader, overrides: Sequence[str]) -> RunConfig:
     groups = _base(()).groups
     for override in parsed:
         _check_override(override, loader, groups)
+    _check_operator_keys(loader, parsed)
     try:
         composed = _compose(parsed)
     except Exception as error:
@@ -205,6 +206,35 @@ def _check_override(override: Override, loader: ConfigLoader, groups: Sequence[s
         )
 
 
+def _check_operator_keys(loader: ConfigLoader, parsed: Sequence[Override]) -> None:
+    """An operator has the settings that its YAML lists, also where an override begins with `+`."""
+    keys = [each for each in parsed if each.key_or_group.startswith("operator.")]
+    choices, own = _choices(parsed), [str(each.input_line) for each in parsed if _is_hydras(each)]
+    if not keys:
+        return
+    try:
+        chosen = _load([*choices, *own]).operator if own else _base(choices).job.operator
+    except Exception:  # no such option: composing says so
+        return
+    settings = [f"operator.{key}" for key in chosen if key not in ("name", "_target_")]
+    for override in keys:
+        key = ".".join(override.key_or_group.split(".")[:2])
+        if key not in settings:
+            having = [name for name, keys in _operator_keys(loader).items() if key in keys]
+            hint = f"; {key} belongs to operator={'|'.join(having)}" if having else ""
+            allowed = ", ".join(settings) or "no settings"
+            raise UserError(
+                f"{override.input_line}: no such key of operator={chosen.name}; allowed: {allowed}"
+                f"{hint or did_you_mean(key, settings)}"
+            )
+
+
+def _operator_keys(loader: ConfigLoader) -> dict[str, list[str]]:
+    """Operator -> the dotted keys of its settings."""
+    bases = {name: _base((f"operator={name}",)) for name in loader.get_group_options("operator")}
+    return {name: [f"operator.{key}" for key in each.job.operator] for name, each in bases.items()}
+
+
 def _options(loader: ConfigLoader, group: str) -> str:
     return ", ".join(loader.get_group_options(group))
 
@@ -216,7 +246,7 @@ def _diagnose(loader: ConfigLoader, parsed: Sequence[Override], error: Exception
         return _wrong_option(typed, error)
     groups = _base(()).groups
     for override in parsed:
-        line = _wrong_key(override, groups)
+        line = _wrong_key(loader, override, groups)
         if line is not None:
             return line
     try:
@@ -241,7 +271,7 @@ def _wrong_option(typed: Mapping[str, str], error: MissingConfigException) -> st
     return f"{written}: allowed: {', '.join(options)}{hint}"
 
 
-def _wrong_key(override: Override, groups: Sequence[str]) -> str | None:
+def _wrong_key(loader: ConfigLoader, override: Override, groups: Sequence[str]) -> str | None:
     """The message for a key that neither the models nor Hydra know; None if the key is known."""
     text, key = str(override.input_line), override.key_or_group
     if _is_hydras(override):
@@ -250,7 +280,9 @@ def _wrong_key(override: Override, groups: Sequence[str]) -> str | None:
         return unknown_key(text, key, ["what --cfg hydra shows"], known) if missing else None
     if key in groups or key.partition(".")[0] in RunConfig.model_fields:
         return None
-    return unknown_key(text, key, list(RunConfig.model_fields), [*all_keys(), *groups])
+    operators = [name for keys in _operator_keys(loader).values() for name in keys]
+    candidates = [*all_keys(), *dict.fromkeys(operators), *groups]
+    return unknown_key(text, key, list(RunConfig.model_fields), candidates)
 
 
 def _dotted(node: Any, prefix: str) -> list[str]:

@@ -40,8 +40,18 @@ from bigain.launch.compose import (
 )
 from bigain.launch.summary import Failure, Launched, run_report
 from bigain.runs.identity import run_id
+from bigain.runs.store import RunStore
 
-__all__ = ["Plan", "PlannedRun", "job", "launch_one", "launch_runs", "launch_sweep", "plan_runs"]
+__all__ = [
+    "Plan",
+    "PlannedRun",
+    "check_operators",
+    "job",
+    "launch_one",
+    "launch_runs",
+    "launch_sweep",
+    "plan_runs",
+]
 
 
 _SEARCH_PATH = "hydra.searchpath"
@@ -99,6 +109,24 @@ def plan_runs(overrides: Sequence[str], multirun: bool = False) -> Plan:
         return Plan(tuple(runs), is_sweep, hydra)
 
 
+def check_operators(runs: Sequence[Launched]) -> None:
+    """Check the operators of all unfinished runs before the first one starts.
+
+    Only the class of an operator knows what its settings may be, and it needs torch.
+
+    Raises:
+        UserError: A setting is not allowed, or the operator has no place in the backbone.
+
+    """
+    stores = [RunStore(run.config.paths.results, run_id(run.config)) for run in runs]
+    left = [run for run, store in zip(runs, stores, strict=True) if not store.is_finished()]
+    if left:
+        from bigain.engine.build_operator import check_operator  # noqa: PLC0415
+
+        for run in left:
+            check_operator(run.config)
+
+
 def launch_one(plan: Plan) -> Failure | None:
     """Make the single run of `plan` in this process; returns its failure, None if it succeeded."""
     (run,) = plan.runs
@@ -146,6 +174,7 @@ def launch_runs(runs: Sequence[Launched], settings: Sequence[str] = ()) -> dict[
         Run id -> error, see `launch_sweep`.
 
     """
+    check_operators(runs)
     with config_loader() as loader:
         hydra = hydra_settings(loader, parse_overrides(loader, settings))
     return {failure.run_id: failure.error for failure in launch_sweep(runs, hydra)}

@@ -21,7 +21,13 @@ from bigain.operators.matching import mark
 from bigain.operators.merge import MergeReduction
 from bigain.operators.random_key import RandomKey
 from bigain.operators.scores import score_flops, token_score
-from bigain.operators.validation import check_cell, check_ratio, check_tokens
+from bigain.operators.validation import (
+    check_cell,
+    check_cell_fits,
+    check_choice,
+    check_ratio,
+    check_tokens,
+)
 
 __all__ = ["ABM", "AGGREGATES"]
 
@@ -51,12 +57,11 @@ class ABM(TokenReducer):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "cell", check_cell(self.cell))
+        if self.cell == (1, 1):
+            raise UserError("cell=[1,1]: allowed: a tile of at least two tokens")
         check_ratio(self.ratio, self.cell)
         token_score(self.score)
-        if self.cell == (1, 1):
-            raise UserError("cell=1x1: a tile of one token has nothing to pool; allowed: more")
-        if self.aggregate not in AGGREGATES:
-            raise UserError(f"aggregate={self.aggregate!r}: must be one of {', '.join(AGGREGATES)}")
+        check_choice("aggregate", self.aggregate, AGGREGATES)
 
     @torch.no_grad()
     def plan(
@@ -86,6 +91,8 @@ class ABM(TokenReducer):
     def _pooled(self, grid: tuple[int, int]) -> int:
         """M, the number of tiles that are pooled."""
         removed = int(grid[0] * grid[1] * self.ratio)
+        if removed:
+            check_cell_fits(self.cell, grid)
         return min(removed // (self.cell[0] * self.cell[1] - 1), cell_count(grid, self.cell))
 
 

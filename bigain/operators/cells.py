@@ -16,9 +16,9 @@ from typing import TypeVarTuple
 import torch
 from torch import Tensor
 
-from bigain.errors import UserError
 from bigain.operators.random_key import RandomKey
 from bigain.operators.scores import Score
+from bigain.operators.validation import check_cell_fits
 
 __all__ = [
     "cell_count",
@@ -66,10 +66,8 @@ def removed_tokens(grid: tuple[int, int], cell: tuple[int, int], ratio: float) -
     tokens = grid[0] * grid[1]
     wanted = int(tokens * ratio)
     cells = cell_count(grid, cell)
-    if wanted and not cells:
-        raise UserError(
-            f"cell={cell[0]}x{cell[1]}: does not fit in the token grid {grid[0]}x{grid[1]}"
-        )
+    if wanted:
+        check_cell_fits(cell, grid)
     return min(wanted, tokens - cells)
 
 

@@ -7,7 +7,6 @@ D(Z) W = D(Z W), and pooling first is cheaper.  alpha = 1 is ToDo, alpha = 0 ave
 other value IE-KVD, BiGain's token downsampling.  The output has all N tokens.
 
 The map shrinks by an integer factor s to h' = floor(h/s), w' = floor(w/s):
-
 * average: s x s means with stride s; trailing rows and columns are dropped.
 * nearest: along each axis, output i takes source floor((i + 1/2) * h / h') ("nearest-exact"; for
   s = 2 the bottom-right token of a cell).  If s does not divide h, this spans the whole grid, but
@@ -15,11 +14,11 @@ The map shrinks by an integer factor s to h' = floor(h/s), w' = floor(w/s):
   too: floor((i + 1/2) * s).
 
 alpha may depend on the timestep, linearly: alpha(t) = start * t/999 + end * (1 - t/999), where
-t = 999 is pure noise.  Each sample of a batch has its own timestep, hence its own alpha.  alpha is
-not clamped: above 1 it extrapolates past nearest.
+t = 999 is pure noise, for each sample of a batch.  It is not clamped: above 1 it extrapolates.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -32,6 +31,7 @@ from bigain.operators.cells import constant
 from bigain.operators.matching import at_least_float32
 from bigain.operators.random_key import RandomKey
 from bigain.operators.validation import (
+    check_choice,
     check_factor,
     check_factor_fits,
     check_finite,
@@ -127,8 +127,8 @@ class LinearAlpha(AlphaSchedule):
     end: float
 
     def __post_init__(self) -> None:
-        check_finite("alpha.start", self.start)
-        check_finite("alpha.end", self.end)
+        for key in ("start", "end"):
+            check_finite(f"alpha.{key}", getattr(self, key))
 
     def at(self, timesteps: Tensor | None) -> Tensor:
         """(B,): start * t/999 + end * (1 - t/999) for every sample."""
@@ -136,6 +136,16 @@ class LinearAlpha(AlphaSchedule):
             raise UserError(f"alpha={self!r}: depends on the timestep, but the call gives none")
         share = timesteps.float() / _LAST_TIMESTEP
         return self.start * share + self.end * (1 - share)
+
+
+def _as_schedule(alpha: float | AlphaSchedule | Mapping[str, float]) -> AlphaSchedule:
+    if isinstance(alpha, AlphaSchedule):
+        return alpha
+    if not isinstance(alpha, Mapping):
+        return ConstantAlpha(alpha)
+    if set(alpha) != {"start", "end"}:
+        raise UserError(f"alpha={dict(alpha)}: allowed: a number, or {{start: a, end: b}}")
+    return LinearAlpha(alpha["start"], alpha["end"])
 
 
 @dataclass(frozen=True, eq=False)
@@ -260,7 +270,7 @@ class IEKVD(KeyValueDownsampler):
 
     Args:
         factor: integer >= 1, smaller than the sides of the token grid; 1 changes nothing.
-        alpha: a number, or a schedule over the timestep; not clamped.
+        alpha: a number, a schedule, or {"start": a, "end": b} of `LinearAlpha`; not clamped.
         align: `reference` or `window` (`bigain.operators.downsampling`).
         skip_final_step: as in `KeyValueDownsampler`.
 
@@ -269,19 +279,20 @@ class IEKVD(KeyValueDownsampler):
 
     """
 
-    alpha: float | AlphaSchedule = 0.9
+    alpha: float | AlphaSchedule | Mapping[str, float] = 0.9
     align: str = "reference"
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if isinstance(self.alpha, Mapping):
+            object.__setattr__(self, "alpha", self.schedule)
         _ = self.schedule
-        if self.align not in ALIGNMENTS:
-            raise UserError(f"align={self.align!r}: must be one of {', '.join(ALIGNMENTS)}")
+        check_choice("align", self.align, ALIGNMENTS)
 
     @property
     def schedule(self) -> AlphaSchedule:
-        """`alpha` itself, or a constant schedule of it."""
-        return self.alpha if isinstance(self.alpha, AlphaSchedule) else ConstantAlpha(self.alpha)
+        """`alpha`."""
+        return _as_schedule(self.alpha)
 
     @property
     def alignment(self) -> str:

@@ -15,9 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bigain.errors import UserError
 from bigain.operators.matching import at_least_float32, unit_tokens
-from bigain.operators.validation import check_tokens
+from bigain.operators.validation import check_choice, check_tokens
 
 __all__ = [
     "SCORES",
@@ -155,8 +154,7 @@ def token_score(name: str) -> Score:
         UserError: unknown score; the message lists all scores.
 
     """
-    if not isinstance(name, str) or name not in SCORES:
-        raise UserError(f"score={name!r}: unknown token score, must be one of {', '.join(SCORES)}")
+    check_choice("score", name, SCORES)
     return SCORES[name]
 
 

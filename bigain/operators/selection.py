@@ -14,7 +14,7 @@ from bigain.operators.base import UNCHANGED, KeyValueReducer, Reduction
 from bigain.operators.matching import take_tokens
 from bigain.operators.random_key import RandomKey
 from bigain.operators.scores import score_flops, token_score
-from bigain.operators.validation import check_sparsity, check_tokens
+from bigain.operators.validation import check_choice, check_sparsity, check_tokens
 
 __all__ = ["STRATEGIES", "KVSelect", "SelectReduction"]
 
@@ -69,8 +69,7 @@ class KVSelect(KeyValueReducer):
     def __post_init__(self) -> None:
         check_sparsity(self.sparsity)
         token_score(self.score)
-        if self.strategy not in STRATEGIES:
-            raise UserError(f"strategy={self.strategy!r}: must be one of {', '.join(STRATEGIES)}")
+        check_choice("strategy", self.strategy, STRATEGIES)
 
     @torch.no_grad()
     def plan(
@@ -98,8 +97,8 @@ class KVSelect(KeyValueReducer):
         count = int(tokens * (1 - self.sparsity))
         if not count:
             raise UserError(
-                f"sparsity={self.sparsity!r}: leaves none of the {tokens} tokens of the grid "
-                f"{grid[0]}x{grid[1]}; allowed: at most {1 - 1 / tokens:g}"
+                f"sparsity={self.sparsity}: allowed: at most {1 - 1 / tokens:g}, so that one of "
+                f"the {grid[0]}x{grid[1]} tokens stays"
             )
         return count
 

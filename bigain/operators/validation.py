@@ -1,11 +1,14 @@
 """Checks of what a user may pass to an operator; each failure is one line (`UserError`)."""
 
 import math
+from collections.abc import Iterable
 
 from bigain.errors import UserError
 
 __all__ = [
     "check_cell",
+    "check_cell_fits",
+    "check_choice",
     "check_factor",
     "check_factor_fits",
     "check_finite",
@@ -25,8 +28,23 @@ def check_cell(cell: object) -> tuple[int, int]:
     """
     sides = tuple(cell) if isinstance(cell, list | tuple) else ()
     if len(sides) != 2 or not all(map(_is_positive_integer, sides)):
-        raise UserError(f"cell={cell!r}: must be two integers >= 1, (rows, columns)")
+        allowed = "two integers >= 1, rows and columns of tokens, such as [2,2]"
+        raise UserError(f"cell={_shown(cell)}: allowed: {allowed}")
     return int(sides[0]), int(sides[1])
+
+
+def check_cell_fits(cell: tuple[int, int], grid: tuple[int, int]) -> None:
+    """At least one whole cell lies in the token grid.
+
+    Raises:
+        UserError: the grid is too small.
+
+    """
+    if cell[0] > grid[0] or cell[1] > grid[1]:
+        raise UserError(
+            f"cell=[{cell[0]},{cell[1]}]: allowed: sides of at most {grid[0]} and {grid[1]}, so "
+            f"that a cell fits in the {grid[0]}x{grid[1]} tokens"
+        )
 
 
 def check_ratio(ratio: float, cell: tuple[int, int]) -> None:
@@ -36,11 +54,12 @@ def check_ratio(ratio: float, cell: tuple[int, int]) -> None:
         UserError: not a number, or outside of that range.
 
     """
-    top = 1 - 1 / (cell[0] * cell[1])
+    area = cell[0] * cell[1]
+    top = 1 - 1 / area
     if not (_is_number(ratio) and 0 <= ratio <= top):
         raise UserError(
-            f"ratio={ratio!r}: the merge ratio must be a number in [0, {top:g}] "
-            f"for cell={cell[0]}x{cell[1]}; a larger cell allows more"
+            f"ratio={ratio}: allowed: a number from 0 to {top:g} = 1 - 1/{area}, one token of each "
+            f"cell of {cell[0]}x{cell[1]} stays; more needs larger cells (cell=[4,4]: 0.9375)"
         )
 
 
@@ -53,7 +72,8 @@ def check_sparsity(sparsity: float) -> None:
     """
     if not (_is_number(sparsity) and 0 <= sparsity < 1):
         raise UserError(
-            f"sparsity={sparsity!r}: the share of keys and values that go, a number in [0, 1)"
+            f"sparsity={sparsity}: allowed: a number from 0 to below 1, the share of keys and "
+            "values that go"
         )
 
 
@@ -65,7 +85,7 @@ def check_finite(key: str, value: float) -> None:
 
     """
     if not (_is_number(value) and math.isfinite(value)):
-        raise UserError(f"{key}={value!r}: must be a finite number")
+        raise UserError(f"{key}={_shown(value)}: allowed: a finite number")
 
 
 def check_switch(key: str, value: bool) -> None:
@@ -76,7 +96,7 @@ def check_switch(key: str, value: bool) -> None:
 
     """
     if not isinstance(value, bool):
-        raise UserError(f"{key}={value!r}: must be true or false")
+        raise UserError(f"{key}={_shown(value)}: allowed: true or false")
 
 
 def check_factor(factor: int) -> None:
@@ -87,7 +107,8 @@ def check_factor(factor: int) -> None:
 
     """
     if not _is_positive_integer(factor):
-        raise UserError(f"factor={factor!r}: the downsampling factor must be an integer >= 1")
+        allowed = "an integer >= 1, the stride per side of the key/value map"
+        raise UserError(f"factor={factor}: allowed: {allowed}")
 
 
 def check_factor_fits(factor: int, grid: tuple[int, int]) -> None:
@@ -99,8 +120,8 @@ def check_factor_fits(factor: int, grid: tuple[int, int]) -> None:
     """
     if factor > 1 and factor >= min(grid):
         raise UserError(
-            f"factor={factor}: must be smaller than the sides of the token grid, "
-            f"{grid[0]}x{grid[1]}: at most {max(min(grid) - 1, 1)}"
+            f"factor={factor}: allowed: an integer from 1 to {max(min(grid) - 1, 1)}, below the "
+            f"sides of the {grid[0]}x{grid[1]} tokens"
         )
 
 
@@ -115,6 +136,25 @@ def check_tokens(tokens: int, grid: tuple[int, int]) -> None:
         raise UserError(
             f"grid={grid[0]}x{grid[1]}: has {grid[0] * grid[1]} tokens, but the tensor has {tokens}"
         )
+
+
+def check_choice(key: str, value: object, allowed: Iterable[str]) -> None:
+    """`value` one of `allowed`.
+
+    Raises:
+        UserError: anything else; the line names `key`.
+
+    """
+    names = list(allowed)
+    if value not in names:
+        raise UserError(f"{key}={_shown(value)}: allowed: {', '.join(names)}")
+
+
+def _shown(value: object) -> str:
+    """A value as one types it on the command line."""
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(str, value))}]"
+    return str(value)
 
 
 def _is_number(value: object) -> bool:

@@ -58,7 +58,7 @@ class SiteSelection:
                 f"sites.blocks={self.blocks!r}: must be integers >= 0, such as (0, 1), or 'first12'"
             )
         if self.scope not in SCOPES:
-            raise UserError(f"scope={self.scope!r}: must be one of {', '.join(SCOPES)}")
+            raise UserError(f"scope={self.scope}: allowed: {', '.join(SCOPES)}")
 
     @property
     def parts(self) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from bigain.config.base import SETTING_COLUMNS
+from bigain.config import SETTING_COLUMNS, setting_cell
 from bigain.errors import UserError
 
 __all__ = [
@@ -156,17 +156,13 @@ def baseline_id(config: Config) -> str:
 def describing_columns(config: Config) -> dict[str, Any]:
     """`DESCRIBING_COLUMNS` of the run; settings that its operator does not have are None.
 
-    The dataset is None if the run reads none.  A setting that is not a scalar is written as JSON,
-    except that the models of operators write a schedule of alpha as `0.8->1.2`.
+    The dataset is None if the run reads none.  A schedule of alpha is written as `0.8->1.2`.
     """
     plain = resolved(config)
-    own_words = getattr(getattr(config, "operator", None), "settings", None)
-    own = plain["operator"] if own_words is None else own_words()
-    settings = {key: _scalar(own.get(key)) for key in SETTING_COLUMNS}
+    settings = {key: setting_cell(plain["operator"].get(key)) for key in SETTING_COLUMNS}
     named = {key: plain[key]["name"] for key in ("backbone", "dataset", "task", "operator")}
     if "dataset" in _excluded(plain, EXCLUDED):
         named["dataset"] = None
-    named["operator"] = plain["operator"].get("target", named["operator"])
     columns = {"run_id": run_id(config), "profile": plain["profile"], "seed": plain["seed"]}
     columns |= named | settings
     return {key: columns[key] for key in DESCRIBING_COLUMNS}
@@ -228,11 +224,6 @@ def _by_value(node: Any, key: str) -> Any:
     if not math.isfinite(node):
         raise UserError(f"{key.lstrip('.')}={node}: must be a finite number")
     return int(node) if node.is_integer() else node
-
-
-def _scalar(value: Any) -> Any:
-    is_scalar = value is None or isinstance(value, str | int | float)
-    return value if is_scalar else json.dumps(value, sort_keys=True)
 
 
 def _digest(text: str) -> str:

@@ -15,7 +15,7 @@ import torch
 from bigain.config import RunConfig
 from bigain.devices import limited_threads
 from bigain.engine import build
-from bigain.engine.build_operator import build_operator
+from bigain.engine.build_operator import build_operator, build_sites
 from bigain.engine.run import run
 from bigain.launch.compose import compose_config
 from bigain.patching.apply import apply
@@ -42,7 +42,7 @@ def classify(config: RunConfig, positions: list[int]) -> Records:
         backbone = build.build_backbone(config.backbone, CPU, config.dtype)
         dataset = build.build_dataset(config.dataset)
         classifier = build.build_classifier(config, backbone, CPU)
-        operator, sites = build_operator(config.operator), build.build_sites(config)
+        operator, sites = build_operator(config.operator), build_sites(config)
         with apply(backbone.denoiser, operator, sites=sites, seed=config.seed):
             records = list(classify_images(classifier, backbone, dataset, positions))
     return {record["image_id"]: record for record in records}

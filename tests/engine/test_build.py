@@ -10,6 +10,7 @@ from torch import nn
 from bigain.data.fashion_mnist import SLICE_SIZE
 from bigain.engine import build
 from bigain.engine.build import build_evaluator
+from bigain.engine.build_operator import build_sites
 from bigain.errors import UserError
 from bigain.features.mini import MiniExtractor
 from bigain.launch.compose import compose_config
@@ -22,8 +23,8 @@ TASK = ["task=generation"]
 
 def test_sites_come_from_the_backbone() -> None:
     config = compose_config(["backbone=mini_dit", "backbone.sites.blocks=[1,3]"])
-    assert build.build_sites(config).blocks == (1, 3)
-    assert build.build_sites(compose_config([])).levels == (0,)
+    assert build_sites(config).blocks == (1, 3)
+    assert build_sites(compose_config([])).levels == (0,)
 
 
 @pytest.mark.parametrize(
@@ -31,7 +32,7 @@ def test_sites_come_from_the_backbone() -> None:
 )
 def test_the_scope_comes_from_the_operator(operator: str, scope: str) -> None:
     given = [f"operator.scope={scope}"] if operator == "lgtm" else []
-    assert build.build_sites(compose_config([f"operator={operator}", *given])).scope == scope
+    assert build_sites(compose_config([f"operator={operator}", *given])).scope == scope
 
 
 @pytest.mark.parametrize("name", TINY)

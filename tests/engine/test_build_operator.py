@@ -1,11 +1,18 @@
-from typing import get_args
+"""From the settings of an operator to the object: wrong values, places, foreign operators."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
-from bigain.config import CustomConfig, OperatorConfig
-from bigain.engine import build_operator as builder
-from bigain.engine.build_operator import build_operator
-from bigain.launch.compose import compose_config
+from bigain.config import SETTING_COLUMNS, OperatorConfig
+from bigain.engine.build_operator import build_operator, check_operator
+from bigain.errors import UserError
+from bigain.launch.compose import compose_config, compose_configs
+from bigain.locations import CONFIGS
 from bigain.operators import (
     ABM,
     IEKVD,
@@ -13,7 +20,6 @@ from bigain.operators import (
     AvgPool,
     ByStage,
     CachedAssignment,
-    ConstantAlpha,
     Identity,
     KVSelect,
     LinearAlpha,
@@ -21,8 +27,11 @@ from bigain.operators import (
     ToDo,
     ToMe,
 )
+from bigain.runs.identity import canonical, describing_columns, run_id
 
-LATE = IEKVD(3, alpha=ConstantAlpha(0.5), align="window", skip_final_step=True)
+ROOT = Path(__file__).parents[2]
+NAMES = sorted(path.stem for path in (CONFIGS / "operator").glob("*.yaml"))
+LATE = IEKVD(3, alpha=0.5, align="window", skip_final_step=True)
 HYBRID = "operator.ratio=0.6 operator.score=l1_norm operator.factor=3 operator.alpha=0.5"
 HYBRID += " operator.align=window operator.skip_final_step=true"
 OPERATORS = [
@@ -41,9 +50,10 @@ OPERATORS = [
     ("sito operator.noise_alpha=0 operator.sim_beta=2", SiTo(0.5, sim_beta=2, noise_alpha=0)),
     ("todo operator.factor=3 operator.skip_final_step=true", ToDo(3, skip_final_step=True)),
     ("avg_pool operator.factor=4", AvgPool(4)),
-    ("ie_kvd operator.alpha=0.5", IEKVD(2, alpha=ConstantAlpha(0.5))),
+    ("ie_kvd operator.alpha=0.5", IEKVD(2, alpha=0.5)),
+    ("ie_kvd operator.alpha=-0.5", IEKVD(2, alpha=-0.5)),
     (
-        "ie_kvd operator.align=window 'operator.alpha={start: 0.8, end: 1.2}'",
+        "ie_kvd operator.align=window operator.alpha={start:0.8,end:1.2}",
         IEKVD(2, alpha=LinearAlpha(start=0.8, end=1.2), align="window"),
     ),
     ("kv_select operator.strategy=high_frequency", KVSelect(0.75, "high_frequency")),
@@ -55,29 +65,204 @@ OPERATORS = [
 
 @pytest.mark.parametrize(("settings", "operator"), OPERATORS, ids=lambda x: str(x)[:40])
 def test_settings_become_the_operator_they_name(settings: str, operator: object) -> None:
-    spaced = settings.replace("{start: ", "{start:").replace(", end: ", ",end:").replace("'", "")
-    name, *rest = spaced.split()
-    overrides = [f"operator={name}", "backbone=mini_unet", *rest]
-    assert build_operator(compose_config(overrides).operator) == operator
+    name, *rest = settings.split()
+    config = compose_config([f"operator={name}", "backbone=mini_unet", *rest])
+    assert build_operator(config.operator) == operator
+    check_operator(config)
 
 
-def test_every_operator_of_the_configuration_can_be_built() -> None:
-    covered = {settings.partition(" ")[0] for settings, _ in OPERATORS}
-    models = set(get_args(get_args(OperatorConfig)[0]))
-    names = {get_args(model.model_fields["name"].annotation)[0] for model in models}
-    assert covered == names - {"custom"}
-    assert set(builder._OPERATORS) == models
+def test_every_option_is_built_with_its_defaults() -> None:
+    assert {settings.partition(" ")[0] for settings, _ in OPERATORS} == set(NAMES)
+    commands = [[f"operator={name}", "backbone=mini_unet"] for name in NAMES]
+    for config in compose_configs(commands):
+        check_operator(config)
 
 
-def test_somebody_elses_operator_builds_itself() -> None:
-    config = CustomConfig(
-        name="custom", target="bigain.operators.ToMe", arguments={"ratio": 0.5}, scope="self"
+def test_ie_kvd_takes_the_alpha_of_its_backbone_and_task() -> None:
+    tasks = ("classification", "generation")
+    commands = [
+        [f"backbone={backbone}", "operator=ie_kvd", f"task={task}"]
+        for backbone in ("mini_unet", "mini_dit")
+        for task in tasks
+    ]
+    schedule = LinearAlpha(start=0.8, end=1.2)
+    assert [build_operator(config.operator) for config in compose_configs(commands)] == [
+        *(IEKVD(2, alpha=0.9), IEKVD(2, alpha=schedule), IEKVD(2, alpha=0.0), IEKVD(2, alpha=0.0))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("settings", "key", "allowed"),
+    [
+        ("tome operator.ratio=0.8", "operator.ratio=0.8", "0.75 = 1 - 1/4"),
+        ("tome operator.ratio=-0.1", "operator.ratio=-0.1", "from 0"),
+        ("tome operator.ratio=abc", "operator.ratio=abc", "a number"),
+        ("tome operator.ratio=null", "operator.ratio=None", "a number"),
+        ("sito operator.ratio=0.8", "operator.ratio=0.8", "0.75"),
+        ("abm operator.ratio=0.94 operator.cell=[4,4]", "operator.ratio=0.94", "0.9375"),
+        ("lgtm_enc_ie_kvd_dec operator.ratio=0.8", "operator.ratio=0.8", "0.75"),
+        ("tome operator.cell=[2]", "operator.cell=[2]", "two integers"),
+        ("tome operator.cell=[2,0]", "operator.cell=[2,0]", "two integers"),
+        ("tome operator.cell=2", "operator.cell=2", "two integers"),
+        ("abm operator.cell=[1,1]", "operator.cell=[1,1]", "two tokens"),
+        ("tome operator.random=1", "operator.random=1", "true or false"),
+        ("tome operator.scope=cross", "operator.scope=cross", "self+cross+mlp"),
+        ("tome operator.scope=mlp+self", "operator.scope=mlp+self", "self+mlp"),
+        ("lgtm operator.score=laplacian", "operator.score=laplacian", "laplacian_l1, "),
+        ("abm operator.aggregate=median", "operator.aggregate=median", "max, sum, mean"),
+        ("sito operator.sim_beta='\"1\"'", "operator.sim_beta=", "finite number"),
+        ("todo operator.scope=self+mlp", "operator.scope=self+mlp", "self, because"),
+        ("ie_kvd_enc_lgtm_dec operator.scope=self+cross", "operator.scope=self+cross", "self, "),
+        ("todo operator.skip_final_step=0", "operator.skip_final_step=0", "true or false"),
+        ("kv_select operator.sparsity=1.0", "operator.sparsity=1.0", "below 1"),
+        ("kv_select operator.strategy=mid", "operator.strategy=mid", "low_frequency, high_freq"),
+        ("ie_kvd operator.factor=0", "operator.factor=0", "integer >= 1"),
+        ("ie_kvd operator.factor=2.0", "operator.factor=2.0", "integer >= 1"),
+        ("ie_kvd operator.alpha=half", "operator.alpha=half", "finite number"),
+        ("ie_kvd operator.align=left", "operator.align=left", "reference, window"),
+        # no place in the backbone
+        ("abm operator.cell=[2,17] operator.ratio=0.1", "operator.cell=[2,17]", "at most 16"),
+        ("todo operator.factor=16", "operator.factor=16", "1 to 15, below the sides of the 16x16"),
+        ("kv_select operator.sparsity=0.999", "operator.sparsity=0.999", "at most 0.996"),
+        ("todo operator.factor=8 backbone.sites.levels=[0,1]", "operator.factor=8", "8x8 tokens"),
+        ("lgtm operator.scope=self+cross backbone=mini_dit", "operator.scope=", "self or self+mlp"),
+        ("tome operator.scope=sa+ca backbone=mini_dit", "operator.scope=self+cross", "no cross"),
+        ("lgtm_enc_ie_kvd_dec backbone=mini_dit", "operator=lgtm_enc", "encoder and decoder"),
+        (
+            "lgtm_enc_ie_kvd_dec backbone.sites.stages=[encoder,mid] backbone.sites.levels=[0,1]",
+            "backbone.sites.stages=[encoder,mid]",
+            "encoder, decoder",
+        ),
+    ],
+)
+def test_a_wrong_value_is_one_line_with_what_is_allowed(
+    settings: str, key: str, allowed: str
+) -> None:
+    name, *rest = settings.split()
+    config = compose_config(["backbone=mini_unet", f"operator={name}", *rest])
+    with pytest.raises(UserError) as caught:
+        check_operator(config)
+    line = str(caught.value)
+    assert line.startswith(key)
+    assert allowed in line.partition("allowed: ")[2]
+    assert "\n" not in line
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        "lgtm operator.scope=self+mlp backbone=mini_dit",
+        "tome operator.scope=sa+ca+mlp",
+        "abm operator.cell=[16,16]",
+        "todo operator.factor=15",
+        "kv_select operator.sparsity=0.99",
+        "todo operator.factor=8 backbone.sites.blocks=[0] backbone.sites.levels=[0,1]",
+    ],
+)
+def test_what_has_a_place_is_allowed(settings: str) -> None:
+    name, *rest = settings.split()
+    check_operator(compose_config(["backbone=mini_unet", f"operator={name}", *rest]))
+
+
+@pytest.mark.parametrize(
+    ("target", "told"),
+    [
+        ("bigain.operators.TopHalf", "imported .*TopHalf"),
+        ("no_such_package.Thing", "imported .*no_such_package"),
+        ("pathlib.Path", "bigain.operators.Compression"),
+        ("bigain.operators.LGTM", "what bigain.operators.LGTM takes .*share"),
+    ],
+)
+def test_a_class_that_is_no_operator_is_one_line(target: str, told: str) -> None:
+    arguments = {} if target == "pathlib.Path" else {"share": 0.5}
+    config = OperatorConfig.model_validate({"_target_": target, "name": "x", **arguments})
+    with pytest.raises(UserError, match=rf"allowed: .*{told}"):
+        build_operator(config)
+
+
+def test_settings_fill_the_columns_of_the_metrics() -> None:
+    config = compose_config(
+        ["operator=ie_kvd", "backbone=mini_unet", "operator.alpha={start:0.8,end:1.2}"]
     )
-    assert build_operator(config) == ToMe(0.5)
+    columns = describing_columns(config)
+    assert columns["alpha"] == "0.8->1.2"
+    assert (columns["factor"], columns["ratio"], columns["scope"]) == (2, None, "self")
+    baseline = describing_columns(compose_config(["operator=none"]))
+    assert {baseline[key] for key in SETTING_COLUMNS} == {None}
 
 
-def test_ie_kvd_takes_the_alpha_of_its_backbone() -> None:
-    unet = compose_config(["backbone=mini_unet", "operator=ie_kvd"])
-    dit = compose_config(["backbone=mini_dit", "operator=ie_kvd"])
-    assert build_operator(unet.operator) == IEKVD(2, alpha=ConstantAlpha(0.9))
-    assert build_operator(dit.operator) == IEKVD(2, alpha=ConstantAlpha(0.0))
+MODULE = """
+from dataclasses import dataclass
+
+import torch
+from bigain.errors import UserError
+from bigain.operators import Reduction, TokenReducer
+
+
+@dataclass(frozen=True)
+class FirstRows(Reduction):
+    kept: int
+    tokens: int
+
+    def reduce(self, x):
+        return x[:, : self.kept]
+
+    def restore(self, y):
+        last = y[:, -1:].expand(-1, self.tokens - self.kept, -1)
+        return torch.cat([y, last], dim=1)
+
+
+@dataclass(frozen=True)
+class TopShare(TokenReducer):
+    share: float
+
+    def __post_init__(self):
+        if not 0 < self.share <= 1:
+            raise UserError(f"share={self.share}: allowed: a number above 0, at most 1")
+
+    def plan(self, metric, grid, draw=None):
+        return FirstRows(self.num_kept(grid), grid[0] * grid[1])
+
+    def num_kept(self, grid):
+        return max(1, int(grid[0] * self.share)) * grid[1]
+"""
+YAML = """
+_target_: toy_operator.TopShare
+name: top_share
+share: 0.5
+scope: self
+"""
+
+
+def test_a_new_operator_is_one_module_and_one_yaml(tmp_path: Path) -> None:
+    """From the command line to the results, with a setting changed there."""
+    (tmp_path / "operator").mkdir()
+    (tmp_path / "operator" / "top_share.yaml").write_text(YAML)
+    (tmp_path / "toy_operator.py").write_text(MODULE)
+    found = [f"hydra.searchpath=[file://{tmp_path}]", "operator=top_share"]
+    config = compose_config([*found, "operator.share=0.25"])
+    assert config.operator.arguments == {"share": 0.25}
+    assert "toy_operator.TopShare" in canonical(config)
+    renamed = config.model_copy(
+        update={"operator": config.operator.model_copy(update={"target": "other.TopShare"})}
+    )
+    assert run_id(renamed) != run_id(config)
+    sizes = ["dataset.limit=2", "backbone=mini_unet", "task.trial_list=[1]", "task.keep_list=[1]"]
+
+    def bigain(*words: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [sys.executable, "-m", "bigain", *found, *sizes, *words, f"paths.results={tmp_path}"],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}"},
+        )
+
+    wrong = bigain("operator.share=2")
+    assert wrong.returncode == 2
+    assert re.match(r"operator\.share=2: allowed: .*at most 1\n\Z", wrong.stderr)
+    done = bigain("operator.share=0.25")
+    assert done.returncode == 0, done.stderr
+    assert "eps_error" in done.stdout
+    assert ",top_share," in next(tmp_path.glob("runs/*/metrics.csv")).read_text()

@@ -183,7 +183,7 @@ def test_a_wrong_command_line_is_one_line_and_does_nothing(
         ("--mutlirun seed=0", "--mutlirun: no such flag; .*; did you mean --multirun[?]"),
         ("--cfg jobs", r"--cfg/-c: invalid choice: 'jobs'; allowed: '?job'?, '?hydra'?, '?all'?"),
         ("--cfg job -p foo", "--package foo: nothing to show; allowed: profile, backbone, .*paths"),
-        ("--cfg job -p operatr.ratio", ".*; did you mean operator.ratio\\?"),
+        ("--cfg job -p backbon.sites", ".*; did you mean backbone.sites\\?"),
         ("--cfg hydra -p foo", "package 'foo' not found in config"),
     ],
 )

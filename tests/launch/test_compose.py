@@ -4,7 +4,7 @@ import re
 import shutil
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from pydantic import TypeAdapter
 
 import bigain.launch.compose
-from bigain.config import ClassificationConfig, DatasetConfig, OperatorConfig, RunConfig
+from bigain.config import ClassificationConfig, DatasetConfig, RunConfig
 from bigain.errors import UserError
 from bigain.launch.compose import compose_config, validate
 from bigain.locations import CONFIGS
@@ -117,12 +117,6 @@ def test_the_profile_sets_device_and_precision_and_the_command_line_wins() -> No
     assert (mini.device, mini.dtype, mini.dataset.limit) == ("cpu", "float32", 400)
 
 
-def test_there_is_an_option_for_every_operator_and_no_other() -> None:
-    union = get_args(get_args(OperatorConfig)[0])
-    names = {get_args(model.model_fields["name"].annotation)[0] for model in union}
-    assert set(OPTIONS["operator"]) == names - {"custom"}
-
-
 def test_every_experiment_is_tested_and_composes() -> None:
     assert set(OPTIONS["experiment"]) == EXPERIMENTS
     for experiment in EXPERIMENTS:
@@ -145,14 +139,6 @@ def test_the_help_lists_the_options_there_are() -> None:
     unwrapped = re.sub(r",\n +", ", ", text)
     for group in set(GROUPS) - {"paths"}:
         assert re.search(rf"^ +{group} +{', '.join(OPTIONS[group])}$", unwrapped, re.MULTILINE)
-
-
-def test_the_files_hold_all_settings_of_the_models() -> None:
-    """Nothing is required that configs/ lacks, nothing is there that the models lack."""
-    for operator in OPTIONS["operator"]:
-        config = compose_config([f"operator={operator}", "backbone=mini_unet"])
-        written = load(CONFIGS / "operator" / f"{operator}.yaml")
-        assert set(written) - {"defaults"} == set(type(config.operator).model_fields)
 
 
 # What composing does.
@@ -251,8 +237,8 @@ def test_hydra_is_left_as_it_was() -> None:
 
 MISTAKES: list[tuple[str, str]] = [
     # keys
-    ("operator.ratoi=0.7", "no such key of operator=none; allowed: no settings; did you mean"),
-    ("+operator.ratoi=0.7", "no such key of operator=none; allowed: no settings; did you mean"),
+    ("operator.ratoi=0.7", "no such key of operator=none; allowed: no settings"),
+    ("+operator.ratoi=0.7", "no such key of operator=none; allowed: no settings"),
     ("operator=tome | operator.ratoi=0.7", "did you mean operator.ratio?"),
     ("operator=tome | ++operator.ratoi=0.7", "did you mean operator.ratio?"),
     ("oprator=tome", "allowed: profile, backbone, dataset, operator, task, seed, batch_size"),
@@ -287,11 +273,8 @@ MISTAKES: list[tuple[str, str]] = [
     ("~dataset", "allowed: coco2017, fashion_mnist, fashion_mosaic, imagenet100, imagenet1k"),
     ("~operator", "allowed: abm, avg_pool, cached, ie_kvd"),
     ("operator.name=lgtm", "allowed: operator=OPTION, one of"),
+    ("operator._target_=a.B", "allowed: operator=OPTION, one of"),
     # values
-    ("operator=tome | operator.ratio=abc", "allowed: a number from 0 to 1 - 1/(cell area)"),
-    ("operator=lgtm | operator.ratio=0.9", "allowed: 0 to 0.75 = 1 - 1/4"),
-    ("operator=lgtm | operator.score=l2", "allowed: a token score of Table 8: laplacian_l1"),
-    ("operator=todo | operator.factor=16", "allowed: an integer from 1 to 15"),
     ("dataset.limit=0", "allowed: null (all) or an integer from 1 to 10000"),
     ("batch_size=-1", "allowed: an integer >= 1"),
     ("seed=x", "allowed: an integer from 0 to 2**32 - 1"),
@@ -300,8 +283,8 @@ MISTAKES: list[tuple[str, str]] = [
     ("task.keep_list=[20,1]", "allowed: at most 10"),
     ("shard.count=2 | shard.index=2", "allowed: an integer from 0 to 1, because shard.count=2"),
     # combinations
-    ("operator=tome | operator.factor=2", "operator.factor belongs to operator=todo|avg_pool|ie_"),
-    ("operator=none | operator.ratio=0.5", "operator.ratio belongs to operator=tome|lgtm"),
+    ("operator=tome | operator.factor=2", "operator.factor belongs to operator=avg_pool|ie_kvd|"),
+    ("operator=none | operator.ratio=0.5", "operator.ratio belongs to operator=abm|cached|"),
     # syntax
     ("operator=tome | operator.cell=[2", "not understood; allowed: key=value"),
     ("seed", "not understood; allowed: key=value"),

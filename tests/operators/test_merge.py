@@ -74,7 +74,7 @@ def test_the_clamp_leaves_the_destinations_alone(kind: type[ToMe] | type[LGTM]) 
 
 @pytest.mark.parametrize("kind", MERGES)
 def test_larger_cells_allow_larger_ratios(kind: type[ToMe] | type[LGTM]) -> None:
-    with pytest.raises(UserError, match=r"ratio=0.9: .*\[0, 0.75\]"):
+    with pytest.raises(UserError, match=r"ratio=0.9: .*0.75"):
         kind(0.9)
     assert kind(0.9, cell=(4, 4)).num_kept((64, 64)) == 4096 - int(4096 * 0.9)
 
@@ -88,9 +88,9 @@ def test_leftover_tokens_are_sources() -> None:
 
 def test_a_cell_that_does_not_fit_is_refused_at_the_first_plan() -> None:
     operator = ToMe(0.5, cell=(4, 4))
-    with pytest.raises(UserError, match="cell=4x4: does not fit in the token grid 3x8"):
+    with pytest.raises(UserError, match=r"cell=\[4,4\]: allowed: sides of at most 3 and 8"):
         operator.plan(torch.randn(1, 24, 3), (3, 8))
-    with pytest.raises(UserError, match="cell=4x4"):
+    with pytest.raises(UserError, match=r"cell=\[4,4\]"):
         operator.num_kept((3, 8))
 
 
@@ -265,7 +265,7 @@ def test_destinations_follow_the_draw_and_nothing_else() -> None:
 
 
 def test_random_is_a_switch() -> None:
-    with pytest.raises(UserError, match=r"^random=1: must be true or false"):
+    with pytest.raises(UserError, match=r"^random=1: allowed: true or false"):
         ToMe(0.5, random=1)  # type: ignore[arg-type]
 
 
@@ -334,7 +334,7 @@ def test_a_flat_image_takes_the_first_token_of_inner_cells() -> None:
 
 
 def test_the_score_is_checked_at_once() -> None:
-    with pytest.raises(UserError, match=r"^score='sobel': unknown .*laplacian_l1"):
+    with pytest.raises(UserError, match=r"^score=sobel: allowed.*laplacian_l1"):
         LGTM(0.5, score="sobel")
 
 

@@ -102,7 +102,7 @@ def test_scores_are_found_by_name() -> None:
         lambda name: score_flops(name, 1, 1),
         lambda name: score_map(name, torch.ones(1, 1, 1), (1, 1)),
     ):
-        with pytest.raises(UserError, match=r"^score='laplace': unknown") as caught:
+        with pytest.raises(UserError, match=r"^score=laplace: allowed") as caught:
             find("laplace")
         assert all(name in str(caught.value) for name in SCORES)
         assert "\n" not in str(caught.value)

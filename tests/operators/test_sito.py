@@ -100,11 +100,11 @@ def test_equal_tokens_drop_the_first_sources() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"ratio": 0.76}, r"^ratio=0\.76: .*\[0, 0\.75\]"),
-        ({"ratio": 0.5, "cell": "22"}, r"^cell='22': "),
-        ({"ratio": 0.5, "sim_beta": float("inf")}, r"^sim_beta=inf: must be a finite number"),
-        ({"ratio": 0.5, "noise_alpha": float("nan")}, r"^noise_alpha=nan: must be a finite"),
-        ({"ratio": 0.5, "noise_alpha": None}, r"^noise_alpha=None: must be a finite"),
+        ({"ratio": 0.76}, r"^ratio=0\.76: .*0\.75"),
+        ({"ratio": 0.5, "cell": "22"}, r"^cell=22: "),
+        ({"ratio": 0.5, "sim_beta": float("inf")}, r"^sim_beta=inf: allowed: a finite number"),
+        ({"ratio": 0.5, "noise_alpha": float("nan")}, r"^noise_alpha=nan: allowed: a finite"),
+        ({"ratio": 0.5, "noise_alpha": None}, r"^noise_alpha=None: allowed: a finite"),
     ],
 )
 def test_wrong_settings_are_refused_in_one_line(settings: dict[str, object], message: str) -> None:

@@ -52,7 +52,7 @@ def test_other_ratios_are_refused(ratio: float, cell: tuple[int, int]) -> None:
 
 
 def test_the_message_names_the_clamp_of_the_cell() -> None:
-    with pytest.raises(UserError, match=r"ratio=0.8: .*\[0, 0.75\] for cell=2x2"):
+    with pytest.raises(UserError, match=r"ratio=0.8: allowed: .* 0 to 0.75 = .* cell of 2x2"):
         check_ratio(0.8, (2, 2))
 
 

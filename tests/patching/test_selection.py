@@ -25,7 +25,7 @@ def test_lists_from_a_configuration_file_become_tuples() -> None:
         ({"blocks": (0.0,)}, "sites.blocks=.*must be integers"),
         ({"stages": "encoder"}, "sites.stages='encoder': must be a tuple"),
         *[
-            ({"scope": scope}, r"^scope=.*: must be one of self, self\+cross, self\+mlp, self")
+            ({"scope": scope}, r"^scope=.*: allowed: self, self\+cross, self\+mlp, self")
             for scope in ("cross", "mlp+self", "", "self+cross+mlp+self")
         ],
     ],

@@ -16,7 +16,14 @@ from bigain.testing.runs import evaluation_of
 
 SETTINGS: dict[str, Any] = json.loads((Path(__file__).parents[1] / "run_settings.json").read_text())
 
-TOME = {"name": "tome", "ratio": 0.7, "cell": [2, 2], "random": True, "scope": "self"}
+TOME = {
+    "_target_": "bigain.operators.ToMe",
+    "name": "tome",
+    "ratio": 0.7,
+    "cell": [2, 2],
+    "random": True,
+    "scope": "self",
+}
 
 
 def config_with(**changes: Any) -> RunConfig:

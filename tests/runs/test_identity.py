@@ -245,6 +245,7 @@ def test_describing_columns_of_a_merger(make_config: Make, tome: dict[str, Any])
 
 def test_describing_columns_of_a_schedule_are_one_cell(make_config: Make) -> None:
     operator = {
+        "_target_": "bigain.operators.IEKVD",
         "name": "ie_kvd",
         "factor": 2,
         "alpha": {"start": 0.8, "end": 1.2},
@@ -255,12 +256,13 @@ def test_describing_columns_of_a_schedule_are_one_cell(make_config: Make) -> Non
     config = make_config(operator=operator)
     assert describing_columns(config)["alpha"] == "0.8->1.2"
     plain = describing_columns(config.model_dump(mode="json"))
-    assert plain["alpha"] == '{"end": 1.2, "start": 0.8}'
+    assert plain["alpha"] == "0.8->1.2"
     assert plain["factor"] == 2
 
 
 def test_a_setting_that_came_later_leaves_old_names_alone(make_config: Make) -> None:
     later = {"name": "todo", "factor": 2, "skip_final_step": False, "scope": "self"}
+    later["_target_"] = "bigain.operators.ToDo"
     plain = make_config(operator=later).model_dump(mode="json")
     before = {**plain, "operator": {"name": "todo", "factor": 2, "scope": "self"}}
     assert run_id(plain) == run_id(before)
@@ -269,10 +271,14 @@ def test_a_setting_that_came_later_leaves_old_names_alone(make_config: Make) -> 
     assert all(key.partition(".")[0] in plain for key in NEUTRAL)
 
 
-def test_somebody_elses_operator_is_called_by_its_class(make_config: Make) -> None:
-    custom = {"name": "custom", "target": "bigain.operators.ToMe", "arguments": {"ratio": 0.5}}
-    config = make_config(operator={**custom, "scope": "self"})
-    assert describing_columns(config)["operator"] == "bigain.operators.ToMe"
+def test_only_a_class_from_elsewhere_is_part_of_the_name(
+    make_config: Make, tome: dict[str, Any]
+) -> None:
+    ours, without = make_config(operator=tome), {key: tome[key] for key in tome if key[0] != "_"}
+    assert run_id({**resolved(ours), "operator": without}) == run_id(ours)
+    theirs = make_config(operator={**tome, "_target_": "their.ToMe"})
+    assert run_id(theirs) != run_id(ours)
+    assert describing_columns(theirs)["operator"] == "tome"
 
 
 # Measurements of FLOPs and of time.
