@@ -22,6 +22,7 @@ LIGHT = ["bigain", "bigain.cli.main", "bigain.config", "bigain.data", "bigain.la
 LIGHT += ["bigain.locations", "bigain.metrics", "bigain.runs", "bigain.tables"]
 LONG: dict[str, str] = {
     "bigain/runs/session.py": "a session and the journal that it writes, read together",
+    "bigain/operators/downsampling.py": "pooling, schedules of alpha and the three operators",
     "bigain/launch/compose.py": "composing, and one line for what Hydra refuses",
 }
 """Module -> why it may have 300 to 400 lines."""

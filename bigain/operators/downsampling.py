@@ -2,12 +2,12 @@
 
     D_{alpha,s}(Z) = alpha * nearest_s(Z) + (1 - alpha) * average_s(Z)              (Eq. 8)
 
-of the hidden states Z that enter the attention, before the projections.  These are linear, so
-D(Z) W = D(Z W), and pooling first is cheaper.  alpha = 1 is ToDo, alpha = 0 average pooling, any
+of the hidden states Z that enter the attention, before the (linear) projections, since
+D(Z) W = D(Z W) and pooling first is cheaper.  alpha = 1 is ToDo, alpha = 0 average pooling, any
 other value IE-KVD, BiGain's token downsampling.  The output has all N tokens.
 
 The map shrinks by an integer factor s to h' = floor(h/s), w' = floor(w/s):
-* average: s x s means with stride s; trailing rows and columns are dropped.
+* average: s x s means of stride s without trailing rows and columns;
 * nearest: along each axis, output i takes source floor((i + 1/2) * h / h') ("nearest-exact"; for
   s = 2 the bottom-right token of a cell).  If s does not divide h, this spans the whole grid, but
   the average covers only its first h' * s rows; with `align="window"` nearest uses that window
@@ -284,9 +284,9 @@ class IEKVD(KeyValueDownsampler):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        schedule = self.schedule
         if isinstance(self.alpha, Mapping):
-            object.__setattr__(self, "alpha", self.schedule)
-        _ = self.schedule
+            object.__setattr__(self, "alpha", schedule)
         check_choice("align", self.align, ALIGNMENTS)
 
     @property
