@@ -191,60 +191,30 @@ def test_settings_fill_the_columns_of_the_metrics() -> None:
     assert {baseline[key] for key in SETTING_COLUMNS} == {None}
 
 
-MODULE = """
-from dataclasses import dataclass
-
-import torch
-from bigain.errors import UserError
-from bigain.operators import Reduction, TokenReducer
-
-
-@dataclass(frozen=True)
-class FirstRows(Reduction):
-    kept: int
-    tokens: int
-
-    def reduce(self, x):
-        return x[:, : self.kept]
-
-    def restore(self, y):
-        last = y[:, -1:].expand(-1, self.tokens - self.kept, -1)
-        return torch.cat([y, last], dim=1)
-
-
-@dataclass(frozen=True)
-class TopShare(TokenReducer):
-    share: float
-
-    def __post_init__(self):
-        if not 0 < self.share <= 1:
-            raise UserError(f"share={self.share}: allowed: a number above 0, at most 1")
-
-    def plan(self, metric, grid, draw=None):
-        return FirstRows(self.num_kept(grid), grid[0] * grid[1])
-
-    def num_kept(self, grid):
-        return max(1, int(grid[0] * self.share)) * grid[1]
-"""
-YAML = """
-_target_: toy_operator.TopShare
-name: top_share
-share: 0.5
-scope: self
-"""
+def documented_files() -> dict[str, str]:
+    """File name -> content, as the diffs in docs/extending.md add them."""
+    text = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```diff\n(.*?)```", text, flags=re.DOTALL)
+    files = {}
+    for block in blocks:
+        _, name, *lines = block.splitlines()
+        files[name.removeprefix("+++ b/")] = "".join(f"{line[1:]}\n" for line in lines)
+    return files
 
 
 def test_a_new_operator_is_one_module_and_one_yaml(tmp_path: Path) -> None:
     """From the command line to the results, with a setting changed there."""
     (tmp_path / "operator").mkdir()
-    (tmp_path / "operator" / "top_share.yaml").write_text(YAML)
-    (tmp_path / "toy_operator.py").write_text(MODULE)
-    found = [f"hydra.searchpath=[file://{tmp_path}]", "operator=top_share"]
+    files = documented_files()
+    assert set(files) == {"top_rows.py", "operator/top_rows.yaml"}
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    found = [f"hydra.searchpath=[file://{tmp_path}]", "operator=top_rows"]
     config = compose_config([*found, "operator.share=0.25"])
     assert config.operator.arguments == {"share": 0.25}
-    assert "toy_operator.TopShare" in canonical(config)
+    assert "top_rows.TopRows" in canonical(config)
     renamed = config.model_copy(
-        update={"operator": config.operator.model_copy(update={"target": "other.TopShare"})}
+        update={"operator": config.operator.model_copy(update={"target": "other.TopRows"})}
     )
     assert run_id(renamed) != run_id(config)
     sizes = ["dataset.limit=2", "backbone=mini_unet", "task.trial_list=[1]", "task.keep_list=[1]"]
@@ -265,4 +235,4 @@ def test_a_new_operator_is_one_module_and_one_yaml(tmp_path: Path) -> None:
     done = bigain("operator.share=0.25")
     assert done.returncode == 0, done.stderr
     assert "eps_error" in done.stdout
-    assert ",top_share," in next(tmp_path.glob("runs/*/metrics.csv")).read_text()
+    assert ",top_rows," in next(tmp_path.glob("runs/*/metrics.csv")).read_text()
