@@ -1,7 +1,6 @@
 """The code of docs/operators.md runs, and its tables name what there is."""
 
 import re
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,10 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-import bigain
 from bigain import operators
-from bigain.engine.build_operator import build_operator
-from bigain.launch.compose import compose_config
 from bigain.locations import CONFIGS
 
 TEXT = (CONFIGS.parent / "docs" / "operators.md").read_text(encoding="utf-8")
@@ -38,26 +34,11 @@ def names(tiny_unet: nn.Module) -> dict[str, Any]:
 
 
 def test_the_examples_run(names: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
-    first, second, third = blocks("python")
+    first, second = blocks("python")
     exec(first, names)
     assert "removed, 3 sites, 1 forwards" in capsys.readouterr().out
     exec(second, names)
     assert [use.part for use in names["report"].sites] == ["self", "mlp"]
-    exec(third, {"__name__": "top_rows"})
-
-
-def test_the_new_operator_is_one_module_and_one_yaml(
-    names: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "top_rows.py").write_text(blocks("python")[2])
-    (yaml,) = blocks("yaml")
-    (tmp_path / "operator").mkdir()
-    (tmp_path / "operator" / "top_rows.yaml").write_text(yaml)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    config = compose_config([f"hydra.searchpath=[file://{tmp_path}]", "operator=top_rows"]).operator
-    with bigain.apply(names["unet"], build_operator(config)) as report:
-        names["pipeline"]("")
-    assert [(use.before, use.after) for use in report.sites] == [(64, 32)] * 3
 
 
 def test_every_operator_of_the_configuration_is_in_the_table() -> None:
