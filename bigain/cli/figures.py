@@ -13,10 +13,16 @@ from pathlib import Path
 from bigain.cli.arguments import VerbParser
 from bigain.config.messages import did_you_mean
 from bigain.errors import UserError
-from bigain.figures.request import PROFILES, FigureRequest, check_overrides
+from bigain.figures.request import (
+    PROFILES,
+    Compose,
+    FigureRequest,
+    TableRun,
+    check_overrides,
+)
 from bigain.runs.files import check_results, need_results
 
-__all__ = ["FIGURES", "main"]
+__all__ = ["FIGURES", "main", "table_runs"]
 
 FIGURES = {
     "2": ("bigain.figures.sparsity", "produce"),
@@ -87,7 +93,28 @@ def _request(options: argparse.Namespace) -> FigureRequest:
         need_results(results)  # do not create a misspelt folder
     check_results(results)
     folder = options.output or results / options.profile / "figures"
-    return FigureRequest(options.profile, options.backbone, extra, results, folder, compose_configs)
+    return FigureRequest(
+        *(options.profile, options.backbone, extra, results, folder, compose_configs, table_runs)
+    )
+
+
+def table_runs(
+    number: int, profile: str, grid: str, extra: Sequence[str], compose: Compose
+) -> list[TableRun]:
+    """The runs that a table plans; rows with further settings of their own are left out."""
+    from bigain.tables.loading import load_spec  # noqa: PLC0415 -- only Figure 2 needs it
+    from bigain.tables.planner import BASELINE, plan_table  # noqa: PLC0415
+
+    plan = plan_table(load_spec(number), profile, grid, extra, compose)
+    rows = {row.id: row for row in (BASELINE, *plan.rows) if not row.set}
+    return [
+        TableRun(
+            (cell.place.backbone, cell.place.dataset, cell.place.work),
+            *(rows[cell.row].method, cell.column, run.config, run.run_id),
+        )
+        for cell, run in plan.runs.items()
+        if cell.row in rows
+    ]
 
 
 def _producer(number: str) -> Callable[[FigureRequest], Iterator[str]]:

@@ -16,8 +16,6 @@ from bigain.figures.request import FigureRequest
 from bigain.metrics import Metric
 from bigain.runs.archive_csv import read_runs_csv
 from bigain.runs.identity import run_id
-from bigain.tables.loading import load_spec
-from bigain.tables.planner import BASELINE, Place, plan_table
 
 __all__ = [
     "PAIRS",
@@ -157,17 +155,12 @@ def table_points(
     request: FigureRequest, pair: Pair, task: str, grid: str = "full"
 ) -> list[PlannedPoint]:
     """The runs of one task that Tables 2 to 5 plan for a pair, the baseline first."""
-    place = Place(pair.backbone, pair.dataset, task)
     found: dict[Variant, PlannedPoint] = {}
     for number in _TABLES:
-        spec = load_spec(number)
-        if spec.profile(request.profile).backbone != pair.backbone:
-            continue
-        plan = plan_table(spec, request.profile, grid, request.extra, request.compose)
-        rows = {row.id: row for row in (BASELINE, *plan.rows) if not row.set}
-        for cell, run in plan.runs.items():
-            if cell.place == place and cell.row in rows:
-                variant = _variant(rows[cell.row].method, cell.column)
+        runs = request.table_runs(number, request.profile, grid, request.extra, request.compose)
+        for run in runs:
+            if run.place == (pair.backbone, pair.dataset, task):
+                variant = _variant(run.operator, run.setting)
                 found[variant] = PlannedPoint(variant, task, run.config, run.run_id)
     order = sorted(found, key=lambda each: (_OPERATORS.index(each.operator), each.value))
     return [found[variant] for variant in order]

@@ -9,12 +9,36 @@ from bigain.config import RunConfig
 from bigain.config.messages import did_you_mean
 from bigain.errors import UserError
 
-__all__ = ["PROFILES", "Compose", "FigureRequest", "check_overrides"]
+__all__ = ["PROFILES", "Compose", "FigureRequest", "TableRun", "TableRuns", "check_overrides"]
 
 PROFILES = ("mini", "paper")
 
 Compose = Callable[[Sequence[Sequence[str]]], list[RunConfig]]
 """Overrides of several runs -> their configurations (`bigain.launch.compose.compose_configs`)."""
+
+
+@dataclass(frozen=True)
+class TableRun:
+    """A run that one of the paper's tables plans.
+
+    Attributes:
+        place: Its backbone, dataset and task.
+        operator: The operator of its row.
+        setting: The setting of its column, such as `ratio=0.3`; empty for the baseline.
+        config: Its configuration.
+        run_id: Its run id.
+
+    """
+
+    place: tuple[str, str, str]
+    operator: str
+    setting: str
+    config: RunConfig
+    run_id: str
+
+
+TableRuns = Callable[[int, str, str, Sequence[str], Compose], list[TableRun]]
+"""(number of a table, profile, grid, overrides, compose) -> the runs that it plans."""
 
 _FIXED = ("backbone", "dataset", "operator", "task", "profile", "experiment")
 
@@ -30,6 +54,7 @@ class FigureRequest:
         results: Folder with runs/ and <profile>/runs.csv.
         folder: Folder for the pictures.
         compose: Turns overrides into configurations.
+        table_runs: The runs that a table plans, the only source of the runs of Figure 2.
 
     """
 
@@ -39,6 +64,7 @@ class FigureRequest:
     results: Path
     folder: Path
     compose: Compose
+    table_runs: TableRuns
 
     def configs(self, commands: Sequence[Sequence[str]]) -> list[RunConfig]:
         """Configurations of `commands`, with the profile and the extra overrides."""

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from bigain.backbones.base import Backbone
+from bigain.cli.figures import table_runs
 from bigain.engine import build
 from bigain.figures import style
 from bigain.figures.one_image import Scene, scenes
@@ -51,13 +52,15 @@ def plan(backbone: Backbone, latents: torch.Tensor) -> Plan:
 @pytest.fixture
 def call(tmp_path: Path) -> FigureRequest:
     """All figures of the mini profile, with results and pictures in the test's own folder."""
-    return FigureRequest("mini", None, (), tmp_path, tmp_path / "pictures", compose_configs)
+    return FigureRequest(
+        "mini", None, (), tmp_path, tmp_path / "pictures", compose_configs, table_runs
+    )
 
 
 @pytest.fixture(scope="session")
 def scene() -> Scene:
     """The mini U-Net and its image."""
-    call = FigureRequest("mini", "mini_unet", (), Path(), Path(), compose_configs)
+    call = FigureRequest("mini", "mini_unet", (), Path(), Path(), compose_configs, table_runs)
     with scenes(call) as found:
         return found[0]
 
