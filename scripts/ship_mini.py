@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from shutil import copyfile
 
-from bigain.backbones.shipped import weights_path
+from bigain.backbones.weight_files import weights_path
 from bigain.files import file_sha256, replace_file, replace_text
 from bigain.locations import CONFIGS
 

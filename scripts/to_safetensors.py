@@ -7,7 +7,7 @@ tensors are read, no code is run; the originals stay.
 import sys
 from pathlib import Path
 
-from bigain.backbones.conversion import convert_folder
+from bigain.backbones.loading import convert_folder
 from bigain.errors import UserError
 
 

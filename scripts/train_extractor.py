@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 
-from bigain.backbones.preprocessing import pad_and_standardise
+from bigain.backbones.mini import pad_and_standardise
 from bigain.data import fashion_mnist
 from bigain.errors import UserError
 from bigain.features.mini import load_classifier

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bigain.backbones.sizes import download_bytes
+from bigain.backbones.weight_files import download_bytes
 from bigain.cli import flops
 from bigain.cli.flops import SweepCase, flops_rows
 from bigain.cli.main import VERBS, main

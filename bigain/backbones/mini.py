@@ -1,8 +1,17 @@
-"""The two shipped backbones: `mini_unet` and `mini_dit`, trained on Fashion-MNIST.
+"""The two shipped backbones, `mini_unet` and `mini_dit`, trained on Fashion-MNIST.
 
-The weights lie in the package as half-precision safetensors beside a model card each.  The first
-twelve digits of a weight file's sha256 are its revision; the configuration names the revision, so
-that results of retrained weights can never be taken for results of these.
+Both are thin wrappers of diffusers' own models.  They predict the noise of an image of 1 x 32 x 32
+given a class 0..9 (10 = no class), and both have 16 x 16 = 256 tokens at their highest resolution:
+
+* mini U-Net: `UNet2DConditionModel` on latents of 4 x 16 x 16, a lossless pixel-unshuffle of the
+  image.  The condition is a sequence of learned tokens for cross-attention, in place of a text
+  encoder's.
+* mini DiT: `DiTTransformer2DModel` on the image itself with patches of 2 x 2.  The condition is
+  the class index, through adaLN-zero.
+
+The weights are in the package, as half-precision safetensors beside a model card each.  The first
+twelve digits of a weight file's sha256 are its revision.  The configuration names the revision, so
+results of retrained weights cannot be mistaken for results of these.
 """
 
 from collections.abc import Mapping
@@ -12,17 +21,145 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as F
+from diffusers import DDIMScheduler, DiTTransformer2DModel, UNet2DConditionModel
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from bigain.backbones.base import Classes
-from bigain.backbones.mini_models import LATENT_SHAPES, NULL_CLASS, NUM_CLASSES, build_mini
-from bigain.backbones.preprocessing import crop_and_quantise, pad_and_standardise
-from bigain.backbones.shipped import check_revision, weights_path
+from bigain.backbones.weight_files import check_revision, weights_path
+from bigain.config.architectures import ARCHITECTURES
 from bigain.errors import UserError
 from bigain.files import file_sha256
 
-__all__ = ["MiniBackbone", "load_mini"]
+__all__ = [
+    "LATENT_SHAPES",
+    "MEAN",
+    "NULL_CLASS",
+    "NUM_CLASSES",
+    "STD",
+    "MiniBackbone",
+    "MiniDiT",
+    "MiniUNet",
+    "build_mini",
+    "crop_and_quantise",
+    "load_mini",
+    "pad_and_standardise",
+]
+
+
+NUM_CLASSES = 10
+NULL_CLASS = 10
+LATENT_SHAPES = {"mini_unet": (4, 16, 16), "mini_dit": (1, 32, 32)}
+"""(C, H, W) of the latents of one image."""
+_CONTEXT_TOKENS = 4
+_CONTEXT_DIM = int(ARCHITECTURES["mini_unet"].settings["cross_attention_dim"])
+
+
+class MiniUNet(nn.Module):
+    """`UNet2DConditionModel` with a table of class contexts (11, 4, 48) as its text encoder."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.denoiser = _unet()
+        self.context = nn.Parameter(torch.randn(NUM_CLASSES + 1, _CONTEXT_TOKENS, _CONTEXT_DIM))
+        self.scheduler = _scheduler("scaled_linear", 0.00085, 0.012)
+
+    def encode(self, images: Tensor) -> Tensor:
+        """(B, 1, 32, 32) -> (B, 4, 16, 16), lossless."""
+        return F.pixel_unshuffle(images, 2)
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """(B, 4, 16, 16) -> (B, 1, 32, 32)."""
+        return F.pixel_shuffle(latents, 2)
+
+    def forward(self, latents: Tensor, timesteps: Tensor, labels: Tensor) -> Tensor:
+        """Predicted noise, shape of `latents`; `timesteps` and `labels` are (B,)."""
+        context = self.context[labels]
+        output = self.denoiser(latents, timesteps, encoder_hidden_states=context, return_dict=False)
+        prediction: Tensor = output[0]
+        return prediction
+
+
+class MiniDiT(nn.Module):
+    """`DiTTransformer2DModel` whose class embeddings start at unit scale.
+
+    diffusers lets every block drop the class on its own draw in training; one draw per sample is
+    what classifier-free guidance means, so the blocks' own dropout is off.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.denoiser = _dit()
+        for block in self.denoiser.transformer_blocks:
+            embedder = block.norm1.emb.class_embedder
+            embedder.dropout_prob = 0.0
+            nn.init.normal_(embedder.embedding_table.weight, std=1.0)
+            nn.init.zeros_(block.norm1.linear.weight)
+            nn.init.zeros_(block.norm1.linear.bias)
+        nn.init.zeros_(self.denoiser.proj_out_2.weight)
+        nn.init.zeros_(self.denoiser.proj_out_2.bias)
+        self.scheduler = _scheduler("linear", 1e-4, 0.02)
+
+    def encode(self, images: Tensor) -> Tensor:
+        """The image is its own latent."""
+        return images
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """The latent is the image."""
+        return latents
+
+    def forward(self, latents: Tensor, timesteps: Tensor, labels: Tensor) -> Tensor:
+        """Predicted noise, shape of `latents`; `timesteps` and `labels` are (B,)."""
+        output = self.denoiser(latents, timestep=timesteps, class_labels=labels, return_dict=False)
+        prediction: Tensor = output[0]
+        return prediction
+
+
+def build_mini(name: str) -> MiniUNet | MiniDiT:
+    """The untrained `mini_unet` or `mini_dit`, initialised from torch's global generator."""
+    builders: dict[str, type[MiniUNet] | type[MiniDiT]] = {
+        "mini_unet": MiniUNet,
+        "mini_dit": MiniDiT,
+    }
+    return builders[name]()
+
+
+# diffusers' classes carry no types of their own: beyond this point they are Any.
+def _unet() -> Any:
+    return UNet2DConditionModel(**ARCHITECTURES["mini_unet"].settings)
+
+
+def _dit() -> Any:
+    return DiTTransformer2DModel(**ARCHITECTURES["mini_dit"].settings)
+
+
+def _scheduler(betas: str, start: float, end: float) -> Any:
+    return DDIMScheduler(beta_schedule=betas, beta_start=start, beta_end=end, clip_sample=False)
+
+
+MEAN = 0.2190
+STD = 0.3318
+
+
+def pad_and_standardise(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    """(n, 28, 28) bytes -> (n, 1, 32, 32) floats of about zero mean and unit variance.
+
+    Two black pixels are added on each side; mean and standard deviation are those of the padded
+    training split of Fashion-MNIST.
+    """
+    padded = np.pad(images, ((0, 0), (2, 2), (2, 2)))
+    scaled = padded[:, None].astype(np.float32) / 255.0
+    return ((scaled - MEAN) / STD).astype(np.float32)
+
+
+def crop_and_quantise(images: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
+    """(n, 1, 32, 32) standardised floats -> (n, 28, 28) bytes; undoes `pad_and_standardise`.
+
+    What a model draws on the black border is cut off, values beyond black and white are clipped.
+    """
+    bytes_ = np.rint((images[:, 0, 2:-2, 2:-2].astype(np.float64) * STD + MEAN) * 255.0)
+    return np.clip(bytes_, 0, 255).astype(np.uint8)
 
 
 class MiniBackbone:

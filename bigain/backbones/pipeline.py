@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from bigain.backbones.autoencoder import Autoencoder
 from bigain.backbones.cache import TensorCache
-from bigain.backbones.layout import components_of
 from bigain.backbones.loading import load_component, read_settings
 from bigain.backbones.schedules import alphas_cumprod
 from bigain.backbones.sources import Source, file_hashes, find_source, fingerprint
+from bigain.backbones.weight_files import components_of
 from bigain.config import HubBackboneConfig
 from bigain.config.architectures import ARCHITECTURES
 from bigain.devices import set_attention

@@ -20,7 +20,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from bigain.backbones.layout import (
+from bigain.backbones.weight_files import (
     Component,
     components_of,
     files_of,

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from bigain.backbones.base import Classes
-from bigain.backbones.layout import components_of
 from bigain.backbones.pipeline import Caches, Pipeline
 from bigain.backbones.text import Prompts, encode_prompts
+from bigain.backbones.weight_files import components_of
 from bigain.config import HubBackboneConfig
 
 __all__ = ["StableDiffusion"]

@@ -9,11 +9,16 @@ from pathlib import Path
 
 from huggingface_hub import constants
 
-from bigain.backbones.layout import components_of, files_of, list_files
-from bigain.backbones.shipped import check_revision, weights_path
-from bigain.backbones.sizes import download_bytes
 from bigain.backbones.sources import NoSourceError, Source, find_source
-from bigain.backbones.weight_files import damage
+from bigain.backbones.weight_files import (
+    check_revision,
+    components_of,
+    damage,
+    download_bytes,
+    files_of,
+    list_files,
+    weights_path,
+)
 from bigain.config import BackboneConfig, HubBackboneConfig, MiniBackboneConfig
 from bigain.doctor.findings import REMEDY, Finding, Status, from_error
 from bigain.errors import UserError

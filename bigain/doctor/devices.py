@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from bigain.backbones.sizes import DENOISER_MILLIONS, OTHER_MILLIONS
+from bigain.backbones.weight_files import DENOISER_MILLIONS, OTHER_MILLIONS
 from bigain.config import RunConfig
 from bigain.doctor.findings import Finding
 

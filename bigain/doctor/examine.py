@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bigain.backbones.sizes import download_bytes
+from bigain.backbones.weight_files import download_bytes
 from bigain.config import BackboneConfig, DatasetConfig, HubBackboneConfig, RunConfig
 from bigain.doctor.backbones import check_backbone
 from bigain.doctor.datasets import check_dataset, check_reference

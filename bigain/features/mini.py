@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from bigain.backbones.preprocessing import MEAN, STD, pad_and_standardise
+from bigain.backbones.mini import MEAN, STD, pad_and_standardise
 from bigain.errors import UserError
 from bigain.features.base import Image
 from bigain.files import file_sha256

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bigain.backbones.preprocessing import pad_and_standardise
+from bigain.backbones.mini import pad_and_standardise
 from bigain.data import fashion_mnist
 from bigain.errors import UserError
 

@@ -18,7 +18,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
-from bigain.backbones.mini_models import NULL_CLASS, MiniDiT, MiniUNet, build_mini
+from bigain.backbones.mini import NULL_CLASS, MiniDiT, MiniUNet, build_mini
 from bigain.errors import UserError
 from bigain.files import append_csv_row, replace_file, replace_text
 from bigain.training.config import TrainingConfig

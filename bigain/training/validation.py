@@ -7,7 +7,7 @@ five-trial diffusion classifier (timesteps 100, 300, ..., 900) on the same image
 import torch
 from torch import Tensor
 
-from bigain.backbones.mini_models import NUM_CLASSES, MiniDiT, MiniUNet
+from bigain.backbones.mini import NUM_CLASSES, MiniDiT, MiniUNet
 from bigain.training.data import TrainingData
 
 __all__ = ["validate"]

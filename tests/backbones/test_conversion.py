@@ -5,7 +5,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from bigain.backbones.conversion import convert_folder
+from bigain.backbones.loading import convert_folder
 from bigain.errors import UserError
 
 STATE = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.ones(2, dtype=torch.float16)}

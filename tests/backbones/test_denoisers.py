@@ -5,7 +5,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from bigain.backbones.denoisers import PROMPT_TOKENS, build_denoiser, example_inputs
-from bigain.backbones.mini_models import build_mini
+from bigain.backbones.mini import build_mini
 from bigain.config.architectures import ARCHITECTURES
 from bigain.errors import UserError
 

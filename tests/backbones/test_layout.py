@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from bigain.backbones.layout import (
+from bigain.backbones.weight_files import (
     components_of,
     files_of,
     list_files,

@@ -7,7 +7,7 @@ from safetensors.torch import load_file, save_file
 
 from bigain.backbones import mini
 from bigain.backbones.mini import MiniBackbone, load_mini
-from bigain.backbones.shipped import weights_path
+from bigain.backbones.weight_files import weights_path
 from bigain.data.fashion_mnist import FashionMNIST
 from bigain.errors import UserError
 from bigain.launch.compose import compose_config

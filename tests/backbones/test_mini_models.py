@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from bigain.backbones.mini_models import NULL_CLASS, MiniDiT, MiniUNet, build_mini
+from bigain.backbones.mini import NULL_CLASS, MiniDiT, MiniUNet, build_mini
 from bigain.patching.sites import find_sites
 
 NAMES = ["mini_unet", "mini_dit"]

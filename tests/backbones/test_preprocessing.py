@@ -1,6 +1,6 @@
 import numpy as np
 
-from bigain.backbones.preprocessing import MEAN, STD, crop_and_quantise, pad_and_standardise
+from bigain.backbones.mini import MEAN, STD, crop_and_quantise, pad_and_standardise
 
 
 def test_padding_is_black_and_two_pixels_wide() -> None:

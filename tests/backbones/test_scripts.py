@@ -7,7 +7,7 @@ from types import ModuleType
 import pytest
 import torch
 
-from bigain.backbones.layout import components_of, list_files, problem
+from bigain.backbones.weight_files import components_of, list_files, problem
 from bigain.locations import CONFIGS
 
 

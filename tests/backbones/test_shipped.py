@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from bigain.backbones.shipped import check_revision, weights_path
+from bigain.backbones.weight_files import check_revision, weights_path
 from bigain.config import MiniBackboneConfig
 from bigain.errors import UserError
 from bigain.files import file_sha256

@@ -1,7 +1,7 @@
 import pytest
 
 from bigain.backbones.denoisers import build_denoiser
-from bigain.backbones.sizes import DENOISER_MILLIONS, OTHER_MILLIONS, download_bytes
+from bigain.backbones.weight_files import DENOISER_MILLIONS, OTHER_MILLIONS, download_bytes
 from bigain.config.architectures import ARCHITECTURES
 
 

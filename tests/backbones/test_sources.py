@@ -15,8 +15,8 @@ from huggingface_hub.errors import (
 )
 
 from bigain.backbones import sources
-from bigain.backbones.layout import components_of, list_files
 from bigain.backbones.sources import Source, file_hashes, find_source, fingerprint
+from bigain.backbones.weight_files import components_of, list_files
 from bigain.config import HubBackboneConfig
 from bigain.errors import UserError
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from bigain.backbones.preprocessing import pad_and_standardise
+from bigain.backbones.mini import pad_and_standardise
 from bigain.data.fashion_mnist import FashionMNIST
 from bigain.errors import UserError
 from bigain.features.base import extract

@@ -1,7 +1,7 @@
 import torch
 from torch import Tensor
 
-from bigain.backbones.mini_models import MiniUNet, build_mini
+from bigain.backbones.mini import MiniUNet, build_mini
 from bigain.training.data import TrainingData
 from bigain.training.validation import validate
 
