@@ -15,9 +15,8 @@ from bigain.config.messages import did_you_mean, unknown_key
 from bigain.errors import UserError
 from bigain.launch.compose import config_loader, parse_overrides
 from bigain.locations import CONFIGS
-from bigain.training.config import TrainingConfig
 from bigain.training.data import load_training_data
-from bigain.training.trainer import Trainer
+from bigain.training.trainer import Trainer, TrainingConfig
 
 _RECIPES = "training"
 

@@ -11,7 +11,7 @@ from bigain.backbones.weight_files import download_bytes
 from bigain.cli import flops
 from bigain.cli.flops import SweepCase, flops_rows
 from bigain.cli.main import VERBS, main
-from bigain.doctor.disk import cache_bytes
+from bigain.doctor.hardware import cache_bytes
 from bigain.launch.compose import compose_configs
 from bigain.launch.sweep import plan_runs
 from bigain.runs.identity import run_id

@@ -8,11 +8,9 @@ from contextlib import suppress
 from bigain.cli.arguments import VerbParser
 from bigain.config import RunConfig
 from bigain.config.architectures import ARCHITECTURES
-from bigain.doctor.backbones import fetch
+from bigain.doctor.backbones import fetch, fetch_extractor
 from bigain.doctor.examine import Request, examine_everything, examine_runs
-from bigain.doctor.extractors import fetch_extractor
-from bigain.doctor.findings import Finding
-from bigain.doctor.render import as_json, as_text, first_that_stops
+from bigain.doctor.findings import Finding, as_json, as_text, first_that_stops
 from bigain.errors import UserError
 
 __all__ = ["main"]

@@ -5,13 +5,11 @@ from dataclasses import dataclass
 
 from bigain.backbones.weight_files import download_bytes
 from bigain.config import BackboneConfig, DatasetConfig, HubBackboneConfig, RunConfig
-from bigain.doctor.backbones import check_backbone
+from bigain.doctor.backbones import check_backbone, check_extractor
 from bigain.doctor.datasets import check_dataset, check_reference
-from bigain.doctor.devices import check_device, probe
-from bigain.doctor.disk import check_disk
 from bigain.doctor.environment import check_environment, check_extras
-from bigain.doctor.extractors import check_extractor
 from bigain.doctor.findings import Finding
+from bigain.doctor.hardware import check_device, check_disk, probe
 
 __all__ = ["Request", "examine_everything", "examine_runs"]
 

@@ -3,7 +3,7 @@ from collections.abc import Callable
 import pytest
 
 from bigain.config import RunConfig
-from bigain.doctor.devices import Accelerator, Machine, check_device, probe
+from bigain.doctor.hardware import Accelerator, Machine, check_device, probe
 
 Compose = Callable[..., RunConfig]
 LARGE = Accelerator("cuda:0", "Big GPU", 40.0, has_bfloat16=True)

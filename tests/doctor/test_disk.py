@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from bigain.config import RunConfig
-from bigain.doctor.disk import cache_bytes, check_disk, result_bytes
+from bigain.doctor.hardware import cache_bytes, check_disk, result_bytes
 
 Compose = Callable[..., RunConfig]
 PAPER = ["profile=paper", "backbone=sd20", "dataset=pets"]

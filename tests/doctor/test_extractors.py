@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from bigain.config import RunConfig
-from bigain.doctor.extractors import check_extractor, fetch_extractor
+from bigain.doctor.backbones import check_extractor, fetch_extractor
 from bigain.features import inception
 from bigain.features.inception import WEIGHTS_URL, find_weights
 from bigain.files import file_sha256

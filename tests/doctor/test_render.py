@@ -1,7 +1,6 @@
 import json
 
-from bigain.doctor.findings import Finding
-from bigain.doctor.render import as_json, as_text, first_that_stops
+from bigain.doctor.findings import Finding, as_json, as_text, first_that_stops
 
 READY = Finding("environment", "python", "ready", "3.11 (>=3.11)")
 MISSING = Finding(

@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from bigain.training.config import TrainingConfig
 from bigain.training.data import TrainingData
+from bigain.training.trainer import TrainingConfig
 
 
 @pytest.fixture

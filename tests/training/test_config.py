@@ -5,7 +5,7 @@ from omegaconf import OmegaConf
 from pydantic import ValidationError
 
 from bigain.locations import CONFIGS
-from bigain.training.config import TrainingConfig
+from bigain.training.trainer import TrainingConfig
 
 RECIPES = sorted((CONFIGS / "training").glob("*.yaml"))
 

@@ -7,9 +7,8 @@ from safetensors.torch import load_file
 
 from bigain.errors import UserError
 from bigain.training import trainer
-from bigain.training.config import TrainingConfig
 from bigain.training.data import TrainingData
-from bigain.training.trainer import Trainer, learning_rate_factor
+from bigain.training.trainer import Trainer, TrainingConfig, learning_rate_factor
 
 
 class KilledAtThree(Trainer):

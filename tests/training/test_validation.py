@@ -3,7 +3,7 @@ from torch import Tensor
 
 from bigain.backbones.mini import MiniUNet, build_mini
 from bigain.training.data import TrainingData
-from bigain.training.validation import validate
+from bigain.training.trainer import validate
 
 
 class Oracle(MiniUNet):
