@@ -1,12 +1,18 @@
+"""Pickled weights to safetensors, and the two scripts about pipelines."""
+
+import importlib.util
 import pickle
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from bigain.backbones.loading import convert_folder
+from bigain.backbones.weight_files import components_of, list_files, problem
 from bigain.errors import UserError
+from bigain.locations import CONFIGS
 
 STATE = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.ones(2, dtype=torch.float16)}
 
@@ -80,3 +86,54 @@ def test_a_damaged_file_and_an_empty_folder_are_one_line(tmp_path: Path) -> None
     with pytest.raises(UserError, match="or is damaged") as caught:
         convert_folder(tmp_path)
     assert "\n" not in str(caught.value)
+
+
+def load_script(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, CONFIGS.parent / "scripts" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_tiny_pipelines_are_written_by_name(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    load_script("make_tiny_pipelines").main([str(tmp_path), "sd20", "dit_xl2_512"])
+    told = capfd.readouterr()
+    assert told.out.split() == [str(tmp_path / "sd20"), str(tmp_path / "dit_xl2_512")]
+    assert told.err == ""
+    for name in ("sd20", "dit_xl2_512"):
+        files = list_files(tmp_path / name)
+        assert all(problem(files, part, None) is None for part in components_of(name))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [([], "usage: make_tiny_pipelines.py FOLDER"), (["x", "sd3"], "backbone=sd3: no tiny version")],
+)
+def test_tiny_pipelines_of_no_such_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], told: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match=told):
+        load_script("make_tiny_pipelines").main(arguments)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_pickled_weights_are_converted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "vae").mkdir()
+    torch.save({"a": torch.ones(2)}, tmp_path / "vae" / "diffusion_pytorch_model.bin")
+    load_script("to_safetensors").main([str(tmp_path)])
+    assert (tmp_path / "vae" / "diffusion_pytorch_model.safetensors").is_file()
+    assert "1 files converted" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [([], "usage: to_safetensors.py FOLDER"), (["nowhere"], "nowhere: has no pickled weights")],
+)
+def test_nothing_to_convert(arguments: list[str], told: str) -> None:
+    with pytest.raises(SystemExit, match=told):
+        load_script("to_safetensors").main(arguments)

@@ -1,16 +1,32 @@
 import hashlib
+import inspect
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from bigain.backbones import mini
-from bigain.backbones.mini import MiniBackbone, load_mini
+from bigain.backbones.base import Backbone
+from bigain.backbones.mini import (
+    MEAN,
+    NULL_CLASS,
+    STD,
+    MiniBackbone,
+    MiniDiT,
+    MiniUNet,
+    build_mini,
+    crop_and_quantise,
+    load_mini,
+    pad_and_standardise,
+)
 from bigain.backbones.weight_files import weights_path
 from bigain.data.fashion_mnist import FashionMNIST
+from bigain.engine import build
 from bigain.errors import UserError
 from bigain.launch.compose import compose_config
+from bigain.patching.sites import find_sites
 from bigain.tasks.batches import keyed_noise
 
 NAMES = ["mini_unet", "mini_dit"]
@@ -123,3 +139,111 @@ def test_the_null_class_is_none_of_the_ten(name: str) -> None:
     latents = keyed_noise(0, "null", shape=(1, *backbone.latent_shape)).expand(11, -1, -1, -1)
     noise = backbone.predict_noise(latents, torch.full((11,), 500), torch.arange(11))
     assert len({tuple(row.flatten().tolist()) for row in noise}) == 11
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_mini_backbone_offers_the_whole_protocol(name: str) -> None:
+    config = compose_config([f"backbone={name}"])
+    backbone = build.build_backbone(config.backbone, CPU, "float32")
+    for attribute in Backbone.__annotations__:
+        assert hasattr(backbone, attribute), attribute
+    for method in ("encode", "predict_noise"):
+        expected = list(inspect.signature(getattr(Backbone, method)).parameters)[1:]
+        assert list(inspect.signature(getattr(backbone, method)).parameters) == expected
+    assert isinstance(backbone.denoiser, torch.nn.Module)
+    assert not backbone.denoiser.training
+    assert all(not p.requires_grad for p in backbone.denoiser.parameters())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_encoding_is_deterministic_and_predictions_have_its_shape(name: str) -> None:
+    config = compose_config([f"backbone={name}"])
+    backbone = build.build_backbone(config.backbone, CPU, "float32")
+    image = build.build_dataset(config.dataset)[0].image
+    latents = backbone.encode(image)
+    assert torch.equal(latents, backbone.encode(image))
+    with torch.inference_mode():
+        noise = backbone.predict_noise(latents, torch.tensor([500]), torch.tensor([0]))
+    assert noise.shape == latents.shape
+    assert noise.dtype == torch.float32
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def model(request: pytest.FixtureRequest) -> MiniUNet | MiniDiT:
+    torch.manual_seed(0)
+    return build_mini(request.param)
+
+
+def test_latents_are_a_lossless_rearrangement(model: MiniUNet | MiniDiT) -> None:
+    images = torch.randn(2, 1, 32, 32)
+    latents = model.encode(images)
+    assert torch.equal(model.decode(latents), images)
+    assert torch.equal(latents.flatten().sort().values, images.flatten().sort().values)
+
+
+def test_training_mode_drops_no_class_by_itself(model: MiniUNet | MiniDiT) -> None:
+    torch.nn.init.normal_(next(iter(model.denoiser.parameters())), std=0.1)
+    latents = model.encode(torch.randn(8, 1, 32, 32))
+    times, labels = torch.full((8,), 500), torch.arange(8)
+    model.train()
+    with torch.no_grad():
+        first, second = model(latents, times, labels), model(latents, times, labels)
+    assert torch.equal(first, second)
+
+
+def test_noise_schedule_is_the_one_of_its_family() -> None:
+    unet, dit = build_mini("mini_unet").scheduler, build_mini("mini_dit").scheduler
+    assert float(unet.betas[0]) == pytest.approx(0.00085)
+    assert float(unet.betas[-1]) == pytest.approx(0.012)
+    assert float(unet.betas.sqrt().diff().std()) < 1e-6
+    assert float(dit.betas[0]) == pytest.approx(1e-4)
+    assert float(dit.betas[-1]) == pytest.approx(0.02)
+    assert float(dit.betas.diff().std()) < 1e-7
+
+
+def test_class_embeddings_of_the_dit_start_at_unit_scale() -> None:
+    for block in build_mini("mini_dit").denoiser.transformer_blocks:
+        table = block.norm1.emb.class_embedder.embedding_table.weight
+        assert table.shape[0] == NULL_CLASS + 1
+        assert 0.8 < float(table.detach().std()) < 1.2
+
+
+def test_operators_find_sites_of_256_tokens_in_both() -> None:
+    assert [s.stage for s in find_sites(build_mini("mini_unet").denoiser)] == [
+        "encoder",
+        "decoder",
+        "decoder",
+    ]
+    assert [s.index for s in find_sites(build_mini("mini_dit").denoiser)] == [0, 1]
+
+
+def test_padding_is_black_and_two_pixels_wide() -> None:
+    images = np.full((2, 28, 28), 255, dtype=np.uint8)
+    out = pad_and_standardise(images)
+    assert out.shape == (2, 1, 32, 32)
+    assert out.dtype == np.float32
+    black, white = np.float32((0 - MEAN) / STD), np.float32((1 - MEAN) / STD)
+    assert np.allclose(out[:, :, 2:-2, 2:-2], white)
+    inside = np.zeros((32, 32), dtype=bool)
+    inside[2:-2, 2:-2] = True
+    assert np.allclose(out[:, 0][:, ~inside], black)
+
+
+def test_black_and_white_land_at_the_standardised_values() -> None:
+    ramp = np.tile(np.arange(28, dtype=np.uint8) * 9, (1, 28, 1))
+    out = pad_and_standardise(ramp)[0, 0, 2, 2:-2]
+    assert np.allclose(out * STD + MEAN, np.arange(28) * 9 / 255, atol=1e-6)
+
+
+def test_going_back_gives_the_very_same_bytes() -> None:
+    images = np.arange(2 * 28 * 28, dtype=np.int64).reshape(2, 28, 28).astype(np.uint8)
+    assert np.array_equal(crop_and_quantise(pad_and_standardise(images)), images)
+
+
+def test_what_is_beyond_black_and_white_is_clipped() -> None:
+    images = np.full((1, 1, 32, 32), 9.0, dtype=np.float32)
+    images[:, :, :16] = -9.0
+    out = crop_and_quantise(images)[0]
+    assert out.dtype == np.uint8
+    assert (out[:14] == 0).all()
+    assert (out[14:] == 255).all()

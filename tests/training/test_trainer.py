@@ -1,14 +1,20 @@
 import csv
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from omegaconf import OmegaConf
+from pydantic import ValidationError
 from safetensors.torch import load_file
+from torch import Tensor
 
+from bigain.backbones.mini import MiniUNet, build_mini
 from bigain.errors import UserError
+from bigain.locations import CONFIGS
 from bigain.training import trainer
 from bigain.training.data import TrainingData
-from bigain.training.trainer import Trainer, TrainingConfig, learning_rate_factor
+from bigain.training.trainer import Trainer, TrainingConfig, learning_rate_factor, validate
 
 
 class KilledAtThree(Trainer):
@@ -134,3 +140,91 @@ def test_losses_fall_on_a_repeated_batch(config: TrainingConfig, data: TrainingD
     run.data = type("Constant", (), {"batch": constant})()
     losses = [run._update() for _ in range(30)]
     assert losses[-1] < 0.8 * losses[0]
+
+
+RECIPES = sorted((CONFIGS / "training").glob("*.yaml"))
+
+
+def load(path: Path) -> TrainingConfig:
+    return TrainingConfig.model_validate(OmegaConf.to_container(OmegaConf.load(path)))
+
+
+def test_each_backbone_has_a_valid_recipe_of_its_name() -> None:
+    assert [path.stem for path in RECIPES] == ["mini_dit", "mini_unet"]
+    for path in RECIPES:
+        config = load(path)
+        assert config.backbone == path.stem
+        assert config.images % config.batch_size == 0
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("images", 0),
+        ("learning_rate", -1.0),
+        ("class_dropout", 1.0),
+        ("backbone", "sd20"),
+        ("learning_rat", 1.0),
+    ],
+)
+def test_wrong_settings_are_refused(key: str, value: object) -> None:
+    settings = load(RECIPES[0]).model_dump() | {key: value}
+    with pytest.raises(ValidationError, match=key):
+        TrainingConfig.model_validate(settings)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "resumable"),
+    [("images", 48, True), ("threads", 2, True), ("seed", 9, False), ("batch_size", 7, False)],
+)
+def test_what_may_change_when_training_is_resumed(key: str, value: int, resumable: bool) -> None:
+    config = load(RECIPES[0])
+    assert config.model_copy(update={key: value}).resumable_from(config, 0) is resumable
+
+
+@pytest.mark.parametrize(
+    ("seen", "images", "resumable"),
+    [
+        (700, 2000, True),
+        (700, 1000, True),
+        (701, 2000, False),
+        (701, 1000, True),
+        (700, 999, False),
+    ],
+)
+def test_the_total_is_fixed_once_the_decay_has_begun(
+    seen: int, images: int, resumable: bool
+) -> None:
+    recipe = load(RECIPES[0])
+    saved = recipe.model_copy(update={"images": 1000, "decay_fraction": 0.3})
+    assert saved.model_copy(update={"images": images}).resumable_from(saved, seen) is resumable
+
+
+class Oracle(MiniUNet):
+    """Knows the clean images: predicts the true noise under the true class, zero under others."""
+
+    def __init__(self, data: TrainingData) -> None:
+        super().__init__()
+        self.data = data
+
+    def forward(self, latents: Tensor, timesteps: Tensor, labels: Tensor) -> Tensor:
+        clean = self.encode(self.data.validation_images)
+        abar = self.scheduler.alphas_cumprod[timesteps].view(-1, 1, 1, 1)
+        noise = (latents - abar.sqrt() * clean) / (1 - abar).sqrt()
+        right = (labels == self.data.validation_labels).float().view(-1, 1, 1, 1)
+        known: Tensor = noise * right
+        return known
+
+
+def test_an_oracle_has_no_error_and_full_accuracy(data: TrainingData) -> None:
+    measured = validate(Oracle(data), data, 2)
+    assert measured["validation_loss"] < 1e-6
+    assert measured["validation_accuracy"] == 1.0
+
+
+def test_an_untrained_model_has_the_error_of_guessing_zero(data: TrainingData) -> None:
+    torch.manual_seed(0)
+    model = build_mini("mini_dit")
+    measured = validate(model, data, 1)
+    assert 0.8 < measured["validation_loss"] < 1.2
+    assert measured == validate(model, data, 1)
