@@ -146,7 +146,10 @@ def test_a_sweep_is_checked_as_a_whole(capsys: pytest.CaptureFixture[str]) -> No
         (["backbone=dit_xl2_512", "dataset=pets"], "class-index conditioning"),
         (["backbone=sd21"], "did you mean"),
         (["operator=tomee"], "did you mean tome"),
-        (["backbone=sd20", "operator=tome", "operator.ratio=2"], r"^operator\.ratio=2"),
+        (
+            ["backbone=sd20", "dataset=pets", "operator=tome", "operator.ratio=2"],
+            r"^operator\.ratio=2",
+        ),
         (["profile=paper", "backbone=sd20", "batch_size=0"], r"^batch_size=0"),
         (["profile=paper", "backbone=mini_dit"], r"^profile=paper"),
         (["--downlaod"], "did you mean --download"),
