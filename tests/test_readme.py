@@ -15,8 +15,8 @@ from bigain.doctor.hardware import cache_bytes
 from bigain.launch.compose import compose_configs
 from bigain.launch.sweep import plan_runs
 from bigain.runs.identity import run_id
-from bigain.tables.loading import load_spec
 from bigain.tables.planner import Place, Plan, plan_table
+from bigain.tables.render import load_spec
 
 Work = dict[tuple[str, str], float]
 ROOT = Path(__file__).parents[1]

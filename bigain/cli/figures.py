@@ -102,8 +102,8 @@ def table_runs(
     number: int, profile: str, grid: str, extra: Sequence[str], compose: Compose
 ) -> list[TableRun]:
     """The runs that a table plans; rows with further settings of their own are left out."""
-    from bigain.tables.loading import load_spec  # noqa: PLC0415 -- only Figure 2 needs it
     from bigain.tables.planner import BASELINE, plan_table  # noqa: PLC0415
+    from bigain.tables.render import load_spec  # noqa: PLC0415 -- only Figure 2 needs it
 
     plan = plan_table(load_spec(number), profile, grid, extra, compose)
     rows = {row.id: row for row in (BASELINE, *plan.rows) if not row.set}

@@ -20,10 +20,16 @@ from bigain.runs.identity import EXCLUDED
 from bigain.runs.store import damaged_runs
 from bigain.tables.dry_run import PRINTERS, CountFlops, costed_runs, estimate, kept_flops
 from bigain.tables.formats import render_markdown
-from bigain.tables.loading import load_table, table_numbers
-from bigain.tables.overrides import Compose, remembering
-from bigain.tables.planner import Plan, PlannedRun
-from bigain.tables.render import FORMATS, plan_of, render_table, write_legend, write_table
+from bigain.tables.planner import Compose, Plan, PlannedRun, remembering
+from bigain.tables.render import (
+    FORMATS,
+    load_table,
+    plan_of,
+    render_table,
+    table_numbers,
+    write_legend,
+    write_table,
+)
 from bigain.tables.spec import TableSpec, choose
 from bigain.tables.static import StaticSpec
 

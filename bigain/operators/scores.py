@@ -114,7 +114,7 @@ def dft_amplitude(x: Tensor, grid: tuple[int, int]) -> Tensor:
 
 
 def cosine_neighbors(x: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Minus the similarity to the 2 to 4 neighbours inside the grid; 0 without neighbours.
+    """Unlikeness to the 2 to 4 neighbours inside the grid; 0 for a token without any.
 
     F_i = -mean over neighbours j of cos(x_i, x_j)
     """
@@ -127,7 +127,7 @@ def cosine_neighbors(x: Tensor, grid: tuple[int, int]) -> Tensor:
 
 
 def cosine_global_mean(x: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Minus the similarity to the mean token.
+    """Unlikeness to the mean token.
 
     F_i = -cos(x_i, m)
     """

@@ -14,8 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from bigain.tables import latex
-from bigain.tables.document import Cell, Document, Panel, inline
-from bigain.tables.legend import legend
+from bigain.tables.document import Cell, Document, Panel, inline, legend
 
 __all__ = ["RENDERERS", "html_environment", "render_html", "render_latex", "render_legend"]
 __all__ += ["render_markdown"]

@@ -10,8 +10,7 @@ from bigain.config import (
     MiniBackboneConfig,
     RunConfig,
 )
-from bigain.tables.document import Cell, Document, Panel
-from bigain.tables.legend import MARKS
+from bigain.tables.document import MARKS, Cell, Document, Panel
 from bigain.tables.panels import is_empty, number_panels
 from bigain.tables.sources import Sources, footnotes_of
 from bigain.tables.verdicts import verdict_panels

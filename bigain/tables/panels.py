@@ -2,7 +2,8 @@
 
 Every row gives a line of measured values.  Below it stand its difference to the baseline, the
 paper's values and, where both are of the same model and data, the difference to them.  The
-differences between rows end a block.  Rows without any run share one line.
+differences between rows end a block.  Rows without any run share one line.  What only the paper has
+(blocks without a measurement, and its differences) follows in blocks of its own.
 """
 
 import math
@@ -10,16 +11,16 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from bigain.config.paper import PaperValue
 from bigain.metrics import Metric
 from bigain.tables.document import DASH, Cell, Kind, Line, Panel
-from bigain.tables.paper_panels import line_after_baseline, paper_delta, paper_panel
 from bigain.tables.planner import BASELINE, NONE
 from bigain.tables.quantities import QUANTITIES, format_difference, format_metric
 from bigain.tables.sources import Sources, paper_cell
-from bigain.tables.spec import Block, Column, Row
+from bigain.tables.spec import Block, Column, PaperBlock, Row
 from bigain.tables.verdicts import ranks
 
-__all__ = ["is_empty", "number_panels"]
+__all__ = ["is_empty", "line_after_baseline", "number_panels", "paper_delta", "paper_panel"]
 
 _AGAINST_NONE = ("flops_saved_percent", "speedup", "acceleration_percent")
 """What a run without an operator does not have."""
@@ -285,3 +286,54 @@ def _paper_name(sources: Sources, blocks: Sequence[Block]) -> str:
     paper = sources.plan.spec.paper
     names = dict.fromkeys(paper.block(*b.beside).label for b in blocks if b.beside is not None)
     return paper.label if len(names) != 1 else f"{paper.label}, {next(iter(names))}"
+
+
+def paper_panel(sources: Sources, block: PaperBlock) -> Panel:
+    """A block of the paper that nothing here is measured against."""
+    columns, with_baseline = _printed_columns(sources, block), sources.has_baseline_column
+    lines = []
+    for row in sources.plan.rows:
+        pairs = [(row, column) for column in columns]
+        if with_baseline:
+            pairs.insert(0, (BASELINE, columns[0]))
+        if row.in_paper:
+            cells = (
+                paper_cell(sources.printed(block, *p), sources.marks(block, *p)) for p in pairs
+            )
+            lines.append(Line("paper", row.label, tuple(cells)))
+    for label, row, versus in sources.pairs_of_rows():
+        printed = tuple(paper_delta(sources, block, row, versus, column) for column in columns)
+        lines.append(line_after_baseline(sources, "paper", label, printed))
+    labels = tuple(column.label or "value" for column in columns)
+    return Panel(
+        title=f"Only in the paper: {sources.plan.spec.paper.label}, {block.label}",
+        columns=("baseline", *labels) if with_baseline else labels,
+        lines=tuple(line for line in lines if line.says_something),
+    )
+
+
+def paper_delta(sources: Sources, block: PaperBlock, row: Row, versus: Row, column: Column) -> Cell:
+    """As printed, but always row minus rival: the paper prints FID the other way round."""
+    value = sources.printed_delta(block, row, versus, column)
+    marks = sources.marks(block, row, column, versus.method)
+    if value is None or value.number is None:
+        return paper_cell(value, marks)
+    number = -value.number if block.metric == "fid" else value.number
+    digits = value.text.lstrip("+-")
+    sign = "" if number == 0 else "-" if number < 0 else "+"
+    return paper_cell(PaperValue(digits, value.status, value.note, value.task), marks, sign)
+
+
+def line_after_baseline(sources: Sources, kind: Kind, label: str, cells: tuple[Cell, ...]) -> Line:
+    """A line that has nothing in the column of the baseline."""
+    return Line(kind, label, (Cell(), *cells) if sources.has_baseline_column else cells)
+
+
+def _printed_columns(sources: Sources, block: PaperBlock) -> list[Column]:
+    rows = [row for row in sources.plan.rows if row.in_paper and row.method != NONE]
+    found = [
+        column
+        for column in sources.plan.columns
+        if any(sources.printed(block, row, column) for row in rows)
+    ]
+    return found or list(sources.plan.columns[:1])

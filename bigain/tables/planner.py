@@ -1,19 +1,21 @@
 """From a table to its runs: one per cell, none twice, and which of them are done.
 
+Overrides that a user adds go to the runs that have such a setting.
+
 A *cell* is a place (backbone, dataset, kind of work), a row and a column.  The baseline is one cell
 per place, or one per column where columns differ in more than the operator.
 """
 
 import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from bigain.config import ClassificationConfig, EfficiencyConfig, GenerationConfig, RunConfig
+from bigain.errors import UserError
 from bigain.runs.archive import Archive
 from bigain.runs.identity import run_id
-from bigain.tables.overrides import Compose, concerning, refuse_fixed_keys, yielding
 from bigain.tables.quantities import QUANTITIES
 from bigain.tables.spec import Block, Column, Row, TableSpec
 from bigain.tasks.protocol import StagedProtocol
@@ -23,12 +25,21 @@ __all__ = [
     "DEFAULT_PROFILE",
     "NONE",
     "CellKey",
+    "Compose",
     "Place",
     "Plan",
     "PlannedRun",
+    "adding",
+    "concerning",
     "place_of",
     "plan_table",
+    "refuse_fixed_keys",
+    "remembering",
+    "yielding",
 ]
+
+Compose = Callable[[Sequence[Sequence[str]]], list[RunConfig]]
+"""Overrides of several runs -> their configurations (`bigain.launch.compose.compose_configs`)."""
 
 DEFAULT_PROFILE = "mini"
 NONE = "none"
@@ -41,6 +52,16 @@ _WORK = {
     "flops": ("task=efficiency", "task.measure=flops"),
     "time": ("task=efficiency", "task.measure=time"),
 }
+
+_SETTINGS = {
+    "classification": ClassificationConfig.model_fields.keys(),
+    "generation": GenerationConfig.model_fields.keys(),
+    "flops": EfficiencyConfig.model_fields.keys(),
+    "time": EfficiencyConfig.model_fields.keys(),
+}
+"""Kind of work -> the settings of its task."""
+
+_FIXED_KEYS = ("backbone", "dataset", "dataset.name", "operator", "task", "profile", "experiment")
 
 
 class Place(NamedTuple):
@@ -67,7 +88,7 @@ class PlannedRun:
         overrides: What `python -m bigain` needs to make it.
         config: The validated configuration.
         run_id: Its name in the run store.
-        finished: Whether its records are at hand.
+        finished: Whether its records are available.
         evaluations: Denoiser evaluations of one sample that it takes in all.
 
     """
@@ -254,3 +275,66 @@ def _timed(task: EfficiencyConfig, batch_size: int, is_bare: bool) -> int:
         return 0
     ways = 1 if is_bare else 2
     return ways * batch_size * (task.warmup + task.repeats * task.steps)
+
+
+def concerning(
+    extra: Sequence[str], work: str, works: Collection[str], is_own_backbone: bool
+) -> Iterator[str]:
+    """The overrides that are meant for the runs of one kind of work.
+
+    A setting of another task of the table goes to the runs that have it, and one of the backbone to
+    those of the profile's own backbone.  A setting that none has goes to all, to be refused.
+
+    Args:
+        extra: What the user added.
+        work: Of the runs in question.
+        works: All kinds of work in the table.
+        is_own_backbone: Whether the runs are of the profile's backbone.
+
+    """
+    for override in extra:
+        group, _, key = _key(override).partition(".")
+        has_it = [each for each in works if key in _SETTINGS[each]]
+        if group == "task" and has_it and work not in has_it:
+            continue
+        if group != "backbone" or is_own_backbone:
+            yield override
+
+
+def yielding(extra: Iterable[str], own: Iterable[str]) -> Iterator[str]:
+    """Those of `extra` whose keys a cell does not set itself, as Table 14 sets the images."""
+    taken = {_key(override) for override in own}
+    return (override for override in extra if _key(override) not in taken)
+
+
+def refuse_fixed_keys(number: int, extra: Sequence[str]) -> None:
+    """Raise UserError for an override of what the table sets itself."""
+    for override in extra:
+        key = _key(override)
+        if key in _FIXED_KEYS or key.startswith("operator."):
+            raise UserError(
+                f"{override}: Table {number} sets {key} itself; allowed: settings of all its "
+                "runs, such as dataset.limit=20, seed=1, batch_size=64, paths.results=FOLDER"
+            )
+
+
+def adding(compose: Compose, extra: Sequence[str]) -> Compose:
+    """`compose` that adds the same overrides to all."""
+    return lambda commands: compose([(*command, *extra) for command in commands])
+
+
+def remembering(compose: Compose) -> Compose:
+    """`compose` that makes no configuration twice: tables share many runs."""
+    known: dict[tuple[str, ...], RunConfig] = {}
+
+    def composed(commands: Sequence[Sequence[str]]) -> list[RunConfig]:
+        wanted = [tuple(command) for command in commands]
+        fresh = [command for command in dict.fromkeys(wanted) if command not in known]
+        known.update(zip(fresh, compose(fresh), strict=True))
+        return [known[command] for command in wanted]
+
+    return composed
+
+
+def _key(override: str) -> str:
+    return override.lstrip("+~").partition("=")[0]

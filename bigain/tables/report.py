@@ -19,12 +19,10 @@ from bigain.runs.archive import Archive
 from bigain.runs.identity import DESCRIBING_COLUMNS
 from bigain.runs.manifests import Manifest
 from bigain.runs.store import RunStore
-from bigain.tables.document import Document
+from bigain.tables.document import Document, legend
 from bigain.tables.formats import html_environment
-from bigain.tables.legend import legend
-from bigain.tables.loading import load_table, table_numbers
-from bigain.tables.overrides import Compose, remembering
-from bigain.tables.render import plan_of, render_table
+from bigain.tables.planner import Compose, remembering
+from bigain.tables.render import load_table, plan_of, render_table, table_numbers
 
 __all__ = [
     "Figure",

@@ -71,7 +71,7 @@ class Column(Part):
 
     @property
     def of_run(self) -> tuple[str, ...]:
-        """The overrides that no acceleration has too, such as the number of images."""
+        """The overrides that the baseline has too, such as the number of images."""
         return tuple(each for each in self.set if not each.startswith("operator."))
 
 

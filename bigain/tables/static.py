@@ -13,8 +13,7 @@ from bigain.config.paper import PaperKey, PaperValues
 from bigain.errors import UserError
 from bigain.tables.document import DASH, Cell, Document, Line, Panel
 from bigain.tables.layout import cells_of
-from bigain.tables.overrides import Compose
-from bigain.tables.planner import DEFAULT_PROFILE
+from bigain.tables.planner import DEFAULT_PROFILE, Compose
 from bigain.tables.sources import footnotes_of
 from bigain.tables.spec import Footnote, Part
 from bigain.tasks.protocol import StagedProtocol

@@ -62,7 +62,7 @@ def _runs(sources: Sources) -> Iterator[Row]:
 
 
 def _compares(metric: str) -> bool:
-    """Whether a quantity is a comparison with no acceleration, which that does not have."""
+    """Whether a quantity compares with the baseline, so that the baseline itself has none."""
     of_time = metric in ("speedup", "acceleration_percent", "flops_saved_percent")
     return QUANTITIES[metric].needs_none or of_time
 

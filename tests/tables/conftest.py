@@ -19,9 +19,8 @@ from bigain.runs.files import Evaluation
 from bigain.runs.identity import run_id
 from bigain.runs.store import RunStore
 from bigain.tables.cells import Measured, cell_pairs, measure, plain_difference
-from bigain.tables.loading import load_spec
-from bigain.tables.overrides import Compose
-from bigain.tables.planner import NONE, CellKey, Plan, plan_table
+from bigain.tables.planner import NONE, CellKey, Compose, Plan, plan_table
+from bigain.tables.render import load_spec
 from bigain.tables.sources import Sources
 from bigain.tables.spec import Row
 from bigain.testing.runs import evaluation_of
@@ -48,7 +47,8 @@ def strength_of(config: RunConfig) -> float:
 
 def own_random(config: RunConfig, image_id: int) -> random.Random:
     """Differs between operators and settings; that of the image alone is `Random(image_id)`."""
-    settings_text = json.dumps(config.operator.model_dump(mode="json"), sort_keys=True)
+    settings = config.operator.model_dump(mode="json", exclude={"target"})
+    settings_text = json.dumps(settings, sort_keys=True)
     return random.Random(f"{image_id} {settings_text}")
 
 

@@ -14,9 +14,9 @@ from bigain.runs.collect import refresh
 from bigain.runs.identity import run_id
 from bigain.runs.store import RunStore
 from bigain.tables.cells import cell_pairs, measure, run_metrics
-from bigain.tables.loading import load_spec
 from bigain.tables.planner import NONE, CellKey, Place, Plan, PlannedRun
 from bigain.tables.quantities import TO_NONE
+from bigain.tables.render import load_spec
 from bigain.tables.sources import Sources
 
 MakePlan = Callable[..., Plan]

@@ -23,9 +23,8 @@ from bigain.tables.dry_run import (
     kept_flops,
     throughputs,
 )
-from bigain.tables.loading import load_spec, load_table
-from bigain.tables.overrides import Compose
-from bigain.tables.planner import Plan, plan_table
+from bigain.tables.planner import Compose, Plan, plan_table
+from bigain.tables.render import load_spec, load_table
 from bigain.tables.spec import TableSpec
 
 MakePlan = Callable[..., Plan]

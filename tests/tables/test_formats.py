@@ -9,9 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bigain.tables.document import Cell, Document, Line, Panel, Rank, inline
+from bigain.tables.document import MARKS, Cell, Document, Line, Panel, Rank, inline, legend
 from bigain.tables.formats import render_html, render_latex, render_legend, render_markdown
-from bigain.tables.legend import MARKS, legend
 from bigain.tables.quantities import QUANTITIES
 
 Golden = Callable[[str, str], None]

@@ -7,9 +7,8 @@ import pytest
 from bigain.config import RunConfig
 from bigain.tables.document import DASH
 from bigain.tables.layout import lay_out
-from bigain.tables.loading import load_spec
-from bigain.tables.overrides import Compose
-from bigain.tables.planner import plan_table
+from bigain.tables.planner import Compose, plan_table
+from bigain.tables.render import load_spec
 from bigain.tables.sources import Sources
 
 MakeSources = Callable[..., Sources]

@@ -5,7 +5,7 @@ import pytest
 from bigain.config import RunConfig
 from bigain.errors import UserError
 from bigain.launch.compose import compose_configs
-from bigain.tables.overrides import adding, concerning, refuse_fixed_keys, remembering, yielding
+from bigain.tables.planner import adding, concerning, refuse_fixed_keys, remembering, yielding
 
 WORKS = ("classification", "generation", "flops")
 

@@ -10,8 +10,8 @@ from bigain.metrics import Metric
 from bigain.tables.cells import plain_difference
 from bigain.tables.document import Document, Line
 from bigain.tables.layout import lay_out
-from bigain.tables.loading import load_spec
 from bigain.tables.quantities import format_difference
+from bigain.tables.render import load_spec
 from bigain.tables.sources import Sources
 
 AsPrinted = Callable[[int], Sources]

@@ -7,9 +7,17 @@ from bigain.config import RunConfig
 from bigain.errors import UserError
 from bigain.launch.compose import compose_config, compose_configs
 from bigain.runs.identity import run_id
-from bigain.tables.loading import load_spec
-from bigain.tables.overrides import Compose
-from bigain.tables.planner import NONE, CellKey, Place, Plan, PlannedRun, place_of, plan_table
+from bigain.tables.planner import (
+    NONE,
+    CellKey,
+    Compose,
+    Place,
+    Plan,
+    PlannedRun,
+    place_of,
+    plan_table,
+)
+from bigain.tables.render import load_spec
 from bigain.tables.spec import Block
 
 MakePlan = Callable[..., Plan]

@@ -7,10 +7,8 @@ from bigain.config import RunConfig
 from bigain.errors import UserError
 from bigain.tables.document import Document
 from bigain.tables.formats import render_markdown
-from bigain.tables.loading import load_table
-from bigain.tables.overrides import Compose
-from bigain.tables.planner import Plan
-from bigain.tables.render import FORMATS, Table, plan_of, render_table, write_table
+from bigain.tables.planner import Compose, Plan
+from bigain.tables.render import FORMATS, Table, load_table, plan_of, render_table, write_table
 from bigain.tables.spec import TableSpec
 from bigain.tables.static import StaticSpec
 

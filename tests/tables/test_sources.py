@@ -8,8 +8,8 @@ from bigain.config.paper import PaperValue, load_paper
 from bigain.metrics import Metric
 from bigain.tables.cells import Difference, Measured
 from bigain.tables.document import Cell
-from bigain.tables.loading import load_spec
 from bigain.tables.planner import CellKey, Place, Plan
+from bigain.tables.render import load_spec
 from bigain.tables.sources import Sources, footnotes_of, is_known, paper_cell
 from bigain.tables.spec import Block, Column, Footnote, PaperBlock, Row
 

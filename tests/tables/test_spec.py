@@ -12,9 +12,9 @@ from bigain.errors import UserError
 from bigain.locations import CONFIGS
 from bigain.tables.document import Document
 from bigain.tables.layout import lay_out
-from bigain.tables.loading import load_spec, load_table, table_numbers
 from bigain.tables.planner import NONE
 from bigain.tables.quantities import QUANTITIES
+from bigain.tables.render import load_spec, load_table, table_numbers
 from bigain.tables.sources import Sources
 from bigain.tables.spec import Column, Delta, TableSpec, choose, setting_name
 from bigain.tables.static import StaticSpec

@@ -10,8 +10,8 @@ from bigain.errors import UserError
 from bigain.launch.compose import compose_config
 from bigain.operators.scores import SCORES, score_formula
 from bigain.tables.document import DASH, Document
-from bigain.tables.loading import load_table
-from bigain.tables.overrides import Compose
+from bigain.tables.planner import Compose
+from bigain.tables.render import load_table
 from bigain.tables.static import StaticSpec, lay_out_static
 
 PAPER = load_paper()

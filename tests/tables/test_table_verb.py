@@ -12,8 +12,7 @@ import pytest
 from bigain.cli.table import Launch, main
 from bigain.config import RunConfig
 from bigain.runs.identity import run_id
-from bigain.tables.overrides import Compose
-from bigain.tables.planner import PlannedRun
+from bigain.tables.planner import Compose, PlannedRun
 
 FakeRunner = Callable[[RunConfig], None]
 Table = Callable[..., int]

@@ -9,8 +9,8 @@ from bigain.config.paper import PaperValue, load_paper
 from bigain.metrics import Metric
 from bigain.tables.cells import Difference, Measured
 from bigain.tables.layout import lay_out
-from bigain.tables.loading import load_spec
 from bigain.tables.planner import CellKey, Place, Plan
+from bigain.tables.render import load_spec
 from bigain.tables.sources import Sources
 from bigain.tables.spec import Block, Row
 from bigain.tables.verdicts import LEVEL, Ordering, orderings, ranks, verdict_panels

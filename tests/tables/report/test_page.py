@@ -15,9 +15,8 @@ from bigain.errors import UserError
 from bigain.launch.compose import compose_configs
 from bigain.runs.manifests import Manifest
 from bigain.tables import report
-from bigain.tables.document import Document
-from bigain.tables.legend import MARKS
-from bigain.tables.loading import table_numbers
+from bigain.tables.document import MARKS, Document
+from bigain.tables.render import table_numbers
 from bigain.tables.report import (
     FILTERS,
     ReportTable,
