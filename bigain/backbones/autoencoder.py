@@ -1,8 +1,8 @@
 """Images to latents, x_0 = scaling factor x mean of the VAE's posterior, and back.
 
 The image is resized so that its shorter side is what the model was made for (bicubic), its centre
-square is taken, and bytes 0..255 become -1..1.  The VAE computes in full precision, whatever the
-denoiser does: it runs once per image, its result is kept on disk, and SDXL's overflows in half.
+square is cut out, and bytes 0..255 become -1..1.  The VAE always computes in full precision: it
+runs once per image, its result is cached on disk, and SDXL's VAE overflows in half precision.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ from bigain.errors import UserError
 __all__ = ["PREPROCESSING", "Autoencoder"]
 
 PREPROCESSING = "bicubic shorter side, centre crop, to -1..1; posterior mean; float32; version 1"
-"""Part of the name of a cached latent: to be changed whenever what is computed here changes."""
+"""Part of the key of cached latents: change it whenever the computation changes."""
 
 
 class Autoencoder:
@@ -36,7 +36,7 @@ class Autoencoder:
         variant: None or "fp16".
         hashes: sha256 of the weight files of the VAE.
         device: Where it computes.
-        cache: Where latents are kept.
+        cache: Stores the latents.
 
     """
 

@@ -1,4 +1,4 @@
-"""What a task needs of a diffusion model, whatever its architecture."""
+"""What a task needs from a diffusion model of any architecture."""
 
 from typing import Any, Protocol
 
@@ -10,16 +10,16 @@ __all__ = ["Backbone", "Classes"]
 
 
 class Classes(Protocol):
-    """What a dataset says of its classes; every dataset does."""
+    """What a dataset says about its classes; every dataset has both properties."""
 
     @property
     def prompts(self) -> tuple[str, ...]:
-        """What a text-conditioned backbone is told of each class."""
+        """The prompt of each class, for a text-conditioned backbone."""
         ...
 
     @property
     def condition_ids(self) -> tuple[int, ...] | None:
-        """Index among ImageNet's 1,000 classes of each class; None if they are not ImageNet's."""
+        """Each class's index in ImageNet-1k; None if the classes are not ImageNet's."""
         ...
 
 
@@ -28,14 +28,14 @@ class Backbone(Protocol):
 
     Attributes:
         denoiser: The diffusers model that `bigain.apply` patches.
-        num_classes: Number of class conditions; conditions are numbered 0..num_classes-1.  Fixed,
-            or that of the classes in `condition_on`.
-        null_class: Number of the condition that says nothing (the empty prompt, the null class),
-            which classifier-free guidance subtracts; num_classes.
+        num_classes: Number of class conditions, numbered 0..num_classes-1.  Fixed, or set by
+            `condition_on`.
+        null_class: Number of the empty condition (the empty prompt or the null class), which
+            classifier-free guidance subtracts; equals num_classes.
         latent_shape: (C, H, W) of the latents of one image.
         alphas_cumprod: abar_t for t = 0..T-1, float64, shape (T,), on the CPU (Eq. 1).
         hashes: sha256 of every weight file that was loaded, by file name.
-        source: Where they came from, as JSON data for the manifest.
+        source: Where these files came from, as JSON data for the manifest.
 
     """
 
@@ -48,14 +48,14 @@ class Backbone(Protocol):
 
     @property
     def null_class(self) -> int:
-        """The condition that says nothing."""
+        """Number of the empty condition."""
         ...
 
     def condition_on(self, classes: Classes) -> None:
         """Make the classes of a dataset the conditions: class i of the dataset is condition i.
 
-        To be called once, before `predict_noise`.  Raises UserError if there is no condition for
-        them.
+        Call it once, before `predict_noise`.  Raises UserError if the model has no condition for
+        these classes.
         """
         ...
 
@@ -64,7 +64,7 @@ class Backbone(Protocol):
         ...
 
     def decode(self, latents: Tensor) -> npt.NDArray[np.uint8]:
-        """The image of clean latents (1, C, H, W), as bytes in the form that `encode` takes."""
+        """The image of clean latents (1, C, H, W), as bytes in the shape that `encode` takes."""
         ...
 
     def predict_noise(self, latents: Tensor, timesteps: Tensor, classes: Tensor) -> Tensor:
@@ -72,7 +72,7 @@ class Backbone(Protocol):
 
         Args:
             latents: Noisy latents in fp32; cast to the network's own precision inside.
-            timesteps: Integers, or what a sampler puts between them, in 0..T-1, shape (B,).
+            timesteps: In 0..T-1, shape (B,); a sampler may use fractions.
             classes: Class conditions, or the null class, shape (B,).
 
         """

@@ -1,9 +1,9 @@
-"""Tensors on disk that are cheap to keep and dear to compute: latents of images, prompt embeddings.
+"""A disk cache for tensors that are expensive to compute: latents of images, prompt embeddings.
 
-An entry's name is a hash of everything it was computed from, so an entry is never out of date, and
-any number of runs and processes may share a folder.  Entries are written atomically.  One that is
-damaged counts as missing.  When the folder outgrows its bound, the entries that were not used for
-the longest time go first.  A cache can be lost at any moment without changing any result.
+An entry's name is a hash of everything it was computed from.  So an entry is never out of date, and
+any number of runs and processes may share a folder.  Entries are written atomically; a damaged
+entry counts as missing.  When the folder exceeds its limit, the least recently used entries are
+deleted.  A cache can be deleted at any moment without changing any result.
 """
 
 import contextlib
@@ -28,11 +28,11 @@ _KEPT = 0.9
 
 
 class TensorCache:
-    """Named tensors by the hash of what they were computed from.
+    """Named tensors, found by the hash of what they were computed from.
 
     Args:
-        folder: Where the entries lie; None: nothing is kept.
-        gigabytes: Size (10^9 bytes) above which the entries of longest disuse are deleted.
+        folder: Folder of the entries; None disables the cache.
+        gigabytes: Size (10^9 bytes) above which the least recently used entries are deleted.
 
     Attributes:
         hits: Entries that were found.
@@ -50,11 +50,11 @@ class TensorCache:
     def get(
         self, made_from: Mapping[str, Any], compute: Callable[[], Mapping[str, Tensor]]
     ) -> dict[str, Tensor]:
-        """The tensors that `compute` gives, from disk if they were computed before.
+        """The tensors that `compute` returns, read from disk if they were computed before.
 
         Args:
-            made_from: All that the tensors depend on, as JSON data.
-            compute: Makes them; called only when there is no whole entry.
+            made_from: Everything that the tensors depend on, as JSON data.
+            compute: Makes the tensors; called only when there is no intact entry.
 
         """
         path = self._path(made_from)
@@ -102,7 +102,7 @@ class TensorCache:
         return entries
 
     def _evict(self, spare: Path) -> None:
-        """Delete the entries of longest disuse, but not `spare`, until there is room again."""
+        """Delete the least recently used entries, except `spare`, until there is room again."""
         entries = sorted(self._entries())
         size = float(sum(size for _, size, _ in entries))
         for _, own, path in entries:
@@ -116,7 +116,7 @@ class TensorCache:
 
 
 def _read(path: Path) -> dict[str, Tensor] | None:
-    """A whole entry, marked as used now; None if there is none."""
+    """An intact entry, marked as used now; None if there is none."""
     try:
         tensors: dict[str, Tensor] = load_file(path)
     except FileNotFoundError:

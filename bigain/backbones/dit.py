@@ -1,8 +1,8 @@
 """DiT-XL/2 as a backbone: `dit_xl2_512`.  A class is an index among ImageNet's 1,000.
 
-The index after the last one is the null class, which guidance subtracts; classification has none.
-The transformer predicts noise and, in the second half of its channels, what its sampler takes the
-variance from; the first half counts.
+The index after the last one is the null class, which guidance subtracts; classification does not
+use it.  The first half of the transformer's output channels is the predicted noise.  The second
+half, from which its own sampler takes the variance, is not used.
 """
 
 import torch
@@ -34,14 +34,14 @@ class ClassConditionalDiT(Pipeline):
         """Make the ImageNet indices of `classes` the conditions: class i is the i-th index.
 
         Raises:
-            UserError: the classes are none of ImageNet's, or the model has no such index.
+            UserError: the classes are not ImageNet's, or the model has no such index.
 
         """
         ids = classes.condition_ids
         if ids is None:
             raise UserError(
-                f"backbone={self._name}: its condition is a class index of ImageNet, which this "
-                "dataset's classes have not; allowed: dataset=imagenet1k or imagenet100"
+                f"backbone={self._name}: its condition is a class index of ImageNet, which the "
+                "classes of this dataset do not have; allowed: dataset=imagenet1k or imagenet100"
             )
         known = int(self.denoiser.config.num_embeds_ada_norm)  # type: ignore[union-attr, arg-type]
         if not all(0 <= index < known for index in ids):

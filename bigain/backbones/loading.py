@@ -98,7 +98,7 @@ def _check(report: dict[str, Collection[Any]], name: str, place: Path) -> None:
 
 @contextlib.contextmanager
 def quiet_libraries() -> Iterator[None]:
-    """Without the bars and warnings of diffusers and transformers, and as before afterwards."""
+    """Silence progress bars and warnings of diffusers and transformers inside a `with` block."""
     libraries: list[Any] = [diffusers.utils.logging, transformers.utils.logging]
     before = [library.get_verbosity() for library in libraries]
     bars = [library.is_progress_bar_enabled() for library in libraries]

@@ -84,8 +84,8 @@ class MiniUNet(nn.Module):
 class MiniDiT(nn.Module):
     """`DiTTransformer2DModel` whose class embeddings start at unit scale.
 
-    diffusers lets every block drop the class on its own draw in training; one draw per sample is
-    what classifier-free guidance means, so the blocks' own dropout is off.
+    In training, diffusers drops the class in every block independently.  Classifier-free guidance
+    needs one decision per sample, so the dropout of the blocks is off.
     """
 
     def __init__(self) -> None:
@@ -156,7 +156,7 @@ def pad_and_standardise(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32
 def crop_and_quantise(images: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
     """(n, 1, 32, 32) standardised floats -> (n, 28, 28) bytes; undoes `pad_and_standardise`.
 
-    What a model draws on the black border is cut off, values beyond black and white are clipped.
+    The border is cut off; values beyond black and white are clipped.
     """
     bytes_ = np.rint((images[:, 0, 2:-2, 2:-2].astype(np.float64) * STD + MEAN) * 255.0)
     return np.clip(bytes_, 0, 255).astype(np.uint8)
@@ -190,7 +190,7 @@ class MiniBackbone:
         return self._model.encode(torch.from_numpy(pad_and_standardise(image[None])))
 
     def decode(self, latents: Tensor) -> npt.NDArray[np.uint8]:
-        """Latents of one image -> (28, 28) bytes; of what `encode` gave, the very same."""
+        """Latents of one image -> (28, 28) bytes; exact inverse of `encode`."""
         images = crop_and_quantise(self._model.decode(latents.float().cpu()).numpy())
         image: npt.NDArray[np.uint8] = images[0]
         return image
@@ -205,7 +205,7 @@ def load_mini(name: str, revision: str, device: torch.device, dtype: torch.dtype
     """Load the shipped weights of `name` ("mini_unet" or "mini_dit").
 
     Raises:
-        UserError: the weights that ship are not those that `revision` names.
+        UserError: the shipped weights are missing or of another revision.
 
     """
     path = weights_path(name)

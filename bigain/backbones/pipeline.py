@@ -44,7 +44,7 @@ class Pipeline:
         caches: For latents and prompts.
 
     Raises:
-        UserError: no weights, or not those that the configuration says.
+        UserError: there are no weights, or not those that the configuration names.
 
     """
 
@@ -92,12 +92,12 @@ class Pipeline:
 
     @property
     def null_class(self) -> int:
-        """The condition after those of the classes: the empty prompt, or the model's null class."""
+        """Number of the empty condition: the empty prompt, or the model's null class."""
         return self.num_classes
 
 
 def _describe(config: HubBackboneConfig, source: Source, found: str) -> dict[str, Any]:
-    """Where the weights came from; refuses weights of another fingerprint than the settings'."""
+    """Where the weights came from; raises if their fingerprint is not the configured one."""
     if config.fingerprint is not None and config.fingerprint != found:
         place = source.repository or source.folder
         raise UserError(
@@ -110,7 +110,7 @@ def _describe(config: HubBackboneConfig, source: Source, found: str) -> dict[str
 def _check_settings(
     config: HubBackboneConfig, source: Source, part: str, described: dict[str, Any]
 ) -> None:
-    """Refuse the denoiser of another backbone; tell of one that was never published as this one."""
+    """Refuse the denoiser of another backbone; warn if its settings are not the published ones."""
     settings = read_settings(source.folder / part / "config.json")
     differ = _differences(config.name, settings)
     for name, architecture in ARCHITECTURES.items():
@@ -122,12 +122,12 @@ def _check_settings(
             )
     described["differs_from_published"] = differ
     if differ:
-        told = ", ".join(f"{key}={value}" for key, value in differ.items())
-        _LOG.warning("backbone=%s: is not as published, it has %s", config.name, told)
+        shown = ", ".join(f"{key}={value}" for key, value in differ.items())
+        _LOG.warning("backbone=%s: is not as published, it has %s", config.name, shown)
 
 
 def _differences(name: str, settings: dict[str, Any]) -> dict[str, Any]:
-    """The settings that a published denoiser has otherwise, as found."""
+    """The settings that differ from those of the published denoiser, with the values found."""
     published = ARCHITECTURES[name].settings
     found = {key: settings[key] for key in published if key in settings}
     return {key: value for key, value in found.items() if _plain(value) != _plain(published[key])}

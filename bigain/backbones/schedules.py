@@ -4,8 +4,8 @@
     beta_t = (linear in t from their square roots)^2       (`scaled_linear`, Stable Diffusion)
     abar_t = prod over s <= t of (1 - beta_s)              (Eq. 1)
 
-in double precision: in single precision abar of SD-2.0 is off by up to 1e-6 relative, and half
-precision loses 1 - abar at small t altogether.
+in double precision.  In single precision, abar of SD-2.0 has a relative error of up to 1e-6; in
+half precision, 1 - abar vanishes at small t.
 """
 
 from collections.abc import Mapping
@@ -25,11 +25,11 @@ def alphas_cumprod(settings: Mapping[str, Any], place: str) -> Tensor:
     """abar_t for t = 0..T-1, float64, shape (T,).
 
     Args:
-        settings: Those of `scheduler_config.json`.
+        settings: The content of `scheduler_config.json`.
         place: The file, for messages.
 
     Raises:
-        UserError: a schedule or a prediction that is not implemented, or a number that is missing.
+        UserError: a schedule or prediction type is not implemented, or a number is missing.
 
     """
     _check(settings, place)

@@ -1,9 +1,9 @@
 """Where a published model is read from: a folder, the hub's local cache, or the hub.
 
-The order is: `backbone.path` alone if it is set; otherwise the cached copy of the repository, then
-of each mirror; otherwise a download of the repository, then of each mirror.  Nothing is tried
-silently: when no source serves, the one-line error says of each why not, and the manifest of a run
-records which one did, at which commit, with the sha256 of every weight file.
+If `backbone.path` is set, only this folder is used.  Otherwise the hub's cache is searched for the
+repository, then for each mirror; then the repository is downloaded, or else a mirror.  If no source
+works, a one-line error gives the reason for each of them.  The manifest of a run records the
+source, its commit and the sha256 of every weight file.
 """
 
 import hashlib
@@ -47,7 +47,7 @@ class Source:
         place: `path`, `cache` or `hub`.
         repository: OWNER/NAME; None for a folder of the user.
         revision: The branch, tag or commit that was asked for; None for a folder of the user.
-        commit: The commit it stands for; None for a folder of the user.
+        commit: The commit that the revision names; None for a folder of the user.
 
     """
 
@@ -58,17 +58,17 @@ class Source:
     commit: str | None = None
 
     def describe(self) -> dict[str, Any]:
-        """What the manifest says of it; a folder of the user is named, it has no other name."""
+        """The source as the manifest records it; `folder` is None unless it is the user's."""
         named = {"repository": self.repository, "revision": self.revision, "commit": self.commit}
         folder = str(self.folder) if self.repository is None else None
         return {"place": self.place, **named, "folder": folder}
 
 
 class NoSourceError(UserError):
-    """Neither the repository nor a mirror serves.
+    """Neither the repository nor any mirror can be used.
 
     Attributes:
-        reasons: `OWNER/NAME at REVISION` and why not, in order.
+        reasons: (`OWNER/NAME at REVISION`, why it cannot be used), in the order of the search.
 
     """
 
@@ -78,7 +78,7 @@ class NoSourceError(UserError):
 
 
 class _Unusable(Exception):  # noqa: N818 -- a state of a source, not a failure of the program
-    """Why one source cannot serve, in a few words."""
+    """Why one source cannot be used, in a few words."""
 
 
 def find_source(config: HubBackboneConfig, *, download: bool = True) -> Source:
@@ -86,11 +86,11 @@ def find_source(config: HubBackboneConfig, *, download: bool = True) -> Source:
 
     Args:
         config: Which model, from where.
-        download: Whether the hub may be asked when this machine has no copy.
+        download: Whether to download when this machine has no copy.
 
     Raises:
-        UserError: the folder of `backbone.path` does not serve.
-        NoSourceError: no source serves; one line: of each why not, and the ways out.
+        UserError: the folder of `backbone.path` cannot be used.
+        NoSourceError: no source can be used; its line gives every reason and what to do.
 
     """
     components = components_of(config.name)
@@ -106,9 +106,9 @@ def find_source(config: HubBackboneConfig, *, download: bool = True) -> Source:
                 return find(repository, revision, components, config.variant)
             except _Unusable as error:
                 reasons.append((f"{repository} at {revision}", str(error)))
-    told = "; ".join(f"{source}: {reason}" for source, reason in reasons)
+    listed = "; ".join(f"{source}: {reason}" for source, reason in reasons)
     raise NoSourceError(
-        f"backbone={config.name}: no weights found ({told}); allowed: "
+        f"backbone={config.name}: no weights found ({listed}); allowed: "
         "backbone.path=FOLDER with a copy in the hub's layout, or where there is a network "
         f"`hf download {config.repository} --revision {config.revision}` (or a mirror) into the "
         "hub's cache"
@@ -129,7 +129,7 @@ def file_hashes(
 
 
 def fingerprint(hashes: Mapping[str, str]) -> str:
-    """12 hex digits for a set of weight files: of the sha256 over their names and hashes."""
+    """First 12 hex digits of the sha256 over the names and hashes of a set of weight files."""
     lines = "".join(f"{name} {digest}\n" for name, digest in sorted(hashes.items()))
     return hashlib.sha256(lines.encode()).hexdigest()[:12]
 
@@ -215,7 +215,7 @@ def _check(folder: Path, components: tuple[Component, ...], variant: str | None)
 
 
 def _cached_revisions(repository: str) -> list[str]:
-    """Branches and tags of `repository` that the hub's cache knows, and commits without a name."""
+    """Branches, tags and unnamed commits of `repository` in the hub's cache."""
     place = Path(constants.HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}"
     refs = place / "refs"
     named = {
@@ -228,7 +228,7 @@ def _cached_revisions(repository: str) -> list[str]:
 
 
 def _split(mirror: str, revision: str) -> tuple[str, str]:
-    """`OWNER/NAME` or `OWNER/NAME@REVISION`, the revision being that of the settings if absent."""
+    """(repository, revision) of `OWNER/NAME` or `OWNER/NAME@REVISION`; default `revision`."""
     repository, _, own = mirror.partition("@")
     return repository, own or revision
 

@@ -1,7 +1,7 @@
 """Stable Diffusion as a backbone: `sd20`, `sd15` and `sdxl`.  A class is a prompt.
 
-The noise of a class is the U-Net's prediction under its prompt alone; guidance, which subtracts
-that under the empty prompt (the null class), is the sampler's.
+The noise of a class is the U-Net's prediction under the prompt of the class.  Guidance, which
+subtracts the prediction under the empty prompt (the null class), happens in the sampler.
 """
 
 import hashlib
@@ -43,7 +43,7 @@ class StableDiffusion(Pipeline):
             self._pooled = self._joined(prompts.pooled, empty.pooled)
 
     def encode_prompts(self, prompts: tuple[str, ...]) -> Prompts:
-        """Embeddings of any prompts, on the CPU, in fp32; from the cache if they were encoded."""
+        """Embeddings of any prompts, on the CPU, in fp32; read from the cache if possible."""
         kept = self._caches.prompts.get(
             {"prompts": list(prompts), **self._made_by},
             lambda: _tensors(
@@ -82,7 +82,7 @@ class StableDiffusion(Pipeline):
         return torch.tensor([ids], device=latents.device, dtype=self._dtype)
 
     def _text_files(self, name: str) -> dict[str, str]:
-        """Hashes of all that embeddings depend on: weights, settings and vocabularies."""
+        """Hash of everything that embeddings depend on: weights, settings and vocabularies."""
         parts = [part.folder for part in components_of(name)]
         texts = [part for part in parts if part.startswith(("text_encoder", "tokenizer"))]
         files = {n: h for n, h in self.hashes.items() if n.startswith("text_encoder")}

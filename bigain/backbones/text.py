@@ -1,10 +1,11 @@
-"""Prompts to what a Stable Diffusion U-Net attends to, as its pipeline does.
+"""Prompts to the hidden states that a Stable Diffusion U-Net attends to.
 
 Stable Diffusion 1 and 2: 77 tokens, padded and cut; the text encoder's last hidden state after its
-final norm, (n, 77, C).  SDXL: the last but one hidden states of two encoders side by side,
+final norm, (n, 77, C).  SDXL: the second-to-last hidden states of two encoders side by side,
 (n, 77, C1 + C2), and the projected pooled state of the second, (n, P).
 
-Prompts of a run are encoded once, in full precision, and the encoders are let go.
+The result is that of diffusers' own pipelines.  The prompts of a run are encoded once, in full
+precision; then the encoders are freed.
 """
 
 from collections.abc import Iterator, Sequence

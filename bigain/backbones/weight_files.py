@@ -1,6 +1,6 @@
 """Weight files of every model: which ones it needs, how large they are, whether they are intact.
 
-Nothing here opens weights or imports torch, so `bigain doctor` can use it anywhere.
+Nothing here loads weights or imports torch, so `bigain doctor` can use it anywhere.
 
 A published model is a folder of diffusers with one folder per component: weights as
 `diffusion_pytorch_model.safetensors` (or `model.safetensors` of transformers), possibly split into
@@ -48,8 +48,8 @@ class Component:
 
     Attributes:
         folder: Its name.
-        stem: How its weight files begin; empty for a component without weights.
-        needed: Other files that it cannot do without; a tuple inside means any of these.
+        stem: How the names of its weight files begin; empty for a component without weights.
+        needed: Other files that must be there; a tuple stands for any one of its names.
 
     """
 
@@ -78,7 +78,7 @@ def components_of(name: str) -> tuple[Component, ...]:
 
 
 def list_files(folder: Path) -> set[str]:
-    """Names of all files below `folder`, as a repository's listing gives them."""
+    """Names of all files below `folder`, relative to it, with forward slashes."""
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
 
 
@@ -117,7 +117,7 @@ def files_of(files: Collection[str], component: Component, variant: str | None) 
 def wanted(
     files: Collection[str], components: Collection[Component], variant: str | None
 ) -> list[str]:
-    """Of a repository's `files`, those that loading reads: weights, settings, vocabularies."""
+    """The names in `files` that loading reads: weights, settings and vocabularies."""
     chosen = {name for part in components for name in files_of(files, part, variant)}
     folders = tuple(f"{component.folder}/" for component in components)
     texts = (".json", ".txt")
@@ -129,7 +129,7 @@ def wanted(
 
 
 def missing_shards(folder: Path, names: Collection[str]) -> list[str]:
-    """Shards that an index among `names` lists and `folder` lacks."""
+    """Shards that are listed in an index among `names` but missing in `folder`."""
     missing = []
     for name in names:
         if name.endswith(".json"):
@@ -162,7 +162,11 @@ _LONGEST_HEADER = 100_000_000
 
 
 def damage(path: Path) -> str | None:
-    """What is wrong with the file at `path`, in a few words; None if it can be whole."""
+    """What is wrong with a safetensors file, judged by its header; None if it looks intact.
+
+    The format: 8 bytes with the length N of the header, N bytes of JSON that give the
+    `data_offsets` of each tensor, then the data.
+    """
     with path.open("rb") as handle:
         size = path.stat().st_size
         start = handle.read(8)
@@ -197,25 +201,25 @@ OTHER_MILLIONS: Mapping[str, int] = {
 
 
 def download_bytes(name: str, variant: str | None) -> float:
-    """About how many bytes the weights of a published backbone are."""
+    """Approximate size in bytes of the weight files of a published backbone."""
     return (DENOISER_MILLIONS[name] + OTHER_MILLIONS[name]) * 1e6 * (2 if variant else 4)
 
 
 def weights_path(name: str) -> Path:
-    """Where the shipped weights of `name` ("mini_unet" or "mini_dit") lie."""
+    """The file with the shipped weights of `name` ("mini_unet" or "mini_dit")."""
     return ASSETS / name / "model.safetensors"
 
 
 def check_revision(name: str, path: Path, revision: str) -> None:
-    """Refuse weights that are not there, or are not those that `revision` names.
+    """Refuse weights that are missing or of another revision.
 
     Args:
         name: The backbone.
         path: Its weights file.
-        revision: The beginning of the sha256 of the weights file, 12 hex digits.
+        revision: The first 12 hex digits of the sha256 of the weights file.
 
     Raises:
-        UserError: they are not.
+        UserError: the file is missing, or its sha256 begins with other digits.
 
     """
     if not path.is_file():

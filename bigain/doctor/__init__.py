@@ -1,4 +1,4 @@
 """Checks, before a sweep, that this machine has what its runs need.
 
-Each module looks at one thing and returns findings; `bigain.cli.doctor` prints them.
+Each module checks one kind of requirement and returns findings; `bigain.cli.doctor` prints them.
 """

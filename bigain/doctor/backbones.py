@@ -56,7 +56,7 @@ def fetch(config: BackboneConfig) -> None:
     """Download the weights of `config`, if this machine has no copy; only the files that are read.
 
     Raises:
-        UserError: neither the repository nor a mirror serves.
+        UserError: neither the repository nor any mirror can be used.
 
     """
     if isinstance(config, HubBackboneConfig):

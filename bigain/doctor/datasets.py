@@ -1,6 +1,6 @@
-"""Whether the images of a run are there: its dataset, and the reference of generated images.
+"""Whether the dataset of a run and the reference of its generated images are on this machine.
 
-Every file that a run would use is looked up, and COCO's annotations are read; no image is opened.
+Every file that a run would use must exist, and COCO's annotations are read; no image is opened.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from bigain.errors import UserError
 __all__ = ["check_dataset", "check_reference"]
 
 _DIMENSIONS = {"inception": 2048, "mini": 64}
-"""Extractor -> number of its features; it is not loaded here."""
+"""Extractor -> number of its features, known without loading it."""
 
 
 def check_dataset(config: DatasetConfig, *, needed: bool = True) -> Finding:
@@ -33,8 +33,8 @@ def check_dataset(config: DatasetConfig, *, needed: bool = True) -> Finding:
 def check_reference(config: RunConfig, *, needed: bool = True) -> list[Finding]:
     """The state of the reference, if the run generates.
 
-    A run of few images may need many more: it is compared with the whole split.  Where the dataset
-    is not there at all, its own finding says so.
+    Even a run of few images is compared with the whole split.  If the dataset is missing, this is
+    reported by `check_dataset` alone.
     """
     task = config.task
     if not isinstance(task, GenerationConfig):
@@ -53,14 +53,14 @@ def check_reference(config: RunConfig, *, needed: bool = True) -> list[Finding]:
 
 
 def _search(config: DatasetConfig) -> Search | None:
-    """What is there of a dataset that consists of the user's files; None of one that ships."""
+    """Which files of a dataset exist; None for a dataset that needs no files of the user."""
     assert issubclass(config.facts, PublishedDataset)
     layout = config.facts.layout
     return None if layout is None else layout.search(config.root)
 
 
 def _finding(subject: str, look: Callable[[], str], needed: bool) -> Finding:
-    """What `look` finds, or what it raises."""
+    """What `look` returns, or the error that it raises, as a finding."""
     try:
         return Finding("datasets", subject, "ready", look(), needed=needed)
     except UserError as error:

@@ -1,8 +1,8 @@
-"""Python, the packages in their ranges, the hub's switches, and the extras.
+"""Checks of Python, the versions of packages, the settings of the hub, and the extras.
 
-The ranges are written down once, in `pyproject.toml`: it is read where it lies beside the package,
-otherwise the installed package's own metadata.  No package is imported: torch alone would take
-longer than all the rest.
+The allowed versions are those of `pyproject.toml` if it is beside the package, otherwise those of
+the installed package's metadata.  No package is imported: torch alone would take longer than all
+the other checks.
 """
 
 import importlib.util
@@ -42,7 +42,7 @@ _TORCHVISION_AHEAD = 15
 
 @dataclass(frozen=True)
 class _Declared:
-    """What the package says that it needs."""
+    """The requirements that the package declares."""
 
     python: str
     packages: Sequence[Requirement]
@@ -50,7 +50,7 @@ class _Declared:
 
 
 def check_environment() -> list[Finding]:
-    """Python, packages and the hub; one finding for all packages if they are well."""
+    """Python, packages and the hub; one finding for all packages if all of them fit."""
     declared = _declared()
     bad = [*_wrong(declared.packages), *_wrong_pair()]
     good = [] if bad else [_well(len(declared.packages))]
@@ -58,7 +58,7 @@ def check_environment() -> list[Finding]:
 
 
 def check_extras(needed: Collection[str]) -> list[Finding]:
-    """The optional packages; those of the extras in `needed` cannot be done without."""
+    """The optional packages; the extras in `needed` are required."""
     declared = _declared()
     return [_extra(name, declared.extras.get(name, ()), name in needed) for name in EXTRAS]
 
@@ -97,7 +97,7 @@ def _python(allowed: str) -> Finding:
 
 
 def _wrong(requirements: Collection[Requirement]) -> Iterator[Finding]:
-    """A finding for each package that is not there or not of the range."""
+    """A finding for each package that is missing or of a version that is not allowed."""
     for requirement in requirements:
         found, name = _version(requirement.name), requirement.name
         install = (f"pip install '{name}{requirement.specifier}'", "make setup")
@@ -135,7 +135,7 @@ def _hub() -> Finding:
     else:
         what = f"may be asked for models, cache {constants.HF_HUB_CACHE}"
     stray = os.environ.get("TRANSFORMERS_OFFLINE") and not constants.is_offline_mode()
-    advice = ("TRANSFORMERS_OFFLINE alone is not heeded: HF_HUB_OFFLINE=1",) if stray else ()
+    advice = ("TRANSFORMERS_OFFLINE alone has no effect: set HF_HUB_OFFLINE=1",) if stray else ()
     return Finding("environment", "hub", "ready", what, advice)
 
 
@@ -144,9 +144,11 @@ def _extra(name: str, packages: Sequence[Requirement], needed: bool) -> Finding:
     if not bad:
         shown = ", ".join(f"{each.name} {_version(each.name)}" for each in packages)
         return Finding("optional", name, "ready", f"{shown}, for {EXTRAS[name]}", (), needed)
-    told = ", ".join(f"{each.subject} {each.what}" for each in bad)
+    faults = ", ".join(f"{each.subject} {each.what}" for each in bad)
     install = (f"pip install -e '.[{name}]' in the clone",)
-    return Finding("optional", name, bad[0].status, f"{told}; for {EXTRAS[name]}", install, needed)
+    return Finding(
+        "optional", name, bad[0].status, f"{faults}; for {EXTRAS[name]}", install, needed
+    )
 
 
 def _version(name: str) -> str | None:

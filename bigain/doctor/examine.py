@@ -1,4 +1,4 @@
-"""All that a set of runs needs, or all there is to be had."""
+"""All checks of a set of runs, or of every backbone and dataset."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,8 +20,8 @@ class Request:
 
     Attributes:
         configs: The runs.
-        backbones: Whether their backbones are meant; not when a dataset alone was named.
-        datasets: Whether their datasets are meant; not when a backbone alone was named.
+        backbones: Whether to check their backbones; False if only a dataset was named.
+        datasets: Whether to check their datasets; False if only a backbone was named.
 
     """
 
@@ -31,7 +31,7 @@ class Request:
 
 
 def examine_runs(request: Request) -> list[Finding]:
-    """What the runs need, all of it needed, and nothing else but the optional packages."""
+    """Everything that the runs need, and the optional packages."""
     reading = [config for config in request.configs if config.needs_images]
     backbones = list(dict.fromkeys(c.backbone for c in reading)) if request.backbones else []
     datasets = list(dict.fromkeys(c.dataset for c in reading)) if request.datasets else []
@@ -53,10 +53,10 @@ def examine_runs(request: Request) -> list[Finding]:
 def examine_everything(
     default: RunConfig, backbones: Sequence[BackboneConfig], datasets: Sequence[DatasetConfig]
 ) -> list[Finding]:
-    """All backbones and datasets; needed is what the default profile takes.
+    """Every backbone and dataset; only those of the default profile count as needed.
 
     Args:
-        default: The run of a command line without settings.
+        default: The run without any settings on the command line.
         backbones: Every backbone there is.
         datasets: Every dataset there is.
 
@@ -72,7 +72,7 @@ def examine_everything(
 
 
 def _devices(configs: Sequence[RunConfig]) -> list[Finding]:
-    """Each device and precision once; what is wrong with torch if it cannot be imported."""
+    """Each device and precision once; or why torch cannot be imported."""
     try:
         machine = probe()
     except (ImportError, OSError, RuntimeError) as error:
@@ -83,13 +83,13 @@ def _devices(configs: Sequence[RunConfig]) -> list[Finding]:
 
 
 def _extractors(request: Request) -> list[Finding]:
-    """What generated images are judged by, once; not when a dataset alone is meant."""
+    """The networks that measure generated images; none if only a dataset is checked."""
     configs = request.configs if request.backbones else ()
     return list(dict.fromkeys(found for config in configs for found in check_extractor(config)))
 
 
 def _references(request: Request) -> list[Finding]:
-    """What generated images are compared with, once; not when a backbone alone is meant."""
+    """The references of generated images; none if only a backbone is checked."""
     configs = request.configs if request.datasets else ()
     return list(dict.fromkeys(found for config in configs for found in check_reference(config)))
 

@@ -31,7 +31,7 @@ AREAS: tuple[Area, ...] = (*("environment", "device", "backbones", "datasets", "
 """In the order in which they are printed."""
 
 REMEDY = "; allowed: "
-"""What separates the mistake from the way out in the message of a `UserError`."""
+"""Separates the mistake from what is allowed in the message of a `UserError`."""
 
 
 @dataclass(frozen=True)
@@ -41,10 +41,10 @@ class Finding:
     Attributes:
         area: The part of the report that it belongs to.
         subject: Its name, such as `sd20`.
-        status: ready, missing (it is not there) or problem (it is there, and cannot serve).
+        status: ready, missing (it is not there) or problem (it is there but cannot be used).
         what: What was found, in a few words.
-        advice: Ways to get it, any of which will do; or what would be better.
-        needed: Whether what was asked for cannot do without it.
+        advice: Ways to get it, one of which is enough; or what would be better.
+        needed: Whether the runs that were asked for need it.
 
     """
 
@@ -57,12 +57,12 @@ class Finding:
 
     @property
     def stops(self) -> bool:
-        """Whether what was asked for would end for want of this."""
+        """Whether the runs that were asked for would fail because of this."""
         return self.needed and self.status != "ready"
 
 
 def from_error(area: Area, subject: str, error: UserError, *, needed: bool = True) -> Finding:
-    """The finding that a run's own error would be, in two parts at its `allowed`."""
+    """A problem from a run's own error; the part after `allowed:` becomes the advice."""
     what, _, allowed = str(error).partition(REMEDY)
     advice = (f"allowed: {allowed}",) if allowed else ()
     return Finding(area, subject, "problem", what, advice, needed)
@@ -107,8 +107,8 @@ _AS_ADJECTIVE = {"missing": "missing", "problem": "not usable"}
 def _lines(finding: Finding, column: int) -> str:
     start = f"  {finding.status:<{_STATUS}}{finding.subject:<{column}}"
     indent = " " * len(start)
-    told = _wrapped(finding.what, start, indent)
-    return told + "".join(_wrapped(way, f"{indent}-> ", f"{indent}   ") for way in finding.advice)
+    first = _wrapped(finding.what, start, indent)
+    return first + "".join(_wrapped(way, f"{indent}-> ", f"{indent}   ") for way in finding.advice)
 
 
 def _wrapped(text: str, first: str, rest: str) -> str:

@@ -41,7 +41,7 @@ class Accelerator:
 
     Attributes:
         device: Its name in the configuration, such as `cuda:0`.
-        title: What it calls itself.
+        title: The name that its driver reports.
         gigabytes: Its memory; None if it shares the machine's.
         has_bfloat16: Whether it computes bfloat16 in hardware.
 
@@ -55,10 +55,10 @@ class Accelerator:
 
 @dataclass(frozen=True)
 class Machine:
-    """What there is to compute with.
+    """The processors, the memory and the accelerators of this machine.
 
     Attributes:
-        processor: What the CPU calls itself.
+        processor: Name of the CPU.
         cores: Number of logical cores.
         threads: Threads that torch would use.
         gigabytes: Memory; None if the system does not say.
@@ -74,7 +74,7 @@ class Machine:
 
 
 def probe() -> Machine:
-    """What there is here.  Imports torch, and raises what that import raises."""
+    """Describe this machine.  Imports torch, and raises what that import raises."""
     import torch  # noqa: PLC0415 -- the one check that needs it
 
     from bigain.machine import cpu_model  # noqa: PLC0415
@@ -92,7 +92,7 @@ def probe() -> Machine:
 
 
 def check_device(config: RunConfig, machine: Machine, *, needed: bool = True) -> list[Finding]:
-    """Whether the device of a run is there, and whether its memory and precision suit."""
+    """Whether the device of a run exists, has enough memory and suits the precision."""
     subject = f"device={config.device}"
     chosen = _chosen(config.device, machine)
     others = ", ".join(each.device for each in machine.accelerators) or "none"
@@ -105,7 +105,7 @@ def check_device(config: RunConfig, machine: Machine, *, needed: bool = True) ->
 
 
 def _chosen(device: str, machine: Machine) -> Accelerator | None:
-    """The accelerator that `device` stands for; None for the CPU, or if it is not there."""
+    """The accelerator that `device` names; None for the CPU or a device that does not exist."""
     if device == "auto":
         return next(iter(machine.accelerators), None)
     wanted = "cuda:0" if device == "cuda" else device
@@ -145,7 +145,7 @@ def _memory_finding(
     name = config.backbone.name
     if has is None or name not in DENOISER_MILLIONS:
         return
-    # Prompts are encoded before the denoiser computes; VAE and encoders are of full precision.
+    # VAE and text encoders are in full precision, whatever the dtype of the denoiser.
     needs = DENOISER_MILLIONS[name] * _BYTES[config.dtype] / 1e3 + OTHER_MILLIONS[name] * 4 / 1e3
     if needs > has:
         what = f"{has:.1f} GB, but the weights of {name} alone take {needs:.1f} GB"
@@ -162,7 +162,7 @@ def _memory() -> float | None:
 
 
 _RECORD, _CLASS = 1_000, 50
-"""Bytes of an image on record and of each class of it, in two files; measured, rounded up."""
+"""Bytes of the record of one image, and of one class in it, in both files; measured."""
 _PIXEL = 2
 """Bytes of a pixel of a generated image as PNG."""
 _TOKENS, _FLOAT = 77, 4
@@ -181,7 +181,7 @@ class _Place:
 def check_disk(
     configs: Sequence[RunConfig], downloads: float = 0.0, *, needed: bool = True
 ) -> list[Finding]:
-    """The folders that `configs` write to, together with a download of so many bytes."""
+    """The folders that `configs` write to, and the hub's cache for `downloads` bytes."""
     places = _places(configs, downloads)
     needs: dict[int, float] = {}
     for place in places:
@@ -193,7 +193,7 @@ def check_disk(
 
 
 def result_bytes(config: RunConfig) -> float:
-    """About what the records of a run take."""
+    """Approximate size in bytes of the results of a run."""
     if not config.needs_images:
         return _RECORD
     if config.task.name == "generation":
@@ -202,7 +202,7 @@ def result_bytes(config: RunConfig) -> float:
 
 
 def cache_bytes(config: RunConfig) -> float:
-    """About what latents and prompt embeddings of a run take; never more than the caches may."""
+    """Approximate size in bytes of the cached latents and prompts; at most the cache's limit."""
     if config.backbone.is_mini or not config.needs_images:
         return 0.0
     settings, bound = config.backbone.architecture.settings, config.cache.gigabytes * 1e9
@@ -247,12 +247,12 @@ def _places(configs: Sequence[RunConfig], downloads: float) -> list[_Place]:
 
 def _finding(place: _Place, all_needs: float, needed: bool) -> Finding:
     free = shutil.disk_usage(_nearest(place.folder)).free
-    told = f"{place.folder}: {_size(free)} free, needs about {_size(place.needs)}"
-    what = f"{told}; {place.holds}" if place.holds else told
+    state = f"{place.folder}: {_size(free)} free, needs about {_size(place.needs)}"
+    what = f"{state}; {place.holds}" if place.holds else state
     try:
         check_results(place.folder)
     except UserError:
-        what = f"{place.folder}: is no folder that one can write to"
+        what = f"{place.folder}: cannot be written to"
         other = (f"another folder: {_SETTING[place.subject]}",)
         return Finding("disk", place.subject, "problem", what, other, needed)
     if free < all_needs:

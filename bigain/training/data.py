@@ -1,4 +1,4 @@
-"""Training batches that are a pure function of (seed, step), so that a resumed run repeats nothing.
+"""Training batches as a pure function of (seed, step), so that training can resume exactly.
 
 Only the training split is read: its first 55,000 images train, its last 5,000 validate.
 """
@@ -20,7 +20,7 @@ TRAINING_IMAGES = 55_000
 
 @dataclass(frozen=True)
 class Batch:
-    """Images and noise (B, 1, 32, 32), timesteps (B,), labels (B,) with dropped ones null."""
+    """Images and noise (B, 1, 32, 32), timesteps (B,), labels (B,); dropped labels are null."""
 
     images: Tensor
     labels: Tensor
@@ -30,7 +30,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class TrainingData:
-    """The training split of Fashion-MNIST, standardised, cut in two."""
+    """The training split of Fashion-MNIST, standardised, in a training and a validation part."""
 
     images: Tensor
     labels: Tensor
@@ -72,7 +72,7 @@ def load_training_data(root: Path | None) -> TrainingData:
     """Read the training split.
 
     Raises:
-        UserError: the data is nowhere; the message names both ways to get it.
+        UserError: there is no data; the message names both ways to get it.
 
     """
     found = fashion_mnist.find_root(root)
@@ -95,6 +95,6 @@ def load_training_data(root: Path | None) -> TrainingData:
 def _generator(seed: int, index: int) -> torch.Generator:
     """Generator number `index` of `seed`: of batch `index`, and of the permutation of an epoch.
 
-    torch's CPU generator looks at the lower 32 bits of its seed only, so both must be in them.
+    torch's CPU generator uses only the lower 32 bits of its seed, so both numbers must be in them.
     """
     return torch.Generator().manual_seed((seed * 0x9E3779B1 + index) % 2**32)

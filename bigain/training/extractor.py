@@ -28,7 +28,7 @@ _BATCH = 500
 class ExtractorRecipe(BaseModel):
     """One recipe; the YAML is `configs/training/extractor/mini.yaml`.
 
-    A checkpoint goes on under the recipe that made it; only paths and threads may differ.
+    A checkpoint can only be resumed with the recipe that made it; paths and threads may differ.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -50,7 +50,7 @@ class ExtractorRecipe(BaseModel):
 
 
 class ExtractorTrainer:
-    """Model, optimiser and step counter; everything else is a function of them."""
+    """Model, optimiser and step counter; everything else follows from them."""
 
     def __init__(self, recipe: ExtractorRecipe, data: TrainingData) -> None:
         self.recipe = recipe
@@ -80,7 +80,7 @@ class ExtractorTrainer:
         self.export(self.recipe.output / "model.safetensors")
 
     def update(self) -> float:
-        """One step; the loss before it."""
+        """Take one step.  Returns the loss before it."""
         self.model.train()
         images, labels = self.data.examples(self.step, self.recipe.batch_size, self.recipe.seed)
         loss = F.cross_entropy(self.model(images), labels)
@@ -99,7 +99,7 @@ class ExtractorTrainer:
         replace_file(path, lambda temporary: save_file(state, temporary))
 
     def _rate_factor(self) -> float:
-        """Share of the peak learning rate: up over one epoch, down to zero over the others."""
+        """Share of the peak learning rate: rises over one epoch, then falls linearly to zero."""
         falling = max(1, self.total_steps - self.steps_per_epoch)
         return min((self.step + 1) / self.steps_per_epoch, (self.total_steps - self.step) / falling)
 
@@ -151,7 +151,7 @@ class ExtractorTrainer:
 
 @torch.inference_mode()
 def accuracy(model: MiniClassifier, images: Tensor, labels: Tensor) -> float:
-    """Share of `images` (n, 1, 32, 32) that `model` puts in their class, in [0, 1]."""
+    """Share of `images` (n, 1, 32, 32) that `model` classifies correctly, in [0, 1]."""
     model.eval()
     predictions = torch.cat([model(part).argmax(dim=1) for part in images.split(_BATCH)])
     return float((predictions == labels).double().mean())

@@ -35,8 +35,8 @@ class TrainingConfig(BaseModel):
     """One recipe.  `images` counts training images seen, with repetition.
 
     Only `images`, `output`, `data_root` and `threads` may differ when a checkpoint is resumed, and
-    `images` only before the closing decay of either recipe: until there the learning rate does not
-    depend on it, so the result is the same as that of the new recipe from nothing.
+    `images` only before the final decay of either recipe starts: until then the learning rate does
+    not depend on it, so the result equals that of the new recipe from scratch.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -84,7 +84,7 @@ def learning_rate_factor(config: TrainingConfig, images_seen: int) -> float:
 
 
 class Trainer:
-    """Model, average, optimiser and step counter; everything else is a function of them."""
+    """Model, average, optimiser and step counter; everything else follows from them."""
 
     def __init__(self, config: TrainingConfig, data: TrainingData) -> None:
         self.config = config

@@ -187,4 +187,4 @@ def test_a_file_in_place_of_the_folder_is_a_problem(compose: Compose, tmp_path: 
     (tmp_path / "file").touch()
     (found,) = check_disk([compose(f"paths.results={tmp_path / 'file'}")])
     assert found.status == "problem"
-    assert "is no folder that one can write to" in found.what
+    assert "cannot be written to" in found.what
