@@ -145,11 +145,6 @@ def runs(make_plan: Callable[..., Plan]) -> list[CostedRun]:
     return costed_runs(planned, tables, costs)
 
 
-def test_every_run_once_in_order(runs: list[CostedRun]) -> None:
-    assert [each.tables for each in runs] == [(2, 12), (12,), (12,)]
-    assert len({each.run.run_id for each in runs}) == 3
-
-
 def test_text(runs: list[CostedRun]) -> None:
     first, *lines, last = PRINTERS["text"](runs).splitlines()
     assert first == "3 runs, 1 done, 2 missing"

@@ -107,21 +107,6 @@ def compiled(program: str, folder: Path, source: str, name: str = "table.tex") -
     return done.stdout
 
 
-def test_it_is_ascii(small_document: Document) -> None:
-    text = render_latex(small_document)
-    assert text.isascii()
-    assert text.endswith("%\n")
-
-
-def test_ranks_marks_and_kinds_are_told_apart(small_document: Document) -> None:
-    text = render_latex(small_document)
-    assert r"\bigainbest{86.25 [82.53, 89.28]}\textsuperscript{a}" in text
-    assert r"\bigainsecond{$-$0.25 [$-$2.32, +1.82]}\textsuperscript{a,b}" in text
-    assert r"\bigainleading{1.5e$-$05}" in text
-    assert r"\bigaincomparison{$\cdot$ minus the baseline} &  & " in text
-    assert r"\bigainpaper{lost}" in text
-
-
 def test_what_is_complete_lists_nothing_as_missing(small_document: Document) -> None:
     text = render_latex(replace(small_document, command="", commands=()))
     assert "missing" not in text

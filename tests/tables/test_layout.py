@@ -69,23 +69,11 @@ def test_missing_cells_come_with_the_command_that_fills_them(make_sources: MakeS
     ]
 
 
-def test_notes_of_the_profile_and_of_the_whole_table(make_sources: MakeSources) -> None:
-    document = lay_out(make_sources(4, nothing))
-    own = lay_out(make_sources(1, nothing)).notes
-    assert any("counted on SD-2.0 itself" in note for note in own)
-    assert any("all five 64x64 blocks" in note for note in document.notes)
-
-
 def test_only_the_marks_that_are_printed_are_explained(make_sources: MakeSources) -> None:
     marks = dict(lay_out(make_sources(4, nothing)).footnotes)
     assert "a" not in marks
     assert "b" in marks
     assert "a" in dict(lay_out(make_sources(4, nothing, grid="full")).footnotes)
-
-
-def test_the_same_document_for_the_same_input(make_sources: MakeSources) -> None:
-    sources = make_sources(12)
-    assert lay_out(sources) == lay_out(sources)
 
 
 @pytest.mark.parametrize("number", [1, 2, 3, 4, 5, 6, 7, 8, 11, 12, 14, 15, 16, 17, 18])
@@ -101,14 +89,6 @@ def test_every_line_of_every_table_has_a_cell_per_column(
     assert document.commands
     assert document.measured[0] == 0
     assert document.measured[1] > 0
-
-
-@pytest.mark.parametrize(("number", "there"), [(4, True), (1, False), (14, False), (17, False)])
-def test_the_baseline_column_is_explained_where_there_is_one(
-    make_sources: MakeSources, number: int, there: bool
-) -> None:
-    text = " ".join(panel.caption for panel in lay_out(make_sources(number)).panels)
-    assert ("The baseline column holds the error itself." in text) == there
 
 
 def everything(sources: Sources) -> str:

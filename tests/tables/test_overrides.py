@@ -3,9 +3,8 @@ from collections.abc import Sequence
 import pytest
 
 from bigain.config import RunConfig
-from bigain.errors import UserError
 from bigain.launch.compose import compose_configs
-from bigain.tables.planner import adding, concerning, refuse_fixed_keys, remembering, yielding
+from bigain.tables.planner import adding, concerning, remembering, yielding
 
 WORKS = ("classification", "generation", "flops")
 
@@ -34,12 +33,6 @@ def test_an_addition_goes_to_the_runs_that_it_is_meant_for(
 
 def test_settings_of_tasks_that_the_table_does_not_have_are_refused_by_composing() -> None:
     assert list(concerning(["task.steps=2"], "classification", ("classification",), True))
-
-
-@pytest.mark.parametrize("override", ["operator=tome", "operator.ratio=0.5", "+task=generation"])
-def test_what_a_table_sets_itself_is_refused(override: str) -> None:
-    with pytest.raises(UserError, match=r"Table 4 sets .* itself; allowed: .*dataset.limit=20"):
-        refuse_fixed_keys(4, ["seed=1", override])
 
 
 def test_nothing_is_composed_twice() -> None:

@@ -7,7 +7,7 @@ import pytest
 from bigain.config import RunConfig
 from bigain.tables.document import DASH, Line, Panel
 from bigain.tables.panels import is_empty, number_panels
-from bigain.tables.planner import CellKey, Place
+from bigain.tables.planner import CellKey
 from bigain.tables.quantities import QUANTITIES
 from bigain.tables.sources import Sources
 from bigain.tables.spec import Block
@@ -79,12 +79,6 @@ def test_lines_of_an_accuracy_block(complete: Sources) -> None:
     assert panel.title == "Top-1 accuracy, % ↑: the mini U-Net, Fashion-MNIST"
 
 
-def test_every_line_has_one_cell_per_column(complete: Sources) -> None:
-    for block in complete.plan.spec.profile("mini").blocks:
-        panel = panel_of(complete, block)
-        assert {len(line.cells) for line in panel.lines} == {len(panel.columns)} == {4}
-
-
 def test_measured_cells_hold_value_and_interval(complete: Sources) -> None:
     for row in ("ToMe", "L-GTM (BiGain)"):
         for text in texts(lines(complete)[row]):
@@ -139,11 +133,6 @@ def test_every_measured_cell_has_its_n_if_they_differ(complete: Sources, metric:
     assert "n=29" in texts(labelled(panel)["ToMe"])[2]
 
 
-def test_the_baseline_is_one_run_for_all_rows(complete: Sources) -> None:
-    found = lines(complete)
-    assert found["ToMe"].cells[0] == found["L-GTM (BiGain)"].cells[0]
-
-
 def test_the_papers_values_stand_in_their_place(empty: Sources) -> None:
     found = lines(empty)
     paper = PAPER.removeprefix("· ")
@@ -188,11 +177,6 @@ def test_the_error_itself_stands_at_the_baseline(complete: Sources) -> None:
     assert all(text.startswith("+") for text in texts(found["ToMe"])[1:])
     assert texts(found["L-GTM minus ToMe"])[3].startswith("−")
     assert found["L-GTM (BiGain)"].cells[3].rank == "best"
-
-
-def test_margins_have_values_only(complete: Sources) -> None:
-    for metric in ("margin_mean", "margin_variance", "margin_rho", "margin_bound"):
-        assert list(lines(complete, metric)) == ["ToMe", "L-GTM (BiGain)"]
 
 
 def test_blocks_that_nobody_measured_are_empty(complete: Sources, empty: Sources) -> None:
@@ -245,11 +229,3 @@ def test_blocks_side_by_side(make_sources: MakeSources) -> None:
     assert not any(label.startswith("DiP-GO (pruning), reported, not run ·") for label in found)
     assert DASH not in texts(found["SiTo, ratio 0.5 (pruning)"])
     assert panel.caption == "n = 30 images."
-
-
-def test_numbers_of_a_table_with_one_column(make_sources: MakeSources) -> None:
-    panel = panel_of(sources := make_sources(12), block_of(sources, "acc1"))
-    assert panel.columns == ("value",)
-    assert sources.plan.place(block_of(sources, "acc1")) == Place(
-        "mini_unet", "fashion_mnist", "classification"
-    )

@@ -38,25 +38,9 @@ def test_nothing_can_be_changed() -> None:
         row.method = "lgtm"  # type: ignore[misc]
 
 
-def test_a_row_is_run_and_in_the_paper_unless_it_says_otherwise() -> None:
-    row = Row(id="a", method="tome", label="A")
-    assert (row.run, row.in_paper, row.set, row.setting, row.only) == (True, True, (), "", None)
-
-
 def test_what_of_a_column_concerns_no_acceleration_too() -> None:
     column = Column(id="a", set=("operator.ratio=0.5", "dataset.limit=1000", "seed=1"))
     assert column.of_run == ("dataset.limit=1000", "seed=1")
-
-
-@pytest.mark.parametrize(
-    "ends",
-    [
-        {"row": "a", "versus": "b"},
-        {"column": "a", "versus_column": "b"},
-    ],
-)
-def test_a_delta_is_of_rows_or_of_columns(ends: dict[str, str]) -> None:
-    assert Delta(label="x", **ends).label == "x"
 
 
 @pytest.mark.parametrize(

@@ -72,14 +72,6 @@ def test_which_blocks_compare_rows() -> None:
     }
 
 
-def test_what_is_done_for_a_quantity() -> None:
-    work = {name: each.work for name, each in QUANTITIES.items()}
-    assert work["acc1"] == work["map_image"] == work["margin_rho"] == "classification"
-    assert work["fid"] == work["frechet_mini"] == work["class_agreement"] == "generation"
-    assert work["flops_g"] == work["flops_saved_percent"] == "flops"
-    assert work["speedup"] == work["acceleration_percent"] == "time"
-
-
 def test_the_small_distance_is_never_called_fid() -> None:
     assert "FID" not in QUANTITIES["frechet_mini"].title
     assert QUANTITIES["frechet_mini"].explanation.startswith("Not an FID: ")
@@ -90,11 +82,3 @@ def test_comparisons_with_the_baseline_need_it() -> None:
         "acc1_drop",
         "eps_error_rise",
     }
-
-
-def test_flops_have_the_papers_two_digits() -> None:
-    assert format_metric(Metric("flops_g", 704.8738, 1, math.nan, math.nan, "GFLOPs")) == "704.87"
-
-
-def test_points_have_two_digits_as_percents() -> None:
-    assert format_difference(metric(1.234, 1, 2, "points")) == "+1.23 [+1.00, +2.00]"

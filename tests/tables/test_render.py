@@ -9,25 +9,8 @@ from bigain.tables.document import Document
 from bigain.tables.formats import render_markdown
 from bigain.tables.planner import Compose, Plan
 from bigain.tables.render import FORMATS, Table, load_table, plan_of, render_table, write_table
-from bigain.tables.spec import TableSpec
-from bigain.tables.static import StaticSpec
 
 MakePlan = Callable[..., Plan]
-
-
-def test_tables_of_both_kinds() -> None:
-    assert isinstance(load_table(4), TableSpec)
-    assert isinstance(load_table(13), StaticSpec)
-    with pytest.raises(UserError, match="table=19: allowed: 1, 2, "):
-        load_table(19)
-
-
-def test_plans(compose: Compose, tmp_path: Path) -> None:
-    own = (f"paths.results={tmp_path}",)
-    plan = plan_of(load_table(12), "mini", "default", own, compose)
-    assert plan is not None
-    assert plan.results == tmp_path
-    assert plan_of(load_table(13), "mini", "full", own, compose) is None
 
 
 @pytest.mark.parametrize("number", [12, 13])
@@ -53,12 +36,6 @@ def test_rendering_publishes_what_it_was_made_of(
     published = {path.name for path in (tmp_path / "mini" / "samples").iterdir()}
     assert published == {f"{run.run_id}.csv.gz" for run in plan.distinct()}
     assert "class_agreement" in (tmp_path / "mini" / "runs.csv").read_text()
-
-
-def test_a_table_without_runs(compose: Compose) -> None:
-    table = render_table(load_table(13), "mini", None, compose)
-    assert "laplacian_l1" in table.csv
-    assert "## Scores" in render_markdown(table.document)
 
 
 def test_files_on_demand_and_an_equal_one_is_left_alone(tmp_path: Path) -> None:

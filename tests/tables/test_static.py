@@ -113,12 +113,6 @@ def test_formulas_are_those_of_the_docstrings(compose: Compose) -> None:
         assert docstring.startswith(what)
 
 
-def test_a_static_table_has_no_runs(compose: Compose) -> None:
-    document = laid_out(13, compose)
-    assert (document.command, document.commands) == ("", ())
-    assert document.summary.startswith("Profile `mini`. ")
-
-
 def test_a_paper_without_the_rows_prints_none(compose: Compose) -> None:
     document = laid_out(10, compose, paper={})
     assert not [line for line in document.panels[0].lines if line.kind == "paper"]

@@ -168,11 +168,6 @@ def test_a_plan_of_no_runs(table: Table, capsys: pytest.CaptureFixture[str]) -> 
     assert capsys.readouterr().out.startswith("0 runs, 0 done, 0 missing\n")
 
 
-def test_the_full_grid(table: Table, capsys: pytest.CaptureFixture[str]) -> None:
-    assert table("4", "--grid", "full", "--dry-run") == 0
-    assert capsys.readouterr().out.startswith("45 runs, ")
-
-
 def test_limit_is_a_short_form(
     compose: Compose, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -7,7 +7,7 @@ import pytest
 from bigain.config import RunConfig
 from bigain.tables.document import Cell, Document, Line, Panel
 from bigain.tables.sources import Sources
-from bigain.tables.tidy import COLUMNS, render_csv, render_static_csv
+from bigain.tables.tidy import render_csv, render_static_csv
 
 MakeSources = Callable[..., Sources]
 
@@ -22,11 +22,6 @@ def only_tome_at_most_half(config: RunConfig) -> bool:
 
 def test_golden(make_sources: MakeSources, golden: Callable[[str, str], None]) -> None:
     golden("table12.csv", render_csv(make_sources(12)))
-
-
-def test_columns(make_sources: MakeSources) -> None:
-    text = render_csv(make_sources(4, lambda _: False))
-    assert tuple(text.splitlines()[0].split(",")) == COLUMNS
 
 
 def measured(sources: Sources, task: str = "classification") -> list[dict[str, str]]:
