@@ -22,8 +22,6 @@ MakePlan = Callable[..., Plan]
 FakeRunner = Callable[[RunConfig], None]
 
 CLASSIFIED = Place("mini_unet", "fashion_mnist", "classification")
-GENERATED = Place("mini_unet", "fashion_mnist", "generation")
-NO_RUNS = (9, 10, 13)
 
 
 def works(plan: Plan) -> dict[str, int]:
