@@ -9,13 +9,16 @@ configurations with the same run id give the same records, so a finished run is 
 import hashlib
 import json
 import math
+import re
 from collections.abc import Collection, Mapping
+from functools import cache
 from typing import Any
 
 from pydantic import BaseModel
 
 from bigain.config import SETTING_COLUMNS, setting_cell
 from bigain.errors import UserError
+from bigain.locations import CONFIGS
 
 __all__ = [
     "DESCRIBING_COLUMNS",
@@ -185,14 +188,28 @@ def _canonical(plain: dict[str, Any], usual: Collection[str]) -> str:
     return json.dumps(_by_value(kept, ""), sort_keys=True, separators=(",", ":"))
 
 
-def _own_targets(plain: Mapping[str, Any]) -> list[str]:
-    """The keys `<group>._target_` that name a class of this package.
+@cache
+def _shipped_target(group: str, name: str) -> str | None:
+    """The class that `configs/<group>/<name>.yaml` of this package names."""
+    path = CONFIGS / group / f"{name}.yaml"
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    found = re.search(r"^_target_: *(\S+)", text, re.MULTILINE)
+    return found[1] if found else None
 
-    The group's `name` says as much.  A class from elsewhere is part of the run's name.
+
+def _own_targets(plain: Mapping[str, Any]) -> list[str]:
+    """The keys `<group>._target_` that say no more than the group's `name`.
+
+    These are the classes of the options that ship with the package.  Any other class is part of the
+    run id, also one of the package under another name.
     """
-    groups = {name: group for name, group in plain.items() if isinstance(group, Mapping)}
-    targets = {name: str(group.get("_target_", "")) for name, group in groups.items()}
-    return [f"{name}._target_" for name, at in targets.items() if at.startswith("bigain.")]
+    groups = {group: node for group, node in plain.items() if isinstance(node, Mapping)}
+    return [
+        f"{group}._target_"
+        for group, node in groups.items()
+        if "_target_" in node
+        and node["_target_"] == _shipped_target(group, str(node.get("name", "")))
+    ]
 
 
 def _without_neutral(plain: dict[str, Any]) -> dict[str, Any]:

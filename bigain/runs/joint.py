@@ -34,6 +34,7 @@ Defaults = Callable[[Config], Config]
 default settings of both; {} if this version has no such thing."""
 
 _PLACES = ("extractor_weights",)
+_NOT_SETTINGS = ("name", "_target_")
 _WEIGHTS = ("revision", "repository", "path")
 
 
@@ -245,7 +246,7 @@ def _run(manifest: Manifest, metrics: Mapping[str, Metric], defaults: Defaults) 
 def _compared(config: Config) -> dict[str, Any]:
     """The settings of the operator, and the sites of one that has any."""
     operator = config.get("operator", {})
-    settings = {key: value for key, value in operator.items() if key != "name"}
+    settings = {key: value for key, value in operator.items() if key not in _NOT_SETTINGS}
     if operator.get("name") != "none":
         settings["sites"] = config.get("backbone", {}).get("sites")
     return settings

@@ -17,6 +17,8 @@ from bigain.testing.runs import evaluation_of
 PLAIN: dict[str, Any] = json.loads((Path(__file__).parents[1] / "run_settings.json").read_text())
 PLAIN["dataset"]["limit"] = 12
 TOME = {"name": "tome", "ratio": 0.7, "cell": [2, 2], "random": True, "scope": "self"}
+TOME |= {"_target_": "bigain.operators.ToMe"}
+NONE = {"name": "none", "_target_": "bigain.operators.Identity"}
 IMAGES = list(range(100, 112))
 
 MakeRun = Callable[..., str]
@@ -50,7 +52,7 @@ def make_run(tmp_path: Path) -> MakeRun:
         error: Exception | None = None,
         seed: int = 0,
     ) -> str:
-        plain = {**copy.deepcopy(PLAIN), "operator": operator or {"name": "none"}, "seed": seed}
+        plain = {**copy.deepcopy(PLAIN), "operator": operator or NONE, "seed": seed}
         config = RunConfig.model_validate(plain)
         store = RunStore(tmp_path, run_id(config))
         with suppress(RuntimeError), store.open(config, IMAGES, {}) as session:

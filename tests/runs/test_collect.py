@@ -27,7 +27,9 @@ MakeRun = Callable[..., RunStore]
 @pytest.fixture
 def configs(make_config: Make, tome: dict[str, Any]) -> list[RunConfig]:
     todo = {"name": "todo", "factor": 2, "skip_final_step": False, "scope": "self"}
+    todo |= {"_target_": "bigain.operators.ToDo"}
     mixed = {"name": "ie_kvd", "factor": 10, "align": "reference", "scope": "self"}
+    mixed |= {"_target_": "bigain.operators.IEKVD"}
     mixed["skip_final_step"] = False
     few = functools.partial(make_config, dataset__limit=4)
     return [
@@ -174,6 +176,7 @@ def test_folders_without_the_later_columns_are_read_and_get_them(
 ) -> None:
     """Older ones lack them in metrics.csv and in the columns of the manifest."""
     select = {"name": "kv_select", "sparsity": 0.75, "strategy": "high_frequency"}
+    select |= {"_target_": "bigain.operators.KVSelect"}
     select |= {"score": "laplacian_l1", "scope": "self"}
     store = make_run(tmp_path, make_config(operator=select))
     path, manifest = store.folder / "metrics.csv", store.manifest()

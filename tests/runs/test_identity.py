@@ -279,6 +279,8 @@ def test_only_a_class_from_elsewhere_is_part_of_the_name(
     theirs = make_config(operator={**tome, "_target_": "their.ToMe"})
     assert run_id(theirs) != run_id(ours)
     assert describing_columns(theirs)["operator"] == "tome"
+    mistaken = make_config(operator={**tome, "_target_": "bigain.operators.LGTM"})
+    assert len({run_id(config) for config in (ours, theirs, mistaken)}) == 3
 
 
 # Measurements of FLOPs and of time.

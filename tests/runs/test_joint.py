@@ -15,6 +15,8 @@ from bigain.runs.identity import run_id
 from bigain.runs.joint import JOINT_METRICS, JointView, joint_runs, joint_view
 from bigain.runs.store import RunStore
 
+NONE = {"name": "none", "_target_": "bigain.operators.Identity"}
+
 Make = Callable[..., RunConfig]
 MakeRun = Callable[..., RunStore]
 GENERATION = {
@@ -33,7 +35,14 @@ EFFICIENCY = {"name": "efficiency", "measure": "flops", "steps": 1, "repeats": 1
 
 SITES = {"stages": ["encoder", "decoder"], "levels": [0], "blocks": None}
 DEFAULTS: dict[str, Any] = {
-    "operator": {"name": "tome", "ratio": 0.7, "cell": [2, 2], "random": True, "scope": "self"},
+    "operator": {
+        "_target_": "bigain.operators.ToMe",
+        "name": "tome",
+        "ratio": 0.7,
+        "cell": [2, 2],
+        "random": True,
+        "scope": "self",
+    },
     "backbone": {"sites": SITES},
 }
 
@@ -107,8 +116,9 @@ def test_the_settings_that_differ_from_the_defaults_are_named(
     finished(tmp_path, config.model_copy(update={"backbone": blocks}), frechet_mini=2.0)
     wider = make_config(operator={**tome, "scope": "self+mlp"}, task=GENERATION)
     finished(tmp_path, wider, frechet_mini=3.0)
-    schedule = {"name": "ie_kvd", "factor": 2, "alpha": {"start": 0.8, "end": 1.2}}
+    schedule: dict[str, Any] = {"name": "ie_kvd", "factor": 2, "alpha": {"start": 0.8, "end": 1.2}}
     schedule |= {"align": "reference", "skip_final_step": False, "scope": "self"}
+    schedule |= {"_target_": "bigain.operators.IEKVD"}
     finished(tmp_path, make_config(operator=schedule, task=GENERATION), frechet_mini=4.0)
     names = sorted(row.operator for row in view_of(tmp_path).rows)
     assert names[0].startswith("ie_kvd factor=2 ")
@@ -138,7 +148,7 @@ def test_rows_are_of_the_number_of_images_that_most_operators_have(
 ) -> None:
     """A larger run of the baseline alone does not stand above smaller ones of the operators."""
     half = {**tome, "ratio": 0.5}
-    for operator, limit in (({"name": "none"}, 30), ({"name": "none"}, 20), (tome, 20), (half, 10)):
+    for operator, limit in ((NONE, 30), (NONE, 20), (tome, 20), (half, 10)):
         config = make_config(operator=operator, task=GENERATION, dataset__limit=limit)
         last = finished(tmp_path, config, frechet_mini=limit / 10)
     view = view_of(tmp_path)
@@ -155,7 +165,7 @@ def test_a_first_look_at_many_operators_does_not_displace_real_runs(
     for ratio in (0.3, 0.4, 0.5, 0.6, 0.7):
         config = make_config(operator={**tome, "ratio": ratio}, task=GENERATION, dataset__limit=2)
         first.append(finished(tmp_path, config, frechet_mini=0.2).run_id)
-    for operator in ({"name": "none"}, tome):
+    for operator in (NONE, tome):
         config = make_config(operator=operator, task=GENERATION, dataset__limit=40)
         finished(tmp_path, config, frechet_mini=4.0)
     view = view_of(tmp_path)
