@@ -21,7 +21,7 @@ _COLUMNS = (
 
 @dataclass(frozen=True)
 class PaperKey:
-    """What names one cell; `setting` as `normal_setting` writes it, empty for no acceleration."""
+    """What names one cell; `setting` as `normal_setting` writes it, empty for the baseline."""
 
     table: int
     backbone: str

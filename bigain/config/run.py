@@ -101,8 +101,9 @@ class RunConfig(Settings):
     def title(self) -> str:
         """The run in a few words, e.g. `mini_dit lgtm ratio=0.7 score=laplacian_l1`."""
         settings = self.operator.settings().items()
-        told = [f"{key}={value}" for key, value in settings if value is not None and key != "scope"]
-        return " ".join([self.backbone.name, self.operator.name, *told])
+        shown = ((key, value) for key, value in settings if key != "scope")
+        words = [f"{key}={value}" for key, value in shown if value is not None]
+        return " ".join([self.backbone.name, self.operator.name, *words])
 
     @property
     def needs_images(self) -> bool:

@@ -22,7 +22,7 @@ class Failure:
     """What ended a run.
 
     Attributes:
-        run_id: Its name.
+        run_id: Its run id.
         error: Class and message, as in the manifest of a failed run.
         is_users: Whether it is a mistake that the user can correct (`UserError`).
 

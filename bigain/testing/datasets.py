@@ -98,8 +98,8 @@ def _coco(root: Path) -> int:
             number = {"id": len(instances) + 1, "category_id": int(row["category_id"])}
             instances.append({**number, "image_id": image_id, **box})
         for text in _CAPTIONS:
-            told = text.format(own[0]["name"] if own else "wall")
-            captions.append({"id": len(captions) + 1, "image_id": image_id, "caption": told})
+            caption = text.format(own[0]["name"] if own else "wall")
+            captions.append({"id": len(captions) + 1, "image_id": image_id, "caption": caption})
     categories = [
         {"id": int(r["category_id"]), "name": r["name"], "supercategory": ""} for r in rows
     ]
