@@ -1,8 +1,8 @@
 """One line for a human from pydantic's errors: the key, its value, what is allowed, a near match.
 
 A location such as `("task", "classification", "trial_list", 0)` is walked through the models: union
-tags and list positions are dropped, which leaves the key the user wrote (`task.trial_list`) and the field
-whose description says what is allowed.
+tags and list positions are dropped, which leaves the key the user wrote (`task.trial_list`) and the
+field whose description says what is allowed.
 """
 
 import difflib
