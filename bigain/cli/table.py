@@ -56,8 +56,8 @@ class _Request:
     gflops_per_second: float | None
 
 
-Launch = Callable[[Sequence[PlannedRun], Sequence[str]], Mapping[str, str]]
-"""Makes runs with Hydra's own settings, see `bigain.launch.sweep.launch_runs`; id -> error."""
+Launch = Callable[[Sequence[PlannedRun], Sequence[str]], Mapping[int, str]]
+"""Makes runs with Hydra's own settings, see `bigain.launch.sweep.launch_runs`."""
 
 Plans = Mapping[int, tuple[TableSpec | StaticSpec, Plan | None]]
 

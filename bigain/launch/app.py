@@ -59,13 +59,13 @@ def run_command_line(arguments: Sequence[str]) -> int:
     if not plan.is_sweep:
         failure = launch_one(plan)
         return 0 if failure is None else USER_ERROR if failure.is_users else 1
-    failures, code = [], 0
+    failures, code = {}, 0
     try:
         failures = launch_sweep(plan.runs, plan.hydra)
     except Exception:  # the launcher failed; the run store says which runs did
         traceback.print_exc()
         code = 1
-    listed = list_failures(plan.runs, {failure.run_id: failure.error for failure in failures})
+    listed = list_failures(plan.runs, {at: failure.error for at, failure in failures.items()})
     sys.stderr.write(listed)
     return 1 if listed else code
 

@@ -53,24 +53,24 @@ def run_report(config: RunConfig, outcome: RunOutcome) -> str:
         return head + "".join(f"  {_metric(row)}\n" for row in csv.DictReader(handle))
 
 
-def list_failures(runs: Sequence[Launched], errors: Mapping[str, str]) -> str:
+def list_failures(runs: Sequence[Launched], errors: Mapping[int, str]) -> str:
     """The runs of a sweep that are not done, one line each; empty if all are.
 
     Args:
         runs: All runs of the sweep.
-        errors: Run id -> error, for the failures that the launcher returned.  Others are read from
-            the run store, because a launcher may make the runs in other processes.
+        errors: Position in `runs` -> error, for the failures that the launcher returned.  Others
+            are read from the run store, because a launcher may make runs in other processes.
 
     """
     lines = []
     complete = _runs_with_all_shards(runs)
-    for run in runs:
+    for position, run in enumerate(runs):
         name = run_id(run.config)
         store = RunStore(run.config.paths.results, name)
         status = store.status()
         waits = status == "running" and name not in complete
-        if name in errors or not (status == "done" or waits):
-            error = errors.get(name) or _stored_error(store)
+        if position in errors or not (status == "done" or waits):
+            error = errors.get(position) or _stored_error(store)
             reason = " ".join(error.removeprefix("UserError: ").split())
             lines.append(f"  {name}  {' '.join(run.overrides)}  {reason}\n")
     return "".join([f"{len(lines)} of {len(runs)} runs failed:\n", *lines]) if lines else ""

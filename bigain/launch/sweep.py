@@ -137,12 +137,12 @@ def launch_one(plan: Plan) -> Failure | None:
     return cast(Failure | None, returned.return_value)
 
 
-def launch_sweep(runs: Sequence[Launched], hydra: DictConfig) -> list[Failure]:
+def launch_sweep(runs: Sequence[Launched], hydra: DictConfig) -> dict[int, Failure]:
     """Make `runs`, in this order, with the launcher that Hydra's settings choose.
 
     Returns:
-        The failures that the launcher returned, once all runs have ended.  A launcher that uses
-        other processes may lose some; the run store knows all of them.
+        Position in `runs` -> failure that the launcher returned, once all runs have ended.  A
+        launcher that uses other processes may lose some; the run store knows all of them.
 
     """
     sweep = _with_hydra(runs[0].config, hydra)
@@ -156,14 +156,15 @@ def launch_sweep(runs: Sequence[Launched], hydra: DictConfig) -> list[Failure]:
     context.callbacks.on_multirun_start(config=sweep, config_name=CONFIG_NAME)
     jobs = [[*run.overrides, _RUN + run.config.model_dump_json()] for run in runs]
     size = hydra.sweeper.get("max_batch_size") or len(jobs)
-    failures: list[Failure] = []
+    failures: dict[int, Failure] = {}
     for first in range(0, len(jobs), size):
-        failures += _failures(launcher.launch(jobs[first : first + size], initial_job_idx=first))
+        returned = launcher.launch(jobs[first : first + size], initial_job_idx=first)
+        failures |= _failures(returned, first)
     context.callbacks.on_multirun_end(config=sweep, config_name=CONFIG_NAME)
     return failures
 
 
-def launch_runs(runs: Sequence[Launched], settings: Sequence[str] = ()) -> dict[str, str]:
+def launch_runs(runs: Sequence[Launched], settings: Sequence[str] = ()) -> dict[int, str]:
     """Make listed runs as a sweep does.
 
     Args:
@@ -171,13 +172,13 @@ def launch_runs(runs: Sequence[Launched], settings: Sequence[str] = ()) -> dict[
         settings: Hydra's own overrides, such as `hydra/launcher=submitit_slurm`.
 
     Returns:
-        Run id -> error, see `launch_sweep`.
+        Position in `runs` -> error, see `launch_sweep`.
 
     """
     check_operators(runs)
     with config_loader() as loader:
         hydra = hydra_settings(loader, parse_overrides(loader, settings))
-    return {failure.run_id: failure.error for failure in launch_sweep(runs, hydra)}
+    return {at: failure.error for at, failure in launch_sweep(runs, hydra).items()}
 
 
 def job(composed: DictConfig) -> Failure | None:
@@ -244,6 +245,6 @@ def _with_hydra(config: RunConfig, hydra: DictConfig) -> DictConfig:
     return OmegaConf.create({**config.model_dump(mode="json"), "hydra": copy.deepcopy(hydra)})
 
 
-def _failures(returned: Sequence[JobReturn]) -> list[Failure]:
+def _failures(returned: Sequence[JobReturn], first: int) -> dict[int, Failure]:
     values: list[Any] = [each.return_value for each in returned]
-    return [value for value in values if isinstance(value, Failure)]
+    return {first + at: value for at, value in enumerate(values) if isinstance(value, Failure)}

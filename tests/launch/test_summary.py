@@ -85,11 +85,13 @@ def test_the_reason_of_a_failure_is_read_from_disk(
 def test_what_happened_in_this_process_outweighs_an_old_success(
     planned: list[PlannedRun], leave: Callable[..., str]
 ) -> None:
-    name = leave(planned[0], "done")
-    problems = {name: "UserError: dataset.root=x: is empty"}
+    leave(planned[0], "done")
+    problems = {0: "UserError: dataset.root=x: is empty"}
     assert list_failures(planned[:1], problems).endswith("  dataset.root=x: is empty\n")
-    problems = {name: "ValueError: bug"}
+    problems = {0: "ValueError: bug"}
     assert list_failures(planned[:1], problems).endswith("  ValueError: bug\n")
+    twice = [planned[0], planned[0]]
+    assert list_failures(twice, {1: "ValueError: bug"}).startswith("1 of 2 runs failed"), "one id"
 
 
 def test_a_damaged_manifest_is_a_failure_that_names_the_file(

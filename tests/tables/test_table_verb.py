@@ -35,19 +35,19 @@ def table(tmp_path: Path, compose: Compose, runner: FakeRunner) -> Table:
 def launcher(runner: FakeRunner) -> Launch:
     """Makes runs with `runner`, one after the other."""
 
-    def launch(runs: Runs, _settings: Sequence[str]) -> Mapping[str, str]:
+    def launch(runs: Runs, _settings: Sequence[str]) -> Mapping[int, str]:
         problems = {}
-        for each in runs:
+        for position, each in enumerate(runs):
             try:
                 runner(each.config)
             except Exception as error:
-                problems[each.run_id] = f"{type(error).__name__}: {error}"
+                problems[position] = f"{type(error).__name__}: {error}"
         return problems
 
     return launch
 
 
-def forbidden(_runs: Runs, _settings: Sequence[str]) -> Mapping[str, str]:
+def forbidden(_runs: Runs, _settings: Sequence[str]) -> Mapping[int, str]:
     raise AssertionError("nothing was to be run")
 
 
@@ -219,7 +219,7 @@ def test_settings_of_hydra_are_for_the_launcher_and_not_for_the_runs(
 ) -> None:
     asked: list[tuple[Runs, Sequence[str]]] = []
 
-    def launch(runs: Runs, settings: Sequence[str]) -> Mapping[str, str]:
+    def launch(runs: Runs, settings: Sequence[str]) -> Mapping[int, str]:
         asked.append((runs, settings))
         return {}
 
