@@ -34,7 +34,7 @@ _PAPER = {
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Print the report; the first of what stops is told on stderr.
+    """Print the report, and the first blocking problem on stderr.
 
     Raises:
         UserError: something that was asked for is not ready, or the settings are wrong.
@@ -124,7 +124,7 @@ def _request(settings: Sequence[str], multirun: bool) -> Request:
     except UserError:
         if len(lacking) == 1:
             companions = [[each] for each in _COMPANIONS[lacking[0]]]
-            with suppress(UserError):  # the user wrote no companion, and is not told of one
+            with suppress(UserError):  # the user wrote no companion: no message about it
                 configs = _those_that_compose(settings, multirun, companions)
                 return _of_what_is_named(configs, lacking[0])
         raise

@@ -97,7 +97,7 @@ def main(
 
 def _tables(request: _Request, compose: Compose, launch: Launch, flops: CountFlops) -> int:
     if request.hydra:
-        compose([request.hydra])  # a launcher that is not there is told before anything is run
+        compose([request.hydra])  # refuse an unknown launcher before any run
     plans = _plan(request, compose)
     results = _results(plans, request, compose)
     check_results(results)

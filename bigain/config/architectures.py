@@ -26,7 +26,7 @@ class Architecture:
 
     Attributes:
         model: The class of diffusers, `UNet2DConditionModel` or `DiTTransformer2DModel`.
-        conditioning: How it is told the class.
+        conditioning: How a class reaches the model.
         settings: What the class is built with.
 
     """

@@ -62,7 +62,7 @@ class SitesConfig(Settings):
 
 
 class _Backbone(Settings):
-    """What all backbones share: a name, sites that exist, and what their classes are told by."""
+    """What all backbones share: a name, sites that exist, and how a class conditions them."""
 
     name: str
     sites: SitesConfig = Field(description="the settings stages, levels and blocks")

@@ -90,29 +90,29 @@ def _one(detail: Mapping[str, Any], typed: Mapping[str, str], groups: Iterable[s
 def _extra(place: _Place, value: object, typed: Mapping[str, str], groups: Iterable[str]) -> str:
     key = next((name for name in typed if f"{name}.".startswith(f"{place.key}.")), place.key)
     written = typed.get(key, f"{key}={_shown(value)}")
-    owner, _, name = place.key.rpartition(".")
-    if not owner or place.model is None:
+    group, _, name = place.key.rpartition(".")
+    if not group or place.model is None:
         candidates = [*all_keys(), *groups]
         return unknown_key(written, key, list(RunConfig.model_fields), candidates)
     fields = [field for field in _typed_fields(place.model) if field != "name"]
     near = difflib.get_close_matches(name, fields, n=1)
-    hint = f"; did you mean {owner}.{near[0]}?" if near else _elsewhere(owner, name)
-    allowed = [f"{owner}.{field}" for field in fields]
+    hint = f"; did you mean {group}.{near[0]}?" if near else _elsewhere(group, name)
+    allowed = [f"{group}.{field}" for field in fields]
     line = unknown_key(written, key, allowed, [])
     tag = _tag(place.model)
-    return (line.replace("no such key", f"no such key of {owner}={tag}") if tag else line) + hint
+    return (line.replace("no such key", f"no such key of {group}={tag}") if tag else line) + hint
 
 
-def _elsewhere(owner: str, name: str) -> str:
-    """Which options of the group `owner` have a setting `name`, or one that looks like it."""
-    _, tagged = _below(RunConfig.model_fields[owner.partition(".")[0]])
+def _elsewhere(group: str, name: str) -> str:
+    """Which options of the group have a setting `name`, or one that looks like it."""
+    _, tagged = _below(RunConfig.model_fields[group.partition(".")[0]])
     settings = [field for model in tagged.values() for field in _typed_fields(model)]
     near = difflib.get_close_matches(name, settings, n=1)
     if not near:
         return ""
     having = [tag for tag, model in tagged.items() if near[0] in model.model_fields]
-    question = "" if near[0] == name else f"; did you mean {owner}.{near[0]}?"
-    return f"{question}; {owner}.{near[0]} belongs to {owner}={'|'.join(having)}"
+    question = "" if near[0] == name else f"; did you mean {group}.{near[0]}?"
+    return f"{question}; {group}.{near[0]} belongs to {group}={'|'.join(having)}"
 
 
 def _place(location: Sequence[str | int]) -> _Place:
@@ -128,9 +128,9 @@ def _place(location: Sequence[str | int]) -> _Place:
             break
         path.append(str(part))
         fields = {field.alias or name: field for name, field in model.model_fields.items()}
-        owner, field = model, fields.get(str(part))
+        parent, field = model, fields.get(str(part))
         if field is None:
-            return _Place(".".join(path), None, owner)
+            return _Place(".".join(path), None, parent)
         model, tagged = _below(field)
     return _Place(".".join(path), field, model)
 
