@@ -92,6 +92,8 @@ def plan_runs(overrides: Sequence[str], multirun: bool = False) -> Plan:
     """
     with config_loader() as loader:
         parsed = parse_overrides(loader, overrides)
+        # Files of the user count for every run; Hydra's other settings do not change a run.
+        paths = [_existing_path(each) for each in parsed if each.key_or_group == _SEARCH_PATH]
         hydra = hydra_settings(loader, parsed)
         is_sweep = multirun or hydra.mode == RunMode.MULTIRUN
         own = [each for each in parsed if not each.is_hydra_override()]
@@ -100,13 +102,21 @@ def plan_runs(overrides: Sequence[str], multirun: bool = False) -> Plan:
             params = (hydra.sweeper.get("params") or {}).items()
             swept = parse_overrides(loader, [f"{key}={value}" for key, value in params])
             combinations = _expand([*swept, *own])
-        # Files of the user count for every run; Hydra's other settings do not change a run.
-        paths = [str(each.input_line) for each in parsed if each.key_or_group == _SEARCH_PATH]
         runs = [
             PlannedRun(tuple(each), compose_with(loader, [*paths, *each])) for each in combinations
         ]
         hydra.overrides.task = [str(each.input_line) for each in own]
         return Plan(tuple(runs), is_sweep, hydra)
+
+
+def _existing_path(override: Override) -> str:
+    """A search path as typed; Hydra only warns, in two lines, of a folder that does not exist."""
+    text, value = str(override.input_line), override.value()
+    for entry in value if isinstance(value, list) else [value]:
+        folder = str(entry).removeprefix("file://")
+        if folder != str(entry) and not Path(folder).is_dir():
+            raise UserError(f"{text}: allowed: [file://FOLDER] of a folder that exists")
+    return text
 
 
 def check_operators(runs: Sequence[Launched]) -> None:

@@ -97,6 +97,7 @@ def test_settings_of_hydra_belong_to_the_sweep_as_a_whole() -> None:
             ["backbone=mini_unet,mini_dit", "backbone.sites.levels=[1]"],
             r"backbone.sites.levels=\[1\]: allowed: \[0\], because backbone=mini_dit",
         ),
+        (["hydra.searchpath=[file:///nowhere]"], r"searchpath=\[file:///nowhere\]: allowed: "),
         (["seed=range(0,2"], r"seed=range\(0,2: not understood"),
         (["shard.index=0,1,2", "shard.count=2"], "shard.index=2: allowed: an integer from 0 to 1"),
         (["experiment=merging_sweep", "operator=todo"], "operator.ratio=0.3: no such key of"),
