@@ -1,8 +1,13 @@
-"""Image files as RGB bytes, and the square that a 512-pixel model sees of them.
+"""Image files as bytes, and the square that a 512-pixel model sees of them.
 
 Reading follows torchvision's loader, so that numbers compare with those of others: grey, palette
 and CMYK files are converted to RGB by PIL, alpha is dropped (not composited), and the EXIF
 orientation is ignored: pixels stay as they are stored, which is also how COCO is annotated.
+
+Grey images of 16 bits are the exception: PIL and torchvision cut every value above 255 off.  Here
+the high byte of each pixel is taken, which is what PIL does with 16-bit RGB.  So a picture has the
+same pixels in 8 and in 16 bits.  Pixels whose range is not known (32-bit integers, floats) are
+refused.
 
 A model sees the shorter side resized to `side` (bicubic, antialiased) and of that the centre
 square, as `torchvision.transforms` Resize and CenterCrop do with PIL images.
@@ -17,7 +22,12 @@ from PIL import Image, UnidentifiedImageError
 
 from bigain.errors import UserError
 
-__all__ = ["UnreadableImage", "centre_crop_resize", "read_image"]
+__all__ = ["UnreadableImage", "centre_crop_resize", "pixels_of", "read_image"]
+
+_SIXTEEN_BITS = ("PNG", "PPM")
+"""Formats whose images of PIL's mode `I` have values from 0 to 65,535."""
+_DEEP_MODES = ("I", "F")
+"""Modes of more than 16 bits; `I` also stands for 16 bits in the formats above."""
 
 
 class UnreadableImage(Exception):  # noqa: N818 -- a state of the data, which a run survives
@@ -35,7 +45,8 @@ def read_image(path: Path, name: str | None = None) -> npt.NDArray[np.uint8]:
         RGB bytes of shape (height, width, 3), at the stored size.
 
     Raises:
-        UnreadableImage: The file is empty, cut short, or no image.
+        UnreadableImage: The file is empty, cut short, or no image, or the range of its pixels is
+            not known.
         UserError: The file cannot be read at all: it is gone, or the disk fails.
 
     """
@@ -46,11 +57,28 @@ def read_image(path: Path, name: str | None = None) -> npt.NDArray[np.uint8]:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
     try:
         with Image.open(io.BytesIO(content)) as opened:
-            return np.array(opened.convert("RGB"), dtype=np.uint8)
+            return pixels_of(opened, "RGB")
     except UnidentifiedImageError as error:
         raise UnreadableImage(f"{name}: is no image ({len(content)} bytes)") from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UnreadableImage(f"{name}: {' '.join(str(error).split())}") from error
+
+
+def pixels_of(image: Image.Image, mode: str) -> npt.NDArray[np.uint8]:
+    """Bytes (H, W, 3) for mode `RGB`, or (H, W) for mode `L`, of an opened image.
+
+    Raises:
+        ValueError: The range of its pixels is not known, or PIL cannot convert its colours.
+
+    """
+    is_sixteen = image.mode == "I" and image.format in _SIXTEEN_BITS
+    if image.mode.startswith("I;16") or is_sixteen:
+        high = np.asarray(image).astype(np.int64) >> 8
+        image = Image.fromarray(high.astype(np.uint8))
+    elif image.mode in _DEEP_MODES:
+        kind = "32-bit integers" if image.mode == "I" else "floating-point numbers"
+        raise ValueError(f"its pixels are {kind}; allowed: 8 or 16 bits a channel")
+    return np.array(image.convert(mode), dtype=np.uint8)
 
 
 def centre_crop_resize(image: npt.NDArray[np.uint8], side: int) -> npt.NDArray[np.uint8]:

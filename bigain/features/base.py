@@ -24,7 +24,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from bigain.data.base import Dataset
-from bigain.data.images import UnreadableImage
+from bigain.data.images import UnreadableImage, pixels_of
 from bigain.errors import UserError
 
 __all__ = [
@@ -136,7 +136,7 @@ class FolderImages(Sequence[Image]):
         path = self.paths[position]
         try:
             with PillowImage.open(path) as image:
-                return np.asarray(image.convert(self._mode))
+                return pixels_of(image, self._mode)
         except (OSError, SyntaxError, ValueError, PillowImage.DecompressionBombError) as error:
             reason = " ".join(str(error).split())
             raise UserError(f"{path}: cannot be read as an image ({reason})") from None

@@ -30,7 +30,8 @@ __all__ = [
     "read_reference",
 ]
 
-_FORMAT = 1
+_FORMAT = 2
+"""Part of the file names; increased when the same images give other features."""
 
 
 @dataclass(frozen=True)

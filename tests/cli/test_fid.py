@@ -69,6 +69,30 @@ def test_two_folders(write_clothes: Write, capsys: pytest.CaptureFixture[str]) -
     assert "28 x 28" in about["resize"]
 
 
+def test_the_same_pictures_in_8_and_16_bits_have_distance_0(
+    write_clothes: Write, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    a, deep = write_clothes("a", 0, 80), tmp_path / "deep"
+    deep.mkdir()
+    for path in a.iterdir():
+        with Image.open(path) as image:
+            wide = np.asarray(image).astype(np.uint16) * 257
+        Image.fromarray(wide).save(deep / path.name)
+    found, _ = run(capsys, deep, a, "--extractor", "mini")
+    assert abs(found["metrics"][0]["value"]) < 1e-6
+
+
+def test_float_pictures_are_refused_by_name(
+    write_clothes: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a = write_clothes("a", 0, 3)
+    Image.fromarray(np.zeros((28, 28), np.float32)).save(a / "0001.tiff")
+    (a / "0001.png").unlink()
+    with pytest.raises(UserError, match=r"0001\.tiff: .*floating-point .*allowed: 8 or 16 bits"):
+        main([str(a), str(a), "--extractor", "mini"])
+    capsys.readouterr()
+
+
 def test_text_for_people_and_a_warning_of_few_images(
     write_clothes: Write, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -10,7 +10,7 @@ from PIL import Image
 from torchvision.datasets.folder import default_loader
 from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
 
-from bigain.data.images import UnreadableImage, centre_crop_resize, read_image
+from bigain.data.images import UnreadableImage, centre_crop_resize, pixels_of, read_image
 from bigain.errors import UserError
 
 Bytes = npt.NDArray[np.uint8]
@@ -63,6 +63,41 @@ def test_alpha_is_dropped_not_composited(tmp_path: Path) -> None:
     pixels[..., 0] = 200  # red, and wholly transparent
     Image.fromarray(pixels).save(tmp_path / "x.png")
     assert read_image(tmp_path / "x.png")[0, 0].tolist() == [200, 0, 0]
+
+
+def grey(path: Path, kind: str, form: str) -> Path:
+    """One picture of 9x12 pixels, each value in the whole range of its type."""
+    picture = noise(9, 12, 1).astype(np.uint16)
+    if kind == "PGM":
+        path.write_bytes(b"P5 12 9 65535\n" + (picture * 257).astype(">u2").tobytes())
+        return path
+    scale = {"8": 1, "16": 257, "high byte": 256}[kind]
+    scaled = (picture * scale).astype(np.uint8 if kind == "8" else np.uint16)
+    Image.fromarray(scaled).save(path, form)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kind", "form"),
+    [("16", "PNG"), ("16", "TIFF"), ("high byte", "PNG"), ("PGM", "PPM")],
+)
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_a_grey_picture_of_16_bits_has_the_pixels_of_its_8_bits(
+    tmp_path: Path, kind: str, form: str, mode: str
+) -> None:
+    with Image.open(grey(tmp_path / "x", kind, form)) as deep:
+        found = pixels_of(deep, mode)
+    with Image.open(grey(tmp_path / "y", "8", "PNG")) as plain:
+        assert np.array_equal(found, pixels_of(plain, mode))
+    assert np.array_equal(read_image(tmp_path / "x"), read_image(tmp_path / "y"))
+    assert found.shape == ((9, 12, 3) if mode == "RGB" else (9, 12))
+
+
+@pytest.mark.parametrize("kind", [np.int32, np.float32])
+def test_pixels_without_a_known_range_are_unreadable(tmp_path: Path, kind: type) -> None:
+    Image.fromarray(noise(9, 12, 1).astype(kind)).save(tmp_path / "x.tif")
+    with pytest.raises(UnreadableImage, match=r"^x\.tif: .*allowed: 8 or 16 bits"):
+        read_image(tmp_path / "x.tif")
 
 
 def test_the_exif_orientation_is_ignored(tmp_path: Path) -> None:
