@@ -197,6 +197,11 @@ class PublishedDataset(DatasetFacts, ABC):
     def place(self) -> str:
         """Where the images come from, in a few words."""
 
+    @property
+    def is_published(self) -> bool:
+        """Whether these are images of the published split; False for another number of images."""
+        return True
+
     @classmethod
     def reference(cls, which: str, root: Path | None) -> Dataset:
         """The real images of `task.reference=split`, or of another word in `references`."""

@@ -90,8 +90,10 @@ class PublishedFiles(ImageFiles, PublishedDataset):
 
     def __init__(self, limit: int | None = None, root: Path | None = None) -> None:
         folder = self.layout.find(root)
-        chosen = take(self.list_entries(folder), limit, published=self.split_size, folder=folder)
+        listed = self.list_entries(folder)
+        chosen = take(listed, limit, published=self.split_size, folder=folder)
         super().__init__(chosen, folder, self.classes())
+        self._num_listed = len(listed)
 
     @classmethod
     @abstractmethod
@@ -105,8 +107,16 @@ class PublishedFiles(ImageFiles, PublishedDataset):
 
     @property
     def place(self) -> str:
-        """The folder."""
-        return f"in {self.folder}"
+        """The folder, and how much of the split its lists have if not all."""
+        listed, published = self._num_listed, self.split_size
+        if listed == published:
+            return f"in {self.folder}"
+        return f"in {self.folder}, which lists {listed:,} images; published are {published:,}"
+
+    @property
+    def is_published(self) -> bool:
+        """Whether the lists have as many images as the published split."""
+        return self._num_listed == self.split_size
 
 
 def take(

@@ -67,7 +67,7 @@ class _ImageNet(PublishedFiles):
     @classmethod
     def list_entries(cls, folder: Path) -> list[Entry]:
         """All images of the classes, whether or not `folder` has them."""
-        is_flat = next((folder / "val").glob("ILSVRC2012_val_*.JPEG"), None) is not None
+        is_flat = _is_flat(folder / "val")
         label_of = {index: label for label, index in enumerate(cls.indices())}
         rows, indices = class_table("imagenet"), _val_labels()
         entries = []
@@ -103,6 +103,13 @@ class ImageNet100(_ImageNet):
     def indices(cls) -> tuple[int, ...]:
         """ImageNet's index of each class, ascending."""
         return tuple(int(row["class_index"]) for row in class_table("imagenet100"))
+
+
+def _is_flat(val: Path) -> bool:
+    """Whether the images lie in `val` itself: they do not where it has folders of classes."""
+    if any((val / row["wnid"]).is_dir() for row in class_table("imagenet")):
+        return False
+    return next(val.glob("ILSVRC2012_val_*.JPEG"), None) is not None
 
 
 def val_order(labels: Sequence[int], classes: Sequence[int] | dict[int, int] = ()) -> list[int]:

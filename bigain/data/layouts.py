@@ -9,9 +9,19 @@ from pathlib import Path
 
 from bigain.errors import UserError
 
-__all__ = ["Layout", "MissingDataError", "Search"]
+__all__ = ["Layout", "MissingDataError", "Search", "is_clutter"]
 
 _DEFAULT_ROOT = Path("data")
+_LEFT_BY_SYSTEMS = ("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx")
+"""What Windows and macOS put into folders that they show or unpack."""
+
+
+def is_clutter(path: Path) -> bool:
+    """Whether a file or folder is hidden, or was left by the operating system: no part of a set.
+
+    macOS writes a hidden `._NAME` beside every file NAME that it copies to some disks.
+    """
+    return path.name.startswith(".") or path.name.lower() in _LEFT_BY_SYSTEMS
 
 
 class MissingDataError(UserError):

@@ -8,10 +8,11 @@ Source: Parkhi, Vedaldi, Zisserman, Jawahar 2012, "Cats and Dogs"; CC BY-SA 4.0.
 """
 
 from pathlib import Path
+from typing import ClassVar
 
 from bigain.data.base import ClassList, Dataset, class_table
 from bigain.data.files import Entry, ImageFiles, PublishedFiles
-from bigain.data.layouts import Layout
+from bigain.data.layouts import Layout, is_clutter
 from bigain.data.orders import hashed_order
 from bigain.errors import UserError
 
@@ -36,6 +37,8 @@ class Pets(PublishedFiles):
     num_classes = 37
     split = "test"
     split_size = 3669
+    all_size: ClassVar[int] = 7390
+    """Number of all images, those of both splits and the 41 in no list."""
     label_space = "open"
     references = ("split", "images", "all")
     layout = Layout(
@@ -70,16 +73,26 @@ class Pets(PublishedFiles):
 
     @classmethod
     def reference(cls, which: str, root: Path | None) -> Dataset:
-        """`split`, or `all`: every image by name, 7,390 of them, also those in no list.
+        """`split`, or `all`: every published image by name, also those in no list.
 
-        Image ids are positions 0, 1, ... in that order; the breeds are not looked up.
+        Image ids are positions 0, 1, ... in that order.  Files that are not called
+        `<breed>_<number>.jpg` are no images of the dataset.
+
+        Raises:
+            UserError: The data is not there, or there are not all of the published images.
+
         """
         if which != "all":
             return super().reference(which, root)
         folder = cls.layout.find(root)
-        names = sorted(path.name for path in (folder / "images").glob("*.jpg"))
-        if not names:
-            raise UserError(f"dataset.root={folder}: images/ holds no .jpg file")
+        found = (path.name for path in (folder / "images").glob("*.jpg") if not is_clutter(path))
+        names = sorted(filter(_is_published_name, found))
+        if len(names) != cls.all_size:
+            raise UserError(
+                f"task.reference=all: means all {cls.all_size} images of Oxford-IIIT Pets, but "
+                f"{folder / 'images'} holds {len(names)}; allowed: the whole images.tar.gz there, "
+                "or task.reference=split or images"
+            )
         entries = [Entry(i, f"images/{name}", None) for i, name in enumerate(names)]
         return ImageFiles(entries, folder, cls.classes())
 
@@ -100,6 +113,12 @@ def _check_list(path: Path) -> None:
         seen.add(fields[0])
     if not seen:
         raise UserError(f"{path}: is empty; allowed: the list of the test split")
+
+
+def _is_published_name(name: str) -> bool:
+    """Whether an image is called `<breed>_<number>.jpg`, as all published ones are."""
+    breed, _, number = name.removesuffix(".jpg").rpartition("_")
+    return number.isdecimal() and breed in {row["file_name"] for row in class_table("pets")}
 
 
 def _known_breeds() -> set[tuple[str, str, str]]:

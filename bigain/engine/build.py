@@ -1,5 +1,6 @@
 """From settings to objects: which class a name stands for."""
 
+import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -44,6 +45,8 @@ from bigain.tasks.flops import FlopCount, count_flops
 from bigain.tasks.protocol import StagedProtocol
 from bigain.tasks.sampling import Sampler
 
+_LOG = logging.getLogger(__name__)
+
 __all__ = [
     "build_backbone",
     "build_caches",
@@ -58,8 +61,15 @@ __all__ = [
 
 
 def build_dataset(config: DatasetConfig) -> Dataset:
-    """The dataset with its limit; raises UserError if data is missing."""
-    return load_dataset(config)
+    """The dataset with its limit; raises UserError if data is missing.
+
+    Warns if its lists have another number of images than the published split: then the first
+    images of the order are others, too.
+    """
+    dataset = load_dataset(config)
+    if not dataset.is_published:
+        _LOG.warning("dataset=%s: %d images %s", config.name, len(dataset), dataset.place)
+    return dataset
 
 
 def build_backbone(

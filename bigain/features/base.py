@@ -25,6 +25,7 @@ from tqdm import tqdm
 
 from bigain.data.base import Dataset
 from bigain.data.images import UnreadableImage, pixels_of
+from bigain.data.layouts import is_clutter
 from bigain.errors import UserError
 
 __all__ = [
@@ -106,7 +107,7 @@ class DatasetImages(Sequence[Image]):
 
 
 class FolderImages(Sequence[Image]):
-    """The images of one folder, sorted by name; hidden files are ignored.
+    """The images of one folder, sorted by name, without what `is_clutter` names.
 
     Args:
         folder: A folder that contains only images.
@@ -208,7 +209,7 @@ def _image_files(folder: Path) -> list[Path]:
     if not folder.is_dir():
         what = "is not a folder" if folder.exists() else "does not exist"
         raise UserError(f"{folder}: {what}; allowed: a folder of images, or a .npz of statistics")
-    entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    entries = sorted(path for path in folder.iterdir() if not is_clutter(path))
     others = [path for path in entries if not _is_image(path)]
     allowed = ", ".join(EXTENSIONS)
     if others:

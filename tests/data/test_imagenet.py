@@ -139,3 +139,12 @@ def test_a_file_in_the_folder_of_another_class_is_missing(tmp_path: Path) -> Non
 def test_no_data_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no ImageNet-100 there, .*val is missing; expected val/<"):
         ImageNet100(5, tmp_path)
+
+
+def test_a_file_beside_the_folders_of_the_classes_changes_nothing(tmp_path: Path) -> None:
+    write_tiny("imagenet1k", tmp_path)
+    before = ImageNet1K(20, tmp_path)
+    val = before.folder / "val"
+    for name in ("ILSVRC2012_val_00000001.JPEG", "._ILSVRC2012_val_00000002.JPEG", "Thumbs.db"):
+        (val / name).write_bytes(b"")
+    assert ImageNet1K(20, tmp_path).content_hash == before.content_hash

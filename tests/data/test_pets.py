@@ -101,14 +101,32 @@ def test_a_missing_list_or_image_is_named(root: Path) -> None:
         Pets(37, root)
 
 
-def test_all_images_are_those_of_the_folder_by_name(root: Path) -> None:
-    everything = Pets.reference("all", root)
+def test_all_images_are_those_of_the_folder_by_name(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     names = sorted(path.name for path in (root / "oxford-iiit-pet" / "images").glob("*.jpg"))
+    monkeypatch.setattr(Pets, "all_size", len(names))
+    everything = Pets.reference("all", root)
     assert everything.image_ids == list(range(len(names)))
     assert len(everything) >= len(Pets(37, root))
-    (root / "oxford-iiit-pet" / "images" / names[0]).unlink()
-    assert len(Pets.reference("all", root)) == len(names) - 1
-    for name in names[1:]:
-        (root / "oxford-iiit-pet" / "images" / name).unlink()
-    with pytest.raises(UserError, match=r"images/ holds no \.jpg"):
+
+
+@pytest.mark.parametrize("other", ["._Abyssinian_7.jpg", ".cover.jpg", "cover.jpg", "Thumbs.db"])
+def test_all_images_do_not_depend_on_what_else_lies_in_the_folder(
+    root: Path, monkeypatch: pytest.MonkeyPatch, other: str
+) -> None:
+    folder = root / "oxford-iiit-pet" / "images"
+    monkeypatch.setattr(Pets, "all_size", len(list(folder.glob("*.jpg"))))
+    before = Pets.reference("all", root)
+    (folder / other).write_bytes(b"\0\5\x16\7")
+    after = Pets.reference("all", root)
+    assert (after.image_ids, after.content_hash) == (before.image_ids, before.content_hash)
+
+
+@pytest.mark.parametrize("kept", [0, 2, 36])
+def test_an_incomplete_copy_is_no_reference(root: Path, kept: int) -> None:
+    for path in sorted((root / "oxford-iiit-pet" / "images").glob("*.jpg"))[kept:]:
+        path.unlink()
+    told = rf"task\.reference=all: means all 7390 images .* holds {kept}; allowed: "
+    with pytest.raises(UserError, match=told):
         Pets.reference("all", root)

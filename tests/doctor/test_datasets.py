@@ -149,9 +149,30 @@ def test_a_run_of_few_images_needs_the_whole_split(compose: Compose, tmp_path: P
     (found,) = check_reference(compose(*few))
     assert (found.status, found.stops) == ("problem", True)
     assert "3669" in found.what
-    for which in ("images", "all"):
-        (found,) = check_reference(compose(*few, f"task.reference={which}"), needed=False)
-        assert (found.status, found.needed) == ("ready", False)
+    (found,) = check_reference(compose(*few, "task.reference=images"), needed=False)
+    assert (found.status, found.needed) == ("ready", False)
+
+
+def test_a_part_of_all_images_is_a_problem_with_both_counts(
+    compose: Compose, tmp_path: Path
+) -> None:
+    write_tiny("pets", tmp_path)
+    given = [*FID, f"dataset.root={tmp_path}", "dataset.limit=5", "task.reference=all"]
+    (found,) = check_reference(compose(*given))
+    assert (found.status, found.stops) == ("problem", True)
+    assert "7390" in found.what
+    assert "holds 37" in found.what
+
+
+@pytest.mark.parametrize(
+    ("name", "listed"),
+    [("pets", "37 images; published are 3,669"), ("coco2017", "12 images; published are 5,000")],
+)
+def test_lists_of_a_part_of_the_split_are_told_with_both_counts(
+    check: Callable[..., Finding], tmp_path: Path, name: str, listed: str
+) -> None:
+    write_tiny(name, tmp_path)
+    assert check(name, tmp_path, "dataset.limit=5").what.endswith(f"which lists {listed}")
 
 
 def test_a_dataset_that_is_not_there_is_told_once(compose: Compose, tmp_path: Path) -> None:

@@ -52,6 +52,18 @@ def hooks(model: nn.Module) -> int:
     )
 
 
+@pytest.mark.parametrize(("name", "partial"), [("pets", True), ("fashion_mnist", False)])
+def test_a_part_of_the_published_lists_is_warned_of(
+    name: str, partial: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_tiny("pets", tmp_path)
+    root = [f"dataset.root={tmp_path}"] if partial else []
+    given = ["task=efficiency", f"dataset={name}", "dataset.limit=5", *root]
+    build.build_dataset(compose_config(given).dataset)
+    told = ["37 images; published are 3,669" in record.getMessage() for record in caplog.records]
+    assert told == ([True] if partial else [])
+
+
 def test_without_an_operator_the_model_is_not_touched(tiny_dit: nn.Module) -> None:
     before = hooks(tiny_dit)
     with build.build_compression(compose_config(["operator=none"]), tiny_dit):

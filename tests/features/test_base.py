@@ -178,6 +178,15 @@ def test_no_folder_and_no_image_are_refused(tmp_path: Path) -> None:
         FolderImages(tmp_path / "file")
 
 
+@pytest.mark.parametrize("other", ["._000.png", ".DS_Store", "Thumbs.db", "desktop.ini"])
+def test_what_the_operating_system_leaves_is_no_image(
+    write_images: WriteImages, other: str
+) -> None:
+    folder = write_images("a", 3)
+    (folder / other).write_bytes(b"\0")
+    assert [path.name for path in FolderImages(folder).paths] == ["000.png", "001.png", "002.png"]
+
+
 @pytest.mark.parametrize("keep", [0, 40, -30])
 def test_a_damaged_file_is_named(write_images: WriteImages, corners: Any, keep: int) -> None:
     path = write_images("a", 3) / "001.png"
