@@ -11,7 +11,7 @@ from bigain.config.backbone import (
     MiniBackboneConfig,
     SitesConfig,
 )
-from bigain.config.base import SETTING_COLUMNS
+from bigain.config.base import NEUTRAL, SETTING_COLUMNS
 from bigain.config.dataset import DatasetConfig, DatasetFacts
 from bigain.config.messages import format_validation_error
 from bigain.config.operator import OperatorConfig, setting_cell
@@ -24,6 +24,7 @@ from bigain.config.task import (
 )
 
 __all__ = [
+    "NEUTRAL",
     "SETTING_COLUMNS",
     "BackboneConfig",
     "CacheConfig",

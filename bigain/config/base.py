@@ -1,5 +1,6 @@
 """The pieces of every settings model: strict numbers, frozen models, errors that name the key."""
 
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,6 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 __all__ = [
+    "NEUTRAL",
     "SETTING_COLUMNS",
     "Folder",
     "Integer",
@@ -20,6 +22,16 @@ __all__ = [
 
 SETTING_COLUMNS = ("ratio", "factor", "alpha", "score", "scope", "strategy", "sparsity")
 """The operator settings that are columns of metrics.csv and runs.csv, in this order."""
+
+NEUTRAL: Mapping[str, Any] = {
+    "operator.skip_final_step": False,
+    "operator.destinations": "eq7",
+    "operator.protect_ratio": 0,
+}
+"""Dotted key of a setting that was added later -> the value at which it has no effect.
+
+With that value the setting is not part of the run id, so earlier results keep their ids.
+"""
 
 Integer = Annotated[int, Field(strict=True)]
 """An integer; `true`, `2.0` and `"2"` are refused."""

@@ -16,7 +16,7 @@ from typing import Any
 
 from pydantic import ConfigDict, Field, model_validator
 
-from bigain.config.base import SETTING_COLUMNS, Settings
+from bigain.config.base import NEUTRAL, SETTING_COLUMNS, Settings
 
 __all__ = ["OperatorConfig", "setting_cell"]
 
@@ -63,6 +63,12 @@ class OperatorConfig(Settings):
         """The cells of `SETTING_COLUMNS` in metrics.csv; None where it has no such setting."""
         own = self.model_dump()
         return {key: setting_cell(own.get(key)) for key in SETTING_COLUMNS}
+
+    def changed(self) -> dict[str, Any]:
+        """The settings of `NEUTRAL` that have another value than there."""
+        own = self.model_extra or {}
+        usual = {key.removeprefix("operator."): value for key, value in NEUTRAL.items()}
+        return {key: own[key] for key in usual if key in own and own[key] != usual[key]}
 
 
 def setting_cell(value: Any) -> float | int | str | None:

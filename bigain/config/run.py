@@ -100,8 +100,8 @@ class RunConfig(Settings):
     @property
     def title(self) -> str:
         """The run in a few words, e.g. `mini_dit lgtm ratio=0.7 score=laplacian_l1`."""
-        settings = self.operator.settings().items()
-        shown = ((key, value) for key, value in settings if key != "scope")
+        settings = self.operator.settings() | self.operator.changed()
+        shown = ((key, value) for key, value in settings.items() if key != "scope")
         words = [f"{key}={value}" for key, value in shown if value is not None]
         return " ".join([self.backbone.name, self.operator.name, *words])
 

@@ -17,14 +17,15 @@ import torch
 from torch import Tensor
 
 from bigain.operators.random_key import RandomKey
-from bigain.operators.scores import Score
 from bigain.operators.validation import check_cell_fits
 
 __all__ = [
+    "DESTINATIONS",
     "cell_count",
     "cell_tokens",
     "constant",
     "lowest_score",
+    "lowest_score_of_strip",
     "random_position",
     "removed_tokens",
     "top_left",
@@ -97,11 +98,34 @@ def random_position(
     return tokens.flatten()[positions + torch.arange(count, device=metric.device) * area]
 
 
-def lowest_score(
-    metric: Tensor, grid: tuple[int, int], cell: tuple[int, int], score: Score
-) -> Tensor:
-    """The token with the lowest score in every cell; if equal, the first, row by row."""
-    tokens = cell_tokens(grid, cell, metric.device)
-    scores = score(metric, grid)[:, tokens.flatten()].unflatten(1, tokens.shape)
-    positions = scores.argmin(dim=-1)
-    return tokens.expand(len(scores), -1, -1).gather(-1, positions[..., None]).squeeze(-1)
+def lowest_score(scores: Tensor, grid: tuple[int, int], cell: tuple[int, int]) -> Tensor:
+    """The token of lowest score (B, N) in every cell (Eq. 7); if equal, the first, row by row."""
+    tokens = cell_tokens(grid, cell, scores.device)
+    return _at(scores[:, tokens.flatten()].unflatten(1, tokens.shape).argmin(dim=-1), tokens)
+
+
+def lowest_score_of_strip(scores: Tensor, grid: tuple[int, int], cell: tuple[int, int]) -> Tensor:
+    """The token at the position that has the lowest score (B, N) in a strip, not in the cell.
+
+    A band is one row of cells, sy token rows of w' = sx * floor(w/sx) tokens.  Its sy * w' scores,
+    read row by row, are cut into strips of sy * sx.  If the lowest score of strip j is at p (if
+    equal, the first), the token in row p // sx, column p % sx of cell j of the band is chosen.
+    """
+    tokens = cell_tokens(grid, cell, scores.device)
+    rows, columns = grid[0] // cell[0] * cell[0], grid[1] // cell[1] * cell[1]
+    bands = scores.unflatten(1, grid)[:, :rows, :columns]
+    return _at(bands.reshape(len(scores), *tokens.shape).argmin(dim=-1), tokens)
+
+
+DestinationRule = Callable[[Tensor, tuple[int, int], tuple[int, int]], Tensor]
+
+DESTINATIONS: dict[str, DestinationRule] = {
+    "eq7": lowest_score,
+    "as_released": lowest_score_of_strip,
+}
+"""How the scores of tokens choose the destinations: Eq. 7, or what the paper's code computes."""
+
+
+def _at(positions: Tensor, tokens: Tensor) -> Tensor:
+    """(B, cells): the token numbers at `positions` (B, cells) of `tokens` (cells, A)."""
+    return tokens.expand(len(positions), -1, -1).gather(-1, positions[..., None]).squeeze(-1)

@@ -73,14 +73,19 @@ def complement(index: Tensor, tokens: int) -> Tensor:
 _EPSILON = 1e-12
 
 
-def assign_tokens(metric: Tensor, dst: Tensor, removed: int) -> Tensor:
+def assign_tokens(
+    metric: Tensor, dst: Tensor, removed: int, protected: Tensor | None = None
+) -> Tensor:
     """Assignment (B, N), values 0..N-r-1, from `metric` (B, N, C) and destinations `dst` (B, D).
 
-    `removed` is r, the number of merged sources, in 0..N-D.
+    `removed` is r, the number of merged sources, in 0..N-D.  The tokens `protected` (B, P), P at
+    most N-D-r, are never merged, but may be destinations.
     """
     batch, tokens, _ = metric.shape
     src = complement(dst, tokens)
     best, target = cosine_similarity(metric, src, dst).max(dim=-1)
+    if protected is not None:
+        best = best.masked_fill(mark(protected, tokens).gather(1, src), -torch.inf)
     order = best.argsort(dim=-1, descending=True, stable=True)
     merged = torch.zeros_like(src, dtype=torch.bool).scatter_(1, order[:, :removed], value=True)
     unmerged_count = src.shape[1] - removed

@@ -14,23 +14,24 @@ so unmerged tokens pass through both exactly.
   (`bigain.operators.random_key`).
 * L-GTM, Laplacian-gated token merging (BiGain): per sample, the token of the cell with the lowest
   score F, by default the l1 norm of the Laplacian (Eq. 7).  Deterministic.  High-frequency
-  tokens are only kept from being destinations; nothing else protects them.
+  tokens are only kept from being destinations, unless a share of them is protected from merging.
+  The released code takes another token of the cell (`bigain.operators.cells.DESTINATIONS`).
 * Cached assignment (BiGain): L-GTM with one assignment per stage and forward, made at the stage's
   first site and used at its other sites with the same grid (SD-2.0: 2 assignments for 2 encoder and
   3 decoder sites).  Each site merges its own tensor; nothing is kept after the forward.
 """
 
 from abc import abstractmethod
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, field
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
 from bigain.operators.base import UNCHANGED, Reduction, TokenReducer
 from bigain.operators.cells import (
+    DESTINATIONS,
     cell_count,
-    lowest_score,
     random_position,
     removed_tokens,
     top_left,
@@ -38,9 +39,16 @@ from bigain.operators.cells import (
 from bigain.operators.matching import assign_tokens, at_least_float32, matching_flops
 from bigain.operators.random_key import RandomKey
 from bigain.operators.scores import score_flops, token_score
-from bigain.operators.validation import check_cell, check_ratio, check_switch, check_tokens
+from bigain.operators.validation import (
+    check_cell,
+    check_choice,
+    check_protected,
+    check_ratio,
+    check_switch,
+    check_tokens,
+)
 
-__all__ = ["LGTM", "BipartiteMerge", "CachedAssignment", "MergeReduction", "ToMe"]
+__all__ = ["LGTM", "BipartiteMerge", "CachedAssignment", "Choice", "MergeReduction", "ToMe"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,6 +96,19 @@ class MergeReduction(Reduction):
         return f"MergeReduction({self.assignment.shape[1]} -> {self.tokens} tokens)"
 
 
+class Choice(NamedTuple):
+    """What a merge chooses before tokens are matched.
+
+    Attributes:
+        dst: (B, D) token numbers of the destinations, one of each cell.
+        protected: (B, P) token numbers that are never merged; None: all sources may be.
+
+    """
+
+    dst: Tensor
+    protected: Tensor | None = None
+
+
 @dataclass(frozen=True)
 class BipartiteMerge(TokenReducer):
     """Merge a share `ratio` of all tokens into one destination per cell.
@@ -109,8 +130,8 @@ class BipartiteMerge(TokenReducer):
         check_ratio(self.ratio, self.cell)
 
     @abstractmethod
-    def destinations(self, metric: Tensor, grid: tuple[int, int], draw: RandomKey) -> Tensor:
-        """(B, D) token numbers, one of each cell, for `metric` (B, N, C)."""
+    def choose(self, metric: Tensor, grid: tuple[int, int], draw: RandomKey) -> Choice:
+        """The destinations, and the protected tokens, for `metric` (B, N, C)."""
 
     @torch.no_grad()
     def plan(
@@ -121,9 +142,9 @@ class BipartiteMerge(TokenReducer):
         removed = removed_tokens(grid, self.cell, self.ratio)
         if removed == 0:
             return UNCHANGED
-        dst = self.destinations(metric, grid, draw or RandomKey())
-        assignment = assign_tokens(metric, dst, removed)
-        return MergeReduction(assignment, metric.shape[1] - removed, dst)
+        choice = self.choose(metric, grid, draw or RandomKey())
+        assignment = assign_tokens(metric, choice.dst, removed, choice.protected)
+        return MergeReduction(assignment, metric.shape[1] - removed, choice.dst)
 
     def num_kept(self, grid: tuple[int, int]) -> int:
         """N - r."""
@@ -138,7 +159,7 @@ class BipartiteMerge(TokenReducer):
         return similarities + self.choice_flops(tokens, channels)
 
     def choice_flops(self, tokens: int, channels: int) -> int:
-        """FLOPs of `destinations` per sample."""
+        """FLOPs of `choose` per sample."""
         del tokens, channels
         return 0
 
@@ -163,11 +184,11 @@ class ToMe(BipartiteMerge):
         super().__post_init__()
         check_switch("random", self.random)
 
-    def destinations(self, metric: Tensor, grid: tuple[int, int], draw: RandomKey) -> Tensor:
-        """(B, D) token numbers, drawn per timestep, or the top-left ones."""
+    def choose(self, metric: Tensor, grid: tuple[int, int], draw: RandomKey) -> Choice:
+        """Destinations drawn per timestep, or the top-left tokens."""
         if self.random:
-            return random_position(metric, grid, self.cell, draw)
-        return top_left(metric, grid, self.cell)
+            return Choice(random_position(metric, grid, self.cell, draw))
+        return Choice(top_left(metric, grid, self.cell))
 
 
 @dataclass(frozen=True)
@@ -178,22 +199,35 @@ class LGTM(BipartiteMerge):
         ratio: share of tokens to remove, in [0, 1 - 1/A], A = area of the cell.
         cell: (rows, columns) of a cell.
         score: name of the token score (`bigain.operators.SCORES`).
+        destinations: `eq7`, or `as_released` (`bigain.operators.cells.DESTINATIONS`).
+        protect_ratio: share of all tokens, those of highest score, that are never merged, in
+            [0, 1 - 1/A - ratio].
 
     Raises:
-        UserError: ratio or cell out of range, or unknown score.
+        UserError: a setting out of range, or unknown score.
 
     """
 
     score: str = "laplacian_l1"
+    destinations: str = field(default="eq7", kw_only=True)
+    protect_ratio: float = field(default=0.0, kw_only=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         token_score(self.score)
+        check_choice("destinations", self.destinations, DESTINATIONS)
+        check_protected(self.protect_ratio, self.ratio, self.cell)
 
-    def destinations(self, metric: Tensor, grid: tuple[int, int], draw: RandomKey) -> Tensor:
-        """(B, D) token numbers: the lowest score of every cell; if equal, the first token."""
+    def choose(self, metric: Tensor, grid: tuple[int, int], draw: RandomKey) -> Choice:
+        """Destinations by lowest score and, of equal scores, the first; protected by highest."""
         del draw
-        return lowest_score(metric, grid, self.cell, token_score(self.score))
+        scores = token_score(self.score)(metric, grid)
+        dst = DESTINATIONS[self.destinations](scores, grid, self.cell)
+        protected = int(metric.shape[1] * self.protect_ratio)
+        if not protected:
+            return Choice(dst)
+        order = scores.argsort(dim=-1, descending=True, stable=True)
+        return Choice(dst, order[:, :protected])
 
     def choice_flops(self, tokens: int, channels: int) -> int:
         """FLOPs of the score."""
@@ -205,7 +239,7 @@ class CachedAssignment(LGTM):
     """L-GTM with one map per stage; settings as L-GTM's.
 
     Raises:
-        UserError: ratio or cell out of range, or unknown score.
+        UserError: a setting out of range, or unknown score.
 
     """
 

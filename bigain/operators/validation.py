@@ -12,11 +12,15 @@ __all__ = [
     "check_factor",
     "check_factor_fits",
     "check_finite",
+    "check_protected",
     "check_ratio",
     "check_sparsity",
     "check_switch",
     "check_tokens",
 ]
+
+_ROUNDING = 1e-9
+"""The sum of two decimals may exceed their limit by rounding."""
 
 
 def check_cell(cell: object) -> tuple[int, int]:
@@ -60,6 +64,22 @@ def check_ratio(ratio: float, cell: tuple[int, int]) -> None:
         raise UserError(
             f"ratio={ratio}: allowed: a number from 0 to {top:g} = 1 - 1/{area}, one token of each "
             f"cell of {cell[0]}x{cell[1]} stays; more needs larger cells (cell=[4,4]: 0.9375)"
+        )
+
+
+def check_protected(protect_ratio: float, ratio: float, cell: tuple[int, int]) -> None:
+    """`protect_ratio` in [0, 1 - 1/A - ratio]: what is neither a destination nor merged.
+
+    Raises:
+        UserError: not a number, or outside of that range.
+
+    """
+    area = cell[0] * cell[1]
+    top = 1 - 1 / area - ratio
+    if not (_is_number(protect_ratio) and 0 <= protect_ratio <= top + _ROUNDING):
+        raise UserError(
+            f"protect_ratio={_shown(protect_ratio)}: allowed: a number from 0 to {max(top, 0):g} = "
+            f"1 - 1/{area} - ratio, with ratio={ratio} and cell={cell[0]}x{cell[1]}"
         )
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from bigain.config import SETTING_COLUMNS, setting_cell
+from bigain.config import NEUTRAL, SETTING_COLUMNS, setting_cell
 from bigain.errors import UserError
 from bigain.locations import CONFIGS
 
@@ -27,7 +27,6 @@ __all__ = [
     "EXCLUDED_FROM_FAMILY",
     "EXCLUDED_WITHOUT_OPERATOR",
     "EXCLUDED_WITH_FINGERPRINT",
-    "NEUTRAL",
     "Config",
     "baseline_id",
     "canonical",
@@ -107,14 +106,6 @@ A time depends on device, precision, batch size and threads, so they are part of
 EXCLUDED_WITHOUT_OPERATOR: Mapping[str, str] = {
     "backbone.sites": "operator `none` does nothing at any site",
 }
-
-NEUTRAL: Mapping[str, Any] = {
-    "operator.skip_final_step": False,
-}
-"""Dotted key of a setting that was added later -> the value at which it has no effect.
-
-With that value the setting is not part of the run id, so earlier results keep their ids.
-"""
 
 DESCRIBING_COLUMNS = (
     *("run_id", "profile", "backbone", "dataset", "task", "operator"),

@@ -212,6 +212,10 @@ def test_efficiency_is_not_sharded(plain: dict[str, Any]) -> None:
         (["operator=tome", "operator.ratio=0.3"], "mini_dit tome ratio=0.3"),
         (["operator=lgtm", "operator.ratio=0.7"], "mini_dit lgtm ratio=0.7 score=laplacian_l1"),
         (["operator=ie_kvd", "operator.factor=3"], "mini_dit ie_kvd factor=3 alpha=0.0"),
+        (
+            ["operator=cached", "operator.destinations=as_released"],
+            "mini_dit cached ratio=0.5 score=laplacian_l1 destinations=as_released",
+        ),
     ],
 )
 def test_the_title_names_backbone_operator_and_settings(overrides: list[str], words: str) -> None:

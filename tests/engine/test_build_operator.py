@@ -45,6 +45,22 @@ OPERATORS = [
         LGTM(0.5, cell=(2, 4), score="cosine_neighbors"),
     ),
     ("cached operator.score=l2_norm", CachedAssignment(0.5, score="l2_norm")),
+    (
+        "lgtm operator.destinations=as_released operator.protect_ratio=0.2",
+        LGTM(0.5, destinations="as_released", protect_ratio=0.2),
+    ),
+    (
+        "cached operator.destinations=as_released operator.protect_ratio=0.1",
+        CachedAssignment(0.5, destinations="as_released", protect_ratio=0.1),
+    ),
+    (
+        "lgtm_enc_ie_kvd_dec operator.destinations=as_released operator.protect_ratio=0.05",
+        ByStage(LGTM(0.7, destinations="as_released", protect_ratio=0.05), IEKVD(2)),
+    ),
+    (
+        "ie_kvd_enc_lgtm_dec operator.destinations=as_released operator.protect_ratio=0.05",
+        ByStage(IEKVD(2), LGTM(0.7, destinations="as_released", protect_ratio=0.05)),
+    ),
     ("abm operator.aggregate=sum", ABM(0.5, aggregate="sum")),
     ("abm operator.score=dft_amplitude operator.cell=[1,2]", ABM(0.5, (1, 2), "dft_amplitude")),
     ("sito operator.noise_alpha=0 operator.sim_beta=2", SiTo(0.5, sim_beta=2, noise_alpha=0)),
@@ -109,6 +125,8 @@ def test_ie_kvd_takes_the_alpha_of_its_backbone_and_task() -> None:
         ("tome operator.scope=cross", "operator.scope=cross", "self+cross+mlp"),
         ("tome operator.scope=mlp+self", "operator.scope=mlp+self", "self+mlp"),
         ("lgtm operator.score=laplacian", "operator.score=laplacian", "laplacian_l1, "),
+        ("cached operator.destinations=eq8", "operator.destinations=eq8", "eq7, as_released"),
+        ("lgtm operator.protect_ratio=0.3", "operator.protect_ratio=0.3", "0.25 = 1 - 1/4 - ratio"),
         ("abm operator.aggregate=median", "operator.aggregate=median", "max, sum, mean"),
         ("sito operator.sim_beta='\"1\"'", "operator.sim_beta=", "finite number"),
         ("todo operator.scope=self+mlp", "operator.scope=self+mlp", "self, because"),

@@ -2,7 +2,7 @@
 
 import cmath
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
 
@@ -118,6 +118,21 @@ def lowest_of_each_cell(scores: list[float], grid_cells: list[list[int]]) -> lis
     return chosen
 
 
+def as_released(scores: list[float], h: int, w: int, sy: int, sx: int) -> list[int]:
+    """The released code's destinations, band by band, strip by strip."""
+    across = w // sx
+    chosen = []
+    for band in range(h // sy):
+        sequence = []
+        for row in range(band * sy, (band + 1) * sy):
+            sequence += scores[row * w : row * w + across * sx]
+        for j in range(across):
+            strip = sequence[j * sy * sx : (j + 1) * sy * sx]
+            p = strip.index(min(strip))
+            chosen.append((band * sy + p // sx) * w + j * sx + p % sx)
+    return chosen
+
+
 def cosine(a: Array, b: Array) -> float:
     norms = math.sqrt(float(a @ a)) * math.sqrt(float(b @ b))
     return float(a @ b) / norms if norms else 0.0
@@ -138,15 +153,16 @@ def gather(places: list[list[int]], tokens: int) -> Merged:
     return Merged(places, assignment)
 
 
-def merge(metric: Array, dst: list[int], removed: int) -> Merged:
-    """Sources, then destinations with what was merged into them."""
+def merge(metric: Array, dst: list[int], removed: int, protected: Sequence[int] = ()) -> Merged:
+    """Sources, then destinations with what was merged into them; never those `protected`."""
     src = [token for token in range(len(metric)) if token not in dst]
     best, target = [], []
     for token in src:
         similarities = [cosine(metric[token], metric[other]) for other in dst]
         target.append(order_of(similarities, -1)[0])
         best.append(similarities[target[-1]])
-    merged = {src[i]: target[i] for i in order_of(best, -1)[: min(removed, len(src))]}
+    ranked = [i for i in order_of(best, -1) if src[i] not in protected]
+    merged = {src[i]: target[i] for i in ranked[: min(removed, len(src))]}
     kept = [token for token in src if token not in merged]
     places = [[token] for token in kept] + [[token] for token in dst]
     for token, place in sorted(merged.items()):
@@ -210,6 +226,7 @@ def average(x: Array, h: int, w: int, s: int) -> Array:
 @pytest.fixture(scope="session")
 def slow() -> SimpleNamespace:
     return SimpleNamespace(
+        as_released=as_released,
         average=average,
         cells=cells,
         cosine=cosine,

@@ -37,6 +37,7 @@ MERGES: list[Operator] = [
     ToMe(0.7, (4, 4)),
     LGTM(0.6),
     LGTM(0.75, score="cosine_neighbors"),
+    LGTM(0.5, destinations="as_released", protect_ratio=0.2),
     CachedAssignment(0.6),
     ABM(0.6),
     ABM(0.4, (3, 2), aggregate="mean"),
@@ -63,8 +64,10 @@ NOTHING_TO_DO: list[Operator] = [
 ]
 SHOWN = {
     ToMe(0.7): "ToMe(ratio=0.7, cell=(2, 2), random=True)",
-    LGTM(0.5): "LGTM(ratio=0.5, cell=(2, 2), score='laplacian_l1')",
-    CachedAssignment(0.5): "CachedAssignment(ratio=0.5, cell=(2, 2), score='laplacian_l1')",
+    LGTM(0.5): "LGTM(ratio=0.5, cell=(2, 2), score='laplacian_l1', "
+    "destinations='eq7', protect_ratio=0.0)",
+    CachedAssignment(0.5): "CachedAssignment(ratio=0.5, cell=(2, 2), score='laplacian_l1', "
+    "destinations='eq7', protect_ratio=0.0)",
     ABM(0.5): "ABM(ratio=0.5, cell=(2, 2), score='laplacian_l1', aggregate='max')",
     SiTo(0.5): "SiTo(ratio=0.5, cell=(2, 2), sim_beta=1.0, noise_alpha=0.1)",
     ToDo(2): "ToDo(factor=2, skip_final_step=False)",

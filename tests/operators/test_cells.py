@@ -8,10 +8,12 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
 from bigain.operators.cells import (
+    DESTINATIONS,
     cell_count,
     cell_tokens,
     constant,
     lowest_score,
+    lowest_score_of_strip,
     random_position,
     top_left,
 )
@@ -127,19 +129,52 @@ def test_random_positions_follow_the_draw() -> None:
 def test_lowest_score_is_its_definition(slow: SimpleNamespace, grid: tuple[int, int]) -> None:
     metric = torch.randn(3, grid[0] * grid[1], 4, dtype=torch.float64)
     for cell in ((2, 2), (3, 2)):
-        chosen = lowest_score(metric, grid, cell, laplacian_l1)
+        chosen = lowest_score(laplacian_l1(metric, grid), grid, cell)
         for sample, tokens in zip(metric.numpy(), chosen.tolist(), strict=True):
             scores = slow.score("laplacian_l1", sample, *grid)
             assert tokens == slow.lowest_of_each_cell(scores, slow.cells(*grid, *cell))
 
 
 def test_of_equal_scores_the_first_wins() -> None:
-    flat = torch.full((1, 36, 3), 0.3)
-    chosen = lowest_score(flat, (6, 6), (2, 2), lambda x, _: torch.zeros(x.shape[:2]))
-    assert torch.equal(chosen, top_left(flat, (6, 6), (2, 2)))
+    first = top_left(torch.zeros(1, 36, 3), (6, 6), (2, 2))
+    for rule in DESTINATIONS.values():
+        assert torch.equal(rule(torch.zeros(1, 36), (6, 6), (2, 2)), first)
 
 
 def test_not_a_number_still_chooses_a_token_of_the_cell() -> None:
-    metric = torch.full((2, 36, 3), float("nan"))
-    chosen = lowest_score(metric, (6, 6), (2, 2), laplacian_l1)
-    assert ((chosen >= 0) & (chosen < 36)).all()
+    scores = torch.full((2, 36), float("nan"))
+    for rule in DESTINATIONS.values():
+        chosen = rule(scores, (6, 6), (2, 2))
+        assert ((chosen >= 0) & (chosen < 36)).all()
+
+
+def test_the_released_code_misses_the_only_smooth_token_of_4x4() -> None:
+    scores = torch.full((1, 16), 9.0)
+    scores[0, 3] = 0
+    eq7, released = (DESTINATIONS[name](scores, (4, 4), (2, 2)) for name in ("eq7", "as_released"))
+    assert sorted(eq7[0].tolist()) == [0, 3, 8, 10]
+    assert sorted(released[0].tolist()) == [2, 5, 8, 10]
+
+
+@pytest.mark.parametrize("cell", [(2, 2), (3, 2), (1, 3), (4, 4)])
+@pytest.mark.parametrize("sides", [(8, 8), (16, 16), (5, 9), (13, 11), (33, 18)])
+def test_destinations_as_released_are_the_loops_of_the_description(
+    slow: SimpleNamespace, sides: tuple[int, int], cell: tuple[int, int]
+) -> None:
+    torch.manual_seed(sides[0])
+    scores = torch.rand(3, sides[0] * sides[1], dtype=torch.float64)
+    chosen = lowest_score_of_strip(scores, sides, cell)
+    assert chosen.tolist() == [slow.as_released(own, *sides, *cell) for own in scores.tolist()]
+    for tokens in chosen.tolist():
+        pairs = zip(tokens, slow.cells(*sides, *cell), strict=True)
+        assert all(token in members for token, members in pairs)
+
+
+@pytest.mark.parametrize("side", [32, 64], ids=["dit", "sd"])
+def test_the_released_code_takes_the_smoothest_token_in_25_to_29_percent(side: int) -> None:
+    torch.manual_seed(0)
+    scores = laplacian_l1(torch.randn(40, side * side, 8), (side, side))
+    released, eq7 = (
+        rule(scores, (side, side), (2, 2)) for rule in (lowest_score_of_strip, lowest_score)
+    )
+    assert 0.25 < (released == eq7).double().mean() < 0.29

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ from bigain.operators import (
     ToMe,
 )
 from bigain.operators.matching import assign_tokens
+from bigain.operators.merge import Choice
 
 MERGES = [ToMe, LGTM]
 
@@ -33,13 +35,11 @@ MERGES = [ToMe, LGTM]
 class LastOfCell(BipartiteMerge):
     """A merge that differs in the choice of destinations only."""
 
-    def destinations(
-        self, metric: torch.Tensor, grid: tuple[int, int], draw: RandomKey
-    ) -> torch.Tensor:
+    def choose(self, metric: torch.Tensor, grid: tuple[int, int], draw: RandomKey) -> Choice:
         del draw
         tokens = torch.arange(grid[0] * grid[1]).view(grid)
         last = tokens[self.cell[0] - 1 :: self.cell[0], self.cell[1] - 1 :: self.cell[1]]
-        return last.reshape(1, -1).expand(len(metric), -1)
+        return Choice(last.reshape(1, -1).expand(len(metric), -1))
 
 
 @settings(max_examples=40, deadline=None)
@@ -299,13 +299,73 @@ def check(slow: SimpleNamespace, operator: LGTM, grid: tuple[int, int], dtype: t
     tolerance = 1e-11 if dtype == torch.float64 else 1e-5
     for b in range(2):
         scores = slow.score(operator.score, metric[b].double().numpy(), *grid)
-        dst = slow.lowest_of_each_cell(scores, cells)
-        expected = slow.merge(metric[b].double().numpy(), dst, removed)
+        if operator.destinations == "eq7":
+            dst = slow.lowest_of_each_cell(scores, cells)
+        else:
+            dst = slow.as_released(scores, *grid, *operator.cell)
+        protected = slow.order_of(scores, -1)[: int(len(scores) * operator.protect_ratio)]
+        expected = slow.merge(metric[b].double().numpy(), dst, removed, protected)
         merged = expected.reduce(x[b].double().numpy())
         np.testing.assert_allclose(reduced[b], merged, tolerance, tolerance)
         np.testing.assert_allclose(
             plan.restore(reduced)[b], expected.restore(merged), tolerance, tolerance
         )
+
+
+@pytest.mark.parametrize("kind", [LGTM, CachedAssignment])
+@pytest.mark.parametrize(
+    ("ratio", "cell", "settings"),
+    [
+        (0.6, (2, 2), {"destinations": "as_released"}),
+        (0.6, (3, 2), {"destinations": "as_released", "score": "l1_norm"}),
+        (0.5, (2, 2), {"protect_ratio": 0.25}),
+        (0.2, (2, 2), {"protect_ratio": 0.4, "destinations": "as_released"}),
+    ],
+    ids=str,
+)
+def test_it_is_its_definition_with_the_settings_of_the_released_code(
+    slow: SimpleNamespace,
+    grid: tuple[int, int],
+    kind: type[LGTM],
+    ratio: float,
+    cell: tuple[int, int],
+    settings: dict[str, Any],
+) -> None:
+    check(slow, kind(ratio, cell, **settings), grid, torch.float64)
+
+
+def test_protected_tokens_keep_their_own_output() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(3, 256, 8)
+    scores = SCORES["laplacian_l1"](x, (16, 16))
+    top = scores.argsort(dim=-1, descending=True)[:, :64]
+    merged = {}
+    for protect_ratio in (0.0, 0.25):
+        plan = LGTM(0.5, protect_ratio=protect_ratio).plan(x, (16, 16))
+        assert isinstance(plan, MergeReduction)
+        assert plan.tokens == 128
+        alone = ~(plan.assignment[:, :, None] == plan.assignment[:, None]).sum(-1).gt(1)
+        is_dst = torch.zeros_like(alone).scatter_(1, plan.dst, value=True)
+        merged[protect_ratio] = int((~alone & ~is_dst).gather(1, top).sum())
+    assert merged[0.0] > 0
+    assert merged[0.25] == 0
+
+
+def test_what_is_protected_leaves_room_for_what_is_merged() -> None:
+    assert LGTM(0.65, protect_ratio=0.1).num_kept((16, 16)) == 256 - int(256 * 0.65)
+    for ratio, cell, protected, top in (
+        (0.7, (2, 2), 0.1, "0.05 = 1 - 1/4 - ratio, with ratio=0.7 and cell=2x2"),
+        (0.75, (2, 2), 0.01, "0 to 0 "),
+        (0.7, (4, 4), 0.24, "0 to 0.2375 "),
+        (0.5, (2, 2), -0.1, "0 to 0.25 "),
+        (0.5, (2, 2), True, "0 to 0.25 "),
+    ):
+        with pytest.raises(UserError) as caught:
+            LGTM(ratio, cell, protect_ratio=protected)
+        assert str(caught.value).startswith(f"protect_ratio={protected}: allowed: a number")
+        assert top in str(caught.value)
+    with pytest.raises(UserError, match=r"^destinations=released: allowed: eq7, as_released"):
+        LGTM(0.5, destinations="released")
 
 
 def test_single_precision_decides_as_double() -> None:

@@ -9,14 +9,13 @@ from typing import Any
 
 import pytest
 
-from bigain.config import RunConfig
+from bigain.config import NEUTRAL, RunConfig
 from bigain.errors import UserError
 from bigain.runs.identity import (
     DESCRIBING_COLUMNS,
     EXCLUDED,
     EXCLUDED_BY_MEASURE,
     EXCLUDED_FROM_FAMILY,
-    NEUTRAL,
     baseline_id,
     canonical,
     describing_columns,
@@ -260,15 +259,24 @@ def test_describing_columns_of_a_schedule_are_one_cell(make_config: Make) -> Non
     assert plain["factor"] == 2
 
 
-def test_a_setting_that_came_later_leaves_old_names_alone(make_config: Make) -> None:
-    later = {"name": "todo", "factor": 2, "skip_final_step": False, "scope": "self"}
-    later["_target_"] = "bigain.operators.ToDo"
-    plain = make_config(operator=later).model_dump(mode="json")
-    before = {**plain, "operator": {"name": "todo", "factor": 2, "scope": "self"}}
-    assert run_id(plain) == run_id(before)
-    changed = {**plain, "operator": {**later, "skip_final_step": True}}
-    assert len({run_id(plain), run_id(changed)}) == 2
-    assert all(key.partition(".")[0] in plain for key in NEUTRAL)
+@pytest.mark.parametrize(
+    ("operator", "key", "default", "other"),
+    [
+        ({"name": "todo", "factor": 2}, "skip_final_step", False, True),
+        ({"name": "lgtm", "ratio": 0.7}, "destinations", "eq7", "as_released"),
+        ({"name": "cached", "ratio": 0.7}, "protect_ratio", 0.0, 0.05),
+    ],
+)
+def test_a_setting_that_came_later_leaves_old_names_alone(
+    make_config: Make, operator: dict[str, Any], key: str, default: object, other: object
+) -> None:
+    plain = make_config().model_dump(mode="json")
+    before, same, changed = (
+        run_id({**plain, "operator": {**operator, "scope": "self", **setting}})
+        for setting in ({}, {key: default}, {key: other})
+    )
+    assert before == same != changed
+    assert f"operator.{key}" in NEUTRAL
 
 
 def test_only_a_class_from_elsewhere_is_part_of_the_name(
