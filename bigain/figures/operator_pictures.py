@@ -28,6 +28,7 @@ from bigain.operators import (
     ToMe,
     score_formula,
 )
+from bigain.operators.downsampling import pooling_window
 
 __all__ = [
     "Subplot",
@@ -150,9 +151,10 @@ def _through_subplot(image: Image, each: TokenMap) -> Subplot:
 def _windows_subplot(image: Image, each: TokenMap, title: str | None = None) -> Subplot:
     """The tokens that downsampled keys and values are made of."""
     factor = getattr(each.operator, "factor", 1)
-    parts = [] if each.alpha == 0 else ["filled: the nearest token"]
-    parts += [] if each.alpha == 1 else [f"framed: the {factor}x{factor} window that is averaged"]
     align = getattr(each.operator, "align", "") if any(side % factor for side in each.grid) else ""
+    high, wide = pooling_window(each.grid, factor, align or "reference")
+    parts = [] if each.alpha == 0 else ["filled: the nearest token"]
+    parts += [] if each.alpha == 1 else [f"framed: the {high}x{wide} window that is averaged"]
     title = title or f"factor {factor}{', align=' * bool(align)}{align}"
     return Subplot(title, "; ".join(parts), lambda axis: show.show_windows(axis, image, each))
 

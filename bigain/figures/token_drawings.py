@@ -17,7 +17,7 @@ from matplotlib.patches import Rectangle
 
 from bigain.figures.token_maps import TokenMap
 from bigain.operators import KeyValueDownsampler
-from bigain.operators.downsampling import nearest_tokens, pooled_grid
+from bigain.operators.downsampling import nearest_tokens, pooled_grid, pooling_window
 
 __all__ = [
     "PALETTE",
@@ -115,9 +115,11 @@ def show_windows(axis: Axes, image: Image, each: TokenMap) -> None:
         _fill(axis, picks.cpu().numpy(), each.grid, PALETTE[4], alpha=0.85)
     if alpha != 1:
         rows, columns = pooled_grid(each.grid, factor)
-        side = factor - 0.16
-        corners = np.ndindex(rows, columns)
-        boxes = [Rectangle((j * factor + 0.08, i * factor + 0.08), side, side) for i, j in corners]
+        high, wide = pooling_window(each.grid, factor, operator.alignment)
+        boxes = [
+            Rectangle((j * wide + 0.08, i * high + 0.08), wide - 0.16, high - 0.16)
+            for i, j in np.ndindex(rows, columns)
+        ]
         _boxes(axis, boxes, facecolor="none", edgecolor=_BLUE, linewidth=1.2)
 
 

@@ -6,12 +6,14 @@ of the hidden states Z that enter the attention, before the (linear) projections
 D(Z) W = D(Z W) and pooling first is cheaper.  alpha = 1 is ToDo, alpha = 0 average pooling, any
 other value IE-KVD, BiGain's token downsampling.  The output has all N tokens.
 
-The map shrinks by an integer factor s to h' = floor(h/s), w' = floor(w/s):
-* average: s x s means of stride s without trailing rows and columns;
-* nearest: along each axis, output i takes source floor((i + 1/2) * h / h') ("nearest-exact"; for
-  s = 2 the bottom-right token of a cell).  If s does not divide h, this spans the whole grid, but
-  the average covers only its first h' * s rows; with `align="window"` nearest uses that window
-  too: floor((i + 1/2) * s).
+The map shrinks by an integer factor s to h' = floor(h/s), w' = floor(w/s).  Along each axis:
+* average: means over windows of q tokens with stride q = floor(h / h'), without what trails.  q is
+  s, or more where s is large for the grid (h = 32, s = 7: h' = 4, q = 8);
+* nearest: output i takes source floor((i + 1/2) * h / h') ("nearest-exact"; for s = 2 the
+  bottom-right token of a cell).  This spans the whole grid, but the average covers only its first
+  h' * q rows, so the two drift apart if s does not divide h.
+This is what the paper's released code does (`align="reference"`).  With `align="window"` the
+windows have s tokens, and nearest stays inside them: floor((i + 1/2) * s).
 
 alpha may depend on the timestep, linearly: alpha(t) = start * t/999 + end * (1 - t/999), where
 t = 999 is pure noise, for each sample of a batch.  It is not clamped: above 1 it extrapolates.
@@ -52,6 +54,7 @@ __all__ = [
     "nearest_pool",
     "nearest_tokens",
     "pooled_grid",
+    "pooling_window",
 ]
 
 
@@ -63,10 +66,19 @@ def pooled_grid(grid: tuple[int, int], factor: int) -> tuple[int, int]:
     return grid[0] // factor, grid[1] // factor
 
 
-def average_pool(x: Tensor, grid: tuple[int, int], factor: int) -> Tensor:
-    """(B, h*w, C) -> (B, h'*w', C): means of s x s windows, in at least fp32."""
+def pooling_window(grid: tuple[int, int], factor: int, align: str = "reference") -> tuple[int, int]:
+    """Sides of the averaged windows, which are also their strides: (q, q'), or (s, s)."""
+    if align == "window":
+        return factor, factor
+    rows, columns = pooled_grid(grid, factor)
+    return grid[0] // rows, grid[1] // columns
+
+
+def average_pool(x: Tensor, grid: tuple[int, int], factor: int, align: str = "reference") -> Tensor:
+    """(B, h*w, C) -> (B, h'*w', C): means of the `pooling_window`s, in at least fp32."""
     image = at_least_float32(x).reshape(x.shape[0], *grid, x.shape[-1]).permute(0, 3, 1, 2)
-    return F.avg_pool2d(image, factor).permute(0, 2, 3, 1).flatten(1, 2).to(x.dtype)
+    pooled = F.avg_pool2d(image, pooling_window(grid, factor, align))
+    return pooled.permute(0, 2, 3, 1).flatten(1, 2).to(x.dtype)
 
 
 def nearest_pool(x: Tensor, grid: tuple[int, int], factor: int, align: str = "reference") -> Tensor:
@@ -162,10 +174,10 @@ class _Downsampling(Reduction):
         if isinstance(self.alpha, float) and self.alpha == 1:
             return nearest_pool(x, self.grid, self.factor, self.align)
         if isinstance(self.alpha, float) and self.alpha == 0:
-            return average_pool(x, self.grid, self.factor)
+            return average_pool(x, self.grid, self.factor, self.align)
         wide = at_least_float32(x)
         nearest = nearest_pool(wide, self.grid, self.factor, self.align)
-        average = average_pool(wide, self.grid, self.factor)
+        average = average_pool(wide, self.grid, self.factor, self.align)
         alpha = self.alpha
         if isinstance(alpha, Tensor):
             alpha = alpha.to(wide)[:, None, None]
@@ -204,7 +216,7 @@ class KeyValueDownsampler(KeyValueReducer):
 
     @property
     def alignment(self) -> str:
-        """The alignment of nearest if the factor does not divide the grid."""
+        """How the windows and nearest lie if the factor does not divide the grid."""
         return "reference"
 
     def plan(

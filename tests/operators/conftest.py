@@ -211,15 +211,17 @@ def nearest(x: Array, h: int, w: int, s: int, align: str = "reference") -> Array
     )
 
 
-def average(x: Array, h: int, w: int, s: int) -> Array:
+def average(x: Array, h: int, w: int, s: int, align: str = "reference") -> Array:
+    rows, columns = h // s, w // s
+    high, wide = (h // rows, w // columns) if align == "reference" else (s, s)
     pooled = []
-    for i in range(h // s):
-        for j in range(w // s):
+    for i in range(rows):
+        for j in range(columns):
             total = np.zeros(x.shape[1])
-            for dy in range(s):
-                for dx in range(s):
-                    total += x[(i * s + dy) * w + j * s + dx]
-            pooled.append(total / (s * s))
+            for dy in range(high):
+                for dx in range(wide):
+                    total += x[(i * high + dy) * w + j * wide + dx]
+            pooled.append(total / (high * wide))
     return np.array(pooled)
 
 

@@ -25,6 +25,7 @@ from bigain.operators.downsampling import (
     nearest_pool,
     nearest_tokens,
     pooled_grid,
+    pooling_window,
 )
 
 KINDS: list[Operator] = [ToDo(16), AvgPool(16), IEKVD(16, 0.9)]
@@ -85,7 +86,7 @@ def definition(
     rows = []
     for sample, alpha in zip(x.numpy(), alphas, strict=True):
         near = slow.nearest(sample, *grid, factor, align)
-        rows.append(alpha * near + (1 - alpha) * slow.average(sample, *grid, factor))
+        rows.append(alpha * near + (1 - alpha) * slow.average(sample, *grid, factor, align))
     return np.array(rows)
 
 
@@ -220,6 +221,31 @@ def test_alignments_differ_when_the_factor_does_not_divide() -> None:
     assert torch.equal(
         nearest_tokens((9, 6), 3, "window", CPU), nearest_tokens((9, 6), 3, "reference", CPU)
     )
+
+
+@pytest.mark.parametrize(
+    ("grid", "factor", "window"),
+    [((32, 32), 7, (8, 8)), ((16, 16), 6, (8, 8)), ((16, 13), 6, (8, 6)), ((11, 9), 4, (5, 4))],
+)
+def test_the_reference_pools_windows_that_fill_the_grid(
+    slow: SimpleNamespace, grid: tuple[int, int], factor: int, window: tuple[int, int]
+) -> None:
+    assert pooling_window(grid, factor) == window
+    assert pooling_window(grid, factor, "window") == (factor, factor)
+    x = torch.randn(2, grid[0] * grid[1], 3, dtype=torch.float64)
+    image = x.unflatten(1, grid).permute(0, 3, 1, 2)
+    expected = torch.nn.functional.avg_pool2d(image, window).flatten(2).transpose(1, 2)
+    assert expected.shape[1] == AvgPool(factor).num_kept(grid)
+    torch.testing.assert_close(reduced(AvgPool(factor), x, grid), expected)
+    for align in ("reference", "window"):
+        ours = reduced(IEKVD(factor, 0.4, align), x, grid)
+        np.testing.assert_allclose(ours, definition(slow, x, grid, factor, align, [0.4] * 2))
+
+
+@pytest.mark.parametrize("side", [64, 32])
+def test_the_papers_factors_have_windows_of_their_size(side: int) -> None:
+    factors = range(2, 9 if side == 64 else 5)
+    assert [pooling_window((side, side), f) for f in factors] == [(f, f) for f in factors]
 
 
 def test_trailing_rows_and_columns_are_dropped() -> None:
