@@ -3,7 +3,8 @@
 Read by torchvision's OxfordIIITPet from `annotations/test.txt`, whose lines are
 `<image> <breed 1..37> <species: 1 cat, 2 dog> <breed within the species>`.
 Breeds and species are those of TensorFlow Datasets' list; the prompt of a class is
-"a photo of a {breed} {cat|dog}, a type of pet.".
+"a photo of a {breed} {cat|dog}, a type of pet.".  As in the paper's released code, American Bulldog
+alone has no species word.
 Source: Parkhi, Vedaldi, Zisserman, Jawahar 2012, "Cats and Dogs"; CC BY-SA 4.0.
 """
 
@@ -21,6 +22,7 @@ __all__ = ["ORDER_SEED", "Pets"]
 ORDER_SEED = 20261126
 _LIST = "annotations/test.txt"
 _SPECIES = ("cat", "dog")
+_WITHOUT_SPECIES = "American Bulldog"
 
 
 class Pets(PublishedFiles):
@@ -55,8 +57,11 @@ class Pets(PublishedFiles):
         """The breeds."""
         rows = class_table("pets")
         names = tuple(row["file_name"].replace("_", " ").title() for row in rows)
-        pairs = zip(names, (row["species"] for row in rows), strict=True)
-        return ClassList(names, tuple(f"a photo of a {n} {s}, a type of pet." for n, s in pairs))
+        words = (
+            name if name == _WITHOUT_SPECIES else f"{name} {row['species']}"
+            for name, row in zip(names, rows, strict=True)
+        )
+        return ClassList(names, tuple(f"a photo of a {each}, a type of pet." for each in words))
 
     @classmethod
     def list_entries(cls, folder: Path) -> list[Entry]:

@@ -37,7 +37,7 @@ def test_every_class_has_a_name_and_a_prompt_with_it(dataset: str) -> None:
     ("dataset", "label", "prompt"),
     [
         ("pets", 0, "a photo of a Abyssinian cat, a type of pet."),
-        ("pets", 1, "a photo of a American Bulldog dog, a type of pet."),
+        ("pets", 1, "a photo of a American Bulldog, a type of pet."),
         ("pets", 33, "a photo of a Sphynx cat, a type of pet."),
         ("imagenet1k", 0, "a photo of a tench."),
         ("imagenet1k", 21, "a photo of a kite (bird of prey)."),
@@ -57,7 +57,8 @@ def test_pets_has_twelve_cats() -> None:
     cats = [row["file_name"] for row in class_table("pets") if row["species"] == "cat"]
     assert len(cats) == 12
     assert {"Siamese", "Sphynx", "Bombay", "Maine_Coon"} <= set(cats)
-    assert all(prompt.count(" cat,") + prompt.count(" dog,") == 1 for prompt in prompts("pets"))
+    named = [prompt.count(" cat,") + prompt.count(" dog,") for prompt in prompts("pets")]
+    assert named == [0 if label == 1 else 1 for label in range(37)]
 
 
 def prompts(dataset: str) -> tuple[str, ...]:

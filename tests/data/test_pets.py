@@ -37,8 +37,11 @@ def test_images_labels_and_names_are_torchvisions(root: Path) -> None:
 def test_the_species_of_the_annotations_is_that_of_the_prompt(root: Path) -> None:
     theirs = OxfordIIITPet(root, split="test", target_types="binary-category")
     species = dict(zip(theirs._labels, theirs._bin_labels, strict=True))
-    for label, prompt in enumerate(Pets(37, root).prompts):
-        assert f" {'cat' if species[label] == 0 else 'dog'}," in prompt
+    prompts = list(Pets(37, root).prompts)
+    assert prompts.pop(1) == "a photo of a American Bulldog, a type of pet."
+    del species[1]
+    for label, prompt in zip(sorted(species), prompts, strict=True):
+        assert prompt.endswith(f" {'cat' if species[label] == 0 else 'dog'}, a type of pet.")
 
 
 def test_the_order_is_balanced_and_a_limit_takes_its_beginning(root: Path) -> None:
