@@ -24,6 +24,7 @@ ORDER_SEED = 20261127
 _IMAGES = "val2017"
 _INSTANCES = "annotations/instances_val2017.json"
 _CAPTIONS = "annotations/captions_val2017.json"
+_ALLOWED = "allowed: the published file of COCO 2017, whole"
 
 
 class Coco(PublishedFiles):
@@ -32,8 +33,9 @@ class Coco(PublishedFiles):
     Image ids are COCO's own.  Labels are the categories in ascending order of COCO's ids.
 
     Raises:
-        UserError: pycocotools or the data is not there, an annotation file is damaged, names a
-            category without a prompt or an image that it does not list, or an image is missing.
+        UserError: pycocotools or the data is not there, an annotation file is damaged, has no
+            annotations or an empty first caption, names a category without a prompt or an image
+            that is not listed, or an image is missing.
 
     """
 
@@ -61,55 +63,117 @@ class Coco(PublishedFiles):
         """The images of the annotation files."""
         instances = _read("CocoDetection", folder, _INSTANCES)
         captions = _read("CocoCaptions", folder, _CAPTIONS)
-        labels = _labels(instances, folder / _INSTANCES)
-        ids = [int(image_id) for image_id in instances.ids]
+        names = _file_names(instances, folder / _INSTANCES)
+        labels = _labels(instances, set(names), folder / _INSTANCES)
+        sentences = _sentences(captions, set(names), folder / _CAPTIONS)
+        ids = sorted(names)
         order = [ids[position] for position in hashed_order(ids, None, ORDER_SEED)]
-        with _damage(folder / _INSTANCES):
-            return [_entry(image_id, instances, captions, labels) for image_id in order]
+        return [
+            Entry(
+                image_id=image_id,
+                file=f"{_IMAGES}/{names[image_id]}",
+                label=None,
+                labels=tuple(sorted(labels.get(image_id, ()))),
+                captions=tuple(sentences[image_id]),
+            )
+            for image_id in order
+        ]
 
 
-def _entry(image_id: int, instances: Any, captions: Any, labels: dict[int, set[int]]) -> Entry:
-    sentences = captions.coco.imgToAnns.get(image_id, [])
-    return Entry(
-        image_id=image_id,
-        file=f"{_IMAGES}/{instances.coco.imgs[image_id]['file_name']}",
-        label=None,
-        labels=tuple(sorted(labels[image_id])),
-        captions=tuple(str(each["caption"]).strip() for each in sentences),
-    )
+def _file_names(instances: Any, path: Path) -> dict[int, str]:
+    """Image id -> file name; raises UserError unless each image is listed once, with both."""
+    names: dict[int, str] = {}
+    for number, image in enumerate(_listed(instances, "images", path)):
+        image_id = _field(image, "id", int, f"{path}: images[{number}]")
+        if image_id in names:
+            raise UserError(f"{path}: lists image {image_id} twice; {_ALLOWED}")
+        names[image_id] = _field(image, "file_name", str, f"{path}: image {image_id}")
+    return names
 
 
-def _labels(instances: Any, path: Path) -> dict[int, set[int]]:
+def _labels(instances: Any, images: set[int], path: Path) -> dict[int, set[int]]:
     """Image id -> its labels.  Raises UserError unless categories and image ids are known."""
-    with _damage(path):
-        if not instances.ids:
-            raise ValueError("it lists no images")
-        label_of = _check_categories(instances.coco.cats, path)
-        labels: dict[int, set[int]] = {int(image_id): set() for image_id in instances.ids}
-        for annotation in instances.coco.anns.values():
-            image_id, category = annotation["image_id"], annotation["category_id"]
-            if image_id not in labels or category not in label_of:
-                what = "image" if image_id not in labels else "category"
-                raise UserError(
-                    f"{path}: annotation {annotation['id']} is of {what} "
-                    f"{annotation[f'{what}_id']}, which the file does not list; "
-                    "allowed: the published file, whole"
-                )
-            labels[image_id].add(label_of[category])
+    label_of = _check_categories(instances, path)
+    labels: dict[int, set[int]] = {}
+    for number, annotation in enumerate(_listed(instances, "annotations", path)):
+        image_id = _image_of(annotation, number, images, path)
+        category = _field(annotation, "category_id", int, f"{path}: annotations[{number}]")
+        if category not in label_of:
+            raise _unknown(annotation, "category", path)
+        labels.setdefault(image_id, set()).add(label_of[category])
     return labels
 
 
-def _check_categories(found: dict[int, Any], path: Path) -> dict[int, int]:
+def _sentences(captions: Any, images: set[int], path: Path) -> dict[int, list[str]]:
+    """Image id -> its captions, in the order of the file.
+
+    Raises UserError unless every image has one and the first, which is a prompt, is not empty.
+    """
+    sentences: dict[int, list[str]] = {}
+    for number, annotation in enumerate(_listed(captions, "annotations", path)):
+        image_id = _image_of(annotation, number, images, path)
+        text = _field(annotation, "caption", str, f"{path}: annotations[{number}]").strip()
+        own = sentences.setdefault(image_id, [])
+        if not (own or text):
+            raise UserError(f"{path}: the first caption of image {image_id} is empty; {_ALLOWED}")
+        own.append(text)
+    bare = sorted(images - sentences.keys())
+    if bare:
+        raise UserError(
+            f"{path}: has no caption of {len(bare)} of {len(images)} images, such as {bare[0]}; "
+            f"{_ALLOWED}"
+        )
+    return sentences
+
+
+def _image_of(annotation: Any, number: int, images: set[int], path: Path) -> int:
+    image_id: int = _field(annotation, "image_id", int, f"{path}: annotations[{number}]")
+    if image_id not in images:
+        raise _unknown(annotation, "image", path)
+    return image_id
+
+
+def _unknown(annotation: dict[str, Any], what: str, path: Path) -> UserError:
+    return UserError(
+        f"{path}: annotation {annotation.get('id')} is of {what} {annotation[f'{what}_id']}, "
+        f"which is not listed; {_ALLOWED}"
+    )
+
+
+def _listed(read: Any, key: str, path: Path) -> list[Any]:
+    """The list `key` of an annotation file; raises UserError if it is missing or empty."""
+    found = read.coco.dataset.get(key)
+    if not isinstance(found, list) or not found:
+        why = f"has no {key}" if found is None or found == [] else f"{key} is no list"
+        raise UserError(f"{path}: {why}; {_ALLOWED}")
+    return found
+
+
+def _field(entry: Any, key: str, kind: type, where: str) -> Any:
+    """`entry[key]`; raises UserError unless it is there and of the type `kind`."""
+    value = entry.get(key) if isinstance(entry, dict) else None
+    if not isinstance(value, kind) or isinstance(value, bool):
+        shown = "missing" if isinstance(entry, dict) and key not in entry else repr(value)[:40]
+        needed = "an integer" if kind is int else "a text"
+        raise UserError(f"{where}: {key} is {shown}, not {needed}; {_ALLOWED}")
+    return value
+
+
+def _check_categories(instances: Any, path: Path) -> dict[int, int]:
     """COCO's category ids -> labels; raises UserError for a category without a prompt."""
     rows = class_table("coco2017")
     known = {int(row["category_id"]): (label, row["name"]) for label, row in enumerate(rows)}
-    for number, category in found.items():
-        if number not in known or known[number][1] != category["name"]:
+    labels: dict[int, int] = {}
+    for place, category in enumerate(_listed(instances, "categories", path)):
+        number = _field(category, "id", int, f"{path}: categories[{place}]")
+        name = _field(category, "name", str, f"{path}: category {number}")
+        if known.get(number, (None, None))[1] != name:
             raise UserError(
-                f"{path}: category {number} ({category['name']}) has no prompt; allowed: the "
-                f"{len(known)} categories of COCO 2017"
+                f"{path}: category {number} ({name}) has no prompt; allowed: the {len(known)} "
+                "categories of COCO 2017"
             )
-    return {number: known[number][0] for number in found}
+        labels[number] = known[number][0]
+    return labels
 
 
 def _read(kind: str, folder: Path, annotations: str) -> Any:
@@ -132,7 +196,6 @@ def _damage(path: Path) -> Iterator[None]:
     """What a file that is not COCO's raises becomes one line."""
     try:
         yield
-    except (ValueError, KeyError, TypeError, AttributeError, AssertionError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, AssertionError) as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:80]
-        allowed = "allowed: the published file of COCO 2017"
-        raise UserError(f"{path}: is no COCO annotation file ({reason}); {allowed}") from error
+        raise UserError(f"{path}: is no COCO annotation file ({reason}); {_ALLOWED}") from error

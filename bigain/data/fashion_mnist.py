@@ -8,6 +8,7 @@ Source: Xiao, Rasul, Vollgraf 2017, arXiv:1708.07747; MIT licence.
 
 import gzip
 import hashlib
+import math
 import zlib
 from pathlib import Path
 
@@ -158,18 +159,20 @@ def read_idx(path: Path) -> npt.NDArray[np.uint8]:
     """Read one IDX file of unsigned bytes, gzipped or not, as an array of its stored shape.
 
     Raises:
-        UserError: the file is not IDX, is not of unsigned bytes, or is cut short.
+        UserError: the file cannot be read, is not IDX, is not of unsigned bytes, or is cut short.
 
     """
     try:
         raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     except (EOFError, gzip.BadGzipFile, zlib.error):
         raise UserError(f"{path} is not a whole gzip file") from None
-    if len(raw) < 4 or raw[:3] != bytes([0, 0, _IDX_UNSIGNED_BYTE]):
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+    header = 4 + 4 * raw[3] if len(raw) >= 4 else 4
+    if raw[:3] != bytes([0, 0, _IDX_UNSIGNED_BYTE]) or len(raw) < header:
         raise UserError(f"{path} is not an IDX file of unsigned bytes")
-    header = 4 + 4 * raw[3]
     shape = tuple(int(n) for n in np.frombuffer(raw[4:header], dtype=">u4"))
-    if len(raw) != header + int(np.prod(shape)):
+    if len(raw) != header + math.prod(shape):
         raise UserError(f"{path} is cut short: {len(raw)} bytes do not hold shape {shape}")
     return np.frombuffer(raw, dtype=np.uint8, offset=header).reshape(shape)
 
@@ -194,7 +197,8 @@ def read_split(root: Path, split: str) -> tuple[npt.NDArray[np.uint8], npt.NDArr
     """Images (n, 28, 28) and labels (n,) of `split` ("train" or "test") under `root`.
 
     Raises:
-        UserError: a file is missing, broken, or images and labels differ in number.
+        UserError: a file is missing or broken, images and labels differ in number, or they are no
+            images of 28 x 28 with labels 0..9.
 
     """
     paths = []
@@ -204,6 +208,12 @@ def read_split(root: Path, split: str) -> tuple[npt.NDArray[np.uint8], npt.NDArr
             raise UserError(f"Fashion-MNIST: no {name}(.gz) in {root}")
         paths.append(path)
     images, labels = (read_idx(path) for path in paths)
+    for path, array, shape in zip(paths, (images, labels), ((28, 28), ()), strict=True):
+        if array.ndim != 1 + len(shape) or array.shape[1:] != shape:
+            allowed = f"allowed: {'(n, 28, 28)' if shape else '(n,)'}"
+            raise UserError(f"{path}: has an array of shape {array.shape}; {allowed}")
+    if labels.max(initial=0) >= len(CLASSES.names):
+        raise UserError(f"{paths[1]}: has label {labels.max()}; allowed: 0 to 9")
     if len(images) != len(labels):
         raise UserError(f"Fashion-MNIST in {root}: {len(images)} images but {len(labels)} labels")
     return images, labels

@@ -1,6 +1,6 @@
 """Oxford-IIIT Pets, test split: 3,669 images of 37 breeds of cats and dogs.
 
-Read by torchvision's OxfordIIITPet from `annotations/test.txt`, whose lines are
+Read from `annotations/test.txt` as torchvision's OxfordIIITPet reads it; its lines are
 `<image> <breed 1..37> <species: 1 cat, 2 dog> <breed within the species>`.
 Breeds and species are those of TensorFlow Datasets' list; the prompt of a class is
 "a photo of a {breed} {cat|dog}, a type of pet.".  As in the paper's released code, American Bulldog
@@ -66,12 +66,7 @@ class Pets(PublishedFiles):
     @classmethod
     def list_entries(cls, folder: Path) -> list[Entry]:
         """The images of the test list."""
-        from torchvision.datasets import OxfordIIITPet  # noqa: PLC0415 -- loads torch
-
-        _check_list(folder / _LIST)
-        split = OxfordIIITPet(folder.parent, split="test", download=False)
-        files = [path.name for path in split._images]  # its public access decodes the images
-        pairs = sorted(zip(files, split._labels, strict=True))
+        pairs = sorted(_read_list(folder / _LIST).items())
         entries = [Entry(i, f"images/{name}", label) for i, (name, label) in enumerate(pairs)]
         order = hashed_order(range(len(pairs)), [label for _, label in pairs], ORDER_SEED)
         return [entries[position] for position in order]
@@ -102,22 +97,34 @@ class Pets(PublishedFiles):
         return ImageFiles(entries, folder, cls.classes())
 
 
-def _check_list(path: Path) -> None:
-    """Raise UserError unless every line names an image once, with a breed that has a prompt."""
+def _read_list(path: Path) -> dict[str, int]:
+    """File name -> label of the images in a list.
+
+    Raises UserError unless every line names an image once, with a breed that has a prompt.
+    """
     known = _known_breeds()
-    seen: set[str] = set()
-    for number, line in enumerate(path.read_text("utf-8", "replace").splitlines(), start=1):
+    labels: dict[str, int] = {}
+    for number, line in enumerate(_lines(path), start=1):
         fields = line.split()
         where = f"{path}: line {number} ({' '.join(fields)[:60]})"
-        if len(fields) != 4 or fields[0] in seen:
+        name = f"{fields[0]}.jpg" if fields else ""
+        if len(fields) != 4 or name in labels:
             why = "names an image again" if len(fields) == 4 else "is no annotation"
             allowed = "one line per image: <name> <breed> <species> <number>"
             raise UserError(f"{where}: {why}; allowed: {allowed}")
         if (fields[0].rpartition("_")[0], *fields[1:3]) not in known:
             raise UserError(f"{where}: has no prompt; allowed: the 37 breeds of Oxford-IIIT Pets")
-        seen.add(fields[0])
-    if not seen:
+        labels[name] = int(fields[1]) - 1
+    if not labels:
         raise UserError(f"{path}: is empty; allowed: the list of the test split")
+    return labels
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text("utf-8", "replace").splitlines()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
 
 
 def _is_published_name(name: str) -> bool:

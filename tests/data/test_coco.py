@@ -23,10 +23,10 @@ def annotations(root: Path, kind: str = "instances") -> Path:
     return root / "coco" / "annotations" / f"{kind}_val2017.json"
 
 
-def change(root: Path, edit: Callable[[dict[str, Any]], object]) -> None:
-    content = json.loads(annotations(root).read_text())
+def change(root: Path, edit: Callable[[dict[str, Any]], object], kind: str = "instances") -> None:
+    content = json.loads(annotations(root, kind).read_text())
     edit(content)
-    annotations(root).write_text(json.dumps(content))
+    annotations(root, kind).write_text(json.dumps(content))
 
 
 def test_images_labels_and_captions_are_torchvisions(root: Path) -> None:
@@ -84,8 +84,22 @@ WRONG: list[tuple[Callable[[dict[str, Any]], object], str]] = [
     ),
     (lambda c: c["annotations"][0].pop("category_id"), "is no COCO annotation file .*category_id"),
     (lambda c: c["annotations"][0].pop("image_id"), "is no COCO annotation file .*image_id"),
-    (lambda c: c["images"][0].pop("file_name"), "is no COCO annotation file .*file_name"),
-    (lambda c: c.pop("images"), "is no COCO annotation file .*lists no images"),
+    (lambda c: c["images"][0].pop("file_name"), r"image \d+: file_name is missing"),
+    (lambda c: c["images"][0].update(file_name=None), r"image \d+: file_name is None, not a text"),
+    (lambda c: c["images"].append(c["images"][0]), r"lists image \d+ twice"),
+    (lambda c: c.pop("images"), "has no images"),
+    (lambda c: c.pop("annotations"), "has no annotations"),
+    (lambda c: c.update(annotations=[]), "has no annotations"),
+    (lambda c: c.update(annotations={}), "annotations is no list"),
+    (lambda c: c.pop("categories"), "has no categories"),
+    (
+        lambda c: c["annotations"][0].update(category_id="1"),
+        r"annotations\[0\]: category_id is '1', not an integer",
+    ),
+    (
+        lambda c: c["annotations"][0].update(image_id=None),
+        r"annotations\[0\]: image_id is None, not an integer",
+    ),
     (lambda c: c["categories"][3].update(name="unicorn"), r"category 4 \(unicorn\) has no prompt"),
     (lambda c: c["categories"].append({"id": 91, "name": "yeti"}), r"category 91 \(yeti\) has no"),
     (
@@ -103,6 +117,48 @@ def test_wrong_annotations_are_named(
     with pytest.raises(UserError, match=rf"instances_val2017\.json: {told}") as error:
         Coco(12, root)
     assert "\n" not in str(error.value)
+
+
+def first_image(content: dict[str, Any]) -> list[dict[str, Any]]:
+    own = content["annotations"][0]["image_id"]
+    return [each for each in content["annotations"] if each["image_id"] == own]
+
+
+WRONG_CAPTIONS: list[tuple[Callable[[dict[str, Any]], object], str]] = [
+    (
+        lambda c: c["annotations"][0].update(caption=None),
+        r"annotations\[0\]: caption is None, not a text",
+    ),
+    (lambda c: c["annotations"][0].update(caption=7), r"annotations\[0\]: caption is 7, not a"),
+    (lambda c: c["annotations"][0].pop("caption"), r"annotations\[0\]: caption is missing"),
+    (lambda c: c["annotations"][0].update(caption=" "), r"the first caption of image \d+ is empty"),
+    (lambda c: c["annotations"][0].update(image_id=5), r"annotation 1 is of image 5, which"),
+    (lambda c: c.pop("annotations"), "has no annotations"),
+    (
+        lambda c: [c["annotations"].remove(each) for each in first_image(c)],
+        r"has no caption of 1 of 12 images, such as \d+",
+    ),
+]
+
+
+@pytest.mark.parametrize(("edit", "told"), WRONG_CAPTIONS)
+def test_wrong_captions_are_named(
+    root: Path, edit: Callable[[dict[str, Any]], object], told: str
+) -> None:
+    change(root, edit, "captions")
+    with pytest.raises(UserError, match=rf"captions_val2017\.json: {told}") as error:
+        Coco(12, root)
+    assert "\n" not in str(error.value)
+
+
+def test_annotations_of_one_id_all_count(root: Path) -> None:
+    def repeat(content: dict[str, Any]) -> None:
+        for annotation in content["annotations"]:
+            annotation["id"] = 1
+
+    before = [Coco(12, root)[i].labels for i in range(12)]
+    change(root, repeat)
+    assert [Coco(12, root)[i].labels for i in range(12)] == before
 
 
 @pytest.mark.parametrize("kind", ["instances", "captions"])

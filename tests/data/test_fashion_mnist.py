@@ -166,6 +166,40 @@ def test_a_file_cut_short_is_named(tmp_path: Path) -> None:
         read_idx(tmp_path / "x")
 
 
+@pytest.mark.parametrize("size", [3, 5, 7, 15])
+def test_a_header_cut_short_is_named(tmp_path: Path, size: int) -> None:
+    path = tmp_path / "x"
+    write_images(path)
+    path.write_bytes(path.read_bytes()[:size])
+    with pytest.raises(UserError, match="x is not an IDX file"):
+        read_idx(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "array", "told"),
+    [
+        ("images", np.zeros((5, 28, 27), np.uint8), r"shape \(5, 28, 27\); allowed: \(n, 28, 28"),
+        ("images", np.zeros((50, 784), np.uint8), r"shape \(50, 784\); allowed: \(n, 28, 28"),
+        ("labels", np.zeros((50, 1), np.uint8), r"shape \(50, 1\); allowed: \(n,\)"),
+        ("labels", np.array(3, np.uint8), r"shape \(\); allowed: \(n,\)"),
+        ("labels", np.full(50, 10, np.uint8), "has label 10; allowed: 0 to 9"),
+    ],
+)
+def test_arrays_that_are_no_images_or_labels_are_named(
+    full_root: Path, name: str, array: npt.NDArray[np.uint8], told: str
+) -> None:
+    (path,) = full_root.glob(f"t10k-{name}-*")
+    sizes = b"".join(n.to_bytes(4, "big") for n in array.shape)
+    path.write_bytes(gzip.compress(bytes([0, 0, 8, array.ndim]) + sizes + array.tobytes()))
+    with pytest.raises(UserError, match=rf"t10k-{name}-.*{told}"):
+        read_split(full_root, "test")
+
+
+def test_a_file_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"cannot be read \(Is a directory\)"):
+        read_idx(tmp_path)
+
+
 def test_a_broken_gzip_file_is_named(tmp_path: Path) -> None:
     path = tmp_path / "x.gz"
     path.write_bytes(gzip.compress(b"a" * 100)[:-20])

@@ -88,6 +88,13 @@ def test_a_wrong_line_is_named(root: Path, line: str, why: str) -> None:
     assert "\n" not in str(told.value)
 
 
+def test_a_list_that_cannot_be_read_is_named(root: Path) -> None:
+    annotations(root).unlink()
+    annotations(root).mkdir()
+    with pytest.raises(UserError, match=r"test\.txt: cannot be read \(Is a directory\)"):
+        Pets(5, root)
+
+
 def test_an_empty_list_is_named(root: Path) -> None:
     annotations(root).write_text("")
     with pytest.raises(UserError, match=r"test\.txt: is empty"):

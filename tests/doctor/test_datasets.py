@@ -1,3 +1,4 @@
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -95,6 +96,19 @@ def test_damaged_annotations_are_a_problem(check: Callable[..., Finding], tmp_pa
     found = check("coco2017", tmp_path, "dataset.limit=5")
     assert found.status == "problem"
     assert "is no COCO annotation file" in found.what
+
+
+@pytest.mark.parametrize("kind", ["instances", "captions"])
+def test_coco_without_annotations_is_a_problem(
+    check: Callable[..., Finding], tmp_path: Path, kind: str
+) -> None:
+    write_tiny("coco2017", tmp_path)
+    path = tmp_path / "coco" / "annotations" / f"{kind}_val2017.json"
+    content = json.loads(path.read_text())
+    del content["annotations"]
+    path.write_text(json.dumps(content))
+    found = check("coco2017", tmp_path, "dataset.limit=5")
+    assert (found.status, found.what) == ("problem", f"{path}: has no annotations")
 
 
 def test_a_package_that_does_not_import_is_a_problem(
