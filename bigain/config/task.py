@@ -78,7 +78,7 @@ class GenerationConfig(Settings):
     images_per_forward: Annotated[Integer, Field(ge=1, le=256)] = Field(
         description="an integer from 1 to 256, images that are denoised together"
     )
-    image_format: Literal["png", "jpeg"] = Field(description="png or jpeg (quality 100)")
+    image_format: Literal["png", "jpeg"] = Field(description="png or jpeg (quality 100, 4:2:0)")
     extractor: Literal["inception", "mini"] = Field(
         description="inception (FID) or mini (frechet_mini, for Fashion-MNIST, which is no FID)"
     )

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from PIL import Image, ImageDraw
+from PIL.JpegImagePlugin import get_sampling
 
 from bigain.config import RunConfig
 from bigain.errors import UserError
@@ -45,6 +46,17 @@ def test_jpeg_is_of_the_highest_quality(tmp_path: Path) -> None:
         tables = opened.quantization  # type: ignore[attr-defined]
     assert all(set(table) == {1} for table in tables.values()), "quality 100 divides by nothing"
     assert np.abs(images[0].astype(int) - smooth).max() <= 2
+
+
+def test_jpeg_halves_the_resolution_of_the_colours_as_the_released_code(tmp_path: Path) -> None:
+    """Its files are Pillow's with quality=100 and nothing else: 4:2:0."""
+    pixels = picture(3, (32, 32, 3))
+    images = RunImages(tmp_path, 1, "jpeg")
+    images.write(0, pixels)
+    Image.fromarray(pixels).save(tmp_path / "plain.jpg", quality=100)
+    assert images.path(0).read_bytes() == (tmp_path / "plain.jpg").read_bytes()
+    with Image.open(images.path(0)) as opened:
+        assert get_sampling(opened) == 2, "4:2:0"
 
 
 @pytest.mark.parametrize("image_format", sorted(FORMATS))
