@@ -7,6 +7,7 @@ from bigain.metrics.classification import (
     cantelli_bound,
     classification_metrics,
     image_errors,
+    image_precisions,
     margin_ratio,
 )
 from bigain.metrics.efficiency import efficiency_metrics
@@ -49,6 +50,7 @@ __all__ = [
     "frechet_with_interval",
     "generation_metrics",
     "image_errors",
+    "image_precisions",
     "kernel_distance",
     "margin_ratio",
     "mean_class_precision",

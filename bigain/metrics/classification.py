@@ -7,8 +7,9 @@ operator sees the same (image, t, eps), so its rise over the baseline is paired 
 Images with any number of labels (COCO): a prediction is correct if it is one of them, and two
 average precisions are added (`bigain.metrics.ranking`).
 
-An unreadable image counts as wrong in acc1 and as ranked last in the precisions; errors and margins
-are means over the other images.  `failed_images` counts them.
+An image without a label counts as wrong in acc1 and as 0 in map_image, as in the paper's released
+code.  An unreadable image counts as wrong in acc1 and as ranked last in the precisions; errors and
+margins are means over the other images.  `failed_images` counts them.
 
 Margins (Appendix A): D_s = l(x, c'; s) - l(x, c*; s), the loss of a distractor c' minus that of the
 true class c*, has mean mu and variance sigma^2 over S independent trials.  If mu > 0, the
@@ -28,7 +29,13 @@ from bigain.errors import UserError
 from bigain.metrics.intervals import Metric, mean_interval, relative_rise
 from bigain.metrics.ranking import class_ranks, mean_class_precision
 
-__all__ = ["cantelli_bound", "classification_metrics", "image_errors", "margin_ratio"]
+__all__ = [
+    "cantelli_bound",
+    "classification_metrics",
+    "image_errors",
+    "image_precisions",
+    "margin_ratio",
+]
 
 
 def classification_metrics(
@@ -82,6 +89,14 @@ def image_errors(samples: pd.DataFrame) -> "pd.Series[float]":
     return pd.Series(list(means.values()), index=index, dtype=np.float64, name="eps_error")
 
 
+def image_precisions(samples: pd.DataFrame) -> "pd.Series[float]":
+    """Average precision of every image by image id, a fraction; 0 for an image without a class.
+
+    Older records have NaN there.
+    """
+    return samples.set_index("image_id")["average_precision"].astype(np.float64).fillna(0.0)
+
+
 def cantelli_bound(mean: ArrayLike, variance: ArrayLike, trials: ArrayLike) -> NDArray[np.float64]:
     """Upper bound of P(mean of D over `trials` trials <= 0), elementwise, in [0, 1].
 
@@ -122,7 +137,7 @@ def _precisions(samples: pd.DataFrame) -> list[Metric]:
     """map_image, and map_class if all scores are there; none with one label per image."""
     if "average_precision" not in samples:
         return []
-    image = Metric.of_mean("map_image", 100 * samples["average_precision"].dropna(), "percent")
+    image = Metric.of_mean("map_image", 100 * image_precisions(samples), "percent")
     if not {"scores", "labels", "prediction"} <= set(samples):
         return [image]
     ranks, truth = _ranks_and_truth(samples)

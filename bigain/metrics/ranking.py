@@ -5,7 +5,9 @@ ascending mean error (finalists have more trials than the rest).  Ties go to the
 
 map_image, the paper's (Eq. 26): with the true classes of an image at ranks r_1 < ... < r_m,
 
-    AP = (1/m) sum_i i / r_i,       averaged over the images that have a class.
+    AP = (1/m) sum_i i / r_i,       averaged over all images,
+
+and AP = 0 for an image without a class, as in the paper's released code.
 
 map_class ("macro"): for each class, the images are ordered by the rank of that class, and
 
@@ -57,9 +59,9 @@ def class_ranks(scores: ArrayLike, predictions: ArrayLike) -> NDArray[np.int64]:
 
 
 def average_precision(ranks: Sequence[int]) -> float:
-    """AP of one image whose true classes have these `ranks` (any order); NaN if it has none."""
+    """AP of one image whose true classes have these `ranks` (any order); 0 if it has none."""
     if not len(ranks):
-        return math.nan
+        return 0.0
     ordered = np.sort(np.asarray(ranks, np.float64))
     return float((np.arange(1, len(ordered) + 1) / ordered).mean())
 

@@ -16,6 +16,7 @@ from bigain.errors import UserError
 from bigain.metrics import (
     PairedResult,
     image_errors,
+    image_precisions,
     paired_accuracy,
     paired_bootstrap,
     paired_difference,
@@ -218,12 +219,10 @@ def _correct(samples: pd.DataFrame) -> "pd.Series[bool]":
 
 
 def _precision(left: pd.DataFrame, right: pd.DataFrame) -> PairedResult | None:
-    """For images with several labels; those that failed or have none are left out."""
-    name = "average_precision"
-    if name not in left or name not in right:
+    """For images with several labels; those that failed or have none count with 0."""
+    if not all("average_precision" in frame for frame in (left, right)):
         return None
-    a, b = (frame.set_index("image_id")[name].dropna() for frame in (left, right))
-    return paired_bootstrap(a, b)
+    return paired_bootstrap(image_precisions(left), image_precisions(right))
 
 
 def _percent(result: PairedResult) -> str:

@@ -23,6 +23,7 @@ from bigain.metrics import (
     PairedResult,
     cantelli_bound,
     image_errors,
+    image_precisions,
     margin_ratio,
     paired_accuracy,
     paired_bootstrap,
@@ -261,10 +262,8 @@ def _of_classification(
 ) -> dict[str, Difference]:
     found = {"acc1": accuracy_difference("acc1", row, versus)}
     if "average_precision" in row and "average_precision" in versus:
-        first, second = (
-            frame.set_index("image_id")["average_precision"].dropna() for frame in (row, versus)
-        )
-        found["map_image"] = _points("map_image", paired_bootstrap(first, second))
+        precisions = (image_precisions(frame) for frame in (row, versus))
+        found["map_image"] = _points("map_image", paired_bootstrap(*precisions))
     if none is not None:
         base = image_errors(none)
         shifted = base + image_errors(row) - image_errors(versus)

@@ -115,7 +115,7 @@ def to_record(sample: Sample, result: Classification) -> dict[str, Any]:
     An image of a dataset with several labels per image (`sample.label` is None) also has `labels`
     and `average_precision` (Eq. 26).  Its prediction is correct if it is one of the labels, and the
     errors of the true class are means over the true classes; without any label they are an empty
-    list, and the margins are NaN.
+    list, the margins are NaN and the average precision is 0.
 
     `true_errors` are the true class's errors at the timesteps of the first stage.  All classes have
     these under every operator, so they can be paired even if the class is pruned later.
@@ -150,10 +150,9 @@ def _variance(differences: Tensor) -> float:
 def failed_record(sample: Sample, reason: str) -> dict[str, Any]:
     """The record of an image that could not be read: it is wrong and has no measurements.
 
-    With several labels its `average_precision` is 0, the limit of being ranked last; without a
-    label it is NaN.
+    With several labels its `average_precision` is 0, the limit of being ranked last.
     """
-    precision = {"average_precision": 0.0 if sample.labels else math.nan}
+    precision = {"average_precision": 0.0}
     return {
         **_identity(sample),
         "prediction": None,

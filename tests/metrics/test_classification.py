@@ -179,8 +179,9 @@ def test_the_precisions_are_scikit_learns() -> None:
     ranks = class_ranks(frame["scores"].tolist(), frame["prediction"])
     have = truth.any(axis=1)
     image = 100 * label_ranking_average_precision_score(truth[have], -ranks[have])
-    assert metrics["map_image"].value == pytest.approx(image)
-    assert metrics["map_image"].n == have.sum() < len(frame)
+    assert have.sum() < len(frame)
+    assert metrics["map_image"].value == pytest.approx(image * have.mean())
+    assert metrics["map_image"].n == len(frame)
     by_class = 100 * average_precision_score(truth, -ranks, average="macro")
     assert metrics["map_class"].value == pytest.approx(by_class)
     assert metrics["map_class"].n == len(frame)
@@ -195,6 +196,19 @@ def test_images_without_a_label_count_as_wrong_and_have_no_error() -> None:
     assert metrics["acc1"].n == len(frame)
     assert metrics["eps_error"].n == len(frame) - sum(bare)
     assert metrics["eps_error"].value == pytest.approx(0.15)
+
+
+def test_an_image_without_a_label_counts_with_precision_0() -> None:
+    frame = several()
+    bare = np.array([not own for own in frame["labels"]])
+    assert bare.any()
+    assert (frame["average_precision"][bare] == 0).all()
+    old = frame.assign(average_precision=frame["average_precision"].mask(bare))
+    assert old["average_precision"].isna().any()
+    new, before = (by_name(classification_metrics(each))["map_image"] for each in (frame, old))
+    assert new == before
+    assert new.value == pytest.approx(100 * frame["average_precision"].mean())
+    assert new.value < 100 * frame["average_precision"][~bare].mean()
 
 
 def test_without_scores_there_is_the_mean_over_images_alone() -> None:
@@ -229,7 +243,7 @@ def test_if_all_images_failed_the_precisions_are_those_of_no_ranking() -> None:
     nothing = with_failures(frame, [0, 1, 2, 3]).assign(
         scores=None,
         prediction=None,
-        average_precision=[0.0 if own else np.nan for own in frame["labels"]],
+        average_precision=0.0,
     )
     metrics = by_name(classification_metrics(nothing))
     assert metrics["map_image"].value == 0

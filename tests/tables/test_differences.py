@@ -91,14 +91,14 @@ def test_a_row_against_itself_is_zero() -> None:
 
 
 def test_precisions_by_the_bootstrap_image_by_image() -> None:
-    """An image without a label has none, and is left out."""
+    """An image without a label counts with 0, also in old records, which have none there."""
     one = LGTM.assign(average_precision=[0.6, 0.4, np.nan, 0.9, 0.5, 0.3])
     other = TOME.assign(average_precision=[0.5, 0.2, np.nan, 0.9, 0.6, 0.3])
     found = paired_differences("classification", one, other, NONE)["map_image"]
-    first, second = (by_id(frame, "average_precision").dropna() for frame in (one, other))
+    first, second = (by_id(frame, "average_precision").fillna(0) for frame in (one, other))
     check(found, "map_image", 100, paired_bootstrap(first, second), "points")
-    assert found.metric.value == pytest.approx(100 * (0.1 + 0.2 - 0.1) / 5)
-    assert found.metric.n == 5
+    assert found.metric.value == pytest.approx(100 * (0.1 + 0.2 - 0.1) / 6)
+    assert found.metric.n == 6
     assert "map_image" not in paired_differences("classification", one, TOME, NONE)
 
 
