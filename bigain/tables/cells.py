@@ -262,8 +262,8 @@ def _of_classification(
 ) -> dict[str, Difference]:
     found = {"acc1": accuracy_difference("acc1", row, versus)}
     if "average_precision" in row and "average_precision" in versus:
-        precisions = (image_precisions(frame) for frame in (row, versus))
-        found["map_image"] = _points("map_image", paired_bootstrap(*precisions))
+        precisions = paired_bootstrap(image_precisions(row), image_precisions(versus))
+        found["map_image"] = _points("map_image", precisions)
     if none is not None:
         base = image_errors(none)
         shifted = base + image_errors(row) - image_errors(versus)
