@@ -13,7 +13,8 @@ from pydantic import ValidationError
 
 from bigain.config.messages import did_you_mean, unknown_key
 from bigain.errors import UserError
-from bigain.launch.compose import config_loader, parse_overrides
+from bigain.launch.compose import config_loader
+from bigain.launch.overrides import parse_overrides
 from bigain.locations import CONFIGS
 from bigain.training.data import load_training_data
 from bigain.training.trainer import Trainer, TrainingConfig

@@ -40,3 +40,31 @@ def test_an_installed_package_reads_its_own_copy(
     monkeypatch.delitem(importlib.sys.modules, "locations", raising=False)  # type: ignore[attr-defined]
     copied = importlib.import_module("locations")
     assert package.resolve() / "configs" == copied.CONFIGS
+
+
+def test_a_path_is_meant_as_in_a_shell_and_absolute(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "/me")
+    monkeypatch.setenv("DISK", "/disk")
+    monkeypatch.chdir(tmp_path)
+    meant = {
+        "~": "/me",
+        "~/data": "/me/data",
+        "$DISK/data": "/disk/data",
+        "${DISK}/a$DISK": "/disk/a/disk",
+        "/a/~/b": "/a/~/b",
+        "./~": f"{tmp_path}/~",
+        "data": f"{tmp_path}/data",
+        "a$": f"{tmp_path}/a$",
+    }
+    assert {path: str(locations.absolute_path(path)) for path in meant} == meant
+
+
+def test_a_user_or_variable_that_does_not_exist_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NOWHERE", raising=False)
+    for path in ("$NOWHERE/a", "/a/${NOWHERE}"):
+        with pytest.raises(ValueError, match=r"no environment variable NOWHERE$"):
+            locations.absolute_path(path)
+    with pytest.raises(ValueError, match=r"no user ~nobody-of-this-name$"):
+        locations.absolute_path("~nobody-of-this-name/a")

@@ -7,8 +7,9 @@ from typing import NoReturn
 
 from bigain.config.messages import did_you_mean
 from bigain.errors import UserError
+from bigain.locations import absolute_path
 
-__all__ = ["VerbParser", "results_folder"]
+__all__ = ["VerbParser", "path_argument", "results_folder"]
 
 _UNKNOWN = "unrecognized arguments: "
 _VALUE = re.compile(
@@ -17,7 +18,18 @@ _VALUE = re.compile(
 )
 """The messages of argparse about a wrong value."""
 
+_OWN = re.compile(r"argument (?P<option>[\w-]+): (?P<rest>.*; allowed: .*)")
+"""The messages of `path_argument`."""
+
 _KINDS = {"int": "a whole number", "float": "a number"}
+
+
+def path_argument(text: str) -> Path:
+    """The type of an argument that is a path, see `bigain.locations.absolute_path`."""
+    try:
+        return absolute_path(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text}: {error}; allowed: a path") from error
 
 
 class VerbParser(argparse.ArgumentParser):
@@ -28,7 +40,7 @@ class VerbParser(argparse.ArgumentParser):
         if results:
             self.add_argument(
                 "--results",
-                type=Path,
+                type=path_argument,
                 metavar="DIR",
                 help="the folder that holds runs/ (default: paths.results of the configuration)",
             )
@@ -41,6 +53,9 @@ class VerbParser(argparse.ArgumentParser):
             allowed = allowed.replace("'", "")
             hint = did_you_mean(wrong["value"], allowed.split(", "))
             raise UserError(f"{wrong['option']}={wrong['value']}: allowed: {allowed}{hint}")
+        own = _OWN.fullmatch(message)
+        if own is not None:
+            raise UserError(f"{own['option']}={own['rest']}")
         unknown = message.removeprefix(_UNKNOWN) if message.startswith(_UNKNOWN) else ""
         word = unknown.partition(" ")[0].partition("=")[0]
         hint = did_you_mean(word, self._option_string_actions) if word.startswith("-") else ""

@@ -16,6 +16,7 @@ from rich.table import Table
 
 from bigain.cli.arguments import VerbParser, results_folder
 from bigain.config import RunConfig
+from bigain.config.base import quoted
 from bigain.engine.run import RunOutcome, run
 from bigain.launch.compose import compose_configs
 from bigain.metrics import image_errors, paired_accuracy, relative_rise, wilson
@@ -47,7 +48,7 @@ def demo_configs(images: int, results: Path) -> list[_NamedRun]:
         UserError: `images` is out of range.
 
     """
-    common = (f"dataset.limit={images}", f"paths.results='{results}'", _THREADS, *_PROTOCOL)
+    common = (f"dataset.limit={images}", f"paths.results={quoted(results)}", _THREADS, *_PROTOCOL)
     names = [(backbone, name) for backbone in BACKBONES for name in OPERATORS]
     configs = compose_configs(
         [[f"backbone={backbone}", *OPERATORS[name], *common] for backbone, name in names]

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from tabulate import tabulate
 
-from bigain.cli.arguments import VerbParser
+from bigain.cli.arguments import VerbParser, path_argument
 from bigain.errors import UserError
 from bigain.features.base import Extractor, FolderImages, decode_workers, extract
 from bigain.features.inception import InceptionExtractor
@@ -54,15 +54,17 @@ def main(arguments: Sequence[str]) -> int:
 
 def _parser() -> VerbParser:
     parser = VerbParser("fid", "Compare two folders of images, or .npz statistics.", results=False)
-    parser.add_argument("a", type=Path, help="folder of generated images, or .npz")
-    parser.add_argument("b", type=Path, help="folder of reference images, or .npz")
+    parser.add_argument("a", type=path_argument, help="folder of generated images, or .npz")
+    parser.add_argument("b", type=path_argument, help="folder of reference images, or .npz")
     parser.add_argument(
         "--extractor",
         choices=["inception", "mini"],
         default="inception",
         help="inception: FID (default); mini: frechet_mini, for Fashion-MNIST, which is not FID",
     )
-    parser.add_argument("--weights", type=Path, metavar="FILE", help="Inception's; default: cache")
+    parser.add_argument(
+        "--weights", type=path_argument, metavar="FILE", help="Inception's; default: cache"
+    )
     parser.add_argument("--limit", type=int, metavar="N", help="first N images of each folder")
     parser.add_argument("--workers", type=int, help="decoding threads (default: one per core)")
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda, mps")

@@ -8,9 +8,8 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
-from pathlib import Path
 
-from bigain.cli.arguments import VerbParser
+from bigain.cli.arguments import VerbParser, path_argument
 from bigain.config.messages import did_you_mean
 from bigain.errors import UserError
 from bigain.figures.request import (
@@ -70,7 +69,7 @@ def _parser() -> VerbParser:
     )
     parser.add_argument("--backbone", metavar="NAME", help="only this backbone of the profile")
     parser.add_argument(
-        "--output", type=Path, metavar="DIR", help="default: <results>/<profile>/figures"
+        "--output", type=path_argument, metavar="DIR", help="default: <results>/<profile>/figures"
     )
     return parser
 

@@ -1,5 +1,6 @@
 """The pieces of every settings model: strict numbers, frozen models, errors that name the key."""
 
+import re
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
@@ -7,6 +8,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
+
+from bigain.locations import absolute_path
 
 __all__ = [
     "NEUTRAL",
@@ -18,6 +21,8 @@ __all__ = [
     "Switch",
     "import_target",
     "not_allowed",
+    "quoted",
+    "setting_path",
 ]
 
 SETTING_COLUMNS = ("ratio", "factor", "alpha", "score", "scope", "strategy", "sparsity")
@@ -43,14 +48,25 @@ Switch = Annotated[bool, Field(strict=True)]
 """`true` or `false`."""
 
 
-def _not_empty(folder: object) -> object:
-    if folder == "":
+def setting_path(path: str | Path) -> Path:
+    """`path` of a setting, absolute; for validators, whose error says what is wrong with it."""
+    try:
+        return absolute_path(path)
+    except ValueError as error:
+        raise PydanticCustomError("path", "{why}", {"why": str(error)}) from error
+
+
+def _as_meant(path: object) -> object:
+    if path == "":
         raise ValueError("no folder is named")
-    return folder
+    return str(setting_path(path)) if isinstance(path, str | Path) else path
 
 
-Folder = Annotated[Path, BeforeValidator(_not_empty)]
-"""A path; the empty text, which would mean the working directory, is refused."""
+Folder = Annotated[Path, BeforeValidator(_as_meant)]
+"""The path of a folder or a file, absolute, see `bigain.locations.absolute_path`.
+
+The empty text, which would mean the working directory, is refused.
+"""
 
 
 class Settings(BaseModel):
@@ -72,6 +88,14 @@ def not_allowed(key: str, value: object, allowed: str) -> PydanticCustomError:
     """
     context: dict[str, Any] = {"key": key, "value": value, "allowed": allowed}
     return PydanticCustomError("combination", "{key}={value}: allowed: {allowed}", context)
+
+
+def quoted(value: object) -> str:
+    """The value of a `key=value`, in quotes if it has special characters, as paths may."""
+    if re.fullmatch(r"[\w/.:+-]+", str(value), re.ASCII):
+        return str(value)
+    text = re.sub(r"(\\+)(?='|\Z)", r"\1\1", str(value)).replace("'", "\\'")
+    return f"'{text}'"
 
 
 def import_target(target: str) -> Any:

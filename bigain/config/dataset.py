@@ -31,6 +31,7 @@ class DatasetFacts:
         label_space: Where the classes come from, which decides what backbones can tell them apart.
         generates: Whether every image has one class, or a caption, to generate another from.
         reads_files: Whether it reads files of the user, so that `dataset.root` has a meaning.
+        ships: Whether images of it come with the package, for runs without such files.
         references: What `task.reference` may be: `split`, `images`, perhaps `all`.
         extra: The optional dependency of this package that reads it; None if there is none.
 
@@ -42,6 +43,7 @@ class DatasetFacts:
     label_space: ClassVar[LabelSpace]
     generates: ClassVar[bool] = True
     reads_files: ClassVar[bool] = True
+    ships: ClassVar[bool] = False
     references: ClassVar[tuple[str, ...]] = ("split", "images")
     extra: ClassVar[str | None] = None
 

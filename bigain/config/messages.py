@@ -8,6 +8,7 @@ field whose description says what is allowed.
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -75,7 +76,7 @@ def all_keys(model: type[BaseModel] = RunConfig, prefix: str = "") -> list[str]:
 def _one(detail: Mapping[str, Any], typed: Mapping[str, str], groups: Iterable[str]) -> str:
     place = _place(detail["loc"])
     if detail["type"] == "combination":
-        return str(detail["msg"])
+        return _combination(detail["ctx"], typed)
     if detail["type"] == "extra_forbidden":
         return _extra(place, detail["input"], typed, groups)
     value = "" if detail["type"] == "missing" else f"={_shown(detail['input'])}"
@@ -83,8 +84,17 @@ def _one(detail: Mapping[str, Any], typed: Mapping[str, str], groups: Iterable[s
     if detail["type"] == "union_tag_invalid":
         written = typed.get(f"{place.key}.name", f"{place.key}={detail['ctx']['tag']}")
     missing = " is missing" if written == place.key else ""
+    why = f"{detail['msg']}; " if detail["type"] == "path" else ""
     allowed = (place.field and place.field.description) or detail["msg"]
-    return f"{written}{missing}: allowed: {allowed}"
+    return f"{written}{missing}: {why}allowed: {allowed}"
+
+
+def _combination(context: Mapping[str, Any], typed: Mapping[str, str]) -> str:
+    """The line of `not_allowed`; a path is quoted as typed, which is not always absolute."""
+    key, value = context["key"], context["value"]
+    written = f"{key}={value}"
+    written = typed.get(key, written) if isinstance(value, Path) else written
+    return f"{written}: allowed: {context['allowed']}"
 
 
 def _extra(place: _Place, value: object, typed: Mapping[str, str], groups: Iterable[str]) -> str:

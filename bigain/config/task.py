@@ -9,14 +9,19 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from bigain.config.base import Folder, Integer, Number, Settings, not_allowed
+from bigain.config.base import Folder, Integer, Number, Settings, not_allowed, setting_path
 
 __all__ = ["ClassificationConfig", "EfficiencyConfig", "GenerationConfig", "TaskConfig"]
 
 Trials = Annotated[Integer, Field(ge=1, le=1000)]
 Classes = Annotated[Integer, Field(ge=1)]
+
+
+def _absolute_file(reference: str) -> str:
+    """`task.reference`, absolute if it is a file."""
+    return str(setting_path(reference)) if reference.endswith(".npz") else reference
 
 
 class ClassificationConfig(Settings):
@@ -85,7 +90,7 @@ class GenerationConfig(Settings):
     extractor_weights: Folder | None = Field(
         description="null (torch hub's cache, or a download) or a file, Inception's weights"
     )
-    reference: str = Field(
+    reference: Annotated[str, AfterValidator(_absolute_file)] = Field(
         pattern=r"^(split|images|all|.+\.npz)$",
         description="split (the whole evaluation split), images (those of the run alone), all "
         "(Pets: training images too, as the paper's code) or a file FILE.npz of statistics",

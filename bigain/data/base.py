@@ -203,6 +203,11 @@ class PublishedDataset(DatasetFacts, ABC):
         return True
 
     @classmethod
+    def has_files_in(cls, root: Path) -> bool:
+        """Whether a part of it, or all of it, is below `root`."""
+        return cls.layout is not None and cls.layout.is_partly_in(root)
+
+    @classmethod
     def reference(cls, which: str, root: Path | None) -> Dataset:
         """The real images of `task.reference=split`, or of another word in `references`."""
         assert which == "split"

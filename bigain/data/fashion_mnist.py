@@ -48,6 +48,7 @@ _FILES = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
     "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
 }
+_NAMES = [name for pair in _FILES.values() for name in pair]
 _DEBIAN_ROOT = Path("/usr/share/datasets/fashion-mnist")
 _IDX_UNSIGNED_BYTE = 0x08
 
@@ -67,6 +68,7 @@ class FashionMNIST(PublishedDataset):
     split = "test"
     split_size = 10_000
     label_space = "fashion"
+    ships = True
     class_names = CLASSES.names
     prompts = CLASSES.prompts
     condition_ids = None
@@ -75,7 +77,7 @@ class FashionMNIST(PublishedDataset):
         found = find_root(root)
         if root is not None and found is None:
             raise UserError(
-                f"dataset.root={root}: no Fashion-MNIST there; expected the four IDX files "
+                f"dataset.root={root}: {_lacking(root)}; expected the four IDX files "
                 "(train and t10k, images and labels, gzipped or not), or leave it null"
             )
         arrays = ordered_test_split(found) if found is not None else shipped_slice()
@@ -89,6 +91,11 @@ class FashionMNIST(PublishedDataset):
             )
         self._length = available if limit is None else limit
         self._found = found
+
+    @classmethod
+    def has_files_in(cls, root: Path) -> bool:
+        """Whether at least one of the four files is where `find_root` looks below `root`."""
+        return any(_existing(place, name) for place in _below(root) for name in _NAMES)
 
     @classmethod
     def reference(cls, which: str, root: Path | None) -> Dataset:
@@ -184,11 +191,8 @@ def find_root(configured: Path | None = None) -> Path | None:
     `data/FashionMNIST/raw`.
     """
     candidates = (_DEBIAN_ROOT, Path("data/FashionMNIST/raw"))
-    if configured is not None:
-        candidates = (configured, configured / "FashionMNIST" / "raw")
-    names = [name for pair in _FILES.values() for name in pair]
-    for root in candidates:
-        if all(_existing(root, name) is not None for name in names):
+    for root in candidates if configured is None else _below(configured):
+        if all(_existing(root, name) for name in _NAMES):
             return root
     return None
 
@@ -217,6 +221,20 @@ def read_split(root: Path, split: str) -> tuple[npt.NDArray[np.uint8], npt.NDArr
     if len(images) != len(labels):
         raise UserError(f"Fashion-MNIST in {root}: {len(images)} images but {len(labels)} labels")
     return images, labels
+
+
+def _below(root: Path) -> tuple[Path, Path]:
+    """Where the files may lie if `root` is given."""
+    return root, root / "FashionMNIST" / "raw"
+
+
+def _lacking(root: Path) -> str:
+    """What is wrong with a folder that does not hold all four files."""
+    for place in _below(root):
+        missing = [name for name in _NAMES if not _existing(place, name)]
+        if len(missing) < len(_NAMES):
+            return f"{', '.join(missing)} is missing in {place}"
+    return "no Fashion-MNIST there"
 
 
 def _existing(root: Path, name: str) -> Path | None:

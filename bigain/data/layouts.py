@@ -53,6 +53,11 @@ class Layout:
         """The parts that `folder` lacks, in order; none if it can be used."""
         return tuple(part for part in self.parts if not (folder / part).exists())
 
+    def is_partly_in(self, root: Path) -> bool:
+        """Whether at least one part is in one of the folders below `root`."""
+        lacking = [len(self.missing_parts(root / folder)) for folder in self.folders]
+        return min(lacking) < len(self.parts)
+
     def search(self, root: Path | None) -> "Search":
         """Look for the dataset below `root`; None stands for the folder `data`."""
         below = _DEFAULT_ROOT if root is None else root

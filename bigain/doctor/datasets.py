@@ -8,6 +8,7 @@ from collections.abc import Callable
 from bigain.config import DatasetConfig, GenerationConfig, RunConfig
 from bigain.data.base import SELECTIONS, PublishedDataset, load_dataset, load_reference
 from bigain.data.layouts import Search
+from bigain.data.places import unused_variable
 from bigain.doctor.findings import Finding, from_error
 from bigain.errors import UserError
 
@@ -25,7 +26,9 @@ def check_dataset(config: DatasetConfig, *, needed: bool = True) -> Finding:
 
     def look() -> str:
         dataset = load_dataset(config)
-        return f"{len(dataset):,} images {dataset.place}"
+        note = unused_variable(config, dataset)
+        found = f"{len(dataset):,} images {dataset.place}"
+        return found if note is None else f"{found}; {note}"
 
     return _finding(config.name, look, needed)
 

@@ -24,6 +24,7 @@ from bigain.config import (
     RunConfig,
 )
 from bigain.data.base import SELECTIONS, Dataset, load_dataset, load_reference
+from bigain.data.places import unused_variable
 from bigain.devices import DTYPES, resolve_device
 from bigain.engine.build_operator import build_operator, build_sites
 from bigain.errors import UserError
@@ -64,12 +65,21 @@ def build_dataset(config: DatasetConfig) -> Dataset:
     """The dataset with its limit; raises UserError if data is missing.
 
     Warns if its lists have another number of images than the published split: then the first
-    images of the order are others, too.
+    images of the order are others, too.  Also warns, once, if it is not in the folder of
+    BIGAIN_DATA.
     """
     dataset = load_dataset(config)
     if not dataset.is_published:
         _LOG.warning("dataset=%s: %d images %s", config.name, len(dataset), dataset.place)
+    note = unused_variable(config, dataset)
+    if note is not None:
+        _warn_once(note)
     return dataset
+
+
+@cache
+def _warn_once(note: str) -> None:
+    _LOG.warning(note)
 
 
 def build_backbone(

@@ -17,6 +17,7 @@ from bigain.config import RunConfig
 from bigain.config.messages import all_keys, did_you_mean
 from bigain.errors import UserError
 from bigain.launch.compose import CONFIG_NAME
+from bigain.launch.overrides import quote_homes
 from bigain.launch.summary import list_failures
 from bigain.launch.sweep import Plan, check_operators, job, launch_one, launch_sweep, plan_runs
 from bigain.locations import CONFIGS
@@ -135,7 +136,7 @@ def _check_package(options: argparse.Namespace, plan: Plan) -> None:
 def _show(arguments: Sequence[str]) -> int:
     """Call Hydra's own main with `arguments`; returns its exit code."""
     before = sys.argv
-    sys.argv = [before[0] if before else "bigain", *arguments]
+    sys.argv = [before[0] if before else "bigain", *map(quote_homes, arguments)]
     try:
         hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=CONFIG_NAME)(job)()
     except SystemExit as stop:

@@ -18,15 +18,16 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from pydantic import ValidationError
 
 from bigain.config import RunConfig, format_validation_error
 from bigain.config.messages import all_keys, did_you_mean, unknown_key
+from bigain.data.places import with_root
 from bigain.errors import UserError
+from bigain.launch.overrides import parse_overrides
 from bigain.locations import CONFIGS
 
 __all__ = [
@@ -36,7 +37,6 @@ __all__ = [
     "compose_with",
     "config_loader",
     "hydra_settings",
-    "parse_overrides",
     "validate",
 ]
 
@@ -83,16 +83,19 @@ def compose_with(loader: ConfigLoader, overrides: Sequence[str]) -> RunConfig:
 def validate(
     composed: DictConfig, typed: Mapping[str, str] | None = None, groups: Sequence[str] = ()
 ) -> RunConfig:
-    """The run in a composed configuration; raises UserError.
+    """The run in a composed configuration, all its paths absolute; raises UserError.
 
     Messages quote `typed` (key -> override as typed) and may suggest one of `groups` as the key.
     """
     typed = typed or {}
     try:
         data = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
-        return RunConfig.model_validate(data)
+        config = RunConfig.model_validate(data)
+        return config.model_copy(update={"dataset": with_root(config.dataset)})
     except ValidationError as error:
         raise UserError(format_validation_error(error, typed, groups)) from error
+    except UserError:
+        raise
     except Exception as error:
         raise UserError(_one_line(error, typed)) from error
 
@@ -107,19 +110,6 @@ def config_loader() -> Iterator[ConfigLoader]:
             yield GlobalHydra.instance().config_loader()
     finally:
         GlobalHydra.instance().hydra = outer
-
-
-def parse_overrides(loader: ConfigLoader, overrides: Sequence[str]) -> list[Override]:
-    """The overrides, parsed by Hydra; raises UserError for wrong syntax."""
-    parser = OverridesParser.create(config_loader=loader)
-    parsed: list[Override] = []
-    for text in overrides:
-        try:
-            parsed += parser.parse_overrides([text])
-        except HydraException as error:
-            allowed = "key=value, with quotes around special characters and brackets in pairs"
-            raise UserError(f"{text}: not understood; allowed: {allowed}") from error
-    return parsed
 
 
 def hydra_settings(loader: ConfigLoader, parsed: Sequence[Override]) -> DictConfig:

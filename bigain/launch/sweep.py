@@ -36,9 +36,10 @@ from bigain.launch.compose import (
     compose_with,
     config_loader,
     hydra_settings,
-    parse_overrides,
 )
+from bigain.launch.overrides import SEARCH_PATH, parse_overrides
 from bigain.launch.summary import Failure, Launched, run_report
+from bigain.locations import absolute_path
 from bigain.runs.identity import run_id
 from bigain.runs.store import RunStore
 
@@ -52,9 +53,6 @@ __all__ = [
     "launch_sweep",
     "plan_runs",
 ]
-
-
-_SEARCH_PATH = "hydra.searchpath"
 
 
 @dataclass(frozen=True)
@@ -93,7 +91,7 @@ def plan_runs(overrides: Sequence[str], multirun: bool = False) -> Plan:
     with config_loader() as loader:
         parsed = parse_overrides(loader, overrides)
         # Files of the user count for every run; Hydra's other settings do not change a run.
-        paths = [_existing_path(each) for each in parsed if each.key_or_group == _SEARCH_PATH]
+        paths = [str(each.input_line) for each in parsed if each.key_or_group == SEARCH_PATH]
         hydra = hydra_settings(loader, parsed)
         is_sweep = multirun or hydra.mode == RunMode.MULTIRUN
         own = [each for each in parsed if not each.is_hydra_override()]
@@ -107,16 +105,6 @@ def plan_runs(overrides: Sequence[str], multirun: bool = False) -> Plan:
         ]
         hydra.overrides.task = [str(each.input_line) for each in own]
         return Plan(tuple(runs), is_sweep, hydra)
-
-
-def _existing_path(override: Override) -> str:
-    """A search path as typed; Hydra only warns, in two lines, of a folder that does not exist."""
-    text, value = str(override.input_line), override.value()
-    for entry in value if isinstance(value, list) else [value]:
-        folder = str(entry).removeprefix("file://")
-        if folder != str(entry) and not Path(folder).is_dir():
-            raise UserError(f"{text}: allowed: [file://FOLDER] of a folder that exists")
-    return text
 
 
 def check_operators(runs: Sequence[Launched]) -> None:
@@ -252,7 +240,15 @@ def _context(hydra: DictConfig) -> HydraContext:
 
 
 def _with_hydra(config: RunConfig, hydra: DictConfig) -> DictConfig:
-    return OmegaConf.create({**config.model_dump(mode="json"), "hydra": copy.deepcopy(hydra)})
+    """The run and Hydra's settings, with the folders of Hydra as absolute as those of the run."""
+    composed = OmegaConf.create({**config.model_dump(mode="json"), "hydra": copy.deepcopy(hydra)})
+    for mode in ("run", "sweep"):
+        folder = str(composed.hydra[mode].dir)
+        try:
+            composed.hydra[mode].dir = str(absolute_path(folder))
+        except ValueError as error:
+            raise UserError(f"hydra.{mode}.dir={folder}: {error}; allowed: a folder") from error
+    return composed
 
 
 def _failures(returned: Sequence[JobReturn], first: int) -> dict[int, Failure]:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bigain.config.base import quoted
 from bigain.errors import UserError
 from bigain.locations import ASSETS
 from bigain.metrics import Metric
@@ -121,7 +122,7 @@ def planned_tables(
         UserError: No such profile, or records are damaged.
 
     """
-    extra = () if results is None else (f"paths.results={results}",)
+    extra = () if results is None else (f"paths.results={quoted(results)}",)
     compose = remembering(compose_configs)
     found = []
     for number in table_numbers():

@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from tqdm import tqdm
 
+from bigain.config.base import Folder
 from bigain.errors import UserError
 from bigain.features.mini import MiniClassifier
 from bigain.files import append_csv_row, replace_file, replace_text
@@ -40,8 +41,8 @@ class ExtractorRecipe(BaseModel):
     seed: int = Field(ge=0)
     checkpoint_every: int = Field(gt=0)
     threads: int = Field(gt=0)
-    output: Path
-    data_root: Path | None
+    output: Folder
+    data_root: Folder | None
 
     def alike(self, other: "ExtractorRecipe") -> bool:
         """Whether both give the same weights."""

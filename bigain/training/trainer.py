@@ -24,6 +24,7 @@ from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
 from bigain.backbones.mini import NULL_CLASS, NUM_CLASSES, MiniDiT, MiniUNet, build_mini
+from bigain.config.base import Folder
 from bigain.errors import UserError
 from bigain.files import append_csv_row, replace_file, replace_text
 from bigain.training.data import TrainingData
@@ -57,8 +58,8 @@ class TrainingConfig(BaseModel):
     checkpoint_every: int = Field(gt=0)
     threads: int = Field(gt=0)
     channels_last: bool
-    output: Path
-    data_root: Path | None
+    output: Folder
+    data_root: Folder | None
 
     @property
     def decay_start(self) -> float:

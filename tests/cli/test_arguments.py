@@ -9,7 +9,8 @@ from bigain.errors import UserError
 def test_every_verb_knows_results() -> None:
     parser = VerbParser("greet", "Say something.")
     assert parser.parse_args([]).results is None
-    assert parser.parse_args(["--results", "a/b"]).results == Path("a/b")
+    assert parser.parse_args(["--results", "a/b"]).results == Path.cwd() / "a/b"
+    assert parser.parse_args(["--results=~/b"]).results == Path.home() / "b"
 
 
 def test_a_verb_without_runs_has_no_results() -> None:
@@ -45,6 +46,11 @@ def test_complaints_are_one_line_with_the_usage(
         (["--count", "x"], "--count=x: allowed: a whole number"),
         (["--count=1.5"], "--count=1.5: allowed: a whole number"),
         (["--speed", ""], "--speed=: allowed: a number"),
+        (
+            ["--results=~nobody-of-this-name/a"],
+            "--results=~nobody-of-this-name/a: there is no user ~nobody-of-this-name; "
+            "allowed: a path",
+        ),
         (["--colour", "gren"], "--colour=gren: allowed: red, green; did you mean green?"),
     ],
 )

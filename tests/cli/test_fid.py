@@ -180,7 +180,7 @@ def write_wrong_files(folder: Path) -> None:
         (["a", "b", "--device", "abacus"], "--device=abacus: cannot be used"),
         (
             ["a", "b", "--weights", "w.pth"],
-            "--weights=w.pth: allowed only with --extr",
+            "/w.pth: allowed only with --extractor=inception",
         ),
         (["a", "b", "--extractr", "mini"], "--extractor"),
         (["a", "no.npz"], "no.npz: cannot be read as statistics"),
@@ -188,12 +188,12 @@ def write_wrong_files(folder: Path) -> None:
         (["a", "b", "--limit", "one"], "--limit=one: allowed: a whole number"),
         (
             ["a", "b", "--limit", "1"],
-            "--limit=1, a: a single image has no covariance; allow",
+            "/a: a single image has no covariance; allowed: at least 2",
         ),
         (["a", "b/0004.png"], "0004.png: is not a folder; allowed: a folder of images, or a .npz"),
         (["a", "large"], "0.png: has shape (64, 64); allowed: (28, 28) or (32, 32)"),
         (["a", "3.npz"], "3.npz: has dimension=3; allowed: dimension=64"),
-        (["3.npz", "4.npz"], "3.npz: has 3 features, but 4.npz has 4; allowed"),
+        (["3.npz", "4.npz"], "4.npz has 4; allowed: both from the same --extractor"),
         (["fid.npz", "mini.npz"], "fid, mini: have different features (fid and frechet_mini)"),
         (["minus.npz", "minus.npz"], "without negative eigenvalues"),
     ],

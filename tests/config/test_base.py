@@ -49,8 +49,11 @@ def test_only_booleans_are_switches(value: Any) -> None:
         Everything(switch=value)
 
 
-def test_a_folder_is_a_path_and_has_a_name() -> None:
-    assert Everything.model_validate({"folder": "a/b"}).folder == Path("a/b")
+def test_a_folder_is_an_absolute_path_and_has_a_name() -> None:
+    assert Everything.model_validate({"folder": "a/b"}).folder == Path.cwd() / "a/b"
+    assert Everything.model_validate({"folder": "~/b"}).folder == Path.home() / "b"
+    with pytest.raises(ValidationError, match="there is no user ~nobody-of-this-name"):
+        Everything.model_validate({"folder": "~nobody-of-this-name/b"})
     with pytest.raises(ValidationError, match="no folder is named"):
         Everything.model_validate({"folder": ""})
 

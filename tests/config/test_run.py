@@ -81,8 +81,9 @@ def models(model: type[BaseModel]) -> list[type[BaseModel]]:
 def test_a_run_is_accepted_as_it_is(plain: dict[str, Any]) -> None:
     config = RunConfig.model_validate(plain)
     assert config.backbone.sites.stages == ("encoder", "decoder")
-    assert config.paths.results == Path("results")
-    assert config.model_dump(mode="json") == plain
+    assert config.paths.results == Path.cwd() / "results"
+    assert {**config.model_dump(mode="json"), "paths": plain["paths"]} == plain
+    assert RunConfig.model_validate_json(config.model_dump_json()) == config
 
 
 def test_the_tracker_of_an_older_manifest_is_a_bare_name(plain: dict[str, Any]) -> None:

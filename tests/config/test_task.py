@@ -142,7 +142,7 @@ def test_a_reference_is_images_or_a_file() -> None:
     for word in ("split", "images", "all"):
         assert GenerationConfig.model_validate({**GENERATION, "reference": word}).statistics is None
     given = GenerationConfig.model_validate({**GENERATION, "reference": "a/stats.npz"})
-    assert given.statistics == Path("a/stats.npz")
+    assert given.statistics == Path.cwd() / "a/stats.npz"
 
 
 def test_weights_belong_to_inception() -> None:

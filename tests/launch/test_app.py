@@ -62,7 +62,7 @@ def test_a_run_gets_its_configuration_and_leaves_nothing_but_its_folder(
     assert main(["operator=tome", "operator.ratio=0.3", "seed=7"]) == 0
     assert [(run.operator.name, run.seed) for run in ran] == [("tome", 7)]
     out, err = capsys.readouterr()
-    assert out.startswith(f"{run_id(ran[0])}  done  mini_dit tome ratio=0.3  results")
+    assert out.startswith(f"{run_id(ran[0])}  done  mini_dit tome ratio=0.3  {here}/results")
     assert err == ""
     assert {path.name for path in here.iterdir()} == {"results"}
     assert {path.name for path in (here / "results").iterdir()} == {"runs"}
@@ -89,6 +89,21 @@ def test_a_bug_shows_its_trace_back_and_code_1(
 def test_an_interrupt_is_one_line(ran: Ran, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["seed=3"]) == 1
     assert capsys.readouterr().err == "interrupted; the same command continues where it stopped\n"
+
+
+@pytest.mark.parametrize("sweep", [[], ["-m"]])
+def test_a_job_in_another_folder_uses_the_paths_as_planned(
+    here: Path, ran: Ran, sweep: list[str]
+) -> None:
+    raw = here / "data" / "FashionMNIST" / "raw"
+    raw.mkdir(parents=True)
+    (raw / "t10k-images-idx3-ubyte").touch()
+    elsewhere = ["hydra.job.chdir=true", "hydra.run.dir=run", "hydra.sweep.dir=run"]
+    assert main([*sweep, "seed=0", *elsewhere, "paths.results=mine"]) == 0
+    assert (ran[0].paths.results, ran[0].dataset.root) == (here / "mine", here / "data")
+    assert {path.name for path in here.iterdir()} == {"data", "mine", "run"}
+    assert main(["status", "--results", "mine"]) == 0
+    assert RunStore(here / "mine", run_id(ran[0])).status() == "done"
 
 
 # Sweeps.
@@ -214,7 +229,8 @@ def test_results_need_a_folder(
     (here / "file").touch()
     assert main([*flags, f"paths.results={results}"]) == 2
     message = capsys.readouterr().err
-    assert message.startswith(f"paths.results={results}: allowed: a folder that you can write to")
+    expected = f"paths.results={here / results}: allowed: a folder that you can write to"
+    assert message.startswith(expected)
     assert message.count("\n") == 1
     assert ran == []
 

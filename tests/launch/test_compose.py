@@ -68,7 +68,7 @@ def test_the_default_is_the_mini_profile_without_acceleration() -> None:
     task = config.task_as(ClassificationConfig)
     assert (task.trial_list, task.keep_list) == ((5, 20), (5, 1))
     assert (config.batch_size, config.device, config.dtype) == (32, "cpu", "float32")
-    assert config.paths.results == Path("results")
+    assert config.paths.results == Path.cwd() / "results"
 
 
 @pytest.mark.parametrize("backbone", OPTIONS["backbone"])
@@ -88,7 +88,7 @@ def test_every_dataset_has_its_settings_and_its_schedule(dataset: str) -> None:
         composed = compose("config", [f"dataset={dataset}", "paths.data=somewhere"])
     plain: Any = OmegaConf.to_container(composed, resolve=True)
     chosen = TypeAdapter(DatasetConfig).validate_python(plain["dataset"])
-    assert (chosen.name, chosen.root) == (dataset, Path("somewhere"))
+    assert (chosen.name, chosen.root) == (dataset, Path.cwd() / "somewhere")
     protocol = StagedProtocol(plain["task"]["trial_list"], plain["task"]["keep_list"])
     expected = EVALUATIONS.get(dataset, 125)
     assert protocol.evaluations(chosen.facts.num_classes) == expected
@@ -170,17 +170,49 @@ def test_alpha_of_generation_is_the_papers_schedule(
 
 
 def test_folders_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("BIGAIN_RESULTS", "elsewhere")
-    monkeypatch.setenv("BIGAIN_DATA", "data")
-    config = compose_config()
-    assert config.paths.results == Path("elsewhere")
-    assert config.paths.data == config.dataset.root == Path("data")
+    """Written as in a shell; what is written elsewhere wins."""
+    for name in ("results", "cache", "data"):
+        monkeypatch.setenv(f"BIGAIN_{name.upper()}", f"~/{name}")
+    pets = ["backbone=sd20", "dataset=pets", "profile=paper"]
+    config = compose_config(pets)
+    home = Path.home()
+    assert (config.paths.results, config.paths.cache) == (home / "results", home / "cache")
+    assert config.dataset.root == home / "data"
+    assert compose_config([*pets, "paths.data=/x"]).dataset.root == Path("/x")
+    monkeypatch.setenv("BIGAIN_DATA", "$NOWHERE/data")
+    assert complaint(*pets).startswith("BIGAIN_DATA=$NOWHERE/data: there is no environment ")
+
+
+@pytest.mark.parametrize("written", ["~/x.npz", "$HOME/x.npz", "'~/x.npz'", "x.npz", "./x.npz"])
+@pytest.mark.parametrize(
+    "key",
+    [
+        *("paths.results", "paths.data", "paths.cache", "dataset.root", "backbone.path"),
+        *("task.reference", "task.extractor_weights"),
+    ],
+)
+def test_every_path_is_meant_as_in_a_shell_and_absolute(key: str, written: str) -> None:
+    command = ["profile=paper", "backbone=sd20", "dataset=pets", "task=generation"]
+    node: Any = compose_config([*command, f"{key}={written}"])
+    for name in key.split("."):
+        node = getattr(node, name)
+    folder = Path.home() if "~" in written or "$" in written else Path.cwd()
+    assert str(node) == str(folder / "x.npz")
+
+
+def test_a_path_with_a_user_or_variable_that_does_not_exist_is_refused() -> None:
+    why = "paths.data='~nobody-of-this-name/x': there is no user ~nobody-of-this-name; allowed: "
+    assert why in complaint("paths.data=~nobody-of-this-name/x")
+    message = complaint("task=generation", "task.reference=$NOWHERE/x.npz")
+    assert message.startswith("task.reference=$NOWHERE/x.npz: there is no environment variable ")
 
 
 def test_composing_works_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     here = compose_config(["operator=todo"])
     monkeypatch.chdir(tmp_path)
-    assert compose_config(["operator=todo"]) == here
+    there = compose_config(["operator=todo"])
+    assert there.paths.results == tmp_path / "results"
+    assert there.model_copy(update={"paths": here.paths}) == here
     assert not list(tmp_path.iterdir())
 
 
