@@ -9,26 +9,23 @@ keeps working, and removing the hooks restores the model bit for bit.
 """
 
 import sys
-from functools import partial
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
 
 from bigain.errors import UserError
 from bigain.operators import Compression, KeyValueReducer, Operator
-from bigain.patching.cost import cost_of
-from bigain.patching.hooks import ModelCall, block_hooks
+from bigain.patching.forward import ModelCall
+from bigain.patching.hooks import block_hooks, check_projections
 from bigain.patching.report import SiteReport, SiteUse
 from bigain.patching.selection import SiteSelection
 from bigain.patching.sites import Site, find_sites
 
 __all__ = ["apply", "remove"]
 
-_APPLIED: "WeakKeyDictionary[nn.Module, SiteReport]" = WeakKeyDictionary()
-_MARK = "_bigain_operator"
-"""Attribute of a model while an operator is applied; a deep copy has it and the hooks as well."""
+_BLOCKS = ({"down_blocks", "up_blocks"}, {"transformer_blocks"})
+"""Children of a module that can have sites."""
 
 
 def apply(
@@ -61,14 +58,17 @@ def apply(
     """
     if not isinstance(operator, Compression):
         raise UserError(f"operator={operator!r}: must be an operator object, e.g. LGTM(ratio=0.5)")
+    if not isinstance(sites, SiteSelection | None):
+        raise UserError(f"sites={sites!r}: must be a SiteSelection, or None for the default")
+    if isinstance(seed, bool) or not isinstance(seed, int):
+        raise UserError(f"seed={seed!r}: must be an integer")
     denoiser = _denoiser(model)
-    applied = _APPLIED.get(denoiser)
-    if applied is not None and applied.active:
+    applied = _applied_to(denoiser)
+    if applied is not None:
         raise UserError(
             f"model={type(denoiser).__name__}: {applied.operator!r} is applied already; "
             "remove it first, with bigain.remove(model)"
         )
-    _check_call(denoiser, sites, seed)
     placed = [(site, _operator_at(site, operator)) for site in find_sites(denoiser, sites)]
     for site, acting in placed:
         _check_fits(site, acting)
@@ -77,53 +77,67 @@ def apply(
     call = ModelCall(denoiser, report)
     report.on_removal(_forget_compiled)
     try:
-        report.keep(call.install(denoiser))
+        report.keep(call.install())
         for (site, acting), own in zip(placed, uses, strict=True):
             report.keep(block_hooks(site, own, acting, seed, call).install())
     except BaseException:
         report.remove()
         raise
     _forget_compiled()
-    vars(denoiser)[_MARK] = repr(operator)
-    report.on_removal(partial(vars(denoiser).pop, _MARK, None))
-    _APPLIED[denoiser] = report
     return report
-
-
-def _check_call(denoiser: nn.Module, sites: object, seed: object) -> None:
-    if _MARK in vars(denoiser):
-        raise UserError(
-            f"model={type(denoiser).__name__}: is a copy of a model with {vars(denoiser)[_MARK]} "
-            "and has its hooks; copy the model before applying an operator or after removing it"
-        )
-    if not isinstance(sites, SiteSelection | None):
-        raise UserError(f"sites={sites!r}: must be a SiteSelection, or None for the default")
-    if isinstance(seed, bool) or not isinstance(seed, int):
-        raise UserError(f"seed={seed!r}: must be an integer")
 
 
 def remove(model: Any) -> None:
     """Remove the operator from `model`; does nothing if none is applied.
 
     Raises:
-        UserError: `model` is neither a module nor a pipeline with one.
+        UserError: `model` is neither a module nor a pipeline with one, or it is a copy of a model
+            with an operator.
 
     """
-    report = _APPLIED.pop(_denoiser(model), None)
+    report = _applied_to(_denoiser(model))
     if report is not None:
         report.remove()
 
 
+def _applied_to(denoiser: nn.Module) -> SiteReport | None:
+    """The report of the operator that `denoiser` has now.
+
+    Copies that share their hooks with the original (`copy.copy`, replicas) are refused.
+    """
+    call = ModelCall.on(denoiser)
+    if call is not None and call.model is not denoiser:
+        raise UserError(
+            f"model={type(denoiser).__name__}: is a copy of a model with "
+            f"{call.report.operator!r} and has its hooks; copy the model before applying an "
+            "operator or after removing it"
+        )
+    return call.report if call else None
+
+
 def _denoiser(model: Any) -> nn.Module:
-    """The denoiser itself, without a pipeline or a `torch.compile` wrapper around it."""
+    """The module that has the blocks: without a pipeline, `torch.compile` or wrapper around it."""
     if not isinstance(model, nn.Module):
         model = getattr(model, "unet", None) or getattr(model, "transformer", None) or model
-    model = getattr(model, "_orig_mod", model)
     if not isinstance(model, nn.Module):
         raise UserError(
             f"model={type(model).__name__}: must be a diffusers model, or a pipeline with one"
         )
-    return model
+    found = _with_blocks(model)
+    if len(found) > 1:
+        names = ", ".join(type(module).__name__ for module in found)
+        raise UserError(
+            f"model={type(model).__name__}: holds {len(found)} models with blocks ({names}); "
+            "allowed: one of them"
+        )
+    return found[0] if found else model
+
+
+def _with_blocks(module: nn.Module) -> list[nn.Module]:
+    """The outermost modules in `module` that have blocks of their own."""
+    if any(blocks <= module._modules.keys() for blocks in _BLOCKS):
+        return [module]
+    return [found for child in module.children() for found in _with_blocks(child)]
 
 
 def _forget_compiled() -> None:
@@ -154,11 +168,7 @@ def _check_fits(site: Site, operator: Operator) -> None:
             f"scope={'+'.join(site.parts)}: {operator!r} reduces keys and values of the image's "
             "own tokens; allowed: self"
         )
-    if getattr(site.block.attn1, "fused_projections", False):
-        raise UserError(
-            f"operator={operator!r}: needs separate projections of keys and values; "
-            "call model.unfuse_qkv_projections() first"
-        )
+    check_projections(operator, site.block.get_submodule("attn1"))
 
 
 def _uses(
@@ -171,7 +181,7 @@ def _uses(
     size = getattr(getattr(model, "config", None), "sample_size", None)
     uses = []
     for part, path, module in site.modules:
-        use = SiteUse(path, part, site, operator, cost_of(part, module), plans and part == "self")
+        use = SiteUse(path, part, site, operator, module, plans and part == "self")
         if size is not None:
             use.expect(site.grid(*((size, size) if isinstance(size, int) else size)))
         uses.append(use)

@@ -16,6 +16,12 @@ from torch import nn
 
 __all__ = ["AttentionCost", "MLPCost", "ModuleCost", "cost_of"]
 
+_SOFTMAX = {
+    *("AttnProcessor", "AttnProcessor2_0", "AttnProcessorNPU", "FusedAttnProcessor2_0"),
+    *("SanaAttnProcessor2_0", "SlicedAttnProcessor", "XFormersAttnProcessor"),
+}
+"""Attention processors of diffusers that compute soft-max attention of all queries and keys."""
+
 
 class ModuleCost(Protocol):
     """FLOPs of a module, given its numbers of tokens."""
@@ -65,11 +71,17 @@ class MLPCost:
         return 2 * queries * self.weights
 
 
-def cost_of(part: str, module: nn.Module) -> ModuleCost:
-    """The cost of `module`: an attention (part `self` or `cross`) or an MLP (part `mlp`)."""
+def cost_of(part: str, module: nn.Module) -> ModuleCost | None:
+    """The cost of `module`: an attention (part `self` or `cross`) or an MLP (part `mlp`).
+
+    None for an attention whose processor is not known to compute soft-max attention: linear
+    attention, perturbed guidance, image prompts and processors of one's own cost something else.
+    """
     if part == "mlp":
         linears = [layer for layer in module.modules() if isinstance(layer, nn.Linear)]
         return MLPCost(sum(layer.in_features * layer.out_features for layer in linears))
+    if type(getattr(module, "processor", None)).__name__ not in _SOFTMAX:
+        return None
     query, key = _weights(module, "to_q"), _weights(module, "to_k")
     return AttentionCost(query[1], key[1], query[0], _weights(module, "to_out.0")[0])
 

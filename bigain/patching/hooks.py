@@ -1,87 +1,44 @@
 """The forward hooks that run an operator at the modules of one transformer block.
 
-The model's pre-hook stores sample shape and timesteps (`ModelCall`).  Each block makes a plan P on
-the metric tensor when its self-attention is called, and then
+`ModelCall` opens and closes a forward, and sees the sample and the timesteps where they enter the
+model's own layers.  Each block makes a plan P on the metric tensor when its self-attention is
+called, and then
 
     TokenReducer:     f(x)      ->  P.restore(f(P.reduce(x)))      f: attn1, and by scope attn2, ff
     KeyValueReducer:  attn1(x)  ->  attn1(x, encoder_hidden_states=P.reduce(x))
 
-If the plan changes nothing, the hooks change nothing, and the model runs as it is.
-
-`torch.compile` traces the hooks into the model's graph, except `ModelCall._after`, which counts
-forwards: one graph break after the forward.  Therefore only tensors that a hook reads may change
-between forwards; any other change would compile again.
+If the plan changes nothing, the hooks change nothing, and the model runs as it is.  What the report
+counts was seen: the tokens of the module's output, or those that its keys were projected from.
 """
 
-import inspect
 from abc import ABC, abstractmethod
+from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from bigain.errors import UserError
 from bigain.operators import UNCHANGED, KeyValueReducer, Operator, RandomKey, Reduction
 from bigain.operators.matching import without_autocast
-from bigain.patching.report import SiteReport, SiteUse
+from bigain.patching.forward import Forward, ModelCall, NotCopied
+from bigain.patching.report import Seen, SiteUse
 from bigain.patching.sites import Site
 
-__all__ = ["BlockHooks", "ModelCall", "block_hooks"]
+__all__ = ["BlockHooks", "block_hooks", "check_projections"]
 
 _Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
 
-class ModelCall:
-    """Sample size and timesteps of the last forward, and the plans that its sites share.
-
-    They are kept after the forward, for a backward pass that recomputes blocks.
-    """
-
-    def __init__(self, model: nn.Module, report: SiteReport) -> None:
-        names = list(inspect.signature(model.forward).parameters)
-        self._image = names[0]
-        self._time_position = names.index("timestep") if "timestep" in names else len(names)
-        self.size: tuple[int, int] | None = None
-        self.timesteps: Tensor | None = None
-        self.shared: dict[tuple[str, int], Reduction] = {}
-        self._report = report
-
-    def install(self, model: nn.Module) -> list[RemovableHandle]:
-        """Hook the model."""
-        return [
-            model.register_forward_pre_hook(self._before, with_kwargs=True),
-            model.register_forward_hook(torch.compiler.disable(self._after)),
-        ]
-
-    def _before(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        del model
-        sample = args[0] if args else kwargs[self._image]
-        by_place = len(args) > self._time_position
-        time = args[self._time_position] if by_place else kwargs.get("timestep")
-        self.size = (int(sample.shape[-2]), int(sample.shape[-1]))
-        # A tensor is not converted: under `torch.compile` that would break the graph.
-        given = time is None or isinstance(time, Tensor)
-        self.timesteps = time if given else torch.as_tensor(time)
-        self.shared = {}
-        for use in self._report.sites:
-            use.forget()
-
-    def _after(self, model: nn.Module, args: object, output: object) -> None:
-        del model, args, output
-        self._report.forwards += 1
-        for use in self._report.sites:
-            use.count()
-
-
-class BlockHooks(ABC):
-    """The hooks of an operator at one block."""
+class BlockHooks(NotCopied, ABC):
+    """The hooks of an operator at one block.  They hold nothing of a forward."""
 
     def __init__(
         self, site: Site, uses: tuple[SiteUse, ...], operator: Operator, seed: int, call: ModelCall
     ) -> None:
+        super().__init__(operator)
         self._site = site
-        self._uses = uses
+        self._uses = {use.part: use for use in uses}
         self._operator = operator
         self._seed = seed
         self._call = call
@@ -90,63 +47,66 @@ class BlockHooks(ABC):
     def install(self) -> list[RemovableHandle]:
         """Hook the block and its modules."""
 
-    def _grid(self) -> tuple[int, int]:
-        if self._call.size is None:
-            raise UserError(f"site={self._site.name}: was called outside a forward of its model")
-        return self._site.grid(*self._call.size)
-
-    def _plan(self, metric: Tensor) -> Reduction:
+    def _plan(self, forward: Forward, metric: Tensor) -> Reduction:
         """The reduction planned on `metric` (B, N, C), or the one its stage already shares."""
-        grid, place = self._grid(), (self._site.stage, self._site.level)
-        if self._operator.shared_in_stage and place in self._call.shared:
-            return self._call.shared[place]
-        draw = RandomKey(self._seed, self._site.name, self._call.timesteps)
+        place = (self._site.stage, self._site.level)
+        if place in forward.shared:
+            return forward.shared[place]
+        draw = RandomKey(self._seed, self._site.name, forward.timesteps)
         with without_autocast(metric.device):
-            reduction = self._operator.plan(metric, grid, draw)
-        self._call.shared[place] = reduction
+            reduction = self._operator.plan(metric, self._site.grid(*forward.size), draw)
+        if self._operator.shared_in_stage:
+            forward.shared[place] = reduction
         return reduction
+
+    def _see(self, forward: Forward, part: str, after: int, context: int | None = None) -> None:
+        grid = self._site.grid(*forward.size)
+        forward.seen[self._uses[part].name] = Seen(grid, after, context)
 
 
 class _TokenHooks(BlockHooks):
     """Reduce the input of each module in the scope and restore its output, all with one plan."""
 
-    _metric: Tensor | None = None
-    _reduction: Reduction = UNCHANGED
-
     def install(self) -> list[RemovableHandle]:
-        self._metric = None  # set now: a new attribute would make `torch.compile` compile twice
         handles = []
         if self._site.metric == "block":
             block = self._site.block
             handles.append(block.register_forward_pre_hook(self._before_block, with_kwargs=True))
         before = {"self": self._before_self, "cross": self._before_cross, "mlp": self._before_mlp}
         for part, _, module in self._site.modules:
+            after = partial(self._after, part)
             handles.append(module.register_forward_pre_hook(before[part], with_kwargs=True))
-            handles.append(module.register_forward_hook(self._after))
+            handles.append(module.register_forward_hook(after, with_kwargs=True))
         return handles
 
     def _before_block(
         self, block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> None:
         del block
-        self._metric = _hidden_states(args, kwargs)
+        forward = self._call.forward_at(self._site.name)
+        forward.metrics[self._site.name] = _hidden_states(args, kwargs)
 
     def _before_self(
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> _Arguments | None:
         del module
         _refuse_other_tokens(kwargs)
-        metric, self._metric = self._metric, None
-        self._reduction = self._plan(_hidden_states(args, kwargs) if metric is None else metric)
-        return self._reduced(args, kwargs, "self", None)
+        forward = self._call.forward_at(self._site.name)
+        metric = forward.metrics.pop(self._site.name, None)
+        metric = _hidden_states(args, kwargs) if metric is None else metric
+        forward.reductions[self._site.name] = self._plan(forward, metric)
+        return self._reduced(args, kwargs)
 
     def _before_cross(
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> _Arguments | None:
         del module
-        context = args[1] if len(args) > 1 else kwargs.get("encoder_hidden_states")
-        tokens = None if context is None else int(context.shape[1])
-        return self._reduced(args, kwargs, "cross", tokens)
+        if kwargs.get("ip_adapter_masks") is not None:
+            raise UserError(
+                "ip_adapter_masks: a mask over image tokens does not fit reduced queries; allowed: "
+                "none, or a scope without cross"
+            )
+        return self._reduced(args, kwargs)
 
     def _before_mlp(
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -157,45 +117,90 @@ class _TokenHooks(BlockHooks):
                 f"scope={'+'.join(self._site.parts)}: the MLP needs all tokens at once; "
                 "allowed: a model without chunked feed-forward, or a scope without mlp"
             )
-        return self._reduced(args, kwargs, "mlp", None)
+        return self._reduced(args, kwargs)
 
-    def _reduced(
-        self, args: tuple[Any, ...], kwargs: dict[str, Any], part: str, context: int | None
-    ) -> _Arguments | None:
+    def _reduction(self) -> tuple[Forward, Reduction]:
+        """The plan that the block's self-attention made in this forward."""
+        forward = self._call.forward_at(self._site.name)
+        reduction = forward.reductions.get(self._site.name)
+        if reduction is None:
+            raise UserError(
+                f"site={self._site.name}: its attn1 was not called in this forward, so there is no "
+                "plan; allowed: a block that calls the attn1 that the operator was applied to"
+            )
+        return forward, reduction
+
+    def _reduced(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Arguments | None:
         """The arguments with reduced hidden states; None if nothing is reduced."""
-        hidden_states = _hidden_states(args, kwargs)
-        use = self._uses[self._site.parts.index(part)]
-        if self._reduction is UNCHANGED:
-            use.see(self._grid(), hidden_states.shape[1], context)
+        _, reduction = self._reduction()
+        if reduction is UNCHANGED:
             return None
-        reduced = self._reduction.reduce(hidden_states)
-        use.see(self._grid(), reduced.shape[1], context)
-        return _with_argument(args, kwargs, 0, reduced)
+        return _with_argument(args, kwargs, 0, reduction.reduce(_hidden_states(args, kwargs)))
 
-    def _after(self, module: nn.Module, args: object, output: Tensor) -> Tensor | None:
-        del module, args
-        return None if self._reduction is UNCHANGED else self._reduction.restore(output)
+    def _after(
+        self,
+        part: str,
+        module: nn.Module,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        output: Tensor,
+    ) -> Tensor | None:
+        forward, reduction = self._reduction()
+        given = _hidden_states(args, kwargs).shape[1]
+        if not isinstance(output, Tensor) or output.shape[1] != given:
+            what = f"{output.shape[1]} tokens" if isinstance(output, Tensor) else type(output)
+            raise UserError(
+                f"site={self._uses[part].name}: {type(module).__name__} returned {what} for "
+                f"{given} tokens; allowed: a module that returns as many tokens as it takes"
+            )
+        context = _context_tokens(args, kwargs) if part == "cross" else None
+        self._see(forward, part, output.shape[1], context)
+        return None if reduction is UNCHANGED else reduction.restore(output)
 
 
 class _KeyValueHooks(BlockHooks):
     """Give the self-attention reduced tokens to project keys and values from."""
 
     def install(self) -> list[RemovableHandle]:
-        modules = [module for _, _, module in self._site.modules]
+        attention = self._site.block.get_submodule("attn1")
+        keys = attention.get_submodule("to_k")
         return [
-            module.register_forward_pre_hook(self._before, with_kwargs=True) for module in modules
+            attention.register_forward_pre_hook(self._before, with_kwargs=True),
+            keys.register_forward_pre_hook(self._see_keys, with_kwargs=True),
+            attention.register_forward_hook(self._after),
         ]
 
     def _before(
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> _Arguments | None:
-        del module
         _refuse_other_tokens(kwargs)
+        check_projections(self._operator, module)
+        forward = self._call.forward_at(self._site.name)
         hidden_states = _hidden_states(args, kwargs)
-        reduction = self._plan(hidden_states)
+        reduction = self._plan(forward, hidden_states)
         reduced = reduction.reduce(hidden_states)
-        self._uses[0].see(self._grid(), reduced.shape[1], None)
+        forward.keys[self._site.name] = (reduced.shape[1], None)
         return None if reduction is UNCHANGED else _with_argument(args, kwargs, 1, reduced)
+
+    def _see_keys(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        del module
+        forward = self._call.forward_at(self._site.name)
+        expected, _ = forward.keys.get(self._site.name, (None, None))
+        forward.keys[self._site.name] = (expected, (*args, *kwargs.values())[0].shape[1])
+
+    def _after(self, module: nn.Module, args: object, output: object) -> None:
+        del args, output
+        forward = self._call.forward_at(self._site.name)
+        expected, seen = forward.keys[self._site.name]
+        if seen is None or seen != expected:
+            processor = type(getattr(module, "processor", module)).__name__
+            tokens = "no tokens" if seen is None else f"{seen} tokens"
+            raise UserError(
+                f"operator={self._operator!r}: {processor} of {self._site.name}.attn1 projects its "
+                f"keys from {tokens}, not from the {expected} reduced ones; allowed: an attention "
+                "processor that takes keys and values from encoder_hidden_states"
+            )
+        self._see(forward, "self", seen)
 
 
 def block_hooks(
@@ -206,10 +211,28 @@ def block_hooks(
     return kind(site, uses, operator, seed, call)
 
 
+def check_projections(operator: Operator, attention: nn.Module) -> None:
+    """Refuse an attention that projects keys, values and queries from the same tokens at once.
+
+    Raises:
+        UserError: the projections of `attention` are fused.
+
+    """
+    if getattr(attention, "fused_projections", False):
+        raise UserError(
+            f"operator={operator!r}: needs separate projections of keys and values; "
+            "call model.unfuse_qkv_projections() first"
+        )
+
+
+_OF_ALL_TOKENS = ("attention_mask", "image_rotary_emb", "rotary_emb")
+
+
 def _refuse_other_tokens(kwargs: dict[str, Any]) -> None:
-    """A self-attention must attend to all image tokens and nothing else."""
-    if kwargs.get("attention_mask") is not None:
-        raise UserError("attention_mask: is not supported over image tokens; allowed: none")
+    """A self-attention must attend to all image tokens and nothing else, whatever their places."""
+    for name in _OF_ALL_TOKENS:
+        if kwargs.get(name) is not None:
+            raise UserError(f"{name}: is not supported over image tokens; allowed: none")
     if kwargs.get("encoder_hidden_states") is not None:
         raise UserError(
             "encoder_hidden_states: this model passes text to `attn1`; allowed: models whose "
@@ -220,6 +243,13 @@ def _refuse_other_tokens(kwargs: dict[str, Any]) -> None:
 def _hidden_states(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
     hidden_states: Tensor = args[0] if args else kwargs["hidden_states"]
     return hidden_states
+
+
+def _context_tokens(args: tuple[Any, ...], kwargs: dict[str, Any]) -> int | None:
+    """Text tokens of a cross-attention; an IP-Adapter gives (text, image embeddings)."""
+    context = args[1] if len(args) > 1 else kwargs.get("encoder_hidden_states")
+    text = context[0] if isinstance(context, tuple) else context
+    return None if text is None else int(text.shape[1])
 
 
 def _with_argument(

@@ -1,17 +1,35 @@
 """Report of an applied operator: its sites, their tokens before and after, the FLOPs saved."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
+from typing import NamedTuple
 
+from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from bigain.errors import UserError
 from bigain.operators import Compression, KeyValueReducer, Operator
-from bigain.patching.cost import ModuleCost
+from bigain.patching.cost import ModuleCost, cost_of
 from bigain.patching.sites import Site
 
-__all__ = ["SiteReport", "SiteUse"]
+__all__ = ["Seen", "SiteReport", "SiteUse"]
+
+
+class Seen(NamedTuple):
+    """What hooks saw at one module in one forward.
+
+    Attributes:
+        grid: token grid (h, w).
+        after: tokens that left the module before they were restored; for a key/value reducer, the
+            tokens that keys were projected from.
+        context: tokens of keys and values of a cross-attention, else None.
+
+    """
+
+    grid: tuple[int, int]
+    after: int
+    context: int | None
 
 
 @dataclass(eq=False)
@@ -23,7 +41,7 @@ class SiteUse:
         part: `self`, `cross` or `mlp`.
         site: the transformer block it belongs to, with stage, level and index.
         operator: the operator that acts there.
-        cost: closed form of the module's FLOPs.
+        module: the module itself.
         plans: whether planning counts here: at the block's self-attention, unless the block uses
             another block's plan.
         grid: token grid (h, w). Before the first forward it is the one expected at the model's
@@ -31,6 +49,7 @@ class SiteUse:
         before, after: tokens (of keys and values, for a key/value reducer) before and after.
         context: tokens of keys and values of a cross-attention, None before the first forward.
         calls: forwards in which the operator acted here.
+        cost: closed form of the module's FLOPs, None if its kind of attention has none here.
 
     """
 
@@ -38,14 +57,17 @@ class SiteUse:
     part: str
     site: Site
     operator: Operator
-    cost: ModuleCost
+    module: nn.Module
     plans: bool
     grid: tuple[int, int] | None = None
     before: int | None = None
     after: int | None = None
     context: int | None = None
     calls: int = 0
-    _seen: tuple[tuple[int, int], int, int | None] | None = None
+    cost: ModuleCost | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.cost = cost_of(self.part, self.module)
 
     def expect(self, grid: tuple[int, int]) -> None:
         """Set the numbers expected on `grid`; `after` stays None if the operator does not fit."""
@@ -55,28 +77,18 @@ class SiteUse:
         except UserError:
             self.after = None
 
-    def see(self, grid: tuple[int, int], after: int, context: int | None) -> None:
-        """Store what this call saw. `torch.compile` traces this method, so it only writes."""
-        self._seen = (grid, after, context)
-
-    def forget(self) -> None:
-        """Begin a forward: drop what a forward that failed has stored."""
-        self._seen = None
-
-    def count(self) -> None:
-        """End a forward: count the call if there was one."""
-        if self._seen is None:
-            return
-        self.grid, self.after, self.context = self._seen
+    def count(self, seen: Seen) -> None:
+        """Count a forward that reached the module, whose processor may have been replaced."""
+        self.grid, self.after, self.context = seen
         self.before = self.grid[0] * self.grid[1]
+        self.cost = cost_of(self.part, self.module)
         self.calls += 1
-        self._seen = None
 
     @property
     def flops_saved(self) -> int | None:
-        """FLOPs saved here per forward and sample, minus the plan's; None: not known yet."""
+        """FLOPs saved here per forward and sample, minus the plan's; None: not known."""
         before, after = self.before, self.after
-        if self.grid is None or before is None or after is None:
+        if self.cost is None or self.grid is None or before is None or after is None:
             return None
         if self.part == "cross" and self.context is None:
             return None
@@ -131,13 +143,20 @@ class SiteReport:
 
     @property
     def flops_saved(self) -> int | None:
-        """FLOPs saved at all sites per forward and sample; None: not known yet.
+        """FLOPs saved at all sites per forward and sample; None: not known at one of them.
 
         In closed form (`bigain.patching.cost`, `Operator.plan_flops`); `bigain.tasks.flops` counts
         the FLOPs of complete models.
         """
         saved = [use.flops_saved for use in self.sites]
         return None if None in saved else sum(part for part in saved if part is not None)
+
+    def count(self, seen: Mapping[str, Seen]) -> None:
+        """Count a complete forward of the model, with what was seen at each module by name."""
+        self.forwards += 1
+        for use in self.sites:
+            if use.name in seen:
+                use.count(seen[use.name])
 
     def on_removal(self, action: Callable[[], None]) -> None:
         """Call `action` when the operator is removed."""

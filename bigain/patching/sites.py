@@ -185,14 +185,36 @@ def _picked(sites: list[Site], blocks: Sequence[int]) -> tuple[Site, ...]:
     return tuple(site for position, site in enumerate(sites) if position in blocks)
 
 
+_MIXING = (
+    *(nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.AvgPool2d, nn.MaxPool2d),
+    *(nn.AdaptiveAvgPool2d, nn.GroupNorm, nn.BatchNorm1d, nn.BatchNorm2d, nn.InstanceNorm1d),
+    *(nn.InstanceNorm2d, nn.RNNBase),
+)
+"""Layers that mix tokens by their places or by their number: reduced tokens do not fit them."""
+
+
 def _with_parts(sites: tuple[Site, ...]) -> tuple[Site, ...]:
-    """`sites` themselves, after checking that each block has all modules of the scope."""
+    """`sites` themselves, after checking that each block has all modules of the scope.
+
+    A module must treat tokens as a set: an attention, or a function of each token alone.
+    """
     for site in sites:
         for part in site.parts:
-            if not isinstance(getattr(site.block, _MODULES[part], None), nn.Module):
+            scope = f"scope={'+'.join(site.parts)}: {site.name}"
+            module = getattr(site.block, _MODULES[part], None)
+            if not isinstance(module, nn.Module):
                 raise UserError(
-                    f"scope={'+'.join(site.parts)}: {site.name} has no {part} module "
-                    f"`{_MODULES[part]}`; allowed: a scope without {part}"
+                    f"{scope} has no {part} module `{_MODULES[part]}`; allowed: a scope without "
+                    f"{part}"
+                )
+            mixing = next(
+                (type(m).__name__ for m in module.modules() if isinstance(m, _MIXING)), ""
+            )
+            if mixing:
+                allowed = "a model without it" if part == "self" else f"a scope without {part}"
+                raise UserError(
+                    f"{scope}.{_MODULES[part]} ({type(module).__name__}) has a {mixing}, which "
+                    f"mixes neighbouring tokens; allowed: {allowed}"
                 )
     return sites
 

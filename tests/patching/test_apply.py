@@ -1,5 +1,7 @@
 import copy
 import gc
+import io
+import pickle
 import subprocess
 import sys
 import weakref
@@ -32,7 +34,6 @@ from bigain.patching import apply as patching
 from bigain.patching.hooks import block_hooks
 
 Run = Callable[..., Tensor]
-MARK = "_bigain_operator"
 OPERATORS: list[Operator] = [
     *(ToMe(0.6), LGTM(0.6), CachedAssignment(0.6), ABM(0.6), SiTo(0.6)),
     *(ToDo(2), AvgPool(2), IEKVD(3, 0.9), KVSelect(0.6, "high_frequency")),
@@ -357,19 +358,61 @@ def test_autocast_does_not_decide_which_tokens_go(
     assert {product for _, product in planned} == {torch.float32}
 
 
-def test_a_copy_of_a_model_with_an_operator_is_refused(tiny_model: nn.Module, run: Run) -> None:
-    expected = run(tiny_model)
-    with bigain.apply(tiny_model, LGTM(0.5)):
-        twin = copy.deepcopy(tiny_model)
+# Copies: whatever copies the hooks would act on the original's forwards.
+
+
+@pytest.mark.parametrize(
+    "leave",
+    [copy.deepcopy, pickle.dumps, lambda model: torch.save(model, io.BytesIO())],
+    ids=["deepcopy", "pickle", "torch.save"],
+)
+def test_a_model_with_an_operator_is_not_copied(
+    tiny_model: nn.Module, run: Run, leave: Callable[[nn.Module], object]
+) -> None:
+    bare = run(tiny_model)
+    with bigain.apply(tiny_model, ToMe(0.5)) as report:
+        accelerated = run(tiny_model)
         with pytest.raises(
-            UserError, match=r"is a copy of a model with LGTM\(.*copy the model bef"
-        ):
-            bigain.apply(twin, LGTM(0.5))
-    afterwards = copy.deepcopy(tiny_model)
-    with bigain.apply(afterwards, LGTM(0.5)):
-        assert not torch.equal(run(afterwards), expected)
-    assert torch.equal(run(afterwards), expected)
-    assert vars(afterwards).keys() == vars(tiny_model).keys() == vars(twin).keys() - {MARK}
+            UserError, match=r"^model: has ToMe\(.* applied .*bigain\.remove"
+        ) as told:
+            leave(tiny_model)
+        assert "\n" not in str(told.value)
+        assert torch.equal(run(tiny_model), accelerated)
+        assert report.forwards == 2
+    leave(tiny_model)
+    twin = copy.deepcopy(tiny_model)
+    assert torch.equal(run(twin), bare)
+    assert hooks(twin) == 0
+
+
+def test_copies_that_share_their_modules_with_a_model_with_an_operator_are_refused(
+    tiny_model: nn.Module, run: Run
+) -> None:
+    bare = run(tiny_model)
+    report = bigain.apply(tiny_model, LGTM(0.5))
+    for twin in (copy.copy(tiny_model), tiny_model._replicate_for_data_parallel()):
+        for use in (run, bigain.remove, lambda model: bigain.apply(model, ToDo(2))):
+            with pytest.raises(UserError, match=r"^model=\w+: .* copy"):
+                use(twin)
+    assert report.forwards == 0
+    bigain.remove(tiny_model)
+    assert torch.equal(run(twin), bare)
+    with bigain.apply(twin, LGTM(0.5)):
+        assert not torch.equal(run(twin), bare)
+
+
+def test_a_graph_of_a_model_with_an_operator_is_not_recorded(tiny_dit: nn.Module) -> None:
+    inputs = (torch.randn(1, 1, 16, 16), torch.tensor([5]), torch.tensor([1]))
+    with (
+        bigain.apply(tiny_dit, ToMe(0.5)),
+        pytest.raises(UserError, match=r"^model=DiT.* ToMe.* cannot be traced"),
+    ):
+        torch.jit.trace(tiny_dit, inputs, strict=False)
+    with (
+        bigain.apply(tiny_dit, ToMe(0.5)),
+        pytest.raises(UserError, match=r"^model=DiT.* ToMe.* cannot be exported"),
+    ):
+        torch.export.export(tiny_dit, inputs, strict=False)
 
 
 HYBRID_PLACES = bigain.SiteSelection(("encoder", "mid"), (0, 1))
@@ -398,7 +441,6 @@ def test_wrong_arguments_are_one_line(
     with pytest.raises(UserError, match=message) as caught:
         bigain.apply(tiny_unet, operator, **named)
     assert "\n" not in str(caught.value)
-    assert MARK not in vars(tiny_unet)
     assert hooks(tiny_unet) == 0
 
 

@@ -55,7 +55,9 @@ def check(part: str, module: Any, queries: int, keys: int) -> None:
         context = {"encoder_hidden_states": torch.empty(1, keys, width, device="meta")}
     with FlopCounterMode(display=False) as counter:
         module(x, **context)
-    assert cost_of(part, module).flops(queries, keys) == counter.get_total_flops()
+    cost = cost_of(part, module)
+    assert cost is not None
+    assert cost.flops(queries, keys) == counter.get_total_flops()
 
 
 def cost_width(module: nn.Module, *names: str) -> int:

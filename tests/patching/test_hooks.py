@@ -573,3 +573,199 @@ def test_an_attn1_that_is_given_text_is_refused(tiny_unet: nn.Module, operator: 
         pytest.raises(UserError, match=r"^encoder_hidden_states: .*allowed: .* self-attention"),
     ):
         attention(torch.randn(1, 64, 8), encoder_hidden_states=torch.randn(1, 3, 8))
+
+
+# What attention processors really do.
+
+
+@pytest.mark.parametrize("operator", [ToDo(2), AvgPool(2), IEKVD(2, 0.9), KVSelect()], ids=repr)
+def test_a_processor_that_ignores_the_reduced_tokens_is_refused(
+    tiny_unet: Any, run: Run, operator: Operator
+) -> None:
+    """Perturbed attention guidance takes keys from all tokens, so nothing would change."""
+    from diffusers.models.attention_processor import (  # noqa: PLC0415 - most tests need none
+        PAGIdentitySelfAttnProcessor2_0,
+    )
+
+    with bigain.apply(tiny_unet, operator) as report:
+        reduced = run(tiny_unet, batch=2)
+        usual = dict(tiny_unet.attn_processors)
+        own = {name: p for name, p in usual.items() if name.endswith("attn1.processor")}
+        tiny_unet.set_attn_processor(
+            {**usual, **dict.fromkeys(own, PAGIdentitySelfAttnProcessor2_0())}
+        )
+        with pytest.raises(
+            UserError, match=r"^operator=.*PAGIdentity.*down_blocks.* from 64 tokens, not .* 16 "
+        ) as told:
+            run(tiny_unet, batch=2)
+        assert "\n" not in str(told.value)
+        tiny_unet.set_attn_processor(usual)
+        assert torch.equal(run(tiny_unet, batch=2), reduced)
+    assert report.forwards == 2
+
+
+def test_perturbed_guidance_merges_but_claims_no_flops(tiny_unet: Any, run: Run) -> None:
+    from diffusers.models.attention_processor import (  # noqa: PLC0415 - most tests need none
+        PAGIdentitySelfAttnProcessor2_0,
+    )
+
+    for name, module in tiny_unet.named_modules():
+        if name.endswith("attn1"):
+            module.set_processor(PAGIdentitySelfAttnProcessor2_0())
+    bare = run(tiny_unet, batch=2)
+    with bigain.apply(tiny_unet, LGTM(0.5)) as report:
+        assert not torch.equal(run(tiny_unet, batch=2), bare)
+    assert {(site.before, site.after, site.calls) for site in report.sites} == {(64, 32, 1)}
+    assert report.flops_saved is None
+
+
+def test_projections_fused_while_an_operator_is_applied_are_refused(
+    tiny_unet: Any, run: Run
+) -> None:
+    with bigain.apply(tiny_unet, ToDo(2)):
+        reduced = run(tiny_unet)
+        tiny_unet.fuse_qkv_projections()
+        with pytest.raises(UserError, match=r"^operator=ToDo.*unfuse_qkv_projections"):
+            run(tiny_unet)
+        tiny_unet.unfuse_qkv_projections()
+        assert torch.equal(run(tiny_unet), reduced)
+
+
+def test_an_attention_replaced_while_an_operator_is_applied_is_refused(
+    tiny_unet: Any, run: Run
+) -> None:
+    """Its MLP has no plan in this forward, and must not use that of the last one."""
+    block = first_block(tiny_unet)
+    with bigain.apply(tiny_unet, LGTM(0.5), sites=bigain.SiteSelection(scope="self+mlp")):
+        run(tiny_unet)
+        block.attn1 = first_block(tiny_unet).attn1.__class__(8, heads=4, dim_head=2)
+        with pytest.raises(UserError, match=r"^site=down_blocks\.0.*attn1 was not called"):
+            run(tiny_unet)
+
+
+@pytest.fixture
+def image_prompt_unet() -> Any:
+    """The tiny U-Net with an IP-Adapter: text and image embeddings reach cross-attention."""
+    from diffusers import UNet2DConditionModel  # noqa: PLC0415 - most tests need no diffusers
+    from diffusers.models.attention_processor import (  # noqa: PLC0415
+        IPAdapterAttnProcessor2_0,
+    )
+    from diffusers.models.embeddings import (  # noqa: PLC0415
+        ImageProjection,
+        MultiIPAdapterImageProjection,
+    )
+
+    torch.manual_seed(0)
+    model: Any = UNet2DConditionModel(
+        sample_size=8,
+        in_channels=2,
+        out_channels=2,
+        down_block_types=("CrossAttnDownBlock2D",),
+        mid_block_type=None,
+        up_block_types=("CrossAttnUpBlock2D",),
+        block_out_channels=(8,),
+        layers_per_block=1,
+        norm_num_groups=4,
+        cross_attention_dim=6,
+        attention_head_dim=2,
+    )
+    projection = ImageProjection(image_embed_dim=5, cross_attention_dim=6, num_image_text_embeds=2)
+    model.encoder_hid_proj = MultiIPAdapterImageProjection([projection])
+    model.config["encoder_hid_dim_type"] = "ip_image_proj"
+    model.register_to_config(encoder_hid_dim_type="ip_image_proj")
+    for name, module in model.named_modules():
+        if name.endswith("attn2"):
+            module.set_processor(
+                IPAdapterAttnProcessor2_0(8, cross_attention_dim=6, num_tokens=(2,), scale=0.7)
+            )
+    return model.eval()
+
+
+def run_with_image_prompt(model: Any, **named: Any) -> Tensor:
+    generator = torch.Generator().manual_seed(7)
+    sample = torch.randn(2, 2, 8, 8, generator=generator)
+    text = torch.randn(2, 3, 6, generator=generator)
+    images = {"image_embeds": [torch.randn(2, 1, 5, generator=generator)]}
+    with torch.no_grad():
+        output: Tensor = model(
+            sample, 40, encoder_hidden_states=text, added_cond_kwargs=images, **named
+        ).sample
+    return output
+
+
+@pytest.mark.parametrize("scope", ["self", "self+cross", "self+cross+mlp"])
+def test_an_image_prompt_adapter_works(image_prompt_unet: Any, scope: str) -> None:
+    bare = run_with_image_prompt(image_prompt_unet)
+    sites = bigain.SiteSelection(scope=scope)
+    with bigain.apply(image_prompt_unet, LGTM(0.5), sites=sites) as report:
+        merged = run_with_image_prompt(image_prompt_unet)
+    assert (merged - bare).abs().max() > 1e-6
+    assert all((site.after, site.calls) == (32, 1) for site in report.sites)
+    assert (report.flops_saved is None) is (scope != "self")
+    # The merge by hand of the first cross-attention: reduced queries, text and images whole.
+    block = first_block(image_prompt_unet)
+    record = Record(block)
+    with bigain.apply(image_prompt_unet, LGTM(0.5), sites=sites):
+        run_with_image_prompt(image_prompt_unet)
+    with torch.no_grad():
+        expected = by_hand(block, record.inputs[0], LGTM(0.5), tuple(scope.split("+")))
+    torch.testing.assert_close(record.outputs[0], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_mask_of_an_image_prompt_is_refused_where_queries_are_reduced(
+    image_prompt_unet: Any,
+) -> None:
+    masks = {"ip_adapter_masks": [torch.ones(1, 1, 8, 8)]}
+    wide = bigain.SiteSelection(scope="self+cross")
+    with (
+        bigain.apply(image_prompt_unet, LGTM(0.5), sites=wide),
+        pytest.raises(UserError, match=r"^ip_adapter_masks: .*scope without cross"),
+    ):
+        run_with_image_prompt(image_prompt_unet, cross_attention_kwargs=masks)
+
+
+@pytest.fixture
+def tiny_sana() -> Any:
+    """Two blocks of linear attention, with convolutions in the MLP, on 8x8 tokens."""
+    from diffusers import SanaTransformer2DModel  # noqa: PLC0415 - most tests need no diffusers
+
+    torch.manual_seed(0)
+    return SanaTransformer2DModel(
+        sample_size=8,
+        patch_size=1,
+        in_channels=2,
+        out_channels=2,
+        num_layers=2,
+        num_attention_heads=2,
+        attention_head_dim=6,
+        num_cross_attention_heads=2,
+        cross_attention_head_dim=6,
+        cross_attention_dim=12,
+        caption_channels=5,
+    ).eval()
+
+
+def run_sana(model: Any) -> Tensor:
+    generator = torch.Generator().manual_seed(7)
+    sample = torch.randn(2, 2, 8, 8, generator=generator)
+    text = torch.randn(2, 4, 5, generator=generator)
+    with torch.no_grad():
+        output: Tensor = model(sample, text, timestep=torch.tensor([3, 400])).sample
+    return output
+
+
+@pytest.mark.parametrize("operator", [LGTM(0.5), ToDo(2)], ids=repr)
+def test_linear_attention_is_reduced_but_claims_no_saving_of_soft_max_attention(
+    tiny_sana: Any, operator: Operator
+) -> None:
+    bare = run_sana(tiny_sana)
+    with bigain.apply(tiny_sana, operator) as report:
+        assert not torch.equal(run_sana(tiny_sana), bare)
+    (site,) = report.sites
+    assert (site.before, site.after, site.calls) == (64, operator.num_kept((8, 8)), 1)
+    assert report.flops_saved is None
+
+
+def test_an_mlp_with_convolutions_is_refused_by_name(tiny_sana: Any) -> None:
+    with pytest.raises(UserError, match=r"^scope=self\+mlp: .*GLUMBConv.* Conv2d.*without mlp"):
+        bigain.apply(tiny_sana, LGTM(0.5), sites=bigain.SiteSelection(scope="self+mlp"))

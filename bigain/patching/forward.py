@@ -1,0 +1,225 @@
+"""One forward of a model with an operator: when it runs, its sample, its timesteps, its plans.
+
+Everything that belongs to one forward is in one `Forward` object.  The model's own hooks open and
+close it, so modules that are called outside a forward are refused.  Size and timesteps are seen
+where they enter the model's layers (its first convolution, every `time_proj`), whatever replaced
+or wrapped the model's call.
+
+A backward pass that recomputes blocks (gradient checkpointing) runs after its forward is closed.  A
+hook on the output's gradient tells which forward a backward pass belongs to.
+
+`torch.compile` traces the hooks into the model's graph, except `ModelCall._close`, which counts
+forwards: one graph break after the forward.
+"""
+
+import threading
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, NoReturn, SupportsIndex
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from bigain.errors import UserError
+from bigain.operators import Compression, Reduction
+from bigain.patching.report import Seen, SiteReport
+
+__all__ = ["Forward", "ModelCall", "NotCopied"]
+
+
+@dataclass(eq=False)
+class Forward:
+    """What belongs to one forward of the model; sites are known by their names.
+
+    Attributes:
+        sample_size: (height, width) of the model's input; None before it was seen.
+        timesteps: as the model's `time_proj` received them; None before.
+        shared: plans that the sites of a (stage, level) share.
+        metrics: metric tensors of blocks whose self-attention has not been called yet.
+        reductions: plan of each block.
+        keys: tokens that keys were to be projected from, and those that they were projected from.
+        seen: what the operator did, by the name of the module.
+
+    """
+
+    sample_size: tuple[int, int] | None = None
+    timesteps: Tensor | None = None
+    shared: dict[tuple[str, int], Reduction] = field(default_factory=dict)
+    metrics: dict[str, Tensor] = field(default_factory=dict)
+    reductions: dict[str, Reduction] = field(default_factory=dict)
+    keys: dict[str, tuple[int | None, int | None]] = field(default_factory=dict)
+    seen: dict[str, Seen] = field(default_factory=dict)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """`sample_size`, after it was seen."""
+        if self.sample_size is None:
+            raise UserError("sample: the model's first convolution has not seen it in this forward")
+        return self.sample_size
+
+
+class NotCopied:
+    """Hooks of an applied operator: a copy of them would act on the original's forwards."""
+
+    def __init__(self, operator: Compression) -> None:
+        self._name = repr(operator)
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
+        """Refuse copies and pickles, so those of the model as well."""
+        raise UserError(
+            f"model: has {self._name} applied and cannot be copied or saved as an object; call "
+            "bigain.remove(model) first, or save model.state_dict()"
+        )
+
+
+class _NotCompiled(NotCopied):
+    """A function that `torch.compile` calls and does not trace."""
+
+    def __init__(self, function: Any, operator: Compression) -> None:
+        super().__init__(operator)
+        self._function = torch.compiler.disable(function)
+
+    def __call__(self, *args: object) -> None:
+        self._function(*args)
+
+
+class ModelCall(NotCopied):
+    """The forward of a model that runs now, or that a backward pass recomputes.
+
+    Attributes:
+        model: the model that the operator was applied to.
+        report: the report of the operator.
+
+    """
+
+    def __init__(self, model: nn.Module, report: SiteReport) -> None:
+        super().__init__(report.operator)
+        self.model = model
+        self.report = report
+        self._forward: Forward | None = None
+        self._thread: dict[str, int] = {}
+        self._backward: tuple[int, Forward] | None = None
+
+    @staticmethod
+    def on(model: nn.Module) -> "ModelCall | None":
+        """The call that hooks `model`; its `model` is another one if this is a copy of that."""
+        hooks = (getattr(hook, "__self__", None) for hook in model._forward_pre_hooks.values())
+        return next((owner for owner in hooks if isinstance(owner, ModelCall)), None)
+
+    def install(self) -> list[RemovableHandle]:
+        """Hook the model.
+
+        Raises:
+            UserError: it has no convolution or no `time_proj`.
+
+        """
+        named = list(self.model.named_modules())
+        convolution = next((module for _, module in named if isinstance(module, nn.Conv2d)), None)
+        clocks = [module for name, module in named if name.rpartition(".")[2] == "time_proj"]
+        if convolution is None or not clocks:
+            missing = "convolution" if convolution is None else "time_proj"
+            raise UserError(
+                f"model={type(self.model).__name__}: has no {missing}; allowed: a diffusers "
+                "denoiser, whose input enters a convolution and whose timesteps enter a module "
+                "named time_proj"
+            )
+        close = _NotCompiled(self._close, self.report.operator)
+        return [
+            self.model.register_forward_pre_hook(self._open),
+            self.model.register_forward_hook(close, always_call=True),
+            convolution.register_forward_pre_hook(self._see_sample),
+            *[clock.register_forward_pre_hook(self._see_timesteps) for clock in clocks],
+        ]
+
+    def forward_at(self, site: str) -> Forward:
+        """The forward that calls the module `site` now.
+
+        Raises:
+            UserError: none does, or another thread's.
+
+        """
+        forward = self._forward
+        if forward is None or not self._is_mine():
+            forward = self._recomputed()
+        if forward is None:
+            raise UserError(
+                f"site={site}: was called outside a forward of its model; call the model itself, "
+                "not its method `forward` or one of its blocks"
+            )
+        if forward.timesteps is None:
+            raise UserError(
+                f"site={site}: the model's time_proj has not seen the timestep in this forward; "
+                "allowed: a model that computes its time embedding before its blocks"
+            )
+        return forward
+
+    def _open(self, model: nn.Module, args: object) -> None:
+        del args
+        if not torch.compiler.is_compiling():
+            self._check_caller(model)
+        elif torch.compiler.is_exporting():
+            raise UserError(f"{self._what}: cannot be exported; call bigain.remove(model) first")
+        self._forward = Forward()
+
+    def _check_caller(self, model: nn.Module) -> None:
+        if model is not self.model:
+            raise UserError(f"{self._what}: this is a copy of it; copy the model before applying")
+        if torch._C._get_tracing_state() is not None:
+            raise UserError(f"{self._what}: cannot be traced; call bigain.remove(model) first")
+        # `setdefault` is one step, so of two threads that begin at once, one is refused.
+        mine = threading.get_ident()
+        if self._thread.setdefault("runs", mine) != mine:
+            raise UserError(
+                f"{self._what}: a forward is running in another thread; allowed: one forward at a "
+                "time, or a model for each thread"
+            )
+
+    @property
+    def _what(self) -> str:
+        return f"model={type(self.model).__name__}: has {self._name} applied"
+
+    def _is_mine(self) -> bool:
+        """Whether this thread runs the forward; compiled code keeps it to itself."""
+        return torch.compiler.is_compiling() or (
+            self._thread.get("runs", 0) in (0, threading.get_ident())
+        )
+
+    def _see_sample(self, module: nn.Module, args: tuple[Any, ...]) -> None:
+        """A sample enters: no plan of an earlier pass within the same call is used any more."""
+        del module
+        forward = self._forward
+        if forward is not None and self._is_mine():
+            forward.sample_size = (int(args[0].shape[-2]), int(args[0].shape[-1]))
+            forward.shared.clear()
+            forward.reductions.clear()
+
+    def _see_timesteps(self, module: nn.Module, args: tuple[Any, ...]) -> None:
+        del module
+        if self._forward is not None and self._is_mine():
+            self._forward.timesteps = args[0]
+
+    def _close(self, model: nn.Module, args: object, output: Any) -> None:
+        """Count a forward; `output` is None if it failed."""
+        del model, args
+        if not self._is_mine():
+            return
+        self._thread.clear()
+        forward, self._forward = self._forward, None
+        if forward is None or output is None:
+            return
+        self.report.count(forward.seen)
+        sample = output if isinstance(output, Tensor) else output[0]
+        if isinstance(sample, Tensor) and sample.requires_grad:
+            sample.register_hook(partial(self._enter_backward, forward))
+
+    def _enter_backward(self, forward: Forward, gradient: Tensor) -> None:
+        del gradient
+        self._backward = (torch._C._current_graph_task_id(), forward)
+
+    def _recomputed(self) -> Forward | None:
+        """The forward whose blocks a running backward pass calls again."""
+        if self._backward is None or torch.compiler.is_compiling():
+            return None
+        task, forward = self._backward
+        return forward if task == torch._C._current_graph_task_id() else None
