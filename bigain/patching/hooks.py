@@ -218,7 +218,8 @@ def check_projections(operator: Operator, attention: nn.Module) -> None:
         UserError: the projections of `attention` are fused.
 
     """
-    if getattr(attention, "fused_projections", False):
+    # diffusers leaves `fused_projections` true after unfusing; the processor is what counts.
+    if type(getattr(attention, "processor", None)).__name__.startswith("Fused"):
         raise UserError(
             f"operator={operator!r}: needs separate projections of keys and values; "
             "call model.unfuse_qkv_projections() first"

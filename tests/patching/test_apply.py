@@ -271,6 +271,10 @@ def test_fused_projections_serve_merging_but_not_key_reduction(tiny_unet: Any, r
         bigain.apply(tiny_unet, ToDo(2))
     with bigain.apply(tiny_unet, LGTM(0.5)):
         torch.testing.assert_close(run(tiny_unet), separate, rtol=1e-4, atol=1e-5)
+    tiny_unet.unfuse_qkv_projections()
+    with bigain.apply(tiny_unet, ToDo(2)) as report:
+        run(tiny_unet)
+    assert report.sites[0].after == 16
 
 
 @pytest.mark.parametrize("name", ["unet", "transformer"])
