@@ -32,6 +32,7 @@ NEUTRAL: Mapping[str, Any] = {
     "operator.skip_final_step": False,
     "operator.destinations": "eq7",
     "operator.protect_ratio": 0,
+    "operator.draws": "paired",
 }
 """Dotted key of a setting that was added later -> the value at which it has no effect.
 

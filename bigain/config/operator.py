@@ -55,6 +55,11 @@ class OperatorConfig(Settings):
         return self.name == "none"
 
     @property
+    def draws_per_forward(self) -> bool:
+        """Whether the operator draws once per forward, so that results depend on the batches."""
+        return bool((self.model_extra or {}).get("draws") == "per_forward")
+
+    @property
     def arguments(self) -> dict[str, Any]:
         """What the class is called with: every setting but `name` and `scope`."""
         return {k: value for k, value in (self.model_extra or {}).items() if k != "scope"}

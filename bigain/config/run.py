@@ -123,6 +123,7 @@ class RunConfig(Settings):
             self._check_classes(list(self.task.keep_list))
         if isinstance(self.task, GenerationConfig):
             self._check_reference(self.task)
+            self._check_draws(self.task)
         if isinstance(self.task, EfficiencyConfig) and self.shard.count > 1:
             allowed = "1, because task=efficiency times all its repeats in one process"
             raise not_allowed("shard.count", self.shard.count, allowed)
@@ -146,6 +147,12 @@ class RunConfig(Settings):
             raise not_allowed(
                 "dataset.limit", self.dataset.limit, "at least 2 with task=generation"
             )
+
+    def _check_draws(self, task: GenerationConfig) -> None:
+        """Which images share a batch depends on shards and resumes; so none may share a draw."""
+        if self.operator.draws_per_forward and task.images_per_forward != 1:
+            allowed = "1, because with operator.draws=per_forward images of a batch share a draw"
+            raise not_allowed("task.images_per_forward", task.images_per_forward, allowed)
 
     def _check_classes(self, keep: list[int]) -> None:
         classes = self.dataset.facts.num_classes

@@ -137,6 +137,7 @@ def build_classifier(
         seed=config.seed,
         batch_size=config.batch_size,
         device=device,
+        draws_per_forward=config.operator.draws_per_forward,
     )
 
 

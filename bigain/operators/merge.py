@@ -11,7 +11,8 @@ so unmerged tokens pass through both exactly.
 
 * ToMe: a uniformly random token of every cell.  The draw is a pure function of (seed, site,
   timestep of the sample), so all classes of an image have the same destinations
-  (`bigain.operators.random_key`).
+  (`bigain.operators.random_key`).  With `draws="per_forward"`, as in the paper's released code,
+  all samples of a forward share one draw, and a batch of odd size takes the top-left tokens.
 * L-GTM, Laplacian-gated token merging (BiGain): per sample, the token of the cell with the lowest
   score F, by default the l1 norm of the Laplacian (Eq. 7).  Deterministic.  High-frequency
   tokens are only kept from being destinations, unless a share of them is protected from merging.
@@ -42,6 +43,7 @@ from bigain.operators.scores import score_flops, token_score
 from bigain.operators.validation import (
     check_cell,
     check_choice,
+    check_draws,
     check_protected,
     check_ratio,
     check_switch,
@@ -172,23 +174,28 @@ class ToMe(BipartiteMerge):
         ratio: share of tokens to remove, in [0, 1 - 1/A], A = area of the cell.
         cell: (rows, columns) of a cell.
         random: False takes the top-left token of every cell instead.
+        draws: `paired`, or `per_forward`, which needs a random choice.
 
     Raises:
-        UserError: ratio, cell or random out of range.
+        UserError: ratio, cell, random or draws out of range.
 
     """
 
     random: bool = True
+    draws: str = field(default="paired", kw_only=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_switch("random", self.random)
+        check_draws(self.draws, "random=true" if not self.random else None)
 
     def choose(self, metric: Tensor, grid: tuple[int, int], draw: RandomKey) -> Choice:
-        """Destinations drawn per timestep, or the top-left tokens."""
-        if self.random:
-            return Choice(random_position(metric, grid, self.cell, draw))
-        return Choice(top_left(metric, grid, self.cell))
+        """Destinations drawn per timestep or per forward, or the top-left tokens."""
+        per_forward = self.draws == "per_forward"
+        if not self.random or (per_forward and len(metric) % 2):
+            return Choice(top_left(metric, grid, self.cell))
+        key = draw.per_forward(metric) if per_forward else draw
+        return Choice(random_position(metric, grid, self.cell, key))
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,17 @@
 
 A draw is a pure function of (seed, site, timestep of the sample): a CPU generator is seeded with
 the sha256 of the three.  It is the same for all images and classes, and does not depend on the rest
-of the batch, the order of calls, sharding, or the device.
+of the batch, the order of calls, sharding, or the device (`paired`).
+
+The paper's released code draws once per forward for the whole batch.  `RandomKey.per_forward` does
+so too: its draw is a pure function of (seed, site, values of the tensors that the model was called
+with).  Equal forwards have equal draws, so a repeated run repeats its results; but the draw depends
+on what is in the batch.
 """
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import torch
@@ -15,7 +20,10 @@ from torch import Tensor
 
 from bigain.errors import UserError
 
-__all__ = ["RandomKey"]
+__all__ = ["DRAWS", "RandomKey"]
+
+DRAWS = ("paired", "per_forward")
+"""How an operator draws: by timestep of the sample, or once per forward."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,12 +34,24 @@ class RandomKey:
         seed: the seed of the run.
         site: the name of the site, e.g. `transformer_blocks.3`.
         timesteps: (B,), (1,) or 0-d, integers or floats in [0, 999]; None if there are none.
+        inputs: The tensors that the model was called with, in any order.
 
     """
 
     seed: int = 0
     site: str = ""
     timesteps: Tensor | None = None
+    inputs: tuple[Tensor, ...] = ()
+
+    def per_forward(self, like: Tensor) -> "RandomKey":
+        """The key of the same site whose draws belong to this forward: one for the whole batch.
+
+        Args:
+            like: any tensor on the device of the draws.
+
+        """
+        fingerprint: Tensor = torch.ops.bigain.fingerprint(like, list(self.inputs))
+        return replace(self, site=f"{self.site}|forward", timesteps=fingerprint)
 
     def integers(self, count: int, high: int, like: Tensor) -> Tensor:
         """(B, count) integers, uniform in 0..high-1; row b depends only on timestep b.
@@ -85,6 +105,7 @@ _LIBRARY = torch.library.Library("bigain", "DEF")
 _LIBRARY.define(
     "integers(Tensor like, Tensor? timesteps, int seed, str site, int count, int high) -> Tensor"
 )
+_LIBRARY.define("fingerprint(Tensor like, Tensor[] inputs) -> Tensor")
 _LIBRARY.define("normals(Tensor like, Tensor? timesteps, int seed, str site, int count) -> Tensor")
 _DEVICES = ("CPU", "CUDA", "MPS")
 
@@ -101,6 +122,20 @@ def _drawn_normals(
     return _per_sample(like, timesteps, lambda time: _normals(seed, site, time, count))
 
 
+def _fingerprint(like: Tensor, inputs: Sequence[Tensor]) -> Tensor:
+    """(1,) fp32: a hash of the values of `inputs` in any order, an integer below 2^24."""
+    hashes = sorted(_hash(each) for each in inputs)
+    digest = hashlib.sha256(b"".join(hashes)).digest()
+    return like.new_tensor([int.from_bytes(digest[:3], "little")], dtype=torch.float32)
+
+
+def _hash(values: Tensor) -> bytes:
+    """Of type, shape and bytes."""
+    plain = values.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+    kind = f"{values.dtype}|{tuple(values.shape)}|".encode()
+    return hashlib.sha256(kind + plain.numpy().tobytes()).digest()
+
+
 def _no_integers(
     like: Tensor, timesteps: Tensor | None, seed: int, site: str, count: int, high: int
 ) -> Tensor:
@@ -113,9 +148,16 @@ def _no_normals(like: Tensor, timesteps: Tensor | None, seed: int, site: str, co
     return like.new_empty(len(like), count, dtype=torch.float32)
 
 
+def _no_fingerprint(like: Tensor, inputs: Sequence[Tensor]) -> Tensor:
+    del inputs
+    return like.new_empty(1, dtype=torch.float32)
+
+
 for _device in _DEVICES:
+    _LIBRARY.impl("fingerprint", _fingerprint, _device)
     _LIBRARY.impl("integers", _drawn_integers, _device)
     _LIBRARY.impl("normals", _drawn_normals, _device)
+torch.library.register_fake("bigain::fingerprint", _no_fingerprint, lib=_LIBRARY)
 torch.library.register_fake("bigain::integers", _no_integers, lib=_LIBRARY)
 torch.library.register_fake("bigain::normals", _no_normals, lib=_LIBRARY)
 

@@ -7,10 +7,11 @@ With the N x N cosines S of the metric tensor,
 the token of each cell with the largest importance is a destination.  Of all other tokens, the
 r = int(N * ratio) with the largest similarity to any destination are dropped, without averaging.  A
 dropped token receives the output of the *kept* token that is most similar to it.  z is a pure
-function of (seed, site, timestep of the sample), like ToMe's draw.
+function of (seed, site, timestep of the sample), like ToMe's draw; with `draws="per_forward"` all
+samples of a forward share one z, whatever the batch size.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -20,7 +21,13 @@ from bigain.operators.cells import cell_tokens, removed_tokens
 from bigain.operators.matching import complement, mark, unit_tokens
 from bigain.operators.random_key import RandomKey
 from bigain.operators.selection import SelectReduction
-from bigain.operators.validation import check_cell, check_finite, check_ratio, check_tokens
+from bigain.operators.validation import (
+    check_cell,
+    check_draws,
+    check_finite,
+    check_ratio,
+    check_tokens,
+)
 
 __all__ = ["SiTo"]
 
@@ -34,9 +41,10 @@ class SiTo(TokenReducer):
         cell: (rows, columns) of a cell.
         sim_beta: weight of a token's summed similarities.
         noise_alpha: weight of the noise; 0 makes the choice deterministic.
+        draws: `paired`, or `per_forward`, which needs noise.
 
     Raises:
-        UserError: ratio, cell or a weight out of range.
+        UserError: ratio, cell, a weight or draws out of range.
 
     """
 
@@ -44,12 +52,14 @@ class SiTo(TokenReducer):
     cell: tuple[int, int] = (2, 2)
     sim_beta: float = 1.0
     noise_alpha: float = 0.1
+    draws: str = field(default="paired", kw_only=True)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "cell", check_cell(self.cell))
         check_ratio(self.ratio, self.cell)
         check_finite("sim_beta", self.sim_beta)
         check_finite("noise_alpha", self.noise_alpha)
+        check_draws(self.draws, "noise_alpha other than 0" if self.noise_alpha == 0 else None)
 
     @torch.no_grad()
     def plan(
@@ -62,7 +72,10 @@ class SiTo(TokenReducer):
             return UNCHANGED
         unit = unit_tokens(metric)
         similarity = unit @ unit.transpose(1, 2)
-        noise = (draw or RandomKey()).normals(metric.shape[1], metric)
+        key = draw or RandomKey()
+        if self.draws == "per_forward":
+            key = key.per_forward(metric)
+        noise = key.normals(metric.shape[1], metric)
         importance = self.sim_beta * similarity.sum(dim=-1) + self.noise_alpha * noise
         # NaN tokens are the last to be dropped, so that NaN shows in the output.
         importance = importance.nan_to_num().masked_fill(unit.isnan().any(dim=-1), torch.inf)

@@ -4,11 +4,13 @@ import math
 from collections.abc import Iterable
 
 from bigain.errors import UserError
+from bigain.operators.random_key import DRAWS
 
 __all__ = [
     "check_cell",
     "check_cell_fits",
     "check_choice",
+    "check_draws",
     "check_factor",
     "check_factor_fits",
     "check_finite",
@@ -168,6 +170,20 @@ def check_choice(key: str, value: object, allowed: Iterable[str]) -> None:
     names = list(allowed)
     if value not in names:
         raise UserError(f"{key}={_shown(value)}: allowed: {', '.join(names)}")
+
+
+def check_draws(draws: object, lacks: str | None) -> None:
+    """`draws` one of paired, per_forward; only paired where the operator draws nothing.
+
+    `lacks` is the setting without which there is nothing to draw.
+
+    Raises:
+        UserError: anything else.
+
+    """
+    check_choice("draws", draws, DRAWS)
+    if draws != "paired" and lacks is not None:
+        raise UserError(f"draws={draws}: allowed: paired; with {lacks} also {draws}")
 
 
 def _shown(value: object) -> str:

@@ -19,6 +19,7 @@ from typing import Any, NoReturn, SupportsIndex
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 from torch.utils.hooks import RemovableHandle
 
 from bigain.errors import UserError
@@ -33,7 +34,8 @@ class Forward:
     """What belongs to one forward of the model; sites are known by their names.
 
     Attributes:
-        sample_size: (height, width) of the model's input; None before it was seen.
+        arguments: the tensors that the model was called with.
+        sample: the model's input, as its first convolution received it; None before.
         timesteps: as the model's `time_proj` received them; None before.
         shared: plans that the sites of a (stage, level) share.
         metrics: metric tensors of blocks whose self-attention has not been called yet.
@@ -43,7 +45,8 @@ class Forward:
 
     """
 
-    sample_size: tuple[int, int] | None = None
+    arguments: tuple[Tensor, ...] = ()
+    sample: Tensor | None = None
     timesteps: Tensor | None = None
     shared: dict[tuple[str, int], Reduction] = field(default_factory=dict)
     metrics: dict[str, Tensor] = field(default_factory=dict)
@@ -53,10 +56,16 @@ class Forward:
 
     @property
     def size(self) -> tuple[int, int]:
-        """`sample_size`, after it was seen."""
-        if self.sample_size is None:
+        """(height, width) of the sample, after it was seen."""
+        if self.sample is None:
             raise UserError("sample: the model's first convolution has not seen it in this forward")
-        return self.sample_size
+        return int(self.sample.shape[-2]), int(self.sample.shape[-1])
+
+    @property
+    def inputs(self) -> tuple[Tensor, ...]:
+        """All tensors that this forward, or this pass within it, depends on; some may be twice."""
+        seen = (each for each in (self.sample, self.timesteps) if each is not None)
+        return (*self.arguments, *seen)
 
 
 class NotCopied:
@@ -126,7 +135,7 @@ class ModelCall(NotCopied):
             )
         close = _NotCompiled(self._close, self.report.operator)
         return [
-            self.model.register_forward_pre_hook(self._open),
+            self.model.register_forward_pre_hook(self._open, with_kwargs=True),
             self.model.register_forward_hook(close, always_call=True),
             convolution.register_forward_pre_hook(self._see_sample),
             *[clock.register_forward_pre_hook(self._see_timesteps) for clock in clocks],
@@ -154,13 +163,13 @@ class ModelCall(NotCopied):
             )
         return forward
 
-    def _open(self, model: nn.Module, args: object) -> None:
-        del args
+    def _open(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if not torch.compiler.is_compiling():
             self._check_caller(model)
         elif torch.compiler.is_exporting():
             raise UserError(f"{self._what}: cannot be exported; call bigain.remove(model) first")
-        self._forward = Forward()
+        given = tree_leaves((args, kwargs))
+        self._forward = Forward(tuple(each for each in given if isinstance(each, Tensor)))
 
     def _check_caller(self, model: nn.Module) -> None:
         if model is not self.model:
@@ -190,7 +199,7 @@ class ModelCall(NotCopied):
         del module
         forward = self._forward
         if forward is not None and self._is_mine():
-            forward.sample_size = (int(args[0].shape[-2]), int(args[0].shape[-1]))
+            forward.sample = args[0]
             forward.shared.clear()
             forward.reductions.clear()
 

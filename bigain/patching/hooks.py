@@ -52,7 +52,7 @@ class BlockHooks(NotCopied, ABC):
         place = (self._site.stage, self._site.level)
         if place in forward.shared:
             return forward.shared[place]
-        draw = RandomKey(self._seed, self._site.name, forward.timesteps)
+        draw = RandomKey(self._seed, self._site.name, forward.timesteps, forward.inputs)
         with without_autocast(metric.device):
             reduction = self._operator.plan(metric, self._site.grid(*forward.size), draw)
         if self._operator.shared_in_stage:

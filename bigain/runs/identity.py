@@ -45,7 +45,8 @@ EXCLUDED: Mapping[str, str] = {
     "backbone.mirrors": "other sources of the same files; the manifest names the one that was used",
     "device": "noise is drawn on the CPU and errors are summed in fp32, so devices differ only by "
     "rounding; the manifest names the device",
-    "batch_size": "noise and random merges depend on image and timestep, never on the batch",
+    "batch_size": "noise and random merges depend on image and timestep, never on the batch; "
+    "except with operator.draws=per_forward",
     "threads": "order of summation inside a kernel: rounding only",
     "shard": "which process computes an image, not its result; all shards write into the same run",
     "tracking": "a view of the run beside the store",
@@ -107,6 +108,9 @@ EXCLUDED_WITHOUT_OPERATOR: Mapping[str, str] = {
     "backbone.sites": "operator `none` does nothing at any site",
 }
 
+_DRAWING = "classification"
+"""The task in which draws per forward depend on the batch size; in generation it is not used."""
+
 DESCRIBING_COLUMNS = (
     *("run_id", "profile", "backbone", "dataset", "task", "operator"),
     *(*SETTING_COLUMNS, "seed"),
@@ -163,8 +167,14 @@ def describing_columns(config: Config) -> dict[str, Any]:
 
 
 def _excluded(plain: Mapping[str, Any], usual: Collection[str]) -> Collection[str]:
-    """The keys that are not part of the run id: `usual`, or those of the measure."""
-    return EXCLUDED_BY_MEASURE.get(plain.get("task", {}).get("measure"), usual)
+    """The keys that are not part of the run id: `usual`, or those of the measure.
+
+    The batch size of a classification is one of them unless the operator draws once per forward.
+    """
+    task = plain.get("task", {})
+    if plain.get("operator", {}).get("draws") == "per_forward" and task.get("name") == _DRAWING:
+        usual = [key for key in usual if key != "batch_size"]
+    return EXCLUDED_BY_MEASURE.get(task.get("measure"), usual)
 
 
 def _canonical(plain: dict[str, Any], usual: Collection[str]) -> str:

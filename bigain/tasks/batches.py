@@ -5,7 +5,8 @@ comparison would be paired.  Here each tensor comes from its own counter-based g
 4x64), whose key is the run's seed and what the noise is for.
 
 When the device runs out of memory, the batch is halved for the rest of the run and tried again.  No
-evaluation depends on the others in its batch, so this costs time and changes no result.
+evaluation depends on the others in its batch, so this costs time and changes no result.  Operators
+that draw once per forward are the exception: there the run ends instead.
 """
 
 import hashlib
@@ -44,15 +45,17 @@ class MicroBatches:
     Args:
         size: Items per batch at first.
         setting: Name of the setting, for messages.
+        fixed: Why batches must not shrink, for the message; None if they may.
 
     Attributes:
         size: Items per batch now.
 
     """
 
-    def __init__(self, size: int, setting: str = "batch_size") -> None:
+    def __init__(self, size: int, setting: str = "batch_size", *, fixed: str | None = None) -> None:
         self.size = size
         self._setting = setting
+        self._fixed = fixed
         self._warned = False
 
     def run(
@@ -61,7 +64,7 @@ class MicroBatches:
         """Evaluate all `items` in batches, yielding each batch and its result in order.
 
         Raises:
-            UserError: a single item does not fit the memory.
+            UserError: a single item does not fit the memory, or batches are `fixed`.
 
         """
         done = 0
@@ -82,6 +85,11 @@ class MicroBatches:
             raise UserError(
                 f"{self._setting}=1: one evaluation does not fit the device's memory; allowed: a "
                 "device with more memory, a smaller backbone, or dtype=float16"
+            )
+        if self._fixed is not None:
+            raise UserError(
+                f"{self._setting}={self.size}: does not fit the device's memory; allowed: a "
+                f"smaller number ({self._fixed})"
             )
         self.size //= 2
         if torch.cuda.is_available():

@@ -5,8 +5,9 @@ Error of a draw (Eq. 3): l(x, c; t, eps) = mean over elements of (eps - eps_thet
 Score (Eq. 4): mean error over the draws; the prediction is the class of lowest score.
 
 All classes and all operators share the (t, eps) of a trial, so every comparison is paired.  After
-each stage only the best classes continue (Algorithm 1).  How the evaluations of an image are cut
-into batches changes no result.
+each stage only the best classes continue (Algorithm 1).  A batch has evaluations of one image and
+stage, so shards and resumes do not change the batches; and how they are cut changes no result,
+unless the operator draws once per forward.
 """
 
 from collections.abc import Callable
@@ -78,8 +79,10 @@ class DiffusionClassifier:
         protocol: Trial list and keep list.
         loss: Per-sample error of (prediction, noise), one of `LOSSES`.
         seed: Seed of the noise.
-        batch_size: Evaluations per forward; changes speed and memory only.
+        batch_size: Evaluations per forward, all of one image; changes speed and memory only, unless
+            the operator draws once per forward.
         device: Where the backbone is.
+        draws_per_forward: Whether it does; then batches do not shrink when memory runs out.
 
     """
 
@@ -92,13 +95,15 @@ class DiffusionClassifier:
         seed: int,
         batch_size: int,
         device: torch.device,
+        draws_per_forward: bool = False,
     ) -> None:
         self._backbone = backbone
         self._stages = protocol.stages()
         self._keep = protocol.keep_list
         self._loss = loss
         self._seed = seed
-        self._batches = MicroBatches(batch_size)
+        fixed = "operator.draws=per_forward depends on the batch" if draws_per_forward else None
+        self._batches = MicroBatches(batch_size, fixed=fixed)
         self._device = device
 
     @property

@@ -9,6 +9,7 @@ from bigain.config.operator import OperatorConfig
 from bigain.config.run import RunConfig
 from bigain.config.task import ClassificationConfig, EfficiencyConfig
 from bigain.devices import DTYPES
+from bigain.errors import UserError
 from bigain.launch.compose import compose_config
 
 SD20: dict[str, Any] = {
@@ -221,3 +222,12 @@ def test_efficiency_is_not_sharded(plain: dict[str, Any]) -> None:
 )
 def test_the_title_names_backbone_operator_and_settings(overrides: list[str], words: str) -> None:
     assert compose_config(overrides).title == words
+
+
+def test_images_that_share_a_forward_must_not_share_a_draw() -> None:
+    """Which images share one depends on shards and resumes."""
+    command = ["task=generation", "operator=tome", "operator.draws=per_forward"]
+    with pytest.raises(UserError, match=r"task.images_per_forward=\d+: allowed: 1, because"):
+        compose_config(command)
+    assert compose_config([*command, "task.images_per_forward=1"]).operator.draws_per_forward
+    assert not compose_config(["task=generation", "operator=tome"]).operator.draws_per_forward

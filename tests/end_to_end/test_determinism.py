@@ -70,6 +70,28 @@ def test_batch_size_threads_and_order_change_nothing(backbone: str, operator: st
         assert_same(reference, classify(compose_config([*common, *overrides]), order))
 
 
+def test_draws_per_forward_depend_on_the_batch_size_and_on_nothing_else(tmp_path: Path) -> None:
+    """Neither order nor shards change a batch, because it has evaluations of one image only."""
+
+    def composed(name: str, *overrides: str) -> RunConfig:
+        common = [*OPERATORS["tome"], "operator.draws=per_forward", *SHORT, "batch_size=8"]
+        return compose_config([*common, f"paths.results={tmp_path / name}", *overrides])
+
+    reference = classify(composed("whole"), [0, 1, 2])
+    again = classify(composed("whole"), [2, 0, 1])
+    for image_id, record in reference.items():
+        assert {**record, "seconds": 0} == {**again[image_id], "seconds": 0}
+    other = classify(composed("whole", "batch_size=10"), [0, 1, 2])
+    for image_id, record in reference.items():
+        assert not np.allclose(record["scores"], other[image_id]["scores"], rtol=0, atol=1e-5)
+    whole = run(composed("whole"))
+    for i in (1, 0):
+        run(composed("sharded", f"shard.index={i}", "shard.count=2"))
+    sharded = tmp_path / "sharded" / "runs" / whole.run_id
+    for name in ("samples.csv", "metrics.csv"):
+        assert (sharded / name).read_bytes() == (whole.folder / name).read_bytes()
+
+
 def test_shards_fill_one_run_that_equals_the_whole(tmp_path: Path) -> None:
     def config(name: str, *overrides: str) -> RunConfig:
         return compose_config(

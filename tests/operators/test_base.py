@@ -63,13 +63,13 @@ NOTHING_TO_DO: list[Operator] = [
     KVSelect(0, "high_frequency"),
 ]
 SHOWN = {
-    ToMe(0.7): "ToMe(ratio=0.7, cell=(2, 2), random=True)",
+    ToMe(0.7): "ToMe(ratio=0.7, cell=(2, 2), random=True, draws='paired')",
     LGTM(0.5): "LGTM(ratio=0.5, cell=(2, 2), score='laplacian_l1', "
     "destinations='eq7', protect_ratio=0.0)",
     CachedAssignment(0.5): "CachedAssignment(ratio=0.5, cell=(2, 2), score='laplacian_l1', "
     "destinations='eq7', protect_ratio=0.0)",
     ABM(0.5): "ABM(ratio=0.5, cell=(2, 2), score='laplacian_l1', aggregate='max')",
-    SiTo(0.5): "SiTo(ratio=0.5, cell=(2, 2), sim_beta=1.0, noise_alpha=0.1)",
+    SiTo(0.5): "SiTo(ratio=0.5, cell=(2, 2), sim_beta=1.0, noise_alpha=0.1, draws='paired')",
     ToDo(2): "ToDo(factor=2, skip_final_step=False)",
     IEKVD(2, LinearAlpha(0.8, 1.2)): "IEKVD(factor=2, skip_final_step=False, "
     "alpha=LinearAlpha(start=0.8, end=1.2), align='reference')",

@@ -428,3 +428,30 @@ def test_it_alone_is_shared_in_a_stage() -> None:
     assert CachedAssignment(0.6) != LGTM(0.6)
     others = [Identity(), LGTM(0.6), ToMe(0.6), SiTo(0.6), ToDo(2)]
     assert not any(operator.shared_in_stage for operator in others)
+
+
+def test_draws_per_forward_are_one_map_for_the_batch_and_top_left_for_odd_ones() -> None:
+    """As the released code draws; the destinations of paired draws differ by timestep."""
+    x, times = torch.randn(4, 64, 6), torch.tensor([5, 125, 500, 999])
+    paired, released = ToMe(0.6), ToMe(0.6, draws="per_forward")
+    dst = {
+        operator: operator.choose(x, (8, 8), RandomKey(0, "s", times, (x,))).dst
+        for operator in (paired, released)
+    }
+    assert (dst[released] == dst[released][:1]).all()
+    assert not (dst[paired] == dst[paired][:1]).all()
+    again = released.choose(x, (8, 8), RandomKey(0, "s", times, (x + 1,))).dst
+    assert not torch.equal(again, dst[released])
+    odd = released.choose(x[:3], (8, 8), RandomKey(0, "s", times[:3], (x[:3],))).dst
+    assert torch.equal(odd, ToMe(0.6, random=False).choose(x[:3], (8, 8), RandomKey()).dst)
+
+
+def test_draws_per_forward_need_something_to_draw() -> None:
+    for make in (
+        lambda: ToMe(0.5, random=False, draws="per_forward"),
+        lambda: SiTo(0.5, noise_alpha=0, draws="per_forward"),
+    ):
+        with pytest.raises(UserError, match=r"^draws=per_forward: allowed: paired; with "):
+            make()
+    with pytest.raises(UserError, match=r"^draws=each: allowed: paired, per_forward"):
+        ToMe(0.5, draws="each")

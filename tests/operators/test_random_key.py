@@ -156,3 +156,33 @@ def test_normals_are_single_precision_whatever_the_default() -> None:
         assert rows("normals", torch.tensor([123]), 1, site="default").dtype == torch.float32
     finally:
         torch.set_default_dtype(before)
+
+
+def per_forward(inputs: tuple[Tensor, ...], seed: int = 0, site: str = "a") -> Tensor:
+    like = torch.empty(4, 1)
+    return (
+        RandomKey(seed, site, torch.tensor([1, 2, 3, 4]), inputs).per_forward(like).normals(9, like)
+    )
+
+
+def test_a_draw_per_forward_is_one_for_the_whole_batch_and_follows_its_inputs() -> None:
+    sample, times = torch.randn(4, 2, 3, 3), torch.tensor([5, 6, 7, 8])
+    first = per_forward((sample, times))
+    assert (first == first[:1]).all()
+    forget()
+    assert torch.equal(first, per_forward((times.clone(), sample.clone())))
+    other = sample.clone()
+    other[3, 1, 2, 2] += 1e-6
+    for inputs in ((other, times), (sample, times + 1), (sample.half(), times), (sample,), ()):
+        assert not torch.equal(first, per_forward(inputs))
+    assert not torch.equal(first, per_forward((sample, times), seed=1))
+    assert not torch.equal(first, per_forward((sample, times), site="b"))
+
+
+def test_a_draw_per_forward_takes_any_layout_and_type() -> None:
+    wide = torch.arange(24.0).reshape(4, 6)
+    assert torch.equal(per_forward((wide.t().contiguous().t(),)), per_forward((wide,)))
+    for dtype in (torch.bfloat16, torch.bool, torch.int64):
+        assert per_forward((wide.to(dtype), wide.to(dtype)[0, 0])).shape == (4, 9)
+    like = torch.empty(2, 1, device="meta")
+    assert RandomKey(inputs=(like,)).per_forward(like).integers(5, 4, like).shape == (2, 5)

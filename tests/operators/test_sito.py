@@ -111,3 +111,13 @@ def test_wrong_settings_are_refused_in_one_line(settings: dict[str, object], mes
     with pytest.raises(UserError, match=message) as caught:
         SiTo(**settings)  # type: ignore[arg-type]
     assert "\n" not in str(caught.value)
+
+
+def test_draws_per_forward_share_one_noise_in_the_batch() -> None:
+    """With noise alone the destinations are the noise's, for batches of any size."""
+    x, times = torch.randn(3, 64, 6), torch.tensor([5, 125, 999])
+    for draws, same in (("per_forward", True), ("paired", False)):
+        operator = SiTo(0.75, sim_beta=0.0, noise_alpha=1.0, draws=draws)
+        plan = operator.plan(x, (8, 8), RandomKey(0, "s", times, (x,)))
+        assert isinstance(plan, SelectReduction)
+        assert bool((plan.kept == plan.kept[:1]).all()) == same

@@ -28,6 +28,7 @@ from bigain.operators import (
 Run = Callable[..., Tensor]
 MERGES: list[Operator] = [
     *(ToMe(0.6), LGTM(0.6), CachedAssignment(0.6), ABM(0.6), SiTo(0.6)),
+    SiTo(0.6, draws="per_forward"),
 ]
 KEYS: list[Operator] = [
     *(ToDo(2), AvgPool(3), IEKVD(2, LinearAlpha(0.8, 1.2)), KVSelect(0.6)),

@@ -19,6 +19,7 @@ from bigain.operators import (
     KeyValueReducer,
     KVSelect,
     LinearAlpha,
+    MergeReduction,
     Operator,
     RandomKey,
     Reduction,
@@ -769,3 +770,21 @@ def test_linear_attention_is_reduced_but_claims_no_saving_of_soft_max_attention(
 def test_an_mlp_with_convolutions_is_refused_by_name(tiny_sana: Any) -> None:
     with pytest.raises(UserError, match=r"^scope=self\+mlp: .*GLUMBConv.* Conv2d.*without mlp"):
         bigain.apply(tiny_sana, LGTM(0.5), sites=bigain.SiteSelection(scope="self+mlp"))
+
+
+def test_draws_per_forward_are_made_anew_for_other_inputs_and_repeat_for_equal_ones(
+    tiny_model: nn.Module, run: Run
+) -> None:
+    """Sample, timesteps and conditions of the forward decide; each site has its own draw."""
+    spy = Recording(ToMe(0.5, draws="per_forward"))
+    with bigain.apply(tiny_model, spy) as report:
+        for time in (500, 500, 501):
+            run(tiny_model, batch=4, timesteps=torch.tensor([time] * 4))
+        run(tiny_model, batch=4, timesteps=torch.tensor([500] * 4), part=slice(0, 2))
+    dst = [plan.dst[0] for _, _, plan in spy.calls if isinstance(plan, MergeReduction)]
+    sites = len(report.sites)
+    first, same, later, half = (dst[i * sites] for i in range(4))
+    assert torch.equal(first, same)
+    assert not torch.equal(first, later)
+    assert not torch.equal(first, half)
+    assert sites == 1 or not torch.equal(dst[0], dst[1])

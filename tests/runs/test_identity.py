@@ -265,6 +265,7 @@ def test_describing_columns_of_a_schedule_are_one_cell(make_config: Make) -> Non
         ({"name": "todo", "factor": 2}, "skip_final_step", False, True),
         ({"name": "lgtm", "ratio": 0.7}, "destinations", "eq7", "as_released"),
         ({"name": "cached", "ratio": 0.7}, "protect_ratio", 0.0, 0.05),
+        ({"name": "sito", "ratio": 0.7}, "draws", "paired", "per_forward"),
     ],
 )
 def test_a_setting_that_came_later_leaves_old_names_alone(
@@ -277,6 +278,16 @@ def test_a_setting_that_came_later_leaves_old_names_alone(
     )
     assert before == same != changed
     assert f"operator.{key}" in NEUTRAL
+
+
+@pytest.mark.parametrize(("draws", "names"), [("per_forward", 2), ("paired", 1)])
+def test_the_batch_size_is_part_of_the_name_only_if_draws_depend_on_it(
+    make_config: Make, tome: dict[str, Any], draws: str, names: int
+) -> None:
+    configs = [make_config(operator={**tome, "draws": draws}, batch_size=size) for size in (16, 32)]
+    assert len({run_id(config) for config in configs}) == names
+    assert len({family_id(config) for config in configs}) == names
+    assert len({baseline_id(config) for config in configs}) == 1
 
 
 def test_only_a_class_from_elsewhere_is_part_of_the_name(

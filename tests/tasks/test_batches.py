@@ -74,6 +74,14 @@ def test_one_that_does_not_fit_is_one_line() -> None:
         list(MicroBatches(16, "task.images_per_forward").run(ITEMS, Device(0)))
 
 
+def test_batches_that_results_depend_on_do_not_shrink() -> None:
+    device = Device(3)
+    with pytest.raises(UserError, match=r"^batch_size=8: does not fit the .* number \(because\)$"):
+        list(MicroBatches(8, fixed="because").run(ITEMS, device))
+    assert device.seen == [8]
+    list(MicroBatches(3, fixed="because").run(ITEMS, device))
+
+
 def test_other_errors_are_not_taken_for_it() -> None:
     def broken(chunk: Tensor) -> Tensor:
         raise RuntimeError("CUDA error: an illegal memory access")
