@@ -788,3 +788,18 @@ def test_draws_per_forward_are_made_anew_for_other_inputs_and_repeat_for_equal_o
     assert not torch.equal(first, later)
     assert not torch.equal(first, half)
     assert sites == 1 or not torch.equal(dst[0], dst[1])
+
+
+def test_draws_per_forward_follow_the_conditions_and_not_how_they_are_passed(
+    tiny_unet: nn.Module,
+) -> None:
+    sample, times, text = torch.randn(2, 2, 8, 8), torch.tensor([5, 9]), torch.randn(2, 3, 6)
+    spy = Recording(ToMe(0.5, draws="per_forward"))
+    with bigain.apply(tiny_unet, spy) as report, torch.no_grad():
+        tiny_unet(sample, times, encoder_hidden_states=text)
+        tiny_unet(sample, encoder_hidden_states=text, timestep=times)
+        tiny_unet(sample, times, encoder_hidden_states=text + 1)
+    dst = [plan.dst[0] for _, _, plan in spy.calls if isinstance(plan, MergeReduction)]
+    first, same, other = dst[:: len(report.sites)]
+    assert torch.equal(first, same)
+    assert not torch.equal(first, other)
