@@ -1,19 +1,23 @@
 """Where a network computes, how precisely, and on how many threads."""
 
+import os
 import resource
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 from torch import nn
 
 from bigain.errors import UserError
-from bigain.machine import cpu_model
+from bigain.machine import cpu_model, usable_cores
 
 __all__ = [
     "DTYPES",
+    "Threads",
     "attention_backend",
+    "choose_threads",
     "device_name",
     "limited_threads",
     "peak_memory",
@@ -51,11 +55,47 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
+@dataclass(frozen=True)
+class Threads:
+    """A number of threads of torch, and why it was chosen."""
+
+    count: int
+    why: str
+
+
+def choose_threads(setting: int | None, *, is_mini: bool) -> Threads:
+    """The threads of torch for a network.
+
+    `setting` wins, then `OMP_NUM_THREADS`.  Without them a mini network gets one thread: it is not
+    faster with more, and much slower on cores that other processes use, too.  A larger one gets
+    what torch takes, but not more than the process may run at the same time.
+
+    Args:
+        setting: The number that the user wants; None leaves the choice to this function.
+        is_mini: Whether the network is one of those that ship with the package.
+
+    """
+    if setting is not None:
+        return Threads(setting, f"threads={setting}")
+    own, default = os.environ.get("OMP_NUM_THREADS"), torch.get_num_threads()
+    if own:
+        return Threads(default, f"OMP_NUM_THREADS={own}")
+    if is_mini:
+        return Threads(1, "a mini network is not faster with more")
+    cores = usable_cores()
+    if default <= cores.usable:
+        return Threads(default, f"torch's choice on {cores.online} cores")
+    limit = f"affinity allows {cores.allowed} of {cores.online} cores"
+    if cores.usable < cores.allowed:
+        limit = f"the cgroup has {cores.quota:g} of {cores.online} cores"
+    return Threads(cores.usable, limit)
+
+
 @contextmanager
-def limited_threads(count: int | None) -> Iterator[None]:
-    """Let torch use `count` threads (None: as it is) inside, and what it had before afterwards."""
+def limited_threads(count: int) -> Iterator[None]:
+    """Let torch use `count` threads inside, and what it had before afterwards."""
     before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
+    torch.set_num_threads(count)
     try:
         yield
     finally:

@@ -1,10 +1,95 @@
-"""Facts about this machine: its processor's name, and the output of its programs."""
+"""Facts about this machine: its processors, the cores in reach, and its programs."""
 
+import os
 import platform
 import subprocess
-from pathlib import Path
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 
-__all__ = ["command_output", "cpu_model"]
+__all__ = ["Cores", "command_output", "cpu_model", "usable_cores", "wait_passively"]
+
+_WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "KMP_LIBRARY")
+_BLAS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")
+
+
+@dataclass(frozen=True)
+class Cores:
+    """The logical cores that a process may use.
+
+    Attributes:
+        online: Those of the machine.
+        allowed: Those that its affinity allows.
+        quota: The processor time that its cgroup gives it, in cores; None if there is no limit.
+
+    """
+
+    online: int
+    allowed: int
+    quota: float | None
+
+    @property
+    def usable(self) -> int:
+        """Threads that can run at the same time, at least one."""
+        return self.allowed if self.quota is None else max(1, min(self.allowed, int(self.quota)))
+
+
+def usable_cores(root: Path = Path("/")) -> Cores:
+    """The cores that this process may use; `root` is the root of the file system."""
+    online = os.cpu_count() or 1
+    has_affinity = hasattr(os, "sched_getaffinity")
+    allowed = len(os.sched_getaffinity(0)) if has_affinity else online
+    return Cores(online, allowed, min(_quotas(root), default=None))
+
+
+def wait_passively() -> None:
+    """Let threads of OpenMP that have nothing to do sleep, and BLAS outside torch use one thread.
+
+    A waiting thread of OpenMP otherwise keeps its core busy, and on cores that other processes
+    use, too, everybody waits for everybody.  The libraries read this when they are loaded, so it
+    must be called before torch and numpy are imported.  Processes that this one starts inherit it.
+    What the user has set stays.
+    """
+    if not any(name in os.environ for name in _WAITING):
+        os.environ.update(OMP_WAIT_POLICY="PASSIVE", KMP_BLOCKTIME="0")
+    if not any(name in os.environ for name in _BLAS):
+        os.environ["OPENBLAS_NUM_THREADS"] = "1"
+
+
+def _quotas(root: Path) -> Iterator[float]:
+    """Every limit of processor time on the way from the cgroups of this process to their roots.
+
+    Version 2 has `cpu.max` ("QUOTA PERIOD" or "max PERIOD"); version 1 has `cpu.cfs_quota_us` (-1:
+    no limit) and `cpu.cfs_period_us` below the folder of the controller `cpu`.
+    """
+    for line in _lines(root / "proc/self/cgroup"):
+        _, controllers, path = line.split(":", 2)
+        for folder in _mounts(root / "sys/fs/cgroup", controllers.split(",")):
+            for below in (PurePosixPath(path), *PurePosixPath(path).parents):
+                place = folder / str(below).lstrip("/")
+                words = " ".join(_lines(place / "cpu.max")).split()
+                words = words or [
+                    *_lines(place / "cpu.cfs_quota_us"),
+                    *_lines(place / "cpu.cfs_period_us"),
+                ]
+                if len(words) == 2 and words[0].isdecimal() and words[1].isdecimal():
+                    yield int(words[0]) / int(words[1])
+
+
+def _mounts(cgroups: Path, controllers: list[str]) -> Iterator[Path]:
+    """Where the hierarchy of `controllers` may be mounted, if it is one that limits time."""
+    if controllers == [""]:  # version 2; beside version 1 it may be at `unified`
+        yield from (cgroups, cgroups / "unified")
+    elif "cpu" in controllers:
+        yield from (cgroups / ",".join(controllers), cgroups / "cpu")
+
+
+def _lines(path: Path) -> list[str]:
+    """The lines of a small file; none if it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []
 
 
 def cpu_model() -> str | None:

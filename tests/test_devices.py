@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from bigain.devices import (
     DTYPES,
     attention_backend,
+    choose_threads,
     device_name,
     limited_threads,
     peak_memory,
@@ -17,7 +18,7 @@ from bigain.devices import (
     synchronize,
 )
 from bigain.errors import UserError
-from bigain.machine import cpu_model
+from bigain.machine import Cores, cpu_model
 
 
 def test_cpu_is_cpu_and_auto_is_a_device_that_works() -> None:
@@ -62,8 +63,48 @@ def test_threads_are_limited_inside_only_even_after_an_exception() -> None:
         fail()
     assert inside == [before + 1]
     assert torch.get_num_threads() == before
-    with limited_threads(None):
-        assert torch.get_num_threads() == before
+
+
+IDLE, SHARED, SMALL = Cores(64, 64, None), Cores(64, 8, None), Cores(64, 8, 2.5)
+
+
+@pytest.mark.parametrize(
+    ("setting", "own", "is_mini", "cores", "expected"),
+    [
+        (None, None, True, IDLE, 1),
+        (None, None, False, IDLE, 32),
+        (None, None, False, SHARED, 8),
+        (None, None, False, SMALL, 2),
+        (None, None, False, Cores(64, 64, 0.5), 1),
+        (6, None, True, SMALL, 6),
+        (6, "3", False, SMALL, 6),
+        (None, "32", True, SMALL, 32),
+        (None, "", True, SMALL, 1),
+    ],
+)
+def test_threads_never_exceed_what_may_run_at_once_unless_the_user_says_so(
+    setting: int | None,
+    own: str | None,
+    is_mini: bool,
+    cores: Cores,
+    expected: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Torch itself would take 32, one for each physical core, or what OMP_NUM_THREADS says."""
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 32)
+    monkeypatch.setattr("bigain.devices.usable_cores", lambda: cores)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if own is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", own)
+    assert choose_threads(setting, is_mini=is_mini).count == expected
+
+
+def test_the_reason_for_the_threads_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 32)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    for cores, why in ((SHARED, "affinity allows 8 of 64"), (SMALL, "the cgroup has 2.5 of 64")):
+        monkeypatch.setattr("bigain.devices.usable_cores", lambda found=cores: found)
+        assert choose_threads(None, is_mini=False).why == f"{why} cores"
 
 
 def test_attention_backend_tells_what_the_model_and_torch_are_set_to(

@@ -33,7 +33,6 @@ OPERATORS: dict[str, tuple[str, ...]] = {
     "ToDo 2x": ("operator=todo", "operator.factor=2"),
     "IE-KVD 2x": ("operator=ie_kvd", "operator.factor=2"),
 }
-_THREADS = "threads=1"  # two OpenMP threads on shared cores wait for each other
 _PROTOCOL = ("task.trial_list=[5,10]", "task.keep_list=[5,1]")
 _MAP_TIMESTEP = 325
 
@@ -48,7 +47,7 @@ def demo_configs(images: int, results: Path) -> list[_NamedRun]:
         UserError: `images` is out of range.
 
     """
-    common = (f"dataset.limit={images}", f"paths.results={quoted(results)}", _THREADS, *_PROTOCOL)
+    common = (f"dataset.limit={images}", f"paths.results={quoted(results)}", *_PROTOCOL)
     names = [(backbone, name) for backbone in BACKBONES for name in OPERATORS]
     configs = compose_configs(
         [[f"backbone={backbone}", *OPERATORS[name], *common] for backbone, name in names]
@@ -80,7 +79,10 @@ def main(argv: Sequence[str]) -> int:
     outcomes = _run_all(configs, console)
     console.print(_table(configs, outcomes, arguments.images))
     picture = results / "merge_maps.png"
-    _draw(picture)
+    from bigain.devices import choose_threads, limited_threads  # noqa: PLC0415 -- loads torch
+
+    with limited_threads(choose_threads(None, is_mini=True).count):
+        _draw(picture)
     console.print(_closing(arguments.images, results, picture), highlight=False, soft_wrap=True)
     return 0
 

@@ -16,6 +16,7 @@ import torch
 from tabulate import tabulate
 
 from bigain.cli.arguments import VerbParser, path_argument
+from bigain.devices import choose_threads, limited_threads
 from bigain.errors import UserError
 from bigain.features.base import Extractor, FolderImages, decode_workers, extract
 from bigain.features.inception import InceptionExtractor
@@ -41,7 +42,9 @@ def main(arguments: Sequence[str]) -> int:
     options = _parser().parse_args(arguments)
     _check_sides(options)
     extractor = None if _all_statistics(options) else _extractor(options)
-    a, b = (_side(options, path, extractor) for path in (options.a, options.b))
+    threads = choose_threads(None, is_mini=options.extractor == "mini")
+    with limited_threads(threads.count):
+        a, b = (_side(options, path, extractor) for path in (options.a, options.b))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", FewImagesWarning)
         metrics = _metrics(options, extractor, a, b)

@@ -13,6 +13,7 @@ from importlib import import_module
 
 from bigain.config.messages import did_you_mean
 from bigain.errors import UserError
+from bigain.machine import wait_passively
 
 __all__ = ["FAILED", "USER_ERROR", "VERBS", "main"]
 
@@ -37,6 +38,7 @@ FAILED = 1
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Carry out the command line `argv` (default: the process's); returns the exit code."""
+    wait_passively()
     arguments = list(sys.argv[1:] if argv is None else argv)
     first = arguments[0] if arguments else ""
     try:

@@ -84,7 +84,9 @@ class RunConfig(Settings):
     dtype: Literal["float32", "bfloat16", "float16"] = Field(
         description="float32, bfloat16 or float16"
     )
-    threads: Positive | None = Field(description="null (torch's choice) or an integer >= 1")
+    threads: Positive | None = Field(
+        description="null (1 on a mini backbone, else by the cores) or an integer >= 1"
+    )
     shard: ShardConfig = Field(description="the settings index and count")
     tracking: Annotated[TrackingConfig, BeforeValidator(_from_name)] = Field(description="none")
     force: Switch = Field(description="true or false")

@@ -60,7 +60,6 @@ class Machine:
     Attributes:
         processor: Name of the CPU.
         cores: Number of logical cores.
-        threads: Threads that torch would use.
         gigabytes: Memory; None if the system does not say.
         accelerators: Further devices.
 
@@ -68,7 +67,6 @@ class Machine:
 
     processor: str
     cores: int
-    threads: int
     gigabytes: float | None
     accelerators: tuple[Accelerator, ...] = ()
 
@@ -88,7 +86,7 @@ def probe() -> Machine:
     if torch.backends.mps.is_available():
         found.append(Accelerator("mps", "Apple Metal", None, has_bfloat16=True))
     name, cores = cpu_model() or "CPU", os.cpu_count() or 1
-    return Machine(name, cores, torch.get_num_threads(), _memory(), tuple(found))
+    return Machine(name, cores, _memory(), tuple(found))
 
 
 def check_device(config: RunConfig, machine: Machine, *, needed: bool = True) -> list[Finding]:
@@ -114,9 +112,12 @@ def _chosen(device: str, machine: Machine) -> Accelerator | None:
 
 def _describe(config: RunConfig, machine: Machine, chosen: Accelerator | None) -> str:
     if chosen is None:
-        threads = config.threads or machine.threads
+        from bigain.devices import choose_threads  # noqa: PLC0415 -- loads torch
+
+        threads = choose_threads(config.threads, is_mini=config.backbone.is_mini)
+        uses = f"threads of torch: {threads.count} ({threads.why})"
         size = "" if machine.gigabytes is None else f", {machine.gigabytes:.0f} GB"
-        what = f"{machine.processor}, {machine.cores} cores{size}; torch uses {threads} threads"
+        what = f"{machine.processor}, {machine.cores} cores{size}; {uses}"
     else:
         size = "" if chosen.gigabytes is None else f", {chosen.gigabytes:.0f} GB"
         what = f"{chosen.device} {chosen.title}{size}"

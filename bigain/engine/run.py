@@ -57,12 +57,13 @@ def run(config: RunConfig, *, progress: bool = True) -> RunOutcome:
 
     from tqdm import tqdm  # noqa: PLC0415 -- a finished run needs none of these
 
-    from bigain.devices import limited_threads  # noqa: PLC0415
+    from bigain.devices import choose_threads, limited_threads  # noqa: PLC0415
     from bigain.engine.tasks import build_task  # noqa: PLC0415
 
     sinks = build_sinks(config.tracking)
+    threads = choose_threads(config.threads, is_mini=config.backbone.is_mini)
     with ExitStack() as stack:
-        stack.enter_context(limited_threads(config.threads))
+        stack.enter_context(limited_threads(threads.count))
         task = build_task(config)
         session = stack.enter_context(store.open(config, task.ids, collect(task.origin)))
         sinks.start(_tracked(config, store, len(task.ids), len(session.done)))

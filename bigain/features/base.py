@@ -9,7 +9,6 @@ pytorch-fid.  Unlike pytorch-fid, which silently skips whatever is not an image 
 and files that end in .JPEG), other files are an error here.
 """
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -27,6 +26,7 @@ from bigain.data.base import Dataset
 from bigain.data.images import UnreadableImage, pixels_of
 from bigain.data.layouts import is_clutter
 from bigain.errors import UserError
+from bigain.machine import usable_cores
 
 __all__ = [
     "EXTENSIONS",
@@ -148,9 +148,8 @@ class FolderImages(Sequence[Image]):
 
 
 def decode_workers() -> int:
-    """Number of decoding threads: one per core of this process, at most eight."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return min(cores or 1, _MAX_WORKERS)
+    """Number of decoding threads: one per core that this process may use, at most eight."""
+    return min(usable_cores().usable, _MAX_WORKERS)
 
 
 def extract(

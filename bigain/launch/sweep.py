@@ -40,6 +40,7 @@ from bigain.launch.compose import (
 from bigain.launch.overrides import SEARCH_PATH, parse_overrides
 from bigain.launch.summary import Failure, Launched, run_report
 from bigain.locations import absolute_path
+from bigain.machine import wait_passively
 from bigain.runs.identity import run_id
 from bigain.runs.store import RunStore
 
@@ -184,6 +185,7 @@ def job(composed: DictConfig) -> Failure | None:
 
     Hydra's launchers call this; those that use other processes send its name, not its code.
     """
+    wait_passively()
     config = RunConfig.model_validate(OmegaConf.to_container(composed))
     try:
         outcome = engine.run(config)

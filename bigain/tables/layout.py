@@ -140,7 +140,7 @@ def _time(config: RunConfig) -> list[str]:
         f"batch {config.batch_size}",
         f"{task.repeats} repeats of {task.steps} steps",
         f"device `{config.device}`",
-        f"{config.threads or 'torch default'} threads",
+        f"{config.threads or 'default'} threads",
         f"attention `{getattr(config.backbone, 'attention', 'sdpa')}`",
         config.dtype,
     ]

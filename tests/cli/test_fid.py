@@ -12,6 +12,7 @@ from PIL import Image
 from bigain.cli import main as cli
 from bigain.cli.fid import main
 from bigain.data.fashion_mnist import FashionMNIST
+from bigain.devices import limited_threads
 from bigain.engine import build
 from bigain.errors import UserError
 from bigain.features.base import extract
@@ -67,6 +68,23 @@ def test_two_folders(write_clothes: Write, capsys: pytest.CaptureFixture[str]) -
     assert (about["extractor"], about["revision"]) == ("mini", REVISION)
     assert (about["n_a"], about["n_b"]) == (80, 80)
     assert "28 x 28" in about["resize"]
+
+
+def test_the_mini_network_takes_one_thread(
+    write_clothes: Write, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = set()
+
+    def watch(*arguments: Any, **settings: Any) -> Any:
+        seen.add(torch.get_num_threads())
+        return extract(*arguments, **settings)
+
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr("bigain.cli.fid.extract", watch)
+    a, b = write_clothes("a", 0, 4), write_clothes("b", 4, 8)
+    with limited_threads(2):
+        run(capsys, a, b, "--extractor", "mini")
+    assert seen == {1}
 
 
 def test_the_same_pictures_in_8_and_16_bits_have_distance_0(

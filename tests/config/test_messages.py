@@ -38,7 +38,7 @@ def test_two_mistakes_share_the_line(plain: dict[str, Any]) -> None:
     plain["seed"], plain["threads"] = "x", 0
     assert line(plain).split("; ") == [
         "seed=x: allowed: an integer from 0 to 2**32 - 1",
-        "threads=0: allowed: null (torch's choice) or an integer >= 1",
+        "threads=0: allowed: null (1 on a mini backbone, else by the cores) or an integer >= 1",
     ]
 
 

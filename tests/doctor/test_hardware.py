@@ -15,28 +15,36 @@ from bigain.doctor.hardware import (
     probe,
     result_bytes,
 )
+from bigain.machine import Cores
 
 Compose = Callable[..., RunConfig]
 LARGE = Accelerator("cuda:0", "Big GPU", 40.0, has_bfloat16=True)
 OLD = Accelerator("cuda:1", "Old GPU", 2.0, has_bfloat16=False)
-WITHOUT = Machine("Some CPU", 8, 4, 16.0)
-WITH = Machine("Some CPU", 8, 4, 16.0, (LARGE, OLD))
+WITHOUT = Machine("Some CPU", 8, 16.0)
+WITH = Machine("Some CPU", 8, 16.0, (LARGE, OLD))
 PAPER = ["profile=paper", "backbone=sd20", "dataset=pets"]
 
 
 def test_this_machine_has_a_processor() -> None:
     machine = probe()
     assert machine.cores >= 1
-    assert machine.threads >= 1
     assert machine.processor
 
 
-def test_the_processor_is_described(compose: Compose) -> None:
+def test_the_processor_is_described(compose: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the number of threads that a run would take, and why."""
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr("torch.get_num_threads", lambda: 8)
+    monkeypatch.setattr("bigain.devices.usable_cores", lambda: Cores(8, 4, 2.5))
     (found,) = check_device(compose(), WITHOUT)
     assert (found.subject, found.status, found.advice) == ("device=cpu", "ready", ())
-    assert found.what == "Some CPU, 8 cores, 16 GB; torch uses 4 threads; dtype=float32"
-    (found,) = check_device(compose("threads=2"), Machine("Some CPU", 8, 4, None))
-    assert found.what == "Some CPU, 8 cores; torch uses 2 threads; dtype=float32"
+    threads = "threads of torch: 1 (a mini network is not faster with more)"
+    assert found.what == f"Some CPU, 8 cores, 16 GB; {threads}; dtype=float32"
+    (found,) = check_device(compose(*PAPER, "device=cpu", "dtype=float32"), WITHOUT)
+    assert "threads of torch: 2 (the cgroup has 2.5 of 8 cores)" in found.what
+    (found,) = check_device(compose("threads=2"), Machine("Some CPU", 8, None))
+    expected = "Some CPU, 8 cores; threads of torch: 2 (threads=2); dtype=float32"
+    assert found.what == expected
 
 
 @pytest.mark.parametrize(
@@ -95,9 +103,9 @@ def test_weights_larger_than_the_memory_are_a_problem(compose: Compose) -> None:
 
 def test_a_device_that_shares_the_machines_memory_is_measured_by_it(compose: Compose) -> None:
     apple = Accelerator("mps", "Apple Metal", None, has_bfloat16=True)
-    small = Machine("Some CPU", 8, 4, 3.0, (apple,))
+    small = Machine("Some CPU", 8, 3.0, (apple,))
     assert len(check_device(compose(*PAPER), small)) == 2
-    assert len(check_device(compose(*PAPER), Machine("Some CPU", 8, 4, 8.0, (apple,)))) == 1
+    assert len(check_device(compose(*PAPER), Machine("Some CPU", 8, 8.0, (apple,)))) == 1
 
 
 @pytest.fixture

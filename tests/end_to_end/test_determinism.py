@@ -38,7 +38,7 @@ Records = dict[int, dict[str, Any]]
 
 
 def classify(config: RunConfig, positions: list[int]) -> Records:
-    with limited_threads(config.threads):
+    with limited_threads(config.threads or 1):
         backbone = build.build_backbone(config.backbone, CPU, config.dtype)
         dataset = build.build_dataset(config.dataset)
         classifier = build.build_classifier(config, backbone, CPU)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from bigain.engine.run import run
 from bigain.errors import UserError
@@ -41,6 +42,24 @@ def test_a_run_leaves_the_four_files_and_a_full_manifest(tmp_path: Path) -> None
     for key in ("packages", "cpu_model", "torch_threads", "attention_backend", "git_commit"):
         assert key in manifest
     assert (outcome.folder / "config.yaml").read_text().startswith("profile: mini")
+
+
+@pytest.mark.parametrize(
+    ("settings", "own", "expected"), [([], "", 1), (["threads=3"], "", 3), ([], "2", 2)]
+)
+def test_a_mini_run_takes_one_thread_unless_it_is_told_otherwise(
+    settings: list[str], own: str, expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", own)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        outcome = run(compose_config([*ONE_TRIAL, *settings, f"paths.results={tmp_path}"]))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    manifest = json.loads((outcome.folder / "manifest.json").read_text())
+    assert manifest["torch_threads"] == expected
 
 
 def test_a_finished_run_is_skipped_without_importing_torch(tmp_path: Path) -> None:

@@ -118,7 +118,7 @@ def test_efficiency_says_how_it_was_measured(make_sources: MakeSources) -> None:
     paragraphs = lay_out(make_sources(18)).setup
     assert (
         "Times: `mini_unet` with random weights, batch 4, 5 repeats of 50 steps, device `cpu`, "
-        "torch default threads, attention `sdpa`, float32."
+        "default threads, attention `sdpa`, float32."
     ) in paragraphs
     assert "FLOPs: `sd20`, one forward of one sample, counted without weights." in paragraphs
 
