@@ -123,8 +123,8 @@ def _drawn_normals(
 
 
 def _fingerprint(like: Tensor, inputs: Sequence[Tensor]) -> Tensor:
-    """(1,) fp32: a hash of the values of `inputs` in any order, an integer below 2^24."""
-    hashes = sorted(_hash(each) for each in inputs)
+    """(1,) fp32: a hash of the set of `inputs`, an integer below 2^24."""
+    hashes = sorted({_hash(each) for each in inputs})
     digest = hashlib.sha256(b"".join(hashes)).digest()
     return like.new_tensor([int.from_bytes(digest[:3], "little")], dtype=torch.float32)
 
