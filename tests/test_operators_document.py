@@ -10,8 +10,10 @@ from torch import nn
 
 from bigain import operators
 from bigain.locations import CONFIGS
+from bigain.operators.cells import DESTINATIONS
 
-TEXT = (CONFIGS.parent / "docs" / "operators.md").read_text(encoding="utf-8")
+ROOT = CONFIGS.parent
+TEXT = (ROOT / "docs" / "operators.md").read_text(encoding="utf-8")
 
 
 def blocks(language: str) -> list[str]:
@@ -57,7 +59,36 @@ def test_every_score_is_in_the_table() -> None:
     assert not [name for name in operators.SCORES if f"`{name}`" not in rows]
 
 
-def test_links_inside_the_document_lead_to_headings() -> None:
+def test_links_to_the_document_lead_to_headings() -> None:
     headings = re.findall(r"^#+ (.*)$", TEXT, re.MULTILINE)
     anchors = {re.sub(r"[^\w\- ]", "", each.lower()).replace(" ", "-") for each in headings}
     assert set(re.findall(r"\]\(#([^)]+)\)", TEXT)) <= anchors
+    for path in (ROOT / "README.md", *(ROOT / "docs").glob("*.md"), ROOT / "CHANGELOG.md"):
+        text = path.read_text(encoding="utf-8")
+        assert set(re.findall(r"operators\.md#([\w-]+)\)", text)) <= anchors, path
+    assert "operators.md#the-released-code-and-this-one" in (ROOT / "README.md").read_text("utf-8")
+
+
+RELEASED = TEXT.partition("\n## The released code and this one\n")[2].partition("\n## ")[0]
+
+
+def test_the_settings_that_act_like_the_released_code_exist() -> None:
+    named = set(re.findall(r"`(operator|task)\.(\w+)=", RELEASED))
+    assert named >= {
+        *(("operator", key) for key in ("destinations", "draws", "align", "skip_final_step")),
+        ("task", "image_format"),
+    }
+    assert "`operator.protect_ratio`" in RELEASED
+    for group, key in named:
+        files = (CONFIGS / group).glob("*.yaml")
+        assert any(f"\n{key}: " in path.read_text(encoding="utf-8") for path in files), key
+
+
+def test_the_example_of_4x4_tokens_is_what_the_rules_choose() -> None:
+    scores = torch.full((1, 16), 9.0)
+    scores[0, 3] = 0
+    said = re.search(r"Eq. 7 selects tokens ([\d,\s]+); the released code ([\d,\s]+),", RELEASED)
+    assert said is not None
+    for name, numbers in zip(("eq7", "as_released"), said.groups(), strict=True):
+        chosen = sorted(DESTINATIONS[name](scores, (4, 4), (2, 2))[0].tolist())
+        assert chosen == [int(number) for number in numbers.split(",")]

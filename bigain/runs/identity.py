@@ -30,6 +30,7 @@ __all__ = [
     "Config",
     "baseline_id",
     "canonical",
+    "depends_on_batch_size",
     "describing_columns",
     "family_id",
     "resolved",
@@ -108,9 +109,6 @@ EXCLUDED_WITHOUT_OPERATOR: Mapping[str, str] = {
     "backbone.sites": "operator `none` does nothing at any site",
 }
 
-_DRAWING = "classification"
-"""The task in which draws per forward depend on the batch size; in generation it is not used."""
-
 DESCRIBING_COLUMNS = (
     *("run_id", "profile", "backbone", "dataset", "task", "operator"),
     *(*SETTING_COLUMNS, "seed"),
@@ -151,6 +149,15 @@ def baseline_id(config: Config) -> str:
     return run_id({**resolved(config), "operator": {"name": "none"}})
 
 
+def depends_on_batch_size(plain: Mapping[str, Any]) -> bool:
+    """Whether results depend on the batch size: in classification, with draws per forward.
+
+    Generation does not use the batch size.
+    """
+    is_classification = plain.get("task", {}).get("name") == "classification"
+    return bool(is_classification and plain.get("operator", {}).get("draws") == "per_forward")
+
+
 def describing_columns(config: Config) -> dict[str, Any]:
     """`DESCRIBING_COLUMNS` of the run; settings that its operator does not have are None.
 
@@ -167,14 +174,10 @@ def describing_columns(config: Config) -> dict[str, Any]:
 
 
 def _excluded(plain: Mapping[str, Any], usual: Collection[str]) -> Collection[str]:
-    """The keys that are not part of the run id: `usual`, or those of the measure.
-
-    The batch size of a classification is one of them unless the operator draws once per forward.
-    """
-    task = plain.get("task", {})
-    if plain.get("operator", {}).get("draws") == "per_forward" and task.get("name") == _DRAWING:
+    """The keys that are not part of the run id: `usual`, or those of the measure."""
+    if depends_on_batch_size(plain):
         usual = [key for key in usual if key != "batch_size"]
-    return EXCLUDED_BY_MEASURE.get(task.get("measure"), usual)
+    return EXCLUDED_BY_MEASURE.get(plain.get("task", {}).get("measure"), usual)
 
 
 def _canonical(plain: dict[str, Any], usual: Collection[str]) -> str:

@@ -15,6 +15,7 @@ from bigain.metrics import Metric
 from bigain.runs.archive import Archive
 from bigain.runs.archive_csv import metrics_of, read_own_rows
 from bigain.runs.files import MANIFEST
+from bigain.runs.identity import depends_on_batch_size
 from bigain.runs.manifests import Manifest, check_name
 from bigain.runs.store import RunStore, run_folders
 
@@ -47,7 +48,8 @@ class JointRun:
         config: Its configuration.
         images: Number of its images.
         metrics: Metric id -> value, those of `JOINT_METRICS` that it measured.
-        changed: The settings of its operator, and its sites, that differ from their defaults.
+        changed: The settings of its operator, and its sites, that differ from their defaults; also
+            the batch size if results depend on it.
 
     """
 
@@ -237,8 +239,12 @@ def joint_view(runs: Sequence[JointRun]) -> JointView:
 
 def _run(manifest: Manifest, metrics: Mapping[str, Metric], defaults: Defaults) -> JointRun:
     config = manifest["config"]
-    mine, usual = _compared(config), _compared(defaults(config))
+    standard = defaults(config)
+    mine, usual = _compared(config), _compared(standard)
     changed = {key: value for key, value in mine.items() if key not in usual or usual[key] != value}
+    size = config.get("batch_size")
+    if depends_on_batch_size(config) and size != standard.get("batch_size"):
+        changed["batch_size"] = size
     known = {name: metric for name, metric in metrics.items() if name in JOINT_METRICS}
     return JointRun(manifest["run_id"], config, manifest["n_images"], known, changed)
 

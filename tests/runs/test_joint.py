@@ -131,6 +131,22 @@ def test_the_settings_that_differ_from_the_defaults_are_named(
     ]
 
 
+def test_batch_sizes_have_rows_of_their_own_if_draws_depend_on_them(
+    tmp_path: Path, make_config: Make, make_run: MakeRun, tome: dict[str, Any]
+) -> None:
+    for draws in ("paired", "per_forward"):
+        for size in (16, 32):
+            config = make_config(operator={**tome, "draws": draws}, batch_size=size)
+            if not RunStore(tmp_path, run_id(config)).is_finished():
+                make_run(tmp_path, config)
+    names = sorted(row.operator for row in view_of(tmp_path).rows)
+    assert [name.replace("draws=paired", "").strip() for name in names] == [
+        "tome",
+        "tome draws=per_forward batch_size=16",
+        "tome draws=per_forward batch_size=32",
+    ]
+
+
 def test_rows_are_of_one_guidance_and_the_others_are_named(
     tmp_path: Path, make_config: Make, tome: dict[str, Any]
 ) -> None:
