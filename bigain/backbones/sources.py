@@ -3,7 +3,7 @@
 If `backbone.path` is set, only this folder is used.  Otherwise the hub's cache is searched for the
 repository, then for each mirror; then the repository is downloaded, or else a mirror.  If no source
 works, a one-line error gives the reason for each of them.  The manifest of a run records the
-source, its commit and the sha256 of every weight file.
+source, its commit and the sha256 of every file that is read.
 """
 
 import hashlib
@@ -31,11 +31,20 @@ from bigain.backbones.weight_files import (
 )
 from bigain.config import HubBackboneConfig
 from bigain.errors import UserError
+from bigain.files import file_sha256
 
+_WEIGHTS = ".safetensors"
 _PATIENCE = 20.0
 """Seconds that the hub may take to answer what a repository holds."""
 
-__all__ = ["NoSourceError", "Source", "file_hashes", "find_source", "fingerprint"]
+__all__ = [
+    "NoSourceError",
+    "Source",
+    "file_hashes",
+    "find_source",
+    "fingerprint",
+    "names_read",
+]
 
 
 @dataclass(frozen=True)
@@ -118,19 +127,23 @@ def find_source(config: HubBackboneConfig, *, download: bool = True) -> Source:
     )
 
 
+def names_read(folder: Path, components: tuple[Component, ...], variant: str | None) -> list[str]:
+    """Names inside `folder` of all files that loading reads: weights, settings, vocabularies."""
+    names = wanted(list_files(folder), components, variant)
+    return [name for name in names if "/" in name and ".index." not in name]
+
+
 def file_hashes(
     folder: Path, components: tuple[Component, ...], variant: str | None
 ) -> dict[str, str]:
-    """sha256 of every weight file that loading reads, by its name inside `folder`."""
-    files = list_files(folder)
-    names = [name for part in components for name in files_of(files, part, variant)]
-    weights = [name for name in names if name.endswith(".safetensors")]
-    return {name: _sha256(folder / name) for name in sorted(weights)}
+    """sha256 of every file that loading reads, by its name inside `folder`."""
+    return {name: file_sha256(folder / name) for name in names_read(folder, components, variant)}
 
 
 def fingerprint(hashes: Mapping[str, str]) -> str:
-    """First 12 hex digits of the sha256 over the names and hashes of a set of weight files."""
-    lines = "".join(f"{name} {digest}\n" for name, digest in sorted(hashes.items()))
+    """First 12 hex digits of the sha256 over the names and hashes of the weight files alone."""
+    weights = sorted(item for item in hashes.items() if item[0].endswith(_WEIGHTS))
+    lines = "".join(f"{name} {digest}\n" for name, digest in weights)
     return hashlib.sha256(lines.encode()).hexdigest()[:12]
 
 
@@ -231,8 +244,3 @@ def _split(mirror: str, revision: str) -> tuple[str, str]:
     """(repository, revision) of `OWNER/NAME` or `OWNER/NAME@REVISION`; default `revision`."""
     repository, _, own = mirror.partition("@")
     return repository, own or revision
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()

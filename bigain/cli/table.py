@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bigain.cli.arguments import VerbParser
+from bigain.engine.inputs import check_inputs
 from bigain.errors import UserError
 from bigain.launch.summary import list_failures
 from bigain.runs.archive import Archive
 from bigain.runs.files import check_results, make_results
 from bigain.runs.identity import EXCLUDED
-from bigain.runs.store import damaged_runs
+from bigain.runs.store import RunStore, damaged_runs
 from bigain.tables.dry_run import PRINTERS, CountFlops, costed_runs, estimate, kept_flops
 from bigain.tables.formats import render_markdown
 from bigain.tables.planner import Compose, Plan, PlannedRun, remembering
@@ -108,6 +109,8 @@ def _tables(request: _Request, compose: Compose, launch: Launch, flops: CountFlo
         return 0
     make_results(results)
     failures = ""
+    if request.run:
+        _check_inputs(_distinct(plans))
     pending = [run for run in _distinct(plans).values() if run.config.force or not run.finished]
     if request.run and pending:
         failures = list_failures(pending, launch(pending, request.hydra))
@@ -116,6 +119,14 @@ def _tables(request: _Request, compose: Compose, launch: Launch, flops: CountFlo
     _note_settings(request)
     sys.stderr.write(failures)
     return 1 if failures else 0
+
+
+def _check_inputs(runs: Mapping[str, PlannedRun]) -> None:
+    """Raise UserError if a finished run was made from other weights or data than are there now."""
+    for run in runs.values():
+        store = RunStore(run.config.paths.results, run.run_id)
+        if not run.config.force and store.is_finished():
+            check_inputs(run.config, store)
 
 
 def _render(plans: Plans, request: _Request, results: Path, compose: Compose) -> None:

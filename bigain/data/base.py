@@ -31,6 +31,7 @@ __all__ = [
     "class_table",
     "load_dataset",
     "load_reference",
+    "stamp_files",
 ]
 
 CLASSES = ASSETS / "classes"
@@ -197,6 +198,15 @@ class PublishedDataset(DatasetFacts, ABC):
     def place(self) -> str:
         """Where the images come from, in a few words."""
 
+    @classmethod
+    def stamp_files(cls, root: Path | None) -> Sequence[Path]:
+        """Files whose size or time changes whenever the images do; () if only their hash tells.
+
+        They let a finished run be skipped without `content_hash`, where that takes long.
+        """
+        del root
+        return ()
+
     @property
     def is_published(self) -> bool:
         """Whether these are images of the published split; False for another number of images."""
@@ -232,6 +242,11 @@ def load_reference(config: DatasetConfig, which: str) -> Dataset:
         return load_dataset(config)
     with _pointing_to_the_doctor(config):
         return _class_of(config).reference(which, config.root)
+
+
+def stamp_files(config: DatasetConfig) -> Sequence[Path]:
+    """`PublishedDataset.stamp_files` of the dataset of `config`."""
+    return _class_of(config).stamp_files(config.root)
 
 
 @contextmanager

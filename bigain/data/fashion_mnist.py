@@ -10,6 +10,7 @@ import gzip
 import hashlib
 import math
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from bigain.locations import ASSETS
 
 __all__ = [
     "CLASSES",
+    "SLICE_FILE",
     "SLICE_SIZE",
     "FashionMNIST",
     "find_root",
@@ -43,7 +45,8 @@ SLICE_SIZE = 1000
 TEST_SHAPE = (10_000, 28, 28)
 TEST_SHA256 = "9f1ec356a747bfe4ebab3cfb722d3694c9ca737e2570f6f90cf31d7b6fd689d4"
 """sha256 over the bytes of the published test split, images before labels."""
-_SLICE = ASSETS / "fashion_mnist_test_1000.safetensors"
+SLICE_FILE = ASSETS / "fashion_mnist_test_1000.safetensors"
+"""The 1,000 images that ship."""
 _FILES = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
     "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
@@ -103,6 +106,15 @@ class FashionMNIST(PublishedDataset):
         del which
         return cls(SLICE_SIZE, root)
 
+    @classmethod
+    def stamp_files(cls, root: Path | None) -> Sequence[Path]:
+        """The two files of the test split, or the file that ships."""
+        found = find_root(root)
+        if found is None:
+            return (SLICE_FILE,)
+        paths = (_existing(found, name) for name in _FILES["test"])
+        return [path for path in paths if path is not None]
+
     @property
     def place(self) -> str:
         """The folder, or the slice that ships."""
@@ -158,7 +170,7 @@ def ordered_test_split(
 
 def shipped_slice() -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
     """Ids, labels and 28 x 28 images of the first 1,000 of that order, which ship."""
-    arrays = load_file(_SLICE)
+    arrays = load_file(SLICE_FILE)
     return arrays["image_ids"], arrays["labels"], arrays["images"]
 
 

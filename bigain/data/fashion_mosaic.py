@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bigain.data.base import PublishedDataset, Sample
-from bigain.data.fashion_mnist import CLASSES, shipped_slice
+from bigain.data.fashion_mnist import CLASSES, SLICE_FILE, shipped_slice
 
 __all__ = ["SEED", "FashionMosaic", "draw_tiles", "halve", "stitch"]
 
@@ -69,6 +69,12 @@ class FashionMosaic(PublishedDataset):
             choice = self._garments[label]
             garments.append(choice[_draw(len(choice), position, "garment", place)])
         return halve(stitch(garments))
+
+    @classmethod
+    def stamp_files(cls, root: Path | None) -> Sequence[Path]:
+        """The file of the garments."""
+        del root
+        return (SLICE_FILE,)
 
     @property
     def image_ids(self) -> list[int]:

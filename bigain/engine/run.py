@@ -1,6 +1,7 @@
 """One run: from a validated configuration to a finished folder in the run store.
 
-A finished run that still has its files returns at once, without importing torch.  Data and weights
+A finished run that still has its files, and was made from the weights and data that are there now,
+returns at once, without importing torch.  Data and weights
 are found before anything is written.  Every record is on disk before the next one is computed, and
 the metrics are computed last.
 """
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bigain.config import RunConfig
+from bigain.engine.inputs import check_inputs
 from bigain.runs.files import METRICS, read_csv
 from bigain.runs.identity import resolved, run_id
 from bigain.runs.images import is_complete
@@ -47,13 +49,16 @@ def run(config: RunConfig, *, progress: bool = True) -> RunOutcome:
         progress: Show a bar over the records on a terminal; False if the caller has its own.
 
     Raises:
-        UserError: Data, weights or device are not as configured, another process works on the same
-            shard, or a lost image does not come out as it was.
+        UserError: Data, weights or device are not as configured, the finished run was made from
+            other data or weights, another process works on the same shard, or a lost image does
+            not come out as it was.
 
     """
     store = RunStore(config.paths.results, run_id(config))
-    if store.is_finished() and not config.force and is_complete(config, store):
-        return RunOutcome(store.run_id, store.folder, "done", computed=0)
+    if store.is_finished() and not config.force:
+        check_inputs(config, store)
+        if is_complete(config, store):
+            return RunOutcome(store.run_id, store.folder, "done", computed=0)
 
     from tqdm import tqdm  # noqa: PLC0415 -- a finished run needs none of these
 

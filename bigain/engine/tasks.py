@@ -11,6 +11,7 @@ from bigain.config import EfficiencyConfig, GenerationConfig, RunConfig
 from bigain.devices import attention_backend, reset_peak_memory, resolve_device
 from bigain.engine import build
 from bigain.engine.build_operator import check_operator
+from bigain.engine.inputs import stamps_of
 from bigain.runs.archive import baseline_samples
 from bigain.runs.identity import run_id
 from bigain.runs.images import RunImages
@@ -37,6 +38,7 @@ def build_task(config: RunConfig) -> Task:
 
 
 def _classification(config: RunConfig) -> ClassificationTask:
+    stamps = stamps_of(config)
     device = _fresh_device(config)
     dataset = build.build_dataset(config.dataset)
     backbone = _backbone(config, device, dataset)
@@ -44,7 +46,7 @@ def _classification(config: RunConfig) -> ClassificationTask:
         build.build_classifier(config, backbone, device),
         backbone,
         dataset,
-        origin=_origin(config, backbone, dataset.content_hash),
+        origin=_origin(config, backbone, dataset.content_hash, stamps),
         compressed=partial(build.build_compression, config, backbone.denoiser),
         baseline=partial(baseline_samples, config, config.paths.results),
         device=device,
@@ -53,6 +55,7 @@ def _classification(config: RunConfig) -> ClassificationTask:
 
 def _generation(config: RunConfig) -> GenerationTask:
     task = config.task_as(GenerationConfig)
+    stamps = stamps_of(config)
     device = _fresh_device(config)
     dataset = build.build_dataset(config.dataset)
     conditions = conditions_of(dataset)
@@ -70,7 +73,7 @@ def _generation(config: RunConfig) -> GenerationTask:
         RunImages(folder, len(dataset), task.image_format),
         evaluator,
         title=f"{config.title}, seed {config.seed}",
-        origin=_origin(config, backbone, dataset.content_hash, evaluated_with),
+        origin=_origin(config, backbone, dataset.content_hash, stamps, evaluated_with),
         compressed=partial(build.build_compression, config, backbone.denoiser),
         device=device,
     )
@@ -106,11 +109,13 @@ def _origin(
     config: RunConfig,
     backbone: Backbone,
     content_hash: str,
+    stamps: Mapping[str, str],
     evaluated_with: Mapping[str, str] | None = None,
 ) -> Origin:
     data = {f"dataset/{config.dataset.name}": content_hash}
     hashes = {**backbone.hashes, **data, **(evaluated_with or {})}
-    return Origin(attention_backend(backbone.denoiser), hashes, backbone.source)
+    backend = attention_backend(backbone.denoiser)
+    return Origin(backend, hashes, backbone.source, {"stamps": dict(stamps)})
 
 
 TASKS: Mapping[str, Callable[[RunConfig], Task]] = {

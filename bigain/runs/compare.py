@@ -24,6 +24,7 @@ from bigain.metrics import (
 )
 from bigain.runs.archive import Archive
 from bigain.runs.manifests import Manifest
+from bigain.runs.provenance import differing
 from bigain.runs.store import RunStore
 
 __all__ = ["PAIRING_KEYS", "Comparison", "GenerationComparison", "compare_runs", "describe"]
@@ -192,10 +193,8 @@ def _check_precision(first: _Run, second: _Run) -> None:
 def _check_weights(first: _Run, second: _Run) -> None:
     """Two folders or revisions of one backbone may hold different weights."""
     left, right = _weights(first), _weights(second)
-    differ = sorted(
-        name for name in left.keys() | right.keys() if left.get(name) != right.get(name)
-    )
-    if left and right and differ:
+    differ = differing(left, right) if left and right else []
+    if differ:
         raise UserError(
             f"run_id={first.run_id}: was made with another {differ[0]} than {second.run_id}: "
             "only runs of the same weights can be paired"

@@ -151,23 +151,11 @@ def is_complete(config: RunConfig, store: RunStore) -> bool:
     """Whether the finished run of `config` still has the files of all its images.
 
     Only looks whether the files exist: reading thousands of images would make skipping slow.
-
-    Raises:
-        UserError: `task.reference` names a file of other statistics than the run was compared with.
-
     """
     task = config.task
     if not isinstance(task, GenerationConfig):
         return True
-    manifest = store.manifest()
-    path, hashes = task.statistics, manifest.get("hashes") or {}
-    reference = hashes.get(f"reference/{config.dataset.name}")
-    if path is not None and path.is_file() and reference not in (None, file_sha256(path)):
-        raise UserError(
-            f"task.reference={path}: holds other statistics than those that run {store.run_id} was "
-            "compared with; allowed: the same statistics, another file name, or force=true"
-        )
-    images = RunImages(store.folder, manifest["n_images"], task.image_format)
+    images = RunImages(store.folder, store.manifest()["n_images"], task.image_format)
     return all(images.path(index).is_file() for index in range(len(images)))
 
 

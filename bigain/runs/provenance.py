@@ -15,12 +15,27 @@ from typing import Any
 
 from bigain.machine import command_output, cpu_model
 
-__all__ = ["PACKAGES", "Origin", "collect", "git_state", "now", "package_versions"]
+__all__ = [
+    "PACKAGES",
+    "Origin",
+    "collect",
+    "differing",
+    "git_state",
+    "now",
+    "package_versions",
+    "weights_of",
+]
 
 PACKAGES = (
     *("bigain", "torch", "torchvision", "diffusers", "transformers", "safetensors"),
     *("huggingface-hub", "numpy", "scipy", "pandas", "hydra-core", "omegaconf", "pydantic"),
 )
+_NOT_WEIGHTS = ("dataset/", "extractor/", "reference/")
+"""How the names of hashes begin that are of images, or of what measures generated images."""
+
+_SETTINGS = (".json", ".txt")
+"""How the names of a model's settings and vocabularies end.  Older manifests have none of them."""
+
 _REPOSITORY = Path(__file__).parents[2]
 _CODE = ("bigain", "configs", "scripts")
 
@@ -58,6 +73,22 @@ def collect(origin: Origin = Origin()) -> dict[str, Any]:
         "source": dict(origin.source),
         **origin.notes,
     }
+
+
+def weights_of(hashes: Mapping[str, str]) -> dict[str, str]:
+    """The hashes of what determines a record beside its image: weights and their settings."""
+    return {name: value for name, value in hashes.items() if not name.startswith(_NOT_WEIGHTS)}
+
+
+def differing(a: Mapping[str, str], b: Mapping[str, str]) -> list[str]:
+    """The names under which two runs have different hashes, or only one has a hash; sorted.
+
+    Settings of a model count only if both runs have hashes of settings.
+    """
+    names = a.keys() | b.keys()
+    if not all(any(name.endswith(_SETTINGS) for name in hashes) for hashes in (a, b)):
+        names = {name for name in names if not name.endswith(_SETTINGS)}
+    return sorted(name for name in names if a.get(name) != b.get(name))
 
 
 def now() -> str:

@@ -29,7 +29,7 @@ from bigain.runs.files import (
     write_metrics,
     write_samples,
 )
-from bigain.runs.provenance import now
+from bigain.runs.provenance import differing, now, weights_of
 
 if TYPE_CHECKING:
     from bigain.metrics import Metric  # loads pandas, which a finished run does not need
@@ -46,11 +46,6 @@ __all__ = [
 
 CopyFiles = Callable[[Path, Record], bool]
 """(folder of another run, record) -> whether the files of the record could be copied from it."""
-
-
-_NOT_OF_A_RECORD = ("dataset/", "extractor/", "reference/")
-"""Hashes that may differ between runs that share records.  The hash of the dataset covers the
-images in use, so it changes with the limit; the others belong to the evaluation of all images."""
 
 
 def journal_name(index: int, count: int) -> str:
@@ -288,14 +283,8 @@ def _are_related(own: Mapping[str, Any], other: Mapping[str, Any] | None) -> boo
     """Whether both runs have the same family id and, where they state hashes, the same weights."""
     if other is None or other["family_id"] != own["family_id"]:
         return False
-    mine, theirs = _weights(own), _weights(other)
-    return not (mine and theirs) or mine == theirs
-
-
-def _weights(manifest: Mapping[str, Any]) -> dict[str, str]:
-    """The hashes of what determines the records."""
-    hashes: Mapping[str, str] = manifest.get("hashes") or {}
-    return {name: value for name, value in hashes.items() if not name.startswith(_NOT_OF_A_RECORD)}
+    mine, theirs = (weights_of(each.get("hashes") or {}) for each in (own, other))
+    return not (mine and theirs) or not differing(mine, theirs)
 
 
 def _manifest_or_none(folder: Path) -> dict[str, Any] | None:

@@ -15,7 +15,7 @@ error at once.  Each folder has one, held while shared files change: a second pr
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ from bigain.runs.files import (
     write_manifest,
 )
 from bigain.runs.identity import Config, baseline_id, describing_columns, family_id, resolved
-from bigain.runs.provenance import now
+from bigain.runs.provenance import differing, now
 from bigain.runs.session import Journal, RunSession, journal_name, journal_paths
 
 __all__ = ["SCHEMA_VERSION", "AnotherRunError", "RunStore", "damaged_runs", "run_folders"]
@@ -109,6 +109,15 @@ class RunStore:
         """The lock of the shared files in the folder; acquiring it waits."""
         self._make_folder()
         return FileLock(self.folder / ".run.lock")
+
+    def keep_stamps(self, stamps: Mapping[str, str]) -> None:
+        """Write the stamps of what the finished run was made from, where the folder allows it."""
+        if self.manifest().get("stamps") == stamps:
+            return
+        with suppress(OSError, UserError), self.lock():
+            manifest = self.manifest()
+            if manifest.get("status") == "done":
+                write_manifest(self.folder, {**manifest, "stamps": dict(stamps)})
 
     @contextmanager
     def open(
@@ -199,10 +208,9 @@ class RunStore:
         self, before: Mapping[str, str] | None, present: Mapping[str, str] | None
     ) -> None:
         """One run must not mix records of different weights or data."""
-        if not before or not present or before == present:
+        differ = differing(before, present) if before and present else []
+        if not differ:
             return
-        names = sorted(before.keys() | present.keys())
-        differ = [name for name in names if before.get(name) != present.get(name)]
         raise UserError(
             f"run_id={self.run_id}: was started with another {' and another '.join(differ)}; "
             "restore what it was started with, or start it again with force=true"

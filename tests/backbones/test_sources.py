@@ -258,20 +258,28 @@ def test_no_folder_is_one_line(hub_config: MakeConfig, tmp_path: Path) -> None:
     assert line.endswith(f"{doctor} checks what is there")
 
 
-def test_hashes_are_those_of_the_weight_files_alone(pipelines: dict[str, Path]) -> None:
-    folder = pipelines["sdxl"]
+def test_hashes_are_those_of_all_files_that_are_read(
+    pipelines: dict[str, Path], tmp_path: Path
+) -> None:
+    folder = tmp_path / "sdxl"
+    shutil.copytree(pipelines["sdxl"], folder)
+    read = sorted(name for name in list_files(folder) if "/" in name)
+    for other in ("notes.txt", "samples/a.json", "unet/diffusion_pytorch_model.fp16.safetensors"):
+        (folder / other).parent.mkdir(exist_ok=True)
+        (folder / other).write_bytes(b"not read")
     hashes = file_hashes(folder, components_of("sdxl"), None)
     assert hashes == {
-        name: hashlib.sha256((folder / name).read_bytes()).hexdigest()
-        for name in sorted(list_files(folder))
-        if name.endswith(".safetensors")
+        name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in read
     }
-    assert len(hashes) == 4
+    assert sum(name.endswith(".safetensors") for name in hashes) == 4
+    assert {"scheduler/scheduler_config.json", "tokenizer/vocab.json"} <= hashes.keys()
 
 
 def test_a_fingerprint_stands_for_names_and_contents() -> None:
-    hashes = {"unet/a": "1", "vae/b": "2"}
+    one, two = "unet/a.safetensors", "vae/b.safetensors"
+    hashes = {one: "1", two: "2"}
     assert fingerprint(hashes) == fingerprint(dict(reversed(hashes.items())))
+    assert fingerprint(hashes) == fingerprint({**hashes, "unet/config.json": "3"})
     assert len(fingerprint(hashes)) == 12
-    others = [{"unet/a": "1", "vae/b": "3"}, {"unet/a": "1"}, {"unet/a": "2", "vae/b": "1"}, {}]
+    others = [{one: "1", two: "3"}, {one: "1"}, {one: "2", two: "1"}, {}]
     assert len({fingerprint(other) for other in [hashes, *others]}) == 5

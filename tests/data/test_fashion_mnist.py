@@ -81,7 +81,7 @@ def test_full_data_starts_with_the_slice(
     shipped = tmp_path / "slice.safetensors"
     save_file({name: np.ascontiguousarray(a[:30]) for name, a in arrays.items()}, shipped)
     full = FashionMNIST(limit=30, root=published_root)
-    monkeypatch.setattr(fashion_mnist, "_SLICE", shipped)
+    monkeypatch.setattr(fashion_mnist, "SLICE_FILE", shipped)
     monkeypatch.setattr(fashion_mnist, "_DEBIAN_ROOT", Path("nowhere"))
     from_slice = FashionMNIST(limit=30)
     assert from_slice.image_ids == full.image_ids

@@ -1,7 +1,6 @@
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +10,6 @@ from PIL.JpegImagePlugin import get_sampling
 
 from bigain.config import RunConfig
 from bigain.errors import UserError
-from bigain.files import file_sha256
 from bigain.runs.files import Evaluation
 from bigain.runs.identity import run_id
 from bigain.runs.images import FORMATS, RunImages, is_complete
@@ -204,17 +202,3 @@ def test_a_generation_is_complete_while_all_its_images_are_there(
     assert is_complete(config, store)
     RunImages(store.folder, 4, "png").path(3).unlink()
     assert not is_complete(config, store)
-
-
-def test_statistics_that_were_replaced_are_refused(tmp_path: Path, make_config: Make) -> None:
-    path = tmp_path / "stats.npz"
-    path.write_bytes(b"first")
-    task: dict[str, Any] = {**TASK, "reference": str(path)}
-    config: RunConfig = make_config(task=task, dataset__limit=4)
-    store = generated(tmp_path, config, {"reference/fashion_mnist": file_sha256(path)})
-    assert is_complete(config, store)
-    path.write_bytes(b"second")
-    with pytest.raises(UserError, match=r"^task\.reference=.*stats\.npz: holds other statistics"):
-        is_complete(config, store)
-    path.unlink()
-    assert is_complete(config, store), "who has the result needs the file no longer"

@@ -214,6 +214,23 @@ def test_force_makes_the_runs_again_and_shows_them(
     assert "4 of 4 runs done" in capsys.readouterr().out
 
 
+def test_runs_of_other_weights_are_refused_before_the_table_is_written(
+    table: Table, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert table("12") == 0
+    path = sorted((tmp_path / "runs").glob("*/manifest.json"))[0]
+    manifest = json.loads(path.read_text())
+    name = f"{manifest['config']['backbone']['name']}/model.safetensors"
+    path.write_text(json.dumps({**manifest, "hashes": {name: "0" * 64}}))
+    capsys.readouterr()
+    assert table("12", launch=forbidden) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert f"run {path.parent.name} was made with another {name}; allowed: restore" in err
+    assert table("12", "--no-run", launch=forbidden) == 0
+    assert table("12", "force=true") == 0
+
+
 def test_settings_of_hydra_are_for_the_launcher_and_not_for_the_runs(
     table: Table, compose: Compose, tmp_path: Path
 ) -> None:
