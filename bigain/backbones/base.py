@@ -34,7 +34,7 @@ class Backbone(Protocol):
             classifier-free guidance subtracts; equals num_classes.
         latent_shape: (C, H, W) of the latents of one image.
         alphas_cumprod: abar_t for t = 0..T-1, float64, shape (T,), on the CPU (Eq. 1).
-        hashes: sha256 of every weight file that was loaded, by file name.
+        hashes: sha256 of every file that was loaded, by its name.
         source: Where these files came from, as JSON data for the manifest.
 
     """

@@ -23,7 +23,7 @@ from bigain.config import (
     MiniBackboneConfig,
     RunConfig,
 )
-from bigain.data.base import SELECTIONS, Dataset, load_dataset, load_reference
+from bigain.data.base import SELECTIONS, PublishedDataset, load_dataset, load_reference
 from bigain.data.places import unused_variable
 from bigain.devices import DTYPES, resolve_device
 from bigain.engine.build_operator import build_operator, build_sites
@@ -58,23 +58,29 @@ __all__ = [
     "build_flops",
     "build_sampler",
     "build_stopwatch",
+    "warn_of_lists",
 ]
 
 
-def build_dataset(config: DatasetConfig) -> Dataset:
+def build_dataset(config: DatasetConfig) -> PublishedDataset:
     """The dataset with its limit; raises UserError if data is missing.
 
-    Warns if its lists have another number of images than the published split: then the first
-    images of the order are others, too.  Also warns, once, if it is not in the folder of
-    BIGAIN_DATA.
+    Warns, once, if it is not in the folder of BIGAIN_DATA.
     """
     dataset = load_dataset(config)
-    if not dataset.is_published:
-        _LOG.warning("dataset=%s: %d images %s", config.name, len(dataset), dataset.place)
     note = unused_variable(config, dataset)
     if note is not None:
         _warn_once(note)
     return dataset
+
+
+def warn_of_lists(config: DatasetConfig, dataset: PublishedDataset) -> None:
+    """Say that the lists of a dataset have another number of images than the published split.
+
+    Then the first images of the order are others, too.
+    """
+    if not dataset.is_published:
+        _LOG.warning("dataset=%s: %d images %s", config.name, len(dataset), dataset.place)
 
 
 @cache

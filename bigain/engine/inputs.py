@@ -15,16 +15,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from bigain.backbones.weight_files import components_of, weights_path
 from bigain.config import GenerationConfig, HubBackboneConfig, RunConfig
 from bigain.data.base import load_dataset, load_reference, stamp_files
 from bigain.errors import UserError
 from bigain.files import file_sha256
-from bigain.runs.provenance import differing, weights_of
+from bigain.runs.provenance import changed
 from bigain.runs.store import RunStore
 
-__all__ = ["INCEPTION_FILE", "check_inputs", "stamps_of", "torch_hub"]
+__all__ = ["INCEPTION_FILE", "check_inputs", "same_images", "stamps_of", "torch_hub"]
 
 INCEPTION_FILE = "pt_inception-2015-12-05-6726825d.pth"
 """The name of Inception's published weights in torch hub's cache."""
@@ -86,10 +87,23 @@ def check_inputs(config: RunConfig, store: RunStore) -> None:
             continue
         if stamp is not None:
             stamps[each.name] = stamp
-    differ = _differ(recorded, found)
+    differ = changed(recorded, found)
     if differ:
         raise _changed(store.run_id, differ, settings)
     store.keep_stamps({**known, **stamps})
+
+
+def same_images(config: RunConfig, manifest: Mapping[str, Any]) -> bool:
+    """Whether a run with another limit had the images that are there now, for its own limit."""
+    dataset = config.dataset
+    recorded: str | None = (manifest.get("hashes") or {}).get(f"dataset/{dataset.name}")
+    if recorded is None or not config.needs_images:
+        return True
+    try:
+        own = load_dataset(dataset.model_copy(update={"limit": manifest["n_images"]}))
+        return own.content_hash == recorded
+    except (UserError, OSError):
+        return False
 
 
 def torch_hub() -> Path:
@@ -97,15 +111,6 @@ def torch_hub() -> Path:
     cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
     home = os.environ.get("TORCH_HOME", os.path.join(cache, "torch"))  # noqa: PTH118
     return Path(home).expanduser() / "hub"
-
-
-def _differ(recorded: Mapping[str, str], found: Mapping[str, str]) -> list[str]:
-    """Names of the inputs that are others; weights are compared as a set of files."""
-    others = [name for name in found if name in recorded and found[name] != recorded[name]]
-    before, now = weights_of(recorded), weights_of(found)
-    if not (before and now):
-        return others
-    return differing(before, now) + [name for name in others if name not in now]
 
 
 def _changed(run_id: str, differ: Sequence[str], settings: Mapping[str, str]) -> UserError:

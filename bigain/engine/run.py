@@ -8,10 +8,11 @@ the metrics are computed last.
 
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from bigain.config import RunConfig
-from bigain.engine.inputs import check_inputs
+from bigain.engine.inputs import check_inputs, same_images
 from bigain.runs.files import METRICS, read_csv
 from bigain.runs.identity import resolved, run_id
 from bigain.runs.images import is_complete
@@ -74,7 +75,7 @@ def run(config: RunConfig, *, progress: bool = True) -> RunOutcome:
         sinks.start(_tracked(config, store, len(task.ids), len(session.done)))
         stack.push(lambda _type, error, _traceback: sinks.fail(error) if error else None)
         lost = task.files.missing([*session.done.values()])
-        session.adopt(task.files.copy_files)
+        session.adopt(task.files.copy_files, partial(same_images, config))
         todo = session.todo()
         bar = stack.enter_context(
             tqdm(

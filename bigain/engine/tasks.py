@@ -12,7 +12,7 @@ from bigain.devices import attention_backend, reset_peak_memory, resolve_device
 from bigain.engine import build
 from bigain.engine.build_operator import check_operator
 from bigain.engine.inputs import stamps_of
-from bigain.runs.archive import baseline_samples
+from bigain.runs.archive import baseline_samples, check_baseline
 from bigain.runs.identity import run_id
 from bigain.runs.images import RunImages
 from bigain.runs.provenance import Origin
@@ -42,11 +42,14 @@ def _classification(config: RunConfig) -> ClassificationTask:
     device = _fresh_device(config)
     dataset = build.build_dataset(config.dataset)
     backbone = _backbone(config, device, dataset)
+    origin = _origin(config, backbone, dataset.content_hash, stamps)
+    check_baseline(config, config.paths.results, origin.hashes)
+    build.warn_of_lists(config.dataset, dataset)
     return ClassificationTask(
         build.build_classifier(config, backbone, device),
         backbone,
         dataset,
-        origin=_origin(config, backbone, dataset.content_hash, stamps),
+        origin=origin,
         compressed=partial(build.build_compression, config, backbone.denoiser),
         baseline=partial(baseline_samples, config, config.paths.results),
         device=device,
@@ -61,6 +64,7 @@ def _generation(config: RunConfig) -> GenerationTask:
     conditions = conditions_of(dataset)
     evaluator = build.build_evaluator(config, device, progress=sys.stderr.isatty())
     backbone = _backbone(config, device, conditions.classes)
+    build.warn_of_lists(config.dataset, dataset)
     folder = RunStore(config.paths.results, run_id(config)).folder
     evaluated_with = {
         f"extractor/{evaluator.extractor.name}": evaluator.extractor.revision,

@@ -13,7 +13,7 @@ import csv
 import gzip
 import json
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -32,9 +32,10 @@ from bigain.runs.archive_csv import (
 from bigain.runs.files import MANIFEST, METRIC_COLUMNS, SAMPLES, csv_text, unreadable
 from bigain.runs.identity import DESCRIBING_COLUMNS, Config, baseline_id, describing_columns
 from bigain.runs.manifests import Manifest, check_name, portable, read_published
+from bigain.runs.provenance import changed
 from bigain.runs.store import RunStore
 
-__all__ = ["Archive", "baseline_samples"]
+__all__ = ["Archive", "baseline_samples", "check_baseline"]
 
 
 class Archive:
@@ -146,6 +147,26 @@ class Archive:
         path = self.published_manifest_path(run_id)
         return read_published(path, run_id) if path.is_file() else None
 
+    def hashes(self, run_id: str) -> Mapping[str, str]:
+        """What the run that `samples` reads was made from; {} if nobody knows.
+
+        Raises:
+            UserError: The manifest is damaged, or has the configuration of another run.
+
+        """
+        store = self._own(run_id)
+        manifest = store.manifest() if store else self.published_manifest(run_id)
+        return (manifest or {}).get("hashes") or {}
+
+    def check_comparable(self, own: str, baseline: str) -> None:
+        """Raise UserError if a run and its baseline were made from other weights or images."""
+        differ = changed(self.hashes(baseline), self.hashes(own))
+        if differ:
+            raise UserError(
+                f"run {own}: was made with another {differ[0]} than its baseline, run {baseline}; "
+                "allowed: do the older one again with force=true"
+            )
+
     def check_names(self) -> None:
         """Raise UserError if the manifest of a run in runs.csv has the configuration of another."""
         for run_id in self.run_ids():
@@ -208,6 +229,27 @@ def baseline_samples(config: Config, results: Path) -> pd.DataFrame | None:
     columns, baseline = describing_columns(config), baseline_id(config)
     is_baseline = columns["run_id"] == baseline
     return None if is_baseline else Archive(results, columns["profile"]).samples(baseline)
+
+
+def check_baseline(config: Config, results: Path, hashes: Mapping[str, str]) -> None:
+    """Raise UserError if the finished baseline of a run was made from other weights or images.
+
+    Args:
+        config: The run.
+        results: The folder in which both lie.
+        hashes: What this run is made from.
+
+    """
+    columns, baseline = describing_columns(config), baseline_id(config)
+    if columns["run_id"] == baseline:
+        return
+    differ = changed(Archive(results, columns["profile"]).hashes(baseline), hashes)
+    if differ:
+        raise UserError(
+            f"operator={columns['operator']}: its baseline, run {baseline}, was made with another "
+            f"{differ[0]}; allowed: restore what it was made with, or make the baseline again "
+            "first, with operator=none force=true"
+        )
 
 
 def _place(rows: tuple[MetricRow, ...]) -> list[tuple[int, float, str]]:

@@ -18,6 +18,7 @@ from bigain.machine import command_output, cpu_model
 __all__ = [
     "PACKAGES",
     "Origin",
+    "changed",
     "collect",
     "differing",
     "git_state",
@@ -89,6 +90,19 @@ def differing(a: Mapping[str, str], b: Mapping[str, str]) -> list[str]:
     if not all(any(name.endswith(_SETTINGS) for name in hashes) for hashes in (a, b)):
         names = {name for name in names if not name.endswith(_SETTINGS)}
     return sorted(name for name in names if a.get(name) != b.get(name))
+
+
+def changed(recorded: Mapping[str, str], found: Mapping[str, str]) -> list[str]:
+    """The names of what is another now.
+
+    Images, extractor and reference are compared where both have a hash.  The weights are compared
+    as a set of files, if both have any.
+    """
+    others = [name for name in found if name in recorded and found[name] != recorded[name]]
+    before, present = weights_of(recorded), weights_of(found)
+    if not (before and present):
+        return others
+    return differing(before, present) + [name for name in others if name not in present]
 
 
 def now() -> str:

@@ -172,15 +172,21 @@ class RunSession:
         self._journal.append([record])
         self.done[image_id] = dict(record)
 
-    def adopt(self, copy_files: CopyFiles = lambda _folder, _record: True) -> list[str]:
+    def adopt(
+        self,
+        copy_files: CopyFiles = lambda _folder, _record: True,
+        is_usable: Callable[[Mapping[str, Any]], bool] = lambda _manifest: True,
+    ) -> list[str]:
         """Copy records of this shard's images from runs that differ only in limit or evaluation.
 
         These runs have the same family id, and an image has the same record in all of them, whether
-        they are finished or not.  Records that were made with other weights, records in damaged
-        files and images that could not be read are not copied.  With `force` nothing is copied.
+        they are finished or not.  Records that were made with other weights or of other images,
+        records in damaged files and images that could not be read are not copied.  With `force`
+        nothing is copied.
 
         Args:
             copy_files: Copies the files of a record; where it cannot, the record is not copied.
+            is_usable: Whether the run with this manifest is of the images that are there now.
 
         Returns:
             The ids of the runs whose records are used, sorted.
@@ -189,6 +195,8 @@ class RunSession:
         for folder in self._siblings() if self._may_adopt else []:
             found = _records_of(folder)
             usable = [i for i in self.todo() if i in found and "failure" not in found[i]]
+            if not (usable and is_usable(read_manifest(folder) or {})):
+                continue
             taken = [image_id for image_id in usable if copy_files(folder, found[image_id])]
             fresh = [{"adopted_from": folder.name, **found[image_id]} for image_id in taken]
             self._journal.append(fresh)

@@ -93,15 +93,18 @@ def measure(plan: Plan, results: Path) -> Measured:
 
     Raises:
         UserError: Records or metrics are damaged, or two runs of a column do not cover the same
-            images.
+            images or are of other weights.
 
     """
-    records = _records(plan, results)
-    _check_same_images(plan, records, results)
+    archive = Archive(results, plan.profile)
+    records = _records(plan, archive)
+    _check_same_images(plan, records, archive)
     runs = {}
     for cell in records:
         baseline = plan.baseline(cell.place, cell.column)
         none = records.get(baseline) if cell != baseline else None
+        if none is not None:
+            archive.check_comparable(plan.runs[cell].run_id, plan.runs[baseline].run_id)
         runs[cell] = run_metrics(cell.place.work, records[cell], none)
     deltas = {}
     for pair in cell_pairs(plan, records):
@@ -154,16 +157,15 @@ def cell_pairs(plan: Plan, known: Mapping[CellKey, object]) -> Iterator[CellPair
             yield from permutations([cell for cell in group if cell in known], 2)
 
 
-def _records(plan: Plan, results: Path) -> dict[CellKey, Records]:
+def _records(plan: Plan, archive: Archive) -> dict[CellKey, Records]:
     loaded: dict[str, Records] = {}
-    archive = Archive(results, plan.profile)
     for name in (run.run_id for run in plan.distinct() if archive.is_available(run.run_id)):
         if (frame := archive.samples(name)) is not None:
             loaded[name] = (frame, archive.metrics(name))
     return {cell: loaded[run.run_id] for cell, run in plan.runs.items() if run.run_id in loaded}
 
 
-def _check_same_images(plan: Plan, records: Mapping[CellKey, Records], results: Path) -> None:
+def _check_same_images(plan: Plan, records: Mapping[CellKey, Records], archive: Archive) -> None:
     first: dict[tuple[object, str], CellKey] = {}
     for cell, (frame, _) in records.items():
         if cell.place.work not in ("classification", "generation"):
@@ -171,7 +173,6 @@ def _check_same_images(plan: Plan, records: Mapping[CellKey, Records], results: 
         baseline = plan.baseline(cell.place, cell.column)
         reference = first.setdefault((cell.place, baseline.column), cell)
         if not frame["image_id"].equals(records[reference][0]["image_id"]):
-            archive = Archive(results, plan.profile)
             files = " and ".join(
                 f"{archive.samples_path(plan.runs[each].run_id)} ({len(records[each][0])})"
                 for each in (reference, cell)

@@ -59,7 +59,8 @@ def test_a_part_of_the_published_lists_is_warned_of(
     write_tiny("pets", tmp_path)
     root = [f"dataset.root={tmp_path}"] if partial else []
     given = ["task=efficiency", f"dataset={name}", "dataset.limit=5", *root]
-    build.build_dataset(compose_config(given).dataset)
+    config = compose_config(given).dataset
+    build.warn_of_lists(config, build.build_dataset(config))
     told = ["37 images; published are 3,669" in record.getMessage() for record in caplog.records]
     assert told == ([True] if partial else [])
 

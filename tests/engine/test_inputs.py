@@ -374,3 +374,34 @@ def test_a_run_that_was_interrupted_does_not_go_on_with_other_weights(
         other(place / "model" / name)
         with pytest.raises(UserError, match=rf"was started with another .*{name}.*force=true"):
             again(place, *half[:1], "shard.index=1", *half[2:])
+
+
+# Runs that use other runs.
+
+
+def test_an_operator_is_not_compared_with_a_baseline_of_other_weights(
+    place: Path, other: Callable[[Path], None], tmp_path: Path
+) -> None:
+    own = f"paths.results={tmp_path}"
+    todo = ["operator=todo", own]
+    assert again(place, own) == 2
+    other(place / "model" / READ[0])
+    told = rf"^operator=todo: its baseline, run \w+, was made with another {READ[0]}; allowed: "
+    with pytest.raises(UserError, match=told):
+        again(place, *todo)
+    assert again(place, own, "force=true") == 2
+    assert again(place, *todo) == 2
+
+
+@pytest.mark.parametrize("changed", [False, True])
+def test_records_are_taken_over_only_from_a_run_of_the_same_images(
+    place: Path, tmp_path: Path, changed: bool
+) -> None:
+    own = f"paths.results={tmp_path}"
+    assert again(place, own) == 2
+    path = place / "data" / "oxford-iiit-pet" / Pets(2, place / "data").entries[0].file
+    content = path.read_bytes()
+    if changed:
+        path.write_bytes(content + b"\0")
+    assert again(place, own, "dataset.limit=3") == (3 if changed else 1)
+    path.write_bytes(content)

@@ -231,6 +231,22 @@ def test_runs_of_other_weights_are_refused_before_the_table_is_written(
     assert table("12", "force=true") == 0
 
 
+def test_a_run_and_its_baseline_of_other_weights_have_no_difference(
+    table: Table, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert table("12") == 0
+    for path in (tmp_path / "runs").glob("*/manifest.json"):
+        manifest = json.loads(path.read_text())
+        is_baseline = manifest["run_id"] == manifest["baseline_id"]
+        hashes = {"unet/x.safetensors": ("0" if is_baseline else "1") * 64}
+        path.write_text(json.dumps({**manifest, "hashes": hashes}))
+    capsys.readouterr()
+    assert table("12", "--no-run", launch=forbidden) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert "made with another unet/x.safetensors than its baseline" in err
+
+
 def test_settings_of_hydra_are_for_the_launcher_and_not_for_the_runs(
     table: Table, compose: Compose, tmp_path: Path
 ) -> None:
