@@ -23,12 +23,14 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from diffusers import DDIMScheduler, DiTTransformer2DModel, UNet2DConditionModel
+from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from bigain.backbones.base import Classes
 from bigain.backbones.weight_files import check_revision, weights_path
 from bigain.config.architectures import ARCHITECTURES
+from bigain.data.images import centre_crop_resize
 from bigain.errors import UserError
 from bigain.files import file_sha256
 
@@ -43,6 +45,7 @@ __all__ = [
     "MiniUNet",
     "build_mini",
     "crop_and_quantise",
+    "garment",
     "load_mini",
     "pad_and_standardise",
 ]
@@ -138,6 +141,7 @@ def _scheduler(betas: str, start: float, end: float) -> Any:
     return DDIMScheduler(beta_schedule=betas, beta_start=start, beta_end=end, clip_sample=False)
 
 
+_PIXELS = 28
 MEAN = 0.2190
 STD = 0.3318
 
@@ -151,6 +155,21 @@ def pad_and_standardise(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32
     padded = np.pad(images, ((0, 0), (2, 2), (2, 2)))
     scaled = padded[:, None].astype(np.float32) / 255.0
     return ((scaled - MEAN) / STD).astype(np.float32)
+
+
+def garment(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """An image as Fashion-MNIST has them: its centre square as 28 x 28 bytes of grey.
+
+    Grey images of 28 x 28 stay as they are, and so do the levels of RGB images without colour.
+
+    Args:
+        image: Bytes of shape (height, width) or (height, width, 3).
+
+    """
+    if image.shape == (_PIXELS, _PIXELS):
+        return image
+    small = centre_crop_resize(image, _PIXELS)
+    return np.asarray(Image.fromarray(small).convert("L"))
 
 
 def crop_and_quantise(images: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
@@ -186,8 +205,11 @@ class MiniBackbone:
         """Nothing to do: the ten classes were learned with the weights."""
 
     def encode(self, image: npt.NDArray[np.uint8]) -> Tensor:
-        """(28, 28) bytes -> latents, (1, 4, 16, 16) for the U-Net, (1, 1, 32, 32) for the DiT."""
-        return self._model.encode(torch.from_numpy(pad_and_standardise(image[None])))
+        """An image -> latents, (1, 4, 16, 16) for the U-Net, (1, 1, 32, 32) for the DiT.
+
+        Of any size, grey or RGB; see `garment`.
+        """
+        return self._model.encode(torch.from_numpy(pad_and_standardise(garment(image)[None])))
 
     def decode(self, latents: Tensor) -> npt.NDArray[np.uint8]:
         """Latents of one image -> (28, 28) bytes; exact inverse of `encode`."""

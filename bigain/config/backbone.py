@@ -32,15 +32,24 @@ _INDICES = "distinct integers >= 0"
 _BOTH_ENDS = ("encoder", "decoder")
 _REPOSITORY = r"[\w.-]+/[\w.-]+"
 
-_CONDITIONS: Mapping[Conditioning, tuple[tuple[LabelSpace, ...], str]] = {
-    "fashion_labels": (("fashion",), "knows the classes of Fashion-MNIST only"),
-    "prompts": (("imagenet", "open"), "knows photographs (for Fashion-MNIST: backbone=mini_unet)"),
+_CONDITIONS: Mapping[Conditioning, tuple[tuple[LabelSpace, ...], str, str]] = {
+    "fashion_labels": (
+        ("fashion",),
+        "knows the classes of Fashion-MNIST only",
+        "whose classes are the ten of Fashion-MNIST by name",
+    ),
+    "prompts": (
+        ("imagenet", "open"),
+        "knows photographs (for Fashion-MNIST: backbone=mini_unet)",
+        "of any classes",
+    ),
     "imagenet_classes": (
         ("imagenet",),
         "has class-index conditioning: it knows ImageNet's classes and no text",
+        "with a class index of ImageNet for each class in dataset.prompts",
     ),
 }
-"""The label spaces that each conditioning covers, and why no others."""
+"""The label spaces that each conditioning covers, why no others, and images of the user's own."""
 
 Index = Annotated[Integer, Field(ge=0)]
 Repository = Annotated[str, Field(pattern=f"^{_REPOSITORY}$")]
@@ -86,9 +95,10 @@ class _Backbone(Settings):
 
     def check_dataset(self, dataset: DatasetConfig) -> None:
         """Raise the error of a validator if this backbone has no condition for its classes."""
-        spaces, why = _CONDITIONS[self.architecture.conditioning]
-        if dataset.facts.label_space not in spaces:
-            *names, last = datasets_with(*spaces)
+        spaces, why, own = _CONDITIONS[self.architecture.conditioning]
+        if not set(dataset.label_spaces) & set(spaces):
+            folder = [f"a folder {own}"] if dataset.kind.is_own else []
+            *names, last = [*datasets_with(*spaces), *folder]
             allowed = f"{', '.join(names)} or {last}, because backbone={self.name} {why}"
             raise not_allowed("dataset", dataset.name, allowed)
 

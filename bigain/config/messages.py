@@ -75,6 +75,8 @@ def all_keys(model: type[BaseModel] = RunConfig, prefix: str = "") -> list[str]:
 
 def _one(detail: Mapping[str, Any], typed: Mapping[str, str], groups: Iterable[str]) -> str:
     place = _place(detail["loc"])
+    if detail["type"] == "files":  # what is wrong in them is one whole line
+        return str(detail["msg"])
     if detail["type"] == "combination":
         return _combination(detail["ctx"], typed)
     if detail["type"] == "extra_forbidden":

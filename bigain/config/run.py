@@ -117,19 +117,22 @@ class RunConfig(Settings):
         if self.profile == "paper" and self.backbone.is_mini:
             allowed = f"mini, because backbone={self.backbone.name} is not one of the paper's"
             raise not_allowed("profile", "paper", f"{allowed} (sd20, dit_xl2_512, sd15, sdxl)")
-        if self.needs_images:
-            self.backbone.check_dataset(self.dataset)
+        if self.needs_images and self.dataset.is_known:
+            self._check_dataset()
         if isinstance(self.task, GenerationConfig):
-            self._check_conditions()
-        if isinstance(self.task, ClassificationConfig):
-            self._check_classes(list(self.task.keep_list))
-        if isinstance(self.task, GenerationConfig):
-            self._check_reference(self.task)
             self._check_draws(self.task)
         if isinstance(self.task, EfficiencyConfig) and self.shard.count > 1:
             allowed = "1, because task=efficiency times all its repeats in one process"
             raise not_allowed("shard.count", self.shard.count, allowed)
         return self
+
+    def _check_dataset(self) -> None:
+        self.backbone.check_dataset(self.dataset)
+        if isinstance(self.task, GenerationConfig):
+            self._check_conditions()
+            self._check_reference(self.task)
+        if isinstance(self.task, ClassificationConfig):
+            self._check_classes(list(self.task.keep_list))
 
     def _check_conditions(self) -> None:
         if not self.dataset.facts.generates:
@@ -142,7 +145,7 @@ class RunConfig(Settings):
         if task.statistics is None and task.reference not in facts.references:
             allowed = f"{' or '.join(facts.references)}, the references of dataset={name}"
             raise not_allowed("task.reference", task.reference, allowed)
-        if task.extractor == "mini" and facts.label_space != "fashion":
+        if task.extractor == "mini" and "fashion" not in self.dataset.label_spaces:
             allowed = f"inception, because mini has seen nothing of dataset={name}"
             raise not_allowed("task.extractor", "mini", allowed)
         if self.dataset.limit is not None and self.dataset.limit < 2:
@@ -158,6 +161,7 @@ class RunConfig(Settings):
 
     def _check_classes(self, keep: list[int]) -> None:
         classes = self.dataset.facts.num_classes
-        if keep[0] > classes:
+        # The published lists are for many classes; of one's own few, a stage then keeps all.
+        if keep[0] > classes and not self.dataset.kind.is_own:
             allowed = f"at most {classes}, the number of classes of dataset={self.dataset.name}"
             raise not_allowed("task.keep_list", keep, allowed)

@@ -4,12 +4,10 @@
 `configs/dataset` name; it adds what is known without opening the data.
 """
 
-import csv
-import functools
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Protocol, Self, cast
 
@@ -17,25 +15,25 @@ import numpy as np
 import numpy.typing as npt
 
 from bigain.config import DatasetConfig, DatasetFacts
+from bigain.data.classes import CLASSES, ClassList, class_table
+from bigain.data.index import find_positions
 from bigain.data.layouts import Layout, MissingDataError
 from bigain.errors import UserError
-from bigain.locations import ASSETS
 
 __all__ = [
     "CLASSES",
     "SELECTIONS",
     "ClassList",
     "Dataset",
+    "OpenedDataset",
     "PublishedDataset",
     "Sample",
+    "Selected",
     "class_table",
     "load_dataset",
     "load_reference",
     "stamp_files",
 ]
-
-CLASSES = ASSETS / "classes"
-"""Folder of the class lists, which `scripts/make_index_lists.py` takes from maintained packages."""
 
 SELECTIONS = {
     "split": "all images",
@@ -83,38 +81,6 @@ class Sample:
         return self._image() if callable(self._image) else self._image
 
 
-@dataclass(frozen=True)
-class ClassList:
-    """The classes of a dataset, by label 0..K-1.
-
-    Attributes:
-        names: Their names.
-        prompts: The text that stands for each class in a text-conditioned backbone.
-        condition_ids: Index of each among ImageNet's 1,000 classes; None if they are others.
-
-    """
-
-    names: tuple[str, ...]
-    prompts: tuple[str, ...]
-    condition_ids: tuple[int, ...] | None = None
-
-    @classmethod
-    def of(cls, names: Sequence[str], condition_ids: Sequence[int] | None = None) -> Self:
-        """Classes with the prompts of the published protocol: "a photo of a {class}.".
-
-        The article is "a" before vowels too.  Stable Diffusion's text encoders lower-case a prompt.
-        """
-        ids = None if condition_ids is None else tuple(condition_ids)
-        return cls(tuple(names), tuple(f"a photo of a {name}." for name in names), ids)
-
-
-@functools.cache
-def class_table(name: str) -> tuple[dict[str, str], ...]:
-    """The rows of `<name>.csv` among the class lists."""
-    with (CLASSES / f"{name}.csv").open(newline="", encoding="utf-8") as handle:
-        return tuple(csv.DictReader(handle))
-
-
 class Dataset(Protocol):
     """A finite sequence of samples; position i is the same image on every machine."""
 
@@ -150,6 +116,60 @@ class Dataset(Protocol):
     def content_hash(self) -> str:
         """sha256 that tells these images from others; the dataset says what goes into it."""
         ...
+
+
+class OpenedDataset(Dataset, Protocol):
+    """A `Dataset` that says where its images come from."""
+
+    @property
+    def place(self) -> str:
+        """Where the images come from, in a few words."""
+        ...
+
+    @property
+    def is_published(self) -> bool:
+        """Whether its lists have as many images as the published split."""
+        ...
+
+
+class Selected:
+    """Some images of a dataset, in an order of their own: an `OpenedDataset`.
+
+    Args:
+        dataset: All images.
+        positions: Those to take, as positions in `dataset`.
+
+    """
+
+    def __init__(self, dataset: OpenedDataset, positions: Sequence[int]) -> None:
+        self._dataset, self._positions = dataset, tuple(positions)
+        self.class_names = dataset.class_names
+        self.prompts = dataset.prompts
+        self.condition_ids = dataset.condition_ids
+        self.place, self.is_published = dataset.place, dataset.is_published
+
+    def __len__(self) -> int:
+        return len(self._positions)
+
+    def __getitem__(self, position: int) -> Sample:
+        if not 0 <= position < len(self):
+            raise IndexError(position)
+        return self._dataset[self._positions[position]]
+
+    @property
+    def image_ids(self) -> list[int]:
+        """Image ids in the order of the selection."""
+        ids = self._dataset.image_ids
+        return [ids[position] for position in self._positions]
+
+    @property
+    def content_hash(self) -> str:
+        """sha256 over ids, labels and pixels of the images in use, in order."""
+        digest = hashlib.sha256()
+        for sample in (self[position] for position in range(len(self))):
+            digest.update(f"{sample.image_id} {sample.labels}\n".encode())
+            digest.update(sample.image.tobytes())
+        return digest.hexdigest()
 
 
 class PublishedDataset(DatasetFacts, ABC):
@@ -218,16 +238,32 @@ class PublishedDataset(DatasetFacts, ABC):
         return cls.layout is not None and cls.layout.is_partly_in(root)
 
     @classmethod
-    def reference(cls, which: str, root: Path | None) -> Dataset:
-        """The real images of `task.reference=split`, or of another word in `references`."""
-        assert which == "split"
+    def open(cls, config: DatasetConfig) -> OpenedDataset:
+        """The images of the settings: the first `limit` of the fixed order, or of `index`."""
+        if config.index is None:
+            return cls(config.limit, config.root)
+        everything = cls.open_all(config.root)
+        return Selected(everything, find_positions(config, everything.image_ids))
+
+    @classmethod
+    def open_all(cls, root: Path | None) -> Self:
+        """Every image that is there, for `dataset.index` to choose from."""
         return cls(None, root)
 
+    @classmethod
+    def reference(cls, which: str, config: DatasetConfig) -> Dataset:
+        """The real images of `task.reference=split`, or of another word in `references`.
 
-def load_dataset(config: DatasetConfig) -> PublishedDataset:
+        The split is all images of the settings, whatever their limit.
+        """
+        assert which == "split"
+        return cls.open(config.model_copy(update={"limit": None}))
+
+
+def load_dataset(config: DatasetConfig) -> OpenedDataset:
     """The dataset of `config`; raises UserError if data is missing or damaged."""
     with _pointing_to_the_doctor(config):
-        return _class_of(config)(config.limit, config.root)
+        return _class_of(config).open(config)
 
 
 def load_reference(config: DatasetConfig, which: str) -> Dataset:
@@ -241,7 +277,7 @@ def load_reference(config: DatasetConfig, which: str) -> Dataset:
     if which == "images":
         return load_dataset(config)
     with _pointing_to_the_doctor(config):
-        return _class_of(config).reference(which, config.root)
+        return _class_of(config).reference(which, config)
 
 
 def stamp_files(config: DatasetConfig) -> Sequence[Path]:
@@ -260,4 +296,4 @@ def _pointing_to_the_doctor(config: DatasetConfig) -> Iterator[None]:
 
 
 def _class_of(config: DatasetConfig) -> type[PublishedDataset]:
-    return cast(type[PublishedDataset], config.facts)
+    return cast(type[PublishedDataset], config.kind)

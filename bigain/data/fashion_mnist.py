@@ -12,11 +12,13 @@ import math
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 from safetensors.numpy import load_file
 
+from bigain.config import DatasetConfig
 from bigain.data.base import ClassList, Dataset, PublishedDataset, Sample
 from bigain.data.orders import balanced_order
 from bigain.errors import UserError
@@ -101,10 +103,16 @@ class FashionMNIST(PublishedDataset):
         return any(_existing(place, name) for place in _below(root) for name in _NAMES)
 
     @classmethod
-    def reference(cls, which: str, root: Path | None) -> Dataset:
+    def open_all(cls, root: Path | None) -> Self:
+        """The full split where it is found, otherwise the images that ship."""
+        return cls(SLICE_SIZE if find_root(root) is None else None, root)
+
+    @classmethod
+    def reference(cls, which: str, config: DatasetConfig) -> Dataset:
         """The 1,000 images that ship, so that the reference is the same on every machine."""
-        del which
-        return cls(SLICE_SIZE, root)
+        if config.index is not None:
+            return super().reference(which, config)
+        return cls(SLICE_SIZE, config.root)
 
     @classmethod
     def stamp_files(cls, root: Path | None) -> Sequence[Path]:

@@ -8,12 +8,14 @@ from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
-from bigain.data.base import ClassList, PublishedDataset, Sample
+from bigain.config import DatasetConfig
+from bigain.data.base import ClassList, OpenedDataset, PublishedDataset, Sample
 from bigain.data.images import read_image
+from bigain.data.index import find_positions
 from bigain.data.layouts import Layout
 from bigain.errors import UserError
 
-__all__ = ["Entry", "ImageFiles", "PublishedFiles", "take"]
+__all__ = ["Entry", "ImageFiles", "PublishedFiles", "choose", "take"]
 
 
 @dataclass(frozen=True)
@@ -41,14 +43,23 @@ class ImageFiles:
 
     All files are looked up at once, before any model is loaded, and none is opened.
 
+    Args:
+        entries: The images in use, in their order.
+        folder: Their files are below it.
+        classes: Of the dataset.
+        remark: What is wrong with the lists that the entries are from; empty if nothing is.
+
     Raises:
         UserError: A file is missing.
 
     """
 
-    def __init__(self, entries: Sequence[Entry], folder: Path, classes: ClassList) -> None:
+    def __init__(
+        self, entries: Sequence[Entry], folder: Path, classes: ClassList, remark: str = ""
+    ) -> None:
         self.entries = tuple(entries)
         self.folder = folder
+        self._remark_on_lists = remark
         self._sizes = _sizes(self.entries, folder)
         self.class_names = classes.names
         self.prompts = classes.prompts
@@ -68,6 +79,16 @@ class ImageFiles:
     def image_ids(self) -> list[int]:
         """Image ids in the fixed order."""
         return [entry.image_id for entry in self.entries]
+
+    @property
+    def place(self) -> str:
+        """The folder, and how much of the split its lists have if not all."""
+        return f"in {self.folder}{self._remark_on_lists}"
+
+    @property
+    def is_published(self) -> bool:
+        """Whether the lists have as many images as the published split."""
+        return not self._remark_on_lists
 
     @property
     def content_hash(self) -> str:
@@ -92,8 +113,25 @@ class PublishedFiles(ImageFiles, PublishedDataset):
         folder = self.layout.find(root)
         listed = self.list_entries(folder)
         chosen = take(listed, limit, published=self.split_size, folder=folder)
-        super().__init__(chosen, folder, self.classes())
-        self._num_listed = len(listed)
+        super().__init__(chosen, folder, self.classes(), self._remark(len(listed)))
+
+    @classmethod
+    def open(cls, config: DatasetConfig) -> OpenedDataset:
+        """The images of the settings; only those that are used must be there."""
+        if config.index is None:
+            return cls(config.limit, config.root)
+        folder = cls.layout.find(config.root)
+        listed = cls.list_entries(folder)
+        remark = cls._remark(len(listed))
+        return ImageFiles(choose(listed, config), folder, cls.classes(), remark)
+
+    @classmethod
+    def _remark(cls, listed: int) -> str:
+        """How much of the split the lists have, if not all."""
+        published = cls.split_size
+        if listed == published:
+            return ""
+        return f", which lists {listed:,} images; published are {published:,}"
 
     @classmethod
     @abstractmethod
@@ -105,18 +143,11 @@ class PublishedFiles(ImageFiles, PublishedDataset):
     def list_entries(cls, folder: Path) -> Sequence[Entry]:
         """All images of the split in their fixed order; raises UserError if a list is damaged."""
 
-    @property
-    def place(self) -> str:
-        """The folder, and how much of the split its lists have if not all."""
-        listed, published = self._num_listed, self.split_size
-        if listed == published:
-            return f"in {self.folder}"
-        return f"in {self.folder}, which lists {listed:,} images; published are {published:,}"
 
-    @property
-    def is_published(self) -> bool:
-        """Whether the lists have as many images as the published split."""
-        return self._num_listed == self.split_size
+def choose(entries: Sequence[Entry], config: DatasetConfig) -> list[Entry]:
+    """The entries that `dataset.index` names, by id or by file; raises UserError as it does."""
+    ids, files = ([e.image_id for e in entries], [e.file for e in entries])
+    return [entries[position] for position in find_positions(config, ids, files)]
 
 
 def take(

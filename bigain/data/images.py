@@ -14,7 +14,7 @@ square, as `torchvision.transforms` Resize and CenterCrop do with PIL images.
 """
 
 import io
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 import numpy.typing as npt
@@ -22,12 +22,20 @@ from PIL import Image, UnidentifiedImageError
 
 from bigain.errors import UserError
 
-__all__ = ["UnreadableImage", "centre_crop_resize", "pixels_of", "read_image"]
+__all__ = ["EXTENSIONS", "UnreadableImage", "centre_crop_resize", "is_image_name", "pixels_of"]
+__all__ += ["read_image"]
 
+EXTENSIONS = ("bmp", "jpg", "jpeg", "pgm", "png", "ppm", "tif", "tiff", "webp")
+"""File names of images, in any case."""
 _SIXTEEN_BITS = ("PNG", "PPM")
 """Formats whose images of PIL's mode `I` have values from 0 to 65,535."""
 _DEEP_MODES = ("I", "F")
 """Modes of more than 16 bits; `I` also stands for 16 bits in the formats above."""
+
+
+def is_image_name(name: str) -> bool:
+    """Whether a file of this name, or path, should be an image."""
+    return PurePath(name).suffix.lower().removeprefix(".") in EXTENSIONS
 
 
 class UnreadableImage(Exception):  # noqa: N818 -- a state of the data, which a run survives

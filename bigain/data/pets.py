@@ -11,6 +11,7 @@ Source: Parkhi, Vedaldi, Zisserman, Jawahar 2012, "Cats and Dogs"; CC BY-SA 4.0.
 from pathlib import Path
 from typing import ClassVar
 
+from bigain.config import DatasetConfig
 from bigain.data.base import ClassList, Dataset, class_table
 from bigain.data.files import Entry, ImageFiles, PublishedFiles
 from bigain.data.layouts import Layout, is_clutter
@@ -72,7 +73,7 @@ class Pets(PublishedFiles):
         return [entries[position] for position in order]
 
     @classmethod
-    def reference(cls, which: str, root: Path | None) -> Dataset:
+    def reference(cls, which: str, config: DatasetConfig) -> Dataset:
         """`split`, or `all`: every published image by name, also those in no list.
 
         Image ids are positions 0, 1, ... in that order.  Files that are not called
@@ -83,8 +84,8 @@ class Pets(PublishedFiles):
 
         """
         if which != "all":
-            return super().reference(which, root)
-        folder = cls.layout.find(root)
+            return super().reference(which, config)
+        folder = cls.layout.find(config.root)
         found = (path.name for path in (folder / "images").glob("*.jpg") if not is_clutter(path))
         names = sorted(filter(_is_published_name, found))
         if len(names) != cls.all_size:

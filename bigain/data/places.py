@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import cast
 
 from bigain.config import DatasetConfig
-from bigain.data.base import PublishedDataset
+from bigain.data.base import OpenedDataset, PublishedDataset
 from bigain.errors import UserError
 from bigain.locations import absolute_path
 
@@ -23,24 +23,25 @@ def with_root(config: DatasetConfig) -> DatasetConfig:
     """`config` with an absolute root, if its root is null and there is a folder to use.
 
     A dataset whose images ship with the package keeps null if no file of it is in the folder.  So
-    does every dataset if the variable is not set and no file of it is in `data`.
+    does every dataset if the variable is not set and no file of it is in `data`, and images of the
+    user's own do, which have no usual place.
 
     Raises:
         UserError: The variable has a user or variable that does not exist.
 
     """
-    if config.root is not None or not config.facts.reads_files:
+    if config.root is not None or not config.kind.reads_files or config.kind.is_own:
         return config
-    dataset, named = cast(type[PublishedDataset], config.facts), _named()
+    dataset, named = cast(type[PublishedDataset], config.kind), _named()
     folder = absolute_path(_DEFAULT) if named is None else named
     is_used = dataset.has_files_in(folder) or (named is not None and not dataset.ships)
     return config.model_copy(update={"root": folder}) if is_used else config
 
 
-def unused_variable(config: DatasetConfig, dataset: PublishedDataset) -> str | None:
+def unused_variable(config: DatasetConfig, dataset: OpenedDataset) -> str | None:
     """Which images are used in place of those of the variable; None if this is not so."""
     named = _named()
-    if named is None or config.root is not None or not config.facts.ships:
+    if named is None or config.root is not None or not config.kind.ships:
         return None
     return f"{VARIABLE}={named} has no file of {config.name}: used are images {dataset.place}"
 

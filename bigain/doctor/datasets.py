@@ -57,8 +57,8 @@ def check_reference(config: RunConfig, *, needed: bool = True) -> list[Finding]:
 
 def _search(config: DatasetConfig) -> Search | None:
     """Which files of a dataset exist; None for a dataset that needs no files of the user."""
-    assert issubclass(config.facts, PublishedDataset)
-    layout = config.facts.layout
+    assert issubclass(config.kind, PublishedDataset)
+    layout = config.kind.layout
     return None if layout is None else layout.search(config.root)
 
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from bigain.backbones.base import Backbone
 from bigain.backbones.cache import TensorCache
-from bigain.backbones.mini import load_mini
+from bigain.backbones.mini import garment, load_mini
 from bigain.backbones.pipeline import Caches
 from bigain.config import (
     BackboneConfig,
@@ -23,7 +23,7 @@ from bigain.config import (
     MiniBackboneConfig,
     RunConfig,
 )
-from bigain.data.base import SELECTIONS, PublishedDataset, load_dataset, load_reference
+from bigain.data.base import SELECTIONS, OpenedDataset, load_dataset, load_reference
 from bigain.data.places import unused_variable
 from bigain.devices import DTYPES, resolve_device
 from bigain.engine.build_operator import build_operator, build_sites
@@ -62,7 +62,7 @@ __all__ = [
 ]
 
 
-def build_dataset(config: DatasetConfig) -> PublishedDataset:
+def build_dataset(config: DatasetConfig) -> OpenedDataset:
     """The dataset with its limit; raises UserError if data is missing.
 
     Warns, once, if it is not in the folder of BIGAIN_DATA.
@@ -74,7 +74,7 @@ def build_dataset(config: DatasetConfig) -> PublishedDataset:
     return dataset
 
 
-def warn_of_lists(config: DatasetConfig, dataset: PublishedDataset) -> None:
+def warn_of_lists(config: DatasetConfig, dataset: OpenedDataset) -> None:
     """Say that the lists of a dataset have another number of images than the published split.
 
     Then the first images of the order are others, too.
@@ -257,7 +257,9 @@ def _real_images(config: RunConfig, progress: bool) -> _Real:
     folder = config.paths.cache / "references"
 
     def reference_for(extractor: Extractor) -> Callable[[], Reference]:
-        real, workers = DatasetImages(images), decode_workers()
+        # As the mini backbones see them: a folder's images have any size.
+        view = garment if extractor.name == "mini" else None
+        real, workers = DatasetImages(images, view), decode_workers()
         compute = partial(cached_reference, folder, source, extractor, real, workers)
         return cache(lambda: compute(progress=progress))
 

@@ -23,7 +23,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from bigain.data.base import Dataset
-from bigain.data.images import UnreadableImage, pixels_of
+from bigain.data.images import EXTENSIONS, UnreadableImage, is_image_name, pixels_of
 from bigain.data.layouts import is_clutter
 from bigain.errors import UserError
 from bigain.machine import usable_cores
@@ -39,9 +39,6 @@ __all__ = [
     "extract",
     "feature_blocks",
 ]
-
-EXTENSIONS = ("bmp", "jpg", "jpeg", "pgm", "png", "ppm", "tif", "tiff", "webp")
-"""File names of images, in any case."""
 
 _MAX_WORKERS = 8
 """With eight decoders the network no longer waits; more of them only take memory."""
@@ -90,10 +87,16 @@ class Extractor(Protocol):
 
 
 class DatasetImages(Sequence[Image]):
-    """The images of a dataset in its order."""
+    """The images of a dataset in its order.
 
-    def __init__(self, dataset: Dataset) -> None:
-        self._dataset = dataset
+    Args:
+        dataset: The images.
+        view: What an extractor needs instead of an image as it is stored; None for that.
+
+    """
+
+    def __init__(self, dataset: Dataset, view: Callable[[Image], Image] | None = None) -> None:
+        self._dataset, self._view = dataset, view
 
     def __len__(self) -> int:
         return len(self._dataset)
@@ -101,9 +104,10 @@ class DatasetImages(Sequence[Image]):
     def __getitem__(self, position: int) -> Image:  # type: ignore[override]  # no slices
         """The image at `position`; raises UserError if its file is damaged or missing."""
         try:
-            return self._dataset[position].image
+            image = self._dataset[position].image
         except UnreadableImage as error:
             raise UserError(f"{error}; a reference needs all its images") from error
+        return image if self._view is None else self._view(image)
 
 
 class FolderImages(Sequence[Image]):
@@ -220,7 +224,7 @@ def _image_files(folder: Path) -> list[Path]:
 
 
 def _is_image(path: Path) -> bool:
-    return path.suffix.lower().removeprefix(".") in EXTENSIONS and path.is_file()
+    return is_image_name(path.name) and path.is_file()
 
 
 def _prepare(

@@ -307,6 +307,12 @@ def _for_task(table: Mapping[str, Any], otherwise: Any, *, _root_: DictConfig) -
     return _plain_or_node(table.get(OmegaConf.select(_root_, "task.name"), otherwise))
 
 
+def _unless_chosen(value: Any, *, _root_: DictConfig) -> Any:
+    """`${unless_chosen:400}`: null if the images are the user's choice, who wants all of them."""
+    is_own = OmegaConf.select(_root_, "dataset.name") == "folder"
+    return None if is_own or OmegaConf.select(_root_, "dataset.index") else value
+
+
 def _plain_or_node(entry: Any) -> Any:
     """A resolver may return plain values, but lists and mappings only as nodes."""
     return OmegaConf.create(entry) if isinstance(entry, list | dict) else entry
@@ -314,3 +320,4 @@ def _plain_or_node(entry: Any) -> Any:
 
 OmegaConf.register_new_resolver("for_dataset", _for_dataset, replace=True)
 OmegaConf.register_new_resolver("for_task", _for_task, replace=True)
+OmegaConf.register_new_resolver("unless_chosen", _unless_chosen, replace=True)

@@ -14,7 +14,7 @@ import copy
 import json
 import sys
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -27,8 +27,9 @@ from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, run_job
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf
+from pydantic import ValidationError
 
-from bigain.config import RunConfig
+from bigain.config import RunConfig, format_validation_error
 from bigain.engine import run as engine
 from bigain.errors import UserError
 from bigain.launch.compose import (
@@ -104,8 +105,17 @@ def plan_runs(overrides: Sequence[str], multirun: bool = False) -> Plan:
         runs = [
             PlannedRun(tuple(each), compose_with(loader, [*paths, *each])) for each in combinations
         ]
+        for run in runs:
+            _need_root(run.config)
         hydra.overrides.task = [str(each.input_line) for each in own]
         return Plan(tuple(runs), is_sweep, hydra)
+
+
+def _need_root(config: RunConfig) -> None:
+    """Raise UserError if images of the user's own are to be read, but no folder is named."""
+    if config.needs_images and not config.dataset.is_known:
+        allowed = f"a folder, because dataset={config.dataset.name} reads your own images"
+        raise UserError(f"dataset.root=null: allowed: {allowed}")
 
 
 def check_operators(runs: Sequence[Launched]) -> None:
@@ -186,8 +196,9 @@ def job(composed: DictConfig) -> Failure | None:
     Hydra's launchers call this; those that use other processes send its name, not its code.
     """
     wait_passively()
-    config = RunConfig.model_validate(OmegaConf.to_container(composed))
+    plain = cast(dict[str, Any], OmegaConf.to_container(composed))
     try:
+        config = _checked(plain)
         outcome = engine.run(config)
     except Exception as error:
         is_users = isinstance(error, UserError)
@@ -196,9 +207,17 @@ def job(composed: DictConfig) -> Failure | None:
         else:
             traceback.print_exc()
         text = f"{type(error).__name__}: {error}".strip(": ")
-        return Failure(run_id(config), text, is_users)
+        return Failure(run_id(plain), text, is_users)
     sys.stdout.write(run_report(config, outcome))
     return None
+
+
+def _checked(plain: Mapping[str, Any]) -> RunConfig:
+    """The run of a job; raises UserError if images of the user's own changed while it waited."""
+    try:
+        return RunConfig.model_validate(plain)
+    except ValidationError as error:
+        raise UserError(format_validation_error(error)) from error
 
 
 def _expand(overrides: Iterable[Override]) -> list[list[str]]:

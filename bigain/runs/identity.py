@@ -30,6 +30,7 @@ __all__ = [
     "Config",
     "baseline_id",
     "canonical",
+    "dataset_name",
     "depends_on_batch_size",
     "describing_columns",
     "family_id",
@@ -42,6 +43,10 @@ Config = BaseModel | Mapping[str, Any]
 EXCLUDED: Mapping[str, str] = {
     "paths": "where files are does not change what is in them",
     "dataset.root": "a path; the name and hashes of the dataset say what is read from it",
+    **dict.fromkeys(
+        ["dataset.index", "dataset.labels", "dataset.prompts"],
+        "a path; dataset.fingerprint says what is read from it",
+    ),
     "cache": "a kept value is the value that would be computed",
     "backbone.mirrors": "other sources of the same files; the manifest names the one that was used",
     "device": "noise is drawn on the CPU and errors are summed in fp32, so devices differ only by "
@@ -149,6 +154,16 @@ def baseline_id(config: Config) -> str:
     return run_id({**resolved(config), "operator": {"name": "none"}})
 
 
+def dataset_name(plain: Mapping[str, Any]) -> str:
+    """The dataset of a run in tables: its name, with its fingerprint if it has one.
+
+    Two folders of images, or two choices of a dataset's images, so have different names.
+    """
+    dataset = plain["dataset"]
+    fingerprint = dataset.get("fingerprint")
+    return str(dataset["name"]) if fingerprint is None else f"{dataset['name']}:{fingerprint}"
+
+
 def depends_on_batch_size(plain: Mapping[str, Any]) -> bool:
     """Whether results depend on the batch size: in classification, with draws per forward.
 
@@ -166,6 +181,7 @@ def describing_columns(config: Config) -> dict[str, Any]:
     plain = resolved(config)
     settings = {key: setting_cell(plain["operator"].get(key)) for key in SETTING_COLUMNS}
     named = {key: plain[key]["name"] for key in ("backbone", "dataset", "task", "operator")}
+    named["dataset"] = dataset_name(plain)
     if "dataset" in _excluded(plain, EXCLUDED):
         named["dataset"] = None
     columns = {"run_id": run_id(config), "profile": plain["profile"], "seed": plain["seed"]}

@@ -15,7 +15,7 @@ from bigain.metrics import Metric
 from bigain.runs.archive import Archive
 from bigain.runs.archive_csv import metrics_of, read_own_rows
 from bigain.runs.files import MANIFEST
-from bigain.runs.identity import depends_on_batch_size
+from bigain.runs.identity import dataset_name, depends_on_batch_size
 from bigain.runs.manifests import Manifest, check_name
 from bigain.runs.store import RunStore, run_folders
 
@@ -73,13 +73,14 @@ class JointRun:
     @property
     def group(self) -> str:
         """Backbone, dataset and task: runs that are only comparable if the task was done alike."""
-        return _text([self.config[key]["name"] for key in ("backbone", "dataset", "task")])
+        names = (self.config["backbone"]["name"], dataset_name(self.config), self.task)
+        return _text(names)
 
     @property
     def place(self) -> str:
         """What a row has in common beside the operator."""
         weights = [self.config["backbone"].get(key) for key in _WEIGHTS]
-        names = [self.config[key]["name"] for key in ("backbone", "dataset")]
+        names = [self.config["backbone"]["name"], dataset_name(self.config)]
         return _text([*names, weights, self.config["profile"], self.config["seed"]])
 
     @property
@@ -111,7 +112,7 @@ class JointRow:
     @property
     def dataset(self) -> str:
         """The dataset of classification and generation."""
-        return str(self.run.config["dataset"]["name"])
+        return dataset_name(self.run.config)
 
     @property
     def seed(self) -> int:

@@ -50,8 +50,8 @@ def test_a_missing_group_is_called_missing(plain: dict[str, Any]) -> None:
 def test_a_misspelt_setting_of_a_dataset_is_recognised(plain: dict[str, Any]) -> None:
     plain["dataset"]["limt"] = 3
     assert line(plain) == (
-        "dataset.limt=3: no such key; allowed: dataset.limit, "
-        "dataset.root; did you mean dataset.limit?"
+        "dataset.limt=3: no such key; allowed: dataset.limit, dataset.root, dataset.index, "
+        "dataset.labels, dataset.prompts, dataset.fingerprint; did you mean dataset.limit?"
     )
 
 

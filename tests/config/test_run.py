@@ -5,6 +5,7 @@ from typing import Any, get_args
 import pytest
 from pydantic import BaseModel, ValidationError
 
+from bigain.config.dataset import DatasetConfig
 from bigain.config.operator import OperatorConfig
 from bigain.config.run import RunConfig
 from bigain.config.task import ClassificationConfig, EfficiencyConfig
@@ -133,10 +134,20 @@ def test_no_setting_has_a_default(plain: dict[str, Any], key: str) -> None:
 
 
 def test_every_model_refuses_unknown_keys_and_has_no_default() -> None:
+    later = {"index", "labels", "prompts", "fingerprint"}  # manifests of before lack them
     for model in models(RunConfig):
         assert model.model_config["extra"] == ("allow" if model is OperatorConfig else "forbid")
         assert model.model_config["frozen"]
-        assert all(field.is_required() for field in model.model_fields.values())
+        optional = {k: f for k, f in model.model_fields.items() if not f.is_required()}
+        assert set(optional) == (later if model is DatasetConfig else set())
+        assert all(field.default is None for field in optional.values())
+
+
+def test_a_dataset_of_an_older_manifest_has_no_choice_of_images(plain: dict[str, Any]) -> None:
+    older = {key: plain["dataset"][key] for key in ("name", "_target_", "limit", "root")}
+    config = RunConfig.model_validate({**plain, "dataset": older})
+    assert config.dataset.index is None
+    assert config.model_dump(mode="json")["dataset"] == older
 
 
 def test_every_field_says_what_is_allowed() -> None:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from torchvision.datasets import OxfordIIITPet
 
+from bigain.config import DatasetConfig
 from bigain.data.pets import Pets
 from bigain.errors import UserError
 from bigain.testing.datasets import TRUNCATED, write_tiny
@@ -13,6 +14,12 @@ from bigain.testing.datasets import TRUNCATED, write_tiny
 def root(tmp_path: Path) -> Path:
     write_tiny("pets", tmp_path)
     return tmp_path
+
+
+def pets(root: Path) -> DatasetConfig:
+    target = "bigain.data.pets.Pets"
+    plain = {"name": "pets", "_target_": target, "limit": None, "root": root}
+    return DatasetConfig.model_validate(plain)
 
 
 def annotations(root: Path) -> Path:
@@ -116,7 +123,7 @@ def test_all_images_are_those_of_the_folder_by_name(
 ) -> None:
     names = sorted(path.name for path in (root / "oxford-iiit-pet" / "images").glob("*.jpg"))
     monkeypatch.setattr(Pets, "all_size", len(names))
-    everything = Pets.reference("all", root)
+    everything = Pets.reference("all", pets(root))
     assert everything.image_ids == list(range(len(names)))
     assert len(everything) >= len(Pets(37, root))
 
@@ -127,9 +134,9 @@ def test_all_images_do_not_depend_on_what_else_lies_in_the_folder(
 ) -> None:
     folder = root / "oxford-iiit-pet" / "images"
     monkeypatch.setattr(Pets, "all_size", len(list(folder.glob("*.jpg"))))
-    before = Pets.reference("all", root)
+    before = Pets.reference("all", pets(root))
     (folder / other).write_bytes(b"\0\5\x16\7")
-    after = Pets.reference("all", root)
+    after = Pets.reference("all", pets(root))
     assert (after.image_ids, after.content_hash) == (before.image_ids, before.content_hash)
 
 
@@ -139,4 +146,4 @@ def test_an_incomplete_copy_is_no_reference(root: Path, kept: int) -> None:
         path.unlink()
     told = rf"task\.reference=all: means all 7390 images .* holds {kept}; allowed: "
     with pytest.raises(UserError, match=told):
-        Pets.reference("all", root)
+        Pets.reference("all", pets(root))

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from bigain.config import DatasetConfig
 from bigain.config.dataset import datasets_with
+from bigain.data import fashion_mnist
 from bigain.data.base import SELECTIONS, load_dataset, load_reference
 from bigain.data.fashion_mnist import SLICE_SIZE
 from bigain.data.files import PublishedFiles
@@ -48,7 +49,8 @@ def refusal(name: str, **changes: object) -> dict[str, Any]:
 
 
 def test_the_facts_are_those_of_every_file_in_the_configuration() -> None:
-    assert {path.stem for path in (CONFIGS / "dataset").glob("*.yaml")} == set(FACTS)
+    names = {path.stem for path in (CONFIGS / "dataset").glob("*.yaml")}
+    assert names == {*FACTS, "folder"}  # whose facts are those of the user's files
     for name, expected in FACTS.items():
         f = settings(name).facts
         assert (f.num_classes, f.split, f.split_size, f.label_space, f.generates) == expected
@@ -56,7 +58,7 @@ def test_the_facts_are_those_of_every_file_in_the_configuration() -> None:
 
 @pytest.mark.parametrize("name", TINY)
 def test_the_facts_agree_with_the_classes(name: str) -> None:
-    facts = settings(name).facts
+    facts = settings(name).kind
     assert issubclass(facts, PublishedFiles)
     classes = facts.classes()
     assert facts.num_classes == len(classes.names) == len(classes.prompts)
@@ -178,3 +180,60 @@ def test_every_selection_of_a_dataset_can_be_configured() -> None:
             else:
                 with pytest.raises(UserError, match=r"task\.reference=all: allowed: split or im"):
                     compose_config([*command, f"task.reference={which}"])
+
+
+# An index.
+
+
+def test_an_index_restricts_and_orders_any_dataset(tmp_path: Path) -> None:
+    index = tmp_path / "index.txt"
+    for name in sorted(FACTS):
+        if name in TINY:
+            write_tiny(name, tmp_path)
+        root = tmp_path if name in TINY else None
+        few = load_dataset(settings(name, limit=7, root=root))
+        wanted = [few.image_ids[position] for position in (5, 0, 3)]
+        index.write_text("\n".join(map(str, wanted)))
+        chosen = load_dataset(settings(name, root=root, index=index))
+        assert chosen.image_ids == wanted, name
+        assert [chosen[i].labels for i in range(3)] == [few[i].labels for i in (5, 0, 3)]
+        assert load_dataset(settings(name, root=root, index=index, limit=2)).image_ids == wanted[:2]
+        if name != "fashion_mosaic":
+            split = load_reference(settings(name, root=root, index=index, limit=2), "split")
+            assert split.image_ids == wanted
+        assert settings(name, root=root, index=index).fingerprint
+        assert settings(name, root=root).fingerprint is None
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (
+            b"4896\n10000\n",
+            "10000 is none of the 1000 images of dataset=fashion_mnist here; allowed:",
+        ),
+        (b"4896\nten\n", "ten is none of the 1000 images"),
+        (b"4896\n1\n\n4896\n", "line 4 (4896) repeats line 1; allowed:"),
+        (b"\n", "is empty; allowed:"),
+        (b"\xff\xfe", "cannot be read (no UTF-8); allowed:"),
+    ],
+)
+def test_mistakes_in_an_index_are_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: bytes, reason: str
+) -> None:
+    monkeypatch.setattr(fashion_mnist, "find_root", lambda _: None)
+    index = tmp_path / "index.txt"
+    index.write_bytes(text)
+    with pytest.raises(UserError) as caught:
+        load_dataset(compose_config([f"dataset.index={index}"]).dataset)
+    assert str(caught.value).startswith(f"dataset.index={index}: ")
+    assert reason in str(caught.value)
+
+
+def test_a_limit_goes_up_to_the_lines_of_the_index(tmp_path: Path) -> None:
+    index = tmp_path / "index.txt"
+    index.write_text("4896\n3\n")
+    assert settings("fashion_mnist", index=index).num_images == 2
+    context = refusal("fashion_mnist", index=index, limit=3)["ctx"]
+    assert (context["key"], context["value"]) == ("dataset.limit", 3)
+    assert "1 to 2, the first N of dataset.index" in context["allowed"]

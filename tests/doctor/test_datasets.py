@@ -46,7 +46,7 @@ def test_a_missing_dataset_comes_with_its_source_and_its_layout(
     found = check(name, tmp_path)
     assert (found.status, found.what) == ("missing", "nothing of it")
     get, lay_out = found.advice
-    facts = compose("task=efficiency", f"dataset={name}").dataset.facts
+    facts = compose("task=efficiency", f"dataset={name}").dataset.kind
     assert issubclass(facts, PublishedFiles)
     assert facts.layout.source in get
     assert facts.layout.shape in lay_out

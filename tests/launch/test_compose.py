@@ -302,7 +302,10 @@ MISTAKES: list[tuple[str, str]] = [
     ("hydra/launcher=submitit_slurm", "need the extra: pip install 'bigain[slurm]'"),
     ("operator=null", "allowed: abm, avg_pool, cached, ie_kvd"),
     ("operator={name: tome}", "allowed: abm, avg_pool, cached, ie_kvd"),
-    ("~dataset", "allowed: coco2017, fashion_mnist, fashion_mosaic, imagenet100, imagenet1k"),
+    (
+        "~dataset",
+        "allowed: coco2017, fashion_mnist, fashion_mosaic, folder, imagenet100, imagenet1k",
+    ),
     ("~operator", "allowed: abm, avg_pool, cached, ie_kvd"),
     ("operator.name=lgtm", "allowed: operator=OPTION, one of"),
     ("operator._target_=a.B", "allowed: operator=OPTION, one of"),
