@@ -31,7 +31,7 @@ _NEEDED = {"run_id", "columns", "config", "n_images"}
 
 _LEFT_OUT = {
     "config": ("paths", "tracking", "cache", "shard", "force"),
-    "config.dataset": ("root",),
+    "config.dataset": ("root", "index", "labels", "prompts"),
     "config.backbone": ("mirrors",),
     "config.task": ("extractor_weights",),
     "source": ("folder",),

@@ -14,7 +14,8 @@ from bigain.data.folder import Folder, path_id
 from bigain.errors import UserError
 from bigain.launch.compose import compose_config
 from bigain.launch.sweep import plan_runs
-from bigain.runs.identity import family_id, run_id
+from bigain.runs.identity import describing_columns, family_id, resolved, run_id
+from bigain.runs.joint import JointRow, JointRun
 
 LABELS = "file,class\na/1.png,cat\na/2.png,dog\nb/1.png,cat\n"
 
@@ -171,6 +172,18 @@ def test_the_run_id_follows_the_content_and_not_the_place(animals: Path, tmp_pat
     replaced = run_id(composed(moved))
     save(moved / "cat" / "4.png")
     assert len({run_id(first), with_prompts, replaced, run_id(composed(moved))}) == 4
+
+
+def test_two_folders_have_two_names_in_every_table(animals: Path, tmp_path: Path) -> None:
+    save(tmp_path / "other" / "cat" / "1.png")
+    save(tmp_path / "other" / "dog" / "1.png")
+    configs = [composed(animals), composed(tmp_path / "other")]
+    names = [describing_columns(config)["dataset"] for config in configs]
+    assert names == [f"folder:{config.dataset.fingerprint}" for config in configs]
+    runs = [JointRun("0" * 16, resolved(config), 2, {}, {}) for config in configs]
+    assert [JointRow(run).dataset for run in runs] == names
+    assert runs[0].place != runs[1].place
+    assert runs[0].group != runs[1].group
 
 
 def test_an_index_counts_in_the_run_id_by_its_lines(animals: Path, tmp_path: Path) -> None:

@@ -25,6 +25,8 @@ from bigain.launch.compose import compose_config
 from bigain.metrics.frechet import frechet_distance
 from bigain.metrics.moments import moments_of
 from bigain.runs.archive_csv import read_samples
+from bigain.runs.identity import run_id
+from bigain.runs.manifests import portable
 from bigain.testing.backbones import save_tiny_pipeline
 from bigain.testing.runs import read_metrics
 
@@ -124,7 +126,13 @@ def test_photographs_go_through_the_published_pipelines(
     )
     assert samples.image_id.tolist() == [path_id("fox/20.jpg"), path_id("cat/31.jpg")]
     assert samples.label.tolist() == [0, 1]
-    assert manifest["config"]["dataset"]["fingerprint"]
+    fingerprint = manifest["config"]["dataset"]["fingerprint"]
+    published = portable(manifest)
+    assert str(tmp_path) not in json.dumps(published["config"]["dataset"])
+    weights = {**published["config"]["backbone"], "path": str(tmp_path / "model")}
+    named = run_id({**published["config"], "backbone": weights})
+    assert named == manifest["run_id"], "of the images the fingerprint is enough"
+    assert published["columns"]["dataset"] == f"folder:{fingerprint}"
 
 
 def test_images_of_several_labels_have_their_measures(photos: Path, tmp_path: Path) -> None:
