@@ -135,10 +135,9 @@ def test_the_configuration_is_shown_quickly_without_torch(tmp_path: Path) -> Non
 def test_a_mistake_is_one_line_of_stderr_and_code_2_for_the_shell(tmp_path: Path) -> None:
     done = python("-m", "bigain", "+operator.ratoi=0.7", "operator=lgtm", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == (
-        "+operator.ratoi=0.7: no such key of operator=lgtm; allowed: operator.ratio, "
-        "operator.cell, operator.score, operator.scope; did you mean operator.ratio?\n"
-    )
+    assert done.stderr.startswith("+operator.ratoi=0.7: no such key of operator=lgtm; allowed: ")
+    assert done.stderr.endswith("; did you mean operator.ratio?\n")
+    assert done.stderr.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
 
 
