@@ -3,14 +3,17 @@
 import csv
 import hashlib
 import io
+import json
 import os
 import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from bigain.errors import UserError
 
-__all__ = ["append_csv_row", "file_sha256", "replace_file", "replace_text", "sync_folder"]
+__all__ = ["append_csv_row", "file_sha256", "parse_json", "replace_file", "replace_text"]
+__all__ += ["sync_folder"]
 
 
 def replace_file(path: Path, write: Callable[[Path], object]) -> None:
@@ -75,6 +78,19 @@ def file_sha256(path: Path) -> str:
     """sha256 of a file as hex digits."""
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def parse_json(text: str | bytes) -> Any:
+    """The value of a JSON text.
+
+    Raises:
+        ValueError: It is not JSON, or is nested too deeply.
+
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("is nested too deeply") from None
 
 
 def _csv_line(values: list[object]) -> bytes:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bigain.errors import UserError
-from bigain.files import append_csv_row, replace_file, replace_text
+from bigain.files import append_csv_row, parse_json, replace_file, replace_text
 
 
 def names(folder: Path) -> list[str]:
@@ -114,3 +114,10 @@ def test_a_file_with_windows_line_ends_is_continued(tmp_path: Path) -> None:
     path.write_bytes(b"step,loss\r\n1,2\r\n")
     append_csv_row(path, {"step": 2, "loss": 1})
     assert [row["loss"] for row in read(path)] == ["2", "1"]
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, b'{"a":' * 100_000, "{", ""])
+def test_what_is_no_json_is_one_kind_of_error(text: str | bytes) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 -- json's message, or ours
+        parse_json(text)
+    assert parse_json('{"a": [1]}') == {"a": [1]}

@@ -11,7 +11,6 @@ safetensors files beside them under the names that the hub uses.
 """
 
 import contextlib
-import json
 import pickle
 from collections.abc import Collection, Iterator
 from functools import partial
@@ -26,7 +25,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from bigain.errors import UserError
-from bigain.files import replace_file
+from bigain.files import parse_json, replace_file
 
 __all__ = ["convert_folder", "load_component", "quiet_libraries", "read_settings"]
 
@@ -73,7 +72,7 @@ def load_component(
 def read_settings(file: Path) -> dict[str, Any]:
     """A `config.json`.  Raises UserError if it is not one."""
     try:
-        settings = json.loads(file.read_text(encoding="utf-8"))
+        settings = parse_json(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{file}: is no JSON file of settings") from error
     if not isinstance(settings, dict):

@@ -222,7 +222,10 @@ def _check(folder: Path, components: tuple[Component, ...], variant: str | None)
         reason = problem(files, component, variant)
         if reason is not None:
             raise _Unusable(reason)
-        missing = missing_shards(folder, files_of(files, component, variant))
+        try:
+            missing = missing_shards(folder, files_of(files, component, variant))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise _Unusable(f"has a damaged index of shards in {component.folder}") from error
         if missing:
             raise _Unusable(f"has no {component.folder}/{missing[0]}")
 

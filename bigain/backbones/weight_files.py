@@ -15,14 +15,13 @@ test counts them again); the others are those of OpenCLIP ViT-H's text encoder (
 (123), OpenCLIP bigG's (695) and Stable Diffusion's VAE (84).
 """
 
-import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from bigain.config.architectures import ARCHITECTURES
 from bigain.errors import UserError
-from bigain.files import file_sha256
+from bigain.files import file_sha256, parse_json
 from bigain.locations import ASSETS
 
 __all__ = [
@@ -133,7 +132,7 @@ def missing_shards(folder: Path, names: Collection[str]) -> list[str]:
     missing = []
     for name in names:
         if name.endswith(".json"):
-            index = json.loads((folder / name).read_text(encoding="utf-8"))
+            index = parse_json((folder / name).read_text(encoding="utf-8"))
             shards = {str(shard) for shard in index["weight_map"].values()}
             place = (folder / name).parent
             missing += [shard for shard in sorted(shards) if not (place / shard).is_file()]
@@ -176,7 +175,7 @@ def damage(path: Path) -> str | None:
         if len(start) < 8 or length > min(size - 8, _LONGEST_HEADER):
             return "is cut short, or no safetensors file"
         try:
-            header = json.loads(handle.read(length))
+            header = parse_json(handle.read(length))
             ends = [entry["data_offsets"][1] for key, entry in header.items() if key[:2] != "__"]
         except (ValueError, KeyError, TypeError, AttributeError):
             return "is no safetensors file"

@@ -24,7 +24,7 @@ from tabulate import tabulate
 from bigain.cli.arguments import VerbParser, results_folder
 from bigain.config import RunConfig
 from bigain.errors import UserError
-from bigain.files import replace_text
+from bigain.files import parse_json, replace_text
 from bigain.locations import CONFIGS
 from bigain.metrics import Metric
 from bigain.runs.files import need_results
@@ -116,7 +116,7 @@ class Answers:
 
     def _read(self) -> dict[str, Any]:
         try:
-            found = json.loads(self._path.read_text("utf-8"))
+            found = parse_json(self._path.read_text("utf-8"))
             return dict(found["answers"]) if found["of"] == self._stamp else {}
         except (OSError, ValueError, KeyError, TypeError):
             return {}

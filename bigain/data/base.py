@@ -17,7 +17,7 @@ import numpy.typing as npt
 from bigain.config import DatasetConfig, DatasetFacts
 from bigain.data.classes import CLASSES, ClassList, class_table
 from bigain.data.index import find_positions
-from bigain.data.layouts import Layout, MissingDataError
+from bigain.data.layouts import IncompleteDataError, Layout, MissingDataError
 from bigain.errors import UserError
 
 __all__ = [
@@ -276,8 +276,14 @@ def load_reference(config: DatasetConfig, which: str) -> Dataset:
     """
     if which == "images":
         return load_dataset(config)
-    with _pointing_to_the_doctor(config):
-        return _class_of(config).reference(which, config)
+    try:
+        with _pointing_to_the_doctor(config):
+            return _class_of(config).reference(which, config)
+    except IncompleteDataError as error:  # it names settings that the user did not set
+        raise UserError(
+            f"task.reference={which}: {error.what}; allowed: task.reference=images, which needs "
+            "only the images of the run, or all images there"
+        ) from error
 
 
 def stamp_files(config: DatasetConfig) -> Sequence[Path]:

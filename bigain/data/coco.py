@@ -9,7 +9,7 @@ Source: Lin et al. 2014, arXiv:1405.0312; annotations CC BY 4.0, images under Fl
 import contextlib
 import io
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from bigain.data.base import ClassList, class_table
@@ -24,6 +24,10 @@ ORDER_SEED = 20261127
 _IMAGES = "val2017"
 _INSTANCES = "annotations/instances_val2017.json"
 _CAPTIONS = "annotations/captions_val2017.json"
+_DAMAGE: tuple[type[Exception], ...] = (
+    *(OSError, ValueError, LookupError, TypeError, AttributeError, AssertionError),
+    RecursionError,  # brackets that are nested too deeply for the parser
+)
 _ALLOWED = "allowed: the published file of COCO 2017, whole"
 
 
@@ -90,13 +94,19 @@ class Coco(PublishedFiles):
 
 
 def _file_names(instances: Any, path: Path) -> dict[int, str]:
-    """Image id -> file name; raises UserError unless each image is listed once, with both."""
+    """Image id -> file name; raises UserError unless each is listed once, with its own file."""
     names: dict[int, str] = {}
+    taken: set[str] = set()
     for number, image in enumerate(_listed(instances, "images", path)):
         image_id = _field(image, "id", int, f"{path}: images[{number}]")
         if image_id in names:
             raise UserError(f"{path}: lists image {image_id} twice; {_ALLOWED}")
-        names[image_id] = _field(image, "file_name", str, f"{path}: image {image_id}")
+        name = _field(image, "file_name", str, f"{path}: image {image_id}")
+        if name in ("", ".", "..") or PurePath(name).name != name or name in taken:
+            why = "is that of another image too" if name in taken else "is no name of a file"
+            raise UserError(f"{path}: image {image_id}: file_name {name!r} {why}; {_ALLOWED}")
+        taken.add(name)
+        names[image_id] = name
     return names
 
 
@@ -205,6 +215,6 @@ def _damage(path: Path) -> Iterator[None]:
     """What a file that is not COCO's raises becomes one line."""
     try:
         yield
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, AssertionError) as error:
+    except _DAMAGE as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:80]
         raise UserError(f"{path}: is no COCO annotation file ({reason}); {_ALLOWED}") from error

@@ -6,16 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from stat import S_ISREG
 from typing import ClassVar
 
 from bigain.config import DatasetConfig
 from bigain.data.base import ClassList, OpenedDataset, PublishedDataset, Sample
 from bigain.data.images import read_image
 from bigain.data.index import find_positions
-from bigain.data.layouts import Layout
+from bigain.data.layouts import IncompleteDataError, Layout
 from bigain.errors import UserError
 
-__all__ = ["Entry", "ImageFiles", "PublishedFiles", "choose", "take"]
+__all__ = ["Entry", "ImageFiles", "PublishedFiles", "choose", "require_labels", "take"]
 
 
 @dataclass(frozen=True)
@@ -113,6 +114,7 @@ class PublishedFiles(ImageFiles, PublishedDataset):
         folder = self.layout.find(root)
         listed = self.list_entries(folder)
         chosen = take(listed, limit, published=self.split_size, folder=folder)
+        require_labels(chosen, f"dataset.root={folder}")
         super().__init__(chosen, folder, self.classes(), self._remark(len(listed)))
 
     @classmethod
@@ -122,8 +124,9 @@ class PublishedFiles(ImageFiles, PublishedDataset):
             return cls(config.limit, config.root)
         folder = cls.layout.find(config.root)
         listed = cls.list_entries(folder)
-        remark = cls._remark(len(listed))
-        return ImageFiles(choose(listed, config), folder, cls.classes(), remark)
+        chosen = choose(listed, config)
+        require_labels(chosen, f"dataset.root={folder}")
+        return ImageFiles(chosen, folder, cls.classes(), cls._remark(len(listed)))
 
     @classmethod
     def _remark(cls, listed: int) -> str:
@@ -160,10 +163,11 @@ def take(
 
     """
     if limit is None and len(entries) != published:
-        raise UserError(
-            f"dataset.limit=null: means all {published} images of the published split, but "
-            f"{folder} lists {len(entries)}; allowed: dataset.limit=1 to {len(entries)}, or the "
-            "whole split"
+        raise IncompleteDataError(
+            "dataset.limit=null",
+            f"means all {published} images of the published split, but {folder} lists "
+            f"{len(entries)}",
+            f"dataset.limit=1 to {len(entries)}, or the whole split",
         )
     if limit is not None and limit > len(entries):
         raise UserError(
@@ -172,17 +176,40 @@ def take(
     return entries[:limit]
 
 
+def require_labels(entries: Sequence[Entry], where: str) -> None:
+    """Raise UserError, which begins with `where`, if no image in use has a class.
+
+    Some may have none, but without any every prediction would count as wrong.
+    """
+    if not any(entry.labels or entry.label is not None for entry in entries):
+        raise UserError(
+            f"{where}: has no class for any of the {len(entries)} images in use; allowed: at "
+            "least one image with a class"
+        )
+
+
 def _sizes(entries: Sequence[Entry], folder: Path) -> list[int]:
     """Bytes of every file; raises UserError with the number of missing files and the first."""
     sizes, missing = [], []
     for entry in entries:
-        try:
-            sizes.append((folder / entry.file).stat().st_size)
-        except OSError:
+        size = _size(folder / entry.file)
+        if size is None:
             missing.append(entry.file)
+        else:
+            sizes.append(size)
     if missing:
-        raise UserError(
-            f"dataset.root={folder}: {len(missing)} of the {len(entries)} images in use are "
-            f"missing, such as {missing[0]}; put them back, or lower dataset.limit"
+        raise IncompleteDataError(
+            f"dataset.root={folder}",
+            f"{len(missing)} of the {len(entries)} images in use are missing, such as {missing[0]}",
+            "put them back, or a lower dataset.limit",
         )
     return sizes
+
+
+def _size(path: Path) -> int | None:
+    """Bytes of a file; None if it is not there, or is a folder."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return stat.st_size if S_ISREG(stat.st_mode) else None

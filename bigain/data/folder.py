@@ -20,7 +20,7 @@ from pathlib import Path
 from bigain.config import DatasetConfig, DatasetFacts
 from bigain.data.base import ClassList, OpenedDataset, PublishedDataset
 from bigain.data.fashion_mnist import CLASSES as GARMENTS
-from bigain.data.files import Entry, ImageFiles, choose
+from bigain.data.files import Entry, ImageFiles, choose, require_labels
 from bigain.data.images import EXTENSIONS, is_image_name
 from bigain.data.layouts import is_clutter
 from bigain.data.lists import Prompts, read_labels, read_prompts
@@ -100,6 +100,7 @@ class Folder(ImageFiles, PublishedDataset):
             )
         chosen = config.index is not None
         own._narrow(choose(own.entries, config) if chosen else own.entries[: config.limit])
+        require_labels(own.entries, f"dataset.labels={config.labels}")
         return own
 
     def _narrow(self, entries: Sequence[Entry]) -> None:

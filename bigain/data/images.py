@@ -4,10 +4,10 @@ Reading follows torchvision's loader, so that numbers compare with those of othe
 and CMYK files are converted to RGB by PIL, alpha is dropped (not composited), and the EXIF
 orientation is ignored: pixels stay as they are stored, which is also how COCO is annotated.
 
-Grey images of 16 bits are the exception: PIL and torchvision cut every value above 255 off.  Here
-the high byte of each pixel is taken, which is what PIL does with 16-bit RGB.  So a picture has the
-same pixels in 8 and in 16 bits.  Pixels whose range is not known (32-bit integers, floats) are
-refused.
+Grey images of 12 or 16 bits are the exception: PIL and torchvision cut every value above 255 off,
+and leave a TIFF whose zero is white as a negative.  Here the highest 8 of the bits that the file
+states are taken, which is what PIL does with 16-bit RGB.  So a picture has the same pixels in 8, 12
+and 16 bits.  Pixels whose range is not known (32-bit integers, floats) are refused.
 
 A model sees the shorter side resized to `side` (bicubic, antialiased) and of that the centre
 square, as `torchvision.transforms` Resize and CenterCrop do with PIL images.
@@ -19,6 +19,7 @@ from pathlib import Path, PurePath
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
 from bigain.errors import UserError
 
@@ -31,6 +32,8 @@ _SIXTEEN_BITS = ("PNG", "PPM")
 """Formats whose images of PIL's mode `I` have values from 0 to 65,535."""
 _DEEP_MODES = ("I", "F")
 """Modes of more than 16 bits; `I` also stands for 16 bits in the formats above."""
+_TIFF_BITS, _TIFF_MEANING, _TIFF_WHITE_IS_ZERO = 258, 262, 0
+"""Tags BitsPerSample and PhotometricInterpretation, and a value of the latter (TIFF 6.0)."""
 
 
 def is_image_name(name: str) -> bool:
@@ -79,14 +82,28 @@ def pixels_of(image: Image.Image, mode: str) -> npt.NDArray[np.uint8]:
         ValueError: The range of its pixels is not known, or PIL cannot convert its colours.
 
     """
-    is_sixteen = image.mode == "I" and image.format in _SIXTEEN_BITS
-    if image.mode.startswith("I;16") or is_sixteen:
-        high = np.asarray(image).astype(np.int64) >> 8
-        image = Image.fromarray(high.astype(np.uint8))
-    elif image.mode in _DEEP_MODES:
-        kind = "32-bit integers" if image.mode == "I" else "floating-point numbers"
-        raise ValueError(f"its pixels are {kind}; allowed: 8 or 16 bits a channel")
+    fault = _unknown_range(image)
+    if fault is not None:
+        raise ValueError(fault)
+    if image.mode.startswith("I"):
+        image = Image.fromarray(_high_bits(image))
     return np.array(image.convert(mode), dtype=np.uint8)
+
+
+def _unknown_range(image: Image.Image) -> str | None:
+    """Why the pixels of an opened image can never be scaled to 8 bits; None if they can."""
+    if image.mode not in _DEEP_MODES or (image.mode == "I" and image.format in _SIXTEEN_BITS):
+        return None
+    kind = "32-bit integers" if image.mode == "I" else "floating-point numbers"
+    return f"its pixels are {kind}; allowed: 8 or 16 bits a channel"
+
+
+def _high_bits(image: Image.Image) -> npt.NDArray[np.uint8]:
+    """The highest 8 of the bits of a grey image; white is 255, also if the file stores it as 0."""
+    tags = image.tag_v2 if isinstance(image, TiffImageFile) else {}
+    (bits, *_) = np.atleast_1d(tags.get(_TIFF_BITS, 16))
+    high = (np.asarray(image).astype(np.int64) >> int(bits) - 8).astype(np.uint8)
+    return 255 - high if tags.get(_TIFF_MEANING) == _TIFF_WHITE_IS_ZERO else high
 
 
 def centre_crop_resize(image: npt.NDArray[np.uint8], side: int) -> npt.NDArray[np.uint8]:

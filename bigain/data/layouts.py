@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bigain.errors import UserError
 
-__all__ = ["Layout", "MissingDataError", "Search", "is_clutter"]
+__all__ = ["IncompleteDataError", "Layout", "MissingDataError", "Search", "is_clutter"]
 
 _DEFAULT_ROOT = Path("data")
 _LEFT_BY_SYSTEMS = ("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx")
@@ -26,6 +26,21 @@ def is_clutter(path: Path) -> bool:
 
 class MissingDataError(UserError):
     """The files of a dataset are not where they are looked for."""
+
+
+class IncompleteDataError(UserError):
+    """Images that a setting stands for are not all there.
+
+    Args:
+        setting: The setting and its value, as the message begins.
+        what: What is wrong, with both counts.
+        allowed: What can be done.
+
+    """
+
+    def __init__(self, setting: str, what: str, allowed: str) -> None:
+        super().__init__(f"{setting}: {what}; allowed: {allowed}")
+        self.what = what
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from bigain.errors import UserError
 from bigain.features.base import Extractor, Images, extract
-from bigain.files import replace_file, replace_text
+from bigain.files import parse_json, replace_file, replace_text
 from bigain.metrics.moments import Moments, moments_of
 
 __all__ = [
@@ -229,7 +229,7 @@ def _stated(n: Any) -> int | None:
 
 def _read_about(path: Path) -> dict[str, Any]:
     try:
-        about = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        about = parse_json(path.with_suffix(".json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         about = None
     return about if isinstance(about, dict) else {"dataset": str(path)}

@@ -8,7 +8,6 @@ Columns that were added later may be missing and are then read as empty.
 import csv
 import functools
 import io
-import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from typing import Any
 import pandas as pd
 
 from bigain.errors import UserError
+from bigain.files import parse_json
 from bigain.metrics import Metric
 from bigain.runs.files import METRIC_COLUMNS, METRICS, SAMPLES, kept_of, read_csv
 from bigain.runs.identity import DESCRIBING_COLUMNS
@@ -195,7 +195,7 @@ def _integer(text: str) -> int | None:
 
 
 def _list(text: str) -> list[float] | None:
-    return json.loads(text) if text else None
+    return parse_json(text) if text else None
 
 
 def _plain(text: str) -> object:
@@ -203,7 +203,7 @@ def _plain(text: str) -> object:
     if not text:
         return None
     try:
-        return json.loads(text)
+        return parse_json(text)
     except ValueError:
         return text
 
@@ -226,7 +226,7 @@ _CLASSIFICATION: _Parsers = {
     "margin_variance": _number,
 }
 _OPTIONAL: _Parsers = {
-    "labels": json.loads,
+    "labels": parse_json,
     "average_precision": _number,
     "failure": lambda text: text or None,
 }

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bigain.errors import UserError
-from bigain.files import replace_text
+from bigain.files import parse_json, replace_text
 from bigain.runs.identity import DESCRIBING_COLUMNS
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     """
     path = folder / MANIFEST
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        manifest = parse_json(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except ValueError:
@@ -217,6 +217,6 @@ def _value(cell: str, *, is_text: bool) -> Any:
     if cell == "" or is_text:
         return cell or None
     try:
-        return json.loads(cell)
+        return parse_json(cell)
     except ValueError:
         return cell

@@ -3,13 +3,13 @@
 The software and hardware behind the numbers stay in them.
 """
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from bigain.errors import UserError
+from bigain.files import parse_json
 from bigain.runs.identity import run_id as name_of
 
 __all__ = ["Manifest", "check_name", "portable", "read_published"]
@@ -91,7 +91,7 @@ def read_published(path: Path, run_id: str) -> dict[str, Any]:
 
     """
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        manifest = parse_json(path.read_text(encoding="utf-8"))
     except ValueError:
         raise _damaged(path) from None
     if not isinstance(manifest, dict) or not manifest.keys() >= _NEEDED:

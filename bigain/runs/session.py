@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Self
 from filelock import FileLock
 
 from bigain.errors import UserError
-from bigain.files import sync_folder
+from bigain.files import parse_json, sync_folder
 from bigain.runs.files import (
     METRIC_COLUMNS,
     Evaluate,
@@ -308,7 +308,7 @@ def _adopted(records: Sequence[Record]) -> list[str]:
 
 def _parse(line: bytes, path: Path, number: int) -> Record:
     try:
-        record = json.loads(line)
+        record = parse_json(line)
     except ValueError:
         record = None
     if not isinstance(record, dict) or "image_id" not in record:

@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from bigain import __version__
 from bigain.config import RunConfig
-from bigain.files import replace_text
+from bigain.files import parse_json, replace_text
 from bigain.locations import ASSETS
 from bigain.runs.archive import Archive
 from bigain.runs.identity import canonical
@@ -150,7 +150,7 @@ def flops_name(config: RunConfig) -> str:
 def _read(path: Path) -> dict[str, int]:
     """The counts of a file; a damaged file has none."""
     try:
-        found: dict[str, int] = json.loads(path.read_text(encoding="utf-8"))
+        found: dict[str, int] = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -226,6 +226,20 @@ def test_a_missing_component_is_named(
     )
 
 
+@pytest.mark.parametrize("text", ["[" * 100_000, "[]", "{", '{"weight_map": 3}'])
+def test_a_damaged_index_of_shards_is_one_line(
+    offline: Hub, hub_config: MakeConfig, tmp_path: Path, pipelines: dict[str, Path], text: str
+) -> None:
+    del offline
+    folder = tmp_path / "own"
+    shutil.copytree(pipelines["sd20"], folder)
+    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    weights.rename(f"{weights.with_suffix('')}-00001-of-00002.safetensors")
+    Path(f"{weights}.index.json").write_text(text)
+    line = told(hub_config("sd20", path=folder))
+    assert line.startswith(f"backbone.path={folder}: has a damaged index of shards in unet")
+
+
 def test_an_incomplete_copy_in_the_cache_is_completed_where_there_is_a_network(
     hub: Hub, hub_config: MakeConfig, pipelines: dict[str, Path]
 ) -> None:

@@ -86,6 +86,12 @@ WRONG: list[tuple[Callable[[dict[str, Any]], object], str]] = [
     (lambda c: c["annotations"][0].pop("image_id"), "is no COCO annotation file .*image_id"),
     (lambda c: c["images"][0].pop("file_name"), r"image \d+: file_name is missing"),
     (lambda c: c["images"][0].update(file_name=None), r"image \d+: file_name is None, not a text"),
+    (lambda c: c["images"][0].update(file_name=""), r"image \d+: file_name '' is no name"),
+    (lambda c: c["images"][0].update(file_name="a/b.jpg"), r"image \d+: file_name 'a/b.jpg' is"),
+    (
+        lambda c: c["images"][0].update(file_name=c["images"][1]["file_name"]),
+        r"image \d+: file_name '\d+\.jpg' is that of another image",
+    ),
     (lambda c: c["images"].append(c["images"][0]), r"lists image \d+ twice"),
     (lambda c: c.pop("images"), "has no images"),
     (lambda c: c.pop("annotations"), "has no annotations"),
@@ -117,6 +123,33 @@ def test_wrong_annotations_are_named(
     with pytest.raises(UserError, match=rf"instances_val2017\.json: {told}") as error:
         Coco(12, root)
     assert "\n" not in str(error.value)
+
+
+def test_instances_of_other_images_only_are_refused(root: Path) -> None:
+    """Without a class for any image in use every prediction would be wrong."""
+    dataset = Coco(12, root)
+    bare = next(e.image_id for e in dataset.entries if not e.labels)
+    used = set(dataset.image_ids[:5])
+    assert bare in used
+
+    def only_others(content: dict[str, Any]) -> None:
+        own = [each for each in content["annotations"] if each["image_id"] not in used]
+        content["annotations"] = own
+
+    change(root, only_others)
+    with pytest.raises(
+        UserError, match=r"^dataset\.root=.*no class for any of the 5 images in use"
+    ):
+        Coco(5, root)
+    assert len(Coco(12, root)) == 12
+
+
+@pytest.mark.parametrize("kind", ["instances", "captions"])
+def test_brackets_nested_too_deeply_are_one_line(root: Path, kind: str) -> None:
+    path = root / "coco" / "annotations" / f"{kind}_val2017.json"
+    path.write_text("[" * 100_000)
+    with pytest.raises(UserError, match=rf"{kind}_val2017\.json: is no COCO annotation file"):
+        Coco(5, root)
 
 
 def first_image(content: dict[str, Any]) -> list[dict[str, Any]]:

@@ -71,6 +71,13 @@ def test_missing_files_are_counted_and_the_first_is_named(folder: Path) -> None:
     assert len(ImageFiles(entries(1), folder, CLASSES)) == 1, "only those in use are needed"
 
 
+def test_a_folder_in_the_place_of_a_file_is_a_missing_image(folder: Path) -> None:
+    (folder / "1.png").unlink()
+    (folder / "1.png").mkdir()
+    with pytest.raises(UserError, match=r"1 of the 4 images in use are missing, such as 1\.png"):
+        ImageFiles(entries(), folder, CLASSES)
+
+
 @pytest.mark.parametrize(
     "other",
     [

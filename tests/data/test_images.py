@@ -1,4 +1,5 @@
 import io
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -91,6 +92,36 @@ def test_a_grey_picture_of_16_bits_has_the_pixels_of_its_8_bits(
         assert np.array_equal(found, pixels_of(plain, mode))
     assert np.array_equal(read_image(tmp_path / "x"), read_image(tmp_path / "y"))
     assert found.shape == ((9, 12, 3) if mode == "RGB" else (9, 12))
+
+
+def write_tiff(path: Path, picture: Bytes, bits: int, *, white_is_zero: bool) -> None:
+    """An uncompressed grey TIFF of 12 or 16 bits, from the definition of the format."""
+    height, width = picture.shape
+    whole = 255 - picture if white_is_zero else picture
+    values = whole.astype(np.int64) * ((1 << bits) - 1) // 255
+    strip = values.astype("<u2").tobytes()
+    if bits == 12:  # two pixels in three bytes, the high bits first
+        pairs = values.reshape(height, -1, 2).astype(int)
+        first, second = pairs[..., 0], pairs[..., 1]
+        parts = [first >> 4, (first & 15) << 4 | second >> 8, second & 255]
+        strip = np.stack(parts, axis=-1).astype(np.uint8).tobytes()
+    meaning = 0 if white_is_zero else 1
+    tags = {256: width, 257: height, 258: bits, 259: 1, 262: meaning, 273: 8, 277: 1}
+    tags |= {278: height, 279: len(strip)}
+    rows = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    head = b"II*\0" + struct.pack("<I", 8 + len(strip))
+    path.write_bytes(head + strip + struct.pack("<H", len(tags)) + rows + bytes(4))
+
+
+@pytest.mark.parametrize(("bits", "white_is_zero"), [(12, False), (16, False), (16, True)])
+def test_a_grey_tiff_is_scaled_from_its_own_bits_and_never_a_negative(
+    tmp_path: Path, bits: int, white_is_zero: bool
+) -> None:
+    picture = noise(9, 12, 1)
+    write_tiff(tmp_path / "x.tif", picture, bits, white_is_zero=white_is_zero)
+    found = read_image(tmp_path / "x.tif")[..., 0]
+    assert np.abs(found.astype(int) - picture).max() <= 1
+    assert abs(float(found.mean()) - float(picture.mean())) < 1
 
 
 @pytest.mark.parametrize("kind", [np.int32, np.float32])

@@ -166,8 +166,19 @@ def test_pets_may_be_compared_with_all_images(
     everything = load_reference(config, "all")
     assert len(everything) == len(files) >= 37
     assert everything.image_ids == list(range(len(files)))
-    with pytest.raises(UserError, match=r"dataset\.limit=null: means all 3669"):
+    with pytest.raises(UserError, match=r"^task\.reference=split: means all 3669 .* lists 37; all"):
         load_reference(config, "split")
+
+
+@pytest.mark.parametrize("name", sorted(TINY))
+def test_an_incomplete_reference_names_its_own_setting(tmp_path: Path, name: str) -> None:
+    """Not `dataset.limit`, whose value is right: the images of the run are there."""
+    write_tiny(name, tmp_path)
+    with pytest.raises(UserError, match=r"allowed: task\.reference=images") as caught:
+        load_reference(settings(name, limit=2, root=tmp_path), "split")
+    assert str(caught.value).startswith("task.reference=split: ")
+    assert "dataset.limit" not in str(caught.value)
+    assert len(load_reference(settings(name, limit=2, root=tmp_path), "images")) == 2
 
 
 def test_every_selection_of_a_dataset_can_be_configured() -> None:
