@@ -6,8 +6,7 @@
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import ClassVar, Protocol, Self, cast
 
@@ -17,7 +16,7 @@ import numpy.typing as npt
 from bigain.config import DatasetConfig, DatasetFacts
 from bigain.data.classes import CLASSES, ClassList, class_table
 from bigain.data.index import find_positions
-from bigain.data.layouts import IncompleteDataError, Layout, MissingDataError
+from bigain.data.layouts import IncompleteDataError, Layout, pointing_to_the_doctor
 from bigain.errors import UserError
 
 __all__ = [
@@ -262,7 +261,7 @@ class PublishedDataset(DatasetFacts, ABC):
 
 def load_dataset(config: DatasetConfig) -> OpenedDataset:
     """The dataset of `config`; raises UserError if data is missing or damaged."""
-    with _pointing_to_the_doctor(config):
+    with pointing_to_the_doctor(config):
         return _class_of(config).open(config)
 
 
@@ -277,7 +276,7 @@ def load_reference(config: DatasetConfig, which: str) -> Dataset:
     if which == "images":
         return load_dataset(config)
     try:
-        with _pointing_to_the_doctor(config):
+        with pointing_to_the_doctor(config):
             return _class_of(config).reference(which, config)
     except IncompleteDataError as error:  # it names settings that the user did not set
         raise UserError(
@@ -289,16 +288,6 @@ def load_reference(config: DatasetConfig, which: str) -> Dataset:
 def stamp_files(config: DatasetConfig) -> Sequence[Path]:
     """`PublishedDataset.stamp_files` of the dataset of `config`."""
     return _class_of(config).stamp_files(config.root)
-
-
-@contextmanager
-def _pointing_to_the_doctor(config: DatasetConfig) -> Iterator[None]:
-    """Missing data becomes a UserError that ends with the command that examines this dataset."""
-    try:
-        yield
-    except MissingDataError as error:
-        root = "" if config.root is None else f" dataset.root={config.root}"
-        raise UserError(f"{error}; see `bigain doctor dataset={config.name}{root}`") from error
 
 
 def _class_of(config: DatasetConfig) -> type[PublishedDataset]:

@@ -4,12 +4,16 @@ The layouts are those of torchvision and of the publishers' archives.  Nothing i
 whether the licences of the images allow it is the user's decision.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from bigain.config import DatasetConfig
 from bigain.errors import UserError
 
 __all__ = ["IncompleteDataError", "Layout", "MissingDataError", "Search", "is_clutter"]
+__all__ += ["pointing_to_the_doctor"]
 
 _DEFAULT_ROOT = Path("data")
 _LEFT_BY_SYSTEMS = ("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx")
@@ -140,3 +144,13 @@ class Search:
             return f"{', '.join(archives)}, which must be unpacked in {folder}"
         there = [part for part in layout.parts if part not in self.missing]
         return f"{', '.join(there)} in {folder}, but not the rest" if there else "nothing of it"
+
+
+@contextmanager
+def pointing_to_the_doctor(config: DatasetConfig) -> Iterator[None]:
+    """Missing data becomes a UserError that ends with the command that examines this dataset."""
+    try:
+        yield
+    except MissingDataError as error:
+        root = "" if config.root is None else f" dataset.root={config.root}"
+        raise UserError(f"{error}; see `bigain doctor dataset={config.name}{root}`") from error
