@@ -24,6 +24,7 @@ from bigain.config import (
     RunConfig,
 )
 from bigain.data.base import SELECTIONS, OpenedDataset, load_dataset, load_reference
+from bigain.data.contents import files_hash
 from bigain.data.places import unused_variable
 from bigain.devices import DTYPES, resolve_device
 from bigain.engine.build_operator import build_operator, build_sites
@@ -250,7 +251,8 @@ def _statistics(path: Path) -> _Real:
 def _real_images(config: RunConfig, progress: bool) -> _Real:
     which = config.task_as(GenerationConfig).reference
     images = load_reference(config.dataset, which)
-    dataset, content = config.dataset, images.content_hash
+    dataset = config.dataset
+    content = files_hash(images, config.paths.cache) or images.content_hash
     split = "all" if which == "all" else dataset.facts.split
     selection = f"{SELECTIONS[which]}, {len(images)}"
     source = ReferenceSource(dataset.name, split, content, selection)
@@ -263,4 +265,4 @@ def _real_images(config: RunConfig, progress: bool) -> _Real:
         compute = partial(cached_reference, folder, source, extractor, real, workers)
         return cache(lambda: compute(progress=progress))
 
-    return _Real(content, reference_for)
+    return _Real(images.content_hash, reference_for)

@@ -5,6 +5,10 @@ generated images were measured with.  Hashing gigabytes takes too long before a 
 the manifest also has a stamp of each input: the sizes and times of its files.  An input whose stamp
 is the same is taken as unchanged.  Otherwise its hash decides, and the new stamp is kept.
 
+A dataset of image files has two hashes: that of its ids, labels, names and sizes, and that of the
+bytes of its files (`bigain.data.contents`).  Manifests of older versions lack the second, and then
+it is not compared.
+
 What is not there cannot be compared: results stay valid where the weights or images were deleted.
 No weights are loaded here, and torch is not imported.
 """
@@ -13,19 +17,22 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 from bigain.backbones.weight_files import components_of, weights_path
 from bigain.config import GenerationConfig, HubBackboneConfig, RunConfig
-from bigain.data.base import load_dataset, load_reference, stamp_files
+from bigain.data.base import Dataset, load_dataset, load_reference, stamp_files
+from bigain.data.contents import files_hash, image_files
+from bigain.data.files import ImageFiles
 from bigain.errors import UserError
 from bigain.files import file_sha256
-from bigain.runs.provenance import changed
+from bigain.runs.provenance import CONTENTS, changed
 from bigain.runs.store import RunStore
 
-__all__ = ["INCEPTION_FILE", "check_inputs", "same_images", "stamps_of", "torch_hub"]
+__all__ = ["INCEPTION_FILE", "check_inputs", "contents_of", "same_images", "stamps_of"]
+__all__ += ["torch_hub"]
 
 INCEPTION_FILE = "pt_inception-2015-12-05-6726825d.pth"
 """The name of Inception's published weights in torch hub's cache."""
@@ -40,21 +47,21 @@ class _Input:
     Attributes:
         name: Its key in the manifest's `hashes`.
         setting: The setting that points at it, and its value.
-        files: Files whose sizes and times change with it; () if only its hash tells.
+        files: Returns the files whose sizes and times change with it; () if only its hash tells.
         digest: Computes its hash; raises UserError or OSError if it is not there.
 
     """
 
     name: str
     setting: str
-    files: Sequence[Path]
+    files: Callable[[], Sequence[Path]]
     digest: Callable[[], str]
 
     def stamp(self) -> str | None:
         """Hash of the sizes and times of its files; None without files."""
         try:
-            stats = [(path.name, path.stat()) for path in self.files]
-        except OSError:
+            stats = [(path.name, path.stat()) for path in self.files()]
+        except (UserError, OSError):
             return None
         lines = [f"{name} {s.st_size} {s.st_mtime_ns} {s.st_ctime_ns}\n" for name, s in stats]
         return hashlib.sha256("".join(lines).encode()).hexdigest()[:16] if lines else None
@@ -64,6 +71,17 @@ def stamps_of(config: RunConfig) -> dict[str, str]:
     """The stamps of what the run reads, for its manifest; compute them before anything is read."""
     stamps = {each.name: each.stamp() for each in _inputs(config)}
     return {name: stamp for name, stamp in stamps.items() if stamp is not None}
+
+
+def contents_of(config: RunConfig) -> dict[str, str]:
+    """The hashes of the bytes of all image files that the run reads, for its manifest.
+
+    Raises:
+        UserError: A file is missing or cannot be read.
+
+    """
+    inputs = [each for each in _inputs(config) if each.name.endswith(CONTENTS)]
+    return {each.name: each.digest() for each in inputs}
 
 
 def check_inputs(config: RunConfig, store: RunStore) -> None:
@@ -78,6 +96,9 @@ def check_inputs(config: RunConfig, store: RunStore) -> None:
     stamps: dict[str, str] = {}
     settings: dict[str, str] = {}
     for each in _inputs(config) if recorded else ():
+        whole = each.name.removesuffix(CONTENTS)
+        if whole != each.name and (each.name not in recorded or _differs(whole, recorded, found)):
+            continue
         stamp = each.stamp()
         settings[each.name] = each.setting
         try:
@@ -96,12 +117,15 @@ def check_inputs(config: RunConfig, store: RunStore) -> None:
 def same_images(config: RunConfig, manifest: Mapping[str, Any]) -> bool:
     """Whether a run with another limit had the images that are there now, for its own limit."""
     dataset = config.dataset
-    recorded: str | None = (manifest.get("hashes") or {}).get(f"dataset/{dataset.name}")
-    if recorded is None or not config.needs_images:
+    hashes, name = manifest.get("hashes") or {}, f"dataset/{dataset.name}"
+    if name not in hashes or not config.needs_images:
         return True
     try:
         own = load_dataset(dataset.model_copy(update={"limit": manifest["n_images"]}))
-        return own.content_hash == recorded
+        if own.content_hash != hashes[name]:
+            return False
+        contents = hashes.get(f"{name}{CONTENTS}")
+        return contents is None or files_hash(own, config.paths.cache) == contents
     except (UserError, OSError):
         return False
 
@@ -127,15 +151,31 @@ def _inputs(config: RunConfig) -> Iterator[_Input]:
     if not config.needs_images:
         return
     yield from _weights(config)
-    dataset, files = config.dataset, stamp_files(config.dataset)
+    dataset, task = config.dataset, config.task
     place = f"dataset.root={'null' if dataset.root is None else dataset.root}"
-    yield _Input(
-        f"dataset/{dataset.name}", place, files, lambda: load_dataset(dataset).content_hash
-    )
-    task = config.task
+    yield from _images(config, f"dataset/{dataset.name}", place, lambda: load_dataset(dataset))
     if isinstance(task, GenerationConfig):
         yield _extractor(task)
-        yield _reference(config, task, files)
+        yield from _reference(config, task)
+
+
+def _images(
+    config: RunConfig, name: str, setting: str, load: Callable[[], Dataset]
+) -> Iterator[_Input]:
+    """The images that `load` returns, and where they are files also the bytes of these."""
+    files, opened = stamp_files(config.dataset), cache(load)
+    yield _Input(name, setting, lambda: files, lambda: opened().content_hash)
+    if issubclass(config.dataset.kind, ImageFiles):
+        yield _Input(
+            f"{name}{CONTENTS}",
+            setting,
+            lambda: files or image_files(opened()),
+            lambda: files_hash(opened(), config.paths.cache) or "",
+        )
+
+
+def _differs(name: str, recorded: Mapping[str, str], found: Mapping[str, str]) -> bool:
+    return name in found and found[name] != recorded.get(name)
 
 
 def _weights(config: RunConfig) -> Iterator[_Input]:
@@ -144,7 +184,7 @@ def _weights(config: RunConfig) -> Iterator[_Input]:
         path = weights_path(backbone.name)
         setting = f"backbone.revision={backbone.revision}"
         name = f"{backbone.name}/{path.name}"
-        yield _Input(name, setting, (path,), partial(file_sha256, path))
+        yield _file(name, setting, path)
         return
     from bigain.backbones.sources import find_source, names_read  # noqa: PLC0415 -- slow to import
 
@@ -157,7 +197,7 @@ def _weights(config: RunConfig) -> Iterator[_Input]:
         setting = f"backbone.revision={source.revision} of {source.repository}"
     for name in names_read(source.folder, components_of(backbone.name), backbone.variant):
         path = source.folder / name
-        yield _Input(name, setting, (path,), partial(file_sha256, path))
+        yield _file(name, setting, path)
 
 
 def _extractor(task: GenerationConfig) -> _Input:
@@ -166,17 +206,19 @@ def _extractor(task: GenerationConfig) -> _Input:
     else:
         path = task.extractor_weights or torch_hub() / "checkpoints" / INCEPTION_FILE
         setting = f"task.extractor_weights={path}"
-    return _Input(f"extractor/{task.extractor}", setting, (path,), lambda: file_sha256(path)[:12])
-
-
-def _reference(config: RunConfig, task: GenerationConfig, files: Sequence[Path]) -> _Input:
-    name, setting = f"reference/{config.dataset.name}", f"task.reference={task.reference}"
-    path = task.statistics
-    if path is not None:
-        return _Input(name, setting, (path,), partial(file_sha256, path))
     return _Input(
-        name,
-        setting,
-        files,
-        lambda: load_reference(config.dataset, task.reference).content_hash,
+        f"extractor/{task.extractor}", setting, lambda: (path,), lambda: file_sha256(path)[:12]
     )
+
+
+def _reference(config: RunConfig, task: GenerationConfig) -> Iterator[_Input]:
+    name, setting = f"reference/{config.dataset.name}", f"task.reference={task.reference}"
+    if task.statistics is not None:
+        yield _file(name, setting, task.statistics)
+        return
+    load = partial(load_reference, config.dataset, task.reference)
+    yield from _images(config, name, setting, load)
+
+
+def _file(name: str, setting: str, path: Path) -> _Input:
+    return _Input(name, setting, lambda: (path,), partial(file_sha256, path))

@@ -11,7 +11,7 @@ from bigain.config import EfficiencyConfig, GenerationConfig, RunConfig
 from bigain.devices import attention_backend, reset_peak_memory, resolve_device
 from bigain.engine import build
 from bigain.engine.build_operator import check_operator
-from bigain.engine.inputs import stamps_of
+from bigain.engine.inputs import contents_of, stamps_of
 from bigain.runs.archive import baseline_samples, check_baseline
 from bigain.runs.identity import run_id
 from bigain.runs.images import RunImages
@@ -117,7 +117,7 @@ def _origin(
     evaluated_with: Mapping[str, str] | None = None,
 ) -> Origin:
     data = {f"dataset/{config.dataset.name}": content_hash}
-    hashes = {**backbone.hashes, **data, **(evaluated_with or {})}
+    hashes = {**backbone.hashes, **data, **(evaluated_with or {}), **contents_of(config)}
     backend = attention_backend(backbone.denoiser)
     return Origin(backend, hashes, backbone.source, {"stamps": dict(stamps)})
 

@@ -16,6 +16,7 @@ from typing import Any
 from bigain.machine import command_output, cpu_model
 
 __all__ = [
+    "CONTENTS",
     "PACKAGES",
     "Origin",
     "changed",
@@ -33,6 +34,9 @@ PACKAGES = (
 )
 _NOT_WEIGHTS = ("dataset/", "extractor/", "reference/")
 """How the names of hashes begin that are of images, or of what measures generated images."""
+
+CONTENTS = "/files"
+"""How the names of hashes end that are of the bytes of image files.  Older manifests lack them."""
 
 _SETTINGS = (".json", ".txt")
 """How the names of a model's settings and vocabularies end.  Older manifests have none of them."""
@@ -84,9 +88,14 @@ def weights_of(hashes: Mapping[str, str]) -> dict[str, str]:
 def differing(a: Mapping[str, str], b: Mapping[str, str]) -> list[str]:
     """The names under which two runs have different hashes, or only one has a hash; sorted.
 
-    Settings of a model count only if both runs have hashes of settings.
+    Settings of a model count only if both runs have hashes of settings, and the bytes of image
+    files only if both have them and their names and sizes are the same.
     """
-    names = a.keys() | b.keys()
+    names = {*a, *b}
+    for name in [name for name in names if name.endswith(CONTENTS)]:
+        whole = name.removesuffix(CONTENTS)
+        if not (name in a and name in b) or a.get(whole) != b.get(whole):
+            names.discard(name)
     if not all(any(name.endswith(_SETTINGS) for name in hashes) for hashes in (a, b)):
         names = {name for name in names if not name.endswith(_SETTINGS)}
     return sorted(name for name in names if a.get(name) != b.get(name))

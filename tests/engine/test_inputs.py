@@ -7,17 +7,23 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from huggingface_hub import constants
+from PIL import Image
 from pytorch_fid.inception import FID_WEIGHTS_URL
 
 from bigain.backbones.weight_files import weights_path
 from bigain.cli.main import main
 from bigain.config import RunConfig
+from bigain.data import contents
 from bigain.data.coco import Coco
+from bigain.data.fashion_mnist import CLASSES as FASHION
 from bigain.data.pets import Pets
 from bigain.engine import inputs
+from bigain.engine.build import build_evaluator
 from bigain.engine.inputs import INCEPTION_FILE, check_inputs, stamps_of, torch_hub
 from bigain.engine.run import run
 from bigain.errors import UserError
@@ -227,6 +233,93 @@ def test_an_image_in_use_is_an_input_and_others_are_not(place: Path) -> None:
         (folder / name).write_bytes(content)
 
 
+def used_image(place: Path) -> Path:
+    return place / "data" / "oxford-iiit-pet" / Pets(2, place / "data").entries[0].file
+
+
+def exchange(path: Path) -> None:
+    """Another content of the same size, with the same time."""
+    stat, content = path.stat(), path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+
+def test_an_image_of_the_same_size_and_time_is_another_image(
+    place: Path, other: Callable[[Path], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = used_image(place)
+    stat = path.stat()
+    other(path)
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert path.stat().st_size == stat.st_size
+    assert main(command(place)) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"dataset.root={place / 'data'}: run ")
+    assert "another dataset/pets/files;" in line
+    path.write_bytes(path.read_bytes()[:-1] + bytes([path.read_bytes()[-1] ^ 1]))
+    assert again(place) == 0
+
+
+def test_a_copy_of_the_images_with_other_times_is_the_same(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for source in sorted((place / "data").rglob("*.*")):
+        target = tmp_path / source.relative_to(place / "data")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(source.read_bytes())
+        os.utime(target, (1, 1))
+    assert again(place, f"dataset.root={tmp_path}") == 0
+    monkeypatch.setattr(contents, "file_sha256", lambda _: pytest.fail("files are read again"))
+    assert again(place, f"dataset.root={tmp_path}") == 0
+
+
+def test_a_manifest_without_a_hash_of_the_bytes_is_never_refused_for_them(
+    place: Path, other: Callable[[Path], None]
+) -> None:
+    before = json.loads(manifest_path(place).read_text())
+    assert "dataset/pets/files" in before["hashes"]
+    edit(place, lambda manifest: manifest["hashes"].pop("dataset/pets/files"))
+    other(used_image(place))
+    assert again(place) == 0
+    manifest_path(place).write_text(json.dumps(before))
+
+
+def test_an_interrupted_run_does_not_go_on_with_other_images_of_the_same_size(
+    place: Path, other: Callable[[Path], None], tmp_path: Path
+) -> None:
+    half = ["shard.count=2", f"paths.results={tmp_path}"]
+    assert again(place, *half, "shard.index=0") == 1
+    other(used_image(place))
+    with pytest.raises(UserError, match=r"was started with another dataset/pets/files;"):
+        again(place, *half, "shard.index=1")
+    (manifest,) = tmp_path.glob("runs/*/manifest.json")
+    older = json.loads(manifest.read_text())
+    del older["hashes"]["dataset/pets/files"]
+    manifest.write_text(json.dumps(older))
+    assert again(place, *half, "shard.index=1") == 1
+
+
+def test_a_cached_reference_is_not_that_of_other_images_of_the_same_size(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    paths = [tmp_path / "own" / name / "1.bmp" for name in FASHION.names]
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(generator.integers(0, 256, (28, 28), dtype=np.uint8)).save(path)
+    given = ["backbone=mini_dit", "dataset=folder", f"dataset.root={tmp_path / 'own'}"]
+    given += ["task=generation", "task.extractor=mini", f"paths.cache={tmp_path / 'cache'}"]
+
+    def features() -> npt.NDArray[np.float64]:
+        config = compose_config(given)
+        evaluator = build_evaluator(config, torch.device("cpu"), progress=False)
+        return np.array(evaluator.load_reference().moments.mean)
+
+    first = features()
+    assert np.array_equal(features(), first)
+    assert len([*(tmp_path / "cache" / "references").glob("*.npz")]) == 1
+    exchange(paths[0])
+    assert not np.array_equal(features(), first)
+
+
 @pytest.fixture
 def stored(tmp_path: Path) -> Stored:
     """A finished run that was made with these hashes."""
@@ -393,15 +486,17 @@ def test_an_operator_is_not_compared_with_a_baseline_of_other_weights(
     assert again(place, *todo) == 2
 
 
-@pytest.mark.parametrize("changed", [False, True])
+@pytest.mark.parametrize("changed", ["", "size", "bytes"])
 def test_records_are_taken_over_only_from_a_run_of_the_same_images(
-    place: Path, tmp_path: Path, changed: bool
+    place: Path, tmp_path: Path, changed: str
 ) -> None:
     own = f"paths.results={tmp_path}"
     assert again(place, own) == 2
     path = place / "data" / "oxford-iiit-pet" / Pets(2, place / "data").entries[0].file
     content = path.read_bytes()
-    if changed:
+    if changed == "size":
         path.write_bytes(content + b"\0")
+    elif changed == "bytes":
+        exchange(path)
     assert again(place, own, "dataset.limit=3") == (3 if changed else 1)
     path.write_bytes(content)
