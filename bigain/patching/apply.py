@@ -24,8 +24,8 @@ from bigain.patching.sites import Site, find_sites
 
 __all__ = ["apply", "remove"]
 
-_BLOCKS = ({"down_blocks", "up_blocks"}, {"transformer_blocks"})
-"""Children of a module that can have sites."""
+_BLOCKS = {"down_blocks", "up_blocks", "transformer_blocks"}
+"""Children of a model itself, not of a wrapper around one."""
 
 
 def apply(
@@ -134,9 +134,12 @@ def _denoiser(model: Any) -> nn.Module:
 
 
 def _with_blocks(module: nn.Module) -> list[nn.Module]:
-    """The outermost modules in `module` that have blocks of their own."""
-    if any(blocks <= module._modules.keys() for blocks in _BLOCKS):
-        return [module]
+    """The outermost modules in `module` that have blocks of their own, and may have sites."""
+    own = _BLOCKS & module._modules.keys()
+    if own:
+        return (
+            [module] if own >= {"down_blocks", "up_blocks"} or "transformer_blocks" in own else []
+        )
     return [found for child in module.children() for found in _with_blocks(child)]
 
 

@@ -80,7 +80,8 @@ def cost_of(part: str, module: nn.Module) -> ModuleCost | None:
     if part == "mlp":
         linears = [layer for layer in module.modules() if isinstance(layer, nn.Linear)]
         return MLPCost(sum(layer.in_features * layer.out_features for layer in linears))
-    if type(getattr(module, "processor", None)).__name__ not in _SOFTMAX:
+    kind = type(getattr(module, "processor", None))
+    if not kind.__module__.startswith("diffusers.") or kind.__name__ not in _SOFTMAX:
         return None
     query, key = _weights(module, "to_q"), _weights(module, "to_k")
     return AttentionCost(query[1], key[1], query[0], _weights(module, "to_out.0")[0])

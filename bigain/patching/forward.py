@@ -12,6 +12,7 @@ hook on the output's gradient tells which forward a backward pass belongs to.
 forwards: one graph break after the forward.
 """
 
+import sys
 import threading
 from dataclasses import dataclass, field
 from functools import partial
@@ -37,22 +38,26 @@ class Forward:
         arguments: the tensors that the model was called with.
         sample: the model's input, as its first convolution received it; None before.
         timesteps: as the model's `time_proj` received them; None before.
+        planned: sites that made a plan.
         shared: plans that the sites of a (stage, level) share.
         metrics: metric tensors of blocks whose self-attention has not been called yet.
         reductions: plan of each block.
         keys: tokens that keys were to be projected from, and those that they were projected from.
         seen: what the operator did, by the name of the module.
+        is_recomputed: whether a backward pass computes blocks again (gradient checkpointing).
 
     """
 
     arguments: tuple[Tensor, ...] = ()
     sample: Tensor | None = None
     timesteps: Tensor | None = None
+    planned: set[str] = field(default_factory=set)
     shared: dict[tuple[str, int], Reduction] = field(default_factory=dict)
     metrics: dict[str, Tensor] = field(default_factory=dict)
     reductions: dict[str, Reduction] = field(default_factory=dict)
     keys: dict[str, tuple[int | None, int | None]] = field(default_factory=dict)
     seen: dict[str, Seen] = field(default_factory=dict)
+    is_recomputed: bool = False
 
     @property
     def size(self) -> tuple[int, int]:
@@ -66,6 +71,16 @@ class Forward:
         """All tensors that this forward, or this pass within it, depends on; some may be twice."""
         seen = (each for each in (self.sample, self.timesteps) if each is not None)
         return (*self.arguments, *seen)
+
+
+def _is_called(model: nn.Module, thread: int) -> bool:
+    """Whether `thread` is inside a call of `model`; an interrupted forward has ended unnoticed."""
+    frame = sys._current_frames().get(thread)
+    while frame is not None:
+        if frame.f_code is nn.Module._call_impl.__code__ and frame.f_locals.get("self") is model:
+            return True
+        frame = frame.f_back
+    return False
 
 
 class NotCopied:
@@ -125,7 +140,10 @@ class ModelCall(NotCopied):
         """
         named = list(self.model.named_modules())
         convolution = next((module for _, module in named if isinstance(module, nn.Conv2d)), None)
-        clocks = [module for name, module in named if name.rpartition(".")[2] == "time_proj"]
+        # Deeper ones embed something else, such as the numbers of a video's frames.
+        depths = {n: n.count(".") for n, _ in named if n.rpartition(".")[2] == "time_proj"}
+        highest = min(depths.values(), default=0)
+        clocks = [module for name, module in named if depths.get(name) == highest]
         if convolution is None or not clocks:
             missing = "convolution" if convolution is None else "time_proj"
             raise UserError(
@@ -156,6 +174,8 @@ class ModelCall(NotCopied):
                 f"site={site}: was called outside a forward of its model; call the model itself, "
                 "not its method `forward` or one of its blocks"
             )
+        # Checkpointed blocks run without gradients, although the output has one (`_close`).
+        forward.is_recomputed |= not torch.is_grad_enabled()
         if forward.timesteps is None:
             raise UserError(
                 f"site={site}: the model's time_proj has not seen the timestep in this forward; "
@@ -178,11 +198,13 @@ class ModelCall(NotCopied):
             raise UserError(f"{self._what}: cannot be traced; call bigain.remove(model) first")
         # `setdefault` is one step, so of two threads that begin at once, one is refused.
         mine = threading.get_ident()
-        if self._thread.setdefault("runs", mine) != mine:
+        owner = self._thread.setdefault("runs", mine)
+        if owner != mine and _is_called(self.model, owner):
             raise UserError(
                 f"{self._what}: a forward is running in another thread; allowed: one forward at a "
                 "time, or a model for each thread"
             )
+        self._thread["runs"] = mine
 
     @property
     def _what(self) -> str:
@@ -218,12 +240,17 @@ class ModelCall(NotCopied):
         if forward is None or output is None:
             return
         self.report.count(forward.seen)
-        sample = output if isinstance(output, Tensor) else output[0]
-        if isinstance(sample, Tensor) and sample.requires_grad:
-            sample.register_hook(partial(self._enter_backward, forward))
+        for each in tree_leaves(output):
+            if isinstance(each, Tensor) and each.requires_grad:
+                each.register_hook(partial(self._enter_backward, forward))
 
     def _enter_backward(self, forward: Forward, gradient: Tensor) -> None:
         del gradient
+        if forward.is_recomputed and not self.report.active:
+            raise UserError(
+                f"model={type(self.model).__name__}: this backward pass computes blocks again, and "
+                f"{self._name} was removed from them; allowed: backward before bigain.remove"
+            )
         self._backward = (torch._C._current_graph_task_id(), forward)
 
     def _recomputed(self) -> Forward | None:

@@ -55,13 +55,15 @@ class BlockHooks(NotCopied, ABC):
         draw = RandomKey(self._seed, self._site.name, forward.timesteps, forward.inputs)
         with without_autocast(metric.device):
             reduction = self._operator.plan(metric, self._site.grid(*forward.size), draw)
+        forward.planned.add(self._site.name)
         if self._operator.shared_in_stage:
             forward.shared[place] = reduction
         return reduction
 
     def _see(self, forward: Forward, part: str, after: int, context: int | None = None) -> None:
         grid = self._site.grid(*forward.size)
-        forward.seen[self._uses[part].name] = Seen(grid, after, context)
+        planned = part == "self" and self._site.name in forward.planned
+        forward.seen[self._uses[part].name] = Seen(grid, after, context, planned)
 
 
 class _TokenHooks(BlockHooks):
@@ -192,13 +194,18 @@ class _KeyValueHooks(BlockHooks):
         del args, output
         forward = self._call.forward_at(self._site.name)
         expected, seen = forward.keys[self._site.name]
-        if seen is None or seen != expected:
-            processor = type(getattr(module, "processor", module)).__name__
-            tokens = "no tokens" if seen is None else f"{seen} tokens"
+        processor = type(getattr(module, "processor", module)).__name__
+        where = f"operator={self._operator!r}: {processor} of {self._site.name}.attn1"
+        if seen is None:
             raise UserError(
-                f"operator={self._operator!r}: {processor} of {self._site.name}.attn1 projects its "
-                f"keys from {tokens}, not from the {expected} reduced ones; allowed: an attention "
-                "processor that takes keys and values from encoder_hidden_states"
+                f"{where} did not call the to_k that the operator was applied to; allowed: "
+                "separate projections; bigain.remove and apply again after layers were exchanged"
+            )
+        if seen != expected:
+            raise UserError(
+                f"{where} projects its keys from {seen} tokens, not from the {expected} reduced "
+                "ones; allowed: an attention processor that takes keys and values from "
+                "encoder_hidden_states"
             )
         self._see(forward, "self", seen)
 

@@ -24,12 +24,14 @@ class Seen(NamedTuple):
         after: tokens that left the module before they were restored; for a key/value reducer, the
             tokens that keys were projected from.
         context: tokens of keys and values of a cross-attention, else None.
+        planned: whether the plan was made here, and not by another site or module.
 
     """
 
     grid: tuple[int, int]
     after: int
-    context: int | None
+    context: int | None = None
+    planned: bool = False
 
 
 @dataclass(eq=False)
@@ -43,12 +45,13 @@ class SiteUse:
         operator: the operator that acts there.
         module: the module itself.
         plans: whether planning counts here: at the block's self-attention, unless the block uses
-            another block's plan.
+            another block's plan.  What was seen in the last forward replaces what was expected.
         grid: token grid (h, w). Before the first forward it is the one expected at the model's
             configured sample size, None if the model has none.
         before, after: tokens (of keys and values, for a key/value reducer) before and after.
         context: tokens of keys and values of a cross-attention, None before the first forward.
         calls: forwards in which the operator acted here.
+        reached: whether it acted in the last forward; True before the first one.
         cost: closed form of the module's FLOPs, None if its kind of attention has none here.
 
     """
@@ -64,6 +67,7 @@ class SiteUse:
     after: int | None = None
     context: int | None = None
     calls: int = 0
+    reached: bool = True
     cost: ModuleCost | None = field(init=False)
 
     def __post_init__(self) -> None:
@@ -77,17 +81,26 @@ class SiteUse:
         except UserError:
             self.after = None
 
-    def count(self, seen: Seen) -> None:
-        """Count a forward that reached the module, whose processor may have been replaced."""
-        self.grid, self.after, self.context = seen
+    def count(self, seen: Seen | None) -> None:
+        """Count a forward; None: it did not reach the module, so nothing was reduced there.
+
+        The module's processor may have been replaced since the last forward.
+        """
+        self.reached = seen is not None
+        if seen is None:
+            self.after = self.before
+            return
+        self.grid, self.after, self.context, self.plans = seen
         self.before = self.grid[0] * self.grid[1]
         self.cost = cost_of(self.part, self.module)
         self.calls += 1
 
     @property
     def flops_saved(self) -> int | None:
-        """FLOPs saved here per forward and sample, minus the plan's; None: not known."""
+        """FLOPs saved here in the last forward per sample, minus the plan's; None: not known."""
         before, after = self.before, self.after
+        if not self.reached:
+            return 0
         if self.cost is None or self.grid is None or before is None or after is None:
             return None
         if self.part == "cross" and self.context is None:
@@ -143,7 +156,7 @@ class SiteReport:
 
     @property
     def flops_saved(self) -> int | None:
-        """FLOPs saved at all sites per forward and sample; None: not known at one of them.
+        """FLOPs saved at all sites in the last forward per sample; None: not known at one of them.
 
         In closed form (`bigain.patching.cost`, `Operator.plan_flops`); `bigain.tasks.flops` counts
         the FLOPs of complete models.
@@ -155,8 +168,7 @@ class SiteReport:
         """Count a complete forward of the model, with what was seen at each module by name."""
         self.forwards += 1
         for use in self.sites:
-            if use.name in seen:
-                use.count(seen[use.name])
+            use.count(seen.get(use.name))
 
     def on_removal(self, action: Callable[[], None]) -> None:
         """Call `action` when the operator is removed."""

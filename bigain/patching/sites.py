@@ -185,12 +185,19 @@ def _picked(sites: list[Site], blocks: Sequence[int]) -> tuple[Site, ...]:
     return tuple(site for position, site in enumerate(sites) if position in blocks)
 
 
-_MIXING = (
-    *(nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.AvgPool2d, nn.MaxPool2d),
-    *(nn.AdaptiveAvgPool2d, nn.GroupNorm, nn.BatchNorm1d, nn.BatchNorm2d, nn.InstanceNorm1d),
-    *(nn.InstanceNorm2d, nn.RNNBase),
-)
+_MIXING = {
+    f"torch.nn.modules.{family}"
+    for family in (
+        *("batchnorm", "channelshuffle", "conv", "fold", "instancenorm", "padding"),
+        *("pixelshuffle", "pooling", "rnn", "upsampling"),
+    )
+}
 """Layers that mix tokens by their places or by their number: reduced tokens do not fit them."""
+
+
+def _mixes(layer: nn.Module) -> bool:
+    families = {kind.__module__ for kind in type(layer).__mro__}
+    return isinstance(layer, nn.GroupNorm) or not families.isdisjoint(_MIXING)
 
 
 def _with_parts(sites: tuple[Site, ...]) -> tuple[Site, ...]:
@@ -207,9 +214,7 @@ def _with_parts(sites: tuple[Site, ...]) -> tuple[Site, ...]:
                     f"{scope} has no {part} module `{_MODULES[part]}`; allowed: a scope without "
                     f"{part}"
                 )
-            mixing = next(
-                (type(m).__name__ for m in module.modules() if isinstance(m, _MIXING)), ""
-            )
+            mixing = next((type(m).__name__ for m in module.modules() if _mixes(m)), "")
             if mixing:
                 allowed = "a model without it" if part == "self" else f"a scope without {part}"
                 raise UserError(

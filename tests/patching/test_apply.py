@@ -249,6 +249,27 @@ def test_a_model_without_sites_is_refused(tiny_unet: nn.Module) -> None:
     bigain.apply(tiny_unet, LGTM(0.5)).remove()
 
 
+def test_a_control_net_has_no_site(tiny_unet: nn.Module) -> None:
+    """It has down blocks alone; a wrapper of it and a U-Net has the sites of the U-Net."""
+    from diffusers import ControlNetModel  # noqa: PLC0415 - most tests need no diffusers
+
+    control = ControlNetModel(
+        down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        block_out_channels=(8, 16),
+        layers_per_block=1,
+        norm_num_groups=4,
+        cross_attention_dim=6,
+        attention_head_dim=2,
+    )
+    with pytest.raises(UserError, match=r"^model=ControlNetModel: has no site"):
+        bigain.apply(control, LGTM(0.5))
+    bigain.remove(control)
+    report = bigain.apply(nn.ModuleList([control, tiny_unet]), LGTM(0.5))
+    assert report.model == "UNet2DConditionModel"
+    bigain.remove(tiny_unet)
+    assert not report.active
+
+
 def test_sites_that_no_forward_reaches_are_an_error(tiny_dit: Any, run: Run) -> None:
     tiny_dit.transformer_blocks[0].forward = lambda hidden_states, **_: hidden_states
     one = bigain.SiteSelection(blocks=(0,))

@@ -1,8 +1,10 @@
 """What belongs to one forward: its sample, timesteps and plans, whatever surrounds the call."""
 
+import contextlib
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -128,6 +130,58 @@ def test_a_model_whose_timestep_cannot_be_seen_is_refused(tiny_unet: Any) -> Non
         bigain.apply(tiny_unet, ToMe(0.6))
 
 
+def test_the_timestep_is_that_of_the_denoiser_and_not_a_number_of_a_frame() -> None:
+    """Stable Video Diffusion embeds the frames' numbers with modules of the same name."""
+    from diffusers import UNetSpatioTemporalConditionModel  # noqa: PLC0415 - most need no diffusers
+
+    torch.manual_seed(0)
+    model: Any = UNetSpatioTemporalConditionModel(
+        sample_size=8,
+        in_channels=4,
+        out_channels=2,
+        down_block_types=("CrossAttnDownBlockSpatioTemporal", "DownBlockSpatioTemporal"),
+        up_block_types=("UpBlockSpatioTemporal", "CrossAttnUpBlockSpatioTemporal"),
+        block_out_channels=(32, 64),
+        layers_per_block=1,
+        cross_attention_dim=6,
+        addition_time_embed_dim=4,
+        projection_class_embeddings_input_dim=12,
+        num_attention_heads=2,
+        num_frames=3,
+    )
+    frames, text, ids = torch.randn(1, 3, 4, 8, 8), torch.randn(1, 1, 6), torch.randn(1, 3)
+    drawn: list[Any] = []
+
+    class Spied(ToMe):
+        def plan(self, metric: Tensor, grid: Any, draw: Any = None) -> Any:
+            drawn.append(draw.timesteps)
+            return super().plan(metric, grid, draw)
+
+    with torch.no_grad(), bigain.apply(model, Spied(0.5)):
+        for time in (3, 900):
+            drawn.clear()
+            model(frames, time, encoder_hidden_states=text, added_time_ids=ids)
+            assert drawn
+            assert {float(each) for times in drawn for each in times.reshape(-1)} == {time}
+
+
+@pytest.mark.parametrize(
+    "wrap", [dict, tuple, list, SimpleNamespace], ids=lambda kind: kind.__name__
+)
+def test_a_replaced_forward_may_return_anything(tiny_unet: Any, wrap: Any) -> None:
+    original = tiny_unet.forward
+    inputs = arguments()
+
+    def forward(**named: Any) -> Any:
+        sample = original(**named).sample
+        return wrap(sample=sample) if wrap in (dict, SimpleNamespace) else wrap([sample])
+
+    tiny_unet.forward = forward
+    with bigain.apply(tiny_unet, ToMe(0.6)) as report:
+        tiny_unet(**inputs)
+    assert report.forwards == 1
+
+
 # Outside a forward.
 
 
@@ -188,6 +242,29 @@ def test_a_second_forward_at_the_same_time_is_refused_and_harms_nothing(
     assert report.forwards == 3
 
 
+def test_a_forward_that_was_interrupted_in_another_thread_is_over(tiny_unet: Any) -> None:
+    inputs = arguments()
+    with bigain.apply(tiny_unet, ToMe(0.6)):
+        expected = of(tiny_unet(**inputs))
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    def call() -> None:
+        with contextlib.suppress(KeyboardInterrupt):
+            tiny_unet(**inputs)
+
+    with bigain.apply(tiny_unet, ToMe(0.6)), ThreadPoolExecutor(1) as pool:
+        stop = tiny_unet.mid_block.register_forward_hook(interrupt)
+        pool.submit(call).result()  # its thread is alive
+        stop.remove()
+        assert torch.equal(of(tiny_unet(**inputs)), expected)
+        stop = tiny_unet.mid_block.register_forward_hook(interrupt)
+        call()
+        stop.remove()
+        assert torch.equal(pool.submit(lambda: of(tiny_unet(**inputs))).result(), expected)
+
+
 # A backward pass that recomputes blocks.
 
 
@@ -222,6 +299,22 @@ def recomputed(forward: Callable[..., Any], reentrant: bool) -> Callable[..., An
         return checkpoint(lambda x: forward(x, **named), hidden_states, use_reentrant=reentrant)
 
     return call
+
+
+def test_a_backward_that_recomputes_after_removal_is_refused(tiny_unet: Any) -> None:
+    """The blocks would run without the operator, and gradients would be wrong."""
+    inputs = arguments()
+    block = tiny_unet.down_blocks[0].attentions[0]
+    original = block.forward
+    block.forward = recomputed(original, reentrant=True)
+    with bigain.apply(tiny_unet, ToDo(2)):
+        loss = tiny_unet(**inputs).sample.mean()
+    with pytest.raises(UserError, match=r"^model=UNet2D.* backward before bigain\.remove"):
+        loss.backward()
+    block.forward = original
+    with bigain.apply(tiny_unet, ToDo(2)):
+        loss = tiny_unet(**inputs).sample.mean()
+    loss.backward()  # nothing is computed again
 
 
 def test_after_a_backward_nothing_is_recomputed_any_more(tiny_unet: Any) -> None:

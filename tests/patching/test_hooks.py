@@ -632,6 +632,22 @@ def test_projections_fused_while_an_operator_is_applied_are_refused(
         assert torch.equal(run(tiny_unet), reduced)
 
 
+def test_projections_exchanged_while_an_operator_is_applied_are_refused(
+    tiny_unet: Any, run: Run
+) -> None:
+    attention = first_block(tiny_unet).attn1
+    with bigain.apply(tiny_unet, ToDo(2)):
+        expected = run(tiny_unet)
+        layer = attention.to_k
+        attention.to_k = nn.Sequential(layer)  # as LoRA puts a module around it
+        assert torch.equal(run(tiny_unet), expected)
+        attention.to_k = nn.Linear(8, 8, bias=False)
+        with pytest.raises(
+            UserError, match=r"^operator=ToDo.*did not call the to_k .* apply again"
+        ):
+            run(tiny_unet)
+
+
 def test_an_attention_replaced_while_an_operator_is_applied_is_refused(
     tiny_unet: Any, run: Run
 ) -> None:

@@ -16,7 +16,10 @@ WIDTH = 4
 
 
 class AttnProcessor2_0:  # noqa: N801 - the name of diffusers' class
-    """Soft-max attention, by its name."""
+    """Soft-max attention, by its name and module."""
+
+
+AttnProcessor2_0.__module__ = "diffusers.models.attention_processor"
 
 
 class Attention(nn.Module):
@@ -57,7 +60,7 @@ def report(operator: Operator, *sites: SiteUse) -> SiteReport:
 def forward(
     site: SiteUse, grid: tuple[int, int], after: int, context: int | None = None
 ) -> SiteUse:
-    site.count(Seen(grid, after, context))
+    site.count(Seen(grid, after, context, site.plans))
     return site
 
 
@@ -93,6 +96,19 @@ def test_a_forward_that_did_not_come_here_is_not_counted() -> None:
     both.count({"a": Seen((4, 4), 8, None)})
     assert (both.forwards, both.calls) == (1, {"a": 1, "b": 0})
     assert other.grid is None
+    assert reached.flops_saved is not None
+    assert both.flops_saved == reached.flops_saved  # the other one saved nothing
+
+
+def test_a_site_that_the_last_forward_did_not_reach_saves_nothing() -> None:
+    site = use(ToMe(0.5))
+    site.expect((8, 8))
+    site.count(None)
+    assert (site.before, site.after, site.calls, site.flops_saved) == (64, 64, 0, 0)
+    forward(site, (8, 8), 32)
+    assert site.flops_saved == attention(64, 64) - attention(32, 32) - 2 * 48 * 16 * WIDTH
+    site.count(None)
+    assert (site.calls, site.flops_saved) == (1, 0)
 
 
 def test_an_attention_of_an_unknown_kind_saves_an_unknown_number() -> None:
