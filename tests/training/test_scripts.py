@@ -84,7 +84,7 @@ def extractor_script() -> ModuleType:
         ("epochs=0", "epochs=0: Input should be greater than 0"),
         ("epoch=3", "epoch=3: Extra inputs are not permitted; keys: epochs, "),
         ("epochs", "epochs: not understood; allowed: key=value"),
-        ("data_root=nowhere", "training.data_root=nowhere: no Fashion-MNIST found"),
+        ("data_root=nowhere", f"training.data_root={Path('nowhere').absolute()}: no Fashion-MNIST "),
     ],
 )
 def test_a_mistake_about_the_extractor_is_one_line_and_code_2(
