@@ -12,7 +12,7 @@ element-wise operations count nothing, as in torch's `FlopCounterMode`.
 from dataclasses import dataclass
 from typing import Protocol
 
-from torch import nn
+from torch import Tensor, nn
 
 __all__ = ["AttentionCost", "MLPCost", "ModuleCost", "cost_of"]
 
@@ -74,8 +74,9 @@ class MLPCost:
 def cost_of(part: str, module: nn.Module) -> ModuleCost | None:
     """The cost of `module`: an attention (part `self` or `cross`) or an MLP (part `mlp`).
 
-    None for an attention whose processor is not known to compute soft-max attention: linear
-    attention, perturbed guidance, image prompts and processors of one's own cost something else.
+    None for an attention whose processor is not known to compute soft-max attention (linear
+    attention, perturbed guidance, image prompts and processors of one's own cost something else),
+    or whose projections are not matrices.
     """
     if part == "mlp":
         linears = [layer for layer in module.modules() if isinstance(layer, nn.Linear)]
@@ -83,11 +84,15 @@ def cost_of(part: str, module: nn.Module) -> ModuleCost | None:
     kind = type(getattr(module, "processor", None))
     if not kind.__module__.startswith("diffusers.") or kind.__name__ not in _SOFTMAX:
         return None
-    query, key = _weights(module, "to_q"), _weights(module, "to_k")
-    return AttentionCost(query[1], key[1], query[0], _weights(module, "to_out.0")[0])
+    query, key, out = (_shape(module, name) for name in ("to_q", "to_k", "to_out.0"))
+    if query is None or key is None or out is None:
+        return None
+    return AttentionCost(query[1], key[1], query[0], out[0])
 
 
-def _weights(module: nn.Module, name: str) -> tuple[int, int]:
-    """(output, input) width of the projection `name`."""
-    rows, columns = module.get_submodule(name).get_parameter("weight").shape
-    return int(rows), int(columns)
+def _shape(module: nn.Module, name: str) -> tuple[int, int] | None:
+    """(output, input) width of the projection `name`; None if it has no matrix of weights."""
+    weight = getattr(module.get_submodule(name), "weight", None)
+    if not isinstance(weight, Tensor) or weight.ndim != 2:
+        return None
+    return int(weight.shape[0]), int(weight.shape[1])

@@ -194,20 +194,22 @@ class _KeyValueHooks(BlockHooks):
         del args, output
         forward = self._call.forward_at(self._site.name)
         expected, seen = forward.keys[self._site.name]
+        if seen is None or seen != expected:
+            raise self._ignored(module, seen, expected)
+        self._see(forward, "self", seen)
+
+    def _ignored(self, module: nn.Module, seen: int | None, expected: int | None) -> UserError:
         processor = type(getattr(module, "processor", module)).__name__
         where = f"operator={self._operator!r}: {processor} of {self._site.name}.attn1"
         if seen is None:
-            raise UserError(
+            return UserError(
                 f"{where} did not call the to_k that the operator was applied to; allowed: "
                 "separate projections; bigain.remove and apply again after layers were exchanged"
             )
-        if seen != expected:
-            raise UserError(
-                f"{where} projects its keys from {seen} tokens, not from the {expected} reduced "
-                "ones; allowed: an attention processor that takes keys and values from "
-                "encoder_hidden_states"
-            )
-        self._see(forward, "self", seen)
+        return UserError(
+            f"{where} projects its keys from {seen} tokens, not from the {expected} reduced ones; "
+            "allowed: an attention processor that takes keys and values from encoder_hidden_states"
+        )
 
 
 def block_hooks(
