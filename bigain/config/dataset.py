@@ -45,6 +45,7 @@ class DatasetFacts:
         extra: The optional dependency of this package that reads it; None if there is none.
         fingerprint: 12 hex digits that tell these images, labels and prompts from others; None if
             the name of the dataset says which they are.
+        found: How many images of which classes there are, if they are the user's own.
 
     """
 
@@ -60,6 +61,7 @@ class DatasetFacts:
     references: tuple[str, ...] = ("split", "images")
     extra: str | None = None
     fingerprint: str | None = None
+    found: str = ""
 
     @classmethod
     def facts_under(cls, settings: "DatasetConfig") -> "DatasetFacts | type[DatasetFacts]":

@@ -161,6 +161,11 @@ class RunConfig(Settings):
 
     def _check_classes(self, keep: list[int]) -> None:
         classes = self.dataset.facts.num_classes
+        if classes < 2:
+            key = "root" if self.dataset.labels is None else "labels"
+            found = self.dataset.facts.found
+            allowed = f"at least two classes with task=classification; here are {found}"
+            raise not_allowed(f"dataset.{key}", getattr(self.dataset, key), allowed)
         # The published lists are for many classes; of one's own few, a stage then keeps all.
         if keep[0] > classes and not self.dataset.kind.is_own:
             allowed = f"at most {classes}, the number of classes of dataset={self.dataset.name}"

@@ -68,11 +68,14 @@ class Folder(ImageFiles, PublishedDataset):
         if not root.is_dir():
             raise UserError(f"dataset.root={root}: is no folder; allowed: {_LAYOUTS}")
         found = _class_folders(root) if labels is None else read_labels(root, labels)
+        where = f"dataset.root={root}" if labels is None else f"dataset.labels={labels}"
+        _refuse_repeats(where, "names", sorted({n for names in found.values() for n in names}))
         classes = _classes({name for names in found.values() for name in names}, prompts)
         entries = _ordered(found, classes.names)
         super().__init__(entries, root, classes)
         self.num_classes = len(classes.names)
         self.split_size = len(entries)
+        self.found = f"{len(entries)} images of {', '.join(classes.names)}"
         self.generates = all(entry.label is not None for entry in entries)
         if classes.condition_ids is not None:
             self.further_spaces = ("imagenet", *self.further_spaces)
@@ -187,7 +190,11 @@ def _classes(labels: set[str], prompts: Path | None) -> ClassList:
             )
     names = sorted(rows, key=_garment) if _are_garments([*rows]) else [*rows]
     ids = [rows[name][1] for name in names]
-    _refuse_repeats(f"dataset.prompts={prompts or 'null'}", [rows[name][0] for name in names])
+    if prompts is not None:
+        _refuse_repeats(f"dataset.prompts={prompts}", "names", names)
+    _refuse_repeats(
+        f"dataset.prompts={prompts or 'null'}", "prompts", [rows[name][0] for name in names]
+    )
     known = tuple(each for each in ids if each is not None)
     if known and len(known) < len(ids):
         lacking = names[ids.index(None)]
@@ -195,15 +202,24 @@ def _classes(labels: set[str], prompts: Path | None) -> ClassList:
             f"dataset.prompts={prompts}: class {lacking} has no class index; allowed: one for "
             "every class, or for none"
         )
-    _refuse_repeats(f"dataset.prompts={prompts}", [*map(str, known)])
+    _refuse_repeats(f"dataset.prompts={prompts}", "class indices", [*map(str, known)])
     return ClassList(tuple(names), tuple(rows[name][0] for name in names), known or None)
 
 
-def _refuse_repeats(where: str, values: Sequence[str]) -> None:
-    """Raise UserError for what two classes share, since no backbone could tell them apart."""
-    repeated = next((value for i, value in enumerate(values) if value in values[:i]), None)
-    if repeated is not None:
-        raise UserError(f"{where}: two classes have `{repeated}`; allowed: one of each")
+def _refuse_repeats(where: str, what: str, values: Sequence[str]) -> None:
+    """Raise UserError for two values that a text encoder sees as the same text.
+
+    CLIP's tokenizers lower-case a text and make one space of all white space.
+    """
+    first: dict[str, str] = {}
+    for value in values:
+        seen = " ".join(value.casefold().split())
+        if seen in first:
+            raise UserError(
+                f"{where}: two classes have the {what} `{first[seen]}` and `{value}`; allowed: "
+                f"{what} that differ in more than case and white space"
+            )
+        first[seen] = value
 
 
 def _ordered(found: dict[str, tuple[str, ...]], names: Sequence[str]) -> list[Entry]:

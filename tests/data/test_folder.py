@@ -281,11 +281,16 @@ def test_mistakes_in_the_labels_are_one_line(
         ("cat,a cat\n", "class big_dog has no prompt; allowed:"),
         ("cat,a cat\nbig_dog,\n", "line 2: class big_dog has no prompt; allowed:"),
         ("cat,a cat\ncat,a dog\n", "line 2: class cat is listed twice; allowed:"),
-        ("cat,a pet\nbig_dog,a pet\n", "two classes have `a pet`; allowed:"),
+        (
+            "cat,a pet\nbig_dog,a pet\n",
+            "two classes have the prompts `a pet` and `a pet`; allowed:",
+        ),
+        ("cat,a pet\nbig_dog,A  PET\n", "two classes have the prompts `a pet` and `A  PET`;"),
+        ("cat,a\nCat,b\nbig_dog,c\n", "two classes have the names `cat` and `Cat`;"),
         ("cat,a cat,1000\nbig_dog,b,2\n", "class cat has 1000 after its prompt; allowed: a class"),
         ("cat,a cat, asleep\nbig_dog,b\n", "class cat has asleep after its prompt; allowed:"),
         ("cat,a cat,7\nbig_dog,b\n", "class big_dog has no class index; allowed:"),
-        ("cat,a cat,7\nbig_dog,b,7\n", "two classes have `7`; allowed:"),
+        ("cat,a cat,7\nbig_dog,b,7\n", "two classes have the class indices `7` and `7`;"),
     ],
 )
 def test_mistakes_in_the_prompts_are_one_line(
@@ -295,6 +300,24 @@ def test_mistakes_in_the_prompts_are_one_line(
     line = refusal(animals, prompts=prompts)
     assert line.startswith(f"dataset.prompts={prompts}: ")
     assert reason in line
+
+
+def test_names_that_a_text_encoder_sees_alike_are_refused(animals: Path, tmp_path: Path) -> None:
+    save(animals / "Cat" / "1.png")
+    line = refusal(animals)
+    assert line.startswith(f"dataset.root={animals}: two classes have the names `Cat` and `cat`;")
+    labels = write(tmp_path / "labels.csv", "cat/1.png,big  dog\ncat/2.png,Big dog\n")
+    line = refusal(animals, labels=labels)
+    assert line.startswith(f"dataset.labels={labels}: two classes have the names `Big dog` and")
+
+
+def test_one_class_is_enough_to_generate_and_not_to_classify(tmp_path: Path) -> None:
+    for number in range(3):
+        save(tmp_path / "own" / "images" / f"{number}.png")
+    with pytest.raises(UserError, match=r"at least two classes .*; here are 3 images of images$"):
+        composed(tmp_path / "own")
+    config = composed(tmp_path / "own", "task=generation", "task.extractor=inception")
+    assert config.dataset.num_images == 3
 
 
 def test_a_run_needs_a_folder_and_only_a_folder_has_labels(flat: Path) -> None:
