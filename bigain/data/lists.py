@@ -12,6 +12,22 @@ __all__ = ["Prompts", "read_labels", "read_prompts"]
 
 _IMAGENET_CLASSES = 1000
 
+_HEADER_WORDS = {
+    *(
+        "class",
+        "classes",
+        "class_name",
+        "classname",
+        "name",
+        "label",
+        "labels",
+        "category",
+        "index",
+    ),
+    *("prompt", "prompts", "text", "caption", "description", "sentence"),
+}
+"""Headings of lists of prompts that people write, in lower case."""
+
 Prompts = dict[str, tuple[str, int | None]]
 """Class -> its prompt, and its index among ImageNet's classes if that is given."""
 
@@ -34,6 +50,9 @@ def read_labels(root: Path, labels: Path) -> dict[str, tuple[str, ...]]:
             reason = "has a class twice; allowed: each class once"
         elif PurePosixPath(file).is_absolute() or ".." in PurePosixPath(file).parts:
             reason = "is not below dataset.root; allowed: a path relative to it"
+        elif not is_image_name(file) and number == 1:
+            reason = f"is neither an image ({', '.join(EXTENSIONS)}) nor the header; allowed: a "
+            reason += "header file,class or none"
         elif not is_image_name(file):
             reason = f"is no image; allowed: {', '.join(EXTENSIONS)}"
         elif not (root / file).is_file():
@@ -58,7 +77,9 @@ def read_prompts(prompts: Path) -> Prompts:
     for number, (name, *cells) in _rows(prompts, "prompts", "class"):
         text, index, *more = [*cells, "", ""][: max(2, len(cells))]
         reason = None
-        if name in found:
+        if number == 1 and {name.casefold(), text.casefold()} <= _HEADER_WORDS:
+            reason = f"with prompt {text} looks like a header; allowed: class,prompt or none"
+        elif name in found:
             reason = "is listed twice; allowed: one line a class"
         elif not text:
             reason = "has no prompt; allowed: class, prompt[, class index]"
@@ -78,18 +99,19 @@ def _rows(path: Path, key: str, first: str) -> Iterator[tuple[int, list[str]]]:
     """
     try:
         text = path.read_text("utf-8-sig")
-        lines = [(n, [_plain(cell) for cell in row]) for n, row in _numbered(text) if any(row)]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        reason = getattr(error, "strerror", None) or "no CSV in UTF-8"
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "no UTF-8"
         raise UserError(
             f"dataset.{key}={path}: cannot be read ({reason}); allowed: a CSV file in UTF-8"
         ) from error
+    where = f"dataset.{key}={path}"
+    lines = [(n, [_plain(cell) for cell in row]) for n, row in _numbered(where, text) if any(row)]
     lines = lines[1:] if lines and lines[0][1][0] == first else lines
     if not lines:
-        raise UserError(f"dataset.{key}={path}: is empty; allowed: lines of {first}, ...")
+        raise UserError(f"{where}: is empty; allowed: lines of {first}, ...")
     for number, row in lines:
         if not row[0]:
-            raise UserError(f"dataset.{key}={path}: line {number}: names no {first}")
+            raise UserError(f"{where}: line {number}: names no {first}")
         yield number, row
 
 
@@ -98,7 +120,26 @@ def _plain(cell: str) -> str:
     return unicodedata.normalize("NFC", cell.strip())
 
 
-def _numbered(text: str) -> Iterator[tuple[int, list[str]]]:
-    reader = csv.reader(text.splitlines(), strict=True)
-    for row in reader:
-        yield reader.line_num, row
+def _numbered(where: str, text: str) -> Iterator[tuple[int, list[str]]]:
+    """Number and cells of each line; raises UserError, which begins with `where`."""
+    reader, number = csv.reader(text.splitlines(), strict=True), 1
+    try:
+        for row in reader:
+            if reader.line_num > number:
+                raise csv.Error("a quote ends on another line")
+            if len(row) == 1 and not is_image_name(row[0]):
+                _require_commas(f"{where}: line {number}", row[0])
+            yield number, row
+            number += 1
+    except csv.Error as error:
+        raise UserError(
+            f"{where}: line {number}: a quote is not closed, or text follows it; allowed: quotes "
+            "around a whole cell"
+        ) from error
+
+
+def _require_commas(where: str, cell: str) -> None:
+    """Raise UserError if a line of one cell looks like several, with something else between."""
+    for mark, name in ((";", "semicolons"), ("\t", "tabs")):
+        if mark in cell:
+            raise UserError(f"{where}: has {name} between its cells; allowed: commas")

@@ -262,7 +262,14 @@ def test_mistakes_in_the_folder_are_one_line(animals: Path, tmp_path: Path) -> N
         (",cat\n", "line 1: names no file"),
         ("a/1.png\n", "no image has a class; allowed:"),
         ("file,class\n", "is empty; allowed:"),
-        ('a/1.png,"cat\n', "cannot be read (no CSV in UTF-8); allowed:"),
+        (f'{LABELS}\nb/1.png,"dog\nc/1.png,cat\n', "line 6: a quote is not closed, or text"),
+        ('a/1.png,"cat\nb/1.png,cat"\n', "line 1: a quote is not closed, or text"),
+        ('a/1.png,cat\na/2.png,"dog" 1\n', "line 2: a quote is not closed, or text follows it;"),
+        ("a/1.png;cat\na/2.png;dog\n", "line 1: has semicolons between its cells; allowed:"),
+        ("file\tclass\na/1.png\tcat\n", "line 1: has tabs between its cells; allowed:"),
+        ("filename,label\na/1.png,cat\n", "line 1: filename is neither an image (bmp, jpg"),
+        ("File,Class\na/1.png,cat\n", "nor the header; allowed: a header file,class or none"),
+        ("class,file\ncat,a/1.png\n", "line 1: class is neither an image (bmp, jpg"),
     ],
 )
 def test_mistakes_in_the_labels_are_one_line(
@@ -279,6 +286,11 @@ def test_mistakes_in_the_labels_are_one_line(
     ("text", "reason"),
     [
         ("cat,a cat\n", "class big_dog has no prompt; allowed:"),
+        ("cat;a cat\nbig_dog;b\n", "line 1: has semicolons between its cells; allowed:"),
+        ("cat,a\nbig_dog\tb\n", "line 2: has tabs between its cells; allowed:"),
+        ("Class,Prompt\ncat,a cat\nbig_dog,b\n", "line 1: class Class with prompt Prompt looks"),
+        ("prompt,class\na cat,cat\n", "looks like a header; allowed: class,prompt or none"),
+        ('cat,"a cat\nbig_dog,b\n', "line 1: a quote is not closed, or text follows it;"),
         ("cat,a cat\nbig_dog,\n", "line 2: class big_dog has no prompt; allowed:"),
         ("cat,a cat\ncat,a dog\n", "line 2: class cat is listed twice; allowed:"),
         (
