@@ -13,7 +13,7 @@ from bigain.data.base import OpenedDataset, PublishedDataset
 from bigain.errors import UserError
 from bigain.locations import absolute_path
 
-__all__ = ["VARIABLE", "unused_variable", "with_root"]
+__all__ = ["VARIABLE", "has_files", "unused_variable", "with_root"]
 
 VARIABLE = "BIGAIN_DATA"
 _DEFAULT = "data"
@@ -36,6 +36,13 @@ def with_root(config: DatasetConfig) -> DatasetConfig:
     folder = absolute_path(_DEFAULT) if named is None else named
     is_used = dataset.has_files_in(folder) or (named is not None and not dataset.ships)
     return config.model_copy(update={"root": folder}) if is_used else config
+
+
+def has_files(config: DatasetConfig) -> bool:
+    """Whether a part of the dataset of `config`, or all of it, is below its root."""
+    if config.root is None or not config.kind.reads_files:
+        return False
+    return cast(type[PublishedDataset], config.kind).has_files_in(config.root)
 
 
 def unused_variable(config: DatasetConfig, dataset: OpenedDataset) -> str | None:

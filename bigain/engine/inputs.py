@@ -26,6 +26,8 @@ from bigain.config import GenerationConfig, HubBackboneConfig, RunConfig
 from bigain.data.base import Dataset, load_dataset, load_reference, stamp_files
 from bigain.data.contents import files_hash, image_files
 from bigain.data.files import ImageFiles
+from bigain.data.layouts import IncompleteDataError
+from bigain.data.places import has_files
 from bigain.errors import UserError
 from bigain.files import file_sha256
 from bigain.runs.provenance import CONTENTS, changed
@@ -49,6 +51,7 @@ class _Input:
         setting: The setting that points at it, and its value.
         files: Returns the files whose sizes and times change with it; () if only its hash tells.
         digest: Computes its hash; raises UserError or OSError if it is not there.
+        is_there: Whether a part of it is there, so that it is damaged if `digest` fails.
 
     """
 
@@ -56,6 +59,7 @@ class _Input:
     setting: str
     files: Callable[[], Sequence[Path]]
     digest: Callable[[], str]
+    is_there: bool = False
 
     def stamp(self) -> str | None:
         """Hash of the sizes and times of its files; None without files."""
@@ -87,7 +91,8 @@ def contents_of(config: RunConfig) -> dict[str, str]:
 def check_inputs(config: RunConfig, store: RunStore) -> None:
     """Raise UserError if the finished run of `config` was made from other weights or data.
 
-    Inputs without a recorded hash, and those that are not there, are not compared.
+    Inputs without a recorded hash, and those that are not there, are not compared.  Data that is
+    there but damaged is refused, as for a new run.
     """
     manifest = store.manifest()
     recorded: Mapping[str, str] = manifest.get("hashes") or {}
@@ -104,7 +109,10 @@ def check_inputs(config: RunConfig, store: RunStore) -> None:
         try:
             is_known = stamp is not None and stamp == known.get(each.name)
             found[each.name] = recorded[each.name] if is_known else each.digest()
-        except (UserError, OSError, KeyError):
+        except (UserError, OSError, KeyError) as error:
+            is_missing = isinstance(error, OSError | KeyError | IncompleteDataError)
+            if each.is_there and not is_missing:
+                raise
             continue
         if stamp is not None:
             stamps[each.name] = stamp
@@ -163,9 +171,11 @@ def _images(
     config: RunConfig, name: str, setting: str, load: Callable[[], Dataset]
 ) -> Iterator[_Input]:
     """The images that `load` returns, and where they are files also the bytes of these."""
-    files, opened = stamp_files(config.dataset), cache(load)
-    yield _Input(name, setting, lambda: files, lambda: opened().content_hash)
-    if issubclass(config.dataset.kind, ImageFiles):
+    dataset, opened = config.dataset, cache(load)
+    files = stamp_files(dataset)
+    is_there = has_files(dataset)
+    yield _Input(name, setting, lambda: files, lambda: opened().content_hash, is_there)
+    if issubclass(dataset.kind, ImageFiles):
         yield _Input(
             f"{name}{CONTENTS}",
             setting,

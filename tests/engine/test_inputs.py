@@ -210,6 +210,27 @@ def test_results_stay_valid_without_the_files(place: Path) -> None:
         (place / "away").rename(place / name)
 
 
+@pytest.mark.parametrize("damaged", [True, False])
+def test_a_finished_run_over_damaged_data_is_refused_as_a_new_one_is(
+    tmp_path: Path, damaged: bool
+) -> None:
+    """Data that is not there cannot be compared; data that is there must be readable."""
+    few = ["dataset.limit=2", "task.trial_list=[1]", "task.keep_list=[1]", "backbone=mini_unet"]
+    few += [f"paths.results={tmp_path / 'results'}"]
+    run(compose_config(few))
+    raw = tmp_path / "data" / "FashionMNIST" / "raw"
+    raw.mkdir(parents=True)
+    for name in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):
+        if damaged:
+            (raw / f"{name}-ubyte").write_bytes(b"no IDX")
+    config = compose_config([*few, f"dataset.root={tmp_path / 'data'}"])
+    if damaged:
+        with pytest.raises(UserError, match="t10k-images-idx3-ubyte"):
+            run(config)
+    else:
+        assert run(config).computed == 0
+
+
 def test_stamps_are_not_published(place: Path) -> None:
     manifest = json.loads(manifest_path(place).read_text())
     assert set(manifest["stamps"]) <= set(manifest["hashes"])

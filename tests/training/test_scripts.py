@@ -84,7 +84,10 @@ def extractor_script() -> ModuleType:
         ("epochs=0", "epochs=0: Input should be greater than 0"),
         ("epoch=3", "epoch=3: Extra inputs are not permitted; keys: epochs, "),
         ("epochs", "epochs: not understood; allowed: key=value"),
-        ("data_root=nowhere", f"training.data_root={Path('nowhere').absolute()}: no Fashion-MNIST "),
+        (
+            "data_root=nowhere",
+            f"training.data_root={Path('nowhere').absolute()}: no Fashion-MNIST ",
+        ),
     ],
 )
 def test_a_mistake_about_the_extractor_is_one_line_and_code_2(
