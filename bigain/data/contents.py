@@ -12,11 +12,13 @@ from pathlib import Path
 
 from bigain.data.base import Dataset
 from bigain.data.files import ImageFiles
+from bigain.data.images import DEPTHS, header_fault
 from bigain.errors import UserError
 from bigain.files import file_sha256, replace_text
 
-__all__ = ["files_hash", "image_files"]
+__all__ = ["files_hash", "image_files", "require_readable"]
 
+_SHOWN = 3
 _HASH = re.compile("[0-9a-f]{64}")
 
 
@@ -56,6 +58,28 @@ def files_hash(images: Dataset, cache: Path) -> str | None:
     with suppress(OSError):
         replace_text(known, f"{digest}\n")
     return digest
+
+
+def require_readable(images: Dataset, most: int | None = None, *, range_only: bool = False) -> None:
+    """Raise UserError if image files cannot be read, judged by their headers.
+
+    Args:
+        images: The images; without files of their own nothing is checked.
+        most: How many of them to look at, from the start; None for all.
+        range_only: As in `header_fault`.
+
+    """
+    paths = image_files(images)[:most]
+    found = ((path, header_fault(path, range_only=range_only)) for path in paths)
+    faults = {path: fault for path, fault in found if fault is not None}
+    if faults:
+        assert isinstance(images, ImageFiles)
+        named = [f"{p.relative_to(images.folder)} ({fault})" for p, fault in faults.items()]
+        more = "" if len(named) <= _SHOWN else f" and {len(named) - _SHOWN} more"
+        raise UserError(
+            f"dataset.root={images.folder}: {len(named)} of {len(paths)} images cannot be read: "
+            f"{', '.join(named[:_SHOWN])}{more}; allowed: whole images of {DEPTHS}"
+        )
 
 
 def _stamp(paths: Sequence[Path]) -> str:

@@ -23,11 +23,13 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from bigain.errors import UserError
 
-__all__ = ["EXTENSIONS", "UnreadableImage", "centre_crop_resize", "is_image_name", "pixels_of"]
-__all__ += ["read_image"]
+__all__ = ["DEPTHS", "EXTENSIONS", "UnreadableImage", "centre_crop_resize", "header_fault"]
+__all__ += ["is_image_name", "pixels_of", "read_image"]
 
 EXTENSIONS = ("bmp", "jpg", "jpeg", "pgm", "png", "ppm", "tif", "tiff", "webp")
 """File names of images, in any case."""
+DEPTHS = "8 or 16 bits a channel"
+"""What pixels may have."""
 _SIXTEEN_BITS = ("PNG", "PPM")
 """Formats whose images of PIL's mode `I` have values from 0 to 65,535."""
 _DEEP_MODES = ("I", "F")
@@ -75,6 +77,24 @@ def read_image(path: Path, name: str | None = None) -> npt.NDArray[np.uint8]:
         raise UnreadableImage(f"{name}: {' '.join(str(error).split())}") from error
 
 
+def header_fault(path: Path, *, range_only: bool = False) -> str | None:
+    """Why the image in a file cannot be read, judged by its header; None if it may be whole.
+
+    Args:
+        path: The file.
+        range_only: Tell only pixels of an unknown range, and not damage, which may be repaired.
+
+    """
+    try:
+        with Image.open(path) as opened:
+            return _unknown_range(opened)
+    except UnidentifiedImageError:
+        fault = "is no image"
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        fault = " ".join(str(error).split())
+    return None if range_only else fault
+
+
 def pixels_of(image: Image.Image, mode: str) -> npt.NDArray[np.uint8]:
     """Bytes (H, W, 3) for mode `RGB`, or (H, W) for mode `L`, of an opened image.
 
@@ -84,7 +104,7 @@ def pixels_of(image: Image.Image, mode: str) -> npt.NDArray[np.uint8]:
     """
     fault = _unknown_range(image)
     if fault is not None:
-        raise ValueError(fault)
+        raise ValueError(f"{fault}; allowed: {DEPTHS}")
     if image.mode.startswith("I"):
         image = Image.fromarray(_high_bits(image))
     return np.array(image.convert(mode), dtype=np.uint8)
@@ -95,7 +115,7 @@ def _unknown_range(image: Image.Image) -> str | None:
     if image.mode not in _DEEP_MODES or (image.mode == "I" and image.format in _SIXTEEN_BITS):
         return None
     kind = "32-bit integers" if image.mode == "I" else "floating-point numbers"
-    return f"its pixels are {kind}; allowed: 8 or 16 bits a channel"
+    return f"its pixels are {kind}"
 
 
 def _high_bits(image: Image.Image) -> npt.NDArray[np.uint8]:

@@ -1,12 +1,14 @@
 """Whether the dataset of a run and the reference of its generated images are on this machine.
 
-Every file that a run would use must exist, and COCO's annotations are read; no image is opened.
+Every file that a run would use must exist, and COCO's annotations are read.  Of images only headers
+are read: of the first ones, or of all of the user's own.
 """
 
 from collections.abc import Callable
 
 from bigain.config import DatasetConfig, GenerationConfig, RunConfig
 from bigain.data.base import SELECTIONS, PublishedDataset, load_dataset, load_reference
+from bigain.data.contents import require_readable
 from bigain.data.layouts import Search
 from bigain.data.places import unused_variable
 from bigain.doctor.findings import Finding, from_error
@@ -14,6 +16,8 @@ from bigain.errors import UserError
 
 __all__ = ["check_dataset", "check_reference"]
 
+_LOOKED_AT = 200
+"""Number of images of a published dataset whose headers are read."""
 _DIMENSIONS = {"inception": 2048, "mini": 64}
 """Extractor -> number of its features, known without loading it."""
 
@@ -26,6 +30,7 @@ def check_dataset(config: DatasetConfig, *, needed: bool = True) -> Finding:
 
     def look() -> str:
         dataset = load_dataset(config)
+        require_readable(dataset, None if config.kind.is_own else _LOOKED_AT)
         note = unused_variable(config, dataset)
         found = f"{len(dataset):,} images {dataset.place}"
         return found if note is None else f"{found}; {note}"
@@ -49,8 +54,9 @@ def check_reference(config: RunConfig, *, needed: bool = True) -> list[Finding]:
         return []
 
     def look() -> str:
-        count = len(load_reference(config.dataset, task.reference))
-        return f"{count:,} images of {config.dataset.name}: {SELECTIONS[task.reference]}"
+        images = load_reference(config.dataset, task.reference)
+        require_readable(images, None if config.dataset.kind.is_own else _LOOKED_AT)
+        return f"{len(images):,} images of {config.dataset.name}: {SELECTIONS[task.reference]}"
 
     return [_finding("reference", look, needed)]
 

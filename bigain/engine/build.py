@@ -24,7 +24,7 @@ from bigain.config import (
     RunConfig,
 )
 from bigain.data.base import SELECTIONS, OpenedDataset, load_dataset, load_reference
-from bigain.data.contents import files_hash
+from bigain.data.contents import files_hash, require_readable
 from bigain.data.places import unused_variable
 from bigain.devices import DTYPES, resolve_device
 from bigain.engine.build_operator import build_operator, build_sites
@@ -66,9 +66,12 @@ __all__ = [
 def build_dataset(config: DatasetConfig) -> OpenedDataset:
     """The dataset with its limit; raises UserError if data is missing.
 
-    Warns, once, if it is not in the folder of BIGAIN_DATA.
+    Of the user's own images the headers are read: pixels of an unknown range are refused at once.
+    Warns, once, if the dataset is not in the folder of BIGAIN_DATA.
     """
     dataset = load_dataset(config)
+    if config.kind.is_own:
+        require_readable(dataset, range_only=True)
     note = unused_variable(config, dataset)
     if note is not None:
         _warn_once(note)

@@ -4,6 +4,7 @@ An image whose file cannot be read also gets a record: it counts as wrong, has n
 `failure` says why.  The run continues, and its metrics count the image.
 """
 
+import logging
 import math
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
@@ -28,6 +29,8 @@ from bigain.tasks.classifier import Classification, DiffusionClassifier
 from bigain.tasks.task import Compress, Files
 
 __all__ = ["ClassificationTask", "classify_images", "failed_record", "to_record"]
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,15 @@ class ClassificationTask:
             yield from classify_images(self.classifier, self.backbone, self.dataset, positions)
 
     def evaluate(self, records: list[Record]) -> Evaluation:
-        """Accuracy, errors and margins; with the baseline's samples the rise of the error."""
+        """Accuracy, errors and margins; with the baseline's samples the rise of the error.
+
+        Warns of images that could not be read.
+        """
+        failures = [record for record in records if record.get("failure")]
+        if failures:
+            message = "failed_images=%d of %d: they count as wrong; the first is image %s, %s"
+            first = failures[0]
+            _LOG.warning(message, len(failures), len(records), first["image_id"], first["failure"])
         metrics = classification_metrics(samples_frame(records), self.baseline())
         return Evaluation(records, metrics)
 

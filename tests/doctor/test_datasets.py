@@ -4,10 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from bigain.config import RunConfig
 from bigain.data import fashion_mnist
 from bigain.data.files import PublishedFiles
+from bigain.data.pets import Pets
 from bigain.doctor import datasets
 from bigain.doctor.datasets import check_dataset, check_reference
 from bigain.doctor.findings import Finding
@@ -78,6 +80,25 @@ def test_images_that_are_gone_are_a_problem(check: Callable[..., Finding], tmp_p
     found = check("pets", tmp_path, "dataset.limit=5")
     assert found.status == "problem"
     assert "5 of the 5 images in use are missing" in found.what
+
+
+@pytest.mark.parametrize(("position", "seen"), [(3, True), (30, False)])
+def test_images_that_can_never_be_read_are_a_problem_with_their_names(
+    check: Callable[..., Finding],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    position: int,
+    seen: bool,
+) -> None:
+    """Headers of the first images are read; 10 here, which are quicker than 200."""
+    write_tiny("pets", tmp_path)
+    monkeypatch.setattr(datasets, "_LOOKED_AT", 10)
+    file = Pets(37, tmp_path).entries[position].file
+    pixels = np.zeros((4, 4), np.float32)
+    Image.fromarray(pixels).save(tmp_path / "oxford-iiit-pet" / file, "TIFF")
+    found = check("pets", tmp_path, "dataset.limit=37")
+    assert found.status == ("problem" if seen else "ready")
+    assert (f"1 of 10 images cannot be read: {file} (its pixels are floating" in found.what) == seen
 
 
 def test_fewer_images_than_the_split_are_a_problem_with_a_way_out(

@@ -157,11 +157,16 @@ def test_a_damaged_image_counts_as_wrong_and_spoils_a_reference(
     save_tiny_pipeline("sd20", tmp_path / "model")
     (photos / "dog" / "20.jpg").write_bytes(b"nothing")
     pipeline = ["backbone=sd20", f"backbone.path={tmp_path / 'model'}", f"dataset.root={photos}"]
+    capsys.readouterr()
     samples, _, folder = made(tmp_path, *pipeline, "task.trial_list=[1,2]", "seed=3")
+    warned = capsys.readouterr().err.splitlines()
     (failed,) = samples[~samples.failure.isna()].itertuples()
     assert failed.image_id == path_id("dog/20.jpg")
     assert not failed.correct
     assert read_metrics(folder).set_index("metric").loc["failed_images", "value"] == 1
+    (told,) = [line for line in warned if line.startswith("failed_images")]
+    assert told.startswith(f"failed_images=1 of {len(samples)}: ")
+    assert "dog/20.jpg: is no image" in told
 
 
 @pytest.fixture

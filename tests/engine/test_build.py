@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from bigain.data.fashion_mnist import SLICE_SIZE
@@ -165,3 +166,20 @@ def test_missing_weights_of_inception_are_one_error(
     config = compose_config([*TASK, "task.extractor=inception", missing])
     with pytest.raises(UserError, match=r"none\.pth"):
         build_evaluator(config, CPU, progress=False)
+
+
+def test_own_images_that_can_never_be_read_are_named_before_a_model_is_loaded(
+    tmp_path: Path,
+) -> None:
+    for name in ("a/1.png", "a/2.png", "b/1.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("L", (4, 4)).save(tmp_path / name)
+    given = ["backbone=sd20", "dataset=folder", f"dataset.root={tmp_path}"]
+    (tmp_path / "b" / "5.png").write_bytes(b"nothing")  # a run survives it
+    assert len(build.build_dataset(compose_config(given).dataset)) == 4
+    Image.fromarray(np.zeros((4, 4), np.int32)).save(tmp_path / "a" / "3.tif")
+    Image.fromarray(np.zeros((4, 4), np.float32)).save(tmp_path / "b" / "4.tif")
+    with pytest.raises(UserError, match=r"^dataset\.root=.*: 2 of 6 images cannot be") as caught:
+        build.build_dataset(compose_config(given).dataset)
+    for part in ("a/3.tif (its pixels are 32-bit", "b/4.tif (its pixels are floating"):
+        assert part in str(caught.value)
