@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import cast
 
 from bigain.config import DatasetConfig
-from bigain.data.base import OpenedDataset, PublishedDataset
+from bigain.data.base import PublishedDataset
 from bigain.errors import UserError
 from bigain.locations import absolute_path
 
@@ -45,12 +45,12 @@ def has_files(config: DatasetConfig) -> bool:
     return cast(type[PublishedDataset], config.kind).has_files_in(config.root)
 
 
-def unused_variable(config: DatasetConfig, dataset: OpenedDataset) -> str | None:
+def unused_variable(config: DatasetConfig) -> str | None:
     """Which images are used in place of those of the variable; None if this is not so."""
     named = _named()
     if named is None or config.root is not None or not config.kind.ships:
         return None
-    return f"{VARIABLE}={named} has no file of {config.name}: used are images {dataset.place}"
+    return f"{VARIABLE}={named} has no file of {config.name}: the images that ship are used"
 
 
 def _named() -> Path | None:

@@ -31,7 +31,7 @@ def check_dataset(config: DatasetConfig, *, needed: bool = True) -> Finding:
     def look() -> str:
         dataset = load_dataset(config)
         require_readable(dataset, None if config.kind.is_own else _LOOKED_AT)
-        note = unused_variable(config, dataset)
+        note = unused_variable(config)
         found = f"{len(dataset):,} images {dataset.place}"
         return found if note is None else f"{found}; {note}"
 

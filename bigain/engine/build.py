@@ -72,7 +72,7 @@ def build_dataset(config: DatasetConfig) -> OpenedDataset:
     dataset = load_dataset(config)
     if config.kind.is_own:
         require_readable(dataset, range_only=True)
-    note = unused_variable(config, dataset)
+    note = unused_variable(config)
     if note is not None:
         _warn_once(note)
     return dataset

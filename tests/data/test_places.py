@@ -55,7 +55,7 @@ def test_without_its_files_in_the_variables_folder_the_shipped_images_are_used(
     for _ in range(2):
         found = build_dataset(config)
     assert found.content_hash == usual.content_hash
-    said = f"BIGAIN_DATA={tmp_path}/all has no file of fashion_mnist: used are images of the 1,000 "
+    said = f"BIGAIN_DATA={tmp_path}/all has no file of fashion_mnist: the images that ship "
     assert [line.startswith(said) for line in caplog.messages] == [True][: name == "fashion_mnist"]
 
 
@@ -87,7 +87,6 @@ def test_what_is_not_of_the_variable_needs_no_word(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = compose_config(["dataset.limit=20"]).dataset
-    dataset = load_dataset(config)
-    assert unused_variable(config, dataset) is None
+    assert unused_variable(config) is None
     monkeypatch.setenv("BIGAIN_DATA", "")
-    assert unused_variable(with_root(config), dataset) is None
+    assert unused_variable(with_root(config)) is None
