@@ -9,7 +9,8 @@ prompts, in their order; without prompts they are sorted by name.  Classes that 
 Fashion-MNIST's ten by name have its order, so the mini backbones know them.
 
 An image's id is a hash of its path below `dataset.root`: no other file and no listing changes it.
-Hidden files and folders are ignored; any other file that is no image is an error.
+Hidden files and notes (.csv, .md, .txt) do not count, beside the class folders and inside.  Any
+other file that is no image is an error in both places.
 """
 
 import hashlib
@@ -30,6 +31,8 @@ from bigain.errors import UserError
 __all__ = ["ORDER_SEED", "Folder", "path_id"]
 
 ORDER_SEED = 20261130
+_NOTES = (".csv", ".md", ".txt")
+_KINDS = f"images ({', '.join(EXTENSIONS)}), and notes ({', '.join(_NOTES)}), which do not count"
 _LAYOUTS = "one folder a class, or dataset.labels=FILE.csv"
 
 
@@ -137,39 +140,51 @@ def path_id(file: str) -> int:
 
 def _class_folders(root: Path) -> dict[str, tuple[str, ...]]:
     """Image file below `root` -> its class, the name of its folder."""
-    beside = [each.name for each in _visible(root) if each.is_file() and is_image_name(each.name)]
-    folders = [each.name for each in _visible(root) if each.is_dir()]
+    beside = [each.name for each in _visible(root) if not each.is_dir()]
+    folders = [each for each in _visible(root) if each.is_dir()]
+    _require_images(root, beside)
     if beside or not folders:
         what = f"{beside[0]} is in no class folder" if beside else "holds no class folder"
         raise UserError(f"dataset.root={root}: {what}; allowed: {_LAYOUTS}")
     found: dict[str, tuple[str, ...]] = {}
-    for name in folders:
-        files = [path.relative_to(root).as_posix() for path in _files(root / name)]
-        others = [file for file in files if not is_image_name(file)]
-        if others or not files:
-            what = f"{others[0]} is no image" if others else f"{name} holds no image"
-            raise UserError(
-                f"dataset.root={root}: {what}; allowed: images ({', '.join(EXTENSIONS)})"
-            )
-        found |= dict.fromkeys(files, (unicodedata.normalize("NFC", name),))
+    for folder in folders:
+        files = [path.relative_to(root).as_posix() for path in _files(folder, (root.resolve(),))]
+        _require_images(root, files)
+        if not files:
+            raise UserError(f"dataset.root={root}: {folder.name} holds no image; allowed: {_KINDS}")
+        found |= dict.fromkeys(files, (unicodedata.normalize("NFC", folder.name),))
     return found
 
 
+def _require_images(root: Path, names: Sequence[str]) -> None:
+    """Raise UserError for a file of another kind."""
+    other = next((name for name in names if not is_image_name(name)), None)
+    if other is not None:
+        raise UserError(f"dataset.root={root}: {other} is no image; allowed: {_KINDS}")
+
+
 def _visible(folder: Path) -> list[Path]:
-    """What a folder holds, sorted, without what `is_clutter` names."""
+    """What a folder holds, sorted, without notes and what `is_clutter` names."""
     try:
-        return sorted(each for each in folder.iterdir() if not is_clutter(each))
+        found = sorted(each for each in folder.iterdir() if not is_clutter(each))
     except OSError as error:
         raise UserError(
             f"dataset.root: {folder} cannot be read ({error.strerror}); allowed: folders of images"
         ) from error
+    return [each for each in found if each.suffix.lower() not in _NOTES or each.is_dir()]
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    """All files below `folder`, sorted."""
+def _files(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
+    """All files below `folder`, sorted; raises UserError for a link to one of the folders above."""
+    target = folder.resolve()
+    if any(each.is_relative_to(target) for each in above):
+        raise UserError(
+            f"dataset.root: {folder} is a link to a folder above it, {target}; allowed: folders "
+            "of images, and links to folders elsewhere"
+        )
     for each in _visible(folder):
         if each.is_dir():
-            yield from _files(each)
+            yield from _files(each, (*above, target))
         else:
             yield each
 

@@ -91,11 +91,15 @@ def test_ids_come_from_paths_so_other_images_and_places_do_not_change_them(
     assert Folder(3, moved).image_ids == after.image_ids[:3]
 
 
-def test_hidden_files_and_what_lies_beside_the_class_folders_do_not_count(animals: Path) -> None:
+def test_hidden_files_and_notes_do_not_count_beside_the_class_folders_or_inside(
+    animals: Path,
+) -> None:
     before = Folder(None, animals)
     save(animals / "cat" / "._1.png")
     save(animals / ".cache" / "1.png")
-    write(animals / "prompts.csv", "notes of the user")
+    for place in (animals, animals / "cat"):
+        for name in ("prompts.csv", "README.md", "index.TXT"):
+            write(place / name, "notes of the user")
     after = Folder(None, animals)
     assert (after.image_ids, after.content_hash) == (before.image_ids, before.content_hash)
 
@@ -246,9 +250,31 @@ def test_mistakes_in_the_folder_are_one_line(animals: Path, tmp_path: Path) -> N
     (animals / "fox").mkdir()
     assert "fox holds no image; allowed:" in refusal(animals)
     write(animals / "fox" / "notes.txt", "")
-    assert "fox/notes.txt is no image; allowed: images (bmp, jpg" in refusal(animals)
+    assert "fox holds no image; allowed:" in refusal(animals)
+    for other in ("fox/1.gif", "1.gif", "labels.json"):
+        write(animals / other, "")
+        assert f"{other} is no image; allowed: images (bmp, jpg" in refusal(animals)
+        (animals / other).unlink()
+    save(animals / "fox" / "1.png")
     save(animals / "stray.png")
     assert "stray.png is in no class folder; allowed: one folder a class" in refusal(animals)
+
+
+def test_a_link_to_a_folder_above_is_one_line_and_one_to_elsewhere_is_followed(
+    animals: Path, tmp_path: Path
+) -> None:
+    save(tmp_path / "elsewhere" / "1.png")
+    (animals / "fox").symlink_to(tmp_path / "elsewhere")
+    assert Folder(None, animals).class_names == ("big_dog", "cat", "fox")
+    for place, target in (
+        ("cat/loop", animals / "cat"),
+        ("cat/up", animals),
+        ("up", tmp_path),
+        ("fox/cat", animals),
+    ):
+        (animals / place).symlink_to(target)
+        assert f"{animals / place} is a link to a folder above it, {target};" in refusal(animals)
+        (animals / place).unlink()
 
 
 @pytest.mark.parametrize(
