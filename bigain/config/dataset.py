@@ -46,6 +46,7 @@ class DatasetFacts:
         fingerprint: 12 hex digits that tell these images, labels and prompts from others; None if
             the name of the dataset says which they are.
         found: How many images of which classes there are, if they are the user's own.
+        rest: What to do to have the images of the split that are not here.
 
     """
 
@@ -62,6 +63,7 @@ class DatasetFacts:
     extra: str | None = None
     fingerprint: str | None = None
     found: str = ""
+    rest: str = "copy the whole split to dataset.root"
 
     @classmethod
     def facts_under(cls, settings: "DatasetConfig") -> "DatasetFacts | type[DatasetFacts]":

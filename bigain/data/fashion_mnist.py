@@ -74,6 +74,7 @@ class FashionMNIST(PublishedDataset):
     split_size = 10_000
     label_space = "fashion"
     ships = True
+    rest = "install Debian's dataset-fashion-mnist or set dataset.root"
     class_names = CLASSES.names
     prompts = CLASSES.prompts
     condition_ids = None
@@ -91,8 +92,7 @@ class FashionMNIST(PublishedDataset):
         if (limit is None and found is None) or (limit or 0) > available:
             raise UserError(
                 f"dataset.limit={'null' if limit is None else limit}: only {available} images are "
-                f"here; set dataset.limit={available}, or for all 10000 install Debian's "
-                "dataset-fashion-mnist or set dataset.root"
+                f"here; set dataset.limit={available}, or for all 10000 {self.rest}"
             )
         self._length = available if limit is None else limit
         self._found = found

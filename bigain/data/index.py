@@ -29,11 +29,7 @@ def find_positions(
     for line in read_index(config.index):
         position = by_name.get(line)
         if position is None:
-            example = " or ".join(str(names[0]) for names in (image_ids, files) if names)
-            raise UserError(
-                f"dataset.index={config.index}: {line} is none of the {len(image_ids)} images of "
-                f"dataset={config.name} here; allowed: image ids, such as {example}"
-            )
+            raise _none_of_them(config, line, image_ids, files)
         if position in chosen:
             raise UserError(
                 f"dataset.index={config.index}: {chosen[position]} and {line} are the same image; "
@@ -41,3 +37,16 @@ def find_positions(
             )
         chosen[position] = line
     return [*chosen][: config.limit]
+
+
+def _none_of_them(
+    config: DatasetConfig, line: str, image_ids: Sequence[int], files: Sequence[str]
+) -> UserError:
+    """The error for a line that names no image that is here; of the split there may be more."""
+    here, size = len(image_ids), config.facts.split_size
+    example = " or ".join(str(names[0]) for names in (image_ids, files) if names)
+    more = "" if here >= size else f"; for all {size} images of the split, {config.facts.rest}"
+    return UserError(
+        f"dataset.index={config.index}: {line} is none of the {here} images of "
+        f"dataset={config.name} here; allowed: image ids, such as {example}{more}"
+    )

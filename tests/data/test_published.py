@@ -241,6 +241,24 @@ def test_mistakes_in_an_index_are_one_line(
     assert reason in str(caught.value)
 
 
+def test_an_image_that_is_not_here_may_be_in_the_rest_of_the_split(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fashion_mnist, "find_root", lambda _: None)
+    index = tmp_path / "index.txt"
+    index.write_text("5\n")
+    with pytest.raises(
+        UserError, match=r"of the 1000 .* all 10000 images .* set dataset.root"
+    ):
+        load_dataset(settings("fashion_mnist", index=index))
+    write_tiny("pets", tmp_path)
+    index.write_text("5000000\n")
+    with pytest.raises(UserError, match=r"5000000 is .*; for all 3669 images of the split, copy"):
+        load_dataset(settings("pets", root=tmp_path, index=index))
+    with pytest.raises(UserError, match=r"none of the 5000 images of [^;]*; allowed: [^;]*$"):
+        load_dataset(settings("fashion_mosaic", index=index))
+
+
 def test_a_limit_goes_up_to_the_lines_of_the_index(tmp_path: Path) -> None:
     index = tmp_path / "index.txt"
     index.write_text("4896\n3\n")
