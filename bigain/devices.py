@@ -1,6 +1,5 @@
 """Where a network computes, how precisely, and on how many threads."""
 
-import os
 import resource
 import sys
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ import torch
 from torch import nn
 
 from bigain.errors import UserError
-from bigain.machine import cpu_model, usable_cores
+from bigain.machine import cpu_model, thread_variable, usable_cores
 
 __all__ = [
     "DTYPES",
@@ -66,9 +65,9 @@ class Threads:
 def choose_threads(setting: int | None, *, is_mini: bool) -> Threads:
     """The threads of torch for a network.
 
-    `setting` wins, then `OMP_NUM_THREADS`.  Without them a mini network gets one thread: it is not
-    faster with more, and much slower on cores that other processes use, too.  A larger one gets
-    what torch takes, but not more than the process may run at the same time.
+    `setting` wins, then `OMP_NUM_THREADS` if it is a number.  Without them a mini network gets one
+    thread: it is not faster with more, and much slower on cores that other processes use, too.  A
+    larger one gets what torch takes, but not more than the process may run at the same time.
 
     Args:
         setting: The number that the user wants; None leaves the choice to this function.
@@ -77,8 +76,8 @@ def choose_threads(setting: int | None, *, is_mini: bool) -> Threads:
     """
     if setting is not None:
         return Threads(setting, f"threads={setting}")
-    own, default = os.environ.get("OMP_NUM_THREADS"), torch.get_num_threads()
-    if own:
+    own, default = thread_variable("OMP_NUM_THREADS"), torch.get_num_threads()
+    if own is not None:
         return Threads(default, f"OMP_NUM_THREADS={own}")
     if is_mini:
         return Threads(1, "a mini network is not faster with more")

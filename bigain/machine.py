@@ -2,12 +2,14 @@
 
 import os
 import platform
+import re
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-__all__ = ["Cores", "command_output", "cpu_model", "usable_cores", "wait_passively"]
+__all__ = ["Cores", "command_output", "cpu_model", "thread_variable", "usable_cores"]
+__all__ += ["wait_passively"]
 
 _WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "KMP_LIBRARY")
 _BLAS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")
@@ -52,8 +54,17 @@ def wait_passively() -> None:
     """
     if not any(name in os.environ for name in _WAITING):
         os.environ.update(OMP_WAIT_POLICY="PASSIVE", KMP_BLOCKTIME="0")
-    if not any(name in os.environ for name in _BLAS):
+    if not any(map(thread_variable, _BLAS)):
         os.environ["OPENBLAS_NUM_THREADS"] = "1"
+
+
+def thread_variable(name: str) -> str | None:
+    """The value of an environment variable with a number of threads; None if it has none.
+
+    OpenMP also takes a list, one number for each level of nesting, and ignores anything else.
+    """
+    value = os.environ.get(name, "").strip()
+    return value if re.fullmatch(r"\+?0*[1-9]\d*(\s*,\s*\d+)*", value, re.ASCII) else None
 
 
 def _quotas(root: Path) -> Iterator[float]:

@@ -80,6 +80,11 @@ IDLE, SHARED, SMALL = Cores(64, 64, None), Cores(64, 8, None), Cores(64, 8, 2.5)
         (6, "3", False, SMALL, 6),
         (None, "32", True, SMALL, 32),
         (None, "", True, SMALL, 1),
+        (None, "abc", True, SMALL, 1),
+        (None, "0", True, SMALL, 1),
+        (None, "-2", False, SMALL, 2),
+        (None, "2.5", False, SHARED, 8),
+        (None, " 32,2 ", True, SMALL, 32),
     ],
 )
 def test_threads_never_exceed_what_may_run_at_once_unless_the_user_says_so(

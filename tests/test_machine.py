@@ -104,6 +104,8 @@ def test_threads_wait_asleep_unless_the_user_says_otherwise(
     assert waiting(monkeypatch, OMP_WAIT_POLICY="ACTIVE") == ["ACTIVE", None, "1"]
     assert waiting(monkeypatch, KMP_BLOCKTIME="5") == [None, "5", "1"]
     assert waiting(monkeypatch, OMP_NUM_THREADS="4") == ["PASSIVE", "0", None]
+    assert waiting(monkeypatch, OMP_NUM_THREADS="abc") == ["PASSIVE", "0", "1"]
+    assert waiting(monkeypatch, OMP_NUM_THREADS="") == ["PASSIVE", "0", "1"]
     assert waiting(monkeypatch, OPENBLAS_NUM_THREADS="2") == ["PASSIVE", "0", "2"]
 
 
