@@ -20,7 +20,7 @@ for sample in (garments[position] for position in range(20)):
     Image.fromarray(sample.image).save(folder / f"{sample.image_id}.png")
 
 # Of other classes with backbone=sd20, which knows photographs: docs/datasets.md.
-settings = ["dataset=folder", "dataset.root=own", "backbone=mini_unet", "threads=1"]
+settings = ["dataset=folder", "dataset.root=own", "backbone=mini_unet"]
 settings += ["dataset.limit=6", "task.trial_list=[1,4]"]  # fewer trials than the paper's, for speed
 
 runs = []

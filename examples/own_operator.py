@@ -32,7 +32,7 @@ class EveryNth(KeyValueReducer):
 if __name__ == "__main__":
     Path("operator").mkdir(exist_ok=True)
     Path("operator/every_nth.yaml").write_text(YAML)
-    settings = ["-m", f"hydra.searchpath=[file://{Path.cwd()}]", "threads=1"]
+    settings = ["-m", f"hydra.searchpath=[file://{Path.cwd()}]"]
     few = ["dataset.limit=4", "task.trial_list=[1,4]"]
     own = ["operator=every_nth", "operator.step=2,4"]
     for sweep in ([*few, "operator=none"], [*few, *own], [*own, "task=efficiency"]):

@@ -70,8 +70,11 @@ def test_an_operator_of_ones_own_is_swept_and_in_the_table(example: Run, tmp_pat
         *(("efficiency", 2), ("efficiency", 4)),
     ]
     lines = printed[printed.index("mini_dit, fashion_mnist, seed 0") :].splitlines()
-    (own,) = [line for line in lines if line.startswith("every_nth step=4")]
-    assert own.endswith(f"{count_flops('mini_dit', ToDo(2)).total / 1e9:.4g}"), "64 of 256 tokens"
+    own = [line for line in lines if line.startswith("every_nth")]
+    assert [line.split("  ")[0] for line in own] == ["every_nth step=2", "every_nth step=4"]
+    assert own[-1].endswith(f"{count_flops('mini_dit', ToDo(2)).total / 1e9:.4g}"), (
+        "64 of 256 tokens"
+    )
 
 
 def test_images_of_ones_own_are_compared_in_pairs(example: Run, tmp_path: Path) -> None:

@@ -182,7 +182,8 @@ def _text(rows: Sequence[JointRow]) -> str:
         lines += [f"{backbone}, {dataset}, seed {seed}: {counts}", ""]
         lines += [f"{table}\n" for table in _tables(of_group)]
     lines += [
-        "An operator is named with the settings that differ from its defaults in configs/operator.",
+        "An operator is named with the settings that differ from its defaults in configs/operator;",
+        "one that is not there with the settings in which its runs differ.",
         f"Values with their 95 % interval; {_DASH}: no finished run.  GFLOPs: one forward.",
         "ms/step: separate runs; compare the speed-ups, timed in turn with the baseline.",
     ]

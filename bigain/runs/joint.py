@@ -15,11 +15,12 @@ from bigain.metrics import Metric
 from bigain.runs.archive import Archive
 from bigain.runs.archive_csv import metrics_of, read_own_rows
 from bigain.runs.files import MANIFEST
-from bigain.runs.identity import dataset_name, depends_on_batch_size
+from bigain.runs.identity import dataset_name
+from bigain.runs.joint_settings import Defaults, changed_settings, compared_settings, usual_settings
 from bigain.runs.manifests import Manifest, check_name
 from bigain.runs.store import RunStore, run_folders
 
-__all__ = ["JOINT_METRICS", "Defaults", "JointRow", "JointRun", "JointView", "joint_runs"]
+__all__ = ["JOINT_METRICS", "JointRow", "JointRun", "JointView", "joint_runs"]
 __all__ += ["joint_view"]
 
 JOINT_METRICS = (
@@ -30,12 +31,7 @@ JOINT_METRICS = (
 
 Config = Mapping[str, Any]
 
-Defaults = Callable[[Config], Config]
-"""Configuration of a run -> the one with the same backbone, dataset, task and operator but with the
-default settings of both; {} if this version has no such thing."""
-
 _PLACES = ("extractor_weights",)
-_NOT_SETTINGS = ("name", "_target_")
 _WEIGHTS = ("revision", "repository", "path")
 
 
@@ -49,7 +45,8 @@ class JointRun:
         images: Number of its images.
         metrics: Metric id -> value, those of `JOINT_METRICS` that it measured.
         changed: The settings of its operator, and its sites, that differ from their defaults; also
-            the batch size if results depend on it.
+            the batch size if results depend on it.  Where the defaults are not known: from what
+            all runs of the operator on the backbone have alike.
 
     """
 
@@ -86,7 +83,7 @@ class JointRun:
     @property
     def operator(self) -> str:
         """All settings of the operator, and its sites."""
-        return _text(_compared(self.config))
+        return _text(compared_settings(self.config))
 
 
 @dataclass
@@ -169,7 +166,7 @@ def joint_runs(results: Path, defaults: Defaults, backbone: str | None = None) -
 
     Args:
         results: The folder that holds runs/ and the published files.
-        defaults: The default settings of backbone and operator; asked for the runs that are used.
+        defaults: The default settings of backbone and operator, for the runs that are used.
         backbone: Only runs of this backbone; None: of all.
 
     Raises:
@@ -182,7 +179,12 @@ def joint_runs(results: Path, defaults: Defaults, backbone: str | None = None) -
     ]
     measured = {name for name, each, _ in found if _at(each["config"], "task") != "efficiency"}
     used = measured if backbone is None else measured & {backbone}
-    return [_run(manifest, metrics, defaults) for name, manifest, metrics in found if name in used]
+    runs = [(manifest, metrics) for name, manifest, metrics in found if name in used]
+    configs = [manifest["config"] for manifest, _ in runs]
+    return [
+        _run(manifest, metrics, usual_settings(config, configs, defaults))
+        for (manifest, metrics), config in zip(runs, configs, strict=True)
+    ]
 
 
 def _finished(results: Path) -> Iterator[tuple[Manifest, Mapping[str, Metric]]]:
@@ -238,25 +240,11 @@ def joint_view(runs: Sequence[JointRun]) -> JointView:
     )
 
 
-def _run(manifest: Manifest, metrics: Mapping[str, Metric], defaults: Defaults) -> JointRun:
+def _run(manifest: Manifest, metrics: Mapping[str, Metric], usual: Mapping[str, Any]) -> JointRun:
     config = manifest["config"]
-    standard = defaults(config)
-    mine, usual = _compared(config), _compared(standard)
-    changed = {key: value for key, value in mine.items() if key not in usual or usual[key] != value}
-    size = config.get("batch_size")
-    if depends_on_batch_size(config) and size != standard.get("batch_size"):
-        changed["batch_size"] = size
     known = {name: metric for name, metric in metrics.items() if name in JOINT_METRICS}
+    changed = changed_settings(config, usual)
     return JointRun(manifest["run_id"], config, manifest["n_images"], known, changed)
-
-
-def _compared(config: Config) -> dict[str, Any]:
-    """The settings of the operator, and the sites of one that has any."""
-    operator = config.get("operator", {})
-    settings = {key: value for key, value in operator.items() if key not in _NOT_SETTINGS}
-    if operator.get("name") != "none":
-        settings["sites"] = config.get("backbone", {}).get("sites")
-    return settings
 
 
 def _weightiest(

@@ -247,9 +247,7 @@ def test_an_image_that_is_not_here_may_be_in_the_rest_of_the_split(
     monkeypatch.setattr(fashion_mnist, "find_root", lambda _: None)
     index = tmp_path / "index.txt"
     index.write_text("5\n")
-    with pytest.raises(
-        UserError, match=r"of the 1000 .* all 10000 images .* set dataset.root"
-    ):
+    with pytest.raises(UserError, match=r"of the 1000 .* all 10000 images .* set dataset.root"):
         load_dataset(settings("fashion_mnist", index=index))
     write_tiny("pets", tmp_path)
     index.write_text("5000000\n")

@@ -120,10 +120,12 @@ def test_the_settings_that_differ_from_the_defaults_are_named(
     schedule |= {"align": "reference", "skip_final_step": False, "scope": "self"}
     schedule |= {"_target_": "bigain.operators.IEKVD"}
     finished(tmp_path, make_config(operator=schedule, task=GENERATION), frechet_mini=4.0)
+    schedule |= {"factor": 4, "alpha": 1.0}
+    finished(tmp_path, make_config(operator=schedule, task=GENERATION), frechet_mini=4.0)
     names = sorted(row.operator for row in view_of(tmp_path).rows)
-    assert names[0].startswith("ie_kvd factor=2 ")
-    assert " alpha=0.8->1.2 " in names[0], "without defaults all settings"
-    assert names[1:] == [
+    assert names == [
+        "ie_kvd factor=2 alpha=0.8->1.2",
+        "ie_kvd factor=4 alpha=1.0",
         "tome ratio=0.5 random=false",
         'tome ratio=0.5 random=false sites={"stages":["encoder","decoder"],"levels":[0],'
         '"blocks":[0]}',
@@ -222,6 +224,23 @@ def test_all_metrics_of_a_row_and_task_are_of_one_run(tmp_path: Path, make_confi
         finished(tmp_path, config, frechet_mini=value, recall=value)
     (row,) = view_of(tmp_path).rows
     assert (row.metrics["frechet_mini"].value, row.metrics["recall"].value) == (0.6, 0.6)
+
+
+def test_without_known_defaults_only_what_differs_between_runs_is_shown(
+    tmp_path: Path, make_config: Make, make_run: MakeRun, tome: dict[str, Any]
+) -> None:
+    for ratio in (0.5, 0.7):
+        config = make_config(operator={**tome, "ratio": ratio})
+        make_run(tmp_path, config, rise=0.1)
+        cost = make_config(operator={**tome, "ratio": ratio}, task=EFFICIENCY)
+        finished(tmp_path, cost, flops_g=ratio)
+    rows = joint_view(joint_runs(tmp_path, lambda _: {})).rows
+    assert [row.operator for row in rows] == ["tome ratio=0.5", "tome ratio=0.7"]
+    assert [row.metrics["flops_g"].value for row in rows] == [0.5, 0.7]
+    (tmp_path / "one").mkdir()
+    make_run(tmp_path / "one", make_config(operator=tome), rise=0.1)
+    (row,) = joint_view(joint_runs(tmp_path / "one", lambda _: {})).rows
+    assert row.operator == "tome"
 
 
 def test_a_cost_alone_is_no_row(tmp_path: Path, make_config: Make, tome: dict[str, Any]) -> None:
