@@ -76,6 +76,13 @@ class DatasetFacts:
         del settings
         return cls
 
+    @classmethod
+    def image_name(cls, line: str) -> str:
+        """What names an image of `dataset.index` in the fingerprint: the line, unless an id is
+        known without opening the dataset.
+        """
+        return line
+
 
 class DatasetConfig(Settings):
     """Which dataset, which of its images, and the first how many in their fixed order.
@@ -187,7 +194,8 @@ class DatasetConfig(Settings):
         """That of the images, together with the lines of the index if there is one."""
         if self.index is None:
             return self.facts.fingerprint
-        lines = [self.facts.fingerprint or "", *read_index(self.index)]
+        names = map(self.kind.image_name, read_index(self.index))
+        lines = [self.facts.fingerprint or "", *names]
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]
 
 

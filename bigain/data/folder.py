@@ -95,6 +95,11 @@ class Folder(ImageFiles, PublishedDataset):
         return cls(None, settings.root, settings.labels, settings.prompts)
 
     @classmethod
+    def image_name(cls, line: str) -> str:
+        """The id, also where the line is a file."""
+        return line if line.isdecimal() else str(path_id(line))
+
+    @classmethod
     def open(cls, config: DatasetConfig) -> OpenedDataset:
         """The images of the settings; raises UserError if they changed since those were checked."""
         own = cls(None, config.root, config.labels, config.prompts)

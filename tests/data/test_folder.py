@@ -190,13 +190,15 @@ def test_two_folders_have_two_names_in_every_table(animals: Path, tmp_path: Path
     assert runs[0].group != runs[1].group
 
 
-def test_an_index_counts_in_the_run_id_by_its_lines(animals: Path, tmp_path: Path) -> None:
+def test_an_index_counts_in_the_run_id_by_its_images(animals: Path, tmp_path: Path) -> None:
     one = write(tmp_path / "one.txt", "cat/1.png\ncat/3.png\n")
     same = write(tmp_path / "same.txt", "\ncat/1.png\n  cat/3.png\n")
     other = write(tmp_path / "other.txt", "cat/3.png\ncat/1.png\n")
     ids = [run_id(composed(animals, f"dataset.index={path}")) for path in (one, same, other)]
     assert ids[0] == ids[1] != ids[2]
     assert run_id(composed(animals)) not in ids
+    by_id = write(tmp_path / "ids.txt", f"cat/1.png\n{path_id('cat/3.png')}\n")
+    assert run_id(composed(animals, f"dataset.index={by_id}")) == ids[0], "files and ids are alike"
 
 
 def test_a_run_does_not_start_with_images_that_changed_since_it_was_planned(
