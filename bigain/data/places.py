@@ -4,7 +4,9 @@ It is that of the environment variable `BIGAIN_DATA`, which may serve several da
 promise about each of them; without the variable it is `data` in the working directory.
 """
 
+import logging
 import os
+from functools import cache
 from pathlib import Path
 from typing import cast
 
@@ -13,10 +15,11 @@ from bigain.data.base import PublishedDataset
 from bigain.errors import UserError
 from bigain.locations import absolute_path
 
-__all__ = ["VARIABLE", "has_files", "unused_variable", "with_root"]
+__all__ = ["VARIABLE", "has_files", "unused_variable", "warn_of_variable", "with_root"]
 
 VARIABLE = "BIGAIN_DATA"
 _DEFAULT = "data"
+_LOG = logging.getLogger(__name__)
 
 
 def with_root(config: DatasetConfig) -> DatasetConfig:
@@ -51,6 +54,18 @@ def unused_variable(config: DatasetConfig) -> str | None:
     if named is None or config.root is not None or not config.kind.ships:
         return None
     return f"{VARIABLE}={named} has no file of {config.name}: the images that ship are used"
+
+
+def warn_of_variable(config: DatasetConfig) -> None:
+    """Say once that the images that ship are used in place of those of the variable."""
+    note = unused_variable(config)
+    if note is not None:
+        _warn_once(note)
+
+
+@cache
+def _warn_once(note: str) -> None:
+    _LOG.warning(note)
 
 
 def _named() -> Path | None:

@@ -25,7 +25,6 @@ from bigain.config import (
 )
 from bigain.data.base import SELECTIONS, OpenedDataset, load_dataset, load_reference
 from bigain.data.contents import files_hash, require_readable
-from bigain.data.places import unused_variable
 from bigain.devices import DTYPES, resolve_device
 from bigain.engine.build_operator import build_operator, build_sites
 from bigain.errors import UserError
@@ -67,14 +66,10 @@ def build_dataset(config: DatasetConfig) -> OpenedDataset:
     """The dataset with its limit; raises UserError if data is missing.
 
     Of the user's own images the headers are read: pixels of an unknown range are refused at once.
-    Warns, once, if the dataset is not in the folder of BIGAIN_DATA.
     """
     dataset = load_dataset(config)
     if config.kind.is_own:
         require_readable(dataset, range_only=True)
-    note = unused_variable(config)
-    if note is not None:
-        _warn_once(note)
     return dataset
 
 
@@ -85,11 +80,6 @@ def warn_of_lists(config: DatasetConfig, dataset: OpenedDataset) -> None:
     """
     if not dataset.is_published:
         _LOG.warning("dataset=%s: %d images %s", config.name, len(dataset), dataset.place)
-
-
-@cache
-def _warn_once(note: str) -> None:
-    _LOG.warning(note)
 
 
 def build_backbone(

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from bigain.config import RunConfig
+from bigain.data.places import warn_of_variable
 from bigain.engine.inputs import check_inputs, same_images
 from bigain.runs.files import METRICS, read_csv
 from bigain.runs.identity import resolved, run_id
@@ -55,6 +56,8 @@ def run(config: RunConfig, *, progress: bool = True) -> RunOutcome:
             not come out as it was.
 
     """
+    if config.needs_images:
+        warn_of_variable(config.dataset)
     store = RunStore(config.paths.results, run_id(config))
     if store.is_finished() and not config.force:
         check_inputs(config, store)

@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 
 from bigain.data.base import load_dataset
-from bigain.data.places import unused_variable, with_root
-from bigain.engine.build import build_dataset
+from bigain.data.places import unused_variable, warn_of_variable, with_root
 from bigain.errors import UserError
 from bigain.launch.compose import compose_config
 from bigain.testing.datasets import write_tiny
@@ -53,7 +52,8 @@ def test_without_its_files_in_the_variables_folder_the_shipped_images_are_used(
     monkeypatch.setenv("BIGAIN_DATA", str(tmp_path / "all"))
     config = compose_config([f"dataset={name}", "dataset.limit=20"]).dataset
     for _ in range(2):
-        found = build_dataset(config)
+        warn_of_variable(config)
+        found = load_dataset(config)
     assert found.content_hash == usual.content_hash
     said = f"BIGAIN_DATA={tmp_path}/all has no file of fashion_mnist: the images that ship "
     assert [line.startswith(said) for line in caplog.messages] == [True][: name == "fashion_mnist"]

@@ -62,6 +62,18 @@ def test_a_mini_run_takes_one_thread_unless_it_is_told_otherwise(
     assert manifest["torch_threads"] == expected
 
 
+def test_a_finished_run_says_too_that_the_images_that_ship_are_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = [*ONE_TRIAL, f"paths.results={tmp_path}"]
+    first = run(compose_config(settings))
+    assert caplog.messages == []
+    monkeypatch.setenv("BIGAIN_DATA", str(tmp_path / "all"))
+    again = run(compose_config(settings))
+    assert (again.run_id, again.computed) == (first.run_id, 0)
+    assert [line for line in caplog.messages if f"BIGAIN_DATA={tmp_path}/all has no" in line]
+
+
 def test_a_finished_run_is_skipped_without_importing_torch(tmp_path: Path) -> None:
     settings = [*SHORT, f"paths.results={tmp_path}"]
     first = run(compose_config(settings))
