@@ -78,9 +78,7 @@ class DatasetFacts:
 
     @classmethod
     def image_name(cls, line: str) -> str:
-        """What names an image of `dataset.index` in the fingerprint: the line, unless an id is
-        known without opening the dataset.
-        """
+        """What stands for a line of `dataset.index` in the fingerprint: the id, if it is known."""
         return line
 
 
