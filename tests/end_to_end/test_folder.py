@@ -185,10 +185,10 @@ def test_the_doctor_counts_the_images_or_says_the_line_of_the_run(
     code, out, _ = examine(f"dataset.root={photos}")
     assert code == 0
     assert f"6 images in {photos}" in " ".join(out.split())
-    (photos / "dog" / "notes.txt").write_text("")
+    (photos / "dog" / "1.gif").write_text("")
     code, _, err = examine(f"dataset.root={photos}")
     assert code == 2
-    assert err.startswith(f"dataset.root={photos}: dog/notes.txt is no image; allowed: images")
+    assert err.startswith(f"dataset.root={photos}: dog/1.gif is no image; allowed: images")
     assert err.count("\n") == 1
     code, _, err = examine()
     assert (code, err.partition(" allowed: ")[0]) == (2, "dataset.root=null:")
