@@ -201,6 +201,7 @@ def test_the_manifest_says_what_was_loaded_and_how_it_went(
         "unet/diffusion_pytorch_model.safetensors",
         "vae/diffusion_pytorch_model.safetensors",
         "dataset/pets",
+        "dataset/pets/files",
     }
     assert manifest["peak_memory_bytes"] > 50e6
     assert manifest["micro_batch"] == 32
