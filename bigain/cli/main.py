@@ -26,6 +26,7 @@ VERBS = {
     "table": "bigain.cli.table",
     "figures": "bigain.cli.figures",
     "report": "bigain.cli.report",
+    "sync-wandb": "bigain.cli.sync_wandb",
     "flops": "bigain.cli.flops",
     "fid": "bigain.cli.fid",
     "demo": "bigain.cli.demo",

@@ -15,13 +15,14 @@ from bigain.config.base import NEUTRAL, SETTING_COLUMNS
 from bigain.config.dataset import DatasetConfig, DatasetFacts
 from bigain.config.messages import format_validation_error
 from bigain.config.operator import OperatorConfig, setting_cell
-from bigain.config.run import CacheConfig, PathsConfig, RunConfig, ShardConfig, TrackingConfig
+from bigain.config.run import CacheConfig, PathsConfig, RunConfig, ShardConfig
 from bigain.config.task import (
     ClassificationConfig,
     EfficiencyConfig,
     GenerationConfig,
     TaskConfig,
 )
+from bigain.config.tracking import TrackerConfig, TrackingConfig
 
 __all__ = [
     "NEUTRAL",
@@ -41,6 +42,7 @@ __all__ = [
     "ShardConfig",
     "SitesConfig",
     "TaskConfig",
+    "TrackerConfig",
     "TrackingConfig",
     "format_validation_error",
     "setting_cell",

@@ -12,13 +12,14 @@ settings an operator has is stated once too, in its YAML; `bigain.launch.compose
 """
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import ConfigDict, Field, model_validator
 
 from bigain.config.base import NEUTRAL, SETTING_COLUMNS, Settings
 
-__all__ = ["OperatorConfig", "setting_cell"]
+__all__ = ["OperatorConfig", "operator_title", "setting_cell"]
 
 _PAPERS_WORDS = {"sa": "self", "ca": "cross"}
 
@@ -64,16 +65,24 @@ class OperatorConfig(Settings):
         """What the class is called with: every setting but `name` and `scope`."""
         return {k: value for k, value in (self.model_extra or {}).items() if k != "scope"}
 
+    @property
+    def title(self) -> str:
+        """The operator in a few words, e.g. `lgtm ratio=0.7 score=laplacian_l1`."""
+        return operator_title(self.model_dump())
+
     def settings(self) -> dict[str, float | int | str | None]:
         """The cells of `SETTING_COLUMNS` in metrics.csv; None where it has no such setting."""
         own = self.model_dump()
         return {key: setting_cell(own.get(key)) for key in SETTING_COLUMNS}
 
-    def changed(self) -> dict[str, Any]:
-        """The settings of `NEUTRAL` that have another value than there."""
-        own = self.model_extra or {}
-        usual = {key.removeprefix("operator."): value for key, value in NEUTRAL.items()}
-        return {key: own[key] for key in usual if key in own and own[key] != usual[key]}
+
+def operator_title(plain: Mapping[str, Any]) -> str:
+    """The settings of an operator in a few words, with those of `NEUTRAL` that are not neutral."""
+    words = {key: setting_cell(plain.get(key)) for key in SETTING_COLUMNS if key != "scope"}
+    usual = {key.removeprefix("operator."): value for key, value in NEUTRAL.items()}
+    words |= {key: plain[key] for key in usual if key in plain and plain[key] != usual[key]}
+    shown = [f"{key}={value}" for key, value in words.items() if value is not None]
+    return " ".join([plain["name"], *shown])
 
 
 def setting_cell(value: Any) -> float | int | str | None:

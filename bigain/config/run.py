@@ -3,9 +3,10 @@
 `RunConfig` also knows which settings exclude each other although each is fine by itself.
 """
 
-from typing import Annotated, Any, Literal, Self, TypeVar
+from collections.abc import Sequence
+from typing import Annotated, Literal, Self, TypeVar
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from bigain.config.backbone import BackboneConfig
 from bigain.config.base import Folder, Integer, Number, Settings, Switch, not_allowed
@@ -17,8 +18,9 @@ from bigain.config.task import (
     GenerationConfig,
     TaskConfig,
 )
+from bigain.config.tracking import Tracking
 
-__all__ = ["CacheConfig", "PathsConfig", "RunConfig", "ShardConfig", "TrackingConfig"]
+__all__ = ["CacheConfig", "PathsConfig", "RunConfig", "ShardConfig"]
 
 _TASKS_WITH_IMAGES = ("classification", "generation")
 
@@ -57,17 +59,6 @@ class PathsConfig(Settings):
     cache: Folder = Field(description="a folder")
 
 
-class TrackingConfig(Settings):
-    """The tracker that shows a run while it works; it never changes a result."""
-
-    name: Literal["none"] = Field(description="none")
-
-
-def _from_name(value: Any) -> Any:
-    """Manifests written before tracking was a group hold the name alone."""
-    return {"name": value} if isinstance(value, str) else value
-
-
 class RunConfig(Settings):
     """One run.  Raises pydantic's ValidationError; `bigain.launch` turns it into one line."""
 
@@ -88,7 +79,7 @@ class RunConfig(Settings):
         description="null (1 on a mini backbone, else by the cores) or an integer >= 1"
     )
     shard: ShardConfig = Field(description="the settings index and count")
-    tracking: Annotated[TrackingConfig, BeforeValidator(_from_name)] = Field(description="none")
+    tracking: Tracking = Field(description="none, wandb, trackio or [wandb,trackio]")
     force: Switch = Field(description="true or false")
     cache: CacheConfig = Field(description="the settings latents, prompts and gigabytes")
     paths: PathsConfig = Field(description="the settings results, data and cache")
@@ -102,10 +93,15 @@ class RunConfig(Settings):
     @property
     def title(self) -> str:
         """The run in a few words, e.g. `mini_dit lgtm ratio=0.7 score=laplacian_l1`."""
-        settings = self.operator.settings() | self.operator.changed()
-        shown = ((key, value) for key, value in settings.items() if key != "scope")
-        words = [f"{key}={value}" for key, value in shown if value is not None]
-        return " ".join([self.backbone.name, self.operator.name, *words])
+        return f"{self.backbone.name} {self.operator.title}"
+
+    def shown_in(self, group: str, tags: Sequence[str] = ()) -> Self:
+        """The same run, which trackers put into `group` (unless it has one) and tag with `tags`."""
+        own = self.tracking
+        if not own.trackers:
+            return self
+        shown = {"group": own.group or group, "tags": tuple(dict.fromkeys([*own.tags, *tags]))}
+        return self.model_copy(update={"tracking": own.model_copy(update=shown)})
 
     @property
     def needs_images(self) -> bool:

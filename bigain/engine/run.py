@@ -6,6 +6,7 @@ are found before anything is written.  Every record is on disk before the next o
 the metrics are computed last.
 """
 
+from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
@@ -14,7 +15,7 @@ from pathlib import Path
 from bigain.config import RunConfig
 from bigain.data.places import warn_of_variable
 from bigain.engine.inputs import check_inputs, same_images
-from bigain.runs.files import METRICS, read_csv
+from bigain.runs.files import METRICS, Record, read_csv
 from bigain.runs.identity import resolved, run_id
 from bigain.runs.images import is_complete
 from bigain.runs.provenance import collect
@@ -75,7 +76,7 @@ def run(config: RunConfig, *, progress: bool = True) -> RunOutcome:
         stack.enter_context(limited_threads(threads.count))
         task = build_task(config)
         session = stack.enter_context(store.open(config, task.ids, collect(task.origin)))
-        sinks.start(_tracked(config, store, len(task.ids), len(session.done)))
+        sinks.start(_tracked(config, store, len(task.ids), [*session.done.values()]))
         stack.push(lambda _type, error, _traceback: sinks.fail(error) if error else None)
         lost = task.files.missing([*session.done.values()])
         session.adopt(task.files.copy_files, partial(same_images, config))
@@ -100,6 +101,8 @@ def run(config: RunConfig, *, progress: bool = True) -> RunOutcome:
     return RunOutcome(store.run_id, store.folder, store.status(), len(lost) + len(todo))
 
 
-def _tracked(config: RunConfig, store: RunStore, num_records: int, num_done: int) -> TrackedRun:
-    plain = resolved(config)
-    return TrackedRun(store.run_id, config.title, store.folder, plain, num_records, num_done)
+def _tracked(
+    config: RunConfig, store: RunStore, num_records: int, done: Sequence[Record]
+) -> TrackedRun:
+    plain, tracking = resolved(config), config.tracking
+    return TrackedRun(store.run_id, store.folder, plain, tracking, num_records, done)

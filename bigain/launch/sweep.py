@@ -163,7 +163,11 @@ def launch_sweep(runs: Sequence[Launched], hydra: DictConfig) -> dict[int, Failu
     folder.mkdir(parents=True, exist_ok=True)
     OmegaConf.save(sweep, folder / "multirun.yaml")
     context.callbacks.on_multirun_start(config=sweep, config_name=CONFIG_NAME)
-    jobs = [[*run.overrides, _RUN + run.config.model_dump_json()] for run in runs]
+    shown = [run.config.shown_in(folder.name) for run in runs]
+    jobs = [
+        [*run.overrides, _RUN + config.model_dump_json()]
+        for run, config in zip(runs, shown, strict=True)
+    ]
     size = hydra.sweeper.get("max_batch_size") or len(jobs)
     failures: dict[int, Failure] = {}
     for first in range(0, len(jobs), size):

@@ -12,7 +12,7 @@ from bigain.errors import UserError
 from bigain.files import parse_json
 from bigain.runs.identity import run_id as name_of
 
-__all__ = ["Manifest", "check_name", "portable", "read_published"]
+__all__ = ["Manifest", "check_name", "portable", "public_config", "read_published"]
 
 Manifest = Mapping[str, Any]
 """A manifest, published or not."""
@@ -58,6 +58,12 @@ def portable(manifest: Manifest) -> dict[str, Any]:
     if withheld and "run_id" in manifest and name_of(kept["config"]) != manifest["run_id"]:
         kept["withheld"] = withheld
     return kept
+
+
+def public_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A resolved configuration without paths and without what cannot change a result."""
+    public: dict[str, Any] = _without_places(dict(config), "config")
+    return public
 
 
 def check_name(path: Path, manifest: Manifest) -> None:

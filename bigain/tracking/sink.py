@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from bigain.config import TrackingConfig
+from bigain.config.base import import_target
+from bigain.errors import UserError
 
-__all__ = ["SINKS", "Sink", "Sinks", "TrackedRun", "build_sinks"]
+__all__ = ["Sink", "Sinks", "TrackedRun", "build_sinks"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -23,20 +25,25 @@ class TrackedRun:
 
     Attributes:
         run_id: Name of the run; the same for every restart and every shard of it.
-        title: The run in a few words.
         folder: Its folder in the run store.
         config: The resolved configuration as plain data.
+        tracking: What the user told all trackers.
         num_records: Records of the whole run.
-        num_done: Records on disk before this process computes any.
+        done: The records on disk before this process computes any.
 
     """
 
     run_id: str
-    title: str
     folder: Path
     config: Mapping[str, Any]
+    tracking: TrackingConfig
     num_records: int
-    num_done: int
+    done: Sequence[Mapping[str, Any]]
+
+    @property
+    def is_sharded(self) -> bool:
+        """Whether other processes compute parts of the run."""
+        return int(self.config["shard"]["count"]) > 1
 
 
 class Sink(Protocol):
@@ -90,14 +97,28 @@ class Sinks:
                 self._sinks.remove(sink)
                 _LOG.warning(
                     "tracking: %s stopped (%s: %s); the run continues, its results are on disk",
-                    *(type(sink).__name__, type(error).__name__, error),
+                    *(type(sink).__name__, type(error).__name__, " ".join(str(error).split())),
                 )
 
 
-SINKS: Mapping[str, Callable[[TrackingConfig], Sequence[Sink]]] = {"none": lambda _config: ()}
-"""`tracking.name` -> function that makes its sinks."""
-
-
 def build_sinks(config: TrackingConfig) -> Sinks:
-    """The sinks of a run.  Raises UserError if the tracker is not installed."""
-    return Sinks(SINKS[config.name](config))
+    """The sinks of a run, one for each tracker.
+
+    Raises:
+        UserError: A tracker does not exist or is not installed.
+
+    """
+    if config.mode == "disabled":
+        return Sinks([])
+    return Sinks([_sink(name, each.target) for name, each in config.trackers.items()])
+
+
+def _sink(name: str, target: str) -> Sink:
+    try:
+        sink: Sink = import_target(target)()
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UserError(
+            f"tracking={name}: {error}; allowed: a tracker that is installed, such as "
+            f'pip install "bigain[{name}]"'
+        ) from error
+    return sink

@@ -54,6 +54,8 @@ WRONG: list[tuple[str, object]] = [
     ("shard.index", -1),
     ("shard.count", 0),
     ("tracking", "wandb"),
+    ("tracking.mode", "on"),
+    ("tracking.project", ""),
     ("force", "yes"),
     ("paths.results", ""),
     ("paths.results", None),
@@ -89,8 +91,10 @@ def test_a_run_is_accepted_as_it_is(plain: dict[str, Any]) -> None:
 
 
 def test_the_tracker_of_an_older_manifest_is_a_bare_name(plain: dict[str, Any]) -> None:
-    older = RunConfig.model_validate({**plain, "tracking": "none"})
-    assert older == RunConfig.model_validate(plain)
+    for older in ("none", {"name": "none"}):
+        assert RunConfig.model_validate({**plain, "tracking": older}) == RunConfig.model_validate(
+            plain
+        )
 
 
 @pytest.mark.parametrize(("key", "value"), WRONG)

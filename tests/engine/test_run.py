@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from bigain.engine import run as engine
 from bigain.engine.run import run
 from bigain.errors import UserError
 from bigain.launch.compose import compose_config
@@ -19,8 +20,7 @@ from bigain.tasks import classification
 from bigain.tasks.classification import classify_images
 from bigain.tasks.efficiency import Stopwatch
 from bigain.testing.runs import read_metrics
-from bigain.tracking import sink as tracking
-from bigain.tracking.sink import TrackedRun
+from bigain.tracking.sink import Sinks, TrackedRun
 
 SHORT = ["task.trial_list=[2,4]", "task.keep_list=[3,1]", "dataset.limit=2"]
 ONE_TRIAL = ["task.trial_list=[1]", "task.keep_list=[1]", "dataset.limit=2"]
@@ -198,7 +198,7 @@ class Recorder:
 
 
 def use(monkeypatch: pytest.MonkeyPatch, *sinks: Recorder) -> None:
-    monkeypatch.setattr(tracking, "SINKS", {"none": lambda _config: sinks})
+    monkeypatch.setattr(engine, "build_sinks", lambda _config: Sinks(sinks))
 
 
 def test_a_sink_sees_the_run_its_records_and_its_metrics(
@@ -212,7 +212,7 @@ def test_a_sink_sees_the_run_its_records_and_its_metrics(
     assert names == ["start", "record", "record", "finish"]
     started, metrics = recorder.calls[0][1], recorder.calls[-1][1]
     assert (started.run_id, started.folder) == (outcome.run_id, outcome.folder)
-    assert (started.num_records, started.num_done) == (2, 0)
+    assert (started.num_records, started.done) == (2, [])
     assert started.config["seed"] == 0
     assert metrics == {row["metric"]: row["value"] for row in read_csv(outcome.folder / METRICS)}
     run(config)

@@ -291,7 +291,7 @@ MISTAKES: list[tuple[str, str]] = [
     ("backbone=sd21", "allowed: dit_xl2_512, mini_dit, mini_unet, sd15, sd20, sdxl; did you mean"),
     ("backbone=sd20 | dataset=fashion_mnist", "allowed: coco2017, imagenet100, imagenet1k or pets"),
     ("task=generate", "allowed: classification"),
-    ("tracking=nope", "allowed: none"),
+    ("tracking=nope", "allowed: none, wandb"),
     ("dataset=pets", "allowed: fashion_mnist or fashion_mosaic, because backbone=mini_dit knows"),
     ("task=generation | dataset=fashion_mosaic", "such as fashion_mnist, because task=generation"),
     ("dataset=fashion_mosaic | dataset.root=x", "allowed: null, because dataset=fashion_mosaic"),

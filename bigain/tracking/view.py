@@ -1,0 +1,114 @@
+"""What a dashboard shows of a run, as plain data: the same for every tracker, live or afterwards.
+
+A view is made from the run store alone.  Nothing of it names a user, a machine or a folder.
+"""
+
+import math
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bigain.config.operator import operator_title
+from bigain.metrics import wilson
+from bigain.runs.manifests import public_config
+
+__all__ = ["HIGHER_IS_BETTER", "Progress", "View", "history", "summary"]
+
+HIGHER_IS_BETTER: Mapping[str, bool] = {
+    **dict.fromkeys(("acc1", "map_image", "map_class", "precision", "recall"), True),
+    **dict.fromkeys(("margin_mean", "images_per_s", "running_acc1", "generated"), True),
+    **dict.fromkeys(("eps_error", "eps_error_rise", "margin_variance", "fid"), False),
+    **dict.fromkeys(("frechet_mini", "kid", "flops_g", "time_ms_per_step"), False),
+}
+"""Metric -> whether more of it is better; metrics without a direction are not here."""
+
+
+@dataclass(frozen=True)
+class View:
+    """The fixed part of what a dashboard shows of a run.
+
+    Attributes:
+        run_id: The id of the run, here and in the dashboard.
+        name: The run in a few words.
+        job_type: The task.
+        tags: Backbone, dataset, operator, and those of the user.
+        group: The sweep or table that the run belongs to; None if it is alone.
+        config: The resolved configuration without folders.
+
+    """
+
+    run_id: str
+    name: str
+    job_type: str
+    tags: tuple[str, ...]
+    group: str | None
+    config: Mapping[str, Any]
+
+    @classmethod
+    def of(
+        cls,
+        run_id: str,
+        config: Mapping[str, Any],
+        group: str | None = None,
+        tags: Sequence[str] = (),
+    ) -> "View":
+        """The view of the run with this resolved configuration, published or not."""
+        names = [str(config[key]["name"]) for key in ("backbone", "dataset", "operator")]
+        title = f"{names[0]} {operator_title(config['operator'])}"
+        words = tuple(dict.fromkeys([*names, *tags]))
+        return cls(run_id, title, config["task"]["name"], words, group, public_config(config))
+
+
+def summary(rows: Iterable[Mapping[str, Any]]) -> dict[str, float | int]:
+    """Rows of metrics.csv as `acc1`, `acc1_low`, `acc1_high`, `acc1_n`, without empty cells."""
+    names = {"value": "", "ci_low": "_low", "ci_high": "_high", "n": "_n"}
+    return {
+        f"{row['metric']}{ending}": row[key]
+        for row in rows
+        for key, ending in names.items()
+        if row[key] is not None and not math.isnan(row[key])
+    }
+
+
+class Progress:
+    """The points of a run's history: what is known after each record.
+
+    Args:
+        done: Records before the first one that is added.
+        correct: Those of them that are correct.
+
+    """
+
+    def __init__(self, done: int = 0, correct: int = 0) -> None:
+        self.done = done
+        self._correct = correct
+        self._started = time.monotonic()
+        self._added = 0
+
+    def add(self, record: Mapping[str, Any]) -> dict[str, float]:
+        """The point after `record`: `done` counts the records of the whole run."""
+        self.done += 1
+        self._added += 1
+        if record.get("correct") is None:
+            return {"generated": float(self.done)}
+        self._correct += bool(record["correct"])
+        low, high = wilson(self._correct, self.done)
+        return {
+            "running_acc1": 100 * self._correct / self.done,
+            "running_acc1_low": 100 * low,
+            "running_acc1_high": 100 * high,
+        }
+
+    def rate(self) -> float:
+        """Records per second since the start of this process."""
+        return self._added / max(time.monotonic() - self._started, 1e-9)
+
+
+def history(
+    records: Sequence[Mapping[str, Any]], points: int = 200
+) -> list[tuple[int, dict[str, float]]]:
+    """(records done, point) of a finished run, in the order of `records`; at most `points`."""
+    progress, every = Progress(), max(1, len(records) // points)
+    found = [(at, progress.add(record)) for at, record in enumerate(records, start=1)]
+    return [each for each in found if each[0] % every == 0 or each[0] == len(records)]

@@ -1,0 +1,112 @@
+"""Finished runs in W&B, from the run store or from what is published of them.
+
+What was shown already is remembered in `<results>/wandb/shown.json`: run id and project -> a digest
+of what was shown.  So a second call does nothing, and one that was interrupted goes on.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bigain.config import TrackingConfig
+from bigain.errors import UserError
+from bigain.files import replace_text
+from bigain.runs.archive import Archive
+from bigain.runs.images import GRID
+from bigain.runs.store import RunStore
+from bigain.tracking.view import View, history
+
+__all__ = ["Finished", "finished_run", "sync"]
+
+_SHOWN = Path("wandb") / "shown.json"
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A finished run as plain data.
+
+    Attributes:
+        view: What does not change.
+        metrics: The rows of metrics.csv.
+        records: One record per image, in the order of the dataset; what is published of it.
+        grid: The picture of its samples; it may not exist.
+
+    """
+
+    view: View
+    metrics: Sequence[Mapping[str, Any]]
+    records: Sequence[Mapping[str, Any]]
+    grid: Path
+
+    @property
+    def digest(self) -> str:
+        """A hash of everything that a dashboard shows of it, except the grid."""
+        shown = (self.view.config, self.metrics, self.records, self.view.group, self.view.tags)
+        return hashlib.sha256(json.dumps(shown, default=str, sort_keys=True).encode()).hexdigest()
+
+
+def finished_run(
+    archive: Archive, run_id: str, group: str | None = None, tags: Sequence[str] = ()
+) -> Finished:
+    """The finished run with this id.
+
+    Raises:
+        UserError: There is none, or a file of it is damaged.
+
+    """
+    manifest, samples = archive.manifest(run_id), archive.samples(run_id)
+    if manifest is None or samples is None:
+        raise UserError(f"{run_id}: is no finished run in {archive.results}")
+    return Finished(
+        View.of(run_id, manifest["config"], group, tags),
+        [asdict(metric) for metric in archive.metrics(run_id).values()],
+        _plain(samples),
+        RunStore(archive.results, run_id).folder / GRID,
+    )
+
+
+def sync(runs: Iterable[Finished], tracking: TrackingConfig, results: Path) -> Iterator[bool]:
+    """Show each of `runs` in W&B; yields whether it was new or had changed.
+
+    Raises:
+        Exception: W&B cannot be reached, or refuses the key; see `wandb.init`.
+
+    """
+    from bigain.tracking.wandb_sink import open_run, show_result  # noqa: PLC0415 - loads wandb
+
+    shown = _read(results / _SHOWN)
+    place = f"{tracking.mode}|{tracking.entity}|{tracking.project}"
+    for each in runs:
+        key = f"{each.view.run_id}|{place}"
+        is_new = shown.get(key) != each.digest
+        if is_new:
+            run = open_run(each.view, tracking, results)
+            known = run.step
+            for step, point in history(each.records):
+                if step >= known:
+                    run.log(point, step=step)
+            show_result(run, each.metrics, each.records, each.grid)
+            run.finish()
+            shown[key] = each.digest
+            replace_text(results / _SHOWN, json.dumps(shown, indent=1) + "\n")
+        yield is_new
+
+
+def _plain(samples: pd.DataFrame) -> list[dict[str, Any]]:
+    cells = samples.astype(object).where(samples.notna(), None)
+    return [{str(key): cell for key, cell in row.items()} for row in cells.to_dict("records")]
+
+
+def _read(path: Path) -> dict[str, str]:
+    try:
+        found: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except ValueError:
+        raise UserError(f"{path}: is damaged; delete it, and every run is shown again") from None
+    return found

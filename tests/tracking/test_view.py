@@ -1,0 +1,69 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bigain.launch.compose import compose_config
+from bigain.metrics import wilson
+from bigain.runs.archive import Archive
+from bigain.runs.identity import resolved, run_id
+from bigain.tracking.view import HIGHER_IS_BETTER, Progress, View, history, summary
+
+RESULTS = Path(__file__).parents[2] / "results"
+
+
+def test_a_view_names_the_run_and_no_place(tmp_path: Path) -> None:
+    settings = ["operator=lgtm", "operator.ratio=0.7", f"paths.results={tmp_path}"]
+    config = compose_config([*settings, f"paths.cache={tmp_path}", f"dataset.root={tmp_path}"])
+    view = View.of(run_id(config), resolved(config), "a sweep", ["mine", "lgtm"])
+    assert view.run_id == run_id(config)
+    assert (view.name, view.job_type, view.group) == (config.title, "classification", "a sweep")
+    assert view.tags == ("mini_dit", "fashion_mnist", "lgtm", "mine")
+    assert view.config["operator"]["ratio"] == 0.7
+    assert str(tmp_path) not in str(view)
+
+
+def test_every_published_run_has_a_view() -> None:
+    archive = Archive(RESULTS, "mini")
+    for name in archive.run_ids():
+        manifest = archive.manifest(name)
+        assert manifest is not None
+        view = View.of(name, manifest["config"])
+        assert view.name.startswith(f"{manifest['columns']['backbone']} ")
+
+
+def test_metrics_are_shown_with_interval_and_n() -> None:
+    row: dict[str, Any] = {"metric": "acc1", "value": 80.0, "n": 400, "ci_low": 75.8}
+    rows = [{**row, "ci_high": 83.6}, {**row, "metric": "flops_g", "ci_low": None, "ci_high": None}]
+    assert summary(rows) == {
+        **{"acc1": 80.0, "acc1_low": 75.8, "acc1_high": 83.6, "acc1_n": 400},
+        **{"flops_g": 80.0, "flops_g_n": 400},
+    }
+
+
+def test_the_running_accuracy_is_that_of_all_records_so_far() -> None:
+    progress = Progress(done=3, correct=1)
+    point = progress.add({"correct": True})
+    low, high = wilson(2, 4)
+    assert point == pytest.approx(
+        {"running_acc1": 50, "running_acc1_low": 100 * low, "running_acc1_high": 100 * high}
+    )
+    assert progress.add({"correct": False})["running_acc1"] == pytest.approx(40)
+
+
+def test_a_history_ends_with_the_whole_run_and_no_step_is_there_twice() -> None:
+    records = [{"correct": at % 3 == 0} for at in range(1001)]
+    points = history(records, points=50)
+    steps = [step for step, _ in points]
+    assert steps == sorted(set(steps))
+    assert len(steps) <= 52
+    step, last = points[-1]
+    assert step == 1001
+    assert last["running_acc1"] == pytest.approx(100 * 334 / 1001)
+    assert history([{}, {}])[-1] == (2, {"generated": 2})
+
+
+def test_a_metric_and_its_opposite_have_opposite_directions() -> None:
+    assert HIGHER_IS_BETTER["acc1"]
+    assert not HIGHER_IS_BETTER["eps_error"]
+    assert not HIGHER_IS_BETTER["fid"]

@@ -1,0 +1,145 @@
+"""W&B in its offline mode, read back with wandb's own reader."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bigain.runs.files import METRICS, SAMPLES, read_csv
+from bigain.runs.store import run_folders
+from bigain.tracking.view import history, summary
+
+ROOT = Path(__file__).parents[2]
+QUICK = ("dataset.limit=3", "task.trial_list=[1]", "task.keep_list=[1]", "backbone=mini_unet")
+
+
+def bigain(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "bigain", *arguments]
+    plain = {key: value for key, value in os.environ.items() if not key.startswith("WANDB")}
+    env = {**plain, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **environment}
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=env)
+
+
+def logs(results: Path) -> dict[str, list[Path]]:
+    """Run id -> the files of its W&B runs."""
+    found: dict[str, list[Path]] = {}
+    for path in sorted((results / "wandb").glob("offline-run-*/run-*.wandb")):
+        found.setdefault(path.stem.removeprefix("run-"), []).append(path)
+    return found
+
+
+def read_back(path: Path, *options: str) -> str:
+    command = [str(Path(sys.executable).with_name("wandb")), "leet", "inspect", "--json", *options]
+    done = subprocess.run([*command, str(path)], capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+def points(path: Path) -> dict[int, dict[str, Any]]:
+    lines = [json.loads(line) for line in read_back(path).splitlines()]
+    items = [line["history"]["item"] for line in lines if line["type"] == "history"]
+    merged: dict[int, dict[str, Any]] = {}
+    for item in items:
+        merged.setdefault(item["_step"], {}).update(item)
+    assert [item["_step"] for item in items] == sorted(item["_step"] for item in items)
+    return merged
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The results of a sweep of three runs that W&B shows offline."""
+    results = tmp_path_factory.mktemp("swept")
+    done = bigain(
+        *("-m", "operator=none,todo,lgtm", "tracking=wandb", "tracking.mode=offline", *QUICK),
+        *("tracking.tags=[mine]", f"paths.results={results}"),
+    )
+    assert done.returncode == 0, done.stderr
+    assert "the run continues" not in done.stderr
+    return results
+
+
+def test_each_run_of_a_sweep_is_one_run_of_wandb_and_equals_the_csv(swept: Path) -> None:
+    runs = {folder.name: folder for folder in run_folders(swept)}
+    assert logs(swept).keys() == runs.keys()
+    assert len(runs) == 3
+    for name, (path,) in logs(swept).items():
+        shown = json.loads(read_back(path, "--summary"))
+        expected = summary(read_csv(runs[name] / METRICS))
+        assert {key: shown["summary"][key] for key in expected} == pytest.approx(expected)
+        assert (shown["run_id"], shown["project"], shown["state"]) == (name, "bigain", "finished")
+        assert {"mini_unet", "fashion_mnist", "mine"} < set(shown["tags"])
+        assert shown["config"]["dataset"]["limit"] == 3
+        records = read_csv(runs[name] / SAMPLES)
+        last = points(path)[3]
+        assert last["running_acc1"] == pytest.approx(history(records)[-1][1]["running_acc1"])
+        assert last["images_per_s"] > 0
+        media = {file.name.partition("_")[0] for file in path.parent.rglob("media/*/*")}
+        assert media == {"confusion", "hardest"}
+        (table,) = path.parent.rglob("media/table/*.json")
+        assert len(json.loads(table.read_text())["data"]) == 3
+
+
+def test_nothing_that_is_shown_names_a_folder_or_a_user(swept: Path) -> None:
+    for paths in logs(swept).values():
+        for path in paths:
+            # Artifacts name the local copy of a table, which W&B does not upload.
+            lines = [
+                each for each in read_back(path).splitlines() if '"type":"artifact"' not in each
+            ]
+            for secret in (str(swept), str(Path.home()), str(ROOT), f'"{os.uname().nodename}"'):
+                assert not [line for line in lines if secret in line]
+
+
+def test_a_finished_run_is_not_shown_again_and_results_do_not_depend_on_it(
+    swept: Path, tmp_path: Path
+) -> None:
+    before = logs(swept)
+    shown = (f"paths.results={swept}", "tracking=wandb", "tracking.mode=offline")
+    assert bigain("operator=todo", *QUICK, *shown).returncode == 0
+    assert logs(swept) == before
+    assert bigain("operator=todo", *QUICK, f"paths.results={tmp_path}").returncode == 0
+    assert not (tmp_path / "wandb").exists()
+    (alone,) = run_folders(tmp_path)
+    assert (alone / SAMPLES).read_bytes() == (swept / "runs" / alone.name / SAMPLES).read_bytes()
+
+
+def test_published_runs_are_shown_once(tmp_path: Path) -> None:
+    """A fresh clone has no folders of runs; a second call finds everything there."""
+    (tmp_path / "mini").symlink_to(ROOT / "results" / "mini")
+    some = json.loads(next(iter((ROOT / "results/mini/manifests").glob("*.json"))).read_text())
+    arguments = ("sync-wandb", some["run_id"], "--mode", "offline", "--results", str(tmp_path))
+    first, second = bigain(*arguments), bigain(*arguments)
+    assert first.stdout == "1 runs shown, 0 were there already\n", first.stderr
+    assert second.stdout == "0 runs shown, 1 were there already\n"
+    ((name, (path,)),) = logs(tmp_path).items()
+    assert name == some["run_id"]
+    shown = json.loads(read_back(path, "--summary"))
+    rows = [
+        row for row in read_csv(ROOT / "results" / "mini" / "runs.csv") if row["run_id"] == name
+    ]
+    expected = summary(rows)
+    assert {key: shown["summary"][key] for key in expected} == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("sync-wandb",), "sync-wandb: allowed: run ids, --all, or --table N"),
+        (("sync-wandb", "--all", "--table", "4"), "sync-wandb: allowed: run ids, --all, or --tab"),
+        (("sync-wandb", "--table", "19"), "--table=19: allowed: 1, 2"),
+        (("sync-wandb", "--mode", "on"), "--mode=on: allowed: online, offline"),
+        (("sync-wandb", "0123456789abcdef"), "0123456789abcdef: no finished run of profile=mini"),
+        (("tracking=wandb", "tracking.mode=on", *QUICK), "tracking.mode=on: allowed: null"),
+        (("tracking=wandbb", *QUICK), "tracking=wandbb: "),
+    ],
+    ids=str,
+)
+def test_mistakes_are_one_line(tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
+    place = f"paths.results={tmp_path}"
+    results = ("--results", str(tmp_path)) if arguments[0] == "sync-wandb" else (place,)
+    done = bigain(*arguments, *results)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert done.stderr.startswith(message)
