@@ -79,7 +79,7 @@ class RunConfig(Settings):
         description="null (1 on a mini backbone, else by the cores) or an integer >= 1"
     )
     shard: ShardConfig = Field(description="the settings index and count")
-    tracking: Tracking = Field(description="none, wandb, trackio or [wandb,trackio]")
+    tracking: Tracking = Field(description="none or wandb")
     force: Switch = Field(description="true or false")
     cache: CacheConfig = Field(description="the settings latents, prompts and gigabytes")
     paths: PathsConfig = Field(description="the settings results, data and cache")

@@ -1,7 +1,6 @@
 """Trackers: pages that show a run while it works.  They never change a result.
 
-`tracking=wandb` chooses `configs/tracking/wandb.yaml`; `tracking=[wandb,trackio]` merges two files,
-and with them their `trackers`.
+`tracking=wandb` chooses `configs/tracking/wandb.yaml`.
 """
 
 from typing import Annotated, Any, Literal, Self
