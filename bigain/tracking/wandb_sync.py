@@ -74,10 +74,18 @@ def sync(runs: Iterable[Finished], tracking: TrackingConfig, results: Path) -> I
     """Show each of `runs` in W&B; yields whether it was new or had changed.
 
     Raises:
-        Exception: W&B cannot be reached, or refuses the key; see `wandb.init`.
+        UserError: W&B is not installed, cannot be reached, or refuses the key; what was shown until
+            then is remembered.
 
     """
-    from bigain.tracking.wandb_sink import open_run, show_result  # noqa: PLC0415 - loads wandb
+    try:
+        import wandb  # noqa: PLC0415 - slow to import, and optional
+
+        from bigain.tracking.wandb_sink import open_run, show_result  # noqa: PLC0415
+    except ImportError as error:
+        raise UserError(
+            f'sync-wandb: {error}; allowed: W&B installed, as by pip install "bigain[wandb]"'
+        ) from error
 
     shown = _read(results / _SHOWN)
     place = f"{tracking.mode}|{tracking.entity}|{tracking.project}"
@@ -85,7 +93,13 @@ def sync(runs: Iterable[Finished], tracking: TrackingConfig, results: Path) -> I
         key = f"{each.view.run_id}|{place}"
         is_new = shown.get(key) != each.digest
         if is_new:
-            run = open_run(each.view, tracking, results)
+            try:
+                run = open_run(each.view, tracking, results)
+            except wandb.Error as error:
+                raise UserError(
+                    f"sync-wandb: {' '.join(str(error).split())}; allowed: a server that answers "
+                    "and takes your key (wandb login), or --mode offline"
+                ) from error
             known = run.step
             for step, point in history(each.records):
                 if step >= known:

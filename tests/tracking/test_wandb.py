@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from bigain.cli.main import main
 from bigain.runs.files import METRICS, SAMPLES, read_csv
 from bigain.runs.store import run_folders
 from bigain.tracking.view import history, summary
@@ -122,6 +123,32 @@ def test_published_runs_are_shown_once(tmp_path: Path) -> None:
     ]
     expected = summary(rows)
     assert {key: shown["summary"][key] for key in expected} == pytest.approx(expected)
+
+
+def test_a_server_that_cannot_be_reached_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "mini").symlink_to(ROOT / "results" / "mini")
+    some = next(iter((ROOT / "results/mini/manifests").glob("*.json"))).stem
+    server = {"WANDB_BASE_URL": "http://127.0.0.1:9", "WANDB_API_KEY": "a" * 40}
+    done = bigain("sync-wandb", some, "--mode", "online", "--results", str(tmp_path), **server)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("sync-wandb: ")
+    assert not (tmp_path / "wandb" / "shown.json").exists()
+
+
+def test_without_wandb_one_line_names_the_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    monkeypatch.delitem(sys.modules, "bigain.tracking.wandb_sink", raising=False)
+    (tmp_path / "mini").symlink_to(ROOT / "results" / "mini")
+    for arguments in (
+        ["sync-wandb", "--all", "--results", str(tmp_path)],
+        ["tracking=wandb", *QUICK, f"paths.results={tmp_path}"],
+    ):
+        assert main(arguments) == 2
+        assert "bigain[wandb]" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.parametrize(
