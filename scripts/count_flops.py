@@ -11,7 +11,8 @@ from collections.abc import Iterator
 
 from bigain.files import replace_text
 from bigain.launch.compose import compose_configs
-from bigain.tables.dry_run import SHIPPED_FLOPS, counted_flops, flops_name
+from bigain.runs.flops import SHIPPED_FLOPS, flops_name
+from bigain.tables.dry_run import counted_flops
 from bigain.tables.planner import PlannedRun, plan_table
 from bigain.tables.render import load_table, table_numbers
 from bigain.tables.spec import TableSpec

@@ -4,10 +4,6 @@ A run evaluates the denoiser a known number of times; an evaluation has as many 
 with the operator, counted without weights.  Throughput is FLOPs per second of the finished runs of
 the same backbone, the median over those with a manifest (published ones too), or what the user
 states.
-
-Counting loads torch and takes seconds, on a large model minutes.  The counts of the tables' own
-runs ship in `bigain/assets/flops.json` (`scripts/count_flops.py`); others are kept in
-`<paths.cache>/flops.json`.
 """
 
 import csv
@@ -15,35 +11,26 @@ import io
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 
 from tqdm import tqdm
 
-from bigain import __version__
 from bigain.config import RunConfig
-from bigain.files import parse_json, replace_text
-from bigain.locations import ASSETS
 from bigain.runs.archive import Archive
-from bigain.runs.identity import canonical
+from bigain.runs.flops import flops_name, keep_flops, known_flops
 from bigain.tables.planner import PlannedRun
 
 __all__ = [
     "PRINTERS",
-    "SHIPPED_FLOPS",
     "Cost",
     "CostedRun",
     "CountFlops",
     "costed_runs",
     "counted_flops",
     "estimate",
-    "flops_name",
     "kept_flops",
     "throughputs",
 ]
-
-SHIPPED_FLOPS = ASSETS / "flops.json"
-"""FLOPs of an evaluation of every run of the tables, by `flops_name`."""
 
 CountFlops = Callable[[RunConfig], int]
 """FLOPs of one evaluation of the run's denoiser with its operator."""
@@ -111,19 +98,13 @@ def counted_flops(config: RunConfig) -> int:
 
 def kept_flops(flops: CountFlops = counted_flops) -> CountFlops:
     """`flops` for what neither ships nor was counted before with this version of the package."""
-    shipped = _read(SHIPPED_FLOPS)
 
     def count(config: RunConfig) -> int:
-        own = flops_name(config)
-        if own in shipped:
-            return shipped[own]
-        path = config.paths.cache / "flops.json"
-        known, name = _read(path), f"{__version__} {own}"
-        if name not in known:
-            known[name] = flops(config)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            replace_text(path, json.dumps(known, indent=1, sort_keys=True) + "\n")
-        return known[name]
+        known = known_flops(config, config.paths.cache)
+        if known is None:
+            known = flops(config)
+            keep_flops(config, config.paths.cache, known)
+        return known
 
     return count
 
@@ -138,22 +119,6 @@ def _once(flops: CountFlops) -> CountFlops:
         return known[name]
 
     return count
-
-
-def flops_name(config: RunConfig) -> str:
-    """What the count of a run depends on: backbone, operator and sites, as its name has them."""
-    plain = json.loads(canonical(config))
-    parts = [config.backbone.name, plain["operator"], plain["backbone"].get("sites")]
-    return json.dumps(parts, sort_keys=True)
-
-
-def _read(path: Path) -> dict[str, int]:
-    """The counts of a file; a damaged file has none."""
-    try:
-        found: dict[str, int] = parse_json(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 @dataclass(frozen=True)

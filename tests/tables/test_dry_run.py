@@ -9,17 +9,15 @@ import pytest
 
 from bigain.config import RunConfig
 from bigain.runs.files import read_manifest, write_manifest
+from bigain.runs.flops import SHIPPED_FLOPS, flops_name
 from bigain.runs.store import RunStore
-from bigain.tables import dry_run
 from bigain.tables.dry_run import (
     PRINTERS,
-    SHIPPED_FLOPS,
     Cost,
     CostedRun,
     costed_runs,
     counted_flops,
     estimate,
-    flops_name,
     kept_flops,
     throughputs,
 )
@@ -112,7 +110,7 @@ def test_counted_flops_are_those_of_a_forward(make_plan: MakePlan) -> None:
 def test_counts_are_kept_between_processes_and_a_damaged_file_is_none(
     make_plan: MakePlan, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(dry_run, "SHIPPED_FLOPS", tmp_path / "none.json")
+    monkeypatch.setattr("bigain.runs.flops.SHIPPED_FLOPS", tmp_path / "none.json")
     config = make_plan(14).distinct()[0].config
     path = config.paths.cache / "flops.json"
     assert kept_flops(lambda _: 7)(config) == 7
