@@ -8,10 +8,10 @@ runs ship in `bigain/assets/flops.json` (`scripts/count_flops.py`); others are k
 import json
 from pathlib import Path
 
-from bigain import __version__
 from bigain.files import parse_json, replace_text
 from bigain.locations import ASSETS
 from bigain.runs.identity import Config, canonical
+from bigain.runs.provenance import package_version
 
 __all__ = ["SHIPPED_FLOPS", "flops_name", "keep_flops", "known_flops"]
 
@@ -56,7 +56,7 @@ def keep_flops(config: Config, cache: Path, flops: int) -> None:
 
 
 def _kept_name(name: str) -> str:
-    return f"{__version__} {name}"
+    return f"{package_version('bigain') or 'unknown'} {name}"
 
 
 def _read(path: Path) -> dict[str, int]:

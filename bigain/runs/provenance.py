@@ -24,6 +24,7 @@ __all__ = [
     "differing",
     "git_state",
     "now",
+    "package_version",
     "package_versions",
     "weights_of",
 ]
@@ -137,10 +138,11 @@ def git_state(repository: Path) -> dict[str, Any]:
 
 def package_versions() -> dict[str, str | None]:
     """Versions of the packages that results may depend on."""
-    return {name: _version(name) for name in PACKAGES}
+    return {name: package_version(name) for name in PACKAGES}
 
 
-def _version(name: str) -> str | None:
+def package_version(name: str) -> str | None:
+    """The version of an installed package; None if it is not installed."""
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
