@@ -6,20 +6,19 @@ from collections.abc import Sequence
 from tqdm import tqdm
 
 from bigain.cli.arguments import VerbParser, results_folder
-from bigain.config import TrackerConfig, TrackingConfig
 from bigain.config.base import quoted
 from bigain.errors import UserError
-from bigain.launch.compose import compose_configs
+from bigain.launch.compose import compose_config, compose_configs
 from bigain.runs.archive import Archive
 from bigain.runs.files import need_results
 from bigain.runs.store import RunStore, run_folders
 from bigain.tables.render import load_table, plan_of, table_numbers
-from bigain.tracking.wandb_sync import finished_run, sync
+from bigain.tracking.dashboard import build_client
+from bigain.tracking.finished import finished_run, sync
 
 __all__ = ["main"]
 
 _MODES = ("online", "offline")
-_TRACKER = "bigain.tracking.wandb_sink.WandbSink"
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -50,18 +49,19 @@ def main(arguments: Sequence[str]) -> int:
                 f"{name}: no finished run of profile={options.profile} in {results}; allowed: a "
                 "run id that `bigain status` or runs.csv lists"
             )
+    told = {key: getattr(options, key) for key in ("mode", "project", "entity")}
     tags = [group] if group else []
-    tracking = TrackingConfig(
-        trackers={"wandb": TrackerConfig(target=_TRACKER)},
-        mode=options.mode,
-        project=options.project,
-        entity=options.entity,
-        group=group,
-        tags=tuple(tags),
+    tracking = compose_config(["tracking=wandb"]).tracking.model_copy(
+        update={**told, "group": group, "tags": tuple(tags)}
     )
+    client = build_client("wandb", tracking)
     runs = (finished_run(archive, name, group, tags) for name in names)
-    bar = tqdm(sync(runs, tracking, results), total=len(names), unit="run", desc="W&B")
-    new = sum(bar)
+    try:
+        shown = sync(runs, client, tracking, results)
+        new = sum(tqdm(shown, total=len(names), unit="run", desc="W&B"))
+    except client.refusals as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"sync-wandb: {reason}; allowed: {client.remedy}") from error
     sys.stdout.write(f"{new} runs shown, {len(names) - new} were there already\n")
     return 0
 

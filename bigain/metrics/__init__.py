@@ -10,6 +10,7 @@ from bigain.metrics.classification import (
     image_precisions,
     margin_ratio,
 )
+from bigain.metrics.directions import HIGHER_IS_BETTER
 from bigain.metrics.efficiency import efficiency_metrics
 from bigain.metrics.feature_sets import KidResult, kernel_distance, precision_recall
 from bigain.metrics.frechet import (
@@ -34,6 +35,7 @@ from bigain.metrics.moments import Moments, StreamedMoments, moments_of
 from bigain.metrics.ranking import average_precision, class_ranks, mean_class_precision
 
 __all__ = [
+    "HIGHER_IS_BETTER",
     "FewImagesWarning",
     "FrechetResult",
     "KidResult",

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from bigain.metrics import Metric
+from bigain.metrics import HIGHER_IS_BETTER, Metric
 
 __all__ = ["QUANTITIES", "TO_NONE", "Quantity", "format_difference", "format_metric"]
 
@@ -25,9 +25,9 @@ class Quantity:
     """One metric as a block of a table.
 
     Attributes:
+        metric: Its id.
         title: Heading of the block.
         name: Short, for a line of text.
-        better: `higher` or `lower`.
         explanation: What the cells hold.
         work: What is done for it: a task, or one of the two measures of efficiency.
         signed: Print a plus sign before positive values.
@@ -40,9 +40,9 @@ class Quantity:
 
     """
 
+    metric: str
     title: str
     name: str
-    better: Literal["higher", "lower"]
     explanation: str
     work: Work = "classification"
     signed: bool = False
@@ -54,44 +54,49 @@ class Quantity:
     needs_none: bool = False
 
     @property
+    def lower_is_better(self) -> bool:
+        """Whether less of it is better."""
+        return not HIGHER_IS_BETTER[self.metric]
+
+    @property
     def head(self) -> str:
         """The title with an arrow that says what is better."""
-        return f"{self.title} {'↑' if self.better == 'higher' else '↓'}"
+        return f"{self.title} {'↓' if self.lower_is_better else '↑'}"
 
 
-QUANTITIES = {
-    "acc1": Quantity(
+_QUANTITIES = (
+    Quantity(
+        "acc1",
         title="Top-1 accuracy, %",
         name="accuracy",
-        better="higher",
         explanation="Value and 95 % Wilson interval. Differences are in points, paired over images "
         "(same timesteps and noise), with their 95 % interval.",
         to_none=TO_NONE,
         deltas=True,
         ranked=True,
     ),
-    "acc1_drop": Quantity(
+    Quantity(
+        "acc1_drop",
         title="Accuracy lost, points",
         name="accuracy lost",
-        better="lower",
         explanation="Accuracy of the baseline minus that of the method, paired over images, with "
         "its 95 % interval.",
         signed=True,
         needs_none=True,
     ),
-    "map_image": Quantity(
+    Quantity(
+        "map_image",
         title="Mean average precision, %",
         name="mAP",
-        better="higher",
         explanation="The average precision of an image, averaged over images. Differences are "
         "paired, with their 95 % bootstrap interval over images.",
         deltas=True,
         ranked=True,
     ),
-    "eps_error_rise": Quantity(
+    Quantity(
+        "eps_error_rise",
         title="Rise of the noise error, %",
         name="noise error",
-        better="lower",
         explanation="How much larger the noise-prediction error of the true class is than that of "
         "the baseline on the same (image, timestep, noise), relative to the mean error of the "
         "baseline, with the paired 95 % interval. Differences between rows are in points.",
@@ -102,109 +107,110 @@ QUANTITIES = {
         ranked=True,
         needs_none=True,
     ),
-    "margin_mean": Quantity(
+    Quantity(
+        "margin_mean",
         title="Margin: mean",
         name="mean margin",
-        better="higher",
         explanation="Error of a wrong class minus error of the true class over the trials of the "
         "first stage, mean over classes and trials, then over images, with the 95 % interval.",
     ),
-    "margin_variance": Quantity(
+    Quantity(
+        "margin_variance",
         title="Margin: variance",
         name="variance of the margin",
-        better="lower",
         explanation="Variance of the margin over the trials of the first stage, mean over images, "
         "with the 95 % interval.",
     ),
-    "margin_rho": Quantity(
+    Quantity(
+        "margin_rho",
         title="Margin: rho",
         name="rho of the margin",
-        better="lower",
         explanation="Mean variance of the margin over its squared mean, sigma^2 / mu^2, with the "
         "95 % interval (delta method over images).",
     ),
-    "margin_bound": Quantity(
+    Quantity(
+        "margin_bound",
         title="Margin: Cantelli bound, %",
         name="Cantelli bound",
-        better="lower",
         explanation="rho / (rho + S) with the S trials of the first stage (Eq. 14): by Cantelli's "
         "inequality an upper bound on the chance that a wrong class wins, at the mean margin and "
         "variance. The interval is that of rho.",
     ),
-    "fid": Quantity(
+    Quantity(
+        "fid",
         title="FID",
         name="FID",
-        better="lower",
         explanation=_FRECHET,
         work="generation",
         deltas=True,
         ranked=True,
     ),
-    "frechet_mini": Quantity(
+    Quantity(
+        "frechet_mini",
         title="Frechet distance (mini)",
         name="Frechet distance",
-        better="lower",
         explanation="Not an FID: the shipped classifier of Fashion-MNIST takes the place of "
         f"Inception. {_FRECHET}",
         work="generation",
         deltas=True,
         ranked=True,
     ),
-    "class_agreement": Quantity(
+    Quantity(
+        "class_agreement",
         title="Class agreement, %",
         name="class agreement",
-        better="higher",
         explanation="Share of generated images that the shipped classifier recognises as the class "
         "that was asked for, with its 95 % Wilson interval. Differences are paired over samples.",
         work="generation",
         deltas=True,
         ranked=True,
     ),
-    "flops_g": Quantity(
+    Quantity(
+        "flops_g",
         title="GFLOPs of one forward",
         name="FLOPs",
-        better="lower",
         explanation="Counted for one sample; no weights are needed.",
         work="flops",
         ranked=True,
     ),
-    "flops_saved_percent": Quantity(
+    Quantity(
+        "flops_saved_percent",
         title="FLOPs saved, %",
         name="FLOPs saved",
-        better="higher",
         explanation="Counted for one forward of the denoiser.",
         work="flops",
         ranked=True,
     ),
-    "time_ms_per_step": Quantity(
+    Quantity(
+        "time_ms_per_step",
         title="Time of a step, ms",
         name="time of a step",
-        better="lower",
         explanation="One denoising step, denoiser alone, mean over repeats with its 95 % interval. "
         "Each row is a run of its own, and the state of the machine differs between runs, so the "
         "rows are not ranked. To compare methods, take the speed-up.",
         work="time",
     ),
-    "speedup": Quantity(
+    Quantity(
+        "speedup",
         title="Speed-up",
         name="speed-up",
-        better="higher",
         explanation="Time without the operator over time with it, with the paired 95 % interval. "
         "Both are timed in turn, in one process.",
         work="time",
         ranked=True,
     ),
-    "acceleration_percent": Quantity(
+    Quantity(
+        "acceleration_percent",
         title="Time saved, %",
         name="time saved",
-        better="higher",
         explanation="1 - 1/speed-up, with its 95 % interval. Both are timed in turn, in one "
         "process.",
         work="time",
         signed=True,
         ranked=True,
     ),
-}
+)
+QUANTITIES = {each.metric: each for each in _QUANTITIES}
 """Metric id -> how it is printed."""
 
 _PERCENT = ("percent", "points")

@@ -61,7 +61,7 @@ def ranks(sources: Sources, block: Block, row: Row, column: Column) -> Mapping[C
     quantity = QUANTITIES[block.metric]
     if not quantity.ranked:
         return {}
-    sign = 1 if quantity.better == "lower" else -1
+    sign = 1 if quantity.lower_is_better else -1
     found = {
         cell: sign * metric.value
         for cell in _rivals(sources, block, row, column)
@@ -148,8 +148,8 @@ def _ordering(
     first, second = (value.number if value else None for value in values)
     if first is None or second is None:
         return
-    better = QUANTITIES["fid" if beside.metric == "fid" else "acc1"].better
-    says = None if first == second else (first > second) == (better == "higher")
+    is_lower = QUANTITIES["fid" if beside.metric == "fid" else "acc1"].lower_is_better
+    says = None if first == second else (first < second) == is_lower
     one, other = (sources.key(block, row, column) for row, column in (a, b))
     difference = sources.difference(one, other, block.metric)
     yield Ordering(
@@ -158,17 +158,17 @@ def _ordering(
         paper=first - second,
         paper_says=says,
         difference=difference,
-        verdict=_verdict(says, difference, QUANTITIES[block.metric].better),
+        verdict=_verdict(says, difference, QUANTITIES[block.metric].lower_is_better),
         is_ours=block.orders is not None,
     )
 
 
-def _verdict(says: bool | None, difference: Difference | None, better: str) -> str:
+def _verdict(says: bool | None, difference: Difference | None, lower_is_better: bool) -> str:
     if difference is None:
         return ""
     if math.isnan(difference.p) or difference.p >= LEVEL or says is None:
         return "open"
-    measured = (difference.metric.value > 0) == (better == "higher")
+    measured = (difference.metric.value < 0) == lower_is_better
     return "supported" if measured == says else "contradicted"
 
 

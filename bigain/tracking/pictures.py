@@ -3,17 +3,66 @@
 import io
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-__all__ = ["HARDEST_COLUMNS", "confusion_counts", "confusion_picture", "hardest_images"]
+__all__ = [
+    "HARDEST_COLUMNS",
+    "Media",
+    "Table",
+    "confusion_counts",
+    "confusion_picture",
+    "hardest_images",
+    "media_of",
+]
 
 HARDEST_COLUMNS = ("image_id", "label", "prediction", "margin", "scores")
 _HARDEST = 20
 _INCHES = 5
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of a dashboard: names of the columns, and rows of plain values."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+
+
+@dataclass(frozen=True)
+class Media:
+    """What a dashboard shows of a run beside numbers.
+
+    Attributes:
+        pictures: Name -> picture, or the file of one.
+        tables: Name -> table.
+
+    """
+
+    pictures: Mapping[str, Image.Image | Path]
+    tables: Mapping[str, Table]
+
+
+def media_of(records: Sequence[Mapping[str, Any]], grid: Path) -> Media:
+    """The pictures and tables that the records of a finished run allow.
+
+    Args:
+        records: All of them.
+        grid: The picture of its samples; it may not exist.
+
+    """
+    pictures: dict[str, Image.Image | Path] = {}
+    counts, hardest = confusion_counts(records), hardest_images(records)
+    if counts is not None:
+        pictures["confusion_matrix"] = confusion_picture(counts)
+    if grid.is_file():
+        pictures["samples"] = grid
+    return Media(pictures, {"hardest_images": Table(HARDEST_COLUMNS, hardest)} if hardest else {})
 
 
 def confusion_counts(records: Sequence[Mapping[str, Any]]) -> npt.NDArray[np.int64] | None:

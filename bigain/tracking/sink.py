@@ -14,7 +14,7 @@ from bigain.config import TrackingConfig
 from bigain.config.base import import_target
 from bigain.errors import UserError
 
-__all__ = ["Sink", "Sinks", "TrackedRun", "build_sinks"]
+__all__ = ["Sink", "Sinks", "TrackedRun", "build_sink", "build_sinks"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -72,10 +72,10 @@ class Sink(Protocol):
 
 
 class Sinks:
-    """Several sinks as one that never raises."""
+    """Several sinks, by the name of their tracker, as one that never raises."""
 
-    def __init__(self, sinks: Sequence[Sink]) -> None:
-        self._sinks = list(sinks)
+    def __init__(self, sinks: Mapping[str, Sink]) -> None:
+        self._sinks = dict(sinks)
 
     def start(self, run: TrackedRun) -> None:  # noqa: D102
         self._each(lambda sink: sink.start(run))
@@ -90,14 +90,14 @@ class Sinks:
         self._each(lambda sink: sink.fail(error))
 
     def _each(self, call: Callable[[Sink], None]) -> None:
-        for sink in list(self._sinks):
+        for name, sink in list(self._sinks.items()):
             try:
                 call(sink)
             except Exception as error:
-                self._sinks.remove(sink)
+                del self._sinks[name]
                 _LOG.warning(
                     "tracking: %s stopped (%s: %s); the run continues, its results are on disk",
-                    *(type(sink).__name__, type(error).__name__, " ".join(str(error).split())),
+                    *(name, type(error).__name__, " ".join(str(error).split())),
                 )
 
 
@@ -109,11 +109,21 @@ def build_sinks(config: TrackingConfig) -> Sinks:
 
     """
     if config.mode == "disabled":
-        return Sinks([])
-    return Sinks([_sink(name, each.target) for name, each in config.trackers.items()])
+        return Sinks({})
+    return Sinks({name: build_sink(name, each.target) for name, each in config.trackers.items()})
 
 
-def _sink(name: str, target: str) -> Sink:
+def build_sink(name: str, target: str) -> Sink:
+    """The sink of one tracker.
+
+    Args:
+        name: The tracker, for messages.
+        target: Its class.
+
+    Raises:
+        UserError: The class does not exist, or what it needs is not installed.
+
+    """
     try:
         sink: Sink = import_target(target)()
     except (ImportError, AttributeError, ValueError) as error:

@@ -13,15 +13,7 @@ from bigain.config.operator import operator_title
 from bigain.metrics import wilson
 from bigain.runs.manifests import public_config
 
-__all__ = ["HIGHER_IS_BETTER", "Progress", "View", "history", "summary"]
-
-HIGHER_IS_BETTER: Mapping[str, bool] = {
-    **dict.fromkeys(("acc1", "map_image", "map_class", "precision", "recall"), True),
-    **dict.fromkeys(("margin_mean", "images_per_s", "running_acc1", "generated"), True),
-    **dict.fromkeys(("eps_error", "eps_error_rise", "margin_variance", "fid"), False),
-    **dict.fromkeys(("frechet_mini", "kid", "flops_g", "time_ms_per_step"), False),
-}
-"""Metric -> whether more of it is better; metrics without a direction are not here."""
+__all__ = ["Progress", "View", "history", "summary"]
 
 
 @dataclass(frozen=True)

@@ -198,7 +198,8 @@ class Recorder:
 
 
 def use(monkeypatch: pytest.MonkeyPatch, *sinks: Recorder) -> None:
-    monkeypatch.setattr(engine, "build_sinks", lambda _config: Sinks(sinks))
+    named = {f"recorder{at}": sink for at, sink in enumerate(sinks)}
+    monkeypatch.setattr(engine, "build_sinks", lambda _config: Sinks(named))
 
 
 def test_a_sink_sees_the_run_its_records_and_its_metrics(

@@ -41,7 +41,8 @@ def test_errors_have_four_significant_digits() -> None:
 
 
 def test_which_direction_is_better() -> None:
-    assert {name: each.better for name, each in QUANTITIES.items()} == {
+    arrows = {"↑": "higher", "↓": "lower"}
+    assert {name: arrows[each.head[-1]] for name, each in QUANTITIES.items()} == {
         "acc1": "higher",
         "map_image": "higher",
         "eps_error_rise": "lower",

@@ -4,10 +4,10 @@ from typing import Any
 import pytest
 
 from bigain.launch.compose import compose_config
-from bigain.metrics import wilson
+from bigain.metrics import HIGHER_IS_BETTER, wilson
 from bigain.runs.archive import Archive
 from bigain.runs.identity import resolved, run_id
-from bigain.tracking.view import HIGHER_IS_BETTER, Progress, View, history, summary
+from bigain.tracking.view import Progress, View, history, summary
 
 RESULTS = Path(__file__).parents[2] / "results"
 

@@ -140,7 +140,7 @@ def test_without_wandb_one_line_names_the_extra(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "wandb", None)
-    monkeypatch.delitem(sys.modules, "bigain.tracking.wandb_sink", raising=False)
+    monkeypatch.delitem(sys.modules, "bigain.tracking.wandb_client", raising=False)
     (tmp_path / "mini").symlink_to(ROOT / "results" / "mini")
     for arguments in (
         ["sync-wandb", "--all", "--results", str(tmp_path)],

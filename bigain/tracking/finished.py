@@ -1,7 +1,7 @@
-"""Finished runs in W&B, from the run store or from what is published of them.
+"""Finished runs in a dashboard, from the run store or from what is published of them.
 
-What was shown already is remembered in `<results>/wandb/shown.json`: run id and project -> a digest
-of what was shown.  So a second call does nothing, and one that was interrupted goes on.
+What was shown already is remembered in `<results>/<tracker>/shown.json`: run id and project -> a
+digest of what was shown.  So a second call does nothing, and one that was interrupted goes on.
 """
 
 import hashlib
@@ -19,11 +19,13 @@ from bigain.files import replace_text
 from bigain.runs.archive import Archive
 from bigain.runs.images import GRID
 from bigain.runs.store import RunStore
-from bigain.tracking.view import View, history
+from bigain.tracking.dashboard import Client, show_whole
+from bigain.tracking.pictures import media_of
+from bigain.tracking.view import View
 
 __all__ = ["Finished", "finished_run", "sync"]
 
-_SHOWN = Path("wandb") / "shown.json"
+_SHOWN = "shown.json"
 
 
 @dataclass(frozen=True)
@@ -70,44 +72,37 @@ def finished_run(
     )
 
 
-def sync(runs: Iterable[Finished], tracking: TrackingConfig, results: Path) -> Iterator[bool]:
-    """Show each of `runs` in W&B; yields whether it was new or had changed.
+def sync(
+    runs: Iterable[Finished], client: Client, tracking: TrackingConfig, results: Path
+) -> Iterator[bool]:
+    """Show each of `runs` in the dashboard of `client`; yields whether it was new or had changed.
+
+    What was shown is remembered, also if a later run fails.
+
+    Args:
+        runs: The runs.
+        client: The client of the only tracker of `tracking`.
+        tracking: What the user told the tracker.
+        results: The folder of the run store.
 
     Raises:
-        UserError: W&B is not installed, cannot be reached, or refuses the key; what was shown until
-            then is remembered.
+        UserError: The file that remembers is damaged.
+        Exception: The tracker cannot be reached, or refuses.
 
     """
-    try:
-        import wandb  # noqa: PLC0415 - slow to import, and optional
-
-        from bigain.tracking.wandb_sink import open_run, show_result  # noqa: PLC0415
-    except ImportError as error:
-        raise UserError(
-            f'sync-wandb: {error}; allowed: W&B installed, as by pip install "bigain[wandb]"'
-        ) from error
-
-    shown = _read(results / _SHOWN)
+    (tracker,) = tracking.trackers
+    path = results / tracker / _SHOWN
+    shown = _read(path)
     place = f"{tracking.mode}|{tracking.entity}|{tracking.project}"
     for each in runs:
         key = f"{each.view.run_id}|{place}"
         is_new = shown.get(key) != each.digest
         if is_new:
-            try:
-                run = open_run(each.view, tracking, results)
-            except wandb.Error as error:
-                raise UserError(
-                    f"sync-wandb: {' '.join(str(error).split())}; allowed: a server that answers "
-                    "and takes your key (wandb login), or --mode offline"
-                ) from error
-            known = run.step
-            for step, point in history(each.records):
-                if step >= known:
-                    run.log(point, step=step)
-            show_result(run, each.metrics, each.records, each.grid)
-            run.finish()
+            page = client.open(each.view, tracking, results, 0)
+            show_whole(page, each.metrics, each.records, media_of(each.records, each.grid))
+            page.finish()
             shown[key] = each.digest
-            replace_text(results / _SHOWN, json.dumps(shown, indent=1) + "\n")
+            replace_text(path, json.dumps(shown, indent=1) + "\n")
         yield is_new
 
 

@@ -1,0 +1,147 @@
+"""The sink of every dashboard; a tracker adds a thin client for its own interface.
+
+A dashboard has one page for each run.  A step of a page is the number of records on disk, so a run
+that was killed goes on where its records end, and no step is there twice.  Of a run in shards, the
+process that evaluates it shows the whole of it at once.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from bigain.config import TrackingConfig
+from bigain.devices import peak_memory, resolve_device
+from bigain.errors import UserError
+from bigain.runs.files import SAMPLES, read_csv
+from bigain.runs.images import GRID
+from bigain.tracking.pictures import Media, media_of
+from bigain.tracking.sink import TrackedRun, build_sink
+from bigain.tracking.view import Progress, View, history, summary
+
+__all__ = ["Client", "Dashboard", "Page", "build_client", "show_whole"]
+
+_SECONDS_BETWEEN_POINTS = 2.0
+"""Points of the history are at least this far apart."""
+
+
+class Page(Protocol):
+    """An open run in a dashboard.  Steps do not fall from call to call."""
+
+    def log(self, point: Mapping[str, float], step: int) -> None:
+        """Add a point to the history, unless the page has one at this step from before."""
+        ...
+
+    def show(self, metrics: Mapping[str, float | int], media: Media, step: int) -> None:
+        """Set the final metrics, and add pictures and tables."""
+        ...
+
+    def finish(self, *, failed: bool = False) -> None:
+        """Close the page; a failed run may open it again."""
+        ...
+
+
+class Client(Protocol):
+    """The interface of one tracker.
+
+    Attributes:
+        refusals: What `open` raises if the tracker cannot be reached or refuses.
+        remedy: What the user can do about it.
+
+    """
+
+    refusals: tuple[type[Exception], ...]
+    remedy: str
+
+    def open(self, view: View, tracking: TrackingConfig, results: Path, done: int) -> Page:
+        """The page of a run, new or continued; its own files, if any, are below `results`.
+
+        Args:
+            view: The fixed part of the page; its run id names the page.
+            tracking: What the user told all trackers.
+            results: The folder of the run store.
+            done: Steps that the page may have from before; 0 if the whole run is shown again.
+
+        Raises:
+            Exception: One of `refusals`.
+
+        """
+        ...
+
+
+class Dashboard:
+    """The sink that shows a run in the dashboard of `client`."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self._page: Page | None = None
+
+    def start(self, run: TrackedRun) -> None:
+        """Open the page, or continue it."""
+        self._run = run
+        judged = [each["correct"] for each in run.done if each.get("correct") is not None]
+        self._progress = Progress(len(run.done), sum(map(bool, judged)))
+        self._next_point = time.monotonic()
+        if not run.is_sharded:
+            self._page = self._opened(len(run.done))
+
+    def record(self, record: Mapping[str, Any]) -> None:
+        """A point of the history, if the last one is long enough ago or this is the last record."""
+        point = self._progress.add(record)
+        is_last = self._progress.done == self._run.num_records
+        if self._page is None or (time.monotonic() < self._next_point and not is_last):
+            return
+        self._next_point = time.monotonic() + _SECONDS_BETWEEN_POINTS
+        memory = peak_memory(resolve_device(self._run.config["device"]))
+        more = {"images_per_s": self._progress.rate(), "peak_memory_gib": memory / 2**30}
+        self._page.log({**point, **more}, self._progress.done)
+
+    def finish(self, metrics: Sequence[Mapping[str, Any]]) -> None:
+        """The final metrics and pictures; of a run in shards the history as well."""
+        if metrics:
+            folder = self._run.folder
+            records = read_csv(folder / SAMPLES)
+            media = media_of(records, folder / GRID)
+            if self._page is None:
+                self._page = self._opened(0)
+                show_whole(self._page, metrics, records, media)
+            else:
+                self._page.show(summary(metrics), media, len(records))
+        if self._page is not None:
+            self._page.finish()
+
+    def fail(self, error: BaseException) -> None:
+        """The page is marked as failed; it continues when the run does."""
+        del error
+        if self._page is not None:
+            self._page.finish(failed=True)
+
+    def _opened(self, done: int) -> Page:
+        run = self._run
+        view = View.of(run.run_id, run.config, run.tracking.group, run.tracking.tags)
+        return self.client.open(view, run.tracking, run.folder.parent.parent, done)
+
+
+def show_whole(
+    page: Page,
+    metrics: Sequence[Mapping[str, Any]],
+    records: Sequence[Mapping[str, Any]],
+    media: Media,
+) -> None:
+    """Show all of a finished run on an open page: its history, final metrics and media."""
+    for step, point in history(records):
+        page.log(point, step)
+    page.show(summary(metrics), media, len(records))
+
+
+def build_client(tracker: str, tracking: TrackingConfig) -> Client:
+    """The client of one of the trackers of `tracking`.
+
+    Raises:
+        UserError: It is not installed, or no dashboard.
+
+    """
+    sink = build_sink(tracker, tracking.trackers[tracker].target)
+    if not isinstance(sink, Dashboard):
+        raise UserError(f"tracking={tracker}: has no pages; allowed: a dashboard, such as wandb")
+    return sink.client
