@@ -234,7 +234,7 @@ esac
 
 
 def set_up(
-    folder: Path, ensurepip: int = 0, pip: int = 0, recent: int = 0
+    folder: Path, ensurepip: int = 0, pip: int = 0, recent: int = 0, uv: str | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run the script in a copy of the repository's bones; the codes are what Python answers."""
     (folder / "scripts").mkdir(parents=True, exist_ok=True)
@@ -243,7 +243,17 @@ def set_up(
     text = STAND_IN.replace("@ENSUREPIP@", str(ensurepip))
     python.write_text(text.replace("@PIP@", str(pip)).replace("@RECENT@", str(recent)))
     python.chmod(0o755)
-    return run("sh", folder / "scripts/setup.sh", cwd=Path("/"), PYTHON=str(python))
+    tools = folder / "tools"
+    tools.mkdir(exist_ok=True)
+    for name in ("sh", "dirname", "rm", "mkdir", "cp"):
+        found = shutil.which(name)
+        if found and not (tools / name).exists():
+            (tools / name).symlink_to(found)
+    if uv:
+        (tools / "uv").write_text(uv)
+        (tools / "uv").chmod(0o755)
+    script = folder / "scripts/setup.sh"
+    return run(tools / "sh", script, cwd=Path("/"), PYTHON=str(python), PATH=str(tools))
 
 
 def test_setup_installs_the_pinned_versions(tmp_path: Path) -> None:
@@ -255,6 +265,15 @@ def test_setup_installs_the_pinned_versions(tmp_path: Path) -> None:
     log = (folder / "pip.log").read_text()
     assert log.startswith("-m pip install -qq ")
     assert log.endswith("-c constraints.txt -e .[dev]\n")
+
+
+def test_setup_installs_the_pinned_versions_with_uv_where_it_is(tmp_path: Path) -> None:
+    done = set_up(tmp_path, uv='#!/bin/sh\necho "$*" >> uv.log\n')
+    assert done.returncode == 0, done.stderr
+    words = (tmp_path / "uv.log").read_text().split()
+    assert words[:2] == ["pip", "install"]
+    assert words[-6:] == ["--python", ".venv/bin/python", "-c", "constraints.txt", "-e", ".[dev]"]
+    assert not (tmp_path / "pip.log").exists()
 
 
 def test_setup_keeps_a_working_environment_and_replaces_a_broken_one(tmp_path: Path) -> None:
