@@ -1,5 +1,6 @@
-"""`bigain compare RUN_A RUN_B`: the paired difference of two finished runs."""
+"""`bigain compare RUN [RUN ...] REFERENCE`: paired differences of finished runs."""
 
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,23 +9,41 @@ from bigain.cli.arguments import VerbParser, results_folder
 from bigain.config.messages import did_you_mean
 from bigain.errors import UserError
 from bigain.runs.archive import Archive
-from bigain.runs.compare import compare_runs, describe
+from bigain.runs.compare import as_plain, compare_all, describe, read_runs
 from bigain.runs.files import need_results
 from bigain.runs.store import run_folders
 
 __all__ = ["find_run", "main"]
 
+_DESCRIPTION = (
+    "Compare finished runs with the last one that is named, on the images of both. With several "
+    "runs, p values are also given with Holm's correction for their number."
+)
+_FORMATS = {
+    "text": lambda found: f"{describe(found)}\n",
+    "json": lambda found: json.dumps(as_plain(found), indent=2) + "\n",
+}
+
 
 def main(arguments: Sequence[str]) -> int:
-    """Print run A against run B, image by image over the images of both."""
-    parser = VerbParser("compare", "Compare two finished runs on the images of both.")
-    parser.add_argument("run_a", help="id of a run, or its beginning (see bigain status, runs.csv)")
-    parser.add_argument("run_b", help="id of the run to compare with, or its beginning")
-    options = parser.parse_args(arguments)
+    """Print each run against the last, image by image over the images of both."""
+    parser = VerbParser("compare", _DESCRIPTION)
+    parser.add_argument(
+        "runs",
+        nargs="+",
+        metavar="RUN",
+        help="id of a run, or its beginning (see bigain status, runs.csv)",
+    )
+    parser.add_argument(
+        "reference", metavar="REFERENCE", help="the last one: the run that all are compared with"
+    )
+    parser.add_argument("--format", choices=[*_FORMATS], default="text", help="default: text")
+    options = parser.parse_intermixed_args(list(arguments))
     results = results_folder(options.results)
     need_results(results)
-    a, b = find_run(results, options.run_a), find_run(results, options.run_b)
-    sys.stdout.write(f"{describe(compare_runs(results, a, b))}\n")
+    names = [find_run(results, beginning) for beginning in (*options.runs, options.reference)]
+    runs = read_runs(results, names)
+    sys.stdout.write(_FORMATS[options.format](compare_all(runs)))
     return 0
 
 

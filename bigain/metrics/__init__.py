@@ -24,6 +24,7 @@ from bigain.metrics.generation import generation_metrics
 from bigain.metrics.intervals import (
     Metric,
     PairedResult,
+    holm,
     mean_interval,
     paired_accuracy,
     paired_bootstrap,
@@ -51,6 +52,7 @@ __all__ = [
     "frechet_distance",
     "frechet_with_interval",
     "generation_metrics",
+    "holm",
     "image_errors",
     "image_precisions",
     "kernel_distance",

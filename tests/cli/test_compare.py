@@ -32,8 +32,8 @@ def test_two_runs_are_compared(
     assert err == ""
 
 
-@pytest.mark.parametrize("arguments", [[], ["a"], ["a", "b", "c"]])
-def test_it_takes_two_runs(arguments: list[str]) -> None:
+@pytest.mark.parametrize("arguments", [[], ["a"]])
+def test_it_takes_two_runs_or_more(arguments: list[str]) -> None:
     with pytest.raises(UserError, match="usage: bigain compare"):
         main(arguments)
 

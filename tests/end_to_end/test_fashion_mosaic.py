@@ -12,7 +12,7 @@ from bigain.engine.run import run
 from bigain.launch.compose import compose_config
 from bigain.metrics.ranking import class_ranks
 from bigain.runs.archive_csv import read_samples
-from bigain.runs.compare import Comparison, compare_runs, describe
+from bigain.runs.compare import compare_runs, describe
 from bigain.testing.runs import read_metrics
 
 SHORT = ["dataset=fashion_mosaic", "task.trial_list=[1,2]", "task.keep_list=[3,1]"]
@@ -43,12 +43,11 @@ def test_metrics_are_those_of_several_labels_and_operators_pair(
     assert metrics.loc["map_class", "n"] == 4
     faster = run(configured(tmp_path, backbone, "dataset.limit=2", *MERGED))
     paired = compare_runs(tmp_path, faster.folder.name, outcome.folder.name)
-    assert isinstance(paired, Comparison)
     precisions = [
         read_samples(each.folder)["average_precision"][:2].mean() for each in (faster, outcome)
     ]
-    assert paired.precision is not None
-    assert paired.precision.mean == pytest.approx(precisions[0] - precisions[1])
-    assert "map_image" in describe(paired)
+    precision = paired.differences["map_image"]
+    assert precision.result.mean == pytest.approx(precisions[0] - precisions[1])
+    assert "map_image" in describe([paired])
     assert paired.n == 2
-    assert paired.eps_rise.mean != 0
+    assert paired.differences["eps_error_rise"].result.mean != 0

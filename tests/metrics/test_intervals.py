@@ -7,11 +7,13 @@ import pandas as pd
 import pytest
 from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar
+from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
 from bigain.errors import UserError
 from bigain.metrics.intervals import (
     PairedResult,
+    holm,
     mean_interval,
     paired_accuracy,
     paired_bootstrap,
@@ -230,3 +232,15 @@ def test_the_interval_of_an_accuracy_difference_is_never_empty_nor_outside() -> 
     assert counts(90, 0, 0, 10).ci_low < -0.01 < 0.01 < counts(90, 0, 0, 10).ci_high
     assert counts(0, 3, 0, 0).ci_high == 1.0
     assert counts(0, 0, 3, 0).ci_low == -1.0
+
+
+@pytest.mark.parametrize("p", [[0.01, 0.04, 0.03, 0.005], [0.6, 0.5], [0.03], [0.02] * 3])
+def test_holm_equals_statsmodels(p: list[float]) -> None:
+    assert holm(p) == pytest.approx(multipletests(p, method="holm")[1])
+
+
+def test_holm_leaves_out_what_has_no_p() -> None:
+    corrected = holm([0.01, math.nan, 0.2])
+    assert corrected[::2] == pytest.approx([0.02, 0.2])
+    assert math.isnan(corrected[1])
+    assert holm([]) == []

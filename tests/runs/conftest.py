@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from bigain.config import RunConfig
+from bigain.runs.files import Evaluation
 from bigain.runs.identity import run_id
 from bigain.runs.store import RunStore
 from bigain.testing.runs import evaluation_of
@@ -23,6 +24,19 @@ TOME = {
     "cell": [2, 2],
     "random": True,
     "scope": "self",
+}
+
+
+GENERATION: dict[str, Any] = {
+    "name": "generation",
+    "sampler": "ddim",
+    "steps": 5,
+    "guidance_scale": 2.0,
+    "images_per_forward": 8,
+    "image_format": "png",
+    "extractor": "mini",
+    "extractor_weights": None,
+    "reference": "split",
 }
 
 
@@ -69,6 +83,16 @@ def finish_run(results: Path, config: RunConfig, rise: float = 0.0) -> RunStore:
     return store
 
 
+def finish_generation(results: Path, config: RunConfig, shift: float = 0.0) -> RunStore:
+    """A finished generation whose images' values in the distance are given."""
+    store = RunStore(results, run_id(config))
+    with store.open(config, list(range(20)), {}) as session:
+        for i in session.todo():
+            session.append({"image_id": i, "sha256": "0", "frechet_value": 3 + i % 7 + shift})
+        session.finish(lambda records: Evaluation(records, []))
+    return store
+
+
 @pytest.fixture
 def make_config() -> Callable[..., RunConfig]:
     return config_with
@@ -82,6 +106,16 @@ def make_record() -> Callable[..., dict[str, Any]]:
 @pytest.fixture
 def make_run() -> Callable[..., RunStore]:
     return finish_run
+
+
+@pytest.fixture
+def make_generation() -> Callable[..., RunStore]:
+    return finish_generation
+
+
+@pytest.fixture
+def generation() -> dict[str, Any]:
+    return dict(GENERATION)
 
 
 @pytest.fixture

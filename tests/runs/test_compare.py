@@ -1,6 +1,6 @@
-"""Two runs are compared image by image, and only if they saw the same noise."""
+"""Finished runs are compared image by image, each with the last one."""
 
-import json
+import math
 import re
 import shutil
 from collections.abc import Callable
@@ -11,56 +11,14 @@ import pytest
 
 from bigain.config import RunConfig
 from bigain.errors import UserError
-from bigain.metrics import image_errors, paired_accuracy, relative_rise
+from bigain.metrics import holm, image_errors, paired_accuracy, relative_rise
 from bigain.runs.archive import Archive
 from bigain.runs.archive_csv import read_samples
-from bigain.runs.compare import (
-    PAIRING_KEYS,
-    Comparison,
-    GenerationComparison,
-    compare_runs,
-    describe,
-)
-from bigain.runs.files import Evaluation
-from bigain.runs.identity import run_id
+from bigain.runs.compare import as_plain, compare_all, compare_runs, describe, read_runs
 from bigain.runs.store import RunStore
 
 Make = Callable[..., RunConfig]
 MakeRun = Callable[..., RunStore]
-
-GENERATION: dict[str, Any] = {
-    "name": "generation",
-    "sampler": "ddim",
-    "steps": 5,
-    "guidance_scale": 2.0,
-    "images_per_forward": 8,
-    "image_format": "png",
-    "extractor": "mini",
-    "extractor_weights": None,
-    "reference": "split",
-}
-UNPAIRED_GENERATIONS: dict[str, Any] = {
-    "sampler": "euler",
-    "steps": 6,
-    "guidance_scale": 3.0,
-    "images_per_forward": 4,
-    "image_format": "jpeg",
-    "extractor": "inception",
-    "reference": "images",
-}
-UNPAIRED: dict[str, tuple[str, Any]] = {
-    "seed": ("seed", 1),
-    "backbone.name": ("backbone__name", "mini_unet"),
-    "backbone.revision": ("backbone__revision", "ba9876543210"),
-    "task.trial_list": ("task__trial_list", [5, 10]),
-    "task.loss": ("task__loss", "l1"),
-}
-
-
-def classified(results: Path, a: str, b: str) -> Comparison:
-    comparison = compare_runs(results, a, b)
-    assert isinstance(comparison, Comparison)
-    return comparison
 
 
 def test_a_run_against_the_baseline(
@@ -68,19 +26,18 @@ def test_a_run_against_the_baseline(
 ) -> None:
     a = make_run(tmp_path, make_config(operator=tome), rise=0.25)
     b = make_run(tmp_path, make_config())
-    comparison = classified(tmp_path, a.run_id, b.run_id)
+    comparison = compare_runs(tmp_path, a.run_id, b.run_id)
     left, right = (read_samples(store.folder).set_index("image_id") for store in (a, b))
-    assert comparison.accuracy == paired_accuracy(left["correct"], right["correct"])
-    assert comparison.accuracy.mean < 0
-    expected = relative_rise(image_errors(left.reset_index()), image_errors(right.reset_index()))
-    assert comparison.eps_rise == expected
-    assert comparison.eps_rise.mean == pytest.approx(0.25)
-    assert (comparison.a, comparison.b, comparison.n) == (a.run_id, b.run_id, 20)
-    assert comparison.precision is None
-    assert "map_image" not in describe(comparison), "images have one label"
-    other = classified(tmp_path, b.run_id, a.run_id)
-    assert other.accuracy.mean == -comparison.accuracy.mean
-    assert other.eps_rise.mean == pytest.approx(1 / 1.25 - 1)
+    found = {name: each.result for name, each in comparison.differences.items()}
+    rise = relative_rise(image_errors(left.reset_index()), image_errors(right.reset_index()))
+    accuracy = paired_accuracy(left["correct"], right["correct"])
+    assert found == {"acc1": accuracy, "eps_error_rise": rise}, "images have one label"
+    assert accuracy.mean < 0
+    assert rise.mean == pytest.approx(0.25)
+    assert (comparison.run, comparison.reference, comparison.n) == (a.run_id, b.run_id, 20)
+    other = compare_runs(tmp_path, b.run_id, a.run_id).differences
+    assert other["acc1"].result.mean == -accuracy.mean
+    assert other["eps_error_rise"].result.mean == pytest.approx(1 / 1.25 - 1)
 
 
 def test_runs_of_other_limits_meet_on_their_common_images(
@@ -88,126 +45,26 @@ def test_runs_of_other_limits_meet_on_their_common_images(
 ) -> None:
     a = make_run(tmp_path, make_config(operator=tome, dataset__limit=8), rise=0.25)
     b = make_run(tmp_path, make_config(dataset__limit=15))
-    assert classified(tmp_path, a.run_id, b.run_id).n == 8
-
-
-@pytest.mark.parametrize("key", UNPAIRED)
-def test_runs_under_other_noise_are_refused(
-    key: str, tmp_path: Path, make_config: Make, make_run: MakeRun
-) -> None:
-    name, value = UNPAIRED[key]
-    a, b = make_run(tmp_path, make_config()), make_run(tmp_path, make_config(**{name: value}))
-    with pytest.raises(UserError) as caught:
-        classified(tmp_path, b.run_id, a.run_id)
-    message = str(caught.value)
-    assert message.startswith(f"{key}={value} in {b.run_id} but ")
-    assert "\n" not in message
-    assert all(name in message for name in PAIRING_KEYS)
-
-
-def test_every_pairing_key_is_tried_or_has_one_value_so_far() -> None:
-    tried = {*UNPAIRED, *(f"task.{key}" for key in UNPAIRED_GENERATIONS)}
-    assert set(PAIRING_KEYS) - tried == {"dataset.name", "task.name"}
-
-
-def generated(results: Path, config: RunConfig, shift: float) -> RunStore:
-    """A finished generation whose images' values in the distance are given."""
-    store = RunStore(results, run_id(config))
-    with store.open(config, list(range(20)), {}) as session:
-        for i in session.todo():
-            session.append({"image_id": i, "sha256": "0", "frechet_value": 3 + i % 7 + shift})
-        session.finish(lambda records: Evaluation(records, []))
-    return store
+    assert compare_runs(tmp_path, a.run_id, b.run_id).n == 8
 
 
 def test_generations_are_compared_image_by_image(
-    tmp_path: Path, make_config: Make, tome: dict[str, Any]
-) -> None:
-    a = generated(tmp_path, make_config(operator=tome, task=GENERATION), 2.0)
-    b = generated(tmp_path, make_config(task=GENERATION), 0.0)
-    comparison = compare_runs(tmp_path, a.run_id, b.run_id)
-    assert isinstance(comparison, GenerationComparison)
-    assert comparison.n == 20
-    assert comparison.distance.mean == pytest.approx(2.0)
-    assert comparison.distance.ci_high - comparison.distance.ci_low < 1e-9, "paired"
-    lines = describe(comparison).splitlines()
-    assert lines[0] == f"{a.run_id} against {b.run_id}, paired over 20 images"
-    assert lines[1].startswith("frechet_mini    +2 [")
-
-
-@pytest.mark.parametrize("key", UNPAIRED_GENERATIONS)
-def test_generations_of_other_settings_are_refused(
-    tmp_path: Path, make_config: Make, key: str
-) -> None:
-    a = generated(tmp_path, make_config(task={**GENERATION, key: UNPAIRED_GENERATIONS[key]}), 0.0)
-    b = generated(tmp_path, make_config(task=GENERATION), 0.0)
-    with pytest.raises(UserError, match=f"^task.{key}="):
-        compare_runs(tmp_path, a.run_id, b.run_id)
-
-
-def test_distances_of_other_numbers_of_images_are_refused(
-    tmp_path: Path, make_config: Make
-) -> None:
-    a = generated(tmp_path, make_config(task=GENERATION), 0.0)
-    samples = a.folder / "samples.csv"
-    b = generated(tmp_path, make_config(task=GENERATION, dataset__limit=30), 0.0)
-    samples.write_text("".join(samples.read_text().splitlines(keepends=True)[:-1]))
-    with pytest.raises(UserError, match=r"^dataset\.limit: 19 images in .* equal numbers"):
-        compare_runs(tmp_path, a.run_id, b.run_id)
-
-
-@pytest.mark.parametrize(
-    ("mine", "theirs", "refused"),
-    [
-        ({"unet/x": "1", "dataset/a": "1"}, {"unet/x": "1", "dataset/a": "2"}, False),
-        ({"unet/x": "1"}, {}, False),
-        ({"unet/x": "1"}, {"unet/x": "2"}, True),
-        ({"unet/x": "1"}, {"unet/x.fp16": "1"}, True),
-    ],
-)
-def test_runs_of_other_weights_are_refused(
     tmp_path: Path,
     make_config: Make,
-    make_run: MakeRun,
     tome: dict[str, Any],
-    mine: dict[str, str],
-    theirs: dict[str, str],
-    refused: bool,
+    make_generation: MakeRun,
+    generation: dict[str, Any],
 ) -> None:
-    a, b = make_run(tmp_path, make_config(operator=tome)), make_run(tmp_path, make_config())
-    for store, hashes in ((a, mine), (b, theirs)):
-        path = store.folder / "manifest.json"
-        path.write_text(json.dumps({**json.loads(path.read_text()), "hashes": hashes}))
-    if not refused:
-        assert classified(tmp_path, a.run_id, b.run_id).n == 20
-        return
-    with pytest.raises(UserError, match=f"^run_id={a.run_id}: was made with another unet/x.* than"):
-        classified(tmp_path, a.run_id, b.run_id)
-
-
-def test_what_does_not_touch_the_noise_may_differ(
-    tmp_path: Path, make_config: Make, make_run: MakeRun
-) -> None:
-    a = make_run(tmp_path, make_config(dtype="bfloat16", task__keep_list=[3, 1]))
-    b = make_run(tmp_path, make_config())
-    assert classified(tmp_path, a.run_id, b.run_id).n == 20
-
-
-def test_unfinished_or_unknown_runs_are_refused(
-    tmp_path: Path, make_config: Make, make_run: MakeRun, tome: dict[str, Any]
-) -> None:
-    done = make_run(tmp_path, make_config())
-    running = make_config(operator=tome)
-    with pytest.raises(UserError, match="run_id=0000: is absent; allowed are finished runs"):
-        compare_runs(tmp_path, "0000", done.run_id)
-    with (
-        RunStore(tmp_path, run_id(running)).open(running, [1], {}),
-        pytest.raises(UserError, match=f"run_id={run_id(running)}: is running"),
-    ):
-        compare_runs(tmp_path, done.run_id, run_id(running))
-    (done.folder / "manifest.json").write_text("{}")
-    with pytest.raises(UserError, match=rf"{done.run_id}/manifest\.json: is damaged; delete it"):
-        compare_runs(tmp_path, done.run_id, done.run_id)
+    a = make_generation(tmp_path, make_config(operator=tome, task=generation), 2.0)
+    b = make_generation(tmp_path, make_config(task=generation), 0.0)
+    comparison = compare_runs(tmp_path, a.run_id, b.run_id)
+    assert comparison.n == 20
+    distance = comparison.differences["frechet_mini"].result
+    assert distance.mean == pytest.approx(2.0)
+    assert distance.ci_high - distance.ci_low < 1e-9, "paired"
+    lines = describe([comparison]).splitlines()
+    assert lines[0] == f"{a.run_id} against {b.run_id}, paired over 20 images"
+    assert lines[1].startswith("frechet_mini    +2 [")
 
 
 def test_the_description_names_numbers_intervals_and_tests(
@@ -215,44 +72,12 @@ def test_the_description_names_numbers_intervals_and_tests(
 ) -> None:
     a = make_run(tmp_path, make_config(operator=tome), rise=0.25)
     b = make_run(tmp_path, make_config())
-    comparison = classified(tmp_path, a.run_id, b.run_id)
-    assert isinstance(comparison, Comparison)
-    first, second, third = describe(comparison).splitlines()
+    comparison = compare_runs(tmp_path, a.run_id, b.run_id)
+    first, second, third = describe([comparison]).splitlines()
     assert first == f"{a.run_id} against {b.run_id}, paired over 20 images"
-    points = f"{100 * comparison.accuracy.mean:+.2f}"
+    points = f"{100 * comparison.differences['acc1'].result.mean:+.2f}"
     assert re.fullmatch(rf"acc1 +{re.escape(points)} \[.+, .+\] points, McNemar p = .+", second)
     assert re.fullmatch(r"eps_error_rise +\+25\.00 \[\+25\.00, \+25\.00\] %, z = .+", third)
-
-
-def test_measurements_without_predictions_are_refused(
-    tmp_path: Path, make_config: Make, make_run: MakeRun
-) -> None:
-    task = {"name": "efficiency", "measure": "time", "steps": 2, "repeats": 3, "warmup": 1}
-    config = make_config(task=task)
-    store = RunStore(tmp_path, run_id(config))
-    with store.open(config, [1], {}) as session:
-        session.append({"image_id": 1, "measure": "time"})
-        session.finish(lambda records: Evaluation(records, []))
-    other = make_run(tmp_path, make_config())
-    for pair in [(store.run_id, other.run_id), (other.run_id, store.run_id)]:
-        with pytest.raises(UserError, match=f"task=efficiency of {store.run_id}: has no images"):
-            compare_runs(tmp_path, *pair)
-
-
-def test_generations_of_another_precision_or_other_real_images_are_refused(
-    tmp_path: Path, make_config: Make, tome: dict[str, Any]
-) -> None:
-    a = generated(tmp_path, make_config(task=GENERATION), 0.0)
-    half = generated(tmp_path, make_config(task=GENERATION, dtype="float16"), 0.0)
-    with pytest.raises(UserError, match=f"^dtype=float32 in {a.run_id} but float16"):
-        compare_runs(tmp_path, a.run_id, half.run_id)
-    b = generated(tmp_path, make_config(task=GENERATION, operator=tome), 0.0)
-    for store, content in ((a, "1"), (b, "2")):
-        path = store.folder / "manifest.json"
-        hashes = {"unet/x": "0", "reference/fashion_mnist": content}
-        path.write_text(json.dumps({**json.loads(path.read_text()), "hashes": hashes}))
-    with pytest.raises(UserError, match="was made with another reference/fashion_mnist"):
-        compare_runs(tmp_path, a.run_id, b.run_id)
 
 
 def test_published_runs_are_compared_as_in_their_folders(
@@ -264,3 +89,72 @@ def test_published_runs_are_compared_as_in_their_folders(
     Archive(tmp_path, "mini").publish(names)
     shutil.rmtree(tmp_path / "runs")
     assert compare_runs(tmp_path, *names) == before
+
+
+def several(results: Path, make_config: Make, make_run: MakeRun, tome: dict[str, Any]) -> list[str]:
+    rises = {0.3: 0.4, 0.5: 0.1, 0.7: 0.2}
+    runs = [
+        make_run(results, make_config(operator={**tome, "ratio": ratio}), rise=rise)
+        for ratio, rise in rises.items()
+    ]
+    return [store.run_id for store in (*runs, make_run(results, make_config()))]
+
+
+def test_each_of_several_runs_is_compared_with_the_last(
+    tmp_path: Path, make_config: Make, make_run: MakeRun, tome: dict[str, Any]
+) -> None:
+    names = several(tmp_path, make_config, make_run, tome)
+    found = compare_all(read_runs(tmp_path, names))
+    alone = [compare_runs(tmp_path, name, names[-1]) for name in names[:-1]]
+    assert [(each.run, each.reference) for each in found] == [(n, names[-1]) for n in names[:-1]]
+    for metric in ("acc1", "eps_error_rise"):
+        own = [each.differences[metric] for each in alone]
+        together = [each.differences[metric] for each in found]
+        assert [each.result for each in together] == [each.result for each in own]
+        assert [each.adjusted for each in together] == holm([each.result.p for each in own])
+        assert [each.adjusted for each in own] == [each.result.p for each in own], "alone"
+    p = [each.differences["acc1"] for each in found]
+    assert min(each.adjusted / each.result.p for each in p) >= 1
+    assert max(each.adjusted / each.result.p for each in p) > 2, "the smallest of three"
+    blocks = describe(found).split("\n\n")
+    assert len(blocks) == 3
+    assert all(block.count("of 3 runs") == 2 for block in blocks)
+
+
+def test_plain_records_have_the_numbers_of_the_text(
+    tmp_path: Path, make_config: Make, make_run: MakeRun, tome: dict[str, Any]
+) -> None:
+    names = several(tmp_path, make_config, make_run, tome)
+    found = compare_all(read_runs(tmp_path, names))
+    records = as_plain(found)
+    assert len(records) == 6
+    first, rise = records[:2]
+    accuracy = found[0].differences["acc1"]
+    assert (first["run"], first["reference"], first["metric"]) == (names[0], names[-1], "acc1")
+    assert first["value"] == 100 * accuracy.result.mean
+    assert (first["p"], first["p_holm"]) == (accuracy.result.p, accuracy.adjusted)
+    assert (first["n"], first["family"], first["unit"]) == (20, 3, "points")
+    assert rise["value"] == pytest.approx(40)
+    line = describe(found[:1]).splitlines()[1]
+    assert f"{first['value']:+.2f} [{first['ci_low']:+.2f}, {first['ci_high']:+.2f}]" in line
+
+
+def test_numbers_that_do_not_exist_are_none(
+    tmp_path: Path, make_config: Make, make_generation: MakeRun, generation: dict[str, Any]
+) -> None:
+    a = make_generation(tmp_path, make_config(task=generation))
+    b = make_generation(tmp_path, make_config(task={**generation, "reference": "split"}, threads=9))
+    assert a.run_id == b.run_id, "threads are no part of the id"
+    shifted = make_generation(tmp_path, make_config(task=generation, dataset__limit=30), 1.0)
+    (record,) = as_plain([compare_runs(tmp_path, shifted.run_id, a.run_id)])
+    assert record["value"] == 1.0
+    assert record["z"] is None, "infinite: all images differ by the same"
+    assert math.isfinite(record["p"])
+
+
+def test_a_run_is_not_compared_with_itself(
+    tmp_path: Path, make_config: Make, make_run: MakeRun
+) -> None:
+    name = make_run(tmp_path, make_config()).run_id
+    with pytest.raises(UserError, match=f"^run_id={name}: named twice"):
+        read_runs(tmp_path, [name, name])
