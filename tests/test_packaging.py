@@ -10,6 +10,7 @@ import tomllib
 import zipfile
 from pathlib import Path
 from typing import Any
+from typing import Any
 
 import pytest
 from hatchling.builders.wheel import WheelBuilder
@@ -293,7 +294,7 @@ def test_setup_keeps_a_working_environment_and_replaces_a_broken_one(tmp_path: P
         ({"recent": 1}, r"no Python >= 3.11.*brew install"),
     ],
 )
-def test_setup_names_what_is_missing(tmp_path: Path, answers: dict[str, int], advice: str) -> None:
+def test_setup_names_what_is_missing(tmp_path: Path, answers: dict[str, Any], advice: str) -> None:
     done = set_up(tmp_path, **answers)
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
