@@ -10,7 +10,6 @@ import tomllib
 import zipfile
 from pathlib import Path
 from typing import Any
-from typing import Any
 
 import pytest
 from hatchling.builders.wheel import WheelBuilder
