@@ -113,7 +113,7 @@ def test_threads_wait_asleep_unless_the_user_says_otherwise(
     ("module", "call", "loaded_later"),
     [
         ("bigain.cli.main", "main(['--version'])", {"torch", "numpy", "scipy"}),
-        ("bigain.launch.sweep", "job(OmegaConf.create())", {"torch", "scipy"}),
+        ("bigain.launch.jobs", "job(OmegaConf.create())", {"torch", "scipy"}),
     ],
 )
 def test_a_command_and_a_job_set_this_before_torch_is_loaded(

@@ -13,7 +13,7 @@ from bigain.cli.flops import SweepCase, flops_rows
 from bigain.cli.main import VERBS, main
 from bigain.doctor.hardware import cache_bytes
 from bigain.launch.compose import compose_configs
-from bigain.launch.sweep import plan_runs
+from bigain.launch.plan import plan_runs
 from bigain.runs.identity import run_id
 from bigain.tables.planner import Place, Plan, plan_table
 from bigain.tables.render import load_spec

@@ -138,7 +138,7 @@ def _of_what_is_named(configs: Sequence[RunConfig], lacking: str) -> Request:
 
 
 def _planned(settings: Sequence[str], multirun: bool) -> tuple[RunConfig, ...]:
-    from bigain.launch.sweep import check_operators, plan_runs  # noqa: PLC0415 -- loads hydra
+    from bigain.launch.plan import check_operators, plan_runs  # noqa: PLC0415 -- loads hydra
 
     runs = plan_runs(settings, multirun).runs
     check_operators(runs)

@@ -81,6 +81,7 @@ class RunConfig(Settings):
     shard: ShardConfig = Field(description="the settings index and count")
     tracking: Tracking = Field(description="none or wandb")
     force: Switch = Field(description="true or false")
+    on_error: Literal["continue", "stop"] = Field(description="continue or stop")
     cache: CacheConfig = Field(description="the settings latents, prompts and gigabytes")
     paths: PathsConfig = Field(description="the settings results, data and cache")
 

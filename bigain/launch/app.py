@@ -16,10 +16,12 @@ import bigain
 from bigain.config import RunConfig
 from bigain.config.messages import all_keys, did_you_mean
 from bigain.errors import UserError
-from bigain.launch.compose import CONFIG_NAME
+from bigain.launch.compose import CONFIG_NAME, own_launchers
+from bigain.launch.jobs import job
 from bigain.launch.overrides import quote_homes
+from bigain.launch.plan import Plan, check_operators, plan_runs
 from bigain.launch.summary import list_failures
-from bigain.launch.sweep import Plan, check_operators, job, launch_one, launch_sweep, plan_runs
+from bigain.launch.sweep import launch_one, launch_sweep
 from bigain.locations import CONFIGS
 from bigain.runs.files import check_results, make_results
 
@@ -63,6 +65,8 @@ def run_command_line(arguments: Sequence[str]) -> int:
     failures, code = {}, 0
     try:
         failures = launch_sweep(plan.runs, plan.hydra)
+    except UserError:
+        raise
     except Exception:  # the launcher failed; the run store says which runs did
         traceback.print_exc()
         code = 1
@@ -138,7 +142,8 @@ def _show(arguments: Sequence[str]) -> int:
     before = sys.argv
     sys.argv = [before[0] if before else "bigain", *map(quote_homes, arguments)]
     try:
-        hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=CONFIG_NAME)(job)()
+        with own_launchers():
+            hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=CONFIG_NAME)(job)()
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else 1
     finally:

@@ -10,6 +10,7 @@ changes, and plain `key=value` overrides are applied to a copy.
 """
 
 import copy
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -37,6 +38,7 @@ __all__ = [
     "compose_with",
     "config_loader",
     "hydra_settings",
+    "own_launchers",
     "validate",
 ]
 
@@ -106,10 +108,25 @@ def config_loader() -> Iterator[ConfigLoader]:
     outer = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()
     try:
-        with initialize_config_dir(str(CONFIGS), version_base="1.3", job_name="bigain"):
+        with (
+            own_launchers(),
+            initialize_config_dir(str(CONFIGS), version_base="1.3", job_name="bigain"),
+        ):
             yield GlobalHydra.instance().config_loader()
     finally:
         GlobalHydra.instance().hydra = outer
+
+
+@contextmanager
+def own_launchers() -> Iterator[None]:
+    """Let the files of `configs/hydra/launcher` take the place of settings that plugins store.
+
+    Hydra checks a file against stored settings of the same name, and warns that a later version
+    will not.  The files have all that launchers need, so they will work without the check, too.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"\s*'hydra/launcher/\w+' is validated", UserWarning)
+        yield
 
 
 def hydra_settings(loader: ConfigLoader, parsed: Sequence[Override]) -> DictConfig:
@@ -256,8 +273,6 @@ def _diagnose(loader: ConfigLoader, parsed: Sequence[Override], error: Exception
 def _wrong_option(typed: Mapping[str, str], error: MissingConfigException) -> str:
     options, (group, _, option) = error.options or (), str(error.missing_cfg_file).rpartition("/")
     written, hint = typed.get(group, f"{group}={option}"), did_you_mean(option, options)
-    if written.startswith("hydra/launcher=submitit"):
-        hint = "; submitit_local and submitit_slurm need the extra: pip install 'bigain[slurm]'"
     return f"{written}: allowed: {', '.join(options)}{hint}"
 
 
@@ -313,6 +328,11 @@ def _unless_chosen(value: Any, *, _root_: DictConfig) -> Any:
     return None if is_own or OmegaConf.select(_root_, "dataset.index") else value
 
 
+def _on_gpu(gpu: Any, otherwise: Any, *, _root_: DictConfig) -> Any:
+    """`${on_gpu:1,null}`: the first value if the run computes on a GPU, or wherever one is."""
+    return otherwise if OmegaConf.select(_root_, "device") == "cpu" else gpu
+
+
 def _plain_or_node(entry: Any) -> Any:
     """A resolver may return plain values, but lists and mappings only as nodes."""
     return OmegaConf.create(entry) if isinstance(entry, list | dict) else entry
@@ -320,4 +340,5 @@ def _plain_or_node(entry: Any) -> Any:
 
 OmegaConf.register_new_resolver("for_dataset", _for_dataset, replace=True)
 OmegaConf.register_new_resolver("for_task", _for_task, replace=True)
+OmegaConf.register_new_resolver("on_gpu", _on_gpu, replace=True)
 OmegaConf.register_new_resolver("unless_chosen", _unless_chosen, replace=True)

@@ -57,6 +57,7 @@ EXCLUDED: Mapping[str, str] = {
     "shard": "which process computes an image, not its result; all shards write into the same run",
     "tracking": "a view of the run beside the store",
     "force": "whether to repeat the run, not what it computes",
+    "on_error": "whether a sweep goes on after a failed run",
     "task.extractor_weights": "a path; the manifest has the hash of the file, and a run does not "
     "continue with another file",
 }
@@ -79,6 +80,7 @@ _WITHOUT_WEIGHTS: Mapping[str, str] = {
     "paths": EXCLUDED["paths"],
     "tracking": EXCLUDED["tracking"],
     "force": EXCLUDED["force"],
+    "on_error": EXCLUDED["on_error"],
     "cache": EXCLUDED["cache"],
     "shard": "there is one shard: one process makes all repeats",
     "dataset": "no image is read",

@@ -30,7 +30,7 @@ _NEEDED = {"run_id", "columns", "config", "n_images"}
 """Keys that every published manifest must have."""
 
 _LEFT_OUT = {
-    "config": ("paths", "tracking", "cache", "shard", "force"),
+    "config": ("paths", "tracking", "cache", "shard", "force", "on_error"),
     "config.dataset": ("root", "index", "labels", "prompts"),
     "config.backbone": ("mirrors",),
     "config.task": ("extractor_weights",),

@@ -57,6 +57,7 @@ WRONG: list[tuple[str, object]] = [
     ("tracking.mode", "on"),
     ("tracking.project", ""),
     ("force", "yes"),
+    ("on_error", "ignore"),
     ("paths.results", ""),
     ("paths.results", None),
 ]
@@ -120,6 +121,7 @@ def test_wrong_values_are_refused(plain: dict[str, Any], key: str, value: object
         ("threads", 2),
         ("seed", 2**32 - 1),
         ("force", True),
+        ("on_error", "stop"),
     ],
 )
 def test_the_ends_of_the_ranges_are_allowed(plain: dict[str, Any], key: str, value: object) -> None:

@@ -13,7 +13,7 @@ from bigain.data.fashion_mnist import FashionMNIST
 from bigain.data.folder import Folder, path_id
 from bigain.errors import UserError
 from bigain.launch.compose import compose_config
-from bigain.launch.sweep import plan_runs
+from bigain.launch.plan import plan_runs
 from bigain.runs.identity import describing_columns, family_id, resolved, run_id
 from bigain.runs.joint import JointRow, JointRun
 

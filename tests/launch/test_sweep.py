@@ -14,9 +14,12 @@ from bigain.engine.run import RunOutcome
 from bigain.errors import UserError
 from bigain.launch import sweep
 from bigain.launch.compose import compose_configs
+from bigain.launch.jobs import hydra_context, job, job_overrides
+from bigain.launch.plan import PlannedRun, plan_runs
 from bigain.launch.summary import Failure
-from bigain.launch.sweep import PlannedRun, job, launch_runs, launch_sweep, plan_runs
+from bigain.launch.sweep import launch_runs, launch_sweep
 from bigain.runs.identity import run_id
+from bigain.runs.sweeps import Job
 
 
 def settings(*overrides: str, multirun: bool = False) -> list[tuple[str, object, int]]:
@@ -101,7 +104,7 @@ def test_settings_of_hydra_belong_to_the_sweep_as_a_whole() -> None:
         (["seed=range(0,2"], r"seed=range\(0,2: not understood"),
         (["shard.index=0,1,2", "shard.count=2"], "shard.index=2: allowed: an integer from 0 to 1"),
         (["experiment=merging_sweep", "operator=todo"], "operator.ratio=0.3: no such key of"),
-        (["hydra/launcher=joblib", "seed=0,1"], "hydra/launcher=joblib: allowed: basic"),
+        (["hydra/launcher=slurm", "seed=0,1"], "hydra/launcher=slurm: allowed: basic, joblib"),
     ],
 )
 def test_one_wrong_run_refuses_the_sweep(overrides: list[str], expected: str) -> None:
@@ -213,13 +216,15 @@ def test_a_sweep_may_be_launched_in_batches(
 def test_what_a_launcher_takes_to_another_process_can_be_pickled(tmp_path: Path) -> None:
     (run,) = planned(["operator=tome", f"paths.results={tmp_path}"])
     node = hydra_node()
-    sent = pickle.dumps((sweep._context(node), job, sweep._with_hydra(run.config, node)))
+    sent = pickle.dumps((hydra_context(node), job, sweep._with_hydra(run.config, node)))
     context, task, master = pickle.loads(sent)
-    overrides = [*run.overrides, sweep._RUN + run.config.model_dump_json()]
+    overrides = job_overrides(run.config, tmp_path, Job.of(run.config, 7, run.overrides))
     config = context.config_loader.load_sweep_config(master, overrides)
     assert task is job
     assert config.hydra.overrides.task == list(run.overrides)
     assert config.hydra.sweep.dir == master.hydra.sweep.dir, "one time stamp for all jobs"
+    place = config.pop("job_of_sweep")
+    assert (place.folder, place.position) == (str(tmp_path), 7)
     del config["hydra"]
     assert RunConfig.model_validate(OmegaConf.to_container(config)) == run.config
 

@@ -50,6 +50,7 @@ IRRELEVANT: dict[str, Any] = {
     "threads": 2,
     "shard": {"index": 1, "count": 3},
     "force": True,
+    "on_error": "stop",
 }
 RELEVANT: dict[str, Any] = {
     "backbone__name": "mini_unet",
@@ -322,6 +323,7 @@ UNREAD: dict[str, Any] = {
     "dataset__root": "/data",
     "backbone__revision": "ba9876543210",
     "force": True,
+    "on_error": "stop",
 }
 
 

@@ -1,0 +1,194 @@
+"""Waiting for the jobs of a sweep: what is on disk counts, not what their launcher returns.
+
+A launcher works in a thread of its own, because it may wait for ever or raise while jobs work on.
+A job is lost if nobody works on it, and its engine has said several times that it does not have it
+any more.  So a wait ends, and says which jobs are missing.
+"""
+
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from tqdm import tqdm
+
+from bigain.launch.engines import Engine
+from bigain.runs.sweeps import OPEN, Job, SweepFolder
+
+__all__ = ["LaunchCall", "Progress", "Watch"]
+
+LOOK = 1.0
+"""Seconds between two looks at the disk; more if many jobs are open."""
+
+ASK = 10.0
+"""Seconds between two questions to an engine."""
+
+ABSENCES = 3
+"""How often in a row an engine must lack a silent job before it is lost."""
+
+SAY = 60.0
+"""Seconds between two lines about a sweep."""
+
+
+class LaunchCall:
+    """A call of a launcher, in a thread that the end of this process does not wait for.
+
+    Attributes:
+        error: What it raised, in one line; empty if it has not.
+
+    """
+
+    def __init__(self, sweep: SweepFolder, launch: Callable[[], object]) -> None:
+        self.error = ""
+        self._sweep = sweep
+        self._launch = launch
+        self._thread = threading.Thread(target=self._call, name="launcher", daemon=True)
+        self._thread.start()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it has neither returned nor raised."""
+        return self._thread.is_alive()
+
+    def _call(self) -> None:
+        try:
+            self._launch()
+        except BaseException as error:  # also the SystemExit of a library: it must not be lost
+            with (self._sweep.folder / "launcher.log").open("a", encoding="utf-8") as log:
+                traceback.print_exc(file=log)
+            lines = str(error).strip().splitlines() or [""]
+            self.error = f"{type(error).__name__}: {lines[0]}".rstrip(": ")
+
+
+@dataclass
+class Progress:
+    """Says now and then how far a sweep is, on stderr.
+
+    Attributes:
+        sweep: The sweep.
+        total: The number of its jobs.
+        before: How many of them had ended before the first one was launched.
+
+    """
+
+    sweep: SweepFolder
+    total: int
+    before: int
+    _began: float = field(default_factory=time.monotonic)
+    _said: float = field(default_factory=time.monotonic)
+
+    @contextmanager
+    def now_and_then(self) -> Iterator[None]:
+        """Say it once in a while until the block ends, in a thread."""
+        ends = threading.Event()
+
+        def keep() -> None:
+            while not ends.wait(LOOK):
+                self.maybe()
+
+        thread = threading.Thread(target=keep, name="progress", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ends.set()
+            thread.join()
+
+    def maybe(self) -> None:
+        """Say it if the last time was a while ago."""
+        if time.monotonic() - self._said >= SAY:
+            self.say()
+
+    def say(self) -> None:
+        """Say it now."""
+        self._said = time.monotonic()
+        jobs = self.sweep.jobs()
+        states = [job.state for job in jobs.values()]
+        counts = {state: states.count(state) for state in dict.fromkeys(states)}
+        ended = len(states) - sum(counts.get(state, 0) for state in OPEN)
+        others = [f"{n} {state}" for state, n in counts.items() if state != "done"]
+        line = ", ".join([f"{counts.get('done', 0)} of {self.total} jobs done", *others])
+        seconds = self._said - self._began
+        if self.before < ended < len(states):
+            left = seconds / (ended - self.before) * (len(states) - ended)
+            line += f"; about {_duration(left)} left"
+        tqdm.write(f"sweep {self.sweep.folder.name}: {line}", file=sys.stderr)  # above a bar
+
+
+class Watch:
+    """Waits until each of some jobs has ended or is lost.
+
+    Args:
+        sweep: Where they write their states.
+        jobs: Position -> job, as they were launched.
+        call: The launcher's call.
+        engine: What has them.
+        progress: Told now and then.
+
+    """
+
+    def __init__(
+        self,
+        sweep: SweepFolder,
+        jobs: Mapping[int, Job],
+        call: LaunchCall,
+        engine: Engine,
+        progress: Progress,
+    ) -> None:
+        self._sweep = sweep
+        self._jobs = dict(jobs)
+        self._call = call
+        self._engine = engine
+        self._progress = progress
+        self._absent: dict[int, int] = {}
+        self._asked = -ASK
+
+    def until_end(self) -> None:
+        """Return when no job is open; jobs that are lost are on disk as such."""
+        while open_ := self._open():
+            silent = set(open_) - self._sweep.at_work(open_).keys()
+            lost = self._lost(silent, len(silent) < len(open_))
+            for position in lost:
+                self._sweep.write(self._jobs[position].into("lost", self._reason(position)))
+            if not lost:
+                self._progress.maybe()
+                time.sleep(min(15 * LOOK, LOOK * (1 + len(open_) / 40)))
+
+    def _open(self) -> list[int]:
+        left = [position for position, job in self._jobs.items() if job.state in OPEN]
+        self._jobs |= self._sweep.jobs(left)
+        return [position for position in left if self._jobs[position].state in OPEN]
+
+    def _lost(self, silent: Collection[int], at_work: bool) -> Sequence[int]:
+        """Those of `silent` that were missing often enough; asks the engine only now and then."""
+        self._absent = {each: n for each, n in self._absent.items() if each in silent}
+        if not silent or time.monotonic() - self._asked < ASK:
+            return []
+        self._asked = time.monotonic()
+        held = self._engine.holds(silent, self._call, at_work)
+        if held is None:
+            return []
+        for position in silent:
+            self._absent[position] = 0 if position in held else self._absent.get(position, 0) + 1
+        return sorted(each for each, n in self._absent.items() if n >= ABSENCES)
+
+    def _reason(self, position: int) -> str:
+        job = self._jobs[position]
+        what = {"pending": "never began", "stopped": f"was stopped ({job.error})"}
+        begun = "its process is gone (killed, out of memory, or its node died)"
+        notes = [self._engine.says(position)]
+        if job.state == "pending" and self._call.error:
+            notes.append(f"the launcher: {self._call.error}")
+        said = "; ".join(filter(None, notes))
+        again = "the same command does what is left"
+        return f"{what.get(job.state, begun)}{f'; {said}' if said else ''}; {again}"
+
+
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    if minutes < 1:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 90 else f"{seconds / 3600:.1f} h"
