@@ -171,6 +171,9 @@ class _Launching:
         if isinstance(self._engine, Slurm) or not any(job.begun for job in lost):
             return []
         sys.stderr.write(f"launching {len(lost)} jobs again; the launcher: {call.error}\n")
+        for each in lost:
+            again = each.into("stopped", "lost with others") if each.begun else each.into("pending")
+            self._sweep.write(again)
         return [job.position for job in sorted(lost, key=lambda job: job.begun)]
 
 

@@ -11,7 +11,7 @@ import time
 import traceback
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from tqdm import tqdm
 
@@ -77,8 +77,9 @@ class Progress:
     sweep: SweepFolder
     total: int
     before: int
-    _began: float = field(default_factory=time.monotonic)
-    _said: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self) -> None:
+        self._began = self._said = time.monotonic()
 
     @contextmanager
     def now_and_then(self) -> Iterator[None]:

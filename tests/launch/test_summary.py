@@ -7,8 +7,8 @@ import pytest
 from bigain.engine.run import RunOutcome
 from bigain.errors import UserError
 from bigain.launch.compose import compose_configs
-from bigain.launch.summary import list_failures, run_report
 from bigain.launch.plan import PlannedRun
+from bigain.launch.summary import list_failures, run_report
 from bigain.runs.files import METRIC_COLUMNS, Evaluation, write_metrics
 from bigain.runs.identity import describing_columns, run_id
 from bigain.runs.store import RunStore

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ def launcher(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[list[int]]]:
 
             def launch(self, overrides: Sequence[Sequence[str]], initial_job_idx: int) -> None:
                 calls.append([NAMES[words[0]] for words in overrides])
-                launch([lambda words=words: self.carry_out(words) for words in overrides])
+                launch([partial(self.carry_out, words) for words in overrides])
 
             def carry_out(self, words: Sequence[str]) -> None:
                 loader = self.context.config_loader
