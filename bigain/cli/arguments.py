@@ -1,6 +1,7 @@
 """Arguments that verbs share, and a parser with error messages of one line."""
 
 import argparse
+import os
 import re
 from pathlib import Path
 from typing import NoReturn
@@ -9,7 +10,7 @@ from bigain.config.messages import did_you_mean
 from bigain.errors import UserError
 from bigain.locations import absolute_path
 
-__all__ = ["VerbParser", "path_argument", "results_folder"]
+__all__ = ["VerbParser", "check_output", "path_argument", "results_folder"]
 
 _UNKNOWN = "unrecognized arguments: "
 _VALUE = re.compile(
@@ -30,6 +31,20 @@ def path_argument(text: str) -> Path:
         return absolute_path(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text}: {error}; allowed: a path") from error
+
+
+def check_output(option: str, path: Path) -> None:
+    """Raise UserError unless the file `path` of an option can be written or replaced."""
+    folder, wrong = path.parent, ""
+    if not folder.is_dir():
+        wrong = f"the folder {folder} does not exist"
+    elif path.exists() and not path.is_file():
+        wrong = "is no file"
+    elif not os.access(folder, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
+        wrong = "cannot be written"
+    if wrong:
+        allowed = "a file that you can write, in a folder that exists"
+        raise UserError(f"{option}={path}: {wrong}; allowed: {allowed}")
 
 
 class VerbParser(argparse.ArgumentParser):

@@ -56,6 +56,14 @@ class Difference:
         """What the estimate is multiplied with to be in `unit`."""
         return 100 if self.unit else 1
 
+    @property
+    def numbers(self) -> str:
+        """Estimate and interval in `unit`, such as `-2.50 [-4.81, -0.16]`."""
+        result, digits = self.result, "+.2f" if self.unit else "+.4g"
+        ends = (self.scale * each for each in (result.mean, result.ci_low, result.ci_high))
+        value, low, high = (f"{number:{digits}}" for number in ends)
+        return f"{value} [{low}, {high}]"
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -169,20 +177,15 @@ def _corrected(comparison: Comparison, metric: str, adjusted: float, family: int
 
 def _lines(comparison: Comparison) -> list[str]:
     head = f"{comparison.run} against {comparison.reference}, paired over {comparison.n} images"
-    numbers = [f"{name:<15} {_numbers(each)}" for name, each in comparison.differences.items()]
-    return [head, *numbers]
+    return [head, *(_line(metric, each) for metric, each in comparison.differences.items())]
 
 
-def _numbers(difference: Difference) -> str:
-    result, digits = difference.result, "+.2f" if difference.unit else "+.4g"
-    numbers = (difference.scale * v for v in (result.mean, result.ci_low, result.ci_high))
-    value, low, high = (f"{number:{digits}}" for number in numbers)
+def _line(metric: str, difference: Difference) -> str:
     unit = f" {difference.unit}" if difference.unit else ""
-    by = f"z = {result.z:.1f}"
-    if difference.test != "t":
-        by = f"{difference.test} p = {result.p:.2g}"
+    p = f"{difference.test} p = {difference.result.p:.2g}"
+    by = f"z = {difference.result.z:.1f}" if difference.test == "t" else p
     of = f", Holm p = {difference.adjusted:.2g} of {difference.family} runs"
-    return f"{value} [{low}, {high}]{unit}, {by}{of if difference.family > 1 else ''}"
+    return f"{metric:<15} {difference.numbers}{unit}, {by}{of if difference.family > 1 else ''}"
 
 
 def _finite(value: float) -> float | None:

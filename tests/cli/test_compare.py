@@ -1,3 +1,4 @@
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -54,3 +55,79 @@ def test_published_runs_have_ids_too(tmp_path: Path, make_run: Callable[..., str
     publish_runs(tmp_path, "mini", [name])
     shutil.rmtree(tmp_path / "runs")
     assert find_run(tmp_path, name[:6]) == name
+
+
+def test_several_runs_are_compared_with_the_last(
+    tmp_path: Path,
+    make_run: Callable[..., str],
+    tome: dict[str, Any],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    names = [make_run({**tome, "ratio": ratio}) for ratio in (0.5, 0.7)]
+    names.append(make_run())
+    arguments = [*names, "--results", str(tmp_path)]
+    assert main(arguments) == 0
+    blocks = capsys.readouterr().out.split("\n\n")
+    heads = [f"{name} against {names[-1]}, paired over 12 images" for name in names[:-1]]
+    assert [block.splitlines()[0] for block in blocks] == heads
+    assert main([*arguments, "--format", "json"]) == 0
+    records = json.loads(capsys.readouterr().out)
+    assert [(each["run"], each["metric"]) for each in records[::2]] == [
+        (name, "acc1") for name in names[:-1]
+    ]
+    assert records[0]["p_holm"] == min(1, 2 * records[0]["p"])
+
+
+def test_a_page_is_written_beside_the_text(
+    tmp_path: Path,
+    make_run: Callable[..., str],
+    tome: dict[str, Any],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    merged, base = make_run(tome), make_run()
+    arguments = [merged, base, "--results", str(tmp_path)]
+    assert main(arguments) == 0
+    text = capsys.readouterr().out
+    page = tmp_path / "page.html"
+    assert main([*arguments, "--html", str(page)]) == 0
+    out, err = capsys.readouterr()
+    assert out == text
+    assert err.splitlines()[-1] == str(page)
+    assert "others than those of the runs" in err, "made-up records are of no garment"
+    written = page.read_bytes()
+    assert written.count(b'<figure><img src="data:image/png;base64,iVBOR') == 1
+    assert written.count(b'<li class="card">') == 4
+    assert main([*arguments, "--html", str(page)]) == 0
+    assert page.read_bytes() == written, "the same runs give the same bytes"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["page.html", "runs"]
+
+
+@pytest.mark.parametrize(
+    ("file", "wrong"),
+    [
+        ("missing/page.html", "missing does not exist"),
+        ("runs", "is no file"),
+        ("locked.html", "cannot be written"),
+        ("manifest.json/page.html", "manifest.json does not exist"),
+    ],
+)
+def test_a_file_that_cannot_be_written_is_refused_before_any_work(
+    file: str, wrong: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "locked.html").write_text("mine")
+    (tmp_path / "manifest.json").write_text("{}")
+    monkeypatch.setattr("os.access", lambda path, _: not str(path).endswith("locked.html"))
+    monkeypatch.setattr("bigain.cli.compare.read_runs", lambda *_: pytest.fail("worked"))
+    path = tmp_path / file
+    with pytest.raises(UserError) as caught:
+        main(["a", "b", "--results", str(tmp_path), "--html", str(path)])
+    assert str(caught.value).startswith(f"--html={path}: ")
+    assert wrong in str(caught.value)
+    assert (tmp_path / "locked.html").read_text() == "mine"
+
+
+def test_a_run_against_itself_is_refused(tmp_path: Path, make_run: Callable[..., str]) -> None:
+    name = make_run()
+    with pytest.raises(UserError, match=f"^run_id={name}: named twice"):
+        main([name, name[:5], "--results", str(tmp_path)])
