@@ -13,8 +13,6 @@ from torch import Tensor
 
 from bigain.backbones.base import Backbone
 from bigain.engine import build
-from bigain.figures.operator_pictures import Subplot, draw_rows, operator_subplots, score_subplots
-from bigain.figures.token_maps import TokenMap, token_maps
 from bigain.launch.compose import compose_config
 from bigain.operators import (
     ABM,
@@ -30,6 +28,8 @@ from bigain.operators import (
     ToMe,
 )
 from bigain.operators.downsampling import ALIGNMENTS
+from bigain.tasks.operator_pictures import Subplot, draw_rows, operator_subplots, score_subplots
+from bigain.tasks.token_maps import TokenMap, token_maps
 
 IMAGE, TIMESTEP = 17, 100
 FOLDER = Path(__file__).parents[1] / "docs" / "images"

@@ -166,14 +166,14 @@ def _draw(path: Path) -> None:
     import torch  # noqa: PLC0415 -- `--help` and wrong settings answer without torch
 
     from bigain.engine import build  # noqa: PLC0415
-    from bigain.figures.operator_pictures import (  # noqa: PLC0415
+    from bigain.operators import LGTM, ToMe  # noqa: PLC0415
+    from bigain.tasks.operator_pictures import (  # noqa: PLC0415
         draw_rows,
         groups_subplot,
         image_subplot,
         score_subplot,
     )
-    from bigain.figures.token_maps import token_maps  # noqa: PLC0415
-    from bigain.operators import LGTM, ToMe  # noqa: PLC0415
+    from bigain.tasks.token_maps import token_maps  # noqa: PLC0415
 
     (config,) = compose_configs([["backbone=mini_dit", "dataset.limit=1000"]])
     dataset = build.build_dataset(config.dataset)

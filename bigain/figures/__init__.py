@@ -1,1 +1,1 @@
-"""The paper's figures, and pictures of what operators do to an image."""
+"""The figures of the paper, and drawings of the scores of finished runs."""

@@ -29,14 +29,14 @@ from bigain.config import MiniBackboneConfig, RunConfig
 from bigain.devices import limited_threads, resolve_device
 from bigain.engine import build
 from bigain.errors import UserError
-from bigain.figures import token_drawings as show
 from bigain.figures.request import FigureRequest
 from bigain.figures.style import INK, OPERATORS, publication, save, show_square
-from bigain.figures.token_maps import TokenMap, add_noise, token_maps
 from bigain.operators import LGTM, Identity, ToMe, score_map
 from bigain.operators.recording import Recorder
 from bigain.patching.apply import apply
+from bigain.tasks import token_drawings as show
 from bigain.tasks.batches import keyed_noise
+from bigain.tasks.token_maps import TokenMap, add_noise, token_maps
 
 __all__ = [
     "MaskRow",

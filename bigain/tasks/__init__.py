@@ -1,1 +1,1 @@
-"""What is measured: classification, generation, time and FLOPs."""
+"""What is measured: classification, generation, time and FLOPs; pictures of operators."""

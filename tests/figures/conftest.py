@@ -14,11 +14,11 @@ from bigain.engine import build
 from bigain.figures import style
 from bigain.figures.one_image import Scene, scenes
 from bigain.figures.request import FigureRequest
-from bigain.figures.token_maps import TokenMap, token_maps
 from bigain.launch.compose import compose_config, compose_configs
 from bigain.operators import Compression
 from bigain.patching.selection import SiteSelection
 from bigain.runs.files import METRIC_COLUMNS, csv_text
+from bigain.tasks.token_maps import TokenMap, token_maps
 
 Plan = Callable[..., tuple[TokenMap, ...]]
 WriteRuns = Callable[[Mapping[tuple[str, str], float]], Path]

@@ -24,8 +24,8 @@ from bigain.figures.one_image import (
     token_kinds,
 )
 from bigain.figures.request import FigureRequest
-from bigain.figures.token_maps import TokenMap
 from bigain.operators import LGTM, ToMe
+from bigain.tasks.token_maps import TokenMap
 from bigain.testing.backbones import save_tiny_pipeline
 from bigain.testing.datasets import write_tiny
 

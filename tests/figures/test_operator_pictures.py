@@ -8,13 +8,6 @@ import pytest
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from bigain.figures.operator_pictures import (
-    Subplot,
-    draw_rows,
-    operator_subplots,
-    score_subplots,
-)
-from bigain.figures.token_maps import TokenMap
 from bigain.operators import (
     ABM,
     IEKVD,
@@ -35,6 +28,13 @@ from bigain.operators import (
     score_formula,
 )
 from bigain.operators.selection import SelectReduction
+from bigain.tasks.operator_pictures import (
+    Subplot,
+    draw_rows,
+    operator_subplots,
+    score_subplots,
+)
+from bigain.tasks.token_maps import TokenMap
 
 Plan = Callable[..., tuple[TokenMap, ...]]
 Image = npt.NDArray[np.uint8]

@@ -8,9 +8,9 @@ from matplotlib.collections import LineCollection, PatchCollection
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
-from bigain.figures import token_drawings as show
-from bigain.figures.token_maps import TokenMap
 from bigain.operators import ABM, IEKVD, LGTM, AvgPool, KVSelect, SiTo, ToDo
+from bigain.tasks import token_drawings as show
+from bigain.tasks.token_maps import TokenMap
 
 Plan = Callable[..., tuple[TokenMap, ...]]
 Image = npt.NDArray[np.uint8]

@@ -7,7 +7,6 @@ import torch
 
 from bigain.backbones.base import Backbone
 from bigain.errors import UserError
-from bigain.figures.token_maps import TokenMap, first_of_each_stage, token_maps
 from bigain.operators import (
     ABM,
     IEKVD,
@@ -27,6 +26,7 @@ from bigain.operators import (
     score_map,
 )
 from bigain.patching.selection import SiteSelection
+from bigain.tasks.token_maps import TokenMap, first_of_each_stage, token_maps
 
 Plan = Callable[..., tuple[TokenMap, ...]]
 ENCODER = "down_blocks.0.attentions.0.transformer_blocks.0"

@@ -14,8 +14,6 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bigain.figures import token_drawings as show
-from bigain.figures.token_maps import TokenMap, first_of_each_stage
 from bigain.files import replace_file
 from bigain.operators import (
     ABM,
@@ -29,6 +27,8 @@ from bigain.operators import (
     score_formula,
 )
 from bigain.operators.downsampling import pooling_window
+from bigain.tasks import token_drawings as show
+from bigain.tasks.token_maps import TokenMap, first_of_each_stage
 
 __all__ = [
     "Subplot",

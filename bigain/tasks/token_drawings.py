@@ -15,9 +15,9 @@ from matplotlib.collections import LineCollection, PatchCollection
 from matplotlib.colors import to_rgba_array
 from matplotlib.patches import Rectangle
 
-from bigain.figures.token_maps import TokenMap
 from bigain.operators import KeyValueDownsampler
 from bigain.operators.downsampling import nearest_tokens, pooled_grid, pooling_window
+from bigain.tasks.token_maps import TokenMap
 
 __all__ = [
     "PALETTE",
