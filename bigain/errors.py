@@ -1,6 +1,6 @@
-"""The exception for mistakes that the user can correct."""
+"""The exceptions that the command line shows as one line, without a traceback."""
 
-__all__ = ["UserError"]
+__all__ = ["FaultError", "UserError"]
 
 
 class UserError(Exception):
@@ -8,4 +8,11 @@ class UserError(Exception):
 
     The command line prints the message to stderr and ends with code 2 (contract C5).  No other
     exception leads to code 2.
+    """
+
+
+class FaultError(Exception):
+    """A fault of the machine, such as a full disk.  Its message is one line: where and what.
+
+    The command line prints the message to stderr and ends with code 1.
     """

@@ -21,7 +21,6 @@ TESTS = sorted((ROOT / "tests").rglob("*.py"))
 LIGHT = ["bigain", "bigain.cli.main", "bigain.config", "bigain.data", "bigain.launch"]
 LIGHT += ["bigain.locations", "bigain.metrics", "bigain.runs", "bigain.tables"]
 LONG: dict[str, str] = {
-    "bigain/runs/session.py": "a session and the journal that it writes, read together",
     "bigain/operators/downsampling.py": "pooling, schedules of alpha and the three operators",
     "bigain/tables/planner.py": "a plan, and which of its runs get a user's overrides",
     "bigain/tables/panels.py": "all rectangles of a table, of measured and of printed values",

@@ -18,7 +18,7 @@ from bigain.cli.arguments import VerbParser, results_folder
 from bigain.config import SETTING_COLUMNS
 from bigain.errors import UserError
 from bigain.runs.files import need_results
-from bigain.runs.session import read_journals
+from bigain.runs.journal import count_records
 from bigain.runs.store import RunStore, run_folders
 
 __all__ = ["COLUMNS", "main", "status_rows"]
@@ -65,7 +65,7 @@ def _known(store: RunStore) -> dict[str, Any]:
     """What the run's folder says; UserError if its manifest or a journal is damaged."""
     manifest = store.manifest()
     status, needed = manifest["status"], manifest["n_images"]
-    done = needed if status == "done" else min(len(read_journals(store.folder)), needed)
+    done = needed if status == "done" else min(count_records(store.folder), needed)
     if status == "running" and not store.is_open():
         status = "interrupted"
     return {

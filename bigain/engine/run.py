@@ -6,7 +6,7 @@ are found before anything is written.  Every record is on disk before the next o
 the metrics are computed last.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
@@ -76,9 +76,9 @@ def run(config: RunConfig, *, progress: bool = True) -> RunOutcome:
         stack.enter_context(limited_threads(threads.count))
         task = build_task(config)
         session = stack.enter_context(store.open(config, task.ids, collect(task.origin)))
-        sinks.start(_tracked(config, store, len(task.ids), [*session.done.values()]))
+        sinks.start(_tracked(config, store, len(task.ids), session.stored))
         stack.push(lambda _type, error, _traceback: sinks.fail(error) if error else None)
-        lost = task.files.missing([*session.done.values()])
+        lost = task.files.missing(session.stored)
         session.adopt(task.files.copy_files, partial(same_images, config))
         todo = session.todo()
         bar = stack.enter_context(
@@ -102,7 +102,7 @@ def run(config: RunConfig, *, progress: bool = True) -> RunOutcome:
 
 
 def _tracked(
-    config: RunConfig, store: RunStore, num_records: int, done: Sequence[Record]
+    config: RunConfig, store: RunStore, num_records: int, done: Iterable[Record]
 ) -> TrackedRun:
     plain, tracking = resolved(config), config.tracking
     return TrackedRun(store.run_id, store.folder, plain, tracking, num_records, done)

@@ -6,7 +6,7 @@ again, and must have the sha256 of its record.
 """
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +108,7 @@ class RunImages(Sequence[Bytes]):
         replace_file(own, lambda temporary: shutil.copyfile(source, temporary))
         return True
 
-    def missing(self, records: Sequence[Record]) -> list[Record]:
+    def missing(self, records: Iterable[Record]) -> list[Record]:
         """The records whose file is missing or was changed."""
         return [record for record in records if self._damage(record) is not None]
 

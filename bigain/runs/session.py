@@ -1,25 +1,19 @@
-r"""A session: one process computes one shard of a run and writes its records to a journal.
+"""A session: one process computes one shard of a run and writes its records to a journal.
 
-A journal has one JSON line per image, and a line is on disk before the next image begins.  A
-process may be killed at any byte.  Text after the last newline is therefore an incomplete record:
-readers ignore it, and the next writer removes it before it appends.  Each shard writes its own
-journal, and readers read the journals of all shards.
+Which images have a record is known for the whole run; the records themselves stay on disk until
+the run is evaluated.  So memory does not grow with the number of images done.
 """
 
-import json
-import math
-import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from filelock import FileLock
-
-from bigain.errors import UserError
-from bigain.files import parse_json, sync_folder
+from bigain.errors import FaultError, UserError
+from bigain.runs.beats import Heartbeat
 from bigain.runs.files import (
     METRIC_COLUMNS,
     Evaluate,
@@ -29,94 +23,63 @@ from bigain.runs.files import (
     write_metrics,
     write_samples,
 )
+from bigain.runs.images_done import ImagesDone
+from bigain.runs.journal import Journal, entries, iterate_journals, read_journals, shard_of
+from bigain.runs.leases import Lease
+from bigain.runs.progress import Pace
 from bigain.runs.provenance import differing, now, weights_of
 
 if TYPE_CHECKING:
     from bigain.metrics import Metric  # loads pandas, which a finished run does not need
 
-__all__ = [
-    "CopyFiles",
-    "Journal",
-    "RunSession",
-    "journal_name",
-    "journal_paths",
-    "read_journal",
-    "read_journals",
-]
+__all__ = ["CopyFiles", "RunSession", "ShardProgress", "StoredRecords"]
 
 CopyFiles = Callable[[Path, Record], bool]
 """(folder of another run, record) -> whether the files of the record could be copied from it."""
 
-
-def journal_name(index: int, count: int) -> str:
-    """File name of shard `index` of `count`."""
-    return f"journal-{index}of{count}.jsonl"
-
-
-def journal_paths(folder: Path) -> list[Path]:
-    """The journals of all shards in `folder`, for any number of shards, sorted by name."""
-    return sorted(folder.glob("journal-*of*.jsonl"))
+_T = TypeVar("_T")
+_AT_ONCE = 1000
+"""Adopted records that are written together."""
 
 
-def read_journal(path: Path) -> list[Record]:
-    """The complete records of one journal, in the order of writing; [] if there is no such file.
+class ShardProgress:
+    """What the beat of a shard says; empty until its session is open."""
 
-    Raises:
-        UserError: A line before the last newline is not a record, so the file was damaged.
+    def __init__(self) -> None:
+        self.pace: Pace | None = None
+        self._started = now()
+
+    def __call__(self) -> dict[str, Any]:
+        """Images of the shard that are done and in all, and how many are done per second."""
+        pace = self.pace
+        if pace is None:
+            return {"started": self._started}
+        return {
+            "started": self._started,
+            "done": pace.done,
+            "total": pace.total,
+            "images_per_s": round(pace.rate(), 4),
+        }
+
+
+class StoredRecords(Iterable[Record]):
+    """Records that are read from disk each time they are gone through, one after the other.
+
+    Args:
+        folder: The run folder.
+        images: The images whose first record is meant.
 
     """
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        content = b""
-    lines = content[: content.rfind(b"\n") + 1].splitlines()
-    return [_parse(line, path, number) for number, line in enumerate(lines, start=1)]
 
+    def __init__(self, folder: Path, images: ImagesDone) -> None:
+        self._folder = folder
+        self._images = images
 
-def read_journals(folder: Path) -> dict[int, Record]:
-    """Image id -> record, of all shards.
-
-    If an image has several records, the first one is used.  They differ in the seconds only.
-    """
-    records: dict[int, Record] = {}
-    for path in journal_paths(folder):
-        for record in read_journal(path):
-            records.setdefault(record["image_id"], record)
-    return records
-
-
-class Journal:
-    """A context manager that appends records to one file; `RunStore` allows only one writer."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __enter__(self) -> Self:
-        self._handle = self.path.open("ab")
-        _cut_torn_line(self.path, self._handle.fileno())
-        sync_folder(self.path.parent)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._handle.close()
-
-    def append(self, records: Iterable[Mapping[str, Any]]) -> None:
-        """Write the records, one line each; they are on disk when this returns.  NaN becomes null.
-
-        Raises:
-            ValueError: A record has an infinite number.
-            TypeError: A record has a value that JSON cannot represent.
-
-        """
-        text = "".join(json.dumps(_plain(dict(r)), allow_nan=False) + "\n" for r in records)
-        self._handle.write(text.encode("utf-8"))
-        self._handle.flush()
-        os.fsync(self._handle.fileno())
+    def __iter__(self) -> Iterator[Record]:
+        left = self._images.copy()
+        for record in iterate_journals(self._folder):
+            if left.discard(record["image_id"]):
+                yield record
 
 
 class RunSession:
@@ -126,51 +89,69 @@ class RunSession:
         folder: The run folder, which has a manifest.
         lock: The lock of the shared files in the folder.
         journal: The open journal of this shard.
-        image_ids: All images of the run, in dataset order.
-        own: The images of this shard.
+        images: All images of the run, of which none is done yet.
+        heart: The heartbeat of this shard.
         may_adopt: Whether records of related runs may be copied.
 
     Attributes:
-        done: Image id -> record: those of all shards at the start, and those added since.
+        done: The images that have a record: those of all shards at the start, and those added
+            since.  Iterating gives their ids in dataset order.
+        pace: How fast this shard goes.
 
     """
 
     def __init__(
         self,
         folder: Path,
-        lock: FileLock,
+        lock: Lease,
         journal: Journal,
-        image_ids: Sequence[int],
-        own: Sequence[int],
+        images: ImagesDone,
+        heart: Heartbeat,
         *,
         may_adopt: bool,
     ) -> None:
         self._folder = folder
         self._lock = lock
         self._journal = journal
-        self._image_ids = tuple(image_ids)
-        self._own = dict.fromkeys(own)
+        self._heart = heart
         self._may_adopt = may_adopt
         self._started = time.monotonic()
-        known = read_journals(folder)
-        self.done: dict[int, Record] = {i: known[i] for i in image_ids if i in known}
+        self._index, self._count = shard_of(journal.path.name)
+        self._sources: set[str] = set()
+        self.done = images
+        self._look()
+        total = images.size_of_shard(self._index, self._count)
+        self.pace = Pace(total, total - len(self.todo()))
 
     def todo(self) -> list[int]:
         """The images of this shard that have no record yet, in dataset order."""
-        return [image_id for image_id in self._own if image_id not in self.done]
+        return self.done.missing(self._index, self._count)
+
+    @property
+    def stored(self) -> "StoredRecords":
+        """The records of the images that are in `done` now."""
+        return StoredRecords(self._folder, self.done.copy())
 
     def append(self, record: Mapping[str, Any]) -> None:
         """Write the record of one image; it is on disk when this returns.
 
         Raises:
             ValueError: The image is not in this shard or has a record, or a value is infinite.
+            FaultError: Another process works on this shard meanwhile, or the folder was deleted.
 
         """
         image_id = record["image_id"]
-        if image_id not in self._own or image_id in self.done:
+        place = self.done.place(image_id)
+        if place is None or place % self._count != self._index or image_id in self.done:
             raise ValueError(f"image_id={image_id}: not an image that this shard has to do")
+        if not self._heart.check():
+            raise FaultError(
+                f"{self._journal.path}: this process stood still for so long that another one "
+                "took over its shard; this one ends"
+            )
         self._journal.append([record])
-        self.done[image_id] = dict(record)
+        self.done.add_one(image_id)
+        self.pace.add()
 
     def adopt(
         self,
@@ -193,15 +174,11 @@ class RunSession:
 
         """
         for folder in self._siblings() if self._may_adopt else []:
-            found = _records_of(folder)
-            usable = [i for i in self.todo() if i in found and "failure" not in found[i]]
-            if not (usable and is_usable(read_manifest(folder) or {})):
-                continue
-            taken = [image_id for image_id in usable if copy_files(folder, found[image_id])]
-            fresh = [{"adopted_from": folder.name, **found[image_id]} for image_id in taken]
-            self._journal.append(fresh)
-            self.done |= dict(zip(taken, fresh, strict=True))
-        return _adopted(list(self.done.values()))
+            found = _usable(folder, set(self.todo()), is_usable)
+            copied = (record for record in found if copy_files(folder, record))
+            for some in _batched(copied, _AT_ONCE):
+                self._take([{"adopted_from": folder.name, **record} for record in some])
+        return sorted(self._sources)
 
     def finish(self, evaluate: Evaluate, facts: Mapping[str, Any] | None = None) -> bool:
         """If every image has a record, evaluate the run and write samples.csv, metrics.csv, `done`.
@@ -224,11 +201,14 @@ class RunSession:
                 if shards.keys() != self._manifest().get("shards", {}).keys():
                     self._update(shards=shards)
                 return True
-            records = read_journals(self._folder)
-            if any(image_id not in records for image_id in self._image_ids):
-                self._update(**facts, shards=self._shards(facts))
+            self._look()
+            left = self.done.shards_left(self._count)
+            if left:
+                names = [f"{index}of{self._count}" for index in left]
+                self._update(**facts, shards=self._shards(facts), shards_left=names)
                 return False
-            ordered = [records[image_id] for image_id in self._image_ids]
+            records = read_journals(self._folder)
+            ordered = [records[image_id] for image_id in self.done]
             evaluation = evaluate(ordered)
             write_samples(self._folder, evaluation.records)
             write_metrics(self._folder, map(self._row, evaluation.metrics))
@@ -244,14 +224,34 @@ class RunSession:
             return True
 
     def fail(self, error: BaseException) -> None:
-        """Write the error into the manifest.  Records are kept, and the run can be opened again."""
+        """Write the error into the manifest.  Records are kept, and the run can be opened again.
+
+        A process that was told to stop did not fail: its run stays `running`, with no process.
+        """
+        if isinstance(error, KeyboardInterrupt | SystemExit) or self._heart.is_lost:
+            return
         text = f"{type(error).__name__}: {error}".strip(": ")
-        with self._lock:
+        with suppress(OSError, FaultError), self._lock:  # on a full disk the error is only shown
             if not self._is_finished():
                 self._update(status="failed", error=text, finished=now())
 
+    def _look(self) -> None:
+        """Find out which images have a record, in the journals of all shards."""
+        for some in _batched(entries(self._folder), _AT_ONCE):
+            self._sources |= {each.adopted_from for each in some if each.adopted_from}
+            self.done.add(each.image_id for each in some)
+
+    def _take(self, records: Sequence[Record]) -> None:
+        self._journal.append(records)
+        self._sources |= set(_adopted(records))
+        self.done.add(record["image_id"] for record in records)
+        self.pace.add(len(records))
+
     def _manifest(self) -> dict[str, Any]:
-        return read_manifest(self._folder) or {}
+        manifest = read_manifest(self._folder)
+        if manifest is None:
+            raise FaultError(f"{self._folder}: was deleted while the run was at work")
+        return manifest
 
     def _is_finished(self) -> bool:
         found = _manifest_or_none(self._folder)
@@ -267,6 +267,8 @@ class RunSession:
         now_ = time.monotonic()
         wall = manifest["wall_seconds"] + now_ - self._started
         self._started = now_
+        if changes.get("status") == "done":
+            manifest.pop("shards_left", None)
         write_manifest(self._folder, {**manifest, **changes, "wall_seconds": round(wall, 3)})
 
     def _shards(self, facts: Mapping[str, Any]) -> dict[str, Any]:
@@ -280,11 +282,36 @@ class RunSession:
         return [folder for folder in folders if _are_related(manifest, _manifest_or_none(folder))]
 
 
-def _records_of(folder: Path) -> dict[int, Record]:
-    try:
-        return read_journals(folder)
-    except UserError:
-        return {}
+def _batched(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch
+
+
+def _usable(
+    folder: Path, wanted: set[int], is_usable: Callable[[Mapping[str, Any]], bool]
+) -> Iterator[Record]:
+    """The first record of each image in `wanted` in the journals of `folder`.
+
+    None at all if the run there is not usable; those of images that could not be read are left out.
+    """
+    asked = False
+    for record in _intact(folder):
+        if record["image_id"] not in wanted:
+            continue
+        wanted.remove(record["image_id"])
+        if "failure" in record:
+            continue
+        if not (asked or is_usable(read_manifest(folder) or {})):
+            return
+        asked = True
+        yield record
+
+
+def _intact(folder: Path) -> Iterator[Record]:
+    """The records of a run up to the first damaged line."""
+    with suppress(UserError):
+        yield from iterate_journals(folder)
 
 
 def _are_related(own: Mapping[str, Any], other: Mapping[str, Any] | None) -> bool:
@@ -302,28 +329,5 @@ def _manifest_or_none(folder: Path) -> dict[str, Any] | None:
         return None
 
 
-def _adopted(records: Sequence[Record]) -> list[str]:
+def _adopted(records: Iterable[Record]) -> list[str]:
     return sorted({record["adopted_from"] for record in records if "adopted_from" in record})
-
-
-def _parse(line: bytes, path: Path, number: int) -> Record:
-    try:
-        record = parse_json(line)
-    except ValueError:
-        record = None
-    if not isinstance(record, dict) or "image_id" not in record:
-        raise UserError(f"{path}: line {number} is damaged; remove the file or run with force=true")
-    return record
-
-
-def _plain(node: Any) -> Any:
-    if isinstance(node, dict):
-        return {key: _plain(value) for key, value in node.items()}
-    if isinstance(node, list | tuple):
-        return [_plain(value) for value in node]
-    return None if isinstance(node, float) and math.isnan(node) else node
-
-
-def _cut_torn_line(path: Path, descriptor: int) -> None:
-    content = path.read_bytes()
-    os.ftruncate(descriptor, content.rfind(b"\n") + 1)

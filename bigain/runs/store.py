@@ -10,18 +10,18 @@
 A run is absent, then running, then done or failed.  A run that failed or was killed continues where
 it stopped when it is opened again, because its journal has every record that was appended.
 
-There are two locks.  Each shard has one, held while its session is open: a second process gets an
-error at once.  Each folder has one, held while shared files change: a second process waits.
+There are two leases (`bigain.runs.leases`).  Each shard has one, held while its session is open: a
+second process gets an error.  Each folder has one, held while shared files change: a second process
+waits.  Journals are read after the lease is taken, so what the last holder wrote is seen.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from bigain.errors import UserError
+from bigain.runs.beats import Beat, Heartbeat, is_alive, read_beat
 from bigain.runs.files import (
     MANIFEST,
     METRICS,
@@ -31,16 +31,16 @@ from bigain.runs.files import (
     write_manifest,
 )
 from bigain.runs.identity import Config, baseline_id, describing_columns, family_id, resolved
+from bigain.runs.images_done import ImagesDone
+from bigain.runs.journal import Journal, journal_name, journal_paths, shard_of
+from bigain.runs.leases import HeldError, Lease, wait_for_silence
 from bigain.runs.provenance import differing, now
-from bigain.runs.session import Journal, RunSession, journal_name, journal_paths
+from bigain.runs.session import RunSession, ShardProgress
 
 __all__ = ["SCHEMA_VERSION", "AnotherRunError", "RunStore", "damaged_runs", "run_folders"]
 
 SCHEMA_VERSION = 1
 """Version of the files of a run; increased when readers would misunderstand older files."""
-
-_PATIENCE = 0.2
-"""Seconds to wait for the lock of a shard; `RunStore.is_open` holds it for much less."""
 
 
 class AnotherRunError(UserError):
@@ -101,14 +101,25 @@ class RunStore:
         except UserError:
             return False
 
-    def is_open(self) -> bool:
-        """Whether a process is working on one of the shards now; does not wait."""
-        return any(map(_is_held, self.folder.glob(".journal-*of*.lock")))
+    def beats(self, clock: float | None = None) -> dict[tuple[int, int], Beat]:
+        """(index, count) of each shard that a process works on now -> what its beat says.
 
-    def lock(self) -> FileLock:
-        """The lock of the shared files in the folder; acquiring it waits."""
+        Args:
+            clock: What `bigain.runs.beats.file_clock` returned for the results; saves time.
+
+        """
+        paths = sorted(self.folder.glob(".journal-*of*.beat"))
+        alive = {shard_of(path.name): read_beat(path) for path in paths if is_alive(path, clock)}
+        return {shard: beat for shard, beat in alive.items() if beat is not None}
+
+    def is_open(self) -> bool:
+        """Whether a process, on any node, is working on one of the shards now; does not wait."""
+        return bool(self.beats())
+
+    def lock(self) -> Lease:
+        """The lease of the shared files in the folder; entering it waits."""
         self._make_folder()
-        return FileLock(self.folder / ".run.lock")
+        return Lease(self.folder, "run", waits=True)
 
     def keep_stamps(self, stamps: Mapping[str, str]) -> None:
         """Write the stamps of what the finished run was made from, where the folder allows it."""
@@ -140,25 +151,26 @@ class RunStore:
             ValueError: Image ids repeat, or there are none.
 
         """
-        if len(set(image_ids)) != len(image_ids) or not image_ids:
-            raise ValueError("image ids must be unique and at least one")
+        images = ImagesDone(image_ids)
         plain = resolved(config)
         force = bool(plain.get("force"))
         shard = plain.get("shard") or {"index": 0, "count": 1}
-        path = self.folder / journal_name(shard["index"], shard["count"])
+        own = shard["index"], shard["count"]
+        path, progress = self.folder / journal_name(*own), ShardProgress()
         self._make_folder()
         with ExitStack() as held:
-            held.enter_context(self._shard_lock(path))
+            heart = held.enter_context(self._shard(own, progress))
+            self._refuse_other_layouts(own)
             with self.lock():
                 if force:
-                    self._discard(path, shard["count"])
+                    self._discard(own)
                 if self.manifest().get("status") != "done":
                     self._begin(config, plain, provenance, len(image_ids))
             journal = held.enter_context(Journal(path))
-            own = image_ids[shard["index"] :: shard["count"]]
             session = RunSession(
-                self.folder, self.lock(), journal, image_ids, own, may_adopt=not force
+                self.folder, self.lock(), journal, images, heart, may_adopt=not force
             )
+            progress.pace = session.pace
             try:
                 yield session
             except BaseException as error:
@@ -216,34 +228,53 @@ class RunStore:
             "restore what it was started with, or start it again with force=true"
         )
 
-    def _discard(self, own: Path, count: int) -> None:
-        """Delete all that this shard has computed; nothing if another process holds a lock."""
-        other_shards = {journal_name(index, count) for index in range(count)} - {own.name}
-        journals = [path for path in journal_paths(self.folder) if path.name not in other_shards]
+    def _discard(self, own: tuple[int, int]) -> None:
+        """Delete all that this shard has computed; nothing if another process is at work."""
+        shards = [shard_of(path.name) for path in journal_paths(self.folder)]
         with ExitStack() as held:
-            for path in journals:
-                if path != own:
-                    held.enter_context(self._shard_lock(path))
-            for path in journals:
-                path.unlink()
+            for shard in shards:
+                if shard[1] != own[1]:
+                    held.enter_context(self._shard(shard, dict))
+            for shard in shards:
+                if shard == own or shard[1] != own[1]:
+                    (self.folder / journal_name(*shard)).unlink()
             for name in (MANIFEST, SAMPLES, METRICS):
                 (self.folder / name).unlink(missing_ok=True)
 
     @contextmanager
-    def _shard_lock(self, journal: Path) -> Iterator[None]:
-        lock = FileLock(self.folder / f".{journal.stem}.lock", timeout=_PATIENCE)
-        try:
-            lock.acquire()
-        except Timeout:
-            shard = journal.stem.partition("-")[2].replace("of", " of ")
-            raise UserError(
-                f"run_id={self.run_id}: another process is working on its shard {shard}; "
-                "wait for it, or use another shard.index"
-            ) from None
-        try:
-            yield
-        finally:
-            lock.release()
+    def _shard(
+        self, shard: tuple[int, int], content: Callable[[], Mapping[str, Any]]
+    ) -> Iterator[Heartbeat]:
+        """The lease of a shard; UserError if another process has it."""
+        name = Path(journal_name(*shard)).stem
+        with ExitStack() as held:
+            try:
+                heart = held.enter_context(Lease(self.folder, name, content, waits=False))
+            except HeldError as error:
+                raise UserError(
+                    f"run_id={self.run_id}: another process is working on its shard "
+                    f"{_named(shard)} ({error.place}); wait for it, or use another shard.index"
+                ) from None
+            yield heart
+
+    def _refuse_other_layouts(self, own: tuple[int, int]) -> None:
+        """Raise UserError if a shard of another count is at work: both would do its images."""
+        for path in sorted(self.folder.glob(".journal-*of*.beat")):
+            shard = shard_of(path.name)
+            if shard[1] == own[1]:
+                continue
+            try:
+                wait_for_silence(path)
+            except HeldError as error:
+                raise UserError(
+                    f"shard.count={own[1]}: shard {_named(shard)} of run {self.run_id} is at work "
+                    f"({error.place}); this is {_named(own)}; allowed: wait until all shards of "
+                    f"{shard[1]} have stopped, or shard.count={shard[1]}"
+                ) from None
+
+
+def _named(shard: tuple[int, int]) -> str:
+    return f"{shard[0]} of {shard[1]}"
 
 
 def _damage(folder: Path) -> str | None:
@@ -252,12 +283,3 @@ def _damage(folder: Path) -> str | None:
     except UserError as error:
         return str(error)
     return None
-
-
-def _is_held(path: Path) -> bool:
-    """Whether a process holds this lock file; True if that cannot be tested."""
-    try:
-        with FileLock(path, timeout=0):
-            return False
-    except (Timeout, OSError):
-        return True

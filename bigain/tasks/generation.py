@@ -8,7 +8,7 @@ backbone takes.
 import logging
 import time
 import warnings
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -152,7 +152,7 @@ class GenerationTask(Files):
         """Generate the samples with these ids; a record comes after its image is on disk."""
         yield from self._generate(ids, self.images.write)
 
-    def missing(self, records: Sequence[Record]) -> Sequence[Record]:
+    def missing(self, records: Iterable[Record]) -> Sequence[Record]:
         """Those of `records` whose image is gone or was changed."""
         return self.images.missing(records)
 

@@ -4,7 +4,7 @@ A task is a finite list of records.  Each record can be computed whether or not 
 the rest of a run (name, journal, locks, resume, metrics file) is the same for all tasks.
 """
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,7 +21,7 @@ Compress = Callable[[], AbstractContextManager[object]]
 class Files:
     """The files that belong to the records of a run, such as images.  This class has none."""
 
-    def missing(self, records: Sequence[Record]) -> Sequence[Record]:  # noqa: ARG002
+    def missing(self, records: Iterable[Record]) -> Sequence[Record]:  # noqa: ARG002
         """Those of `records` whose file is gone or was changed."""
         return ()
 

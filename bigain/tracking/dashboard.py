@@ -79,11 +79,13 @@ class Dashboard:
     def start(self, run: TrackedRun) -> None:
         """Open the page, or continue it."""
         self._run = run
-        judged = [each["correct"] for each in run.done if each.get("correct") is not None]
-        self._progress = Progress(len(run.done), sum(map(bool, judged)))
+        done = correct = 0
+        for each in run.done:
+            done, correct = done + 1, correct + bool(each.get("correct"))
+        self._progress = Progress(done, correct)
         self._next_point = time.monotonic()
         if not run.is_sharded:
-            self._page = self._opened(len(run.done))
+            self._page = self._opened(done)
 
     def record(self, record: Mapping[str, Any]) -> None:
         """A point of the history, if the last one is long enough ago or this is the last record."""

@@ -5,7 +5,7 @@ there is one warning, and this sink is not called again.
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -29,7 +29,7 @@ class TrackedRun:
         config: The resolved configuration as plain data.
         tracking: What the user told all trackers.
         num_records: Records of the whole run.
-        done: The records on disk before this process computes any.
+        done: The records on disk before this process computes any, read each time anew.
 
     """
 
@@ -38,7 +38,7 @@ class TrackedRun:
     config: Mapping[str, Any]
     tracking: TrackingConfig
     num_records: int
-    done: Sequence[Mapping[str, Any]]
+    done: Iterable[Mapping[str, Any]]
 
     @property
     def is_sharded(self) -> bool:

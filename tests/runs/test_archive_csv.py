@@ -17,7 +17,7 @@ from bigain.runs.archive_csv import (
     samples_frame,
 )
 from bigain.runs.files import METRIC_COLUMNS, csv_text, write_metrics, write_samples
-from bigain.runs.session import Journal, read_journal
+from bigain.runs.journal import Journal, read_journal
 from bigain.runs.store import RunStore
 from bigain.testing.runs import read_metrics
 

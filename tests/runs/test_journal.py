@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bigain.errors import UserError
-from bigain.runs.session import Journal, journal_name, journal_paths, read_journal, read_journals
+from bigain.runs.journal import Journal, journal_name, journal_paths, read_journal, read_journals
 
 MakeRecord = Callable[..., dict[str, Any]]
 

@@ -17,7 +17,7 @@ from bigain.config import RunConfig
 from bigain.metrics import Metric
 from bigain.runs.files import Evaluation, Record
 from bigain.runs.identity import run_id
-from bigain.runs.session import read_journals
+from bigain.runs.journal import read_journals
 from bigain.runs.store import RunStore
 
 Make = Callable[..., RunConfig]
@@ -43,7 +43,7 @@ def test_what_is_appended_is_no_longer_to_do(
         session.append(make_record(10))
         assert session.todo() == [14, 19, 12, 17, 16]
         assert list(session.done) == [11, 10]
-        assert session.done[11] == make_record(11)
+        assert list(session.stored) == [make_record(11), make_record(10)]
 
 
 @pytest.mark.parametrize("image_id", [11, 999])

@@ -1,6 +1,8 @@
 """Who may write into a run's folder, and what its manifest says in each phase of its life."""
 
+import os
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -16,7 +18,7 @@ from bigain.config import RunConfig
 from bigain.errors import UserError
 from bigain.runs.files import Evaluation
 from bigain.runs.identity import baseline_id, family_id, run_id
-from bigain.runs.session import read_journal
+from bigain.runs.journal import read_journal
 from bigain.runs.store import SCHEMA_VERSION, RunStore, damaged_runs, run_folders
 
 Make = Callable[..., RunConfig]
@@ -119,12 +121,15 @@ def test_a_failure_is_on_record_and_the_run_goes_on_where_it_stopped(
     assert store.manifest()["wall_seconds"] >= failed["wall_seconds"]
 
 
-def test_an_interrupt_is_a_failure_too(tmp_path: Path, make_config: Make) -> None:
+@pytest.mark.parametrize("stop", [KeyboardInterrupt(), SystemExit(143)])
+def test_a_process_that_is_told_to_stop_leaves_an_interrupted_run(
+    tmp_path: Path, make_config: Make, stop: BaseException
+) -> None:
     config = make_config()
     store = store_of(tmp_path, config)
-    with pytest.raises(KeyboardInterrupt), store.open(config, IDS, {}):
-        raise KeyboardInterrupt
-    assert store.manifest()["error"] == "KeyboardInterrupt"
+    with pytest.raises(type(stop)), store.open(config, IDS, {}):
+        raise stop
+    assert (store.status(), store.manifest()["error"], store.is_open()) == ("running", None, False)
 
 
 def test_an_exception_after_finish_leaves_the_run_done(
@@ -180,9 +185,10 @@ except UserError as error:
     command = [sys.executable, "-c", code, *arguments]
     with store.open(config, IDS, {}):
         refused = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+        host = os.environ.get("SLURMD_NODENAME") or socket.gethostname()
         assert refused.stdout.splitlines() == [
-            f"run_id={store.run_id}: another process is working on its shard 0 of 1; "
-            "wait for it, or use another shard.index"
+            f"run_id={store.run_id}: another process is working on its shard 0 of 1 "
+            f"(host {host}, process {os.getpid()}); wait for it, or use another shard.index"
         ]
         assert store.status() == "running"
     allowed = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
@@ -248,7 +254,8 @@ def test_force_does_not_pull_the_journal_from_under_another_process(
     forced = make_config(shard={"index": 0, "count": 2}, force=True)
     with store.open(config, IDS, {}) as session:
         session.append(make_record(IDS[0]))
-        with pytest.raises(UserError, match="shard 0 of 1"), store.open(forced, IDS, {}):
+        refusal = "shard 0 of 1 of run .* is at work .*; this is 0 of 2"
+        with pytest.raises(UserError, match=refusal), store.open(forced, IDS, {}):
             pass
         session.append(make_record(IDS[1]))
         assert store.status() == "running"
