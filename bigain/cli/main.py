@@ -3,7 +3,8 @@
     python -m bigain VERB ...                     doctor, status, collect, compare, joint, ...
     python -m bigain [-m] [--cfg job] key=value ...    one run, or a sweep
 
-Exit codes: 0 done; 2 a mistake of the user, in one line on stderr; 1 anything else.
+Exit codes: 0 done; 2 a mistake of the user, in one line on stderr; 143 ended by SIGTERM; 1 anything
+else.
 """
 
 import os
@@ -12,10 +13,10 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from bigain.config.messages import did_you_mean
-from bigain.errors import UserError
+from bigain.errors import FaultError, UserError
 from bigain.machine import wait_passively
 
-__all__ = ["FAILED", "USER_ERROR", "VERBS", "main"]
+__all__ = ["FAILED", "STOPPED", "USER_ERROR", "VERBS", "main"]
 
 VERBS = {
     "doctor": "bigain.cli.doctor",
@@ -35,6 +36,8 @@ VERBS = {
 
 USER_ERROR = 2
 FAILED = 1
+STOPPED = 143
+"""As `bigain.engine.stopping` has it, which not every verb needs."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -51,9 +54,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         from bigain.launch.app import run_command_line  # noqa: PLC0415 -- loads Hydra
 
         return run_command_line(arguments)
-    except UserError as error:
+    except (UserError, FaultError) as error:
         print(" ".join(str(error).split()), file=sys.stderr)
-        return USER_ERROR
+        return USER_ERROR if isinstance(error, UserError) else FAILED
     except KeyboardInterrupt:
         print("interrupted; the same command continues where it stopped", file=sys.stderr)
         return FAILED
@@ -62,4 +65,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except SystemExit as stop:
+        if stop.code == STOPPED:
+            print("stopped; the same command continues where it stopped", file=sys.stderr)
         return stop.code if isinstance(stop.code, int) else FAILED if stop.code else 0

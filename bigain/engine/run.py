@@ -15,9 +15,11 @@ from pathlib import Path
 from bigain.config import RunConfig
 from bigain.data.places import warn_of_variable
 from bigain.engine.inputs import check_inputs, same_images
+from bigain.engine.stopping import Stopping, named_faults
 from bigain.runs.files import METRICS, Record, read_csv
 from bigain.runs.identity import resolved, run_id
 from bigain.runs.images import is_complete
+from bigain.runs.progress import Meter
 from bigain.runs.provenance import collect
 from bigain.runs.store import RunStore
 from bigain.tracking.sink import TrackedRun, build_sinks
@@ -35,6 +37,7 @@ class RunOutcome:
         status: `done`, or `running` while other shards have images left.
         computed: Records that this call computed or whose files it regenerated; adopted records do
             not count.
+        shards_left: The shards that have images left, such as `2of4`.
 
     """
 
@@ -42,6 +45,7 @@ class RunOutcome:
     folder: Path
     status: str
     computed: int
+    shards_left: tuple[str, ...] = ()
 
 
 def run(config: RunConfig, *, progress: bool = True) -> RunOutcome:
@@ -49,9 +53,11 @@ def run(config: RunConfig, *, progress: bool = True) -> RunOutcome:
 
     Args:
         config: The run.
-        progress: Show a bar over the records on a terminal; False if the caller has its own.
+        progress: Show how far the run is (`bigain.runs.progress.Meter`); False if the caller does.
 
     Raises:
+        Stopped: SIGTERM was received.
+        FaultError: The disk is full, the results are gone, or another process took over the shard.
         UserError: Data, weights or device are not as configured, the finished run was made from
             other data or weights, another process works on the same shard, or a lost image does
             not come out as it was.
@@ -65,14 +71,14 @@ def run(config: RunConfig, *, progress: bool = True) -> RunOutcome:
         if is_complete(config, store):
             return RunOutcome(store.run_id, store.folder, "done", computed=0)
 
-    from tqdm import tqdm  # noqa: PLC0415 -- a finished run needs none of these
-
-    from bigain.devices import choose_threads, limited_threads  # noqa: PLC0415
+    from bigain.devices import choose_threads, limited_threads  # noqa: PLC0415 -- imports torch
     from bigain.engine.tasks import build_task  # noqa: PLC0415
 
     sinks = build_sinks(config.tracking)
     threads = choose_threads(config.threads, is_mini=config.backbone.is_mini)
     with ExitStack() as stack:
+        stack.enter_context(named_faults(store.folder))
+        stop = stack.enter_context(Stopping())
         stack.enter_context(limited_threads(threads.count))
         task = build_task(config)
         session = stack.enter_context(store.open(config, task.ids, collect(task.origin)))
@@ -81,24 +87,18 @@ def run(config: RunConfig, *, progress: bool = True) -> RunOutcome:
         lost = task.files.missing(session.stored)
         session.adopt(task.files.copy_files, partial(same_images, config))
         todo = session.todo()
-        bar = stack.enter_context(
-            tqdm(
-                total=len(lost) + len(todo),
-                desc=config.title,
-                unit=task.unit,
-                leave=False,
-                disable=None if progress else True,  # None: shown on a terminal only
-            )
-        )
-        for _ in stack.enter_context(closing(task.files.regenerate(lost))):
-            bar.update()
-        for record in stack.enter_context(closing(task.records(todo))):
+        size = len(lost) + len(todo)
+        meter = stack.enter_context(Meter(size, config.title, task.unit, is_shown=progress))
+        for _ in stack.enter_context(closing(stop.each(task.files.regenerate(lost)))):
+            meter.advance()
+        for record in stack.enter_context(closing(stop.each(task.records(todo)))):
             session.append(record)
             sinks.record(record)
-            bar.update()
+            meter.advance()
         is_done = session.finish(task.evaluate, task.facts())
         sinks.finish(read_csv(store.folder / METRICS) if is_done else [])
-    return RunOutcome(store.run_id, store.folder, store.status(), len(lost) + len(todo))
+    left = tuple(store.manifest().get("shards_left", ()))
+    return RunOutcome(store.run_id, store.folder, store.status(), size, left)
 
 
 def _tracked(

@@ -46,6 +46,8 @@ class Launched(Protocol):
 def run_report(config: RunConfig, outcome: RunOutcome) -> str:
     """A line about the run, and one for each of its metrics."""
     note = "" if outcome.computed else "  (nothing was left to compute)"
+    if outcome.shards_left:
+        note += f"  (shards left to do: {', '.join(outcome.shards_left)})"
     head = f"{outcome.run_id}  {outcome.status}  {config.title}  {outcome.folder}{note}\n"
     if outcome.status != "done":
         return head

@@ -2,11 +2,15 @@
 
 import copy
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Self
 
 import numpy as np
 
-__all__ = ["ImagesDone"]
+from bigain.runs.files import Record
+from bigain.runs.journal import iterate_journals
+
+__all__ = ["ImagesDone", "StoredRecords"]
 
 
 class ImagesDone:
@@ -89,3 +93,23 @@ class ImagesDone:
     def shards_left(self, count: int) -> list[int]:
         """The indices of the shards, of `count`, that have images without a record."""
         return [index for index in range(count) if not self._done[index::count].all()]
+
+
+class StoredRecords(Iterable[Record]):
+    """Records that are read from disk each time they are gone through, one after the other.
+
+    Args:
+        folder: The run folder.
+        images: The images whose first record is meant.
+
+    """
+
+    def __init__(self, folder: Path, images: ImagesDone) -> None:
+        self._folder = folder
+        self._images = images
+
+    def __iter__(self) -> Iterator[Record]:
+        left = self._images.copy()
+        for record in iterate_journals(self._folder):
+            if left.discard(record["image_id"]):
+                yield record

@@ -6,7 +6,9 @@ from collections import deque
 from types import TracebackType
 from typing import Any, Self, TextIO
 
-__all__ = ["Meter", "Pace", "duration"]
+from bigain.runs.provenance import now
+
+__all__ = ["Meter", "Pace", "ShardProgress", "duration"]
 
 _SPACING = 1.0
 _SAMPLES = 60
@@ -30,9 +32,9 @@ class Pace:
     def add(self, count: int = 1) -> None:
         """So much more is done."""
         self.done += count
-        now = time.monotonic()
-        if now - self._samples[-1][0] >= _SPACING:
-            self._samples.append((now, self.done))
+        moment = time.monotonic()
+        if moment - self._samples[-1][0] >= _SPACING:
+            self._samples.append((moment, self.done))
 
     def rate(self) -> float:
         """Per second; 0 before anything was done here."""
@@ -43,6 +45,26 @@ class Pace:
         """Seconds until all is done at this rate; None if nobody can tell."""
         rate = self.rate()
         return (self.total - self.done) / rate if rate else None
+
+
+class ShardProgress:
+    """What the beat of a shard says; empty until its session is open."""
+
+    def __init__(self) -> None:
+        self.pace: Pace | None = None
+        self._started = now()
+
+    def __call__(self) -> dict[str, Any]:
+        """Images of the shard that are done and in all, and how many are done per second."""
+        pace = self.pace
+        if pace is None:
+            return {"started": self._started}
+        return {
+            "started": self._started,
+            "done": pace.done,
+            "total": pace.total,
+            "images_per_s": round(pace.rate(), 4),
+        }
 
 
 class Meter:

@@ -12,7 +12,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from bigain.errors import FaultError, UserError
+from bigain.errors import FaultError
+from bigain.runs.adoption import manifest_or_none, related_runs, usable_records
 from bigain.runs.beats import Heartbeat
 from bigain.runs.files import (
     METRIC_COLUMNS,
@@ -23,16 +24,16 @@ from bigain.runs.files import (
     write_metrics,
     write_samples,
 )
-from bigain.runs.images_done import ImagesDone
-from bigain.runs.journal import Journal, entries, iterate_journals, read_journals, shard_of
+from bigain.runs.images_done import ImagesDone, StoredRecords
+from bigain.runs.journal import Journal, entries, read_journals, shard_of
 from bigain.runs.leases import Lease
 from bigain.runs.progress import Pace
-from bigain.runs.provenance import differing, now, weights_of
+from bigain.runs.provenance import now
 
 if TYPE_CHECKING:
     from bigain.metrics import Metric  # loads pandas, which a finished run does not need
 
-__all__ = ["CopyFiles", "RunSession", "ShardProgress", "StoredRecords"]
+__all__ = ["CopyFiles", "RunSession"]
 
 CopyFiles = Callable[[Path, Record], bool]
 """(folder of another run, record) -> whether the files of the record could be copied from it."""
@@ -40,46 +41,6 @@ CopyFiles = Callable[[Path, Record], bool]
 _T = TypeVar("_T")
 _AT_ONCE = 1000
 """Adopted records that are written together."""
-
-
-class ShardProgress:
-    """What the beat of a shard says; empty until its session is open."""
-
-    def __init__(self) -> None:
-        self.pace: Pace | None = None
-        self._started = now()
-
-    def __call__(self) -> dict[str, Any]:
-        """Images of the shard that are done and in all, and how many are done per second."""
-        pace = self.pace
-        if pace is None:
-            return {"started": self._started}
-        return {
-            "started": self._started,
-            "done": pace.done,
-            "total": pace.total,
-            "images_per_s": round(pace.rate(), 4),
-        }
-
-
-class StoredRecords(Iterable[Record]):
-    """Records that are read from disk each time they are gone through, one after the other.
-
-    Args:
-        folder: The run folder.
-        images: The images whose first record is meant.
-
-    """
-
-    def __init__(self, folder: Path, images: ImagesDone) -> None:
-        self._folder = folder
-        self._images = images
-
-    def __iter__(self) -> Iterator[Record]:
-        left = self._images.copy()
-        for record in iterate_journals(self._folder):
-            if left.discard(record["image_id"]):
-                yield record
 
 
 class RunSession:
@@ -128,7 +89,7 @@ class RunSession:
         return self.done.missing(self._index, self._count)
 
     @property
-    def stored(self) -> "StoredRecords":
+    def stored(self) -> StoredRecords:
         """The records of the images that are in `done` now."""
         return StoredRecords(self._folder, self.done.copy())
 
@@ -173,8 +134,8 @@ class RunSession:
             The ids of the runs whose records are used, sorted.
 
         """
-        for folder in self._siblings() if self._may_adopt else []:
-            found = _usable(folder, set(self.todo()), is_usable)
+        for folder in related_runs(self._folder) if self._may_adopt else []:
+            found = usable_records(folder, set(self.todo()), is_usable)
             copied = (record for record in found if copy_files(folder, record))
             for some in _batched(copied, _AT_ONCE):
                 self._take([{"adopted_from": folder.name, **record} for record in some])
@@ -195,6 +156,7 @@ class RunSession:
 
         """
         facts = facts or {}
+        self._manifest()  # a lock would make the folder again if it was deleted
         with self._lock:
             if self._is_finished():
                 shards = self._shards(facts)
@@ -228,7 +190,8 @@ class RunSession:
 
         A process that was told to stop did not fail: its run stays `running`, with no process.
         """
-        if isinstance(error, KeyboardInterrupt | SystemExit) or self._heart.is_lost:
+        is_stop = isinstance(error, KeyboardInterrupt | SystemExit)
+        if is_stop or self._heart.is_lost or not self._folder.is_dir():
             return
         text = f"{type(error).__name__}: {error}".strip(": ")
         with suppress(OSError, FaultError), self._lock:  # on a full disk the error is only shown
@@ -254,7 +217,7 @@ class RunSession:
         return manifest
 
     def _is_finished(self) -> bool:
-        found = _manifest_or_none(self._folder)
+        found = manifest_or_none(self._folder)
         return found is not None and found["status"] == "done"
 
     def _row(self, metric: "Metric") -> dict[str, Any]:
@@ -276,57 +239,11 @@ class RunSession:
         own = self._journal.path.stem.partition("-")[2]
         return {**self._manifest().get("shards", {}), **({own: facts} if facts else {})}
 
-    def _siblings(self) -> list[Path]:
-        manifest = self._manifest()
-        folders = [path for path in sorted(self._folder.parent.iterdir()) if path != self._folder]
-        return [folder for folder in folders if _are_related(manifest, _manifest_or_none(folder))]
-
 
 def _batched(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
     iterator = iter(items)
     while batch := list(islice(iterator, size)):
         yield batch
-
-
-def _usable(
-    folder: Path, wanted: set[int], is_usable: Callable[[Mapping[str, Any]], bool]
-) -> Iterator[Record]:
-    """The first record of each image in `wanted` in the journals of `folder`.
-
-    None at all if the run there is not usable; those of images that could not be read are left out.
-    """
-    asked = False
-    for record in _intact(folder):
-        if record["image_id"] not in wanted:
-            continue
-        wanted.remove(record["image_id"])
-        if "failure" in record:
-            continue
-        if not (asked or is_usable(read_manifest(folder) or {})):
-            return
-        asked = True
-        yield record
-
-
-def _intact(folder: Path) -> Iterator[Record]:
-    """The records of a run up to the first damaged line."""
-    with suppress(UserError):
-        yield from iterate_journals(folder)
-
-
-def _are_related(own: Mapping[str, Any], other: Mapping[str, Any] | None) -> bool:
-    """Whether both runs have the same family id and, where they state hashes, the same weights."""
-    if other is None or other["family_id"] != own["family_id"]:
-        return False
-    mine, theirs = (weights_of(each.get("hashes") or {}) for each in (own, other))
-    return not (mine and theirs) or not differing(mine, theirs)
-
-
-def _manifest_or_none(folder: Path) -> dict[str, Any] | None:
-    try:
-        return read_manifest(folder)
-    except UserError:
-        return None
 
 
 def _adopted(records: Iterable[Record]) -> list[str]:

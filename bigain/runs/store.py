@@ -34,8 +34,9 @@ from bigain.runs.identity import Config, baseline_id, describing_columns, family
 from bigain.runs.images_done import ImagesDone
 from bigain.runs.journal import Journal, journal_name, journal_paths, shard_of
 from bigain.runs.leases import HeldError, Lease, wait_for_silence
+from bigain.runs.progress import ShardProgress
 from bigain.runs.provenance import differing, now
-from bigain.runs.session import RunSession, ShardProgress
+from bigain.runs.session import RunSession
 
 __all__ = ["SCHEMA_VERSION", "AnotherRunError", "RunStore", "damaged_runs", "run_folders"]
 

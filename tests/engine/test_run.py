@@ -213,7 +213,7 @@ def test_a_sink_sees_the_run_its_records_and_its_metrics(
     assert names == ["start", "record", "record", "finish"]
     started, metrics = recorder.calls[0][1], recorder.calls[-1][1]
     assert (started.run_id, started.folder) == (outcome.run_id, outcome.folder)
-    assert (started.num_records, started.done) == (2, [])
+    assert (started.num_records, list(started.done)) == (2, [])
     assert started.config["seed"] == 0
     assert metrics == {row["metric"]: row["value"] for row in read_csv(outcome.folder / METRICS)}
     run(config)

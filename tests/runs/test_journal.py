@@ -8,7 +8,15 @@ from typing import Any
 import pytest
 
 from bigain.errors import UserError
-from bigain.runs.journal import Journal, journal_name, journal_paths, read_journal, read_journals
+from bigain.runs.journal import (
+    Journal,
+    count_records,
+    entries,
+    journal_name,
+    journal_paths,
+    read_journal,
+    read_journals,
+)
 
 MakeRecord = Callable[..., dict[str, Any]]
 
@@ -94,3 +102,40 @@ def test_what_json_cannot_hold_is_refused_and_leaves_no_trace(
     with Journal(path) as journal, pytest.raises(kind):
         journal.append([{"image_id": 2}, {"image_id": 3, "value": value}])
     assert read_journal(path) == [{"image_id": 1}]
+
+
+def test_what_has_a_record_is_read_from_the_beginnings_of_lines(tmp_path: Path) -> None:
+    path = tmp_path / "journal-0of1.jsonl"
+    write_journal(path, [{"adopted_from": "ab", "image_id": 7, "x": 1}, {"image_id": -3}])
+    write_journal(path, [{"x": "\u2028", "image_id": 4}])
+    with path.open("ab") as handle:
+        handle.write(b'{"image_id": 5')  # being written now
+    assert list(entries(tmp_path)) == [(7, "ab"), (-3, None), (4, None)]
+    assert count_records(tmp_path) == 3
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+@pytest.mark.parametrize(
+    "damage", ["", "rubbish", '{"image_id": 1, "x"', "[]", '{"image_id": "1"}', "\0" * 9]
+)
+def test_damage_is_found_without_parsing_all(tmp_path: Path, damage: str, place: int) -> None:
+    lines = ['{"image_id": 1, "x": [1, 2]}'] * 3
+    lines[place] = damage
+    (tmp_path / "journal-0of1.jsonl").write_text("".join(f"{line}\n" for line in lines))
+    wrong = rf"journal-0of1\.jsonl: line {place + 1} is damaged"
+    with pytest.raises(UserError, match=wrong):
+        list(entries(tmp_path))
+    if place != 1:  # counting looks at the first and the last line
+        with pytest.raises(UserError, match=wrong):
+            count_records(tmp_path)
+
+
+def test_counting_is_right_for_lines_longer_than_a_block(tmp_path: Path) -> None:
+    path = tmp_path / "journal-0of1.jsonl"
+    assert count_records(tmp_path) == 0
+    path.touch()
+    assert count_records(tmp_path) == 0
+    write_journal(path, [{"image_id": i, "x": "x" * (3 << 20)} for i in range(3)])
+    assert count_records(tmp_path) == 3
+    write_journal(tmp_path / "journal-0of2.jsonl", [{"image_id": 9}])
+    assert count_records(tmp_path) == 4

@@ -87,6 +87,8 @@ def test_shards_share_the_images_and_the_last_one_finishes(
             for image_id in session.todo():
                 session.append(make_record(image_id, seconds=0.5))
             assert session.finish(conclude) == (index == 1)
+        left = store.manifest().get("shards_left")
+        assert left == {2: ["0of3", "1of3"], 0: ["1of3"], 1: None}[index]
         assert store.is_finished() == (index == 1)
     assert shares == [IDS[2::3], IDS[0::3], IDS[1::3]]
     assert seen == IDS, "records are evaluated once, in dataset order"

@@ -1,5 +1,6 @@
 """Who may write into a run's folder, and what its manifest says in each phase of its life."""
 
+import json
 import os
 import shutil
 import socket
@@ -15,7 +16,8 @@ import pytest
 from filelock import FileLock
 
 from bigain.config import RunConfig
-from bigain.errors import UserError
+from bigain.errors import FaultError, UserError
+from bigain.runs import beats
 from bigain.runs.files import Evaluation
 from bigain.runs.identity import baseline_id, family_id, run_id
 from bigain.runs.journal import read_journal
@@ -172,7 +174,8 @@ def test_a_second_process_on_the_same_shard_is_refused_at_once(
     code = """
 import json, sys
 from pathlib import Path
-from bigain.errors import UserError
+from bigain.errors import FaultError, UserError
+from bigain.runs import beats
 from bigain.runs.store import RunStore
 config = json.loads(sys.argv[2])
 try:
@@ -416,3 +419,84 @@ def test_a_folder_with_another_run_is_named_and_never_finished(
             ask()
     assert other.status() == "damaged"
     assert list(damaged_runs(tmp_path)) == ["b" * 16]
+
+
+def test_a_shard_of_another_count_waits_until_those_at_work_have_stopped(
+    tmp_path: Path, make_config: Make, make_record: MakeRecord
+) -> None:
+    eighth, quarter = (make_config(shard={"index": i, "count": n}) for i, n in ((3, 8), (1, 4)))
+    store = store_of(tmp_path, eighth)
+    with store.open(eighth, IDS, {}) as session:
+        session.append(make_record(IDS[3]))
+        assert {shard: beat["pid"] for shard, beat in store.beats().items()} == {
+            (3, 8): os.getpid()
+        }
+        refusal = rf"shard.count=4: shard 3 of 8 .*process {os.getpid()}.*this is 1 of 4"
+        with pytest.raises(UserError, match=refusal), store.open(quarter, IDS, {}):
+            pass
+    assert store.beats() == {}
+    with store.open(quarter, IDS, {}) as session:
+        assert session.todo() == [IDS[1], IDS[5]]
+        assert list(session.done) == [IDS[3]]
+
+
+def test_a_fresh_beat_of_another_node_keeps_the_shard(
+    tmp_path: Path, make_config: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SLURMD_NODENAME", raising=False)
+    config = make_config()
+    store = store_of(tmp_path, config)
+    with store.open(config, IDS, {}):
+        (beat,) = store.folder.glob("*.beat")
+        text = beat.read_text()
+    host = socket.gethostname()
+    beat.write_text(text.replace(json.dumps(host), '"n2"'))
+    assert store.is_open()
+    again = threading.Timer(0.3, lambda: beat.write_text(beat.read_text()))
+    again.start()
+    refusal = r"shard 0 of 1 \(host n2, process"
+    with pytest.raises(UserError, match=refusal), store.open(config, IDS, {}):
+        pass
+    again.join()
+    os.utime(beat, (0, 0))
+    assert not store.is_open()
+    with store.open(config, IDS, {}) as session:
+        assert session.todo() == IDS
+
+
+def test_who_lost_its_shard_to_another_process_writes_no_more(
+    tmp_path: Path, make_config: Make, make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = make_config()
+    store = store_of(tmp_path, config)
+    later = beats._awake() + beats.STALE
+
+    def stand_still() -> None:
+        with store.open(config, IDS, {}) as session:
+            session.append(make_record(IDS[0]))
+            (beat,) = store.folder.glob("*.beat")
+            beat.write_text(beat.read_text().replace(f'"pid": {os.getpid()}', '"pid": 1'))
+            monkeypatch.setattr(beats, "_awake", lambda: later)
+            session.append(make_record(IDS[1]))
+
+    with pytest.raises(FaultError, match="took over"):
+        stand_still()
+    assert store.status() == "running", "its successor is at work"
+    assert len(read_journal(store.folder / "journal-0of1.jsonl")) == 1
+
+
+def test_a_run_whose_folder_is_deleted_ends_in_one_line(
+    tmp_path: Path, make_config: Make, make_record: MakeRecord
+) -> None:
+    config = make_config()
+    store = store_of(tmp_path, config)
+
+    def lose_the_folder() -> None:
+        with store.open(config, IDS, {}) as session:
+            session.append(make_record(IDS[0]))
+            shutil.rmtree(store.folder)
+            session.append(make_record(IDS[1]))
+
+    with pytest.raises(FaultError, match="was deleted"):
+        lose_the_folder()
+    assert not store.folder.exists()
