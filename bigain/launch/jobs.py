@@ -22,7 +22,7 @@ from pydantic import ValidationError
 
 from bigain.config import RunConfig, format_validation_error
 from bigain.engine import run as engine
-from bigain.errors import UserError
+from bigain.errors import FaultError, UserError
 from bigain.launch.summary import Failure, run_report
 from bigain.machine import wait_passively
 from bigain.runs.beats import Heartbeat
@@ -111,7 +111,7 @@ def _attempt(plain: Mapping[str, Any]) -> Failure | None:
         outcome = engine.run(config)
     except Exception as error:
         is_users = isinstance(error, UserError)
-        if is_users:
+        if isinstance(error, UserError | FaultError):
             sys.stderr.write(f"{' '.join(str(error).split())}\n")
         else:
             traceback.print_exc()
