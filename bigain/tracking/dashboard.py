@@ -17,7 +17,7 @@ from bigain.runs.files import SAMPLES, read_csv
 from bigain.runs.images import GRID
 from bigain.tracking.pictures import Media, media_of
 from bigain.tracking.sink import TrackedRun, build_sink
-from bigain.tracking.view import Progress, View, history, summary
+from bigain.tracking.view import Progress, View, history
 
 __all__ = ["Client", "Dashboard", "Page", "build_client", "show_whole"]
 
@@ -32,8 +32,8 @@ class Page(Protocol):
         """Add a point to the history, unless the page has one at this step from before."""
         ...
 
-    def show(self, metrics: Mapping[str, float | int], media: Media, step: int) -> None:
-        """Set the final metrics, and add pictures and tables."""
+    def show(self, metrics: Sequence[Mapping[str, Any]], media: Media, step: int) -> None:
+        """Set the final metrics, the rows of metrics.csv, and add pictures and tables."""
         ...
 
     def finish(self, *, failed: bool = False) -> None:
@@ -108,7 +108,7 @@ class Dashboard:
                 self._page = self._opened(0)
                 show_whole(self._page, metrics, records, media)
             else:
-                self._page.show(summary(metrics), media, len(records))
+                self._page.show(metrics, media, len(records))
         if self._page is not None:
             self._page.finish()
 
@@ -133,7 +133,7 @@ def show_whole(
     """Show all of a finished run on an open page: its history, final metrics and media."""
     for step, point in history(records):
         page.log(point, step)
-    page.show(summary(metrics), media, len(records))
+    page.show(metrics, media, len(records))
 
 
 def build_client(tracker: str, tracking: TrackingConfig) -> Client:

@@ -1,7 +1,7 @@
 """W&B: one W&B run for each run, under the same id (https://docs.wandb.ai)."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from bigain.config import TrackingConfig
 from bigain.metrics import HIGHER_IS_BETTER
 from bigain.tracking.dashboard import Dashboard
 from bigain.tracking.pictures import Media
-from bigain.tracking.view import View
+from bigain.tracking.view import View, summary
 
 __all__ = ["WandbClient", "WandbSink"]
 
@@ -83,8 +83,8 @@ class _WandbPage:
         if step >= self._known:
             self._run.log(dict(point), step=step)
 
-    def show(self, metrics: Mapping[str, float | int], media: Media, step: int) -> None:
-        self._run.summary.update(dict(metrics))
+    def show(self, metrics: Sequence[Mapping[str, Any]], media: Media, step: int) -> None:
+        self._run.summary.update(summary(metrics))
         shown: dict[str, Any] = {
             **{name: wandb.Image(_plain(each)) for name, each in media.pictures.items()},
             **{
