@@ -79,7 +79,7 @@ class RunConfig(Settings):
         description="null (1 on a mini backbone, else by the cores) or an integer >= 1"
     )
     shard: ShardConfig = Field(description="the settings index and count")
-    tracking: Tracking = Field(description="none or wandb")
+    tracking: Tracking = Field(description="none, wandb, trackio or [wandb,trackio]")
     force: Switch = Field(description="true or false")
     on_error: Literal["continue", "stop"] = Field(description="continue or stop")
     cache: CacheConfig = Field(description="the settings latents, prompts and gigabytes")

@@ -1,6 +1,6 @@
 """Trackers: pages that show a run while it works.  They never change a result.
 
-`tracking=wandb` chooses `configs/tracking/wandb.yaml`.
+`tracking=wandb` chooses `configs/tracking/wandb.yaml`; `tracking=[wandb,trackio]` has both.
 """
 
 from typing import Annotated, Any, Literal, Self
@@ -24,7 +24,7 @@ class TrackingConfig(Settings):
     """The trackers of a run, and what all of them are told."""
 
     trackers: dict[str, TrackerConfig] = Field(
-        description="those of tracking=none or tracking=wandb"
+        description="those of tracking=none, wandb, trackio or [wandb,trackio]"
     )
     mode: Literal["online", "offline", "disabled"] | None = Field(
         description="null (WANDB_MODE, or online), online, offline (files only) or disabled"
@@ -43,6 +43,8 @@ class TrackingConfig(Settings):
             if not self.trackers and value:
                 allowed = "only with a tracker, such as tracking=wandb"
                 raise not_allowed(f"tracking.{key}", value, allowed)
+        if self.entity and set(self.trackers) == {"trackio"}:
+            raise not_allowed("tracking.entity", self.entity, "null, because Trackio has no teams")
         return self
 
 

@@ -28,7 +28,7 @@ from bigain.config import RunConfig, format_validation_error
 from bigain.config.messages import all_keys, did_you_mean, unknown_key
 from bigain.data.places import with_root
 from bigain.errors import UserError
-from bigain.launch.overrides import parse_overrides
+from bigain.launch.overrides import TRACKING, check_trackers, parse_overrides
 from bigain.locations import CONFIGS
 
 __all__ = [
@@ -204,7 +204,9 @@ def _check_override(override: Override, loader: ConfigLoader, groups: Sequence[s
         raise UserError(f"{text}: a group has one place; allowed: {_options(loader, key)}")
     is_needed = key in RunConfig.model_fields and override.is_delete()
     has_option = override.is_delete() or isinstance(override.value(), str)
-    if key in groups and (is_needed or not has_option):
+    if key == TRACKING and isinstance(override.value(), list):
+        check_trackers(text, override.value(), loader.get_group_options(key))
+    elif key in groups and (is_needed or not has_option):
         raise UserError(f"{text}: allowed: {_options(loader, key)}")
     if last in ("name", "_target_") and group in groups:
         raise UserError(
@@ -243,14 +245,15 @@ def _operator_keys(loader: ConfigLoader) -> dict[str, list[str]]:
 
 
 def _options(loader: ConfigLoader, group: str) -> str:
-    return ", ".join(loader.get_group_options(group))
+    several = f", or several, {TRACKING}=[wandb,trackio]" if group == TRACKING else ""
+    return f"{', '.join(loader.get_group_options(group))}{several}"
 
 
 def _diagnose(loader: ConfigLoader, parsed: Sequence[Override], error: Exception) -> str:
     """Explain in one line why Hydra refused the overrides with `error`."""
     typed = _typed(parsed)
-    if isinstance(error, MissingConfigException) and error.options:
-        return _wrong_option(typed, error)
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        return _wrong_option(loader, typed, str(error.missing_cfg_file))
     groups = _base(()).groups
     for override in parsed:
         line = _wrong_key(loader, override, groups)
@@ -270,8 +273,9 @@ def _diagnose(loader: ConfigLoader, parsed: Sequence[Override], error: Exception
     return _one_line(error, typed)
 
 
-def _wrong_option(typed: Mapping[str, str], error: MissingConfigException) -> str:
-    options, (group, _, option) = error.options or (), str(error.missing_cfg_file).rpartition("/")
+def _wrong_option(loader: ConfigLoader, typed: Mapping[str, str], missing: str) -> str:
+    group, _, option = missing.rpartition("/")
+    options = loader.get_group_options(group)
     written, hint = typed.get(group, f"{group}={option}"), did_you_mean(option, options)
     return f"{written}: allowed: {', '.join(options)}{hint}"
 

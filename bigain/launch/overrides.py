@@ -13,12 +13,21 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
 from bigain.config.base import quoted
+from bigain.config.messages import did_you_mean
 from bigain.errors import UserError
 from bigain.locations import absolute_path
 
-__all__ = ["SEARCH_PATH", "parse_overrides", "quote_homes"]
+__all__ = [
+    "SEARCH_PATH",
+    "TRACKING",
+    "check_trackers",
+    "parse_overrides",
+    "quote_homes",
+    "refuse_tracker_sweep",
+]
 
 SEARCH_PATH = "hydra.searchpath"
+TRACKING = "tracking"
 
 _FILE = "file://"
 _FOLDERS = "[file://FOLDER] of a folder that exists"
@@ -45,6 +54,35 @@ def parse_overrides(loader: ConfigLoader, overrides: Sequence[str]) -> list[Over
             (override,) = parser.parse_overrides([_absolute(override)])
         parsed.append(override)
     return parsed
+
+
+def check_trackers(text: str, names: Sequence[object], known: Sequence[str] = ()) -> None:
+    """Check a list of trackers; no other group takes several options.
+
+    Args:
+        text: The override, for messages.
+        names: The options in it.
+        known: The options that there are; empty if Hydra found them all.
+
+    Raises:
+        UserError: It is empty, or names one twice, `none` beside others or an unknown one.
+
+    """
+    options, words = [name for name in known if name != "none"], [str(name) for name in names]
+    wrong = [word for word in words if known and word not in known]
+    if wrong or not words or len({*words}) < len(words) or ("none" in words and len(words) > 1):
+        allowed = ", ".join(options) or "trackers"
+        hint = did_you_mean(wrong[0], options) if wrong else ""
+        raise UserError(f"{text}: allowed: {TRACKING}=none, or different ones of {allowed}{hint}")
+
+
+def refuse_tracker_sweep(parsed: Sequence[Override]) -> None:
+    """Raise UserError for a sweep over trackers: the second run of each pair is done already."""
+    for override in parsed:
+        if override.key_or_group == TRACKING and override.is_sweep_override():
+            text = str(override.input_line)
+            both = f"{TRACKING}=[{text.partition('=')[2]}]"
+            raise UserError(f"{text}: would make each run once, for the first; allowed: {both}")
 
 
 def quote_homes(text: str) -> str:

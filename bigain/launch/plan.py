@@ -16,7 +16,7 @@ from bigain.config import RunConfig
 from bigain.errors import UserError
 from bigain.launch.compose import compose_with, config_loader, hydra_settings
 from bigain.launch.engines import check_installed
-from bigain.launch.overrides import SEARCH_PATH, parse_overrides
+from bigain.launch.overrides import SEARCH_PATH, parse_overrides, refuse_tracker_sweep
 from bigain.launch.summary import Launched
 from bigain.runs.identity import run_id
 from bigain.runs.store import RunStore
@@ -69,6 +69,7 @@ def plan_runs(overrides: Sequence[str], multirun: bool = False) -> Plan:
         if is_sweep:
             params = (hydra.sweeper.get("params") or {}).items()
             swept = parse_overrides(loader, [f"{key}={value}" for key, value in params])
+            refuse_tracker_sweep([*swept, *own])
             combinations = _expand([*swept, *own])
         runs = [
             PlannedRun(tuple(each), compose_with(loader, [*paths, *each])) for each in combinations

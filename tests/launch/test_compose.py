@@ -291,7 +291,15 @@ MISTAKES: list[tuple[str, str]] = [
     ("backbone=sd21", "allowed: dit_xl2_512, mini_dit, mini_unet, sd15, sd20, sdxl; did you mean"),
     ("backbone=sd20 | dataset=fashion_mnist", "allowed: coco2017, imagenet100, imagenet1k or pets"),
     ("task=generate", "allowed: classification"),
-    ("tracking=nope", "allowed: none, wandb"),
+    ("tracking=nope", "allowed: none, trackio, wandb"),
+    ("tracking=[]", "allowed: tracking=none, or different ones of trackio, wandb"),
+    ("tracking=[none,wandb]", "allowed: tracking=none, or different ones of trackio, wandb"),
+    ("tracking=[wandb,wandb]", "allowed: tracking=none, or different ones of trackio, wandb"),
+    ("tracking=[wandb,trakio]", "of trackio, wandb; did you mean trackio?"),
+    ("tracking=[1,[wandb]]", "allowed: tracking=none, or different ones of trackio, wandb"),
+    ("tracking=wandb,trackio", "or several, tracking=[wandb,trackio]"),
+    ("tracking=trackio | tracking.entity=me", "tracking.entity=me: allowed: null"),
+    ("backbone=[mini_dit,mini_unet]", "allowed: dit_xl2_512"),
     ("dataset=pets", "allowed: fashion_mnist or fashion_mosaic, because backbone=mini_dit knows"),
     ("task=generation | dataset=fashion_mosaic", "such as fashion_mnist, because task=generation"),
     ("dataset=fashion_mosaic | dataset.root=x", "allowed: null, because dataset=fashion_mosaic"),
@@ -393,3 +401,19 @@ def test_generation_draws_one_image_per_image_of_the_split(
     if dataset == "imagenet1k":
         classify = compose_config([f"backbone={backbone}", f"dataset={dataset}", "profile=paper"])
         assert classify.dataset.limit == 2000
+
+
+def test_several_trackers_are_told_the_same(tmp_path: Path) -> None:
+    config = compose_config(["tracking=[trackio,wandb]", "tracking.mode=offline"])
+    assert list(config.tracking.trackers) == ["trackio", "wandb"]
+    assert config.tracking.mode == "offline"
+    alone = [compose_config([f"tracking={name}"]).tracking for name in ("wandb", "trackio")]
+    assert {key: each for one in alone for key, each in one.trackers.items()} == (
+        config.tracking.trackers
+    )
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text(
+        "# @package _global_\ndefaults:\n  - override /tracking: [wandb, trackio]\n"
+    )
+    found = compose_config([f"hydra.searchpath=[file://{tmp_path}]", "experiment=mine"])
+    assert list(found.tracking.trackers) == ["wandb", "trackio"]
