@@ -22,7 +22,7 @@ TABLE_FLAGS := $(PLAN_FLAGS) $(if $(FORMAT),--format $(FORMAT))
 .DEFAULT_GOAL := help
 # Tables share runs: one after the other finds them done, two at once would meet at a lock.
 .NOTPARALLEL:
-.PHONY: help setup demo test test-slow lint format tables campaign figures report bench bench-unet flops collect train-mini lock clean
+.PHONY: help setup demo test test-slow lint format tables campaign figures report dashboard bench bench-unet flops collect train-mini lock clean
 .PHONY: $(addprefix table,$(ALL_TABLES))
 
 help: ## list the targets
@@ -74,6 +74,9 @@ figures: $(STAMP) ## Figures 2-6 from what was measured; starts no run; ARGS="5 
 
 report: $(STAMP) ## results/<profile>/report.html: tables, figures, runs, where they ran; PROFILE=mini|paper
 	$(OFFLINE) $(PYTHON_BIN) -m bigain report --profile $(PROFILE) $(ARGS)
+
+dashboard: $(STAMP) ## the finished runs on a local page, without an account, until Ctrl-C; ARGS="--table 4 --port 7860"
+	$(OFFLINE) $(PYTHON_BIN) -m bigain dashboard --profile $(PROFILE) $(ARGS)
 
 bench: $(STAMP) ## what each operator costs beside the attention that it shortens, on this machine
 	$(PYTHON_BIN) benchmarks/operators.py $(ARGS)

@@ -28,6 +28,7 @@ VERBS = {
     "figures": "bigain.cli.figures",
     "report": "bigain.cli.report",
     "sync-wandb": "bigain.cli.sync_wandb",
+    "dashboard": "bigain.cli.dashboard",
     "flops": "bigain.cli.flops",
     "fid": "bigain.cli.fid",
     "demo": "bigain.cli.demo",

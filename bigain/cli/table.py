@@ -8,7 +8,7 @@ were computed from, so committed files are enough to render them again.
 import argparse
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bigain.cli.arguments import VerbParser
@@ -27,6 +27,7 @@ from bigain.tables.render import (
     load_table,
     plan_of,
     render_table,
+    table_name,
     table_numbers,
     write_legend,
     write_table,
@@ -111,7 +112,7 @@ def _tables(request: _Request, compose: Compose, launch: Launch, flops: CountFlo
     failures = ""
     if request.run:
         _check_inputs(_distinct(plans))
-    pending = [run for run in _distinct(plans).values() if run.config.force or not run.finished]
+    pending = [run for run in _shown(plans) if run.config.force or not run.finished]
     if request.run and pending:
         failures = list_failures(pending, launch(pending, request.hydra))
         plans = _plan(request, compose)
@@ -159,11 +160,7 @@ def _changes_results(setting: str) -> bool:
 
 
 def _dry_run(plans: Plans, request: _Request, flops: CountFlops) -> str:
-    runs = _distinct(plans)
-    tables: dict[str, list[int]] = {name: [] for name in runs}
-    for number, (_, plan) in plans.items():
-        for run in plan.distinct() if plan else []:
-            tables[run.run_id].append(number)
+    runs, tables = _distinct(plans), _tables_of(plans)
     costs = estimate(list(runs.values()), flops, request.gflops_per_second)
     (name,) = request.formats or ("text",)
     return PRINTERS[name](costed_runs(runs, tables, costs))
@@ -181,6 +178,25 @@ def _distinct(plans: Plans) -> dict[str, PlannedRun]:
     """Each run of all tables once, by run id, in the order of the tables."""
     made = (plan for _, plan in plans.values() if plan is not None)
     return {run.run_id: run for plan in made for run in plan.distinct()}
+
+
+def _tables_of(plans: Plans) -> dict[str, list[int]]:
+    """Run id -> the tables that need it."""
+    tables: dict[str, list[int]] = {name: [] for name in _distinct(plans)}
+    for number, (_, plan) in plans.items():
+        for run in plan.distinct() if plan else []:
+            tables[run.run_id].append(number)
+    return tables
+
+
+def _shown(plans: Plans) -> list[PlannedRun]:
+    """The distinct runs; trackers tag each with its tables, and group them by a single table."""
+    (only, *others), tables = plans, _tables_of(plans)
+    group = None if others else table_name(only)
+    return [
+        replace(run, config=run.config.shown_in(group, [table_name(n) for n in tables[name]]))
+        for name, run in _distinct(plans).items()
+    ]
 
 
 def _results(plans: Plans, request: _Request, compose: Compose) -> Path:

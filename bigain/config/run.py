@@ -96,7 +96,7 @@ class RunConfig(Settings):
         """The run in a few words, e.g. `mini_dit lgtm ratio=0.7 score=laplacian_l1`."""
         return f"{self.backbone.name} {self.operator.title}"
 
-    def shown_in(self, group: str, tags: Sequence[str] = ()) -> Self:
+    def shown_in(self, group: str | None, tags: Sequence[str] = ()) -> Self:
         """The same run, which trackers put into `group` (unless it has one) and tag with `tags`."""
         own = self.tracking
         if not own.trackers:

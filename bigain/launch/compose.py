@@ -203,9 +203,10 @@ def _check_override(override: Override, loader: ConfigLoader, groups: Sequence[s
     if override.package is not None and key in groups:
         raise UserError(f"{text}: a group has one place; allowed: {_options(loader, key)}")
     is_needed = key in RunConfig.model_fields and override.is_delete()
-    has_option = override.is_delete() or isinstance(override.value(), str)
-    if key == TRACKING and isinstance(override.value(), list):
-        check_trackers(text, override.value(), loader.get_group_options(key))
+    value = None if override.is_delete() else override.value()
+    has_option = override.is_delete() or isinstance(value, str)
+    if key == TRACKING and isinstance(value, list):
+        check_trackers(text, value, loader.get_group_options(key))
     elif key in groups and (is_needed or not has_option):
         raise UserError(f"{text}: allowed: {_options(loader, key)}")
     if last in ("name", "_target_") and group in groups:

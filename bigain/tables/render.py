@@ -36,6 +36,7 @@ __all__ = [
     "plan_of",
     "read_spec",
     "render_table",
+    "table_name",
     "table_numbers",
     "validated",
     "write_legend",
@@ -101,7 +102,7 @@ def write_table(table: Table, folder: Path, formats: Sequence[str] = ()) -> list
     """
     texts = {name: RENDERERS[name](table.document) for name in ("md", *formats)}
     texts["csv"] = table.csv
-    paths = {name: folder / f"table{table.document.number:02d}.{name}" for name in texts}
+    paths = {name: folder / f"{table_name(table.document.number)}.{name}" for name in texts}
     for name, path in paths.items():
         _write(path, texts[name])
     return list(paths.values())
@@ -124,6 +125,11 @@ def table_numbers(folder: Path = CONFIGS / "table") -> list[int]:
     """Numbers of the tables that have a spec, ascending."""
     files = folder.glob("table[0-9][0-9].yaml")
     return sorted(int(path.stem.removeprefix("table")) for path in files)
+
+
+def table_name(number: int) -> str:
+    """`table04`: what its files are called, and how trackers group and tag its runs."""
+    return f"table{number:02d}"
 
 
 def read_spec(number: int, folder: Path = CONFIGS / "table") -> dict[str, Any]:
@@ -175,7 +181,7 @@ def load_spec(number: int, folder: Path = CONFIGS / "table") -> TableSpec:
 
 
 def _path(number: int, folder: Path) -> Path:
-    return folder / f"table{number:02d}.yaml"
+    return folder / f"{table_name(number)}.yaml"
 
 
 def _not_a_table(path: Path, reason: object) -> UserError:

@@ -47,8 +47,8 @@ class Finished:
 
     @property
     def digest(self) -> str:
-        """A hash of everything that a dashboard shows of it, except the grid."""
-        shown = (self.view.config, self.metrics, self.records, self.view.group, self.view.tags)
+        """A hash of what is shown of it, except the grid and the group, which is the first one."""
+        shown = (self.view.config, self.metrics, self.records, self.view.tags)
         return hashlib.sha256(json.dumps(shown, default=str, sort_keys=True).encode()).hexdigest()
 
 

@@ -1,0 +1,87 @@
+"""`bigain dashboard`: finished runs on a page of this machine, without an account.
+
+The runs go into Trackio's folder, beside those that `tracking=trackio` showed while they were made.
+The page is served on 127.0.0.1 alone, until Ctrl-C.
+"""
+
+import io
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+from bigain.cli.arguments import VerbParser
+from bigain.cli.shown_runs import add_choice, choose_runs, show_runs
+from bigain.errors import UserError
+
+__all__ = ["main"]
+
+_HOST = "127.0.0.1"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Show the runs that are named, or all of them, and serve the page until Ctrl-C."""
+    parser = VerbParser("dashboard", "Show finished runs on a local page, in Trackio.")
+    add_choice(parser)
+    parser.add_argument("--project", help="default: bigain")
+    parser.add_argument("--port", type=int, help="default: the first free one from 7860 on")
+    parser.add_argument("--no-page", action="store_true", help="only fill Trackio's folder")
+    options = parser.parse_args(arguments)
+    options.all = options.all or not (options.runs or options.table)
+    if options.port is not None and not 1 <= options.port <= 65535:
+        raise UserError(f"--port={options.port}: allowed: 1 to 65535")
+    choice = choose_runs("dashboard", options)
+    show_runs("dashboard", "trackio", choice, {"project": options.project, "mode": "offline"})
+    if not options.no_page:
+        _serve(choice.archive.results, options.project, options.port)
+    return 0
+
+
+def _serve(results: Path, project: str | None, port: int | None) -> None:
+    """Serve the page until Ctrl-C.
+
+    Raises:
+        UserError: The port is taken.
+
+    """
+    from bigain.tracking.trackio_client import PROJECT, load_trackio  # noqa: PLC0415 -- optional
+
+    page, name = load_trackio(results), project or PROJECT
+    # Trackio would print an address with a key to change what is shown; it also asks its page once
+    # whether it is there, which no proxy can answer.
+    with redirect_stdout(io.StringIO()), _without_proxies():
+        try:
+            server, address, *_ = page.show(
+                project=name,
+                mcp_server=False,
+                open_browser=False,
+                block_thread=False,
+                host=_HOST,
+                share=False,
+                server_port=port,
+            )
+        except OSError as error:
+            raise UserError(f"--port={port}: is taken; allowed: a free one, or none") from error
+    sys.stdout.write(f"{address}?project={name}  (Ctrl-C ends it)\n")
+    sys.stdout.flush()
+    try:
+        Event().wait()
+    except KeyboardInterrupt:
+        sys.stdout.write("\n")
+    finally:
+        server.close()
+
+
+@contextmanager
+def _without_proxies() -> Iterator[None]:
+    before: dict[str, Any] = dict(os.environ)
+    for name in before:
+        if name.lower() in ("http_proxy", "https_proxy", "all_proxy"):
+            del os.environ[name]
+    try:
+        yield
+    finally:
+        os.environ.update(before)

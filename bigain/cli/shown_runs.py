@@ -1,0 +1,149 @@
+"""Finished runs that `bigain sync-wandb` and `bigain dashboard` show: which, and how grouped."""
+
+import argparse
+import csv
+import io
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tqdm import tqdm
+
+from bigain.cli.arguments import results_folder
+from bigain.config.base import quoted
+from bigain.errors import UserError
+from bigain.launch.compose import compose_config, compose_configs
+from bigain.runs.archive import Archive
+from bigain.runs.files import need_results
+from bigain.runs.store import RunStore, run_folders
+from bigain.tables.render import load_table, plan_of, table_name, table_numbers
+from bigain.tracking.dashboard import build_client
+from bigain.tracking.finished import Finished, finished_run, sync
+
+__all__ = ["Choice", "add_choice", "choose_runs", "show_runs"]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Finished runs.
+
+    Attributes:
+        archive: Where they are.
+        names: Their run ids.
+        tables: Run id -> the tables that need it, which are its tags.
+        group: The table that was asked for; else each run belongs to the first of its tables.
+
+    """
+
+    archive: Archive
+    names: tuple[str, ...]
+    tables: Mapping[str, Sequence[str]]
+    group: str | None
+
+    def runs(self) -> Iterator[Finished]:
+        """The runs, read one after the other; raises UserError for a damaged one."""
+        for name in self.names:
+            tables = self.tables.get(name, ())
+            group = self.group or next(iter(tables), None)
+            yield finished_run(self.archive, name, group, tables)
+
+
+def add_choice(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that choose runs."""
+    parser.add_argument("runs", nargs="*", metavar="RUN", help="run ids")
+    parser.add_argument("--all", action="store_true", help="every finished run")
+    parser.add_argument("--table", metavar="N", help="the runs of a table, as a group")
+    parser.add_argument("--profile", default="mini", help="mini (default) or paper")
+
+
+def choose_runs(verb: str, options: argparse.Namespace) -> Choice:
+    """The finished runs that the arguments choose.
+
+    Raises:
+        UserError: Nothing or too much is chosen, or a run is not finished.
+
+    """
+    chosen = [bool(options.runs), options.all, options.table is not None]
+    if sum(chosen) != 1:
+        raise UserError(f"{verb}: allowed: run ids, --all, or --table N")
+    number = None if options.table is None else _number(options.table)
+    results = results_folder(options.results)
+    need_results(results)
+    archive = Archive(results, options.profile)
+    tables, group = _tables(archive), None
+    names = list(options.runs) or _finished(archive)
+    if number is not None:
+        group, names = table_name(number), _of_table(number, archive)
+        tables |= {name: sorted({*tables.get(name, ()), group}) for name in names}
+    if not names:
+        raise UserError(f"{verb}: no finished run of profile={options.profile} in {results}")
+    for name in names:
+        if not archive.is_available(name):
+            raise UserError(
+                f"{name}: no finished run of profile={options.profile} in {results}; allowed: a "
+                "run id that `bigain status` or runs.csv lists"
+            )
+    return Choice(archive, tuple(dict.fromkeys(names)), tables, group)
+
+
+def show_runs(verb: str, tracker: str, choice: Choice, told: Mapping[str, Any]) -> None:
+    """Show the runs in the dashboard of `tracker`; what is there already is left alone.
+
+    Args:
+        verb: The command, for messages.
+        tracker: An option of `tracking`.
+        choice: The runs.
+        told: What the user told the tracker, keys of `tracking`.
+
+    Raises:
+        UserError: The tracker is not installed, cannot be reached, or refuses.
+
+    """
+    tracking = compose_config([f"tracking={tracker}"]).tracking.model_copy(update=dict(told))
+    client, number = build_client(tracker, tracking), len(choice.names)
+    try:
+        shown = sync(choice.runs(), client, tracking, choice.archive.results)
+        new = sum(tqdm(shown, total=number, unit="run", desc=tracker))
+    except client.refusals as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{verb}: {reason}; allowed: {client.remedy}") from error
+    sys.stdout.write(f"{new} runs shown, {number - new} were there already\n")
+
+
+def _number(text: str) -> int:
+    allowed, name = table_numbers(), text.removeprefix("table").lstrip("0")
+    if name not in map(str, allowed):
+        raise UserError(f"--table={text}: allowed: {', '.join(map(str, allowed))}")
+    return int(name)
+
+
+def _tables(archive: Archive) -> dict[str, list[str]]:
+    """Run id -> the rendered tables that name it; planning all tables would take half a minute."""
+    found: dict[str, list[str]] = {}
+    for name in map(table_name, table_numbers()):
+        path = archive.results / archive.profile / "tables" / f"{name}.csv"
+        if path.is_file():
+            rows = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")))
+            for run_id in {row.get("run_id") for row in rows} - {None, ""}:
+                found.setdefault(str(run_id), []).append(name)
+    return found
+
+
+def _of_table(number: int, archive: Archive) -> list[str]:
+    """The finished runs that a table needs."""
+    place = f"paths.results={quoted(archive.results)}"
+    plan = plan_of(load_table(number), archive.profile, "default", (place,), compose_configs)
+    return [run.run_id for run in plan.distinct() if run.finished] if plan else []
+
+
+def _finished(archive: Archive) -> list[str]:
+    """The finished runs of the profile, here or published."""
+    own = [folder.name for folder in run_folders(archive.results)]
+    mine = [
+        name
+        for name in own
+        if RunStore(archive.results, name).is_finished()
+        and RunStore(archive.results, name).manifest()["columns"]["profile"] == archive.profile
+    ]
+    return list(dict.fromkeys([*archive.run_ids(), *mine]))
