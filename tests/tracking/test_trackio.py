@@ -1,0 +1,214 @@
+"""Trackio's files, read back with its own command line."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bigain.cli.main import main
+from bigain.runs.files import METRICS, SAMPLES, read_csv
+from bigain.runs.store import run_folders
+from bigain.tracking.view import history
+
+ROOT = Path(__file__).parents[2]
+QUICK = ("dataset.limit=3", "task.trial_list=[1]", "task.keep_list=[1]", "backbone=mini_unet")
+
+
+def environment(**more: str) -> dict[str, str]:
+    names = ("WANDB", "TRACKIO")
+    plain = {key: value for key, value in os.environ.items() if not key.startswith(names)}
+    return {**plain, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **more}
+
+
+def bigain(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "bigain", *arguments]
+    return subprocess.run(
+        command, capture_output=True, text=True, check=False, env=environment(**more)
+    )
+
+
+def query(folder: Path, sql: str) -> list[dict[str, Any]]:
+    """Rows of Trackio's database."""
+    command = [str(Path(sys.executable).with_name("trackio")), "query", "project"]
+    done = subprocess.run(
+        [*command, "--project", "bigain", "--sql", sql, "--json"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environment(TRACKIO_DIR=str(folder)),
+    )
+    rows: list[dict[str, Any]] = json.loads(done.stdout)["rows"]
+    return rows
+
+
+def pages(folder: Path) -> dict[str, tuple[dict[str, Any], list[tuple[int, dict[str, Any]]]]]:
+    """Run id -> configuration and logged points of its page."""
+    configs = query(folder, "SELECT run_name, config FROM configs")
+    points = query(folder, "SELECT run_name, step, metrics FROM metrics ORDER BY id")
+    found = {}
+    for row in configs:
+        config = json.loads(row["config"])
+        own = [each for each in points if each["run_name"] == row["run_name"]]
+        found[config["run_id"]] = (
+            config,
+            [(each["step"], json.loads(each["metrics"])) for each in own],
+        )
+    return found
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The results of a sweep of three runs that W&B and Trackio show."""
+    results = tmp_path_factory.mktemp("swept")
+    done = bigain(
+        *("-m", "operator=none,todo,lgtm", "tracking=[trackio,wandb]", "tracking.mode=offline"),
+        *(*QUICK, "tracking.tags=[mine]", f"paths.results={results}"),
+        TRACKIO_SERVER_URL="http://127.0.0.1:9/?write_token=x",
+    )
+    assert done.returncode == 0, done.stderr
+    assert "the run continues" not in done.stderr
+    assert "Trackio" not in done.stdout
+    return results
+
+
+def test_each_run_of_a_sweep_is_one_page_and_equals_the_csv(swept: Path) -> None:
+    runs = {folder.name: folder for folder in run_folders(swept)}
+    shown = pages(swept / "trackio")
+    assert shown.keys() == runs.keys()
+    assert len(runs) == 3
+    for name, (config, points) in shown.items():
+        (*_, (step, final)) = points
+        rows = [row for row in read_csv(runs[name] / METRICS) if row["value"] is not None]
+        assert {row["metric"]: final[row["metric"]] for row in rows} == pytest.approx(
+            {row["metric"]: row["value"] for row in rows}
+        )
+        table = {row["metric"]: row for row in final["metrics_with_intervals"]["_value"]}
+        assert table["acc1"]["ci_low"] == pytest.approx(
+            next(row["ci_low"] for row in rows if row["metric"] == "acc1")
+        )
+        assert step == 3
+        assert (swept / "trackio" / "media" / final["confusion_matrix"]["file_path"]).is_file()
+        assert len(final["hardest_images"]["_value"]) == 3
+        steps = [at for at, point in points if "running_acc1" in point]
+        assert steps == sorted(set(steps))
+        last = next(point for at, point in points if at == 3 and "running_acc1" in point)
+        expected = history(read_csv(runs[name] / SAMPLES))[-1][1]
+        assert {key: last[key] for key in expected} == pytest.approx(expected)
+        assert {"mini_unet", "fashion_mnist", "mine"} < set(config["tags"])
+        assert (config["operator_name"], config["task_name"]) == (
+            config["operator"]["name"],
+            "classification",
+        )
+        assert config["_Group"]
+
+
+def test_both_trackers_are_shown_the_same(swept: Path) -> None:
+    wandb = {path.name.rpartition("-")[2] for path in (swept / "wandb").glob("offline-run-*")}
+    assert wandb == pages(swept / "trackio").keys()
+
+
+def test_nothing_that_is_shown_names_a_folder_or_a_user(swept: Path) -> None:
+    text = "".join(
+        str(list(row.values()))
+        for table in ("configs", "metrics")
+        for row in query(swept / "trackio", f"SELECT * FROM {table}")
+    )
+    for secret in (str(swept), str(Path.home()), str(ROOT), f'"{os.uname().nodename}"'):
+        assert secret not in text
+    assert '"_Username": null' in text or '"_Username":null' in text
+
+
+def test_published_runs_are_shown_once_and_served(tmp_path: Path) -> None:
+    """A fresh clone has no folders of runs.  The page is served on loopback until Ctrl-C."""
+    (tmp_path / "mini").symlink_to(ROOT / "results" / "mini")
+    name = sorted((ROOT / "results/mini/manifests").glob("*.json"))[0].stem
+    arguments = ("dashboard", name, "--results", str(tmp_path))
+    first = bigain(*arguments, "--no-page")
+    assert first.stdout == "1 runs shown, 0 were there already\n", first.stderr
+    ((found, (config, points)),) = pages(tmp_path / "trackio").items()
+    assert found == name
+    rows = [row for row in read_csv(ROOT / "results/mini/runs.csv") if row["run_id"] == name]
+    expected = {row["metric"]: row["value"] for row in rows if row["value"] is not None}
+    assert {key: points[-1][1][key] for key in expected} == pytest.approx(expected)
+    assert not [tag for tag in config["tags"] if tag.startswith("table") and tag[5:] not in NUMBERS]
+
+    port = "17861"
+    command = [sys.executable, "-m", "bigain", *arguments, "--port", port]
+    # A proxy that is not there: nothing but loopback is asked.
+    served = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment(HTTP_PROXY="http://127.0.0.1:9", HTTPS_PROXY="http://127.0.0.1:9"),
+    )
+    try:
+        assert served.stdout is not None
+        assert served.stdout.readline() == "0 runs shown, 1 were there already\n"
+        assert served.stdout.readline().startswith(f"http://127.0.0.1:{port}/?project=bigain")
+        served.send_signal(signal.SIGINT)
+        rest, _ = served.communicate(timeout=20)
+    finally:
+        served.kill()
+    assert (served.returncode, rest.strip()) == (0, "")
+
+
+NUMBERS = {f"{number:02d}" for number in range(1, 19)}
+
+
+def test_without_trackio_one_line_names_the_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "trackio", None)
+    monkeypatch.delitem(sys.modules, "bigain.tracking.trackio_client", raising=False)
+    (tmp_path / "mini").symlink_to(ROOT / "results" / "mini")
+    for arguments in (
+        ["dashboard", "--results", str(tmp_path)],
+        ["tracking=[trackio,wandb]", *QUICK, f"paths.results={tmp_path}"],
+    ):
+        assert main(arguments) == 2
+        assert "bigain[trackio]" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_trackers_are_imported_when_asked_for_only() -> None:
+    code = (
+        "import sys; from bigain.cli.main import main; main(['tracking=[wandb,trackio]', '--cfg', "
+        "'job']); print(sorted({'torch', 'wandb', 'trackio'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment()
+    )
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_folder_that_cannot_be_written_is_one_warning(tmp_path: Path) -> None:
+    (tmp_path / "trackio").write_text("a file")
+    done = bigain("tracking=trackio", *QUICK, f"paths.results={tmp_path}")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("tracking: trackio stopped") == 1, done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["dashboard", "--all", "--table", "4"], "dashboard: allowed: run ids, --all"),
+        (["dashboard", "--table", "19"], "--table=19: allowed: 1, 2"),
+        (["dashboard", "--port", "0"], "--port=0: allowed: 1 to 65535"),
+        (["dashboard", "0123456789abcdef"], "0123456789abcdef: no finished run of profile=mini"),
+        (["-m", "tracking=wandb,trackio"], "tracking=wandb,trackio: would make each run once"),
+    ],
+    ids=str,
+)
+def test_mistakes_are_one_line(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results = ["--results", str(ROOT / "results")] if arguments[0] == "dashboard" else []
+    assert main([*arguments, *results]) == 2
+    lines = capsys.readouterr().err
+    assert (lines.startswith(message), lines.count("\n")) == (True, 1), lines
