@@ -263,6 +263,29 @@ def test_settings_of_hydra_are_for_the_launcher_and_not_for_the_runs(
     assert not any(word.startswith("hydra") for each in runs for word in each.overrides)
 
 
+def test_trackers_group_and_tag_runs_by_table(table: Table) -> None:
+    asked: list[Runs] = []
+
+    def launch(runs: Runs, _settings: Sequence[str]) -> Mapping[int, str]:
+        asked.append(runs)
+        return {}
+
+    shown = ("tracking=[wandb,trackio]", "tracking.tags=[mine]")
+    table("12", *shown, launch=launch)
+    table("12", *shown, "tracking.group=own", launch=launch)
+    table("4", "12", *shown, launch=launch)
+    table("12", launch=launch)
+    alone, own, both, untracked = asked
+    assert {each.config.tracking.group for each in alone} == {"table12"}
+    assert {each.config.tracking.tags for each in alone} == {("mine", "table12")}
+    assert {each.config.tracking.group for each in own} == {"own"}
+    assert {each.config.tracking.group for each in both} == {None}
+    tags = {each.run_id: each.config.tracking.tags for each in both}
+    assert {"table12" in tags[each.run_id] for each in alone} == {True}
+    assert any("table04" in each for each in tags.values())
+    assert {each.config.tracking.tags for each in untracked} == {()}
+
+
 def test_the_paper_profile_is_laid_out(table: Table, tmp_path: Path) -> None:
     assert table("3", "--profile", "paper", "--no-run") == 0
     text = (tmp_path / "paper" / "tables" / "table03.md").read_text(encoding="utf-8")

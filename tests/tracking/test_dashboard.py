@@ -83,7 +83,7 @@ def test_every_tracker_is_shown_the_numbers_of_the_run(
     for page in (first, second):
         ((metrics, media, step),) = page.shown
         assert metrics == read_csv(folder / METRICS)
-        assert (media.pictures.keys(), step) == ({"confusion_matrix"}, 4)
+        assert (set(media.pictures), step) == ({"confusion_matrix"}, 4)
         assert [row[0] for row in media.tables["hardest_images"].rows] != []
         assert page.ends == [False]
 
