@@ -137,7 +137,7 @@ def test_published_runs_are_shown_once_and_served(tmp_path: Path) -> None:
     assert {key: points[-1][1][key] for key in expected} == pytest.approx(expected)
     assert not [tag for tag in config["tags"] if tag.startswith("table") and tag[5:] not in NUMBERS]
 
-    port = "17861"
+    port = str(20000 + os.getpid() % 10000)  # tests may not ask the system for a free one
     command = [sys.executable, "-m", "bigain", *arguments, "--port", port]
     # A proxy that is not there: nothing but loopback is asked.
     served = subprocess.Popen(
