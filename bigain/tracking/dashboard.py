@@ -3,10 +3,14 @@
 A dashboard has one page for each run.  A step of a page is the number of records on disk, so a run
 that was killed goes on where its records end, and no step is there twice.  Of a run in shards, the
 process that evaluates it shows the whole of it at once.
+
+A tracker that did not answer is not asked again in this process: the runs of a sweep wait for it
+once.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,6 +27,10 @@ __all__ = ["Client", "Dashboard", "Page", "build_client", "show_whole"]
 
 _SECONDS_BETWEEN_POINTS = 2.0
 """Points of the history are at least this far apart."""
+
+
+_GIVEN_UP: set[type] = set()
+"""Clients whose tracker did not answer in this process."""
 
 
 class Page(Protocol):
@@ -45,13 +53,17 @@ class Client(Protocol):
     """The interface of one tracker.
 
     Attributes:
-        refusals: What `open` raises if the tracker cannot be reached or refuses.
+        refusals: What `open` or its page raises if the tracker cannot be reached or refuses.
         remedy: What the user can do about it.
 
     """
 
     refusals: tuple[type[Exception], ...]
     remedy: str
+
+    def place(self, tracking: TrackingConfig) -> str:
+        """Where pages go, as the settings and the tracker's own environment say."""
+        ...
 
     def open(self, view: View, tracking: TrackingConfig, results: Path, done: int) -> Page:
         """The page of a run, new or continued; its own files, if any, are below `results`.
@@ -84,8 +96,9 @@ class Dashboard:
             done, correct = done + 1, correct + bool(each.get("correct"))
         self._progress = Progress(done, correct)
         self._next_point = time.monotonic()
-        if not run.is_sharded:
-            self._page = self._opened(done)
+        if not run.is_sharded and not self._is_given_up:
+            with self._asked():
+                self._page = self._opened(done)
 
     def record(self, record: Mapping[str, Any]) -> None:
         """A point of the history, if the last one is long enough ago or this is the last record."""
@@ -96,27 +109,47 @@ class Dashboard:
         self._next_point = time.monotonic() + _SECONDS_BETWEEN_POINTS
         memory = peak_memory(resolve_device(self._run.config["device"]))
         more = {"images_per_s": self._progress.rate(), "peak_memory_gib": memory / 2**30}
-        self._page.log({**point, **more}, self._progress.done)
+        with self._asked():
+            self._page.log({**point, **more}, self._progress.done)
 
     def finish(self, metrics: Sequence[Mapping[str, Any]]) -> None:
         """The final metrics and pictures; of a run in shards the history as well."""
-        if metrics:
-            folder = self._run.folder
-            records = read_csv(folder / SAMPLES)
-            media = media_of(records, folder / GRID)
-            if self._page is None:
-                self._page = self._opened(0)
-                show_whole(self._page, metrics, records, media)
-            else:
-                self._page.show(metrics, media, len(records))
-        if self._page is not None:
-            self._page.finish()
+        if self._is_given_up:
+            return
+        with self._asked():
+            if metrics:
+                self._show_result(metrics)
+            if self._page is not None:
+                self._page.finish()
 
     def fail(self, error: BaseException) -> None:
         """The page is marked as failed; it continues when the run does."""
         del error
         if self._page is not None:
-            self._page.finish(failed=True)
+            with self._asked():
+                self._page.finish(failed=True)
+
+    def _show_result(self, metrics: Sequence[Mapping[str, Any]]) -> None:
+        folder = self._run.folder
+        records = read_csv(folder / SAMPLES)
+        media = media_of(records, folder / GRID)
+        if self._page is None:
+            self._page = self._opened(0)
+            show_whole(self._page, metrics, records, media)
+        else:
+            self._page.show(metrics, media, len(records))
+
+    @property
+    def _is_given_up(self) -> bool:
+        return type(self.client) in _GIVEN_UP
+
+    @contextmanager
+    def _asked(self) -> Iterator[None]:
+        try:
+            yield
+        except self.client.refusals:
+            _GIVEN_UP.add(type(self.client))
+            raise
 
     def _opened(self, done: int) -> Page:
         run = self._run

@@ -93,7 +93,7 @@ def sync(
     (tracker,) = tracking.trackers
     path = results / tracker / _SHOWN
     shown = _read(path)
-    place = f"{tracking.mode}|{tracking.entity}|{tracking.project}"
+    place = client.place(tracking)
     for each in runs:
         key = f"{each.view.run_id}|{place}"
         is_new = shown.get(key) != each.digest

@@ -1,11 +1,15 @@
 """W&B: one W&B run for each run, under the same id (https://docs.wandb.ai)."""
 
+import atexit
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import wandb
+from wandb.sdk.mailbox import HandleAbandonedError, MailboxClosedError
 
 from bigain.config import TrackingConfig
 from bigain.metrics import HIGHER_IS_BETTER
@@ -15,52 +19,68 @@ from bigain.tracking.view import View, summary
 
 __all__ = ["WandbClient", "WandbSink"]
 
-_SECONDS_TO_ANSWER = 12
+_SECONDS_TO_ANSWER = "12"
 """W&B may take this long to answer at the start of a run, and again at its end."""
 
-_QUICK: Mapping[str, Any] = {
-    "console": "off",
-    "silent": True,
-    **dict.fromkeys(("init_timeout", "login_timeout", "finish_timeout"), _SECONDS_TO_ANSWER),
+_DEFAULTS: Mapping[str, str] = {
+    **dict.fromkeys(("WANDB_INIT_TIMEOUT", "WANDB_LOGIN_TIMEOUT"), _SECONDS_TO_ANSWER),
+    **{"WANDB_FINISH_TIMEOUT": _SECONDS_TO_ANSWER, "WANDB_FINISH_TIMEOUT_RAISES": "true"},
+    **{"WANDB_CONSOLE": "off", "WANDB_SILENT": "true", "WANDB_PROJECT": "bigain"},
+    # W&B would record user, host, home folder, command line and environment, and send tracebacks.
+    **dict.fromkeys(("WANDB_DISABLE_GIT", "WANDB_DISABLE_JOB_CREATION"), "true"),
+    **dict.fromkeys(("WANDB_X_DISABLE_STATS", "WANDB_X_DISABLE_META"), "true"),
+    **dict.fromkeys(("WANDB_X_DISABLE_MACHINE_INFO",), "true"),
+    **dict.fromkeys(("WANDB_SAVE_CODE", "WANDB_X_SAVE_REQUIREMENTS"), "false"),
+    **dict.fromkeys(("WANDB_HOST", "WANDB_USERNAME", "WANDB_USER_EMAIL"), "-"),
+    "WANDB_ERROR_REPORTING": "false",
 }
+"""W&B's environment variables and our defaults; the user's own value wins."""
 
-_PRIVATE: Mapping[str, Any] = {
-    **dict.fromkeys(("disable_git", "x_disable_stats", "x_disable_meta"), True),
-    **dict.fromkeys(("x_disable_machine_info", "disable_job_creation"), True),
-    **dict.fromkeys(("save_code", "x_save_requirements"), False),
-    **dict.fromkeys(("host", "username", "email"), "-"),
-}
-"""W&B would record user, host, home folder, command line and environment."""
+
+_SERVICE_IS_GONE = (HandleAbandonedError, MailboxClosedError)
+"""What W&B raises if the process that writes its files was killed."""
 
 
 class WandbClient:
     """The client of W&B; its files are in `<results>/wandb`."""
 
-    refusals: tuple[type[Exception], ...] = (wandb.Error,)
+    refusals: tuple[type[Exception], ...] = (wandb.Error, OSError, *_SERVICE_IS_GONE)
     remedy = "a server that answers and takes your key (wandb login), or --mode offline"
+
+    def __init__(self) -> None:
+        for name, value in _DEFAULTS.items():
+            os.environ.setdefault(name, value)
+
+    def place(self, tracking: TrackingConfig) -> str:
+        """Server, team, project and mode."""
+        known = wandb.setup().settings
+        places = (tracking.entity or known.entity, tracking.project or known.project)
+        return "|".join(map(str, (known.base_url, *places, tracking.mode or known.mode)))
 
     def open(self, view: View, tracking: TrackingConfig, results: Path, done: int) -> "_WandbPage":
         """The W&B run of `view`; steps that W&B has are left alone.
 
         Raises:
             wandb.Error: W&B cannot be reached, or refuses the key.
+            OSError: Its files cannot be written.
 
         """
         del done
+        words = os.environ.get("WANDB_TAGS", "").split(",")
+        _end_quietly()
         run = wandb.init(
             id=view.run_id,
             name=view.name,
             job_type=view.job_type,
             group=view.group,
-            tags=view.tags,
+            tags=tuple(dict.fromkeys([*view.tags, *filter(None, words)])),
             config=dict(view.config),
-            project=tracking.project or os.environ.get("WANDB_PROJECT") or "bigain",
+            project=tracking.project,
             entity=tracking.entity,
             mode=tracking.mode,
-            dir=results,
+            dir=os.environ.get("WANDB_DIR") or results,
             resume="allow",
             reinit="create_new",
-            settings=wandb.Settings(**_QUICK, **_PRIVATE),
         )
         for name, is_higher_better in HIGHER_IS_BETTER.items():
             run.define_metric(name, summary="max" if is_higher_better else "min")
@@ -92,11 +112,26 @@ class _WandbPage:
                 for name, each in media.tables.items()
             },
         }
-        if shown:
-            self._run.log(shown, step=step)
+        if shown:  # a step of its own: a run that is continued may have been killed at `step`
+            self._run.log(shown, step=max(step + 1, self._known))
 
     def finish(self, *, failed: bool = False) -> None:
         self._run.finish(exit_code=int(failed))
+
+
+@cache
+def _end_quietly() -> None:
+    """W&B's own hook would end the process with a traceback if its service was killed.
+
+    This one runs before it, and takes it away.
+    """
+    wandb.setup()
+    atexit.register(_teardown)
+
+
+def _teardown() -> None:
+    with suppress(Exception):
+        wandb.teardown()
 
 
 def _plain(picture: Any) -> Any:
