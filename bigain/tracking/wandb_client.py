@@ -19,17 +19,21 @@ from bigain.tracking.view import View, summary
 
 __all__ = ["WandbClient", "WandbSink"]
 
-_SECONDS_TO_ANSWER = "12"
+_SECONDS_TO_ANSWER = "10"
 """W&B may take this long to answer at the start of a run, and again at its end."""
+
+_SECONDS_OF_A_REQUEST = "6"
+"""W&B may take this long to answer whether a table can be stored."""
 
 _DEFAULTS: Mapping[str, str] = {
     **dict.fromkeys(("WANDB_INIT_TIMEOUT", "WANDB_LOGIN_TIMEOUT"), _SECONDS_TO_ANSWER),
     **{"WANDB_FINISH_TIMEOUT": _SECONDS_TO_ANSWER, "WANDB_FINISH_TIMEOUT_RAISES": "true"},
+    "WANDB_HTTP_TIMEOUT": _SECONDS_OF_A_REQUEST,
     **{"WANDB_CONSOLE": "off", "WANDB_SILENT": "true", "WANDB_PROJECT": "bigain"},
     # W&B would record user, host, home folder, command line and environment, and send tracebacks.
     **dict.fromkeys(("WANDB_DISABLE_GIT", "WANDB_DISABLE_JOB_CREATION"), "true"),
     **dict.fromkeys(("WANDB_X_DISABLE_STATS", "WANDB_X_DISABLE_META"), "true"),
-    **dict.fromkeys(("WANDB_X_DISABLE_MACHINE_INFO",), "true"),
+    "WANDB_X_DISABLE_MACHINE_INFO": "true",
     **dict.fromkeys(("WANDB_SAVE_CODE", "WANDB_X_SAVE_REQUIREMENTS"), "false"),
     **dict.fromkeys(("WANDB_HOST", "WANDB_USERNAME", "WANDB_USER_EMAIL"), "-"),
     "WANDB_ERROR_REPORTING": "false",

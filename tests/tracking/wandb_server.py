@@ -2,8 +2,8 @@
 
 It answers the requests of one wandb version that a run, its resuming, its images and its tables
 make.  After AFTER requests (default 0) it has the FAULT: `none`, `hang` (never answers), `close`
-(closes the connection), or an HTTP status such as 401 or 500.  FOLDER gets `port`, and `runs.json`
-with what the server knows: run id -> history (rows), summary, state.
+(closes the connection), or an HTTP status such as 401 or 500.  It prints its address first.  FOLDER
+gets `runs.json` with what the server knows: run id -> history (rows), summary, exit code, settings.
 """
 
 import json
@@ -27,7 +27,8 @@ class Server(ThreadingHTTPServer):
         self.folder, self.fault, self.left = folder, fault, after
         self.runs: dict[str, Run] = {}
         self.lock = threading.Lock()
-        (folder / "port").write_text(str(self.server_port))
+        sys.stdout.write(f"http://127.0.0.1:{self.server_port}\n")
+        sys.stdout.flush()
 
     def handle_error(self, *_: Any) -> None:
         """A client that went away is no fault of the server."""
@@ -128,7 +129,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(answer)
 
-    do_GET = do_PUT = do_POST
+    do_GET = do_PUT = do_POST  # noqa: N815
 
 
 if __name__ == "__main__":
