@@ -12,6 +12,7 @@ import wandb
 from wandb.sdk.mailbox import HandleAbandonedError, MailboxClosedError
 
 from bigain.config import TrackingConfig
+from bigain.errors import UserError
 from bigain.metrics import HIGHER_IS_BETTER
 from bigain.tracking.dashboard import Dashboard
 from bigain.tracking.pictures import Media
@@ -56,10 +57,18 @@ class WandbClient:
             os.environ.setdefault(name, value)
 
     def place(self, tracking: TrackingConfig) -> str:
-        """Server, team, project and mode."""
+        """Server, team, project and mode.
+
+        Raises:
+            UserError: W&B is disabled, so that nothing would be shown.
+
+        """
         known = wandb.setup().settings
+        mode = tracking.mode or known.mode
+        if mode == "disabled":
+            raise UserError("WANDB_MODE=disabled: shows nothing; allowed: online, offline")
         places = (tracking.entity or known.entity, tracking.project or known.project)
-        return "|".join(map(str, (known.base_url, *places, tracking.mode or known.mode)))
+        return "|".join(map(str, (known.base_url, *places, mode)))
 
     def open(self, view: View, tracking: TrackingConfig, results: Path, done: int) -> "_WandbPage":
         """The W&B run of `view`; steps that W&B has are left alone.

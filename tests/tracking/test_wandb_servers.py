@@ -15,9 +15,11 @@ import pytest
 import wandb
 
 from bigain.config import TrackingConfig
+from bigain.errors import UserError
 from bigain.launch.compose import compose_config
 from bigain.runs.identity import resolved
 from bigain.tracking import dashboard
+from bigain.tracking.dashboard import build_client
 from bigain.tracking.sink import TrackedRun, build_sinks
 
 HERE = Path(__file__).parent
@@ -225,3 +227,17 @@ def test_environment_variables_of_wandb_keep_their_meaning(server: Start, tmp_pa
     os.environ["WANDB_MODE"] = "disabled"
     tracked(tmp_path, "another", wandb_settings())
     assert known(folder).keys() == {"only"}
+
+
+def test_finished_runs_are_remembered_by_the_place_where_they_are_shown() -> None:
+    os.environ |= {"WANDB_PROJECT": "theirs", "WANDB_MODE": "offline"}
+    client, settings = build_client("wandb", wandb_settings()), wandb_settings()
+    server = "http://127.0.0.1:9"
+    os.environ["WANDB_BASE_URL"] = server
+    assert client.place(settings) == f"{server}|None|theirs|offline"
+    own = wandb_settings(project="mine", entity="team", mode="online")
+    assert client.place(own) == f"{server}|team|mine|online"
+    wandb.teardown()
+    os.environ["WANDB_MODE"] = "disabled"
+    with pytest.raises(UserError, match=r"WANDB_MODE=disabled: .*allowed: online, offline"):
+        client.place(settings)
