@@ -41,6 +41,11 @@ class TrackioClient:
     refusals: tuple[type[Exception], ...] = (OSError, ValueError)
     remedy = "a folder that can be written, <paths.results>/trackio or that in TRACKIO_DIR"
 
+    def place(self, tracking: TrackingConfig) -> str:
+        """Mode and project, and the folder or server that Trackio's own variables name."""
+        places = (os.environ.get(name, "") for name in (_FOLDER, *_REMOTE))
+        return "|".join([str(tracking.mode), tracking.project or PROJECT, *places])
+
     def open(
         self, view: View, tracking: TrackingConfig, results: Path, done: int
     ) -> "_TrackioPage":
