@@ -3,8 +3,10 @@
 import argparse
 import os
 import re
+import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from bigain.config.messages import did_you_mean
 from bigain.errors import UserError
@@ -21,6 +23,9 @@ _VALUE = re.compile(
 
 _OWN = re.compile(r"argument (?P<option>[\w-]+): (?P<rest>.*; allowed: .*)")
 """The messages of `path_argument`."""
+
+_OF_RUNNER = re.compile(r"^\+{0,2}paths\.results=")
+"""How the runner is told the folder of the results."""
 
 _KINDS = {"int": "a whole number", "float": "a number"}
 
@@ -48,17 +53,31 @@ def check_output(option: str, path: Path) -> None:
 
 
 class VerbParser(argparse.ArgumentParser):
-    """An argument parser that raises `UserError`; it has `--results` unless `results` is False."""
+    """An argument parser that raises `UserError`; it has `--results` unless `results` is False.
+
+    `paths.results=DIR`, as the runner has it, is the same as `--results DIR`.
+    """
 
     def __init__(self, verb: str, description: str, *, results: bool = True) -> None:
         super().__init__(prog=f"bigain {verb}", description=description, allow_abbrev=False)
+        self._has_results = results
         if results:
             self.add_argument(
                 "--results",
                 type=path_argument,
                 metavar="DIR",
-                help="the folder that holds runs/ (default: paths.results of the configuration)",
+                help="the folder that holds runs/ (default: paths.results of the configuration); "
+                "also paths.results=DIR",
             )
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> tuple[Any, list[str]]:
+        """Also understands the runner's `paths.results=DIR`."""
+        words = list(sys.argv[1:] if args is None else args)
+        if self._has_results:
+            words = [_OF_RUNNER.sub("--results=", word, count=1) for word in words]
+        return super().parse_known_args(words, namespace)
 
     def error(self, message: str) -> NoReturn:
         """Raise `UserError`, with a suggestion for a misspelt option or value."""

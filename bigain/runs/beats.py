@@ -119,15 +119,15 @@ class Heartbeat:
         Looks at the disk only if the last beat is so old that somebody may have taken over.
         """
         if _awake() - self._last > STALE / 2:
-            self._beat()
+            self.beat()
         return not self.is_lost
 
     def _keep(self) -> None:
         while not (self._ends.wait(self._interval) or self.is_lost):
-            self._beat()
+            self.beat()
 
-    def _beat(self) -> None:
-        """Write a beat unless another process did; without room on the disk only its time."""
+    def beat(self) -> None:
+        """Write one now, unless another process did; without room on the disk only its time."""
         with self._one_at_a_time:
             self._look()
             if self.is_lost or not self.path.parent.is_dir():

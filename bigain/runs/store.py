@@ -172,6 +172,7 @@ class RunStore:
                 self.folder, self.lock(), journal, images, heart, may_adopt=not force
             )
             progress.pace = session.pace
+            heart.beat()
             try:
                 yield session
             except BaseException as error:

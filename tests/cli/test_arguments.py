@@ -1,8 +1,10 @@
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from bigain.cli.arguments import VerbParser
+from bigain.cli.main import VERBS, main
 from bigain.errors import UserError
 
 
@@ -11,6 +13,34 @@ def test_every_verb_knows_results() -> None:
     assert parser.parse_args([]).results is None
     assert parser.parse_args(["--results", "a/b"]).results == Path.cwd() / "a/b"
     assert parser.parse_args(["--results=~/b"]).results == Path.home() / "b"
+    for word in ("paths.results=~/b", "+paths.results=~/b", "++paths.results=~/b"):
+        assert parser.parse_args([word]).results == Path.home() / "b"
+
+
+WORDS = {
+    **{"compare": ["a", "b"], "sync-wandb": ["--all"], "demo": ["--images", "0"]},
+    **{"collect": ["--check"], "figures": ["ratio"]},
+}
+"""Verb -> arguments that it needs."""
+
+
+@pytest.mark.parametrize("verb", sorted(VERBS))
+def test_a_verb_with_results_takes_the_runners_word_for_it(
+    verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Both ways to name a folder that is a file end in the same line."""
+    found = find_spec(VERBS[verb])
+    assert found is not None
+    assert found.origin is not None
+    if "results=False" in Path(found.origin).read_text("utf-8"):
+        return
+    (tmp_path / "file").touch()
+    folder, ends = tmp_path / "file" / "x", []
+    for given in (["--results", str(folder)], [f"paths.results={folder}"]):
+        code = main([verb, *WORDS.get(verb, []), *given])
+        ends.append((code, *capsys.readouterr()))
+    assert ends[0] == ends[1]
+    assert "paths.results: " not in ends[1][2]
 
 
 def test_a_verb_without_runs_has_no_results() -> None:
