@@ -101,18 +101,29 @@ class TensorCache:
                 entries.append((known.st_mtime_ns, known.st_size, path))
         return entries
 
-    def _evict(self, spare: Path) -> None:
-        """Delete the least recently used entries, except `spare`, until there is room again."""
-        entries = sorted(self._entries())
-        size = float(sum(size for _, size, _ in entries))
-        for _, own, path in entries:
+    def surplus(self, spare: Path | None = None) -> list[tuple[Path, int]]:
+        """(path, size) of the least recently used entries that are over the limit, except `spare`.
+
+        Without them the folder has some room again; none if it is within its limit.
+        """
+        entries = sorted(self._entries()) if self._folder is not None else []
+        size, surplus = float(sum(size for _, size, _ in entries)), []
+        self._size = size
+        for _, own, path in entries if size > self._bound else []:
             if size <= _KEPT * self._bound:
                 break
             if path != spare:
-                with contextlib.suppress(OSError):
-                    path.unlink()
+                surplus.append((path, own))
                 size -= own
-        self._size = size
+        return surplus
+
+    def _evict(self, spare: Path) -> None:
+        """Delete the surplus; the entry just written stays."""
+        for path, own in self.surplus(spare):
+            with contextlib.suppress(OSError):
+                path.unlink()
+            assert self._size is not None
+            self._size -= own
 
 
 def _read(path: Path) -> dict[str, Tensor] | None:

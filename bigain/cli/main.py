@@ -21,6 +21,7 @@ __all__ = ["FAILED", "STOPPED", "USER_ERROR", "VERBS", "main"]
 VERBS = {
     "doctor": "bigain.cli.doctor",
     "status": "bigain.cli.status",
+    "gc": "bigain.cli.gc",
     "collect": "bigain.cli.collect",
     "compare": "bigain.cli.compare",
     "joint": "bigain.cli.joint",
