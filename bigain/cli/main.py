@@ -21,7 +21,6 @@ __all__ = ["FAILED", "STOPPED", "USER_ERROR", "VERBS", "main"]
 VERBS = {
     "doctor": "bigain.cli.doctor",
     "status": "bigain.cli.status",
-    "gc": "bigain.cli.gc",
     "collect": "bigain.cli.collect",
     "compare": "bigain.cli.compare",
     "joint": "bigain.cli.joint",
@@ -30,6 +29,7 @@ VERBS = {
     "report": "bigain.cli.report",
     "sync-wandb": "bigain.cli.sync_wandb",
     "dashboard": "bigain.cli.dashboard",
+    "gc": "bigain.cli.gc",
     "flops": "bigain.cli.flops",
     "fid": "bigain.cli.fid",
     "demo": "bigain.cli.demo",
