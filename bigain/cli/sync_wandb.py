@@ -1,9 +1,14 @@
 """`bigain sync-wandb`: finished runs in a W&B dashboard, from the run store or a fresh clone."""
 
-from collections.abc import Sequence
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from bigain.cli.arguments import VerbParser
-from bigain.cli.shown_runs import add_choice, choose_runs, show_runs
+from bigain.cli.shown_runs import Choice, add_choice, choose_runs, show_runs
+from bigain.errors import UserError
+from bigain.tracking.view import View
 
 __all__ = ["main"]
 
@@ -17,7 +22,40 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--mode", choices=_MODES, help="default: WANDB_MODE, or online")
     parser.add_argument("--project", help="default: WANDB_PROJECT, or bigain")
     parser.add_argument("--entity", help="default: your own")
+    parser.add_argument(
+        "--views",
+        action="store_true",
+        help="also save a view of each backbone in W&B (docs/tracking.md); offline into a file",
+    )
     options = parser.parse_args(arguments)
     told = {key: getattr(options, key) for key in ("mode", "project", "entity")}
-    show_runs("sync-wandb", "wandb", choose_runs("sync-wandb", options), told)
+    choice = choose_runs("sync-wandb", options)
+    show_runs("sync-wandb", "wandb", choice, told)
+    if options.views:
+        for line in _views(choice, told):
+            sys.stdout.write(f"{line}\n")
     return 0
+
+
+def _views(choice: Choice, told: Mapping[str, Any]) -> list[str]:
+    """Save the views of these runs; returns their addresses, or the file they are in."""
+    try:
+        # Slow to import, and optional.
+        from bigain.tracking.wandb_views import (  # noqa: PLC0415
+            saved_views,
+            send_views,
+            write_views,
+        )
+    except ImportError as error:
+        raise UserError(
+            f'--views: {error}; allowed: with wandb-workspaces: pip install "bigain[wandb]"'
+        ) from error
+
+    found = ((name, choice.archive.manifest(name)) for name in choice.names)
+    runs = [View.of(name, manifest["config"]) for name, manifest in found if manifest]
+    views = saved_views(runs, told["entity"], told["project"])
+    if (told["mode"] or os.environ.get("WANDB_MODE")) == "offline":
+        path = choice.archive.results / "wandb" / "views.json"
+        write_views(path, views)
+        return [str(path)]
+    return send_views(views)

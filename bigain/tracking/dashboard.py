@@ -21,7 +21,7 @@ from bigain.runs.files import SAMPLES, read_csv
 from bigain.runs.images import GRID
 from bigain.tracking.pictures import Media, media_of
 from bigain.tracking.sink import TrackedRun, build_sink
-from bigain.tracking.view import Progress, View, history
+from bigain.tracking.view import Progress, View, history, with_flops
 
 __all__ = ["Client", "Dashboard", "Page", "build_client", "show_whole"]
 
@@ -133,6 +133,7 @@ class Dashboard:
         folder = self._run.folder
         records = read_csv(folder / SAMPLES)
         media = media_of(records, folder / GRID)
+        metrics = with_flops(metrics, self._run.config)
         if self._page is None:
             self._page = self._opened(0)
             show_whole(self._page, metrics, records, media)

@@ -21,7 +21,7 @@ from bigain.runs.images import GRID
 from bigain.runs.store import RunStore
 from bigain.tracking.dashboard import Client, show_whole
 from bigain.tracking.pictures import media_of
-from bigain.tracking.view import View
+from bigain.tracking.view import View, with_flops
 
 __all__ = ["Finished", "finished_run", "sync"]
 
@@ -34,7 +34,7 @@ class Finished:
 
     Attributes:
         view: What does not change.
-        metrics: The rows of metrics.csv.
+        metrics: The rows of metrics.csv, and FLOPs.
         records: One record per image, in the order of the dataset; what is published of it.
         grid: The picture of its samples; it may not exist.
 
@@ -66,7 +66,7 @@ def finished_run(
         raise UserError(f"{run_id}: is no finished run in {archive.results}")
     return Finished(
         View.of(run_id, manifest["config"], group, tags),
-        [asdict(metric) for metric in archive.metrics(run_id).values()],
+        with_flops(map(asdict, archive.metrics(run_id).values()), manifest["config"]),
         _plain(samples),
         RunStore(archive.results, run_id).folder / GRID,
     )

@@ -6,14 +6,16 @@ A view is made from the run store alone.  Nothing of it names a user, a machine 
 import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from bigain.config.operator import operator_title
-from bigain.metrics import wilson
+from bigain.metrics import Metric, wilson
+from bigain.runs.flops import known_flops
 from bigain.runs.manifests import public_config
 
-__all__ = ["Progress", "View", "history", "summary"]
+__all__ = ["Progress", "View", "history", "summary", "with_flops"]
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,26 @@ def summary(rows: Iterable[Mapping[str, Any]]) -> dict[str, float | int]:
         for key, ending in names.items()
         if row[key] is not None and not math.isnan(row[key])
     }
+
+
+def with_flops(
+    rows: Iterable[Mapping[str, Any]], config: Mapping[str, Any]
+) -> list[Mapping[str, Any]]:
+    """Rows of metrics.csv, and `flops_g` of one evaluation if it was ever counted.
+
+    Args:
+        rows: The rows of a run.
+        config: Its configuration, published or not.
+
+    """
+    found = list(rows)
+    if any(row["metric"] == "flops_g" for row in found):
+        return found
+    cache = config.get("paths", {}).get("cache")
+    flops = known_flops(config, None if cache is None else Path(cache))
+    return (
+        found if flops is None else [*found, asdict(Metric.exact("flops_g", flops / 1e9, "GFLOPs"))]
+    )
 
 
 class Progress:

@@ -82,7 +82,9 @@ def test_every_tracker_is_shown_the_numbers_of_the_run(
     assert {"running_acc1_low", "running_acc1_high", "images_per_s", "peak_memory_gib"} < set(last)
     for page in (first, second):
         ((metrics, media, step),) = page.shown
-        assert metrics == read_csv(folder / METRICS)
+        *own, flops = metrics
+        assert own == read_csv(folder / METRICS)
+        assert (flops["metric"], flops["unit"]) == ("flops_g", "GFLOPs")
         assert (set(media.pictures), step) == ({"confusion_matrix"}, 4)
         assert [row[0] for row in media.tables["hardest_images"].rows] != []
         assert page.ends == [False]

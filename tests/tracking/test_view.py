@@ -6,8 +6,9 @@ import pytest
 from bigain.launch.compose import compose_config
 from bigain.metrics import HIGHER_IS_BETTER, wilson
 from bigain.runs.archive import Archive
+from bigain.runs.flops import keep_flops, known_flops
 from bigain.runs.identity import resolved, run_id
-from bigain.tracking.view import Progress, View, history, summary
+from bigain.tracking.view import Progress, View, history, summary, with_flops
 
 RESULTS = Path(__file__).parents[2] / "results"
 
@@ -39,6 +40,20 @@ def test_metrics_are_shown_with_interval_and_n() -> None:
         **{"acc1": 80.0, "acc1_low": 75.8, "acc1_high": 83.6, "acc1_n": 400},
         **{"flops_g": 80.0, "flops_g_n": 400},
     }
+
+
+def test_flops_are_those_of_one_evaluation_and_a_measured_count_stays(tmp_path: Path) -> None:
+    config = compose_config(["operator=lgtm", "operator.ratio=0.7", f"paths.cache={tmp_path}"])
+    accuracy = {"metric": "acc1", "value": 80.0}
+    (same, row) = with_flops([accuracy], resolved(config))
+    assert same == accuracy
+    assert row["value"] == pytest.approx(known_flops(config) / 1e9)  # type: ignore[operator]
+    measured = {"metric": "flops_g", "value": 1.0}
+    assert with_flops([measured], resolved(config)) == [measured]
+    other = compose_config(["operator=lgtm", "operator.ratio=0.41", f"paths.cache={tmp_path}"])
+    assert with_flops([accuracy], resolved(other)) == [accuracy]
+    keep_flops(other, tmp_path, 5 * 10**9)
+    assert with_flops([accuracy], resolved(other))[1]["value"] == 5
 
 
 def test_the_running_accuracy_is_that_of_all_records_so_far() -> None:

@@ -112,8 +112,12 @@ def test_published_runs_are_shown_once(tmp_path: Path) -> None:
     (tmp_path / "mini").symlink_to(ROOT / "results" / "mini")
     some = json.loads(next(iter((ROOT / "results/mini/manifests").glob("*.json"))).read_text())
     arguments = ("sync-wandb", some["run_id"], "--mode", "offline", "--results", str(tmp_path))
-    first, second = bigain(*arguments), bigain(*arguments)
-    assert first.stdout == "1 runs shown, 0 were there already\n", first.stderr
+    first, second = bigain(*arguments, "--views"), bigain(*arguments)
+    views = tmp_path / "wandb" / "views.json"
+    assert first.stdout == f"1 runs shown, 0 were there already\n{views}\n", first.stderr
+    assert [view["displayName"] for view in json.loads(views.read_text("utf-8"))] == [
+        f"BiGain {some['columns']['backbone']}"
+    ]
     assert second.stdout == "0 runs shown, 1 were there already\n"
     ((name, (path,)),) = logs(tmp_path).items()
     assert name == some["run_id"]
@@ -149,6 +153,18 @@ def test_without_wandb_one_line_names_the_extra(
         assert main(arguments) == 2
         assert "bigain[wandb]" in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
+
+
+def test_without_the_package_of_the_views_one_line_names_the_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "wandb_workspaces.reports", None)
+    monkeypatch.delitem(sys.modules, "bigain.tracking.wandb_views", raising=False)
+    monkeypatch.setattr("bigain.cli.sync_wandb.sync", lambda *_: iter([False]))
+    (tmp_path / "mini").symlink_to(ROOT / "results" / "mini")
+    some = next(iter((ROOT / "results/mini/manifests").glob("*.json"))).stem
+    assert main(["sync-wandb", some, "--views", "--results", str(tmp_path)]) == 2
+    assert "bigain[wandb]" in capsys.readouterr().err.splitlines()[-1]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,117 @@
+"""Saved views of a W&B project that answer the paper's questions, one view for each backbone.
+
+A view is built without a server, so that it can also be written to a file.  W&B draws one point for
+each group of a scatter plot whose runs are grouped, so the runs stay alone: a view has the runs of
+one backbone, and the colour of a run says its operator.
+"""
+
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import wandb
+from wandb_workspaces.expr import Tags
+from wandb_workspaces.reports.v2 import interface as reports
+from wandb_workspaces.workspaces import (
+    RunsetSettings,
+    RunSettings,
+    Section,
+    Workspace,
+    WorkspaceSettings,
+)
+
+from bigain.files import replace_text
+from bigain.tracking.questions import QUESTIONS, RATIO, Question
+from bigain.tracking.view import View
+
+__all__ = ["saved_views", "send_views", "write_views"]
+
+_COLOURS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#000000", "#ee7733")
+_MANY = 1000
+
+
+def saved_views(
+    views: Iterable[View], entity: str | None = None, project: str | None = None
+) -> list[Workspace]:
+    """A saved view for each backbone of these runs, sorted by its name.
+
+    Args:
+        views: The runs, at least one for each backbone that is wanted.
+        entity: A team; None: `WANDB_ENTITY`, or the user's own.
+        project: None: `WANDB_PROJECT`, or bigain.
+
+    """
+    runs = list(views)
+    operators = sorted({view.config["operator"]["name"] for view in runs})
+    colours = {name: _COLOURS[at % len(_COLOURS)] for at, name in enumerate(operators)}
+    return [
+        Workspace(
+            entity=entity or os.environ.get("WANDB_ENTITY") or "",
+            project=project or os.environ.get("WANDB_PROJECT") or "bigain",
+            name=f"BiGain {backbone}",
+            sections=[_section(question) for question in QUESTIONS],
+            settings=WorkspaceSettings(max_runs=_MANY),
+            runset_settings=RunsetSettings(
+                filters=[Tags().isin([backbone])],
+                pinned_columns=[f"summary:{key}" for key in _values()],
+                run_settings={
+                    view.run_id: RunSettings(color=colours[view.config["operator"]["name"]])
+                    for view in runs
+                    if view.config["backbone"]["name"] == backbone
+                },
+            ),
+        )
+        for backbone in sorted({view.config["backbone"]["name"] for view in runs})
+    ]
+
+
+def write_views(path: Path, workspaces: Iterable[Workspace]) -> None:
+    """Write what W&B would be sent, as JSON: a list of objects with `displayName` and `spec`."""
+    text = json.dumps([_plain(each) for each in workspaces], indent=1)
+    replace_text(path, text + "\n")
+
+
+def send_views(workspaces: Iterable[Workspace]) -> list[str]:
+    """Save the views in W&B; returns their addresses.
+
+    Raises:
+        Exception: W&B cannot be reached, or refuses.
+
+    """
+    found = list(workspaces)
+    for each in found:
+        each.entity = each.entity or str(wandb.Api().default_entity)
+        each.save()  # type: ignore[no-untyped-call]
+    return [each.url for each in found]
+
+
+def _section(question: Question) -> Section:
+    x = reports.Config(RATIO) if question.x == RATIO else reports.SummaryMetric(question.x)
+    panels: list[Any] = [
+        reports.ScatterPlot(title=f"{key}: {question.title}", x=x, y=reports.SummaryMetric(key))
+        for key in question.y
+    ]
+    panels += [
+        reports.BarPlot(
+            title=f"{key}: mean of each operator",
+            metrics=[key],
+            groupby=reports.Config("operator.name"),
+            max_bars_to_show=_MANY,
+            max_runs_to_show=_MANY,
+        )
+        for key in question.y
+    ]
+    return Section(name=question.title, panels=panels, is_open=True)
+
+
+def _values() -> list[str]:
+    """The keys of the summary that the questions ask for, each once."""
+    asked = [key for question in QUESTIONS for key in (*question.y, question.x) if key != RATIO]
+    return list(dict.fromkeys(asked))
+
+
+def _plain(workspace: Workspace) -> Any:
+    # The package has no public way to see what it would send.
+    return workspace._to_model().model_dump(mode="json", by_alias=True, exclude_none=True)
