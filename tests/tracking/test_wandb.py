@@ -160,7 +160,7 @@ def test_without_the_package_of_the_views_one_line_names_the_extra(
 ) -> None:
     monkeypatch.setitem(sys.modules, "wandb_workspaces.reports", None)
     monkeypatch.delitem(sys.modules, "bigain.tracking.wandb_views", raising=False)
-    monkeypatch.setattr("bigain.cli.sync_wandb.sync", lambda *_: iter([False]))
+    monkeypatch.setattr("bigain.cli.sync_wandb.show_runs", lambda *_: None)
     (tmp_path / "mini").symlink_to(ROOT / "results" / "mini")
     some = next(iter((ROOT / "results/mini/manifests").glob("*.json"))).stem
     assert main(["sync-wandb", some, "--views", "--results", str(tmp_path)]) == 2
