@@ -101,7 +101,7 @@ def take(browser: Chromium, name: str, tmp_path: Path) -> None:
     path = Path(os.environ.get("PICTURES") or tmp_path) / f"dashboard_{name}.png"
     browser.picture(path)
     with Image.open(path) as picture:
-        small: Any = picture.convert("RGB").quantize(64)
+        small: Any = picture.convert("RGB").quantize(256)
     small.save(path, optimize=True)
     assert len(small.getcolors()) > 20
     assert path.stat().st_size < 150_000
