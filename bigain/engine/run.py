@@ -72,6 +72,7 @@ def run(config: RunConfig, *, progress: bool = True) -> RunOutcome:
             return RunOutcome(store.run_id, store.folder, "done", computed=0)
 
     from bigain.devices import choose_threads, limited_threads  # noqa: PLC0415 -- imports torch
+    from bigain.engine.merge_map import draw_merge_map, wants_merge_map  # noqa: PLC0415
     from bigain.engine.tasks import build_task  # noqa: PLC0415
 
     sinks = build_sinks(config.tracking)
@@ -96,6 +97,8 @@ def run(config: RunConfig, *, progress: bool = True) -> RunOutcome:
             sinks.record(record)
             meter.advance()
         is_done = session.finish(task.evaluate, task.facts())
+        if is_done and wants_merge_map(config):
+            draw_merge_map(config, task, store.folder)
         sinks.finish(read_csv(store.folder / METRICS) if is_done else [])
     left = tuple(store.manifest().get("shards_left", ()))
     return RunOutcome(store.run_id, store.folder, store.status(), size, left)

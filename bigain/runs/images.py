@@ -20,10 +20,12 @@ from bigain.files import file_sha256, replace_file
 from bigain.runs.files import Record
 from bigain.runs.store import RunStore
 
-__all__ = ["FORMATS", "GRID", "IMAGES", "RunImages", "is_complete"]
+__all__ = ["FORMATS", "GRID", "IMAGES", "MERGE_MAP", "RunImages", "is_complete"]
 
 IMAGES = "images"
 GRID = "grid.png"
+MERGE_MAP = "merge_map.png"
+"""What the operator of a run does to its first image, if a tracker shows the run."""
 FORMATS: Mapping[str, Mapping[str, Any]] = {
     "png": {"format": "PNG", "compress_level": 6},
     "jpeg": {"format": "JPEG", "quality": 100, "subsampling": "4:2:0"},

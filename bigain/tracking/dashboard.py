@@ -18,7 +18,6 @@ from bigain.config import TrackingConfig
 from bigain.devices import peak_memory, resolve_device
 from bigain.errors import UserError
 from bigain.runs.files import SAMPLES, read_csv
-from bigain.runs.images import GRID
 from bigain.tracking.pictures import Media, media_of
 from bigain.tracking.sink import TrackedRun, build_sink
 from bigain.tracking.view import Progress, View, history, with_flops
@@ -132,7 +131,7 @@ class Dashboard:
     def _show_result(self, metrics: Sequence[Mapping[str, Any]]) -> None:
         folder = self._run.folder
         records = read_csv(folder / SAMPLES)
-        media = media_of(records, folder / GRID)
+        media = media_of(records, folder)
         metrics = with_flops(metrics, self._run.config)
         if self._page is None:
             self._page = self._opened(0)

@@ -17,7 +17,6 @@ from bigain.config import TrackingConfig
 from bigain.errors import UserError
 from bigain.files import replace_text
 from bigain.runs.archive import Archive
-from bigain.runs.images import GRID
 from bigain.runs.store import RunStore
 from bigain.tracking.dashboard import Client, show_whole
 from bigain.tracking.pictures import media_of
@@ -36,18 +35,18 @@ class Finished:
         view: What does not change.
         metrics: The rows of metrics.csv, and FLOPs.
         records: One record per image, in the order of the dataset; what is published of it.
-        grid: The picture of its samples; it may not exist.
+        folder: Where its pictures may be; it may not exist.
 
     """
 
     view: View
     metrics: Sequence[Mapping[str, Any]]
     records: Sequence[Mapping[str, Any]]
-    grid: Path
+    folder: Path
 
     @property
     def digest(self) -> str:
-        """A hash of what is shown of it, except the grid and the group, which is the first one."""
+        """A hash of what is shown of it, except pictures and the group, which is the first one."""
         shown = (self.view.config, self.metrics, self.records, self.view.tags)
         return hashlib.sha256(json.dumps(shown, default=str, sort_keys=True).encode()).hexdigest()
 
@@ -68,7 +67,7 @@ def finished_run(
         View.of(run_id, manifest["config"], group, tags),
         with_flops(map(asdict, archive.metrics(run_id).values()), manifest["config"]),
         _plain(samples),
-        RunStore(archive.results, run_id).folder / GRID,
+        RunStore(archive.results, run_id).folder,
     )
 
 
@@ -99,7 +98,7 @@ def sync(
         is_new = shown.get(key) != each.digest
         if is_new:
             page = client.open(each.view, tracking, results, 0)
-            show_whole(page, each.metrics, each.records, media_of(each.records, each.grid))
+            show_whole(page, each.metrics, each.records, media_of(each.records, each.folder))
             page.finish()
             shown[key] = each.digest
             replace_text(path, json.dumps(shown, indent=1) + "\n")

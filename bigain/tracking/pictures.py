@@ -1,4 +1,4 @@
-"""Pictures and tables of a finished run for a dashboard, made from its records alone."""
+"""Pictures and tables of a finished run for a dashboard, from its records and its folder."""
 
 import io
 import json
@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+
+from bigain.runs.images import GRID, MERGE_MAP
 
 __all__ = [
     "HARDEST_COLUMNS",
@@ -48,20 +50,20 @@ class Media:
     tables: Mapping[str, Table]
 
 
-def media_of(records: Sequence[Mapping[str, Any]], grid: Path) -> Media:
-    """The pictures and tables that the records of a finished run allow.
+def media_of(records: Sequence[Mapping[str, Any]], folder: Path) -> Media:
+    """The pictures and tables that the records and the folder of a finished run allow.
 
     Args:
         records: All of them.
-        grid: The picture of its samples; it may not exist.
+        folder: Where pictures of its samples and of its operator may be; it may not exist.
 
     """
     pictures: dict[str, Image.Image | Path] = {}
     counts, hardest = confusion_counts(records), hardest_images(records)
     if counts is not None:
         pictures["confusion_matrix"] = confusion_picture(counts)
-    if grid.is_file():
-        pictures["samples"] = grid
+    files = {"samples": folder / GRID, "merge_map": folder / MERGE_MAP}
+    pictures |= {name: path for name, path in files.items() if path.is_file()}
     return Media(pictures, {"hardest_images": Table(HARDEST_COLUMNS, hardest)} if hardest else {})
 
 

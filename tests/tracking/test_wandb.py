@@ -78,7 +78,8 @@ def test_each_run_of_a_sweep_is_one_run_of_wandb_and_equals_the_csv(swept: Path)
         assert last["running_acc1"] == pytest.approx(history(records)[-1][1]["running_acc1"])
         assert last["images_per_s"] > 0
         media = {file.name.partition("_")[0] for file in path.parent.rglob("media/*/*")}
-        assert media == {"confusion", "hardest"}
+        drawn = {"merge"} if shown["config"]["operator"]["name"] != "none" else set()
+        assert media == {"confusion", "hardest"} | drawn
         (table,) = path.parent.rglob("media/table/*.json")
         assert len(json.loads(table.read_text())["data"]) == 3
 
