@@ -1,17 +1,11 @@
-"""`python -m bigain table N ...`: plan the runs of tables, make the missing ones, render.
+"""`bigain table`: carries out a request, from the plan of the runs to the rendered tables."""
 
-Writes `<results>/<profile>/tables/tableNN.md` and `.csv`, on demand `.tex` and `.html`, and the
-README.md that says how to read them.  Beside them it keeps the records and metrics that the tables
-were computed from, so committed files are enough to render them again.
-"""
-
-import argparse
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-from bigain.cli.arguments import VerbParser
+from bigain.cli.table_request import Request, parse_request, request_parser
 from bigain.engine.inputs import check_inputs
 from bigain.errors import UserError
 from bigain.launch.summary import list_failures
@@ -23,40 +17,17 @@ from bigain.tables.dry_run import PRINTERS, CountFlops, costed_runs, estimate, k
 from bigain.tables.formats import render_markdown
 from bigain.tables.planner import Compose, Plan, PlannedRun, remembering
 from bigain.tables.render import (
-    FORMATS,
     load_table,
     plan_of,
     render_table,
     table_name,
-    table_numbers,
     write_legend,
     write_table,
 )
-from bigain.tables.spec import TableSpec, choose
+from bigain.tables.spec import TableSpec
 from bigain.tables.static import StaticSpec
 
 __all__ = ["main"]
-
-_FLAGS = (
-    *("--profile", "--grid", "--limit", "--no-run", "--dry-run", "--format"),
-    *("--gflops-per-second", "--help"),
-)
-_ALL = "all"
-_HYDRA = ("hydra/", "hydra.")
-
-
-@dataclass(frozen=True)
-class _Request:
-    numbers: tuple[int, ...]
-    profile: str
-    grid: str
-    extra: tuple[str, ...]
-    hydra: tuple[str, ...]
-    run: bool
-    dry: bool
-    formats: tuple[str, ...]
-    gflops_per_second: float | None
-
 
 Launch = Callable[[Sequence[PlannedRun], Sequence[str]], Mapping[int, str]]
 """Makes runs with Hydra's own settings, see `bigain.launch.sweep.launch_runs`."""
@@ -83,11 +54,11 @@ def main(
 
     """
     if "--help" in argv:
-        _parser().print_help()
+        request_parser().print_help()
         return 0
     try:
         return _tables(
-            _parse(argv),
+            parse_request(argv),
             remembering(compose or _default_compose()),
             launch or _default_launch(),
             flops or kept_flops(),
@@ -97,7 +68,7 @@ def main(
         return 2
 
 
-def _tables(request: _Request, compose: Compose, launch: Launch, flops: CountFlops) -> int:
+def _tables(request: Request, compose: Compose, launch: Launch, flops: CountFlops) -> int:
     if request.hydra:
         compose([request.hydra])  # refuse an unknown launcher before any run
     plans = _plan(request, compose)
@@ -130,7 +101,7 @@ def _check_inputs(runs: Mapping[str, PlannedRun]) -> None:
             check_inputs(run.config, store)
 
 
-def _render(plans: Plans, request: _Request, results: Path, compose: Compose) -> None:
+def _render(plans: Plans, request: Request, results: Path, compose: Compose) -> None:
     folder = results / request.profile / "tables"
     for spec, plan in plans.values():
         table = render_table(spec, request.profile, plan, compose, request.extra)
@@ -141,7 +112,7 @@ def _render(plans: Plans, request: _Request, results: Path, compose: Compose) ->
     write_legend(request.profile, folder)
 
 
-def _note_settings(request: _Request) -> None:
+def _note_settings(request: Request) -> None:
     """Say that a table with other settings has replaced the one with the profile's own."""
     grid = [] if request.grid == "default" else [f"--grid {request.grid}"]
     settings = [*grid, *(word for word in request.extra if _changes_results(word))]
@@ -159,14 +130,14 @@ def _changes_results(setting: str) -> bool:
     return not {key, key.partition(".")[0]} & set(EXCLUDED)
 
 
-def _dry_run(plans: Plans, request: _Request, flops: CountFlops) -> str:
+def _dry_run(plans: Plans, request: Request, flops: CountFlops) -> str:
     runs, tables = _distinct(plans), _tables_of(plans)
     costs = estimate(list(runs.values()), flops, request.gflops_per_second)
     (name,) = request.formats or ("text",)
     return PRINTERS[name](costed_runs(runs, tables, costs))
 
 
-def _plan(request: _Request, compose: Compose) -> Plans:
+def _plan(request: Request, compose: Compose) -> Plans:
     specs = {number: load_table(number) for number in request.numbers}
     return {
         number: (spec, plan_of(spec, request.profile, request.grid, request.extra, compose))
@@ -199,7 +170,7 @@ def _shown(plans: Plans) -> list[PlannedRun]:
     ]
 
 
-def _results(plans: Plans, request: _Request, compose: Compose) -> Path:
+def _results(plans: Plans, request: Request, compose: Compose) -> Path:
     """`paths.results`, the same of all runs; of tables without runs that of the configuration."""
     for _, plan in plans.values():
         if plan is not None:
@@ -212,77 +183,6 @@ def _name_damaged(results: Path, wanted: Mapping[str, PlannedRun]) -> None:
     for name, damage in damaged_runs(results).items():
         if name in wanted:
             _complain(f"counts as missing: {damage}")
-
-
-def _parse(argv: Sequence[str]) -> _Request:
-    for word in argv:
-        if word.startswith("--"):
-            choose("option", word.partition("=")[0], _FLAGS)
-    found = _parser().parse_intermixed_args(list(argv))
-    numbers = [word for word in found.words if "=" not in word]
-    if not numbers:
-        allowed = ", ".join(map(str, table_numbers()))
-        raise UserError(f"table: missing table number; allowed: {allowed}, or {_ALL}")
-    settings = [word for word in found.words if "=" in word]
-    hydra = tuple(word for word in settings if word.lstrip("+~").startswith(_HYDRA))
-    limit = (f"dataset.limit={found.limit}",) if found.limit is not None else ()
-    return _Request(
-        numbers=tuple(dict.fromkeys(n for word in numbers for n in _numbers(word))),
-        profile=found.profile,
-        grid=found.grid,
-        extra=(*limit, *(word for word in settings if word not in hydra)),
-        hydra=hydra,
-        run=not found.no_run,
-        dry=found.dry_run,
-        formats=_formats(found),
-        gflops_per_second=found.gflops_per_second,
-    )
-
-
-def _formats(found: argparse.Namespace) -> tuple[str, ...]:
-    """One format of a plan, or those of a table beside Markdown and CSV."""
-    names = tuple(found.format.split(",")) if found.format else ()
-    allowed, mode = (PRINTERS, "with") if found.dry_run else (FORMATS, "without")
-    if (len(names) > 1 and found.dry_run) or not set(names) <= set(allowed):
-        raise UserError(f"--format={found.format}: allowed {mode} --dry-run: {', '.join(allowed)}")
-    return names
-
-
-def _numbers(text: str) -> list[int]:
-    if text == _ALL:
-        return table_numbers()
-    name = text.removeprefix("table")
-    known = [*map(str, table_numbers()), _ALL]
-    return [int(choose("table", name.lstrip("0") if name.isdecimal() else name, known))]
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = VerbParser("table", str(__doc__), results=False)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    allowed = ", ".join(map(str, table_numbers()))
-    parser.add_argument(
-        "words",
-        nargs="*",
-        metavar="N | key=value",
-        help=f"{allowed}, or {_ALL}; key=value is for all runs, such as seed=1; "
-        "hydra/launcher=NAME launches them as a sweep does",
-    )
-    parser.add_argument("--profile", default="mini", help="mini (default) or paper")
-    parser.add_argument("--grid", default="default", help="default, or full: the paper's columns")
-    parser.add_argument("--limit", help="images per run, the same as dataset.limit=N")
-    parser.add_argument("--no-run", action="store_true", help="render the finished runs")
-    parser.add_argument("--dry-run", action="store_true", help="print the plan and its cost")
-    parser.add_argument(
-        "--format",
-        help="tex, html or both (tex,html): write these too; with --dry-run: text (default), csv "
-        "or json",
-    )
-    parser.add_argument(
-        "--gflops-per-second",
-        type=float,
-        help="throughput of the machine to plan for (default: that of the finished runs here)",
-    )
-    return parser
 
 
 def _default_compose() -> Compose:
