@@ -20,7 +20,7 @@ from bigain.launch.compose import CONFIG_NAME, own_launchers
 from bigain.launch.jobs import job
 from bigain.launch.overrides import quote_homes
 from bigain.launch.plan import Plan, check_operators, plan_runs
-from bigain.launch.summary import list_failures
+from bigain.launch.summary import list_failures, note_shards
 from bigain.launch.sweep import launch_one, launch_sweep
 from bigain.locations import CONFIGS
 from bigain.runs.files import check_results, make_results
@@ -71,7 +71,7 @@ def run_command_line(arguments: Sequence[str]) -> int:
         traceback.print_exc()
         code = 1
     listed = list_failures(plan.runs, {at: failure.error for at, failure in failures.items()})
-    sys.stderr.write(listed)
+    sys.stderr.write(f"{listed}{note_shards(plan.runs)}")
     return 1 if listed else code
 
 

@@ -53,6 +53,9 @@ class Engine(Protocol):
     batch: int | None
     """The most jobs to launch at once; None if the engine has a queue of its own."""
 
+    pause: float
+    """Seconds between two questions."""
+
     def launching(self, positions: Sequence[int]) -> None:
         """Take note that these jobs are about to be launched, in this order."""
 
@@ -84,6 +87,7 @@ class Processes:
     """
 
     batch: int | None = None
+    pause: float = 3.0
 
     def launching(self, positions: Sequence[int]) -> None:
         """Nothing to note."""
@@ -117,6 +121,7 @@ class Slurm:
     sweep: SweepFolder
     folder: Path
     batch: int | None = None
+    pause: float = 10.0  # each one is a request to the controller that all users share
     tasks: dict[int, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

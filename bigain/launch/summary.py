@@ -12,7 +12,7 @@ from bigain.runs.files import METRICS
 from bigain.runs.identity import run_id
 from bigain.runs.store import RunStore
 
-__all__ = ["Failure", "Launched", "list_failures", "run_report"]
+__all__ = ["Failure", "Launched", "list_failures", "note_shards", "run_report"]
 
 _WIDTH = 20
 
@@ -65,12 +65,14 @@ def list_failures(runs: Sequence[Launched], errors: Mapping[int, str]) -> str:
 
     """
     lines = []
-    complete = _runs_with_all_shards(runs)
-    for position, run in enumerate(runs):
-        name = run_id(run.config)
+    names = [run_id(run.config) for run in runs]
+    broken = {names[position] for position in errors}
+    missing = _missing_shards(runs, names)
+    for position, (name, run) in enumerate(zip(names, runs, strict=True)):
         store = RunStore(run.config.paths.results, name)
         status = store.status()
-        waits = status == "running" and name not in complete
+        # A shard that is done is no failure because another one is not.
+        waits = name in broken or (status == "running" and name in missing)
         if position in errors or not (status == "done" or waits):
             error = errors.get(position) or _stored_error(store)
             reason = " ".join(error.removeprefix("UserError: ").split())
@@ -85,13 +87,31 @@ def _stored_error(store: RunStore) -> str:
         return str(damage)
 
 
-def _runs_with_all_shards(runs: Sequence[Launched]) -> set[str]:
-    """Ids of the runs whose shards are all in the sweep; other runs may have shards elsewhere."""
-    shards: dict[str, set[int]] = {}
-    for run in runs:
-        shards.setdefault(run_id(run.config), set()).add(run.config.shard.index)
-    counts = {run_id(run.config): run.config.shard.count for run in runs}
-    return {name for name, indices in shards.items() if len(indices) == counts[name]}
+def note_shards(runs: Sequence[Launched]) -> str:
+    """A line for each run that needs shards that are not in the sweep; empty if none does."""
+    names = [run_id(run.config) for run in runs]
+    lines = []
+    for name, (example, indices) in _missing_shards(runs, names).items():
+        if RunStore(example.config.paths.results, name).status() != "done":
+            listed = ",".join(map(str, indices))
+            count = f"shard.count={example.config.shard.count} shard.index={listed}"
+            lines.append(f"run {name}: these shards are not in this sweep: {count}\n")
+    return "".join(lines)
+
+
+def _missing_shards(
+    runs: Sequence[Launched], names: Sequence[str]
+) -> dict[str, tuple[Launched, list[int]]]:
+    """Run id -> one of its shards, and the indices that no run of the sweep has, if there are."""
+    present: dict[str, set[int]] = {}
+    for name, run in zip(names, runs, strict=True):
+        present.setdefault(name, set()).add(run.config.shard.index)
+    examples = dict(zip(names, runs, strict=True))
+    found = {
+        name: (run, [each for each in range(run.config.shard.count) if each not in present[name]])
+        for name, run in examples.items()
+    }
+    return {name: (run, indices) for name, (run, indices) in found.items() if indices}
 
 
 def _metric(row: Mapping[str, str]) -> str:

@@ -23,9 +23,6 @@ __all__ = ["LaunchCall", "Progress", "Watch"]
 LOOK = 1.0
 """Seconds between two looks at the disk; more if many jobs are open."""
 
-ASK = 10.0
-"""Seconds between two questions to an engine."""
-
 ABSENCES = 3
 """How often in a row an engine must lack a silent job before it is lost."""
 
@@ -145,7 +142,7 @@ class Watch:
         self._engine = engine
         self._progress = progress
         self._absent: dict[int, int] = {}
-        self._asked = -ASK
+        self._asked = -engine.pause
 
     def until_end(self) -> None:
         """Return when no job is open; jobs that are lost are on disk as such."""
@@ -166,7 +163,7 @@ class Watch:
     def _lost(self, silent: Collection[int], at_work: bool) -> Sequence[int]:
         """Those of `silent` that were missing often enough; asks the engine only now and then."""
         self._absent = {each: n for each, n in self._absent.items() if each in silent}
-        if not silent or time.monotonic() - self._asked < ASK:
+        if not silent or time.monotonic() - self._asked < self._engine.pause:
             return []
         self._asked = time.monotonic()
         held = self._engine.holds(silent, self._call, at_work)

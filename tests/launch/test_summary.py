@@ -8,7 +8,7 @@ from bigain.engine.run import RunOutcome
 from bigain.errors import UserError
 from bigain.launch.compose import compose_configs
 from bigain.launch.plan import PlannedRun
-from bigain.launch.summary import list_failures, run_report
+from bigain.launch.summary import list_failures, note_shards, run_report
 from bigain.runs.files import METRIC_COLUMNS, Evaluation, write_metrics
 from bigain.runs.identity import describing_columns, run_id
 from bigain.runs.store import RunStore
@@ -112,6 +112,23 @@ def test_a_shard_may_wait_for_shards_elsewhere(
     shards = [PlannedRun(o, config) for o, config in zip(commands, configs, strict=True)]
     leave(shards[0], "running")
     assert bool(list_failures(shards, {})) == failed
+
+
+@pytest.mark.parametrize(("indices", "noted"), [([0, 1, 2, 3], ""), ([0, 2], "shard.index=1,3")])
+def test_of_a_run_in_shards_the_failed_and_the_missing_ones_are_named(
+    tmp_path: Path, leave: Callable[..., str], indices: list[int], noted: str
+) -> None:
+    """The run is not done, but the shards that ended well are no failures."""
+    commands = [(f"shard.index={i}", "shard.count=4", f"paths.results={tmp_path}") for i in indices]
+    configs = compose_configs(commands)
+    shards = [PlannedRun(o, config) for o, config in zip(commands, configs, strict=True)]
+    leave(shards[-1], "failed", RuntimeError("no memory"))
+    last = len(indices) - 1
+    listed = list_failures(shards, {last: "RuntimeError: no memory"})
+    assert listed.startswith(f"1 of {len(indices)} runs failed:\n")
+    assert f"shard.index={indices[-1]} " in listed
+    assert noted in note_shards(shards)
+    assert bool(note_shards(shards)) == bool(noted)
 
 
 def test_the_report_of_a_run_has_its_metrics(planned: list[PlannedRun], tmp_path: Path) -> None:

@@ -34,7 +34,6 @@ NAMES = {"seed=0": 0, "seed=1": 1, "seed=2": 2, "seed=3": 3}
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watch, "LOOK", 0.01)
-    monkeypatch.setattr(watch, "ASK", 0.01)
 
 
 @pytest.fixture
@@ -75,7 +74,7 @@ def launcher(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[list[int]]]:
             return Fake(hydra_context, config)
 
         monkeypatch.setattr(Plugins, "instantiate_launcher", instantiate)
-        monkeypatch.setattr(sweep, "engine_of", lambda *_: engine or Processes())
+        monkeypatch.setattr(sweep, "engine_of", lambda *_: engine or Processes(pause=0.01))
         return calls
 
     return install
@@ -251,6 +250,7 @@ class Queue:
     """An engine with a queue: it has a job until the test says that it does not."""
 
     batch = None
+    pause = 0.01
 
     def __init__(self, answers: Mapping[int, Sequence[bool | None]]) -> None:
         self.answers = {at: list(each) for at, each in answers.items()}
