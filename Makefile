@@ -22,7 +22,7 @@ TABLE_FLAGS := $(PLAN_FLAGS) $(if $(FORMAT),--format $(FORMAT))
 .DEFAULT_GOAL := help
 # Tables share runs: one after the other finds them done, two at once would meet at a lock.
 .NOTPARALLEL:
-.PHONY: help setup demo test test-slow lint format tables campaign figures report dashboard bench bench-unet flops collect train-mini lock clean
+.PHONY: help setup demo test test-slow slurm-check ray-check lint format tables campaign figures report dashboard bench bench-unet flops collect train-mini lock clean
 .PHONY: $(addprefix table,$(ALL_TABLES))
 
 help: ## list the targets
@@ -46,6 +46,15 @@ test: $(STAMP) ## all fast tests, offline; WORKERS=2 processes, ARGS="tests/oper
 
 test-slow: $(STAMP) ## the tests that compute for minutes; those with pdflatex and chromium, if they are here
 	$(TEST_ENV) $(PYTHON_BIN) -m pytest -n $(WORKERS) -m slow $(ARGS)
+
+slurm-check: $(STAMP) ## sweeps on a real Slurm of two nodes on this machine, with tasks killed: minutes; Debian: apt-get install slurm-wlm munge
+	@scripts/slurm_local.sh start
+	@status=0; eval "$$(scripts/slurm_local.sh env)"; \
+	    $(TEST_ENV) $(PYTHON_BIN) scripts/check_sweeps.py slurm $(ARGS) || status=$$?; \
+	    scripts/slurm_local.sh stop; exit $$status
+
+ray-check: $(STAMP) ## sweeps on Ray with two workers, one killed: minutes; needs the extra ray (400 MB)
+	$(TEST_ENV) $(PYTHON_BIN) scripts/check_sweeps.py ray $(ARGS)
 
 lint: $(STAMP) ## ruff check, ruff format --check, mypy --strict, import-linter
 	$(PYTHON_BIN) -m ruff check

@@ -22,11 +22,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-IMAGES = 10
-"""Of each run of a sweep: enough that something can happen while it works."""
+SETTINGS = ("task.trial_list=[1,2]",)
+SEEDS = "seed=0,1,2,3"
+RUN_SECONDS = 6.0
+"""About how long a run is to take: long enough that something can happen to it meanwhile."""
 
-LIMIT = f"dataset.limit={IMAGES}"
-RUNS = ("seed=0,1,2,3", LIMIT)
 FILES = ("samples.csv", "metrics.csv")
 PATIENCE = 900.0
 """Seconds for one step, also where others use the cores; idle, a step takes less than a minute."""
@@ -63,10 +63,10 @@ class Sweep:
         return sum(name.read_text(encoding="utf-8").count("\n") for name in names)
 
     def has_begun(self, position: int) -> bool:
-        """Whether a job is at work and has an image on disk, but not all."""
+        """Whether a job is at work and has an image on disk."""
         jobs = self.jobs()
         is_running = bool(jobs) and jobs[position]["state"] == "running"
-        return is_running and 0 < self.records(position) < IMAGES
+        return is_running and self.records(position) > 0
 
     def code(self) -> int:
         """Its exit code, once it has ended."""
@@ -106,19 +106,29 @@ def expect_same(results: Path, reference: Path, runs: int) -> None:
     expect(what, len(made) == runs and all(same))
 
 
-def sharded(engine: Sequence[str], folder: Path) -> None:
+def images_of_a_run(folder: Path) -> str:
+    """`dataset.limit=N` of a run that takes `RUN_SECONDS` here, from a short one."""
+    sweep = Sweep(folder, "dataset.limit=4", *SETTINGS)
+    expect("a short run ends with 0", sweep.code() == 0, sweep)
+    (manifest,) = folder.glob("runs/*/manifest.json")
+    seconds = json.loads(manifest.read_text(encoding="utf-8"))["image_seconds"] / 4
+    number = min(400, max(4, round(RUN_SECONDS / seconds)))
+    print(f"   {seconds:.3f} s an image, so {number} images a run", flush=True)
+    return f"dataset.limit={number}"
+
+
+def sharded(engine: Sequence[str], settings: Sequence[str], folder: Path) -> None:
     """One run in four shards, merged by the last one that ends."""
-    sweep = Sweep(
-        folder / "shards", "seed=0", LIMIT, "shard.count=4", "shard.index=range(4)", *engine
-    )
+    shards = ("seed=0", *settings, "shard.count=4", "shard.index=range(4)")
+    sweep = Sweep(folder / "shards", *shards, *engine)
     expect("a run in four shards ends with 0", sweep.code() == 0, sweep)
     expect_same(folder / "shards", folder / "one", runs=1)
 
 
-def check_slurm(folder: Path) -> None:
+def check_slurm(settings: Sequence[str], folder: Path) -> None:
     """Everything on Slurm."""
     engine = ("hydra/launcher=submitit_slurm", "hydra.launcher.cpus_per_task=1")
-    sweep = Sweep(folder / "array", *RUNS, *engine)
+    sweep = Sweep(folder / "array", SEEDS, *settings, *engine)
     wait_for("two tasks at work", lambda: sweep.has_begun(0) and sweep.has_begun(1))
     job = sweep.jobs()[0]["process"]["slurm_array_job_id"]
     node = sweep.jobs()[1]["process"]["slurmd_nodename"]
@@ -137,13 +147,13 @@ def check_slurm(folder: Path) -> None:
     finally:
         slurm("scontrol", "update", f"nodename={node}", "state=resume")
     expect_same(folder / "array", folder / "one", runs=4)
-    sharded(engine, folder)
-    losses(engine, folder)
+    sharded(engine, settings, folder)
+    losses(engine, settings, folder)
 
 
-def losses(engine: Sequence[str], folder: Path) -> None:
+def losses(engine: Sequence[str], settings: Sequence[str], folder: Path) -> None:
     """A cancelled task and a killed one end the sweep in bounded time, named."""
-    runs = ("seed=0,1,2", LIMIT)
+    runs = ("seed=0,1,2", *settings)
     sweep = Sweep(folder / "losses", *runs, *engine)
     wait_for("two tasks at work", lambda: sweep.has_begun(0) and sweep.has_begun(1))
     first, second, *_ = sweep.jobs()
@@ -175,17 +185,17 @@ def slurm(*command: str) -> None:
     subprocess.run(command, check=True)
 
 
-def check_ray(folder: Path) -> None:
+def check_ray(settings: Sequence[str], folder: Path) -> None:
     """Everything on Ray."""
     with ray_cluster(folder) as address:
         engine = ("hydra/launcher=ray", f"hydra.launcher.ray.init.address={address}")
-        sweep = Sweep(folder / "ray", *RUNS, *engine)
+        sweep = Sweep(folder / "ray", SEEDS, *settings, *engine)
         wait_for("a task at work", lambda: sweep.has_begun(0))
         os.kill(sweep.jobs()[0]["process"]["pid"], signal.SIGKILL)
         expect("four runs end with 0", sweep.code() == 0, sweep)
         expect("the one whose worker was killed began twice", sweep.jobs()[0]["begun"] == 2, sweep)
         expect_same(folder / "ray", folder / "one", runs=4)
-        sharded(engine, folder)
+        sharded(engine, settings, folder)
 
 
 @contextmanager
@@ -225,9 +235,10 @@ def main() -> int:
     os.environ.update(RAY_AUTH_MODE="disabled", RAY_USAGE_STATS_ENABLED="0")
     folder = options.folder or Path(tempfile.mkdtemp(prefix="sweeps-"))
     begun = time.monotonic()
-    sweep = Sweep(folder / "one", *RUNS)
+    settings = (*SETTINGS, images_of_a_run(folder / "speed"))
+    sweep = Sweep(folder / "one", SEEDS, *settings)
     expect("four runs in one process end with 0", sweep.code() == 0, sweep)
-    {"slurm": check_slurm, "ray": check_ray}[options.engine](folder)
+    {"slurm": check_slurm, "ray": check_ray}[options.engine](settings, folder)
     print(f"done in {time.monotonic() - begun:.0f} s")
     if not options.folder:
         shutil.rmtree(folder)
