@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
 from omegaconf import DictConfig, OmegaConf
@@ -40,9 +39,13 @@ def settings(*overrides: str) -> DictConfig:
 
 
 def resolved(hydra: DictConfig) -> dict[str, Any]:
-    node = OmegaConf.to_container(hydra.launcher, resolve=True)
-    assert isinstance(node, dict)
-    return {str(key): value for key, value in node.items()}
+    return plain(hydra.launcher, resolve=True)
+
+
+def plain(node: Any, *, resolve: bool) -> dict[str, Any]:
+    container = OmegaConf.to_container(node, resolve=resolve)
+    assert isinstance(container, dict)
+    return {str(key): value for key, value in container.items()}
 
 
 @pytest.mark.parametrize("name", INSTALLED)
@@ -53,12 +56,13 @@ def test_a_preset_has_what_its_launcher_takes_and_replaces_what_the_plugin_store
         warnings.simplefilter("error")
         hydra = settings(f"hydra/launcher={name}")
     stored = ConfigStore.instance().repo["hydra"]["launcher"][f"{name}.yaml"].node
-    ours = yaml.safe_load((CONFIGS / "hydra" / "launcher" / f"{name}.yaml").read_text("utf-8"))
+    file = OmegaConf.load(CONFIGS / "hydra" / "launcher" / f"{name}.yaml")
+    ours = plain(file, resolve=False)
     assert ours.keys() <= stored.keys()
     assert ours["_target_"] == stored._target_
     shown = resolved(hydra)
-    plain = {key: str(value) for key, value in ours.items() if "${" not in str(value)}
-    assert {key: str(shown[key]) for key in plain} == plain
+    fixed = {key: str(value) for key, value in ours.items() if "${" not in str(value)}
+    assert {key: str(shown[key]) for key in fixed} == fixed
     made = Plugins.instance().instantiate_launcher(
         hydra_context=hydra_context(hydra),
         task_function=job,

@@ -110,11 +110,17 @@ def in_threads(jobs: Sequence[Callable[[], object]]) -> list[threading.Thread]:
 def test_a_launcher_that_raises_at_its_first_job_does_not_end_the_others(
     tmp_path: Path, work: dict[int, Any], launcher: Callable[..., Any]
 ) -> None:
-    ends = threading.Event()
-    work |= {0: fail, 1: lambda: ends.wait(5), 2: lambda: ends.wait(5)}
+    begun, ends = threading.Barrier(3), threading.Event()
+
+    def wait() -> None:
+        begun.wait(60)
+        ends.wait(60)
+
+    work |= {0: fail, 1: wait, 2: wait}
 
     def raising(jobs: Sequence[Callable[[], object]]) -> None:
         in_threads(jobs)
+        begun.wait(60)
         threading.Timer(0.5, ends.set).start()
         raise RuntimeError("job 0 has no result")
 
@@ -132,7 +138,7 @@ def test_a_launcher_that_hangs_does_not_keep_the_sweep(
 
     def hanging(jobs: Sequence[Callable[[], object]]) -> None:
         in_threads(jobs)
-        for_ever.wait(60)
+        for_ever.wait(600)
 
     launcher(hanging)
     assert launched(runs(tmp_path, 2)) == {}
