@@ -28,6 +28,7 @@ RUN_SECONDS = 6.0
 """About how long a run is to take: long enough that something can happen to it meanwhile."""
 
 FILES = ("samples.csv", "metrics.csv")
+_STARTED = "Ray runtime started"
 PATIENCE = 900.0
 """Seconds for one step, also where others use the cores; idle, a step takes less than a minute."""
 
@@ -218,8 +219,10 @@ def ray_cluster(folder: Path) -> Iterator[str]:
     with (folder / "ray.txt").open("w", encoding="utf-8") as log:
         head = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
     try:
-        started = "Ray runtime started"
-        wait_for("Ray", lambda: started in (folder / "ray.txt").read_text(encoding="utf-8"))
+        said = folder / "ray.txt"
+        wait_for("Ray", lambda: head.poll() is not None or _STARTED in said.read_text("utf-8"))
+        if head.poll() is not None:
+            raise SystemExit(said.read_text("utf-8"))
         yield address
     finally:
         head.terminate()
@@ -232,7 +235,7 @@ def main() -> int:
     parser.add_argument("engine", choices=["slurm", "ray"])
     parser.add_argument("--folder", type=Path, help="work there, and keep it")
     options = parser.parse_args()
-    os.environ.update(RAY_AUTH_MODE="disabled", RAY_USAGE_STATS_ENABLED="0")
+    os.environ.update(RAY_AUTH_MODE="disabled", RAY_raylet_start_wait_time_s="300")
     folder = options.folder or Path(tempfile.mkdtemp(prefix="sweeps-"))
     begun = time.monotonic()
     settings = (*SETTINGS, images_of_a_run(folder / "speed"))
