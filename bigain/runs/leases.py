@@ -85,7 +85,7 @@ class Lease:
             try:
                 with ExitStack() as held:
                     held.callback(self._locked().release)
-                    heart = held.enter_context(self._claimed())
+                    heart = self._claimed(held)
                     self._held = held.pop_all()
                     return heart
             except HeldError:
@@ -143,7 +143,7 @@ class Lease:
         if (dead is None and not self._is_soft) or (dead is not None and lives_here(dead)):
             raise HeldError(dead)
 
-    def _claimed(self) -> Heartbeat:
+    def _claimed(self, held: ExitStack) -> Heartbeat:
         """A heartbeat whose file this process created; HeldError if another one was first."""
         if self._beat_path.exists():
             _remove(self._beat_path, wait_for_silence(self._beat_path))
@@ -151,9 +151,13 @@ class Lease:
             descriptor = os.open(self._beat_path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
         except FileExistsError:
             raise HeldError(read_beat(self._beat_path)) from None
-        with os.fdopen(descriptor, "w", encoding="utf-8") as handle:
-            handle.write(json.dumps(beats.own_process()))
-        return Heartbeat(self._beat_path, self._content)
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as handle:
+                handle.write(json.dumps(beats.own_process()))
+            return held.enter_context(Heartbeat(self._beat_path, self._content))
+        except BaseException:  # such as a full disk
+            self._beat_path.unlink(missing_ok=True)
+            raise
 
 
 def beat_path(folder: Path, name: str) -> Path:

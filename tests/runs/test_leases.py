@@ -167,3 +167,18 @@ def test_who_was_quicker_keeps_its_beat(tmp_path: Path) -> None:
     leases._remove(path, dead)
     assert (read_beat(path) or {})["host"] == "n3"
     assert [each.name for each in tmp_path.iterdir()] == [path.name]
+
+
+def test_a_full_disk_leaves_no_beat_that_others_would_wait_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(beats, "replace_text", full)
+    with pytest.raises(OSError, match="No space"), lease(tmp_path):
+        pass
+    monkeypatch.undo()
+    assert not beat_path(tmp_path, "x").exists()
+    with lease(tmp_path) as heart:
+        assert heart.check()
