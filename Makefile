@@ -22,7 +22,7 @@ TABLE_FLAGS := $(PLAN_FLAGS) $(if $(FORMAT),--format $(FORMAT))
 .DEFAULT_GOAL := help
 # Tables share runs: one after the other finds them done, two at once would meet at a lock.
 .NOTPARALLEL:
-.PHONY: help setup demo test test-slow slurm-check ray-check lint format tables campaign figures report dashboard bench bench-unet flops collect train-mini lock clean
+.PHONY: help setup demo test test-slow slurm-check ray-check lint format tables campaign figures report dashboard bench bench-journal bench-unet flops collect train-mini lock clean
 .PHONY: $(addprefix table,$(ALL_TABLES))
 
 help: ## list the targets
@@ -89,6 +89,9 @@ dashboard: $(STAMP) ## the finished runs on a local page, without an account, un
 
 bench: $(STAMP) ## what each operator costs beside the attention that it shortens, on this machine
 	$(PYTHON_BIN) benchmarks/operators.py $(ARGS)
+
+bench-journal: $(STAMP) ## opening, appending and counting journals of many records: minutes
+	$(PYTHON_BIN) benchmarks/journal.py $(ARGS)
 
 bench-unet: $(STAMP) ## time of the whole U-Net of SD-2.0 with each operator, random weights: minutes
 	$(PYTHON_BIN) benchmarks/unet.py $(ARGS)

@@ -1,0 +1,148 @@
+"""Cost of a journal of many records: opening, appending, counting; `python benchmarks/journal.py`.
+
+For each number of classes and records it writes a journal of made-up records as a classification
+writes them, opens the run (`opened_s`: which images are done), appends (`append_ms`, on disk), asks
+how far the run is as `bigain status` does (`status_s`), and reads every record whole for comparison
+(`parsed_s`).  `bytes_per_image` is the memory of an open session.  With --runs it also times
+`bigain status` over so many runs.  Times are wall times; the process's own times are beside them.
+"""
+
+import argparse
+import csv
+import json
+import random
+import resource
+import tempfile
+import time
+import tracemalloc
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from bigain.cli.status import status_rows
+from bigain.machine import cpu_model
+from bigain.runs.identity import run_id
+from bigain.runs.journal import count_records, iterate_journals, journal_name
+from bigain.runs.session import RunSession
+from bigain.runs.store import RunStore
+
+__all__ = ["main"]
+
+_SETTINGS = Path(__file__).parents[1] / "tests" / "run_settings.json"
+_APPENDED = 200
+_RECORDS_OF_A_RUN = 300
+
+
+def main() -> None:
+    """Measure, print, and write a CSV if told so."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--records", type=int, nargs="+", default=[10_000, 100_000])
+    parser.add_argument("--classes", type=int, nargs="+", default=[10, 1000])
+    parser.add_argument("--runs", type=int, default=0, help="also time status over so many runs")
+    parser.add_argument("--folder", type=Path, help="where to write (default: a temporary folder)")
+    parser.add_argument("--output", type=Path, help="also write the numbers to this CSV file")
+    options = parser.parse_args()
+    rows = []
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+        _many_runs(Path(folder) / "first", 1)  # imports what a run imports
+        for classes in options.classes:
+            for records in options.records:
+                place = Path(folder) / f"{classes}-{records}"
+                rows.append(_journal(place, classes, records))
+                print(json.dumps(rows[-1]), flush=True)
+        if options.runs:
+            print(json.dumps(_many_runs(Path(folder) / "many", options.runs)), flush=True)
+    if options.output:
+        with options.output.open("w", newline="", encoding="utf-8") as handle:
+            writer = csv.DictWriter(handle, [*rows[0], "cpu"], lineterminator="\n")
+            writer.writeheader()
+            writer.writerows({**row, "cpu": cpu_model()} for row in rows)
+
+
+def _journal(results: Path, classes: int, records: int) -> dict[str, Any]:
+    config = json.loads(_SETTINGS.read_text("utf-8"))
+    store = RunStore(results, run_id(config))
+    store.folder.mkdir(parents=True)
+    path = store.folder / journal_name(0, 1)
+    with path.open("w", encoding="utf-8") as handle:
+        handle.writelines(_lines(classes, records))
+    size = path.stat().st_size
+    image_ids = range(records + _APPENDED)
+    row: dict[str, Any] = {
+        "classes": classes,
+        "records": records,
+        "megabytes": round(size / 1e6, 1),
+    }
+    tracemalloc.start()
+    with store.open(config, image_ids, {}) as session:
+        row["bytes_per_image"] = round(tracemalloc.get_traced_memory()[0] / records, 1)
+    tracemalloc.stop()
+    started = _now()
+    with store.open(config, image_ids, {}) as session:
+        row |= _since("opened", started)
+        row["append_ms"] = _append(session, classes)
+    row |= _timed("status", lambda: count_records(store.folder))
+    row |= _timed("parsed", lambda: sum(1 for _ in iterate_journals(store.folder)))
+    path.unlink()
+    return {**row, "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3)}
+
+
+def _append(session: RunSession, classes: int) -> float:
+    records = [_record(image_id, classes) for image_id in session.todo()]
+    started = time.perf_counter()
+    for record in records:
+        session.append(record)
+    return round(1e3 * (time.perf_counter() - started) / len(records), 3)
+
+
+def _many_runs(results: Path, runs: int) -> dict[str, Any]:
+    config = json.loads(_SETTINGS.read_text("utf-8"))
+    lines = "".join(_lines(10, _RECORDS_OF_A_RUN))
+    for seed in range(runs):
+        own = {**config, "seed": seed}
+        store = RunStore(results, run_id(own))
+        with store.open(own, range(2 * _RECORDS_OF_A_RUN), {}):
+            (store.folder / journal_name(0, 1)).write_text(lines, encoding="utf-8")
+    return {"runs": runs, **_timed("status", lambda: len(status_rows(results)))}
+
+
+def _lines(classes: int, records: int) -> Iterator[str]:
+    """The lines of so many records; only their image ids differ, to write them quickly."""
+    rest = json.dumps(_record(0, classes)).removeprefix('{"image_id": 0')
+    return (f'{{"image_id": {image_id}{rest}\n' for image_id in range(records))
+
+
+def _record(image_id: int, classes: int) -> dict[str, Any]:
+    draw = random.Random(image_id)
+    label = image_id % classes
+    return {
+        "image_id": image_id,
+        "label": label,
+        "prediction": label,
+        "correct": True,
+        "scores": [draw.random() for _ in range(classes)],
+        "trials": [20] * min(5, classes) + [5] * max(0, classes - 5),
+        "true_errors": [draw.random() for _ in range(20)],
+        "margin_mean": draw.random(),
+        "margin_variance": draw.random(),
+        "seconds": 1.234,
+    }
+
+
+def _now() -> tuple[float, float]:
+    return time.perf_counter(), time.process_time()
+
+
+def _since(name: str, started: tuple[float, float]) -> dict[str, float]:
+    wall, own = (now - then for now, then in zip(_now(), started, strict=True))
+    return {f"{name}_s": round(wall, 3), f"{name}_cpu_s": round(own, 3)}
+
+
+def _timed(name: str, work: Callable[[], object]) -> dict[str, float]:
+    started = _now()
+    work()
+    return _since(name, started)
+
+
+if __name__ == "__main__":
+    main()
