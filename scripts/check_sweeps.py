@@ -203,6 +203,8 @@ def check_ray(settings: Sequence[str], folder: Path) -> None:
 def ray_cluster(folder: Path) -> Iterator[str]:
     """A cluster on the loopback address that runs two tasks at a time; yields its address."""
     address, ray = "127.0.0.1:26379", str(Path(sys.executable).parent / "ray")
+    if not Path(ray).is_file():
+        raise SystemExit(f"needs the extra ray: {sys.executable} -m pip install -e '.[ray]'")
     temporary = folder / "ray-files"
     command = [
         ray,
