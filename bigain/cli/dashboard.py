@@ -1,21 +1,25 @@
 """`bigain dashboard`: finished runs on a page of this machine, without an account.
 
-The runs go into Trackio's folder, beside those that `tracking=trackio` showed while they were made.
+The runs go into Trackio's folder, beside those that `tracking=trackio` showed while they were made,
+and so do curves of them (`bigain.tracking.curves`).
 The page is served on 127.0.0.1 alone, until Ctrl-C.
 """
 
 import io
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
+from dataclasses import asdict
 from pathlib import Path
 from threading import Event
 from typing import Any
 
 from bigain.cli.arguments import VerbParser
-from bigain.cli.shown_runs import add_choice, choose_runs, show_runs
+from bigain.cli.shown_runs import Choice, add_choice, choose_runs, show_runs
+from bigain.config import TrackingConfig
 from bigain.errors import UserError
+from bigain.tracking.view import summary, with_flops
 
 __all__ = ["main"]
 
@@ -34,13 +38,40 @@ def main(arguments: Sequence[str]) -> int:
     if options.port is not None and not 1 <= options.port <= 65535:
         raise UserError(f"--port={options.port}: allowed: 1 to 65535")
     choice = choose_runs("dashboard", options)
-    show_runs("dashboard", "trackio", choice, {"project": options.project, "mode": "offline"})
+    told = {"project": options.project, "mode": "offline"}
+    curves = _curves(choice, show_runs("dashboard", "trackio", choice, told))
     if not options.no_page:
-        _serve(choice.archive.results, options.project, options.port)
+        _serve(choice.archive.results, options.project, options.port, curves)
     return 0
 
 
-def _serve(results: Path, project: str | None, port: int | None) -> None:
+def _curves(choice: Choice, tracking: TrackingConfig) -> dict[str, str]:
+    """Show the curves of these runs; returns the title of each picture, and its query.
+
+    Raises:
+        UserError: Trackio cannot write its files.
+
+    """
+    from bigain.tracking.curves import show_curves  # noqa: PLC0415 -- optional
+    from bigain.tracking.trackio_client import TrackioClient  # noqa: PLC0415 -- optional
+
+    try:
+        return dict(show_curves(_summaries(choice), tracking, choice.archive.results))
+    except TrackioClient.refusals as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"dashboard: {reason}; allowed: {TrackioClient.remedy}") from error
+
+
+def _summaries(choice: Choice) -> Iterator[tuple[Mapping[str, Any], Mapping[str, float]]]:
+    """Configuration and summary of each run, without its records."""
+    for name in choice.names:
+        manifest = choice.archive.manifest(name)
+        if manifest is not None:
+            rows = map(asdict, choice.archive.metrics(name).values())
+            yield manifest["config"], summary(with_flops(rows, manifest["config"]))
+
+
+def _serve(results: Path, project: str | None, port: int | None, curves: Mapping[str, str]) -> None:
     """Serve the page until Ctrl-C.
 
     Raises:
@@ -66,6 +97,8 @@ def _serve(results: Path, project: str | None, port: int | None) -> None:
         except OSError as error:
             raise UserError(f"--port={port}: is taken; allowed: a free one, or none") from error
     sys.stdout.write(f"{address}?project={name}  (Ctrl-C ends it)\n")
+    for title, query in curves.items():
+        sys.stdout.write(f"{title}: {address}?{query}\n")
     sys.stdout.flush()
     try:
         Event().wait()

@@ -11,6 +11,7 @@ from typing import Any
 from tqdm import tqdm
 
 from bigain.cli.arguments import results_folder
+from bigain.config import TrackingConfig
 from bigain.config.base import quoted
 from bigain.errors import UserError
 from bigain.launch.compose import compose_config, compose_configs
@@ -87,7 +88,7 @@ def choose_runs(verb: str, options: argparse.Namespace) -> Choice:
     return Choice(archive, tuple(dict.fromkeys(names)), tables, group)
 
 
-def show_runs(verb: str, tracker: str, choice: Choice, told: Mapping[str, Any]) -> None:
+def show_runs(verb: str, tracker: str, choice: Choice, told: Mapping[str, Any]) -> TrackingConfig:
     """Show the runs in the dashboard of `tracker`; what is there already is left alone.
 
     Args:
@@ -95,6 +96,9 @@ def show_runs(verb: str, tracker: str, choice: Choice, told: Mapping[str, Any]) 
         tracker: An option of `tracking`.
         choice: The runs.
         told: What the user told the tracker, keys of `tracking`.
+
+    Returns:
+        What the tracker was told.
 
     Raises:
         UserError: The tracker is not installed, cannot be reached, or refuses.
@@ -109,6 +113,7 @@ def show_runs(verb: str, tracker: str, choice: Choice, told: Mapping[str, Any]) 
         reason = " ".join(str(error).split())
         raise UserError(f"{verb}: {reason}; allowed: {client.remedy}") from error
     sys.stdout.write(f"{new} runs shown, {number - new} were there already\n")
+    return tracking
 
 
 def _number(text: str) -> int:

@@ -23,7 +23,7 @@ from wandb_workspaces.workspaces import (
 )
 
 from bigain.files import replace_text
-from bigain.tracking.questions import QUESTIONS, RATIO, Question
+from bigain.tracking.questions import QUESTIONS, UNREDUCED, Question
 from bigain.tracking.view import View
 
 __all__ = ["saved_views", "send_views", "write_views"]
@@ -88,7 +88,8 @@ def send_views(workspaces: Iterable[Workspace]) -> list[str]:
 
 
 def _section(question: Question) -> Section:
-    x = reports.Config(RATIO) if question.x == RATIO else reports.SummaryMetric(question.x)
+    is_setting = question.x in UNREDUCED
+    x = reports.Config(question.x) if is_setting else reports.SummaryMetric(question.x)
     panels: list[Any] = [
         reports.ScatterPlot(title=f"{key}: {question.title}", x=x, y=reports.SummaryMetric(key))
         for key in question.y
@@ -108,8 +109,8 @@ def _section(question: Question) -> Section:
 
 def _values() -> list[str]:
     """The keys of the summary that the questions ask for, each once."""
-    asked = [key for question in QUESTIONS for key in (*question.y, question.x) if key != RATIO]
-    return list(dict.fromkeys(asked))
+    asked = [key for question in QUESTIONS for key in (*question.y, question.x)]
+    return [key for key in dict.fromkeys(asked) if key not in UNREDUCED]
 
 
 def _plain(workspace: Workspace) -> Any:

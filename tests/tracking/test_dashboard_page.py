@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -39,6 +40,10 @@ CLICK = (
     "[...document.querySelectorAll('label')].find(e => e.innerText.trim() === '{}')"
     ".querySelector('input').click()"
 )
+CURVES = (("none", ""), ("tome", ""), ("lgtm", "laplacian_l1"), ("abm", "laplacian_l1"))
+"""Operators of the curves, with their scores."""
+
+LEGEND = "[...document.querySelectorAll('.legend-label')].map(e => e.innerText.trim())"
 INKED = """[...document.querySelectorAll('.plot-container canvas')].map(canvas => {
     const plot = canvas.closest('.plot-container');
     const data = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
@@ -48,19 +53,24 @@ INKED = """[...document.querySelectorAll('.plot-container canvas')].map(canvas =
 })"""
 
 
-@pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Of the local page with `RUNS`, without what follows the host and port."""
-    results = tmp_path_factory.mktemp("results")
+@contextmanager
+def served(results: Path, *runs: str) -> Iterator[Iterator[str]]:
+    """The lines that `bigain dashboard` prints about these committed runs, while it serves them."""
     (results / "mini").symlink_to(ROOT / "results" / "mini")
-    command = [sys.executable, "-m", "bigain", "dashboard", *RUNS, "--results", str(results)]
+    command = [sys.executable, "-m", "bigain", "dashboard", *runs, "--results", str(results)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     environment.pop("TRACKIO_DIR", None)
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as serving:
         assert serving.stdout is not None
-        lines = iter(serving.stdout.readline, "")
-        yield next(line for line in lines if line.startswith("http")).partition("?")[0].rstrip("/")
+        yield iter(serving.stdout.readline, "")
         serving.send_signal(signal.SIGINT)
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Of the local page with `RUNS`, without what follows the host and port."""
+    with served(tmp_path_factory.mktemp("results"), *RUNS) as lines:
+        yield next(line for line in lines if line.startswith("http")).partition("?")[0].rstrip("/")
 
 
 @pytest.fixture
@@ -94,14 +104,15 @@ def expected() -> dict[str, dict[str, list[float]]]:
     return found
 
 
-def take(browser: Chromium, name: str, tmp_path: Path) -> None:
+def take(browser: Chromium, name: str, tmp_path: Path, height: int = 10_000) -> None:
     """Take a picture for the docs, in PICTURES; and see that it is none of an empty page."""
     from PIL import Image  # noqa: PLC0415 -- most tests need no pictures
 
     path = Path(os.environ.get("PICTURES") or tmp_path) / f"dashboard_{name}.png"
     browser.picture(path)
     with Image.open(path) as picture:
-        small: Any = picture.convert("RGB").quantize(256)
+        upper = picture.crop((0, 0, picture.width, min(height, picture.height)))
+        small: Any = upper.convert("RGB").quantize(256)
     small.save(path, optimize=True)
     assert len(small.getcolors()) > 20
     assert path.stat().st_size < 150_000
@@ -174,3 +185,29 @@ def test_nothing_is_asked_of_another_machine(address: str, browser: Chromium) ->
     asked = browser.value("performance.getEntriesByType('resource').map(each => each.name)")
     assert {urlsplit(each).hostname for each in asked} == {"127.0.0.1"}
     assert len(asked) > 5
+
+
+def test_accuracy_is_drawn_against_ratio(browser: Chromium, tmp_path: Path) -> None:
+    """The address that the verb prints; the baseline, and up to two ratios of three operators."""
+    asked, runs = ("mini_unet", "fashion_mnist", "classification"), set()
+    with (ROOT / "results" / "mini" / "runs.csv").open(encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            place = tuple(row[key] for key in ("backbone", "dataset", "task"))
+            operator = (row["operator"], row["score"])
+            if (place, row["n"]) == (asked, "400") and operator in CURVES:
+                runs |= {row["run_id"]} if row["scope"] in ("", "self") else set()
+    assert len(runs) == 6
+    with served(tmp_path, *sorted(runs)) as lines:
+        question = "Accuracy against ratio: "
+        browser.open(next(line for line in lines if line.startswith(question))[len(question) :])
+        browser.wait("document.querySelectorAll('.legend-label').length === 3")
+        browser.wait("document.querySelectorAll('.plot-container canvas').length === 1")
+        ((metric, colours),) = browser.value(INKED)
+        assert (metric, colours > 10) == ("acc1", True)
+        names = browser.value(LEGEND)
+        assert {name.rpartition(" ")[0] for name in names} == {
+            "mini_unet fashion_mnist tome n=400",
+            "mini_unet fashion_mnist lgtm score=laplacian_l1 n=400",
+            "mini_unet fashion_mnist abm score=laplacian_l1 n=400",
+        }
+        take(browser, "curves", tmp_path, height=540)
