@@ -96,11 +96,11 @@ def _serve(results: Path, project: str | None, port: int | None, curves: Mapping
             )
         except OSError as error:
             raise UserError(f"--port={port}: is taken; allowed: a free one, or none") from error
-    sys.stdout.write(f"{address}?project={name}  (Ctrl-C ends it)\n")
-    for title, query in curves.items():
-        sys.stdout.write(f"{title}: {address}?{query}\n")
-    sys.stdout.flush()
     try:
+        sys.stdout.write(f"{address}?project={name}  (Ctrl-C ends it)\n")
+        for title, query in curves.items():
+            sys.stdout.write(f"{title}: {address}?{query}\n")
+        sys.stdout.flush()
         Event().wait()
     except KeyboardInterrupt:
         sys.stdout.write("\n")
