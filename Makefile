@@ -5,6 +5,7 @@ RUN ?= 1
 LIMIT ?=
 FORMAT ?=
 WORKERS ?= 2
+KILLS ?= 50
 ARGS ?=
 
 PYTHON_BIN := .venv/bin/python
@@ -22,7 +23,7 @@ TABLE_FLAGS := $(PLAN_FLAGS) $(if $(FORMAT),--format $(FORMAT))
 .DEFAULT_GOAL := help
 # Tables share runs: one after the other finds them done, two at once would meet at a lock.
 .NOTPARALLEL:
-.PHONY: help setup demo test test-slow slurm-check ray-check lint format tables campaign figures report dashboard bench bench-journal bench-unet flops collect train-mini lock clean
+.PHONY: help setup demo test test-slow slurm-check ray-check chaos lint format tables campaign figures report dashboard bench bench-journal bench-unet bench-harness bench-workers flops collect train-mini lock clean
 .PHONY: $(addprefix table,$(ALL_TABLES))
 
 help: ## list the targets
@@ -87,6 +88,9 @@ report: $(STAMP) ## results/<profile>/report.html: tables, figures, runs, where 
 dashboard: $(STAMP) ## the finished runs on a local page, without an account, until Ctrl-C; ARGS="--table 4 --port 7860"
 	$(OFFLINE) $(PYTHON_BIN) -m bigain dashboard --profile $(PROFILE) $(ARGS)
 
+chaos: $(STAMP) ## kill runs and sweeps at random moments, restart, compare with runs without a kill; KILLS=50
+	$(TEST_ENV) $(PYTHON_BIN) scripts/chaos.py --kills $(KILLS) $(ARGS)
+
 bench: $(STAMP) ## what each operator costs beside the attention that it shortens, on this machine
 	$(PYTHON_BIN) benchmarks/operators.py $(ARGS)
 
@@ -95,6 +99,12 @@ bench-journal: $(STAMP) ## opening, appending and counting journals of many reco
 
 bench-unet: $(STAMP) ## time of the whole U-Net of SD-2.0 with each operator, random weights: minutes
 	$(PYTHON_BIN) benchmarks/unet.py $(ARGS)
+
+bench-harness: $(STAMP) ## what a mini run costs beside its denoiser, by part, into results/benchmarks
+	$(TEST_ENV) $(PYTHON_BIN) benchmarks/harness.py --csv results/benchmarks/harness.csv $(ARGS)
+
+bench-workers: $(STAMP) ## images per second of two workers over one, into results/benchmarks; idle cores, minutes
+	$(TEST_ENV) $(PYTHON_BIN) benchmarks/workers.py --csv results/benchmarks/workers.csv $(ARGS)
 
 flops: $(STAMP) ## FLOPs of every operator; ARGS="--backbone dit_xl2_512 --format markdown"
 	$(OFFLINE) $(PYTHON_BIN) -m bigain flops $(ARGS)

@@ -22,7 +22,7 @@ PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["
 EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
 INSTALLED = [Requirement(line) for line in [*PROJECT["dependencies"], *EXTRAS["dev"]]]
 C4_TARGETS = ["setup", "demo", "test", "lint", "tableN", "tables", "figures", "report", "bench"]
-C4_TARGETS += ["clean", "help"]
+C4_TARGETS += ["chaos", "clean", "help"]
 
 
 def pins() -> dict[str, Version]:
