@@ -54,8 +54,8 @@ def _views(choice: Choice, told: Mapping[str, Any]) -> list[str]:
     found = ((name, choice.archive.manifest(name)) for name in choice.names)
     runs = [View.of(name, manifest["config"]) for name, manifest in found if manifest]
     views = saved_views(runs, told["entity"], told["project"])
+    folder = choice.archive.results / "wandb"
     if (told["mode"] or os.environ.get("WANDB_MODE")) == "offline":
-        path = choice.archive.results / "wandb" / "views.json"
-        write_views(path, views)
-        return [str(path)]
-    return send_views(views)
+        write_views(folder / "views.json", views)
+        return [str(folder / "views.json")]
+    return send_views(views, folder / "views_sent.json")

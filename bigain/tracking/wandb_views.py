@@ -8,10 +8,12 @@ one backbone, and the colour of a run says its operator.
 import json
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import wandb
+from wandb.sdk.lib.service.service_connection import WandbApiFailedError
 from wandb_workspaces.expr import Tags
 from wandb_workspaces.reports.v2 import interface as reports
 from wandb_workspaces.workspaces import (
@@ -22,6 +24,7 @@ from wandb_workspaces.workspaces import (
     WorkspaceSettings,
 )
 
+from bigain.errors import UserError
 from bigain.files import replace_text
 from bigain.tracking.questions import QUESTIONS, UNREDUCED, Question
 from bigain.tracking.view import View
@@ -73,18 +76,51 @@ def write_views(path: Path, workspaces: Iterable[Workspace]) -> None:
     replace_text(path, text + "\n")
 
 
-def send_views(workspaces: Iterable[Workspace]) -> list[str]:
+def send_views(workspaces: Iterable[Workspace], path: Path) -> list[str]:
     """Save the views in W&B; returns their addresses.
 
+    The addresses are remembered, so a second call replaces these views; one that W&B does not have
+    any more is made anew.
+
+    Args:
+        workspaces: The views.
+        path: A JSON file: server, team, project and name -> address.
+
     Raises:
-        Exception: W&B cannot be reached, or refuses.
+        UserError: The file is damaged; W&B cannot be reached, or refuses.
 
     """
-    found = list(workspaces)
-    for each in found:
-        each.entity = each.entity or str(wandb.Api().default_entity)
-        each.save()  # type: ignore[no-untyped-call]
-    return [each.url for each in found]
+    sent, addresses = _sent(path), []
+    try:
+        for each in workspaces:
+            each.entity = each.entity or str(wandb.Api().default_entity)
+            server = str(wandb.Settings().base_url)
+            key = "|".join([server, each.entity, each.project, each.name])
+            if key in sent:
+                with suppress(ValueError):  # it was deleted in W&B
+                    old = Workspace.from_url(sent[key])
+                    each._internal_name, each._internal_id = old._internal_name, old._internal_id
+            each.save()  # type: ignore[no-untyped-call]
+            sent[key] = each.url
+            addresses.append(each.url)
+            replace_text(path, json.dumps(sent, indent=1) + "\n")
+    except (wandb.Error, WandbApiFailedError, OSError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"--views: {reason}; allowed: a server that answers and takes your key (wandb login), "
+            "or --mode offline"
+        ) from error
+    return addresses
+
+
+def _sent(path: Path) -> dict[str, str]:
+    try:
+        found: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except ValueError:
+        raise UserError(f"{path}: is damaged; delete it, and the views are new ones") from None
+    return found
 
 
 def _section(question: Question) -> Section:

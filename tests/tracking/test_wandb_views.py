@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from wandb.errors import CommError
+from wandb.sdk.lib.service.service_connection import WandbApiFailedError
 from wandb_workspaces.workspaces import Workspace
 
+from bigain.errors import UserError
 from bigain.runs.archive import Archive
 from bigain.tracking.finished import Finished, finished_run
 from bigain.tracking.questions import FLOPS, QUESTIONS, known_at
@@ -111,24 +114,69 @@ def test_a_scatter_plot_has_the_points_of_the_tables(runs: list[Finished], quest
     assert max(map(len, points.values())) >= (1 if "frechet_mini" in question.y else 3)
 
 
-def test_what_is_sent_is_what_is_written(
-    written: list[dict[str, Any]], runs: list[Finished], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sent: list[Any] = []
+@pytest.fixture
+def kept(monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, Any]]:
+    """The views that a server has: id -> name, title and spec; the requests are replaced."""
+    views: dict[str, dict[str, Any]] = {}
 
     def upsert(view: Any) -> dict[str, Any]:
-        sent.append(json.loads(view.spec.model_dump_json(by_alias=True, exclude_none=True)))
-        return {"upsertView": {"view": {"id": "1", "name": "nw-some-v"}}}
+        spec = view.spec.model_dump_json(by_alias=True, exclude_none=True)
+        name = view.id or f"id of {view.name}"
+        views[name] = {"name": view.name, "displayName": view.display_name, "spec": spec}
+        return {"upsertView": {"view": {"id": name, "name": view.name}}}
+
+    def get(entity: str, project: str, name: str) -> dict[str, Any]:
+        assert (entity, project) == ("team", "mine")
+        for at, view in views.items():
+            if view["name"].removeprefix("nw-").removesuffix("-v") == name:
+                return {"id": at, **view}
+        raise ValueError("not found")
 
     monkeypatch.setattr("wandb_workspaces.workspaces.internal.upsert_view2", upsert)
+    monkeypatch.setattr("wandb_workspaces.workspaces.internal.get_view_dict", get)
     # W&B would ask its server for the address.
-    monkeypatch.setattr(Workspace, "url", property(lambda self: f"{self.project}/{self.name}"))
-    addresses = send_views(saved_views([run.view for run in runs], "team", "mine"))
-    assert addresses == [f"mine/{view['displayName']}" for view in written]
+    address = property(lambda self: f"https://w.test/team/mine?nw={self._internal_name[3:-2]}")
+    monkeypatch.setattr(Workspace, "url", address)
+    return views
+
+
+def test_what_is_sent_is_what_is_written_and_a_second_call_makes_no_new_view(
+    written: list[dict[str, Any]],
+    runs: list[Finished],
+    kept: dict[str, dict[str, Any]],
+    tmp_path: Path,
+) -> None:
+    views, path = [run.view for run in runs], tmp_path / "sent.json"
+    first = send_views(saved_views(views, "team", "mine"), path)
+    assert len(set(first)) == len(kept) == len(written)
     names = re.compile(r'"__id__": "[^"]*"')  # random
-    assert names.sub("", json.dumps(sent)) == names.sub(
-        "", json.dumps([view["spec"] for view in written])
-    )
+    sent = json.dumps([json.loads(view["spec"]) for view in kept.values()])
+    assert names.sub("", sent) == names.sub("", json.dumps([view["spec"] for view in written]))
+
+    fewer = [view for view in views if view.config["operator"]["name"] != "todo"]
+    assert send_views(saved_views(fewer, "team", "mine"), path) == first
+    assert len(kept) == len(first)
+    assert sum(len(view["spec"]) for view in kept.values()) < len(sent)
+
+    del kept[next(iter(kept))]  # deleted in W&B
+    (new, *others) = send_views(saved_views(views, "team", "mine"), path)
+    assert new not in first
+    assert others == first[1:]
+
+
+@pytest.mark.parametrize("error", [CommError, WandbApiFailedError, TimeoutError])
+def test_a_server_that_refuses_is_one_line(
+    runs: list[Finished],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: type[Exception],
+) -> None:
+    def refuse(_: Any) -> None:
+        raise error("no\nrights")
+
+    monkeypatch.setattr("wandb_workspaces.workspaces.internal.upsert_view2", refuse)
+    with pytest.raises(UserError, match=r"^--views: no rights; allowed: a server"):
+        send_views(saved_views([run.view for run in runs], "team", "mine"), tmp_path / "sent.json")
 
 
 def test_nothing_of_a_view_names_a_place(written: list[dict[str, Any]]) -> None:
