@@ -20,7 +20,8 @@ from bigain.runs.files import need_results
 from bigain.runs.store import RunStore, run_folders
 from bigain.tables.render import load_table, plan_of, table_name, table_numbers
 from bigain.tracking.dashboard import build_client
-from bigain.tracking.finished import Finished, finished_run, sync
+from bigain.tracking.finished import Finished, finished_run
+from bigain.tracking.sync import sync
 
 __all__ = ["Choice", "add_choice", "choose_runs", "show_runs"]
 

@@ -10,14 +10,16 @@ once.
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
 from bigain.config import TrackingConfig
 from bigain.devices import peak_memory, resolve_device
 from bigain.errors import UserError
+from bigain.runs.archive import Archive
 from bigain.runs.files import SAMPLES, read_csv
+from bigain.tracking.finished import Shown, finished_run
 from bigain.tracking.pictures import Media, media_of
 from bigain.tracking.sink import TrackedRun, build_sink
 from bigain.tracking.view import Progress, View, history, with_flops
@@ -52,16 +54,23 @@ class Client(Protocol):
     """The interface of one tracker.
 
     Attributes:
+        name: The tracker; what it was shown is remembered in `<results>/<name>/shown`.
         refusals: What `open` or its page raises if the tracker cannot be reached or refuses.
         remedy: What the user can do about it.
 
     """
 
+    name: str
     refusals: tuple[type[Exception], ...]
     remedy: str
 
     def place(self, tracking: TrackingConfig) -> str:
-        """Where pages go, as the settings and the tracker's own environment say."""
+        """Where pages go, as the settings and the tracker's own environment say.
+
+        Raises:
+            UserError: They say that nothing is shown.
+
+        """
         ...
 
     def open(self, view: View, tracking: TrackingConfig, results: Path, done: int) -> Page:
@@ -120,6 +129,8 @@ class Dashboard:
                 self._show_result(metrics)
             if self._page is not None:
                 self._page.finish()
+        if metrics:
+            self._remember()
 
     def fail(self, error: BaseException) -> None:
         """The page is marked as failed; it continues when the run does."""
@@ -138,6 +149,16 @@ class Dashboard:
             show_whole(self._page, metrics, records, media)
         else:
             self._page.show(metrics, media, len(records))
+
+    def _remember(self) -> None:
+        """`bigain sync-wandb` and `bigain dashboard` leave this page alone."""
+        run = self._run
+        archive = Archive(run.folder.parent.parent, run.config["profile"])
+        with suppress(UserError):  # the tracker's own environment turns it off
+            place = self.client.place(run.tracking)
+            if archive.is_available(run.run_id):
+                shown = Shown(archive.results / self.client.name, place)
+                shown.add(finished_run(archive, run.run_id))
 
     @property
     def _is_given_up(self) -> bool:

@@ -1,30 +1,25 @@
-"""Finished runs in a dashboard, from the run store or from what is published of them.
+"""Finished runs as plain data, and what of them a tracker was shown already.
 
-What was shown already is remembered in `<results>/<tracker>/shown.json`: run id and project -> a
-digest of what was shown.  So a second call does nothing, and one that was interrupted goes on.
+This is remembered in `<results>/<tracker>/shown`: a file for each run and place, with a digest of
+what was shown.  Several processes may remember runs at once.
 """
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from bigain.config import TrackingConfig
 from bigain.errors import UserError
 from bigain.files import replace_text
 from bigain.runs.archive import Archive
 from bigain.runs.store import RunStore
-from bigain.tracking.dashboard import Client, show_whole
-from bigain.tracking.pictures import media_of
 from bigain.tracking.view import View, with_flops
 
-__all__ = ["Finished", "finished_run", "sync"]
-
-_SHOWN = "shown.json"
+__all__ = ["Finished", "Shown", "finished_run"]
 
 
 @dataclass(frozen=True)
@@ -46,8 +41,8 @@ class Finished:
 
     @property
     def digest(self) -> str:
-        """A hash of what is shown of it, except pictures and the group, which is the first one."""
-        shown = (self.view.config, self.metrics, self.records, self.view.tags)
+        """A hash of its configuration and results; group and tags depend on who shows it."""
+        shown = (self.view.config, self.metrics, self.records)
         return hashlib.sha256(json.dumps(shown, default=str, sort_keys=True).encode()).hexdigest()
 
 
@@ -71,50 +66,34 @@ def finished_run(
     )
 
 
-def sync(
-    runs: Iterable[Finished], client: Client, tracking: TrackingConfig, results: Path
-) -> Iterator[bool]:
-    """Show each of `runs` in the dashboard of `client`; yields whether it was new or had changed.
-
-    What was shown is remembered, also if a later run fails.
+class Shown:
+    """The finished runs that a tracker was shown at one place.
 
     Args:
-        runs: The runs.
-        client: The client of the only tracker of `tracking`.
-        tracking: What the user told the tracker.
-        results: The folder of the run store.
-
-    Raises:
-        UserError: The file that remembers is damaged.
-        Exception: The tracker cannot be reached, or refuses.
+        folder: The tracker's own folder in the results.
+        place: The server or folder, and the project, where the tracker shows them.
 
     """
-    (tracker,) = tracking.trackers
-    path = results / tracker / _SHOWN
-    shown = _read(path)
-    place = client.place(tracking)
-    for each in runs:
-        key = f"{each.view.run_id}|{place}"
-        is_new = shown.get(key) != each.digest
-        if is_new:
-            page = client.open(each.view, tracking, results, 0)
-            show_whole(page, each.metrics, each.records, media_of(each.records, each.folder))
-            page.finish()
-            shown[key] = each.digest
-            replace_text(path, json.dumps(shown, indent=1) + "\n")
-        yield is_new
+
+    def __init__(self, folder: Path, place: str) -> None:
+        self._folder = folder / "shown"
+        self._place = hashlib.sha256(place.encode()).hexdigest()[:8]
+
+    def __contains__(self, run: Finished) -> bool:
+        """Whether the run was shown as it is now."""
+        try:
+            return self._path(run).read_text(encoding="utf-8").strip() == run.digest
+        except (FileNotFoundError, UnicodeDecodeError):
+            return False
+
+    def add(self, run: Finished) -> None:
+        """Remember that the run was shown."""
+        replace_text(self._path(run), run.digest + "\n")
+
+    def _path(self, run: Finished) -> Path:
+        return self._folder / f"{run.view.run_id}-{self._place}.txt"
 
 
 def _plain(samples: pd.DataFrame) -> list[dict[str, Any]]:
     cells = samples.astype(object).where(samples.notna(), None)
     return [{str(key): cell for key, cell in row.items()} for row in cells.to_dict("records")]
-
-
-def _read(path: Path) -> dict[str, str]:
-    try:
-        found: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except ValueError:
-        raise UserError(f"{path}: is damaged; delete it, and every run is shown again") from None
-    return found

@@ -38,13 +38,15 @@ if find_spec("trackio") is None:
 class TrackioClient:
     """The client of Trackio."""
 
+    name = "trackio"
     refusals: tuple[type[Exception], ...] = (OSError, ValueError)
     remedy = "a folder that can be written, <paths.results>/trackio or that in TRACKIO_DIR"
 
     def place(self, tracking: TrackingConfig) -> str:
-        """Mode and project, and the folder or server that Trackio's own variables name."""
-        places = (os.environ.get(name, "") for name in (_FOLDER, *_REMOTE))
-        return "|".join([str(tracking.mode), tracking.project or PROJECT, *places])
+        """Project, and the folder or server that Trackio's own variables name."""
+        names = (_FOLDER,) if tracking.mode == "offline" else (_FOLDER, *_REMOTE)
+        named = [f"{name}={os.environ[name]}" for name in names if os.environ.get(name)]
+        return "|".join([tracking.project or PROJECT, *named])
 
     def open(
         self, view: View, tracking: TrackingConfig, results: Path, done: int

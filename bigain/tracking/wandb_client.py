@@ -1,6 +1,7 @@
 """W&B: one W&B run for each run, under the same id (https://docs.wandb.ai)."""
 
 import atexit
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -8,6 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import wandb
 from wandb.sdk.mailbox import HandleAbandonedError, MailboxClosedError
 
@@ -15,7 +17,7 @@ from bigain.config import TrackingConfig
 from bigain.errors import UserError
 from bigain.metrics import HIGHER_IS_BETTER
 from bigain.tracking.dashboard import Dashboard
-from bigain.tracking.pictures import Media
+from bigain.tracking.pictures import Media, Table
 from bigain.tracking.view import View, summary
 
 __all__ = ["WandbClient", "WandbSink"]
@@ -49,6 +51,7 @@ _SERVICE_IS_GONE = (HandleAbandonedError, MailboxClosedError)
 class WandbClient:
     """The client of W&B; its files are in `<results>/wandb`."""
 
+    name = "wandb"
     refusals: tuple[type[Exception], ...] = (wandb.Error, OSError, *_SERVICE_IS_GONE)
     remedy = "a server that answers and takes your key (wandb login), or --mode offline"
 
@@ -120,10 +123,7 @@ class _WandbPage:
         self._run.summary.update(summary(metrics))
         shown: dict[str, Any] = {
             **{name: wandb.Image(_plain(each)) for name, each in media.pictures.items()},
-            **{
-                name: wandb.Table(columns=[*each.columns], data=[[*row] for row in each.rows])
-                for name, each in media.tables.items()
-            },
+            **{name: wandb.Html(_html(each)) for name, each in media.tables.items()},
         }
         if shown:  # a step of its own: a run that is continued may have been killed at `step`
             self._run.log(shown, step=max(step + 1, self._known))
@@ -140,11 +140,22 @@ def _end_quietly() -> None:
     """
     wandb.setup()
     atexit.register(_teardown)
+    if not wandb.env.is_debug():  # its log would name the folders of this machine
+        logging.getLogger("wandb").setLevel(logging.WARNING)
 
 
 def _teardown() -> None:
     with suppress(Exception):
         wandb.teardown()
+
+
+def _html(table: Table) -> str:
+    """The table as a file of the run.
+
+    A W&B table would be an artifact: a copy in the user's home folder, by its absolute path.
+    """
+    rows = pd.DataFrame(table.rows, columns=list(table.columns))
+    return rows.to_html(index=False, border=0)
 
 
 def _plain(picture: Any) -> Any:

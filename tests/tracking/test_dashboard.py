@@ -1,6 +1,7 @@
 """The sink of every dashboard, with pages that only keep what they are shown."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,14 @@ import bigain.engine.run as engine
 from bigain.config import RunConfig, TrackingConfig
 from bigain.engine.run import run
 from bigain.launch.compose import compose_config
+from bigain.runs.archive import Archive
 from bigain.runs.files import METRICS, SAMPLES, read_csv
 from bigain.tracking import dashboard
 from bigain.tracking.dashboard import Dashboard
+from bigain.tracking.finished import finished_run
 from bigain.tracking.pictures import Media
 from bigain.tracking.sink import Sinks
+from bigain.tracking.sync import sync
 from bigain.tracking.view import View, history
 
 QUICK = ("dataset.limit=4", "task.trial_list=[1]", "task.keep_list=[1]", "backbone=mini_unet")
@@ -37,6 +41,7 @@ class FakePage:
 
 
 class FakeClient:
+    name = "fake"
     refusals: tuple[type[Exception], ...] = (ConnectionError,)
     remedy = "a server"
 
@@ -45,7 +50,7 @@ class FakeClient:
         self.page = FakePage()
 
     def place(self, tracking: TrackingConfig) -> str:
-        return "here"
+        return tracking.project or "here"
 
     def open(self, view: View, tracking: TrackingConfig, results: Path, done: int) -> FakePage:
         self.opened.append((view, done))
@@ -121,3 +126,20 @@ def test_shards_make_one_page(clients: list[FakeClient], tmp_path: Path) -> None
     page = clients[0].page
     assert page.points == history(read_csv(folder / SAMPLES))
     assert len(page.shown) == 1
+
+
+def test_a_run_that_was_shown_while_it_was_made_is_not_shown_again(
+    clients: list[FakeClient], tmp_path: Path
+) -> None:
+    folder = run(config(tmp_path)).folder
+    finished = finished_run(Archive(tmp_path, "mini"), folder.name, tags=["table04"])
+    tracking = config(tmp_path).tracking
+    client = FakeClient()
+    assert list(sync([finished], client, tracking, tmp_path)) == [False]
+    assert client.opened == []
+    elsewhere = tracking.model_copy(update={"project": "elsewhere"})
+    assert list(sync([finished], client, elsewhere, tmp_path)) == [True]
+    changed = replace(finished, metrics=finished.metrics[:1])
+    assert list(sync([changed], client, tracking, tmp_path)) == [True]
+    assert [done for _, done in client.opened] == [0, 0]
+    assert client.page.points[:4] == history(read_csv(folder / SAMPLES))

@@ -22,7 +22,20 @@ def test_rows_are_labels_and_columns_predictions() -> None:
     counts = confusion_counts(RECORDS)
     assert counts is not None
     assert counts.tolist() == [[1, 1, 0], [0, 0, 0], [0, 0, 2]]
-    assert np.asarray(confusion_picture(counts)).std() > 0
+
+
+def test_a_cell_is_as_dark_as_its_share_of_the_row() -> None:
+    picture = confusion_picture(np.array([[3, 1], [0, 0]]))
+    side = picture.width // 2
+    shades = {
+        (row, column): picture.getpixel((side + (column - 0.5) * 200, side + (row - 0.5) * 200))
+        for row in (0, 1)
+        for column in (0, 1)
+    }
+    white, blue = np.array([255, 255, 255]), np.array([8, 48, 107])
+    for place, share in {(0, 0): 0.75, (0, 1): 0.25, (1, 0): 0, (1, 1): 0}.items():
+        assert shades[place] == tuple((white + share * (blue - white)).round())
+    assert confusion_picture(np.eye(1000, dtype=np.int64)).width > 1000
 
 
 def test_images_with_several_labels_or_none_have_no_confusion_matrix() -> None:

@@ -2,8 +2,12 @@
 
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
+import time
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +16,21 @@ import pytest
 from bigain.cli.main import main
 from bigain.runs.files import METRICS, SAMPLES, read_csv
 from bigain.runs.store import run_folders
+from bigain.tracking.pictures import hardest_images
 from bigain.tracking.view import history, summary
 
 ROOT = Path(__file__).parents[2]
 QUICK = ("dataset.limit=3", "task.trial_list=[1]", "task.keep_list=[1]", "backbone=mini_unet")
 
 
-def bigain(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "bigain", *arguments]
+def environment(**more: str) -> dict[str, str]:
     plain = {key: value for key, value in os.environ.items() if not key.startswith("WANDB")}
-    env = {**plain, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **environment}
+    return {**plain, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **more}
+
+
+def bigain(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "bigain", *arguments]
+    env = environment(**more)
     return subprocess.run(command, capture_output=True, text=True, check=False, env=env)
 
 
@@ -33,6 +42,7 @@ def logs(results: Path) -> dict[str, list[Path]]:
     return found
 
 
+@cache
 def read_back(path: Path, *options: str) -> str:
     command = [str(Path(sys.executable).with_name("wandb")), "leet", "inspect", "--json", *options]
     done = subprocess.run([*command, str(path)], capture_output=True, text=True, check=True)
@@ -56,6 +66,7 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = bigain(
         *("-m", "operator=none,todo,lgtm", "tracking=wandb", "tracking.mode=offline", *QUICK),
         *("tracking.tags=[mine]", f"paths.results={results}"),
+        **{"HOME": str(results / "home" / "somebody"), "USER": "somebody"},
     )
     assert done.returncode == 0, done.stderr
     assert "the run continues" not in done.stderr
@@ -80,19 +91,25 @@ def test_each_run_of_a_sweep_is_one_run_of_wandb_and_equals_the_csv(swept: Path)
         media = {file.name.partition("_")[0] for file in path.parent.rglob("media/*/*")}
         drawn = {"merge"} if shown["config"]["operator"]["name"] != "none" else set()
         assert media == {"confusion", "hardest"} | drawn
-        (table,) = path.parent.rglob("media/table/*.json")
-        assert len(json.loads(table.read_text())["data"]) == 3
+        (table,) = path.parent.rglob("media/html/*.html")
+        assert table.read_text().count("<tr>") == 3
+        (margin, *_) = sorted(row[3] for row in hardest_images(records))
+        assert f"{margin:.6f}" in table.read_text()
 
 
-def test_nothing_that_is_shown_names_a_folder_or_a_user(swept: Path) -> None:
-    for paths in logs(swept).values():
-        for path in paths:
-            # Artifacts name the local copy of a table, which W&B does not upload.
-            lines = [
-                each for each in read_back(path).splitlines() if '"type":"artifact"' not in each
-            ]
-            for secret in (str(swept), str(Path.home()), str(ROOT), f'"{os.uname().nodename}"'):
-                assert not [line for line in lines if secret in line]
+def test_nothing_names_a_folder_or_a_user_or_the_machine(swept: Path) -> None:
+    """Neither what W&B uploads nor any other file: logs, pictures, what is remembered."""
+    files = [path for path in (swept / "wandb").rglob("*") if path.is_file()]
+    assert {".wandb", ".log", ".png", ".html", ".txt"} <= {path.suffix for path in files}
+    secrets = (str(swept), str(Path.home()), str(ROOT), "somebody")
+    host = re.compile(rf"(?<![\w.]){re.escape(os.uname().nodename)}(?![\w.])")
+    for path in files:
+        found = path.resolve().read_bytes()
+        assert not [each for each in secrets if each.encode() in found], path
+        if path.suffix in (".wandb", ".log", ".html"):
+            text = read_back(path) if path.suffix == ".wandb" else found.decode()
+            assert not [each for each in secrets if each in text], path
+            assert not host.search(text), path
 
 
 def test_a_finished_run_is_not_shown_again_and_results_do_not_depend_on_it(
@@ -101,6 +118,9 @@ def test_a_finished_run_is_not_shown_again_and_results_do_not_depend_on_it(
     before = logs(swept)
     shown = (f"paths.results={swept}", "tracking=wandb", "tracking.mode=offline")
     assert bigain("operator=todo", *QUICK, *shown).returncode == 0
+    assert bigain("sync-wandb", "--all", "--mode", "offline", "--results", str(swept)).stdout == (
+        "0 runs shown, 3 were there already\n"
+    )
     assert logs(swept) == before
     assert bigain("operator=todo", *QUICK, f"paths.results={tmp_path}").returncode == 0
     assert not (tmp_path / "wandb").exists()
@@ -130,6 +150,35 @@ def test_published_runs_are_shown_once(tmp_path: Path) -> None:
     assert {key: shown["summary"][key] for key in expected} == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_showing_many_runs_is_interrupted_and_goes_on(tmp_path: Path, how: signal.Signals) -> None:
+    (tmp_path / "mini").symlink_to(ROOT / "results" / "mini")
+    names = sorted(each.stem for each in (ROOT / "results/mini/manifests").glob("*.json"))[:6]
+    arguments = ("sync-wandb", *names, "--mode", "offline", "--results", str(tmp_path))
+    command = [sys.executable, "-m", "bigain", *arguments]
+    first = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment())
+    while len(list((tmp_path / "wandb").glob("shown/*.txt"))) < 2:
+        assert first.poll() is None
+        time.sleep(0.01)
+    first.send_signal(how)
+    _, told = first.communicate()
+    assert first.returncode != 0
+    assert "Traceback" not in told
+    done = len(list((tmp_path / "wandb").glob("shown/*.txt")))
+    assert 2 <= done < 6
+    second = bigain(*arguments)
+    assert second.stdout == f"{6 - done} runs shown, {done} were there already\n", second.stderr
+    assert "6/6" in second.stderr  # the bar
+    shown = logs(tmp_path)
+    assert sorted(shown) == names
+    # The run that was cut off is there twice on disk: its second file is whole.
+    assert sum(map(len, shown.values())) <= 7
+    for name, paths in shown.items():
+        steps = sorted(points(paths[-1]))
+        assert steps == sorted(set(steps))
+        assert json.loads(read_back(paths[-1], "--summary"))["run_id"] == name
+
+
 def test_a_server_that_cannot_be_reached_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "mini").symlink_to(ROOT / "results" / "mini")
     some = next(iter((ROOT / "results/mini/manifests").glob("*.json"))).stem
@@ -138,7 +187,7 @@ def test_a_server_that_cannot_be_reached_is_one_line(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     assert done.stderr.splitlines()[-1].startswith("sync-wandb: ")
-    assert not (tmp_path / "wandb" / "shown.json").exists()
+    assert not (tmp_path / "wandb" / "shown").exists()
 
 
 def test_without_wandb_one_line_names_the_extra(
