@@ -1,82 +1,121 @@
-"""What tracking adds to a run; `python benchmarks/tracking.py`.
+"""What tracking adds to a run, in seconds of the processor; `python benchmarks/tracking.py`.
 
-Runs without a tracker and with each of `--trackers` (offline), interleaved for `--rounds` rounds,
-each in a process and a results folder of its own.  A run has a cost that does not depend on its
-images (imports, W&B's service, pictures), and one for each image: runs of `--images` sizes show
-both.  It prints seconds of the processor, those of W&B's service included, which other work on the
-machine disturbs less than time, and the time.  Settings after `--` go to every run.
+The records of a committed run are told to a tracker (offline) as a run tells it, without the model,
+so that the numbers are those of tracking alone.  Every image is a point of the history, although a
+run shows one every 2 seconds at most.  Processes with one run and with several show what a process
+costs once (imports, the tracker's service) and what each run costs.  Children count, too.
 """
 
 import argparse
+import csv
+import gzip
+import json
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Sequence
+from pathlib import Path
+
+import torch  # a run imports it anyway
+
+from bigain.config import TrackingConfig
+from bigain.launch.compose import compose_config
+from bigain.runs.archive import Archive
+from bigain.runs.files import SAMPLES
+from bigain.tracking import dashboard
+from bigain.tracking.finished import finished_run
+from bigain.tracking.sink import TrackedRun, build_sinks
 
 __all__ = ["main"]
 
-Cost = tuple[float, float]
-"""Seconds of the processor, seconds of time."""
+_RESULTS = Path(__file__).parents[1] / "results"
+_RUNS = 5
+_COLUMNS = ("tracker", "once_s", "run_s", "images", "first_run_s", "reference_s", "share_percent")
 
 
 def main() -> None:
-    """Print one line per size and tracker, and the difference to the run without one."""
+    """Write one row per tracker to standard output, and to `--csv`."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--trackers", nargs="+", default=["wandb"], metavar="NAME")
-    parser.add_argument("--images", nargs="+", type=int, default=[25, 200], metavar="N")
+    parser.add_argument("--trackers", nargs="+", default=["wandb", "trackio"], metavar="NAME")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("settings", nargs="*", default=["backbone=mini_unet", "operator=todo"])
-    arguments = parser.parse_args()
-    _say("images  tracker    processor s (range)       time s    more than none: processor s, %")
-    for images in arguments.images:
-        settings = [*arguments.settings, f"dataset.limit={images}"]
-        costs = _interleaved(["none", *arguments.trackers], settings, arguments.rounds)
-        for tracker, measured in costs.items():
-            _say(_line(images, tracker, measured, costs["none"]))
+    parser.add_argument("--csv", type=Path, help="a file for the rows")
+    parser.add_argument("--one", nargs=2, metavar=("TRACKER", "RUNS"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.one:
+        _track(options.one[0], int(options.one[1]))
+        return
+    lines = [",".join(_COLUMNS)]
+    lines += [_line(tracker, options.rounds) for tracker in options.trackers]
+    text = "\n".join(lines) + "\n"
+    sys.stdout.write(text)
+    if options.csv:
+        options.csv.parent.mkdir(parents=True, exist_ok=True)
+        options.csv.write_text(text)
 
 
-def _interleaved(
-    trackers: Sequence[str], settings: Sequence[str], rounds: int
-) -> dict[str, list[Cost]]:
-    """Costs of every run; one round makes one run with each tracker."""
-    costs: dict[str, list[Cost]] = {tracker: [] for tracker in trackers}
-    for _ in range(rounds):
-        for tracker in trackers:
-            chosen = [] if tracker == "none" else ["tracking.mode=offline"]
-            costs[tracker].append(_cost([*settings, f"tracking={tracker}", *chosen]))
-    return costs
+def _line(tracker: str, rounds: int) -> str:
+    none = [_process("none", 1) for _ in range(rounds)]
+    single = [_process(tracker, 1) for _ in range(rounds)]
+    several = [_process(tracker, _RUNS) for _ in range(rounds)]
+    run = (statistics.median(several) - statistics.median(single)) / (_RUNS - 1)
+    first = statistics.median(single) - statistics.median(none)
+    _, reference, images = _reference()
+    share = 100 * first / reference
+    numbers = [f"{first - run:.2f}", f"{run:.2f}", images, f"{first:.2f}"]
+    return ",".join(map(str, [tracker, *numbers, f"{reference:.0f}", f"{share:.2f}"]))
 
 
-def _cost(settings: Sequence[str]) -> Cost:
+def _process(tracker: str, runs: int) -> float:
+    """Seconds of the processor of a process that shows this many runs."""
+    before = os.times()
+    command = [sys.executable, __file__, "--one", tracker, str(runs)]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    after = os.times()
+    own = after.children_user + after.children_system
+    return own - before.children_user - before.children_system
+
+
+def _track(tracker: str, runs: int) -> None:
+    run_id, _, images = _reference()
+    given = finished_run(Archive(_RESULTS, "mini"), run_id)
+    config = {**given.view.config, "device": "cpu", "shard": {"index": 0, "count": 1}}
+    told = ["tracking.mode=offline"] if tracker != "none" else []
+    tracking: TrackingConfig = compose_config([f"tracking={tracker}", *told]).tracking
+    dashboard._SECONDS_BETWEEN_POINTS = 0.0
+    torch.zeros(1)
     with tempfile.TemporaryDirectory() as results:
-        command = [sys.executable, "-m", "bigain", *settings, f"paths.results={results}"]
-        started, used = time.perf_counter(), os.times()
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        now = os.times()
-        processor = now.children_user + now.children_system
-        processor -= used.children_user + used.children_system
-        return processor, time.perf_counter() - started
+        for at in range(runs):
+            folder = Path(results) / "runs" / f"{at:016x}"
+            folder.mkdir(parents=True)
+            packed = _RESULTS / "mini" / "samples" / f"{run_id}.csv.gz"
+            (folder / SAMPLES).write_bytes(gzip.decompress(packed.read_bytes()))
+            sinks = build_sinks(tracking)
+            sinks.start(TrackedRun(folder.name, folder, config, tracking, images, []))
+            for record in given.records:
+                sinks.record(record)
+            sinks.finish(given.metrics)
+        if tracker == "wandb":
+            import wandb  # noqa: PLC0415 -- its service counts when it has ended
+
+            wandb.teardown()
 
 
-def _line(images: int, tracker: str, costs: Sequence[Cost], none: Sequence[Cost]) -> str:
-    processor = [each[0] for each in costs]
-    more = [own[0] - other[0] for own, other in zip(costs, none, strict=True)]
-    share = 100 * statistics.median(more) / statistics.median(each[0] for each in none)
-    return (
-        f"{images:6d}  {tracker:8s}  {statistics.median(processor):8.2f} "
-        f"({min(processor):.2f}-{max(processor):.2f})  "
-        f"{statistics.median(each[1] for each in costs):8.2f}   "
-        f"{statistics.median(more):+.2f} ({min(more):+.2f} to {max(more):+.2f}), {share:.1f} %"
-    )
-
-
-def _say(line: str) -> None:
-    sys.stdout.write(line + "\n")
+def _reference() -> tuple[str, float, int]:
+    """The committed mini classification run of median length: id, seconds, images."""
+    found: list[tuple[float, str, int]] = []
+    for path in sorted((_RESULTS / "mini" / "manifests").glob("*.json")):
+        manifest = json.loads(path.read_text())
+        is_measured = "image_seconds" in manifest
+        if is_measured and manifest["config"]["task"]["name"] == "classification":
+            with gzip.open(_RESULTS / "mini" / "samples" / f"{path.stem}.csv.gz", "rt") as handle:
+                images = sum(1 for _ in csv.reader(handle)) - 1
+            if images == 400:
+                found.append((float(manifest["image_seconds"]), path.stem, images))
+    seconds, run_id, images = sorted(found)[len(found) // 2]
+    return run_id, seconds, images
 
 
 if __name__ == "__main__":
