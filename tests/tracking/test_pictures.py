@@ -28,7 +28,7 @@ def test_a_cell_is_as_dark_as_its_share_of_the_row() -> None:
     picture = confusion_picture(np.array([[3, 1], [0, 0]]))
     side = picture.width // 2
     shades = {
-        (row, column): picture.getpixel((side + (column - 0.5) * 200, side + (row - 0.5) * 200))
+        (row, column): picture.getpixel((side + 200 * column - 100, side + 200 * row - 100))
         for row in (0, 1)
         for column in (0, 1)
     }
