@@ -150,7 +150,7 @@ def test_published_runs_are_shown_once(tmp_path: Path) -> None:
     assert {key: shown["summary"][key] for key in expected} == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT])
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_showing_many_runs_is_interrupted_and_goes_on(tmp_path: Path, how: signal.Signals) -> None:
     (tmp_path / "mini").symlink_to(ROOT / "results" / "mini")
     names = sorted(each.stem for each in (ROOT / "results/mini/manifests").glob("*.json"))[:6]
