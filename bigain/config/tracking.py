@@ -5,11 +5,16 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
 from bigain.config.base import Settings, not_allowed
 
 __all__ = ["TrackerConfig", "Tracking", "TrackingConfig"]
+
+_LONGEST_TAG = 64
+"""W&B refuses a run with an empty or a longer tag."""
+
+_Tag = Annotated[str, StringConstraints(min_length=1, max_length=_LONGEST_TAG)]
 
 
 class TrackerConfig(Settings):
@@ -32,9 +37,14 @@ class TrackingConfig(Settings):
     project: str | None = Field(
         min_length=1, description="null (WANDB_PROJECT, or bigain) or a name"
     )
-    entity: str | None = Field(description="null (your own) or a team of W&B")
-    group: str | None = Field(description="null (the sweep that makes the run) or a name")
-    tags: tuple[str, ...] = Field(description="a list of words")
+    entity: str | None = Field(min_length=1, description="null (your own) or a team of W&B")
+    group: str | None = Field(
+        min_length=1,
+        description="null (WANDB_RUN_GROUP, or the sweep that makes the run) or a name",
+    )
+    tags: tuple[_Tag, ...] = Field(
+        description=f"a list of words of 1 to {_LONGEST_TAG} characters, such as [mine]"
+    )
 
     @model_validator(mode="after")
     def _someone_is_told(self) -> Self:

@@ -56,6 +56,8 @@ WRONG: list[tuple[str, object]] = [
     ("tracking", "wandb"),
     ("tracking.mode", "on"),
     ("tracking.project", ""),
+    ("tracking.entity", ""),
+    ("tracking.group", ""),
     ("force", "yes"),
     ("on_error", "ignore"),
     ("paths.results", ""),
