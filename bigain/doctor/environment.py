@@ -27,14 +27,23 @@ __all__ = ["EXTRAS", "check_environment", "check_extras"]
 
 EXTRAS = {
     "coco": "dataset=coco2017",
-    "slurm": "sweeps on a Slurm cluster",
-    "wandb": "a view of the runs in W&B",
+    "joblib": "hydra/launcher=joblib",
+    "slurm": "hydra/launcher=submitit_slurm, submitit_local",
+    "ray": "hydra/launcher=ray",
+    "wandb": "tracking=wandb",
+    "trackio": "tracking=trackio",
 }
 """Extra -> what needs it."""
 
 _PACKAGE = "bigain"
 _PYPROJECT: Path = CONFIGS.parent / "pyproject.toml"
-_IMPORTED_AS = {"hydra-core": "hydra", "pillow": "PIL", "hydra-submitit-launcher": "hydra_plugins"}
+_IMPORTED_AS = {
+    "hydra-core": "hydra",
+    "hydra-joblib-launcher": "hydra_plugins",
+    "hydra-ray-launcher": "hydra_plugins",
+    "hydra-submitit-launcher": "hydra_plugins",
+    "pillow": "PIL",
+}
 _SHOWN = ("torch", "diffusers", "transformers")
 _TORCHVISION_AHEAD = 15
 """torch 2.N goes with torchvision 0.(N + 15), and with no other."""

@@ -112,9 +112,18 @@ def test_an_installed_extra_is_ready() -> None:
     assert coco.what.startswith("pycocotools ")
 
 
+def test_extras_that_are_installed_are_found() -> None:
+    """The launchers are all parts of one namespace package, which is no name of theirs."""
+    found = {each.subject: each for each in check_extras(())}
+    names = {"joblib": "hydra-joblib-launcher", "slurm": "submitit", "wandb": "wandb"}
+    for extra, package in {**names, "trackio": "trackio"}.items():
+        assert found[extra].status == "ready"
+        assert f"{package} {metadata.version(package)}" in found[extra].what
+
+
 def test_every_extra_is_declared() -> None:
     declared = environment._declared()
-    assert set(EXTRAS) <= set(declared.extras)
+    assert {*EXTRAS, "dev"} == set(declared.extras)
     assert {"torch", "diffusers", "hydra-core"} <= {each.name for each in declared.packages}
 
 
