@@ -116,10 +116,11 @@ def compare_all(runs: Sequence[FinishedRun]) -> list[Comparison]:
     """
     *others, reference = runs
     compared = [_compare(run, reference) for run in others]
-    for metric in compared[0].differences:
-        family = holm([each.differences[metric].result.p for each in compared])
-        corrected = zip(compared, family, strict=True)
-        compared = [_corrected(each, metric, p, len(family)) for each, p in corrected]
+    for metric in dict.fromkeys(name for each in compared for name in each.differences):
+        having = [at for at, each in enumerate(compared) if metric in each.differences]
+        family = holm([compared[at].differences[metric].result.p for at in having])
+        for at, p in zip(having, family, strict=True):
+            compared[at] = _corrected(compared[at], metric, p, len(family))
     return compared
 
 

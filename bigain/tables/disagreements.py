@@ -79,7 +79,7 @@ def agreement(run: FinishedRun, reference: FinishedRun) -> Agreement | None:
 
 
 def groups(runs: Sequence[FinishedRun], names: Sequence[str]) -> list[Group]:
-    """The images that differ, in groups.
+    """The images that differ, in groups; none if no image is in all runs.
 
     Args:
         runs: The runs.
@@ -87,6 +87,8 @@ def groups(runs: Sequence[FinishedRun], names: Sequence[str]) -> list[Group]:
 
     """
     frames = common_images(runs)
+    if frames[0].empty:
+        return []
     if runs[0].is_generation:
         return [_most_different(frames)]
     differ = _differ(frames)

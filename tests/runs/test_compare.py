@@ -4,6 +4,7 @@ import math
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,22 @@ def test_each_of_several_runs_is_compared_with_the_last(
     blocks = describe(found).split("\n\n")
     assert len(blocks) == 3
     assert all(block.count("of 3 runs") == 2 for block in blocks)
+
+
+def test_a_metric_that_some_runs_lack_is_a_family_of_the_others(
+    tmp_path: Path, make_config: Make, make_run: MakeRun, tome: dict[str, Any]
+) -> None:
+    runs = read_runs(tmp_path, several(tmp_path, make_config, make_run, tome))
+    for at, value in ((1, 0.5), (3, 0.75)):
+        own = runs[at].samples.assign(average_precision=value)
+        runs[at] = replace(runs[at], samples=own)
+    found = compare_all(runs)
+    assert ["map_image" in each.differences for each in found] == [False, True, False]
+    assert [each.differences["acc1"].family for each in found] == [3, 3, 3]
+    precision = found[1].differences["map_image"]
+    assert precision.result.mean == pytest.approx(-0.25)
+    assert precision.family == 1
+    assert precision.adjusted == precision.result.p
 
 
 def test_plain_records_have_the_numbers_of_the_text(

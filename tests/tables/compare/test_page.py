@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from html import unescape
 from pathlib import Path
 
@@ -58,6 +59,17 @@ def test_p_values_of_several_runs_are_corrected(classify: Make) -> None:
     assert second[1] < first[1], "more errors"
     assert second[2] == pytest.approx(2 * second[1])
     assert first[2] == pytest.approx(first[1])
+
+
+def test_without_an_image_of_all_runs_none_is_said_to_be_alike(classify: Make) -> None:
+    runs = [classify(name="tome", ratio=ratio) for ratio in (0.5, 0.7)]
+    halves = [runs[0].samples.iloc[:9], runs[1].samples.iloc[9:]]
+    runs = [replace(run, samples=half) for run, half in zip(runs, halves, strict=True)]
+    runs.append(classify(name="none"))
+    page = page_of(runs)
+    assert "All runs have 0 images in common" in page
+    assert "the same class for each image" not in page
+    assert "the same class for each image" in page_of(runs[1:])
 
 
 def test_metrics_are_those_of_the_run(classify: Make) -> None:
