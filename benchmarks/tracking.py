@@ -39,7 +39,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--trackers", nargs="+", default=["wandb", "trackio"], metavar="NAME")
+    parser.add_argument("--trackers", nargs="+", default=["wandb"], metavar="NAME")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--csv", type=Path, help="a file for the rows")
     parser.add_argument("--one", nargs=2, metavar=("TRACKER", "RUNS"), help=argparse.SUPPRESS)
