@@ -48,19 +48,26 @@ class Pace:
 
 
 class ShardProgress:
-    """What the beat of a shard says; empty until its session is open."""
+    """What the beat of a shard says.
+
+    Attributes:
+        pace: How fast it goes; None until its session is open.
+        has_begun: Whether it has looked at the run's files, under the folder's lock.
+
+    """
 
     def __init__(self) -> None:
         self.pace: Pace | None = None
+        self.has_begun = False
         self._started = now()
 
     def __call__(self) -> dict[str, Any]:
         """Images of the shard that are done and in all, and how many are done per second."""
-        pace = self.pace
+        pace, begun = self.pace, {"started": self._started, "begun": self.has_begun}
         if pace is None:
-            return {"started": self._started}
+            return begun
         return {
-            "started": self._started,
+            **begun,
             "done": pace.done,
             "total": pace.total,
             "images_per_s": round(pace.rate(), 4),

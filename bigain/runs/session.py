@@ -29,6 +29,7 @@ from bigain.runs.journal import Journal, entries, read_journals, shard_of
 from bigain.runs.leases import Lease
 from bigain.runs.progress import Pace
 from bigain.runs.provenance import now
+from bigain.runs.renewal import Renewal
 
 if TYPE_CHECKING:
     from bigain.metrics import Metric  # loads pandas, which a finished run does not need
@@ -156,7 +157,8 @@ class RunSession:
 
         """
         facts = facts or {}
-        self._manifest()  # a lock would make the folder again if it was deleted
+        if not self._folder.is_dir():  # the lock would make it again
+            raise self._deleted()
         with self._lock:
             if self._is_finished():
                 shards = self._shards(facts)
@@ -183,6 +185,7 @@ class RunSession:
                 image_seconds=sum(record.get("seconds") or 0.0 for record in ordered),
                 adopted_from=_adopted(ordered),
             )
+            Renewal(self._folder).end()
             return True
 
     def fail(self, error: BaseException) -> None:
@@ -213,8 +216,11 @@ class RunSession:
     def _manifest(self) -> dict[str, Any]:
         manifest = read_manifest(self._folder)
         if manifest is None:
-            raise FaultError(f"{self._folder}: was deleted while the run was at work")
+            raise self._deleted()
         return manifest
+
+    def _deleted(self) -> FaultError:
+        return FaultError(f"{self._folder}: was deleted while the run was at work")
 
     def _is_finished(self) -> bool:
         found = manifest_or_none(self._folder)

@@ -22,20 +22,14 @@ from typing import Any
 
 from bigain.errors import UserError
 from bigain.runs.beats import Beat, Heartbeat, is_alive, read_beat
-from bigain.runs.files import (
-    MANIFEST,
-    METRICS,
-    SAMPLES,
-    read_manifest,
-    write_config,
-    write_manifest,
-)
+from bigain.runs.files import MANIFEST, read_manifest, write_config, write_manifest
 from bigain.runs.identity import Config, baseline_id, describing_columns, family_id, resolved
 from bigain.runs.images_done import ImagesDone
-from bigain.runs.journal import Journal, journal_name, journal_paths, shard_of
+from bigain.runs.journal import Journal, journal_name, shard_of
 from bigain.runs.leases import HeldError, Lease, wait_for_silence
 from bigain.runs.progress import ShardProgress
 from bigain.runs.provenance import differing, now
+from bigain.runs.renewal import Renewal
 from bigain.runs.session import RunSession
 
 __all__ = ["SCHEMA_VERSION", "AnotherRunError", "RunStore", "damaged_runs", "run_folders"]
@@ -113,10 +107,6 @@ class RunStore:
         alive = {shard_of(path.name): read_beat(path) for path in paths if is_alive(path, clock)}
         return {shard: beat for shard, beat in alive.items() if beat is not None}
 
-    def is_open(self) -> bool:
-        """Whether a process, on any node, is working on one of the shards now; does not wait."""
-        return bool(self.beats())
-
     def lock(self) -> Lease:
         """The lease of the shared files in the folder; entering it waits."""
         self._make_folder()
@@ -137,9 +127,9 @@ class RunStore:
     ) -> Iterator[RunSession]:
         """Work on the shard `config.shard` of the run over `image_ids`, given in dataset order.
 
-        With `config.force` the results are deleted first, with the journal of this shard and
-        those of other numbers of shards.  The other shards delete their own journals when they are
-        started.  An exception in the block marks the run as failed.
+        With `config.force` what the run has computed is deleted first, of all shards; or of this
+        shard alone if others have begun since the run was forced (`bigain.runs.renewal`).  An
+        exception in the block marks the run as failed.
 
         Args:
             config: The configuration whose run id this store has.
@@ -147,8 +137,9 @@ class RunStore:
             provenance: What `bigain.runs.provenance.collect` returned.
 
         Raises:
-            UserError: Another process works on the same shard, the run was started with other data
-                or weights, or its manifest or a journal is damaged.
+            UserError: Another process works on the same shard or, with force, on what would be
+                deleted, the run was started with other data or weights, or its manifest or a
+                journal is damaged.
             ValueError: Image ids repeat, or there are none.
 
         """
@@ -163,13 +154,16 @@ class RunStore:
             heart = held.enter_context(self._shard(own, progress))
             self._refuse_other_layouts(own)
             with self.lock():
-                if force:
-                    self._discard(own)
+                renewal = self._renew(own, provenance, force=force)
                 if self.manifest().get("status") != "done":
                     self._begin(config, plain, provenance, len(image_ids))
+                    renewal.note(own)
+                may_adopt = not renewal.is_going_on
+                progress.has_begun = True
+                heart.beat()  # before the lock falls: who deletes looks who is at work
             journal = held.enter_context(Journal(path))
             session = RunSession(
-                self.folder, self.lock(), journal, images, heart, may_adopt=not force
+                self.folder, self.lock(), journal, images, heart, may_adopt=may_adopt
             )
             progress.pace = session.pace
             heart.beat()
@@ -230,18 +224,31 @@ class RunStore:
             "restore what it was started with, or start it again with force=true"
         )
 
-    def _discard(self, own: tuple[int, int]) -> None:
-        """Delete all that this shard has computed; nothing if another process is at work."""
-        shards = [shard_of(path.name) for path in journal_paths(self.folder)]
-        with ExitStack() as held:
-            for shard in shards:
-                if shard[1] != own[1]:
-                    held.enter_context(self._shard(shard, dict))
-            for shard in shards:
-                if shard == own or shard[1] != own[1]:
-                    (self.folder / journal_name(*shard)).unlink()
-            for name in (MANIFEST, SAMPLES, METRICS):
-                (self.folder / name).unlink(missing_ok=True)
+    def discard(self) -> None:
+        """Delete all that the run has computed; the next shards begin anew, and adopt nothing.
+
+        Generated images stay until they are written over.
+
+        Raises:
+            UserError: A process is at work on the run.
+
+        """
+        with self.lock():
+            Renewal(self.folder).start()
+
+    def _renew(
+        self, own: tuple[int, int], provenance: Mapping[str, Any], *, force: bool
+    ) -> Renewal:
+        """Delete what has to be; the caller holds the folder's lock."""
+        renewal = Renewal(self.folder)
+        with suppress(UserError):  # a damaged manifest is of no renewal
+            begun = {shard for shard, beat in self.beats().items() if beat.get("begun")}
+            if force and renewal.covers(own, self.manifest(), provenance.get("hashes"), begun):
+                renewal.restart(own)
+                return renewal
+        if force or renewal.is_torn:
+            renewal.start(own)
+        return renewal
 
     @contextmanager
     def _shard(

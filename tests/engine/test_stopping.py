@@ -120,7 +120,7 @@ def test_a_run_that_is_told_to_stop_ends_with_143_and_goes_on(
     assert capsys.readouterr().err.splitlines()[-1].startswith("stopped; the same command")
     monkeypatch.undo()
     store = RunStore(tmp_path, run_id(compose_config(settings)))
-    assert (len(read_journals(store.folder)), store.is_open()) == (1, False)
+    assert (len(read_journals(store.folder)), store.beats()) == (1, {})
     assert (store.status(), store.manifest()["error"]) == ("running", None)
     go_on(settings, straight, computed=2)
 
@@ -154,7 +154,7 @@ def test_a_full_disk_ends_in_one_line_and_the_run_goes_on_to_equal_files(
         run(compose_config(settings))
     assert str(fault.value).startswith(f"{store.folder}: No space left on device; ")
     monkeypatch.undo()
-    assert not store.is_open()
+    assert not store.beats()
     assert store.status() == ("running" if place == "manifest" else "failed")
     go_on(settings, straight, computed=2 if place == "record" else 0)
 

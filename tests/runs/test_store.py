@@ -131,7 +131,7 @@ def test_a_process_that_is_told_to_stop_leaves_an_interrupted_run(
     store = store_of(tmp_path, config)
     with pytest.raises(type(stop)), store.open(config, IDS, {}):
         raise stop
-    assert (store.status(), store.manifest()["error"], store.is_open()) == ("running", None, False)
+    assert (store.status(), store.manifest()["error"], store.beats()) == ("running", None, {})
 
 
 def test_an_exception_after_finish_leaves_the_run_done(
@@ -231,22 +231,116 @@ def test_force_discards_journal_results_and_status(
     assert values == [make_record(i, rise=0.5)["true_errors"] for i in IDS]
 
 
-def test_force_takes_the_journals_of_other_shard_counts_but_not_those_of_sisters(
+def journals(store: RunStore) -> list[str]:
+    return sorted(path.name for path in store.folder.glob("*.jsonl"))
+
+
+def halves(force: bool, make_config: Make) -> list[RunConfig]:
+    return [make_config(shard={"index": i, "count": 2}, force=force) for i in (0, 1)]
+
+
+def test_forced_shards_one_after_the_other_mix_no_old_records_into_the_run(
     tmp_path: Path, make_config: Make, make_record: MakeRecord
 ) -> None:
     store = store_of(tmp_path, make_config())
-    for shard in ((0, 1), (0, 2), (1, 2)):
-        config = make_config(shard={"index": shard[0], "count": shard[1]})
-        with store.open(config, IDS, {}) as session:
-            for image_id in session.todo()[:1]:
+    for old in (*halves(False, make_config), make_config(shard={"index": 0, "count": 3})):
+        with store.open(old, IDS, {"hashes": WEIGHTS}) as session:
+            for image_id in session.todo():
                 session.append(make_record(image_id))
-    forced = make_config(shard={"index": 0, "count": 2}, force=True)
-    with store.open(forced, IDS, {}) as session:
-        assert sorted(path.name for path in store.folder.glob("*.jsonl")) == [
-            "journal-0of2.jsonl",
-            "journal-1of2.jsonl",
-        ]
-        assert session.todo() == IDS[::2]
+    rises = []
+
+    def conclude(records: list[dict[str, Any]]) -> Evaluation:
+        rises.append([record["true_errors"] for record in records])
+        return Evaluation(records, [])
+
+    for _ in range(2):
+        for forced, is_last in zip(halves(True, make_config), (False, True), strict=True):
+            with store.open(forced, IDS, {"hashes": WEIGHTS}) as session:
+                for image_id in session.todo():
+                    session.append(make_record(image_id, rise=0.5))
+                assert session.finish(conclude) == is_last
+        assert store.is_finished()
+        assert not (store.folder / ".forced").exists()
+    expected = [make_record(i, rise=0.5)["true_errors"] for i in IDS]
+    assert rises == [expected, expected]
+
+
+def test_a_shard_that_is_forced_again_deletes_its_own_records_while_others_are_at_work(
+    tmp_path: Path, make_config: Make, make_record: MakeRecord
+) -> None:
+    first, second = halves(True, make_config)
+    store = store_of(tmp_path, first)
+    with store.open(first, IDS, {}) as session:
+        session.append(make_record(IDS[0]))
+        for _ in range(2):
+            with store.open(second, IDS, {}) as other:
+                assert other.todo() == IDS[1::2]
+                other.append(make_record(IDS[1]))
+        assert other.finish(lambda records: Evaluation(records, [])) is False
+        session.append(make_record(IDS[2]))
+    with store.open(second, IDS, {}) as alone:
+        assert journals(store) == ["journal-1of2.jsonl"], "nobody is at work: all begin anew"
+        assert alone.todo() == IDS[1::2]
+
+
+def test_forced_shards_may_start_at_the_same_time(
+    tmp_path: Path, make_config: Make, make_record: MakeRecord
+) -> None:
+    """One that waits for the folder's lock is not at work, and one with other weights is."""
+    first, second = halves(True, make_config)
+    store = store_of(tmp_path, first)
+    complete(store, make_config(), make_record)
+    with (
+        store._shard((1, 2), lambda: {"begun": False}),
+        store.open(first, IDS, {"hashes": WEIGHTS}) as session,
+    ):
+        session.append(make_record(IDS[0]))
+    with store.open(second, IDS, {"hashes": WEIGHTS}):
+        assert journals(store) == ["journal-0of2.jsonl", "journal-1of2.jsonl"]
+        before = store.manifest()
+        others = {"hashes": dict.fromkeys(WEIGHTS, "other")}
+        refusal = "force=true: run .* is at work on shard 1 of 2"
+        with pytest.raises(UserError, match=refusal), store.open(first, IDS, others):
+            pass
+        assert store.manifest() == before
+
+
+def test_discarding_a_run_deletes_everything_once_and_is_refused_while_one_is_at_work(
+    tmp_path: Path, make_config: Make, make_record: MakeRecord
+) -> None:
+    config, sister = make_config(), make_config(dataset__limit=4)
+    store, other = store_of(tmp_path, config), store_of(tmp_path, sister)
+    complete(other, sister, make_record)
+    complete(store, config, make_record)
+    with store.open(config, IDS, {}), pytest.raises(UserError, match="work on shard 0 of 1"):
+        store.discard()
+    assert store.is_finished()
+    store.discard()
+    assert (store.status(), journals(store)) == ("absent", [])
+    for start in range(2):
+        with store.open(config, IDS, {}) as session:
+            assert session.adopt() == [], "as with force"
+            assert session.todo() == IDS[start:]
+            session.append(make_record(IDS[start]))
+
+
+def test_what_a_killed_process_did_not_delete_is_deleted_by_the_next(
+    tmp_path: Path, make_config: Make, make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = make_config()
+    store = store_of(tmp_path, config)
+    complete(store, config, make_record)
+
+    def killed(_folder: Path) -> list[Path]:
+        raise SystemExit(137)
+
+    monkeypatch.setattr("bigain.runs.renewal.journal_paths", killed)
+    with pytest.raises(SystemExit):
+        store.discard()
+    monkeypatch.undo()
+    assert journals(store) == ["journal-0of1.jsonl"]
+    with store.open(config, IDS, {}) as session:
+        assert session.todo() == IDS
 
 
 def test_force_does_not_pull_the_journal_from_under_another_process(
@@ -382,14 +476,14 @@ def test_whether_a_process_works_on_a_run(
 ) -> None:
     config = make_config(shard={"index": 1, "count": 2})
     store = store_of(tmp_path, config)
-    assert not store.is_open()
+    assert not store.beats()
     with store.open(config, IDS, {}) as session:
-        assert store.is_open()
+        assert store.beats()
         session.append(make_record(IDS[1]))
     assert store.status() == "running"
-    assert not store.is_open()
+    assert not store.beats()
     with store.open(config, IDS, {}):
-        assert store.is_open()
+        assert store.beats()
 
 
 def test_a_glance_at_the_lock_does_not_turn_a_starting_process_away(
@@ -404,7 +498,7 @@ def test_a_glance_at_the_lock_does_not_turn_a_starting_process_away(
     timer = threading.Timer(0.05, glance.release)
     timer.start()
     with store.open(config, IDS, {}):
-        assert store.is_open()
+        assert store.beats()
     timer.join()
 
 
@@ -451,7 +545,7 @@ def test_a_fresh_beat_of_another_node_keeps_the_shard(
         text = beat.read_text()
     host = socket.gethostname()
     beat.write_text(text.replace(json.dumps(host), '"n2"'))
-    assert store.is_open()
+    assert store.beats()
     again = threading.Timer(0.3, lambda: beat.write_text(beat.read_text()))
     again.start()
     refusal = r"shard 0 of 1 \(host n2, process"
@@ -459,7 +553,7 @@ def test_a_fresh_beat_of_another_node_keeps_the_shard(
         pass
     again.join()
     os.utime(beat, (0, 0))
-    assert not store.is_open()
+    assert not store.beats()
     with store.open(config, IDS, {}) as session:
         assert session.todo() == IDS
 
