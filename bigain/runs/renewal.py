@@ -3,7 +3,7 @@
 The first forced shard deletes the records of all shards, so that no run is made of old and new
 ones.  Forced shards that begin later, before the run is done, belong to the same renewal: they
 delete only what they have written themselves.  `.forced` in the run's folder lists the shards that
-have begun since; it is `null` while files are being deleted, and gone when the run is done.
+have begun since; it is `null` as long as files are to be deleted, and gone when the run is done.
 """
 
 import json
@@ -37,8 +37,8 @@ class Renewal:
         return self._path.exists()
 
     @property
-    def is_torn(self) -> bool:
-        """Whether a process died while it deleted the old files."""
+    def is_due(self) -> bool:
+        """Whether the old files are still to be deleted, by whoever opens the run next."""
         return self.is_going_on and self.begun() is None
 
     def begun(self) -> set[Shard] | None:
@@ -77,8 +77,8 @@ class Renewal:
             return False
         return own not in begun or bool(at_work & begun - {own})
 
-    def start(self, own: Shard | None = None) -> None:
-        """Delete the records, manifest and tables of the run; images stay until written over.
+    def announce(self, own: Shard | None = None) -> None:
+        """Have the old files deleted.
 
         Args:
             own: The shard of this process.
@@ -91,6 +91,15 @@ class Renewal:
             if shard_of(path.name) != own:
                 self._refuse_work(path)
         self._write(None)
+
+    def start(self, own: Shard) -> None:
+        """Delete the records, manifest and tables of the run; images stay until written over.
+
+        Raises:
+            UserError: As `announce`.
+
+        """
+        self.announce(own)
         for name in (MANIFEST, SAMPLES, METRICS):
             (self._folder / name).unlink(missing_ok=True)
         for path in journal_paths(self._folder):

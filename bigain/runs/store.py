@@ -83,14 +83,15 @@ class RunStore:
             return "damaged"
 
     def is_finished(self) -> bool:
-        """Whether the run is done, so that samples.csv and metrics.csv are complete.
+        """Whether the run is done, so that samples.csv and metrics.csv are complete, and to stay.
 
         Raises:
             AnotherRunError: The folder contains another run.
 
         """
         try:
-            return self.manifest().get("status") == "done"
+            is_done = self.manifest().get("status") == "done"
+            return is_done and not Renewal(self.folder).is_due
         except AnotherRunError:
             raise
         except UserError:
@@ -224,17 +225,18 @@ class RunStore:
             "restore what it was started with, or start it again with force=true"
         )
 
-    def discard(self) -> None:
-        """Delete all that the run has computed; the next shards begin anew, and adopt nothing.
+    def start_over(self) -> None:
+        """Have the next session delete all that the run has computed; it adopts nothing.
 
-        Generated images stay until they are written over.
+        So nothing is lost if data or weights turn out to be missing.  The run is not finished from
+        now on.  Generated images stay until they are written over.
 
         Raises:
             UserError: A process is at work on the run.
 
         """
         with self.lock():
-            Renewal(self.folder).start()
+            Renewal(self.folder).announce()
 
     def _renew(
         self, own: tuple[int, int], provenance: Mapping[str, Any], *, force: bool
@@ -246,7 +248,7 @@ class RunStore:
             if force and renewal.covers(own, self.manifest(), provenance.get("hashes"), begun):
                 renewal.restart(own)
                 return renewal
-        if force or renewal.is_torn:
+        if force or renewal.is_due:
             renewal.start(own)
         return renewal
 

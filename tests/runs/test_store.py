@@ -305,7 +305,7 @@ def test_forced_shards_may_start_at_the_same_time(
         assert store.manifest() == before
 
 
-def test_discarding_a_run_deletes_everything_once_and_is_refused_while_one_is_at_work(
+def test_a_run_that_starts_over_is_deleted_once_by_who_opens_it(
     tmp_path: Path, make_config: Make, make_record: MakeRecord
 ) -> None:
     config, sister = make_config(), make_config(dataset__limit=4)
@@ -313,15 +313,18 @@ def test_discarding_a_run_deletes_everything_once_and_is_refused_while_one_is_at
     complete(other, sister, make_record)
     complete(store, config, make_record)
     with store.open(config, IDS, {}), pytest.raises(UserError, match="work on shard 0 of 1"):
-        store.discard()
+        store.start_over()
     assert store.is_finished()
-    store.discard()
-    assert (store.status(), journals(store)) == ("absent", [])
+    store.start_over()
+    assert not store.is_finished()
+    assert journals(store) == ["journal-0of1.jsonl"], "nothing is lost before the run is opened"
     for start in range(2):
         with store.open(config, IDS, {}) as session:
             assert session.adopt() == [], "as with force"
             assert session.todo() == IDS[start:]
             session.append(make_record(IDS[start]))
+    assert complete(store, config, make_record)
+    assert store.is_finished()
 
 
 def test_what_a_killed_process_did_not_delete_is_deleted_by_the_next(
@@ -335,10 +338,10 @@ def test_what_a_killed_process_did_not_delete_is_deleted_by_the_next(
         raise SystemExit(137)
 
     monkeypatch.setattr("bigain.runs.renewal.journal_paths", killed)
-    with pytest.raises(SystemExit):
-        store.discard()
+    with pytest.raises(SystemExit), store.open(make_config(force=True), IDS, {}):
+        pass
     monkeypatch.undo()
-    assert journals(store) == ["journal-0of1.jsonl"]
+    assert (store.status(), journals(store)) == ("absent", ["journal-0of1.jsonl"])
     with store.open(config, IDS, {}) as session:
         assert session.todo() == IDS
 
