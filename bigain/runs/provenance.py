@@ -31,7 +31,16 @@ __all__ = [
 
 PACKAGES = (
     *("bigain", "torch", "torchvision", "diffusers", "transformers", "safetensors"),
-    *("huggingface-hub", "numpy", "scipy", "pandas", "hydra-core", "omegaconf", "pydantic"),
+    *(
+        "huggingface-hub",
+        "numpy",
+        "scipy",
+        "pandas",
+        "pillow",
+        "hydra-core",
+        "omegaconf",
+        "pydantic",
+    ),
 )
 _NOT_WEIGHTS = ("dataset/", "extractor/", "reference/")
 """How the names of hashes begin that are of images, or of what measures generated images."""
