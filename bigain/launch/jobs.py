@@ -10,7 +10,7 @@ import json
 import sys
 import traceback
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -29,7 +29,10 @@ from bigain.runs.beats import Heartbeat
 from bigain.runs.identity import run_id
 from bigain.runs.sweeps import Job, SweepFolder
 
-__all__ = ["hydra_context", "job", "job_overrides"]
+__all__ = ["NOT_BEGUN", "hydra_context", "job", "job_overrides"]
+
+NOT_BEGUN = "did not begin, because of on_error=stop"
+"""Why a job was skipped after another one failed."""
 
 _RUN = "hydra.run_as_json="
 """Start of the last override of a job.  Launchers log a job's overrides, but not those of Hydra."""
@@ -71,8 +74,10 @@ def _in_sweep(sweep: SweepFolder, own: Job, plain: Mapping[str, Any]) -> Failure
     """Make the run of a sweep's job.  Its state is on disk before, and after, whatever ends it."""
     stops = plain["on_error"] == "stop"
     if stops and own.begun == 0 and sweep.stops:
-        _write(sweep, own.into("skipped", "did not begin, because of on_error=stop"))
+        _write(sweep, own.into("skipped", NOT_BEGUN))
         return None
+    if own.begun:  # it was lost or preempted: what its run has since must not be discarded again
+        plain = {**plain, "force": False}
     own = own.begin()
     _write(sweep, own)
     with _sign_of_life(sweep, own):
@@ -95,13 +100,11 @@ def _in_sweep(sweep: SweepFolder, own: Job, plain: Mapping[str, Any]) -> Failure
 @contextmanager
 def _sign_of_life(sweep: SweepFolder, own: Job) -> Iterator[None]:
     beat = Heartbeat(sweep.beat_of(own.position), lambda: {"run_id": own.run_id})
-    try:
-        beat.__enter__()
-    except OSError as error:
-        sys.stderr.write(f"{sweep.folder}: cannot write a sign of life: {error}\n")
-        yield
-        return
-    with beat:
+    with ExitStack() as held:
+        try:
+            held.enter_context(beat)
+        except OSError as error:
+            sys.stderr.write(f"{sweep.folder}: cannot write a sign of life: {error}\n")
         yield
 
 

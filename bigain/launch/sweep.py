@@ -10,6 +10,7 @@ Two private modules of Hydra are used: a launcher needs a `HydraContext` with Hy
 import copy
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -55,7 +56,9 @@ def launch_one(plan: Plan) -> Failure | None:
 def launch_sweep(runs: Sequence[Launched], hydra: DictConfig) -> dict[int, Failure]:
     """Make `runs`, in this order, with the launcher that Hydra's settings choose.
 
-    Runs on which another sweep is at work, or which it has waiting, are left to it.
+    Runs on which another sweep is at work, or which it has waiting, are left to it.  A run, or a
+    shard of one, that is listed several times is made once, and all have its outcome: settings such
+    as `batch_size` may differ in the list and are not in the run id.
 
     Returns:
         Position in `runs` -> what ended the run, or why it did not begin, once all have ended.  It
@@ -65,16 +68,30 @@ def launch_sweep(runs: Sequence[Launched], hydra: DictConfig) -> dict[int, Failu
     config = _with_hydra(runs[0].config, hydra)
     sweep = SweepFolder(_fresh(Path(config.hydra.sweep.dir)))
     config.hydra.sweep.dir = str(sweep.folder)
-    jobs = {at: Job.of(run.config, at, run.overrides) for at, run in enumerate(runs)}
+    jobs, first = _distinct(runs)
     elsewhere = jobs_elsewhere(runs[0].config.paths.results)
     sweep.create(str(hydra.runtime.choices.get("hydra/launcher")), jobs.values())
     OmegaConf.save(config, sweep.folder / "multirun.yaml")
     with Heartbeat(sweep.beat):
         launching = _Launching(runs, jobs, config, sweep)
-        left = [at for at, run in enumerate(runs) if launching.is_left(at, run.config, elsewhere)]
+        left = [at for at in jobs if launching.is_left(at, runs[at].config, elsewhere)]
         if left:
             launching.carry_out(left)
-    return _failures(runs, sweep)
+    failures = _failures(runs, jobs, sweep)
+    return {at: failures[one] for at, one in enumerate(first) if one in failures}
+
+
+def _distinct(runs: Sequence[Launched]) -> tuple[dict[int, Job], list[int]]:
+    """Position -> job, of each run or shard once; and for each of `runs` where its job is."""
+    jobs: dict[tuple[str, str], Job] = {}
+    first = []
+    for at, run in enumerate(runs):
+        own = Job.of(run.config, at, run.overrides)
+        made = jobs.setdefault((own.run_id, own.shard), own)
+        first.append(made.position)
+        if made is not own:
+            sys.stderr.write(f"{own.title}: is the same run as {' '.join(made.overrides)}\n")
+    return {job.position: job for job in jobs.values()}, first
 
 
 class _Launching:
@@ -82,7 +99,7 @@ class _Launching:
 
     Args:
         runs: All runs of the sweep.
-        jobs: Position in `runs` -> its job.
+        jobs: Position in `runs` -> its job; only the first of several equal ones.
         config: The first run, with Hydra's settings for all of them.
         sweep: The folder of the sweep.
 
@@ -101,8 +118,8 @@ class _Launching:
         self._engine = engine_of(config.hydra, sweep)
         name = sweep.folder.name
         self._overrides = {
-            at: job_overrides(run.config.shown_in(name), sweep.folder, jobs[at])
-            for at, run in enumerate(runs)
+            at: job_overrides(runs[at].config.shown_in(name), sweep.folder, own)
+            for at, own in jobs.items()
         }
 
     def is_left(self, at: int, config: RunConfig, elsewhere: Mapping[tuple[str, str], str]) -> bool:
@@ -210,11 +227,13 @@ def _with_hydra(config: RunConfig, hydra: DictConfig) -> DictConfig:
 def _fresh(folder: Path) -> Path:
     """`folder`, or one with a number after its name: two sweeps may begin in the same second."""
     found, number = folder, 1
-    while (found / "sweep.json").exists():
+    while True:
+        found.mkdir(parents=True, exist_ok=True)
+        with suppress(FileExistsError):
+            (found / "jobs").mkdir()  # only one sweep can make it
+            return found
         number += 1
         found = folder.with_name(f"{folder.name}-{number}")
-    found.mkdir(parents=True, exist_ok=True)
-    return found
 
 
 def _finished(config: RunConfig) -> RunOutcome | None:
@@ -227,15 +246,19 @@ def _finished(config: RunConfig) -> RunOutcome | None:
     return done if is_complete(config, store) else None
 
 
-def _failures(runs: Sequence[Launched], sweep: SweepFolder) -> dict[int, Failure]:
+def _failures(
+    runs: Sequence[Launched], jobs: Mapping[int, Job], sweep: SweepFolder
+) -> dict[int, Failure]:
     """Position -> failure.  A run that is done is no failure, if only its job did not say so."""
     failures = {}
-    jobs = sweep.jobs()
-    for at, run in enumerate(runs):
-        own = jobs[at]
-        store = RunStore(run.config.paths.results, own.run_id)
+    found = sweep.jobs(jobs)
+    for at, planned in jobs.items():
+        config = runs[at].config
+        missing = f"its file in {sweep.folder} is damaged or gone"
+        own = found.get(at) or planned.into("lost", missing)
+        store = RunStore(config.paths.results, own.run_id)
         silent = own.state not in ("done", "failed")
-        if own.state == "done" or (silent and not run.config.force and store.is_finished()):
+        if own.state == "done" or (silent and not config.force and store.is_finished()):
             continue
         failures[at] = Failure(own.run_id, own.error or f"is {own.state}", own.is_users)
     return failures

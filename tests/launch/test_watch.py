@@ -23,6 +23,7 @@ from bigain.launch.plan import PlannedRun, plan_runs
 from bigain.launch.summary import list_failures
 from bigain.launch.sweep import launch_sweep
 from bigain.runs.beats import Heartbeat
+from bigain.runs.identity import run_id
 from bigain.runs.sweeps import Job, SweepFolder, sweep_folders
 
 Launch = Callable[[Sequence[Callable[[], object]]], None]
@@ -356,3 +357,71 @@ def test_progress_counts_jobs_and_estimates_what_is_left(
     assert "2 of 6 jobs done" in line
     assert "1 failed" in line
     assert "about 3 min left" in line, "two in two minutes, three are left"
+
+
+def test_sweeps_of_the_same_second_have_folders_of_their_own(tmp_path: Path) -> None:
+    """Each has claimed its folder before it writes anything there."""
+    made = [sweep._fresh(tmp_path / "12-00-00") for _ in range(3)]
+    assert [each.name for each in made] == ["12-00-00", "12-00-00-2", "12-00-00-3"]
+
+
+def test_equal_runs_of_a_sweep_are_made_once_and_have_one_outcome(
+    tmp_path: Path, work: dict[int, Any], launcher: Callable[..., Any]
+) -> None:
+    """`batch_size=8,16`: two at work on the same run would be in each other's way."""
+    work[1] = fail
+    planned = [*runs(tmp_path, 2), *runs(tmp_path, 2, "batch_size=16")]
+    calls = launcher(lambda jobs: [each() for each in jobs] and None)
+    errors = launched(planned)
+    assert calls == [[0, 1]]
+    assert errors == dict.fromkeys((1, 3), "UserError: dataset.root=x: is empty")
+
+
+def test_a_job_that_begins_again_discards_nothing(
+    tmp_path: Path, launcher: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def run(config: RunConfig) -> RunOutcome:
+        seen.append((config.force, run_id(config)))
+        if len(seen) == 1:
+            raise SystemExit(-1)  # preempted
+        return RunOutcome("x", Path("x"), "running", computed=1)
+
+    def requeue(jobs: Sequence[Callable[[], object]]) -> None:
+        with pytest.raises(SystemExit):
+            jobs[0]()
+        jobs[0]()
+
+    monkeypatch.setattr(bigain.engine.run, "run", run)
+    launcher(requeue)
+    planned = runs(tmp_path, 1, "force=true")
+    assert launched(planned) == {}
+    name = run_id(planned[0].config)
+    assert seen == [(True, name), (False, name)]
+
+
+def test_a_job_has_one_thread_that_writes_its_beat(tmp_path: Path, work: dict[int, Any]) -> None:
+    def count() -> None:
+        beats.extend(each.name for each in threading.enumerate() if "0000.beat" in each.name)
+
+    beats: list[str] = []
+    work[0] = count
+    assert launched(runs(tmp_path, 1)) == {}
+    assert len(beats) == 1
+
+
+def test_a_job_whose_file_was_damaged_is_named(
+    tmp_path: Path,
+    work: dict[int, Any],
+    launcher: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def damage(progress: watch.Progress) -> None:
+        (progress.sweep.folder / "jobs" / "0001.json").write_text("{")
+
+    launcher(lambda jobs: [each() for each in jobs] and None)
+    monkeypatch.setattr(watch.Progress, "say", damage)  # at the end of the sweep
+    errors = launched(runs(tmp_path, 2))
+    assert list(errors) == [1]
+    assert "is damaged or gone" in errors[1]
