@@ -45,7 +45,8 @@ def job_overrides(config: RunConfig, sweep: Path, described: Job) -> list[str]:
     """What a launcher gets for a job: the overrides of the run, and the run itself as JSON."""
     overrides = described.overrides
     place = {"folder": str(sweep), "position": described.position, "overrides": list(overrides)}
-    carried = {**config.model_dump(mode="json"), _PLACE: place}
+    # The launcher has a forced run start over, once.  A job may begin several times.
+    carried = {**config.model_dump(mode="json"), "force": False, _PLACE: place}
     return [*overrides, _RUN + json.dumps(carried)]
 
 
@@ -76,8 +77,6 @@ def _in_sweep(sweep: SweepFolder, own: Job, plain: Mapping[str, Any]) -> Failure
     if stops and own.begun == 0 and sweep.stops:
         _write(sweep, own.into("skipped", NOT_BEGUN))
         return None
-    if own.begun:  # it was lost or preempted: what its run has since must not be discarded again
-        plain = {**plain, "force": False}
     own = own.begin()
     _write(sweep, own)
     with _sign_of_life(sweep, own):

@@ -113,6 +113,7 @@ class _Launching:
         sweep: SweepFolder,
     ) -> None:
         self._jobs = jobs
+        self._forced: set[str] = set()
         self._config = config
         self._sweep = sweep
         self._engine = engine_of(config.hydra, sweep)
@@ -129,10 +130,13 @@ class _Launching:
         if other is not None:
             sys.stderr.write(f"{own.title}: {other}\n")
             self._sweep.write(own.into("skipped", f"{other}; the same command does the rest later"))
-        if other is not None or self._engine is None:
-            return other is None
+        if other is not None:
+            return False
         try:
-            outcome = _finished(config)
+            if config.force and own.run_id not in self._forced:
+                RunStore(config.paths.results, own.run_id).start_over()
+                self._forced.add(own.run_id)
+            outcome = _finished(config) if self._engine is not None else None
         except UserError as error:
             line = f"UserError: {' '.join(str(error).split())}"
             self._sweep.write(own.into("failed", line, is_users=True))

@@ -398,7 +398,21 @@ def test_a_job_that_begins_again_discards_nothing(
     planned = runs(tmp_path, 1, "force=true")
     assert launched(planned) == {}
     name = run_id(planned[0].config)
-    assert seen == [(True, name), (False, name)]
+    assert seen == [(False, name), (False, name)]
+    assert (tmp_path / "runs" / name / ".forced").exists(), "whoever opens it first deletes"
+
+
+def test_a_run_that_a_process_makes_is_not_made_again(
+    tmp_path: Path, work: dict[int, Any], launcher: Callable[..., Any]
+) -> None:
+    calls = launcher(lambda jobs: [each() for each in jobs] and None)
+    planned = runs(tmp_path, 2, "force=true")
+    folder = tmp_path / "runs" / run_id(planned[0].config)
+    folder.mkdir(parents=True)
+    with Heartbeat(folder / ".journal-0of1.beat", lambda: {"begun": True}):
+        errors = launched(planned)
+    assert (list(errors), calls) == ([0], [[1]])
+    assert errors[0].startswith("UserError: ")
 
 
 def test_a_job_has_one_thread_that_writes_its_beat(tmp_path: Path, work: dict[int, Any]) -> None:
