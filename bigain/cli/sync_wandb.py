@@ -1,6 +1,5 @@
 """`bigain sync-wandb`: finished runs in a W&B dashboard, from the run store or a fresh clone."""
 
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -25,7 +24,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--views",
         action="store_true",
-        help="also save a view of each backbone in W&B (docs/tracking.md); offline into a file",
+        help="also save views of comparable runs in W&B (docs/tracking.md); offline into a file",
     )
     options = parser.parse_args(arguments)
     told = {key: getattr(options, key) for key in ("mode", "project", "entity")}
@@ -42,6 +41,7 @@ def _views(choice: Choice, told: Mapping[str, Any]) -> list[str]:
     try:
         # Slow to import, and optional.
         from bigain.tracking.wandb_views import (  # noqa: PLC0415
+            is_offline,
             saved_views,
             send_views,
             write_views,
@@ -55,7 +55,7 @@ def _views(choice: Choice, told: Mapping[str, Any]) -> list[str]:
     runs = [View.of(name, manifest["config"]) for name, manifest in found if manifest]
     views = saved_views(runs, told["entity"], told["project"])
     folder = choice.archive.results / "wandb"
-    if (told["mode"] or os.environ.get("WANDB_MODE")) == "offline":
+    if is_offline(told["mode"]):
         write_views(folder / "views.json", views)
         return [str(folder / "views.json")]
     return send_views(views, folder / "views_sent.json")

@@ -1,20 +1,23 @@
-"""Saved views of a W&B project that answer the paper's questions, one view for each backbone.
+"""Saved views of a W&B project that answer the paper's questions.
 
-A view is built without a server, so that it can also be written to a file.  W&B draws one point for
-each group of a scatter plot whose runs are grouped, so the runs stay alone: a view has the runs of
-one backbone, and the colour of a run says its operator.
+A view is built without a server, so that it can also be written to a file.  It has only runs that
+can be compared: of one backbone, on one dataset, with one number of images.  W&B draws one point
+for each group of a scatter plot whose runs are grouped, so the runs stay alone, and the colour of a
+run says its operator.
 """
 
+import colorsys
 import json
 import os
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import wandb
 from wandb.sdk.lib.service.service_connection import WandbApiFailedError
-from wandb_workspaces.expr import Tags
+from wandb_workspaces.expr import And, Config, Tags
 from wandb_workspaces.reports.v2 import interface as reports
 from wandb_workspaces.workspaces import (
     RunsetSettings,
@@ -29,45 +32,60 @@ from bigain.files import replace_text
 from bigain.tracking.questions import QUESTIONS, UNREDUCED, Question
 from bigain.tracking.view import View
 
-__all__ = ["saved_views", "send_views", "write_views"]
+__all__ = ["is_offline", "saved_views", "send_views", "write_views"]
 
-_COLOURS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#000000", "#ee7733")
+_SATURATION = 0.75
+_LIGHTNESS = (0.35, 0.6)
+"""Neighbours in hue alternate between dark and light."""
 _MANY = 1000
+
+_LIMIT = "dataset.value.limit"
+"""`dataset.limit`: the library puts W&B's `value` into keys of plots and not of filters."""
 
 
 def saved_views(
     views: Iterable[View], entity: str | None = None, project: str | None = None
 ) -> list[Workspace]:
-    """A saved view for each backbone of these runs, sorted by its name.
+    """A saved view for each backbone, dataset and number of images of these runs.
 
     Args:
-        views: The runs, at least one for each backbone that is wanted.
+        views: The runs.
         entity: A team; None: `WANDB_ENTITY`, or the user's own.
         project: None: `WANDB_PROJECT`, or bigain.
 
     """
     runs = list(views)
     operators = sorted({view.config["operator"]["name"] for view in runs})
-    colours = {name: _COLOURS[at % len(_COLOURS)] for at, name in enumerate(operators)}
+    colours = dict(zip(operators, _colours(len(operators)), strict=True))
+    alike: dict[tuple[str, str, int | None], list[View]] = defaultdict(list)
+    for view in runs:
+        names = (view.config[key]["name"] for key in ("backbone", "dataset"))
+        alike[*names, view.config["dataset"].get("limit")].append(view)
     return [
         Workspace(
             entity=entity or os.environ.get("WANDB_ENTITY") or "",
             project=project or os.environ.get("WANDB_PROJECT") or "bigain",
-            name=f"BiGain {backbone}",
+            name=f"BiGain {backbone} {dataset}, {limit or 'all'} images",
             sections=[_section(question) for question in QUESTIONS],
             settings=WorkspaceSettings(max_runs=_MANY),
             runset_settings=RunsetSettings(
-                filters=[Tags().isin([backbone])],
+                filters=And(
+                    Tags().isin([backbone]), Tags().isin([dataset]), Config(_LIMIT) == limit
+                ),
                 pinned_columns=[f"summary:{key}" for key in _values()],
                 run_settings={
                     view.run_id: RunSettings(color=colours[view.config["operator"]["name"]])
-                    for view in runs
-                    if view.config["backbone"]["name"] == backbone
+                    for view in own
                 },
             ),
         )
-        for backbone in sorted({view.config["backbone"]["name"] for view in runs})
+        for (backbone, dataset, limit), own in sorted(alike.items(), key=str)
     ]
+
+
+def is_offline(mode: str | None) -> bool:
+    """Whether W&B writes files only; None: as its environment variables and its settings say."""
+    return (mode or wandb.setup().settings.mode) in ("offline", "dryrun")  # an older name
 
 
 def write_views(path: Path, workspaces: Iterable[Workspace]) -> None:
@@ -111,6 +129,14 @@ def send_views(workspaces: Iterable[Workspace], path: Path) -> list[str]:
             "or --mode offline"
         ) from error
     return addresses
+
+
+def _colours(count: int) -> Sequence[str]:
+    """So many different colours."""
+    shades = (
+        colorsys.hls_to_rgb(at / count, _LIGHTNESS[at % 2], _SATURATION) for at in range(count)
+    )
+    return ["#" + "".join(f"{round(255 * part):02x}" for part in shade) for shade in shades]
 
 
 def _sent(path: Path) -> dict[str, str]:

@@ -137,7 +137,9 @@ def test_published_runs_are_shown_once(tmp_path: Path) -> None:
     views = tmp_path / "wandb" / "views.json"
     assert first.stdout == f"1 runs shown, 0 were there already\n{views}\n", first.stderr
     assert [view["displayName"] for view in json.loads(views.read_text("utf-8"))] == [
-        f"BiGain {some['columns']['backbone']}"
+        "BiGain {backbone} {dataset}, {limit} images".format(
+            **some["columns"], limit=some["config"]["dataset"]["limit"]
+        )
     ]
     assert second.stdout == "0 runs shown, 1 were there already\n"
     ((name, (path,)),) = logs(tmp_path).items()

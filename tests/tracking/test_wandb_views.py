@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import wandb
 from wandb.errors import CommError
 from wandb.sdk.lib.service.service_connection import WandbApiFailedError
 from wandb_workspaces.workspaces import Workspace
@@ -16,7 +17,7 @@ from bigain.runs.archive import Archive
 from bigain.tracking.finished import Finished, finished_run
 from bigain.tracking.questions import FLOPS, QUESTIONS, known_at
 from bigain.tracking.view import summary
-from bigain.tracking.wandb_views import saved_views, send_views, write_views
+from bigain.tracking.wandb_views import is_offline, saved_views, send_views, write_views
 
 RESULTS = Path(__file__).parents[2] / "results"
 
@@ -38,6 +39,12 @@ def written(runs: list[Finished], tmp_path: Path) -> list[dict[str, Any]]:
 def panels(view: dict[str, Any]) -> list[dict[str, Any]]:
     sections = view["spec"]["section"]["panelBankConfig"]["sections"]
     return [panel for section in sections for panel in section["panels"]]
+
+
+def filters(view: dict[str, Any]) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = view["spec"]["section"]["runSets"][0]["filters"]["filters"]
+    assert {each.get("connector", "AND") for each in found} == {"AND"}
+    return found
 
 
 def keys(panel: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -64,22 +71,39 @@ def has(run: Finished, kind: str, key: str) -> bool:
     return True
 
 
-def test_there_is_a_view_for_each_backbone_with_its_runs(
+def test_a_view_has_the_runs_that_can_be_compared(
     written: list[dict[str, Any]], runs: list[Finished]
 ) -> None:
-    assert [view["displayName"] for view in written] == [
-        "BiGain mini_dit",
-        "BiGain mini_unet",
-        "BiGain sd20",
-    ]
+    shown: list[str] = []
     for view in written:
         assert (view["entity"], view["project"]) == ("team", "mine")
-        (backbone,) = view["spec"]["section"]["runSets"][0]["filters"]["filters"][0]["value"]
-        own = [run.view for run in runs if backbone in run.view.tags]
+        wanted = [(each["key"]["name"], each["value"]) for each in filters(view)]
+        (_, (backbone,)), (_, (dataset,)), (_, limit) = wanted
+        assert [key for key, _ in wanted] == ["tags", "tags", "dataset.value.limit"]
+        assert view["displayName"] == f"BiGain {backbone} {dataset}, {limit} images"
+        own = [
+            run.view
+            for run in runs
+            if {backbone, dataset} <= {*run.view.tags}
+            and run.view.config["dataset"]["limit"] == limit
+        ]
         colours = view["spec"]["section"]["customRunColors"]
         assert set(colours) == {each.run_id for each in own}
-        used = {(colours[each.run_id], each.config["operator"]["name"]) for each in own}
-        assert len(used) == len({operator for _, operator in used})
+        shown += colours
+    assert sorted(shown) == sorted(run.view.run_id for run in runs)
+    assert written[0]["displayName"] == "BiGain mini_dit fashion_mnist, 1000 images"
+
+
+def test_each_operator_has_a_colour_of_its_own_in_all_views(
+    written: list[dict[str, Any]], runs: list[Finished]
+) -> None:
+    colours: dict[str, str] = {}
+    for view in written:
+        colours |= view["spec"]["section"]["customRunColors"]
+    used = {(colours[run.view.run_id], run.view.config["operator"]["name"]) for run in runs}
+    operators = {operator for _, operator in used}
+    assert len(operators) == 12
+    assert len(used) == len({colour for colour, _ in used}) == len(operators)
 
 
 def test_every_question_is_drawn(written: list[dict[str, Any]]) -> None:
@@ -177,6 +201,21 @@ def test_a_server_that_refuses_is_one_line(
     monkeypatch.setattr("wandb_workspaces.workspaces.internal.upsert_view2", refuse)
     with pytest.raises(UserError, match=r"^--views: no rights; allowed: a server"):
         send_views(saved_views([run.view for run in runs], "team", "mine"), tmp_path / "sent.json")
+
+
+def test_wandb_says_whether_it_is_offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """`wandb offline` leaves a file of settings, and WANDB_MODE may have an older name."""
+    (tmp_path / "settings").write_text("[default]\nmode = offline\n")
+    monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path))
+    for mode, offline in ((None, True), ("dryrun", True), ("online", False)):
+        monkeypatch.delenv("WANDB_MODE", raising=False)
+        if mode:
+            monkeypatch.setenv("WANDB_MODE", mode)
+        wandb.teardown()
+        assert is_offline(None) == offline
+        assert is_offline("offline")
+        assert not is_offline("online")
+    wandb.teardown()
 
 
 def test_nothing_of_a_view_names_a_place(written: list[dict[str, Any]]) -> None:
