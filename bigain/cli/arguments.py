@@ -12,7 +12,7 @@ from bigain.config.messages import did_you_mean
 from bigain.errors import UserError
 from bigain.locations import absolute_path
 
-__all__ = ["VerbParser", "check_output", "path_argument", "results_folder"]
+__all__ = ["VerbParser", "check_output", "name_argument", "path_argument", "results_folder"]
 
 _UNKNOWN = "unrecognized arguments: "
 _VALUE = re.compile(
@@ -22,7 +22,7 @@ _VALUE = re.compile(
 """The messages of argparse about a wrong value."""
 
 _OWN = re.compile(r"argument (?P<option>[\w-]+): (?P<rest>.*; allowed: .*)")
-"""The messages of `path_argument`."""
+"""The messages of `path_argument` and `name_argument`."""
 
 _OF_RUNNER = re.compile(r"^\+{0,2}paths\.results=")
 """How the runner is told the folder of the results."""
@@ -32,10 +32,19 @@ _KINDS = {"int": "a whole number", "float": "a number"}
 
 def path_argument(text: str) -> Path:
     """The type of an argument that is a path, see `bigain.locations.absolute_path`."""
+    if not text:
+        raise argparse.ArgumentTypeError("'': is empty; allowed: a path")
     try:
         return absolute_path(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text}: {error}; allowed: a path") from error
+
+
+def name_argument(text: str) -> str:
+    """The type of an argument that is a name."""
+    if not text:
+        raise argparse.ArgumentTypeError("'': is empty; allowed: a name")
+    return text
 
 
 def check_output(option: str, path: Path) -> None:

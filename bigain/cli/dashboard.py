@@ -15,7 +15,7 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
-from bigain.cli.arguments import VerbParser
+from bigain.cli.arguments import VerbParser, name_argument
 from bigain.cli.shown_runs import Choice, add_choice, choose_runs, show_runs
 from bigain.config import TrackingConfig
 from bigain.errors import UserError
@@ -30,7 +30,7 @@ def main(arguments: Sequence[str]) -> int:
     """Show the runs that are named, or all of them, and serve the page until Ctrl-C."""
     parser = VerbParser("dashboard", "Show finished runs on a local page, in Trackio.")
     add_choice(parser)
-    parser.add_argument("--project", help="default: bigain")
+    parser.add_argument("--project", type=name_argument, help="default: bigain")
     parser.add_argument("--port", type=int, help="default: the first free one from 7860 on")
     parser.add_argument("--no-page", action="store_true", help="only fill Trackio's folder")
     options = parser.parse_args(arguments)
@@ -75,7 +75,7 @@ def _serve(results: Path, project: str | None, port: int | None, curves: Mapping
     """Serve the page until Ctrl-C.
 
     Raises:
-        UserError: The port is taken.
+        UserError: The port is taken, or the page cannot be served.
 
     """
     from bigain.tracking.trackio_client import PROJECT, load_trackio  # noqa: PLC0415 -- optional
@@ -95,7 +95,7 @@ def _serve(results: Path, project: str | None, port: int | None, curves: Mapping
                 server_port=port,
             )
         except OSError as error:
-            raise UserError(f"--port={port}: is taken; allowed: a free one, or none") from error
+            raise _cannot_be_served(port, error) from error
     try:
         sys.stdout.write(f"{address}?project={name}  (Ctrl-C ends it)\n")
         for title, query in curves.items():
@@ -106,6 +106,17 @@ def _serve(results: Path, project: str | None, port: int | None, curves: Mapping
         sys.stdout.write("\n")
     finally:
         server.close()
+
+
+def _cannot_be_served(port: int | None, error: OSError) -> UserError:
+    """Trackio raises a plain OSError, without a number, if it finds no free port."""
+    reason = " ".join(str(error).split())
+    if error.errno is not None:
+        allowed = "--no-page, which only fills the folder"
+        return UserError(f"dashboard: the page cannot be served ({reason}); allowed: {allowed}")
+    if port is None:
+        return UserError(f"dashboard: {reason}; allowed: --port with a free port")
+    return UserError(f"--port={port}: is taken, or not yours; allowed: a free one, or none")
 
 
 @contextmanager

@@ -54,9 +54,11 @@ class Choice:
 def add_choice(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that choose runs."""
     parser.add_argument("runs", nargs="*", metavar="RUN", help="run ids")
-    parser.add_argument("--all", action="store_true", help="every finished run")
+    parser.add_argument("--all", action="store_true", help="every finished run of the profile")
     parser.add_argument("--table", metavar="N", help="the runs of a table, as a group")
-    parser.add_argument("--profile", default="mini", help="mini (default) or paper")
+    parser.add_argument(
+        "--profile", choices=("mini", "paper"), default="mini", help="mini (default) or paper"
+    )
 
 
 def choose_runs(verb: str, options: argparse.Namespace) -> Choice:

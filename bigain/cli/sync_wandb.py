@@ -4,7 +4,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bigain.cli.arguments import VerbParser
+from bigain.cli.arguments import VerbParser, name_argument
 from bigain.cli.shown_runs import Choice, add_choice, choose_runs, show_runs
 from bigain.errors import UserError
 from bigain.tracking.view import View
@@ -19,8 +19,8 @@ def main(arguments: Sequence[str]) -> int:
     parser = VerbParser("sync-wandb", "Show finished runs in a W&B dashboard.")
     add_choice(parser)
     parser.add_argument("--mode", choices=_MODES, help="default: WANDB_MODE, or online")
-    parser.add_argument("--project", help="default: WANDB_PROJECT, or bigain")
-    parser.add_argument("--entity", help="default: your own")
+    parser.add_argument("--project", type=name_argument, help="default: WANDB_PROJECT, or bigain")
+    parser.add_argument("--entity", type=name_argument, help="default: your own")
     parser.add_argument(
         "--views",
         action="store_true",

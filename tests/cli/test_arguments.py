@@ -98,3 +98,24 @@ def test_a_wrong_value_is_named_as_that_of_a_setting(words: list[str], expected:
 def test_nothing_is_suggested_for_what_resembles_no_option(word: str) -> None:
     with pytest.raises(UserError, match=r"usage: bigain greet \[-h\] \[--results DIR\]$"):
         VerbParser("greet", "Say something.").parse_args([word])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["compare", "a", "b", "--html", ""], "--html='': is empty; allowed: a path"),
+        (["sync-wandb", "--all", "--project", ""], "--project='': is empty; allowed: a name"),
+        (["sync-wandb", "--all", "--entity="], "--entity='': is empty; allowed: a name"),
+        (["sync-wandb", "--all", "--profile", "papr"], "--profile=papr: allowed: mini, paper; did"),
+        (["dashboard", "--project", ""], "--project='': is empty; allowed: a name"),
+        (["dashboard", "--profile", "papr"], "--profile=papr: allowed: mini, paper; did"),
+    ],
+    ids=str,
+)
+def test_values_that_are_no_choice_are_named(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    err = capsys.readouterr().err
+    assert err.startswith(message)
+    assert err.count("\n") == 1

@@ -1,5 +1,6 @@
 """Trackio's files, read back with its own command line."""
 
+import errno
 import json
 import os
 import signal
@@ -7,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -155,6 +157,36 @@ def test_published_runs_are_shown_once_and_served(tmp_path: Path) -> None:
     finally:
         served.kill()
     assert (served.returncode, rest.strip()) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "message"),
+    [
+        (["--port", "8000"], OSError("Cannot find empty port"), "--port=8000: is taken"),
+        ([], OSError("Cannot find empty port"), "dashboard: Cannot find empty port; allowed: --po"),
+        (
+            ["--port", "8000"],
+            OSError(errno.EMFILE, "Too many"),
+            "dashboard: the page cannot be",
+        ),
+    ],
+    ids=str,
+)
+def test_a_page_that_cannot_be_served_says_why(
+    given: list[str],
+    error: OSError,
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    page = Mock()
+    page.show.side_effect = error
+    monkeypatch.setattr("bigain.tracking.trackio_client.load_trackio", lambda _: page)
+    monkeypatch.setattr("bigain.cli.dashboard.show_runs", lambda *_: None)
+    monkeypatch.setattr("bigain.cli.dashboard._curves", lambda *_: {})
+    name = sorted((ROOT / "results/mini/manifests").glob("*.json"))[0].stem
+    assert main(["dashboard", name, *given, "--results", str(ROOT / "results")]) == 2
+    assert capsys.readouterr().err.startswith(message)
 
 
 NUMBERS = {f"{number:02d}" for number in range(1, 19)}
