@@ -1,6 +1,7 @@
 """Atomic writes, appended CSV rows, sha256 of files."""
 
 import csv
+import errno
 import hashlib
 import io
 import json
@@ -12,8 +13,10 @@ from typing import Any
 
 from bigain.errors import UserError
 
-__all__ = ["append_csv_row", "file_sha256", "parse_json", "replace_file", "replace_text"]
-__all__ += ["sync_folder"]
+__all__ = ["append_csv_row", "create_text", "file_sha256", "parse_json", "replace_file"]
+__all__ += ["replace_text", "sync_folder"]
+
+_NO_FOLDER_SYNC = (errno.EINVAL, errno.EBADF, errno.EOPNOTSUPP)
 
 
 def replace_file(path: Path, write: Callable[[Path], object]) -> None:
@@ -37,6 +40,39 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
 def replace_text(path: Path, text: str) -> None:
     """Atomically set the content of `path` to `text` (UTF-8, line ends unchanged)."""
     replace_file(path, lambda temporary: temporary.write_text(text, encoding="utf-8", newline=""))
+
+
+def create_text(path: Path, text: str) -> None:
+    """Create the file `path`, which has all of `text` (UTF-8) as soon as it exists.
+
+    Where there are no hard links it is created first and filled then; also there, only one of many
+    processes creates it.
+
+    Raises:
+        FileExistsError: It exists.
+
+    """
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        _write_new(temporary, text)
+        try:
+            os.link(temporary, path)
+        except OSError:  # NFS may say so although it made the link, as the answer was lost
+            if temporary.stat().st_nlink == 1:
+                _write_new(path, text)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _write_new(path: Path, text: str) -> None:
+    with path.open("x", encoding="utf-8", newline="") as handle:
+        try:
+            handle.write(text)
+            handle.flush()
+            os.fsync(handle.fileno())
+        except BaseException:  # such as a full disk
+            path.unlink(missing_ok=True)
+            raise
 
 
 def append_csv_row(path: Path, row: Mapping[str, object]) -> None:
@@ -66,10 +102,18 @@ def append_csv_row(path: Path, row: Mapping[str, object]) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Flush the file names in `folder` to disk: new and renamed files survive a power cut."""
+    """Flush the file names in `folder` to disk: new and renamed files survive a power cut.
+
+    Nothing where the system opens no folders or the file system flushes none.
+    """
+    if os.name == "nt":
+        return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_FOLDER_SYNC:
+            raise
     finally:
         os.close(descriptor)
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from bigain.files import parse_json, replace_text
+from bigain.files import create_text, parse_json, replace_text
 
 __all__ = [
     "INTERVAL",
@@ -74,8 +74,8 @@ class Heartbeat:
         interval: Seconds between two beats.
 
     Attributes:
-        is_lost: Whether another process has written the file since: this one had stood still for so
-            long that it counted as dead.  Then it writes no more beats.
+        is_lost: Whether another process has taken the file over since: this one had stood still
+            for so long that it counted as dead.  Then it writes no more beats.
 
     """
 
@@ -92,10 +92,21 @@ class Heartbeat:
         self._process = own_process()
         self._ends = threading.Event()
         self._one_at_a_time = threading.Lock()
+        self._last: float | None = None
+
+    def create(self) -> None:
+        """Write the first beat, before entering.
+
+        Raises:
+            FileExistsError: There is one.
+
+        """
+        create_text(self.path, self._text())
         self._last = _awake()
 
     def __enter__(self) -> Self:
-        self._write()
+        if self._last is None:
+            self._write()
         self._thread = threading.Thread(target=self._keep, name=f"beat {self.path}", daemon=True)
         self._thread.start()
         return self
@@ -118,7 +129,7 @@ class Heartbeat:
 
         Looks at the disk only if the last beat is so old that somebody may have taken over.
         """
-        if _awake() - self._last > STALE / 2:
+        if self._silence() > STALE / 2:
             self.beat()
         return not self.is_lost
 
@@ -137,14 +148,25 @@ class Heartbeat:
             except OSError:
                 with suppress(OSError):
                     os.utime(self.path)
+                    self._last = _awake()
 
     def _look(self) -> None:
         found = read_beat(self.path)
-        self.is_lost = self.is_lost or not (found is None or is_same(found, self._process))
+        if found is not None:
+            is_own = is_same(found, self._process)
+        else:  # a successor may have come and gone meanwhile
+            is_own = self._silence() < STALE or not self.path.parent.is_dir()
+        self.is_lost = self.is_lost or not is_own
+
+    def _silence(self) -> float:
+        """Seconds since the last beat."""
+        return 0.0 if self._last is None else _awake() - self._last
+
+    def _text(self) -> str:
+        return json.dumps({**self._process, **self._content()}) + "\n"
 
     def _write(self) -> None:
-        text = json.dumps({**self._process, **self._content()})
-        replace_text(self.path, text + "\n")
+        replace_text(self.path, self._text())
         self._last = _awake()
 
 
@@ -253,4 +275,5 @@ def _birth(pid: int) -> str | None:
 
 def _awake() -> float:
     """Seconds on a clock that never jumps and, where there is one, goes on while asleep."""
-    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+    clock = getattr(time, "CLOCK_BOOTTIME", None)
+    return time.monotonic() if clock is None else time.clock_gettime(clock)

@@ -6,8 +6,9 @@
 
 A lease is a file lock and a beat, `.NAME.lock` and `.NAME.beat`.  The lock falls at once with the
 process that holds it.  But a network file system may keep locks local to a node, refuse them, or
-keep those of a node that died.  So the beat decides: it is created with O_EXCL, which file servers
-carry out as one step, and as long as it is fresh the lease belongs to its writer.  Of a process on
+keep those of a node that died.  So the beat decides: it is created as a hard link, or with O_EXCL
+where there are none, which file servers carry out as one step.  As long as it is fresh the lease
+belongs to its writer.  Of a process on
 this machine it is known whether it exists; of others, that its beat grew stale.
 
 Where flock is not supported, the lock is an existence lock (`filelock.SoftFileLock`), which a dead
@@ -15,7 +16,6 @@ process leaves behind.  It is removed when the beat does not show that its holde
 """
 
 import errno
-import json
 import logging
 import os
 import time
@@ -28,6 +28,7 @@ from typing import Any
 
 from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
+from bigain.files import create_text
 from bigain.runs import beats
 from bigain.runs.beats import Beat, Heartbeat, age, lives_here, read_beat, whereabouts
 
@@ -79,6 +80,7 @@ class Lease:
         self._content = content
         self._waits = waits
         self._is_soft = False
+        self._has_told = False
 
     def __enter__(self) -> Heartbeat:
         while True:
@@ -139,25 +141,26 @@ class Lease:
         The lock of a process that exists here is never taken.  A lock without flock may be taken
         by two, because the beat admits only one of them.
         """
-        dead = wait_for_silence(self._beat_path)
+        dead = wait_for_silence(self._beat_path, self._tell)
         if (dead is None and not self._is_soft) or (dead is not None and lives_here(dead)):
             raise HeldError(dead)
 
     def _claimed(self, held: ExitStack) -> Heartbeat:
         """A heartbeat whose file this process created; HeldError if another one was first."""
         if self._beat_path.exists():
-            _remove(self._beat_path, wait_for_silence(self._beat_path))
+            _remove(self._beat_path, wait_for_silence(self._beat_path, self._tell))
+        heart = Heartbeat(self._beat_path, self._content)
         try:
-            descriptor = os.open(self._beat_path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+            heart.create()
         except FileExistsError:
             raise HeldError(read_beat(self._beat_path)) from None
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as handle:
-                handle.write(json.dumps(beats.own_process()))
-            return held.enter_context(Heartbeat(self._beat_path, self._content))
-        except BaseException:  # such as a full disk
-            self._beat_path.unlink(missing_ok=True)
-            raise
+        return held.enter_context(heart)
+
+    def _tell(self, message: str) -> None:
+        """Warn once, however often the lease is tried."""
+        if not self._has_told:
+            self._has_told = True
+            _LOG.warning(message)
 
 
 def beat_path(folder: Path, name: str) -> Path:
@@ -165,11 +168,15 @@ def beat_path(folder: Path, name: str) -> Path:
     return folder / f".{name}.beat"
 
 
-def wait_for_silence(path: Path) -> Beat | None:
+def wait_for_silence(path: Path, tell: Callable[[str], object] = _LOG.warning) -> Beat | None:
     """Return when the beat at `path` is gone, or its process is dead; what it said.
 
     A process on another node may have died a moment ago.  So a fresh beat is watched until it is
     stale, which takes up to `bigain.runs.beats.STALE` seconds.
+
+    Args:
+        path: The beat.
+        tell: Called once, with a message, when waiting begins.
 
     Raises:
         HeldError: The process exists on this machine, or gives another beat meanwhile.
@@ -187,7 +194,7 @@ def wait_for_silence(path: Path) -> Beat | None:
             told = True
             place = "another process" if beat is None else whereabouts(beat)
             left = beats.STALE - seconds
-            _LOG.warning("%s: %s was at work; waiting %d s for a beat", path.parent, place, left)
+            tell(f"{path.parent}: {place} was at work; waiting {left:.0f} s for a beat")
         time.sleep(min(_PAUSE, beats.INTERVAL))
 
 
@@ -208,7 +215,9 @@ def _remove(path: Path, dead: Beat | None) -> None:
         path.replace(aside)
     except FileNotFoundError:
         return
-    if read_beat(aside) == dead:
+    try:
+        if read_beat(aside) != dead:
+            with suppress(FileExistsError):  # it is written again already
+                create_text(path, aside.read_text(encoding="utf-8"))
+    finally:
         aside.unlink(missing_ok=True)
-    else:
-        aside.replace(path)

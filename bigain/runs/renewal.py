@@ -127,7 +127,7 @@ class Renewal:
             return  # it waits for the folder's lock
         try:
             dead = wait_for_silence(path)
-            if dead is not None and lives_here(dead):  # it is only suspended
+            if dead is not None and dead["birth"] and lives_here(dead):  # it is only suspended
                 raise HeldError(dead)
         except HeldError as error:
             index, count = shard_of(path.name)

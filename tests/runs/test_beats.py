@@ -133,6 +133,22 @@ def test_who_stood_still_looks_before_it_goes_on(
         assert not heart.check()
 
 
+def test_who_stood_still_is_no_owner_of_a_file_that_a_successor_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "beat.json"
+    with Heartbeat(path, interval=1000) as heart:
+        path.unlink()
+        heart.beat()
+        assert heart.check()
+        assert path.exists(), "removed by mistake a moment ago"
+        path.unlink()
+        later = beats._awake() + STALE
+        monkeypatch.setattr(beats, "_awake", lambda: later)
+        assert not heart.check()
+    assert not path.exists()
+
+
 def test_a_full_disk_and_a_lost_folder_stop_no_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,7 +15,7 @@ import pytest
 from filelock import FileLock
 
 from bigain.runs import beats, leases
-from bigain.runs.beats import STALE, is_alive, own_process, read_beat
+from bigain.runs.beats import STALE, Heartbeat, is_alive, own_process, read_beat
 from bigain.runs.leases import HeldError, Lease, beat_path, wait_for_silence
 
 GONE = 2**22 + 1
@@ -169,16 +169,102 @@ def test_who_was_quicker_keeps_its_beat(tmp_path: Path) -> None:
     assert [each.name for each in tmp_path.iterdir()] == [path.name]
 
 
+def test_a_beat_that_is_put_back_replaces_no_newer_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = beat_path(tmp_path, "x")
+    write(path, host="n3")
+    replace = Path.replace
+
+    def slow(self: Path, target: Path) -> Path:
+        moved = replace(self, target)
+        write(path, host="n4")
+        return moved
+
+    monkeypatch.setattr(Path, "replace", slow)
+    leases._remove(path, {"host": "n2"})
+    assert (read_beat(path) or {})["host"] == "n4"
+    assert [each.name for each in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("has_links", [True, False])
+def test_a_beat_is_whole_as_soon_as_it_exists_where_there_are_links(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_links: bool
+) -> None:
+    path, sizes, sync = beat_path(tmp_path, "x"), [], os.fsync
+
+    def look(descriptor: int) -> None:
+        sizes.append(path.exists())
+        sync(descriptor)
+
+    def none(*_arguments: object) -> None:
+        raise OSError(errno.EPERM, "no links here")
+
+    monkeypatch.setattr(os, "fsync", look)
+    if not has_links:
+        monkeypatch.setattr(os, "link", none)
+    with lease(tmp_path) as heart:
+        assert sizes == ([False] if has_links else [False, True])
+        assert heart.check()
+        with pytest.raises(HeldError), lease(tmp_path):
+            pass
+    assert not path.exists()
+
+
+def test_who_pauses_between_claim_and_work_does_not_write_over_its_successor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, enter = beat_path(tmp_path, "x"), Heartbeat.__enter__
+    later = beats._awake() + STALE
+
+    def paused(heart: Heartbeat) -> Heartbeat:
+        write(path, host="n2")
+        monkeypatch.setattr(beats, "_awake", lambda: later)
+        return enter(heart)
+
+    monkeypatch.setattr(Heartbeat, "__enter__", paused)
+    with lease(tmp_path) as heart:
+        assert (read_beat(path) or {})["host"] == "n2"
+        assert not heart.check()
+    assert (read_beat(path) or {})["host"] == "n2"
+
+
+def test_without_births_an_old_beat_is_that_of_a_dead_process_whoever_has_its_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on macOS after a restart."""
+    monkeypatch.setattr(beats, "_birth", lambda _pid: None)
+    write(beat_path(tmp_path, "x"), STALE + 1)
+    with lease(tmp_path) as heart:
+        assert heart.check()
+
+
+@pytest.mark.usefixtures("quick")
+def test_waiting_for_another_node_is_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = beat_path(tmp_path, "x")
+    write(path, host="n2")
+    timers = [threading.Timer(0.3 * i, write, (path,), {"host": "n2"}) for i in (1, 2, 3)]
+    for timer in timers:
+        timer.start()
+    with Lease(tmp_path, "x", waits=True) as heart:
+        assert heart.check()
+    for timer in timers:
+        timer.join()
+    assert [record.message.count("was at work") for record in caplog.records] == [1]
+
+
 def test_a_full_disk_leaves_no_beat_that_others_would_wait_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_arguments: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(beats, "replace_text", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space"), lease(tmp_path):
         pass
     monkeypatch.undo()
-    assert not beat_path(tmp_path, "x").exists()
+    assert [each.name for each in tmp_path.iterdir()] == [".x.lock"]
     with lease(tmp_path) as heart:
         assert heart.check()
