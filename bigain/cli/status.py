@@ -120,7 +120,9 @@ def _known(store: RunStore, clock: float) -> dict[str, Any]:
     status, needed = manifest["status"], manifest["n_images"]
     beats = {} if status == "done" else store.beats(clock)
     done = needed if status == "done" else _done(store, [*beats.values()], needed)
-    if status == "running" and not beats:
+    if beats:  # another shard may have failed
+        status = "running"
+    elif status == "running":
         status = "interrupted"
     return {
         **manifest["columns"],

@@ -4,6 +4,7 @@ import errno
 import os
 import signal
 import threading
+import time
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -16,6 +17,9 @@ __all__ = ["STOPPED", "Stopped", "Stopping", "named_faults"]
 
 STOPPED = 143
 """Exit code of a process that SIGTERM ended, as shells count it: 128 + 15."""
+
+REPEATS = 3.0
+"""Seconds in which more signals count as the first one: schedulers may send it more than once."""
 
 _T = TypeVar("_T")
 
@@ -37,12 +41,12 @@ class Stopping:
     """A context manager that ends the process on SIGTERM.
 
     In the loops of `each`, the item in flight is finished first.  Elsewhere `Stopped` is raised at
-    once.  A second SIGTERM kills the process.  Only the main thread receives signals; in another
-    one nothing changes.
+    once.  A second SIGTERM kills the process if it comes at least `REPEATS` seconds later, also after
+    the end of the context.  Only the main thread receives signals; in another one nothing changes.
     """
 
     def __init__(self) -> None:
-        self._is_told = False
+        self._told: float | None = None
         self._is_in_flight = False
         self._before: Any = None
 
@@ -57,7 +61,8 @@ class Stopping:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._before is not None:
+        is_ending = self._told is not None and self._before == signal.SIG_DFL
+        if self._before is not None and not is_ending:
             signal.signal(signal.SIGTERM, self._before)
 
     def each(self, items: Generator[_T, None, None]) -> Generator[_T, None, None]:
@@ -67,18 +72,21 @@ class Stopping:
             with closing(items):
                 for item in items:
                     yield item
-                    if self._is_told:
+                    if self._told is not None:
                         raise Stopped
         finally:
             self._is_in_flight = False
+        if self._told is not None:
+            raise Stopped
 
     def _tell(self, *_signal: object) -> None:
-        if self._is_told:
+        if self._told is None:
+            self._told = time.monotonic()
+            if not self._is_in_flight:
+                raise Stopped
+        elif time.monotonic() - self._told >= REPEATS:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             os.kill(os.getpid(), signal.SIGTERM)
-        self._is_told = True
-        if not self._is_in_flight:
-            raise Stopped
 
 
 @contextmanager

@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, BinaryIO, NamedTuple, Self
 
 from bigain.errors import FaultError, UserError
 from bigain.files import parse_json, sync_folder
@@ -31,7 +31,6 @@ __all__ = [
     "iterate_journals",
     "journal_name",
     "journal_paths",
-    "read_journal",
     "read_journals",
     "shard_of",
 ]
@@ -84,11 +83,6 @@ def iterate_journals(folder: Path) -> Iterator[Record]:
     """
     for path in journal_paths(folder):
         yield from iterate_journal(path)
-
-
-def read_journal(path: Path) -> list[Record]:
-    """All that `iterate_journal` gives."""
-    return list(iterate_journal(path))
 
 
 def read_journals(folder: Path) -> dict[int, Record]:
@@ -200,18 +194,20 @@ def _count(path: Path) -> int:
         if count:
             handle.seek(0)
             _entry(handle.readline()[:-1], path, 1)
-            end = _last_newline(handle.fileno())
-            start = _last_newline(handle.fileno(), before=end) + 1
-            _entry(os.pread(handle.fileno(), end - start, start), path, count)
+            end = _last_newline(handle)
+            start = _last_newline(handle, before=end) + 1
+            handle.seek(start)
+            _entry(handle.read(end - start), path, count)
     return count
 
 
-def _last_newline(descriptor: int, before: int | None = None) -> int:
+def _last_newline(handle: BinaryIO, before: int | None = None) -> int:
     """Where the last newline of a file is, or the last one before a place; -1 if there is none."""
-    end = os.fstat(descriptor).st_size if before is None else before
+    end = handle.seek(0, os.SEEK_END) if before is None else before
     while end > 0:
         start = max(0, end - _BLOCK)
-        found = os.pread(descriptor, end - start, start).rfind(b"\n")
+        handle.seek(start)
+        found = handle.read(end - start).rfind(b"\n")
         if found >= 0:
             return start + found
         end = start
@@ -228,4 +224,4 @@ def _plain(node: Any) -> Any:
 
 def _cut_torn_line(path: Path, descriptor: int) -> None:
     with path.open("rb") as handle:
-        os.ftruncate(descriptor, _last_newline(handle.fileno()) + 1)
+        os.ftruncate(descriptor, _last_newline(handle) + 1)

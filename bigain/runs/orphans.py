@@ -16,7 +16,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from bigain.runs.beats import STALE, file_clock, is_alive
+from bigain.runs.beats import STALE, age, file_clock, is_alive
 
 __all__ = ["Orphan", "find_orphans"]
 
@@ -64,11 +64,11 @@ def find_orphans(folder: Path) -> list[Orphan]:
 
 def _kind(path: Path, clock: float, *, is_used: bool) -> str | None:
     """What `path` is an orphan of; None if it is none."""
-    if path.suffix == ".beat" and _age(path, clock) > STALE and not is_alive(path, clock):
+    if path.suffix == ".beat" and _is_older(path, STALE, clock) and not is_alive(path, clock):
         return "beat of a process that is gone"
     if is_used:
         return None
-    if _TEMPORARY.fullmatch(path.name) and _age(path, clock) > _WRITTEN_BY_NOW:
+    if _TEMPORARY.fullmatch(path.name) and _is_older(path, _WRITTEN_BY_NOW, clock):
         return "temporary file"
     if path.suffix == ".lock" and path.name.startswith(".") and not _is_held(path):
         return "lock that nobody holds"
@@ -81,10 +81,11 @@ def _size(path: Path) -> int:
     return 0
 
 
-def _age(path: Path, clock: float) -> float:
+def _is_older(path: Path, seconds: float, clock: float) -> bool:
     with suppress(OSError):
-        return clock - path.stat().st_mtime
-    return 0.0
+        found = age(path, clock)
+        return found is not None and found > seconds
+    return False
 
 
 def _is_held(path: Path) -> bool:

@@ -102,6 +102,20 @@ def test_a_run_that_a_process_works_on_is_running(
     assert store.status() == "running"
 
 
+def test_a_run_with_a_failed_shard_and_one_at_work_is_running(
+    tmp_path: Path, make_run: Callable[..., str], tome: dict[str, Any]
+) -> None:
+    name = make_run(tome, images=2, error=RuntimeError("no memory"))
+    store = RunStore(tmp_path, name)
+    config = store.manifest()["config"]
+    with store.open({**config, "shard": {"index": 1, "count": 2}}, IMAGES, {}):
+        edit(store.folder / "manifest.json", status="failed", error="RuntimeError: no memory")
+        (row,) = status_rows(tmp_path)
+    assert (row["status"], row["error"]) == ("running", "RuntimeError: no memory")
+    assert row["at_work"].startswith("1of2")
+    assert [row["status"] for row in status_rows(tmp_path)] == ["failed"]
+
+
 def edit(path: Path, **changes: Any) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 

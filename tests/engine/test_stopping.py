@@ -46,11 +46,25 @@ def test_told_to_stop_the_item_in_flight_is_finished() -> None:
                     os.kill(os.getpid(), signal.SIGTERM)
                 seen.append(number)
 
-    before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(Stopped) as stopped:
         work()
     assert (seen, stopped.value.code) == ([0, 1, 2], STOPPED)
-    assert signal.getsignal(signal.SIGTERM) == before
+    os.kill(os.getpid(), signal.SIGTERM)  # a repeat, while the process ends
+    with Stopping():
+        before = signal.getsignal(signal.SIGTERM)
+        with Stopping() as inner:
+            assert list(inner.each(numbers())) == [0, 1, 2, 3, 4]
+        assert signal.getsignal(signal.SIGTERM) == before
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_told_while_the_loop_ends_it_stops_too(count: int) -> None:
+    def ending() -> Generator[int, None, None]:
+        yield from range(count)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Stopped), Stopping() as stop:
+        assert list(stop.each(ending())) == []
 
 
 def test_outside_of_loops_it_stops_at_once_and_in_other_threads_never() -> None:
@@ -74,19 +88,23 @@ def test_outside_of_loops_it_stops_at_once_and_in_other_threads_never() -> None:
     assert seen == [0, 1, 2, 3, 4]
 
 
-def test_a_second_signal_kills() -> None:
+def test_a_repeated_signal_is_the_same_and_a_later_one_kills() -> None:
     code = (
         "import os, signal\n"
-        "from bigain.engine.stopping import Stopping\n"
-        "with Stopping() as stop:\n"
+        "from bigain.engine import stopping\n"
+        "with stopping.Stopping() as stop:\n"
         "    for item in stop.each(iter_ for iter_ in range(3)):\n"
         "        os.kill(os.getpid(), signal.SIGTERM)\n"
         "        print(item, flush=True)\n"
         "        os.kill(os.getpid(), signal.SIGTERM)\n"
         "        print('alive', flush=True)\n"
+        "        stopping.REPEATS = 0.0\n"
+        "        os.kill(os.getpid(), signal.SIGTERM)\n"
+        "        print('never', flush=True)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGTERM, "0\n", "")
+    expected = (-signal.SIGTERM, "0\nalive\n", "")
+    assert (done.returncode, done.stdout, done.stderr) == expected
 
 
 @pytest.fixture

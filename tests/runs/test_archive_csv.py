@@ -17,7 +17,7 @@ from bigain.runs.archive_csv import (
     samples_frame,
 )
 from bigain.runs.files import METRIC_COLUMNS, csv_text, write_metrics, write_samples
-from bigain.runs.journal import Journal, read_journal
+from bigain.runs.journal import Journal, iterate_journal
 from bigain.runs.store import RunStore
 from bigain.testing.runs import read_metrics
 
@@ -147,7 +147,7 @@ def test_samples_from_disk_equal_samples_from_memory(
 ) -> None:
     with Journal(tmp_path / "journal-0of1.jsonl") as journal:
         journal.append({**make_record(i), "margin_variance": float("nan")} for i in (30, 10))
-    records = read_journal(tmp_path / "journal-0of1.jsonl")
+    records = [*iterate_journal(tmp_path / "journal-0of1.jsonl")]
     write_samples(tmp_path, records)
     frame = samples_frame(records)
     assert list(frame["position"]) == [0, 1]
@@ -185,7 +185,7 @@ def test_failed_images_and_several_labels_are_the_same_from_disk(
     bare = {**make_record(3), **own, "labels": [], "average_precision": float("nan")}
     with Journal(tmp_path / "journal-0of1.jsonl") as journal:
         journal.append([fine, failed, bare][first:])
-    records = read_journal(tmp_path / "journal-0of1.jsonl")
+    records = [*iterate_journal(tmp_path / "journal-0of1.jsonl")]
     write_samples(tmp_path, records)
     frame = samples_frame(records)
     pd.testing.assert_frame_equal(read_samples(tmp_path), frame)

@@ -12,9 +12,9 @@ from bigain.runs.journal import (
     Journal,
     count_records,
     entries,
+    iterate_journal,
     journal_name,
     journal_paths,
-    read_journal,
     read_journals,
 )
 
@@ -31,11 +31,11 @@ def test_each_record_is_on_disk_when_append_returns(
     tmp_path: Path, make_record: MakeRecord
 ) -> None:
     path = tmp_path / "journal-0of1.jsonl"
-    assert read_journal(path) == []
+    assert [*iterate_journal(path)] == []
     with Journal(path) as journal:
         for count in (1, 2, 3):
             journal.append([make_record(count)])
-            assert read_journal(path) == [make_record(i) for i in range(1, count + 1)]
+            assert [*iterate_journal(path)] == [make_record(i) for i in range(1, count + 1)]
 
 
 def test_a_journal_cut_at_any_byte_keeps_its_whole_lines_and_goes_on(tmp_path: Path) -> None:
@@ -48,10 +48,10 @@ def test_a_journal_cut_at_any_byte_keeps_its_whole_lines_and_goes_on(tmp_path: P
     for cut in range(len(content) + 1):
         path.write_bytes(content[:cut])
         whole = records[: sum(end <= cut for end in ends)]
-        assert read_journal(path) == whole, cut
+        assert [*iterate_journal(path)] == whole, cut
         assert path.read_bytes() == content[:cut], "reading must not write"
         write_journal(path, [{"image_id": 99}])
-        assert read_journal(path) == [*whole, {"image_id": 99}], cut
+        assert [*iterate_journal(path)] == [*whole, {"image_id": 99}], cut
 
 
 def test_a_damaged_line_names_file_and_line(tmp_path: Path) -> None:
@@ -59,7 +59,7 @@ def test_a_damaged_line_names_file_and_line(tmp_path: Path) -> None:
     for damage in (b'{"image_id": 2, "va\n', b"[1]\n", b"{}\n", b"\x00\xff\n", b"\n"):
         path.write_bytes(b'{"image_id": 1}\n' + damage + b'{"image_id": 3}\n')
         with pytest.raises(UserError, match=r"journal-0of1\.jsonl: line 2 is damaged.*force=true"):
-            read_journal(path)
+            [*iterate_journal(path)]
 
 
 def test_journals_of_all_shards_of_any_count_are_read_and_the_first_record_counts(
@@ -101,7 +101,7 @@ def test_what_json_cannot_hold_is_refused_and_leaves_no_trace(
     write_journal(path, [{"image_id": 1}])
     with Journal(path) as journal, pytest.raises(kind):
         journal.append([{"image_id": 2}, {"image_id": 3, "value": value}])
-    assert read_journal(path) == [{"image_id": 1}]
+    assert [*iterate_journal(path)] == [{"image_id": 1}]
 
 
 def test_what_has_a_record_is_read_from_the_beginnings_of_lines(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from bigain.errors import FaultError, UserError
 from bigain.runs import beats
 from bigain.runs.files import Evaluation
 from bigain.runs.identity import baseline_id, family_id, run_id
-from bigain.runs.journal import read_journal
+from bigain.runs.journal import iterate_journal
 from bigain.runs.store import SCHEMA_VERSION, RunStore, damaged_runs, run_folders
 
 Make = Callable[..., RunConfig]
@@ -227,7 +227,9 @@ def test_force_discards_journal_results_and_status(
     second = store.manifest()
     assert second["status"] == "done"
     assert second["wall_seconds"] < first["wall_seconds"] + 60
-    values = [record["true_errors"] for record in read_journal(store.folder / "journal-0of1.jsonl")]
+    values = [
+        record["true_errors"] for record in [*iterate_journal(store.folder / "journal-0of1.jsonl")]
+    ]
     assert values == [make_record(i, rise=0.5)["true_errors"] for i in IDS]
 
 
@@ -359,7 +361,7 @@ def test_force_does_not_pull_the_journal_from_under_another_process(
             pass
         session.append(make_record(IDS[1]))
         assert store.status() == "running"
-    assert len(read_journal(store.folder / "journal-0of1.jsonl")) == 2
+    assert len([*iterate_journal(store.folder / "journal-0of1.jsonl")]) == 2
 
 
 def test_a_mapping_without_shard_or_force_is_one_shard(
@@ -579,7 +581,7 @@ def test_who_lost_its_shard_to_another_process_writes_no_more(
     with pytest.raises(FaultError, match="took over"):
         stand_still()
     assert store.status() == "running", "its successor is at work"
-    assert len(read_journal(store.folder / "journal-0of1.jsonl")) == 1
+    assert len([*iterate_journal(store.folder / "journal-0of1.jsonl")]) == 1
 
 
 def test_a_run_whose_folder_is_deleted_ends_in_one_line(
