@@ -41,8 +41,9 @@ class Stopping:
     """A context manager that ends the process on SIGTERM.
 
     In the loops of `each`, the item in flight is finished first.  Elsewhere `Stopped` is raised at
-    once.  A second SIGTERM kills the process if it comes at least `REPEATS` seconds later, also after
-    the end of the context.  Only the main thread receives signals; in another one nothing changes.
+    once.  A second SIGTERM kills the process if it comes at least `REPEATS` seconds later; so does
+    one after the end of the context.  Only the main thread receives signals; in another one nothing
+    changes.
     """
 
     def __init__(self) -> None:
