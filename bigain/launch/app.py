@@ -15,7 +15,7 @@ import hydra
 import bigain
 from bigain.config import RunConfig
 from bigain.config.messages import all_keys, did_you_mean
-from bigain.errors import UserError
+from bigain.errors import FaultError, UserError
 from bigain.launch.compose import CONFIG_NAME, own_launchers
 from bigain.launch.jobs import job
 from bigain.launch.overrides import quote_homes
@@ -65,7 +65,7 @@ def run_command_line(arguments: Sequence[str]) -> int:
     failures, code = {}, 0
     try:
         failures = launch_sweep(plan.runs, plan.hydra)
-    except UserError:
+    except (UserError, FaultError):
         raise
     except Exception:  # the launcher failed; the run store says which runs did
         traceback.print_exc()

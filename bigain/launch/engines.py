@@ -8,6 +8,8 @@ although others work on.  So the jobs are read from disk, and an engine is asked
 import importlib.util
 import shutil
 import subprocess
+import sys
+import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,11 +19,10 @@ from omegaconf import DictConfig
 
 from bigain.errors import UserError
 from bigain.machine import usable_cores
-from bigain.runs.beats import is_alive, read_beat, whereabouts
-from bigain.runs.sweeps import OPEN, SweepFolder, sweep_folders
+from bigain.runs.sweeps import SweepFolder
 
-__all__ = ["Engine", "Launched", "Processes", "Slurm", "check_installed", "engine_of"]
-__all__ += ["jobs_elsewhere", "slurm_jobs"]
+__all__ = ["ENDED", "SILENCE", "Engine", "Launched", "NoAnswerError", "Processes", "Slurm"]
+__all__ += ["check_installed", "engine_of", "slurm_jobs"]
 
 _EXTRAS = {
     "hydra_plugins.hydra_submitit_launcher": "slurm",
@@ -33,11 +34,18 @@ _EXTRAS = {
 _SLURM = ".SlurmLauncher"
 _IN_PROCESS = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
 
-_ENDED = (
+SILENCE = 600.0
+"""Seconds without an answer of Slurm after which silent jobs count as lost."""
+
+ENDED = (
     *("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY"),
     *("PREEMPTED", "REVOKED", "TIMEOUT"),
 )
 """States of a Slurm job that will not be started again; a requeued one is PENDING."""
+
+
+class NoAnswerError(Exception):
+    """Slurm did not answer; the message says why, in one line."""
 
 
 class Launched(Protocol):
@@ -58,6 +66,9 @@ class Engine(Protocol):
 
     def launching(self, positions: Sequence[int]) -> None:
         """Take note that these jobs are about to be launched, in this order."""
+
+    def note(self) -> bool:
+        """Put on disk which tasks the jobs became; whether all that were launched are known."""
 
     def holds(
         self, silent: Collection[int], launched: Launched, at_work: bool
@@ -88,9 +99,14 @@ class Processes:
 
     batch: int | None = None
     pause: float = 3.0
+    afterwards: str = "jobs that this process started end with it"
 
     def launching(self, positions: Sequence[int]) -> None:
         """Nothing to note."""
+
+    def note(self) -> bool:
+        """Nothing to note."""
+        return True
 
     def holds(
         self, silent: Collection[int], launched: Launched, at_work: bool
@@ -103,8 +119,8 @@ class Processes:
         return ""
 
     def farewell(self) -> str:
-        """They end with this process, or soon after it."""
-        return "jobs that this process started end with it"
+        """What the launcher does with them."""
+        return self.afterwards
 
 
 @dataclass
@@ -128,10 +144,24 @@ class Slurm:
         self._launching: list[int] = []
         self._before: set[str] = set()
         self._states: Mapping[str, str] = {}
+        self._is_noted = True
+        self._silent_since: float | None = None
 
     def launching(self, positions: Sequence[int]) -> None:
         """Note which tasks there were before."""
         self._launching, self._before = list(positions), set(self._submitted())
+        self._is_noted = False
+
+    def note(self) -> bool:
+        """Put the names of new tasks on disk: this process may end before they begin."""
+        if not self._is_noted:
+            new = [name for name in self._submitted() if name not in self._before]
+            named = dict(zip(self._launching, new, strict=False))
+            if not named.items() <= self.tasks.items():
+                self.tasks |= named
+                self.sweep.note_tasks(self.tasks)
+            self._is_noted = len(new) >= len(self._launching)
+        return self._is_noted
 
     def holds(
         self,
@@ -140,20 +170,27 @@ class Slurm:
         at_work: bool,  # noqa: ARG002
     ) -> Collection[int] | None:
         """Those in the queue; all, while they are being submitted."""
-        new = [name for name in self._submitted() if name not in self._before]
-        if len(new) < len(self._launching) and launched.is_alive:
+        if not self.note() and launched.is_alive:
             return silent
-        named = dict(zip(self._launching, new, strict=False))
-        if not named.items() <= self.tasks.items():
-            self.tasks |= named
-            self.sweep.note_tasks(self.tasks)
         if not any(each in self.tasks for each in silent):
             return ()
-        states = slurm_jobs()
-        if states is None:
+        try:
+            self._states = slurm_jobs()
+        except NoAnswerError as error:
+            return self._unanswered(str(error))
+        self._silent_since = None
+        return [each for each in silent if self._state(each) not in {*ENDED, ""}]
+
+    def _unanswered(self, why: str) -> Collection[int] | None:
+        """None; nothing is held once there was no answer for too long."""
+        now = time.monotonic()
+        if self._silent_since is None:
+            self._silent_since = now
+            sys.stderr.write(f"Slurm does not answer: {why}; asking again\n")
+        if now - self._silent_since < SILENCE:
             return None
-        self._states = states
-        return [each for each in silent if self._state(each) not in {*_ENDED, ""}]
+        self._states = dict.fromkeys(self.tasks.values(), f"no answer from Slurm ({why})")
+        return ()
 
     def says(self, position: int) -> str:
         """The task's name and state."""
@@ -187,8 +224,12 @@ def engine_of(hydra: DictConfig, sweep: SweepFolder) -> Engine | None:
     if target.endswith(_SLURM):
         # submitit replaces %j by the name of a task
         return Slurm(sweep, Path(str(hydra.launcher.submitit_folder).partition("%j")[0]))
-    # The one for local processes starts them all at the same time.
-    return Processes(batch=usable_cores().usable if target.endswith(".LocalLauncher") else None)
+    if target.endswith(".LocalLauncher"):  # it starts all at the same time, on the same GPU
+        cores = 1 if hydra.launcher.get("gpus_per_node") else usable_cores().usable
+        text = "jobs that were started go on; `bigain status` shows them"
+        return Processes(batch=cores, afterwards=text)
+    # Ray starts a process for each task, which takes a while on a busy machine.
+    return Processes(pause=20.0) if target.endswith(".RayLauncher") else Processes()
 
 
 def check_installed(hydra: DictConfig) -> None:
@@ -210,42 +251,20 @@ def check_installed(hydra: DictConfig) -> None:
         )
 
 
-def jobs_elsewhere(results: Path) -> dict[tuple[str, str], str]:
-    """(run id, shard) -> which sweep below `results` has a job of it at work or waiting now."""
-    found: dict[tuple[str, str], str] = {}
-    for sweep in sweep_folders(results):
-        open_ = {at: job for at, job in sweep.jobs().items() if job.state in OPEN}
-        for position, where in _places(sweep, open_).items():
-            job = open_[position]
-            found[job.run_id, job.shard] = f"sweep {sweep.folder.name} {where}"
-    return found
+def slurm_jobs() -> dict[str, str]:
+    """Task -> state, of all jobs of this user that Slurm still remembers.
 
+    Raises:
+        NoAnswerError: Slurm is silent.
 
-def _places(sweep: SweepFolder, open_: Collection[int]) -> dict[int, str]:
-    """Position -> where a process is at work on an open job, or what has it waiting."""
-    if not open_:
-        return {}
-    tasks = sweep.tasks()
-    states = (slurm_jobs() or {}) if tasks.keys() & open_ else {}
-    places = {}
-    for position in open_:
-        state = states.get(tasks.get(position, ""))
-        if state is not None and state not in _ENDED:
-            places[position] = f"has it as Slurm job {tasks[position]} ({state})"
-    launcher = read_beat(sweep.beat) if is_alive(sweep.beat) else None
-    if launcher is not None and not tasks:
-        places |= dict.fromkeys(open_, f"has it waiting ({whereabouts(launcher)})")
-    at_work = sweep.at_work(open_).items()
-    return places | {each: f"works on it ({whereabouts(beat)})" for each, beat in at_work}
-
-
-def slurm_jobs() -> dict[str, str] | None:
-    """Task -> state, of all jobs of this user that Slurm still remembers; None if it is silent."""
+    """
     command = ["squeue", "--me", "--array", "--noheader", "--states=all", "--format=%i %T"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return None
+    except subprocess.CalledProcessError as error:
+        raise NoAnswerError(" ".join(error.stderr.split()) or "squeue failed") from None
+    except (OSError, subprocess.SubprocessError) as error:
+        raise NoAnswerError(" ".join(str(error).split())) from None
     return dict(line.split(maxsplit=1) for line in done.stdout.splitlines() if " " in line.strip())
 
 

@@ -81,7 +81,7 @@ def _in_sweep(sweep: SweepFolder, own: Job, plain: Mapping[str, Any]) -> Failure
     _write(sweep, own)
     with _sign_of_life(sweep, own):
         try:
-            failure = _attempt(plain)
+            failure = _attempt(plain, shows_progress=sweep.is_of(own.process) or not _on_terminal())
         except BaseException as stopped:  # a signal: of the user, of a preempting queue
             _write(sweep, own.into("stopped", f"{type(stopped).__name__} {stopped}".strip()))
             raise
@@ -107,10 +107,15 @@ def _sign_of_life(sweep: SweepFolder, own: Job) -> Iterator[None]:
         yield
 
 
-def _attempt(plain: Mapping[str, Any]) -> Failure | None:
+def _on_terminal() -> bool:
+    """Whether bars of several processes would overwrite each other; the launcher has a line."""
+    return sys.stderr.isatty()
+
+
+def _attempt(plain: Mapping[str, Any], *, shows_progress: bool = True) -> Failure | None:
     try:
         config = _checked(plain)
-        outcome = engine.run(config)
+        outcome = engine.run(config, progress=shows_progress)
     except Exception as error:
         is_users = isinstance(error, UserError)
         if isinstance(error, UserError | FaultError):

@@ -60,8 +60,8 @@ def list_failures(runs: Sequence[Launched], errors: Mapping[int, str]) -> str:
 
     Args:
         runs: All runs of the sweep.
-        errors: Position in `runs` -> error, for the failures that the launcher returned.  Others
-            are read from the run store, because a launcher may make runs in other processes.
+        errors: Position in `runs` -> error, of the jobs of the sweep that did not end well.  Other
+            runs that are not done are read from the run store.
 
     """
     lines = []

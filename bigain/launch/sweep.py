@@ -22,10 +22,12 @@ from omegaconf import DictConfig, OmegaConf
 from bigain.config import RunConfig
 from bigain.engine.inputs import check_inputs
 from bigain.engine.run import RunOutcome
+from bigain.engine.stopping import Stopped, Stopping, named_faults
 from bigain.errors import UserError
 from bigain.launch.compose import CONFIG_NAME, config_loader, hydra_settings
-from bigain.launch.engines import Slurm, check_installed, engine_of, jobs_elsewhere
-from bigain.launch.jobs import hydra_context, job, job_overrides
+from bigain.launch.elsewhere import jobs_elsewhere
+from bigain.launch.engines import Slurm, check_installed, engine_of
+from bigain.launch.jobs import NOT_BEGUN, hydra_context, job, job_overrides
 from bigain.launch.overrides import parse_overrides
 from bigain.launch.plan import Plan, check_operators
 from bigain.launch.summary import Failure, Launched, run_report
@@ -64,8 +66,17 @@ def launch_sweep(runs: Sequence[Launched], hydra: DictConfig) -> dict[int, Failu
         Position in `runs` -> what ended the run, or why it did not begin, once all have ended.  It
         is read from the disk, because launchers lose jobs.
 
+    Raises:
+        FaultError: The folder of the sweep cannot be written to.
+        Stopped: SIGTERM was received.
+
     """
     config = _with_hydra(runs[0].config, hydra)
+    with named_faults(Path(config.hydra.sweep.dir).parent):
+        return _launch(runs, hydra, config)
+
+
+def _launch(runs: Sequence[Launched], hydra: DictConfig, config: DictConfig) -> dict[int, Failure]:
     sweep = SweepFolder(_fresh(Path(config.hydra.sweep.dir)))
     config.hydra.sweep.dir = str(sweep.folder)
     jobs, first = _distinct(runs)
@@ -75,8 +86,12 @@ def launch_sweep(runs: Sequence[Launched], hydra: DictConfig) -> dict[int, Failu
     with Heartbeat(sweep.beat):
         launching = _Launching(runs, jobs, config, sweep)
         left = [at for at in jobs if launching.is_left(at, runs[at].config, elsewhere)]
-        if left:
+        if left and not sweep.stops:
             launching.carry_out(left)
+        elif left:
+            for at in left:
+                sweep.write(jobs[at].into("skipped", NOT_BEGUN))
+        sweep.end()
     failures = _failures(runs, jobs, sweep)
     return {at: failures[one] for at, one in enumerate(first) if one in failures}
 
@@ -112,6 +127,7 @@ class _Launching:
         config: DictConfig,
         sweep: SweepFolder,
     ) -> None:
+        self._runs = runs
         self._jobs = jobs
         self._forced: set[str] = set()
         self._config = config
@@ -140,6 +156,8 @@ class _Launching:
         except UserError as error:
             line = f"UserError: {' '.join(str(error).split())}"
             self._sweep.write(own.into("failed", line, is_users=True))
+            if config.on_error == "stop":
+                self._sweep.stop(f"{own.title}: {line}")
             return False
         if outcome is not None:
             sys.stdout.write(run_report(config, outcome))
@@ -149,7 +167,8 @@ class _Launching:
     def carry_out(self, left: Sequence[int]) -> None:
         """Carry out the jobs at these positions; what becomes of each is on disk."""
         context, config = hydra_context(self._config.hydra), self._config
-        self._progress = Progress(self._sweep, len(self._jobs), len(self._jobs) - len(left))
+        finished = {at for at in self._jobs if at not in left or self._is_finished(at)}
+        self._progress = Progress(self._sweep, len(self._jobs), finished)
         self._launcher = Plugins.instance().instantiate_launcher(
             hydra_context=context, task_function=job, config=config
         )
@@ -172,11 +191,18 @@ class _Launching:
             call = LaunchCall(self._sweep, partial(self._launch, batch))
             jobs = {at: self._jobs[at] for at in batch}
             try:
-                Watch(self._sweep, jobs, call, self._engine, self._progress).until_end()
-            except KeyboardInterrupt:
+                with Stopping():
+                    Watch(self._sweep, jobs, call, self._engine, self._progress).until_end()
+            except (KeyboardInterrupt, Stopped, OSError):
+                with suppress(OSError):
+                    self._engine.note()
                 sys.stderr.write(f"{self._engine.farewell()}\n")
                 raise
             batch = self._again(batch, call)
+
+    def _is_finished(self, at: int) -> bool:
+        config = self._runs[at].config
+        return not config.force and RunStore(config.paths.results, run_id(config)).is_finished()
 
     def _launch(self, batch: Sequence[int]) -> None:
         overrides = [self._overrides[at] for at in batch]

@@ -10,12 +10,13 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from tqdm import tqdm
 
 from bigain.launch.engines import Engine
+from bigain.runs.progress import duration
 from bigain.runs.sweeps import OPEN, Job, SweepFolder
 
 __all__ = ["LaunchCall", "Progress", "Watch"]
@@ -54,10 +55,11 @@ class LaunchCall:
         try:
             self._launch()
         except BaseException as error:  # also the SystemExit of a library: it must not be lost
-            with (self._sweep.folder / "launcher.log").open("a", encoding="utf-8") as log:
-                traceback.print_exc(file=log)
             lines = str(error).strip().splitlines() or [""]
             self.error = f"{type(error).__name__}: {lines[0]}".rstrip(": ")
+            log = self._sweep.folder / "launcher.log"
+            with suppress(OSError), log.open("a", encoding="utf-8") as handle:
+                traceback.print_exc(file=handle)
 
 
 @dataclass
@@ -67,13 +69,13 @@ class Progress:
     Attributes:
         sweep: The sweep.
         total: The number of its jobs.
-        before: How many of them had ended before the first one was launched.
+        finished: Positions of those that were no work, because they had ended before.
 
     """
 
     sweep: SweepFolder
     total: int
-    before: int
+    finished: Collection[int]
 
     def __post_init__(self) -> None:
         self._began = self._said = time.monotonic()
@@ -106,13 +108,13 @@ class Progress:
         jobs = self.sweep.jobs()
         states = [job.state for job in jobs.values()]
         counts = {state: states.count(state) for state in dict.fromkeys(states)}
-        ended = len(states) - sum(counts.get(state, 0) for state in OPEN)
+        work = [job.state in OPEN for at, job in jobs.items() if at not in self.finished]
+        ended, left = work.count(False), work.count(True)
         others = [f"{n} {state}" for state, n in counts.items() if state != "done"]
         line = ", ".join([f"{counts.get('done', 0)} of {self.total} jobs done", *others])
         seconds = self._said - self._began
-        if self.before < ended < len(states):
-            left = seconds / (ended - self.before) * (len(states) - ended)
-            line += f"; about {_duration(left)} left"
+        if ended and left:
+            line += f"; about {duration(seconds / ended * left)} left"
         tqdm.write(f"sweep {self.sweep.folder.name}: {line}", file=sys.stderr)  # above a bar
 
 
@@ -147,13 +149,15 @@ class Watch:
     def until_end(self) -> None:
         """Return when no job is open; jobs that are lost are on disk as such."""
         while open_ := self._open():
+            all_noted = self._engine.note()
             silent = set(open_) - self._sweep.at_work(open_).keys()
             lost = self._lost(silent, len(silent) < len(open_))
             for position in lost:
                 self._sweep.write(self._jobs[position].into("lost", self._reason(position)))
             if not lost:
                 self._progress.maybe()
-                time.sleep(min(15 * LOOK, LOOK * (1 + len(open_) / 40)))
+                pause = min(15 * LOOK, LOOK * (1 + len(open_) / 40)) if all_noted else LOOK
+                time.sleep(pause)
 
     def _open(self) -> list[int]:
         left = [position for position, job in self._jobs.items() if job.state in OPEN]
@@ -183,10 +187,3 @@ class Watch:
         said = "; ".join(filter(None, notes))
         again = "the same command does what is left"
         return f"{what.get(job.state, begun)}{f'; {said}' if said else ''}; {again}"
-
-
-def _duration(seconds: float) -> str:
-    minutes = round(seconds / 60)
-    if minutes < 1:
-        return f"{seconds:.0f} s"
-    return f"{minutes} min" if minutes < 90 else f"{seconds / 3600:.1f} h"

@@ -4,6 +4,7 @@
         sweep.json          the engine that carries the jobs out, and the process that launched them
         sweep.beat          fresh while that process waits for its jobs
         tasks.json          of Slurm: position -> name of its task
+        ended               there since all jobs have ended
         stop                there since a job failed with on_error=stop: no further job begins
         jobs/0003.json      one job, a run or a shard of one: `Job`
         jobs/0003.beat      fresh while the job is at work
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from bigain.files import parse_json, replace_text
-from bigain.runs.beats import Beat, file_clock, is_alive, own_process, read_beat
+from bigain.runs.beats import Beat, file_clock, is_alive, is_same, own_process, read_beat
 from bigain.runs.identity import Config, resolved, run_id
 from bigain.runs.provenance import now
 
@@ -102,6 +103,11 @@ class SweepFolder:
         found = _read(self.folder / "sweep.json")
         return None if found is None else str(found.get("engine"))
 
+    def is_of(self, process: Mapping[str, Any]) -> bool:
+        """Whether `process` launched the sweep."""
+        found = (_read(self.folder / "sweep.json") or {}).get("process")
+        return isinstance(found, dict) and is_same(found, process)
+
     @property
     def beat(self) -> Path:
         """The beat of the process that launched the sweep."""
@@ -141,6 +147,16 @@ class SweepFolder:
         """Position -> name of its task in the queue, as far as it is known."""
         found = _read(self.folder / "tasks.json") or {}
         return {int(position): str(name) for position, name in found.items()}
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether all jobs have ended, and none of them is lost."""
+        return (self.folder / "ended").exists()
+
+    def end(self) -> None:
+        """Note that all jobs have ended, if so; a lost one may have begun again."""
+        if all(job.state in ("done", "failed", "skipped") for job in self.jobs().values()):
+            replace_text(self.folder / "ended", f"{now()}\n")
 
     @property
     def stops(self) -> bool:

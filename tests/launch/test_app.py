@@ -32,7 +32,7 @@ def ran(here: Path, monkeypatch: pytest.MonkeyPatch) -> Ran:
     runs: Ran = []
     endings = {1: UserError("dataset.root=x: is\nempty"), 2: RuntimeError("a bug")}
 
-    def run(config: RunConfig) -> RunOutcome:
+    def run(config: RunConfig, **_: object) -> RunOutcome:
         runs.append(config)
         if config.seed == 3:
             raise KeyboardInterrupt

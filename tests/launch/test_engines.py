@@ -1,4 +1,5 @@
 import importlib.util
+import time
 import warnings
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,14 @@ from omegaconf import DictConfig, OmegaConf
 from bigain.errors import UserError
 from bigain.launch import engines
 from bigain.launch.compose import config_loader, hydra_settings
+from bigain.launch.elsewhere import jobs_elsewhere
 from bigain.launch.engines import (
+    SILENCE,
+    NoAnswerError,
     Processes,
     Slurm,
     check_installed,
     engine_of,
-    jobs_elsewhere,
     slurm_jobs,
 )
 from bigain.launch.jobs import hydra_context, job
@@ -24,7 +27,8 @@ from bigain.launch.overrides import parse_overrides
 from bigain.launch.plan import plan_runs
 from bigain.launch.sweep import _with_hydra
 from bigain.locations import CONFIGS
-from bigain.runs.sweeps import Job, SweepFolder
+from bigain.machine import usable_cores
+from bigain.runs.sweeps import Job, SweepFolder, sweep_folders
 
 INSTALLED = ["joblib", "submitit_local", "submitit_slurm"]
 
@@ -132,9 +136,13 @@ def test_the_engine_belongs_to_the_launcher(tmp_path: Path) -> None:
     assert slurm.folder == Path("/a/.submitit")
     pool = engine_of(settings("hydra/launcher=joblib"), sweep)
     assert (type(pool), pool and pool.batch) == (Processes, None)
-    local = engine_of(settings("hydra/launcher=submitit_local"), sweep)
+    local = engine_of(settings("hydra/launcher=submitit_local", "device=cuda"), sweep)
     assert local is not None
-    assert (local.batch or 0) >= 1, "the launcher itself would start all at once"
+    assert local.batch == 1, "the launcher itself would start all at once, on the same GPU"
+    cores = engine_of(settings("hydra/launcher=submitit_local", "device=cpu"), sweep)
+    assert cores is not None
+    assert cores.batch == usable_cores().usable
+    assert "go on" in cores.farewell()
 
 
 class Call:
@@ -213,7 +221,64 @@ def test_a_slurm_that_does_not_answer_says_nothing_about_jobs(slurm: Slurm, queu
     slurm.launching([0])
     submit(slurm, "8")
     assert slurm.holds({0}, Call(False), False) is None
-    assert slurm_jobs() is None
+    with pytest.raises(NoAnswerError, match="No such file"):
+        slurm_jobs()
+
+
+def test_a_slurm_that_is_silent_for_too_long_has_no_job(
+    slurm: Slurm,
+    queue: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    clock = [50.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    slurm.launching([0])
+    submit(slurm, "8")
+    for seconds in (0, SILENCE / 2):
+        clock[0] += seconds
+        assert slurm.holds({0}, Call(False), False) is None
+    assert capfd.readouterr().err.lower().count("no such file") == 1, "said once, as squeue does"
+    clock[0] += SILENCE / 2
+    assert slurm.holds({0}, Call(False), False) == ()
+    assert "no answer" in slurm.says(0)
+
+
+def test_tasks_are_on_disk_as_soon_as_they_are_submitted(slurm: Slurm) -> None:
+    """Without a question to Slurm: the launching process may end before one."""
+    slurm.launching([3, 5])
+    assert not slurm.note()
+    submit(slurm, "12_0")
+    assert not slurm.note()
+    assert slurm.sweep.tasks() == {3: "12_0"}
+    submit(slurm, "12_1")
+    assert slurm.note()
+    assert slurm.sweep.tasks() == {3: "12_0", 5: "12_1"}
+
+
+def test_slurm_is_asked_once_for_all_sweeps_and_not_for_ended_ones(
+    tmp_path: Path, queue: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = tmp_path / "asked"
+    squeue = queue.parent / "bin" / "squeue"
+    squeue.write_text(f"#!/bin/sh\necho x >> '{asked}'\nexec /bin/cat '{queue}'\n")
+    queue.write_text("12_0 PENDING\n")
+    run = plan_runs([f"paths.results={tmp_path}"]).runs[0]
+    own = Job.of(run.config, 0, run.overrides)
+    for name in ("a", "b"):
+        sweep = SweepFolder(tmp_path / "sweeps" / name)
+        sweep.create("submitit_slurm", [own])
+        sweep.note_tasks({0: "12_0"})
+        sweep.end()
+        assert not sweep.has_ended
+    assert len(jobs_elsewhere(tmp_path)) == 1
+    assert asked.read_text() == "x\n"
+    for sweep in sweep_folders(tmp_path):
+        sweep.write(own.into("done"))
+        sweep.end()
+        assert sweep.has_ended
+    assert jobs_elsewhere(tmp_path) == {}
+    assert asked.read_text() == "x\n"
 
 
 def test_what_a_sweep_has_in_the_queue_is_known_after_its_launcher_ended(
@@ -232,5 +297,5 @@ def test_what_a_sweep_has_in_the_queue_is_known_after_its_launcher_ended(
 
 
 def test_all_states_that_end_a_task_are_those_of_slurms_manual() -> None:
-    assert "TIMEOUT" in engines._ENDED
-    assert {"PENDING", "RUNNING", "REQUEUED", "SUSPENDED", "COMPLETING"}.isdisjoint(engines._ENDED)
+    assert "TIMEOUT" in engines.ENDED
+    assert {"PENDING", "RUNNING", "REQUEUED", "SUSPENDED", "COMPLETING"}.isdisjoint(engines.ENDED)

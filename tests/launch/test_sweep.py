@@ -186,7 +186,7 @@ def test_a_job_gets_the_configuration_that_was_checked(
     runs = planned(["operator=ie_kvd", alpha, folder], ["seed=3", folder])
     seen: list[RunConfig] = []
 
-    def stop(config: RunConfig) -> RunOutcome:
+    def stop(config: RunConfig, **_: object) -> RunOutcome:
         seen.append(config)
         raise UserError("stopped")
 
@@ -241,3 +241,13 @@ def test_a_launcher_that_breaks_leaves_the_last_word_to_the_disk(
     listed = capfd.readouterr().err
     assert "RuntimeError: the queue is gone" in listed
     assert "2 of 2 runs failed" in listed
+
+
+def test_a_sweep_that_cannot_write_its_files_is_one_line(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "sweeps").touch()
+    assert main(["-m", "seed=0,1", *COUNT, f"paths.results={tmp_path}"]) == 1
+    message = capfd.readouterr().err.splitlines()[-1]
+    assert message.startswith(f"{tmp_path / 'sweeps'}")
+    assert "Traceback" not in message

@@ -1,5 +1,8 @@
 """Sweeps with launchers that raise, hang, lose jobs or break: what counts is on disk."""
 
+import errno
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -14,7 +17,8 @@ from omegaconf import DictConfig
 import bigain.engine.run
 from bigain.config import RunConfig
 from bigain.engine.run import RunOutcome
-from bigain.errors import UserError
+from bigain.engine.stopping import Stopped
+from bigain.errors import FaultError, UserError
 from bigain.launch import sweep, watch
 from bigain.launch.compose import compose_configs
 from bigain.launch.engines import Launched, Processes
@@ -24,6 +28,7 @@ from bigain.launch.summary import list_failures
 from bigain.launch.sweep import launch_sweep
 from bigain.runs.beats import Heartbeat
 from bigain.runs.identity import run_id
+from bigain.runs.store import RunStore
 from bigain.runs.sweeps import Job, SweepFolder, sweep_folders
 
 Launch = Callable[[Sequence[Callable[[], object]]], None]
@@ -42,7 +47,7 @@ def work(monkeypatch: pytest.MonkeyPatch) -> dict[int, Callable[[], object]]:
     """Seed -> what its run does in place of computing; nothing unless a test says so."""
     does: dict[int, Callable[[], object]] = {}
 
-    def run(config: RunConfig) -> RunOutcome:
+    def run(config: RunConfig, **_: object) -> RunOutcome:
         does.get(config.seed, dict)()
         return RunOutcome("x", Path("x"), "running", computed=1)
 
@@ -264,6 +269,9 @@ class Queue:
 
     def launching(self, positions: Sequence[int]) -> None: ...
 
+    def note(self) -> bool:
+        return True
+
     def holds(
         self, silent: Collection[int], launched: Launched, at_work: bool
     ) -> Collection[int] | None:
@@ -319,19 +327,24 @@ def test_a_job_in_the_queue_again_is_not_lost(
     assert (folder.jobs()[0].state, folder.jobs()[0].begun) == ("done", 2)
 
 
-def test_ctrl_c_says_what_becomes_of_submitted_jobs(
+@pytest.mark.parametrize("ends", [KeyboardInterrupt, Stopped, OSError])
+def test_what_ends_the_launching_process_says_what_becomes_of_submitted_jobs(
+    ends: type[BaseException],
     tmp_path: Path,
     work: dict[int, Any],
     launcher: Callable[..., Any],
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    def interrupt(_: float) -> None:
-        raise KeyboardInterrupt
+    def end(_: float) -> None:
+        if ends is Stopped:
+            os.kill(os.getpid(), signal.SIGTERM)
+        else:
+            raise ends(errno.ENOSPC, "No space left on device")
 
     launcher(lambda _: None, Queue({0: [True]}))
-    monkeypatch.setattr(time, "sleep", interrupt)
-    with pytest.raises(KeyboardInterrupt):
+    monkeypatch.setattr(time, "sleep", end)
+    with pytest.raises(FaultError if ends is OSError else ends):
         launched(runs(tmp_path, 1))
     assert "jobs go on" in capfd.readouterr().err
 
@@ -345,7 +358,7 @@ def test_progress_counts_jobs_and_estimates_what_is_left(
     jobs = [Job(at, "x", "0of1", ()) for at in range(6)]
     folder.create("joblib", jobs)
     folder.write(jobs[0].into("done"))  # before the launch
-    progress = watch.Progress(folder, 6, 1)
+    progress = watch.Progress(folder, 6, {0})
     clock[0] += 50
     progress.maybe()
     assert capfd.readouterr().err == "", "once a minute"
@@ -356,7 +369,7 @@ def test_progress_counts_jobs_and_estimates_what_is_left(
     line = capfd.readouterr().err
     assert "2 of 6 jobs done" in line
     assert "1 failed" in line
-    assert "about 3 min left" in line, "two in two minutes, three are left"
+    assert "about 3 min 0 s left" in line, "two in two minutes, three are left"
 
 
 def test_sweeps_of_the_same_second_have_folders_of_their_own(tmp_path: Path) -> None:
@@ -382,7 +395,7 @@ def test_a_job_that_begins_again_discards_nothing(
 ) -> None:
     seen = []
 
-    def run(config: RunConfig) -> RunOutcome:
+    def run(config: RunConfig, **_: object) -> RunOutcome:
         seen.append((config.force, run_id(config)))
         if len(seen) == 1:
             raise SystemExit(-1)  # preempted
@@ -439,3 +452,51 @@ def test_a_job_whose_file_was_damaged_is_named(
     errors = launched(runs(tmp_path, 2))
     assert list(errors) == [1]
     assert "is damaged or gone" in errors[1]
+
+
+def test_jobs_do_not_begin_after_a_failure_before_the_launch(
+    tmp_path: Path,
+    work: dict[int, Any],
+    launcher: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def other_data(config: RunConfig) -> None:
+        if config.seed == 1:
+            raise UserError("dataset.root: other images")
+
+    monkeypatch.setattr(sweep, "_finished", other_data)
+    calls = launcher(lambda jobs: [each() for each in jobs] and None)
+    errors = launched(runs(tmp_path, 3, "on_error=stop"))
+    assert (list(errors), calls) == ([0, 1, 2], [])
+    assert states(tmp_path) == ["skipped", "failed", "skipped"]
+
+
+def test_finished_runs_are_no_work_of_a_sweep_in_this_process(
+    tmp_path: Path, work: dict[int, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned = runs(tmp_path, 3)
+    done = run_id(planned[1].config)
+    monkeypatch.setattr(RunStore, "is_finished", lambda store: store.run_id == done)
+    seen: list[Collection[int]] = []
+    monkeypatch.setattr(watch.Progress, "__post_init__", lambda it: seen.append(it.finished))
+    monkeypatch.setattr(watch.Progress, "maybe", lambda _: None)
+    assert launched(planned) == {}
+    assert seen == [{1}]
+
+
+@pytest.mark.parametrize("is_here", [True, False])
+def test_jobs_of_other_processes_draw_no_bars_over_each_other(
+    is_here: bool, tmp_path: Path, launcher: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[bool] = []
+
+    def run(_: RunConfig, *, progress: bool) -> RunOutcome:
+        shown.append(progress)
+        return RunOutcome("x", Path("x"), "running", computed=1)
+
+    monkeypatch.setattr(bigain.engine.run, "run", run)
+    monkeypatch.setattr(SweepFolder, "is_of", lambda *_: is_here)
+    for on_terminal in (True, False):
+        monkeypatch.setattr("bigain.launch.jobs._on_terminal", lambda it=on_terminal: it)
+        assert launched(runs(tmp_path / str(on_terminal), 1)) == {}
+    assert shown == [is_here, True]
