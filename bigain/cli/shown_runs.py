@@ -17,7 +17,7 @@ from bigain.errors import UserError
 from bigain.launch.compose import compose_config, compose_configs
 from bigain.runs.archive import Archive
 from bigain.runs.files import need_results
-from bigain.runs.store import RunStore, run_folders
+from bigain.runs.store import RunStore, damaged_runs, run_folders
 from bigain.tables.render import load_table, plan_of, table_name, table_numbers
 from bigain.tracking.dashboard import build_client
 from bigain.tracking.finished import Finished, finished_run
@@ -43,12 +43,17 @@ class Choice:
     tables: Mapping[str, Sequence[str]]
     group: str | None
 
-    def runs(self) -> Iterator[Finished]:
-        """The runs, read one after the other; raises UserError for a damaged one."""
+    def runs(self, damaged: list[str]) -> Iterator[Finished]:
+        """The runs, read one after the other; a line is added to `damaged` for each other one."""
         for name in self.names:
             tables = self.tables.get(name, ())
-            group = self.group or next(iter(tables), None)
-            yield finished_run(self.archive, name, group, tables)
+            first = next(iter(tables), None)
+            try:
+                found = finished_run(self.archive, name, first, tables, asked=self.group)
+            except UserError as error:
+                damaged.append(str(error))
+            else:
+                yield found
 
 
 def add_choice(parser: argparse.ArgumentParser) -> None:
@@ -82,7 +87,7 @@ def choose_runs(verb: str, options: argparse.Namespace) -> Choice:
         tables |= {name: sorted({*tables.get(name, ()), group}) for name in names}
     if not names:
         raise UserError(f"{verb}: no finished run of profile={options.profile} in {results}")
-    for name in names:
+    for name in names if not options.all else ():
         if not archive.is_available(name):
             raise UserError(
                 f"{name}: no finished run of profile={options.profile} in {results}; allowed: a "
@@ -94,6 +99,8 @@ def choose_runs(verb: str, options: argparse.Namespace) -> Choice:
 def show_runs(verb: str, tracker: str, choice: Choice, told: Mapping[str, Any]) -> TrackingConfig:
     """Show the runs in the dashboard of `tracker`; what is there already is left alone.
 
+    Damaged runs are left out, with a line for each at the end.
+
     Args:
         verb: The command, for messages.
         tracker: An option of `tracking`.
@@ -104,18 +111,23 @@ def show_runs(verb: str, tracker: str, choice: Choice, told: Mapping[str, Any]) 
         What the tracker was told.
 
     Raises:
-        UserError: The tracker is not installed, cannot be reached, or refuses.
+        UserError: The tracker is not installed, cannot be reached, or refuses; or all runs are
+            damaged.
 
     """
     tracking = compose_config([f"tracking={tracker}"]).tracking.model_copy(update=dict(told))
-    client, number = build_client(tracker, tracking), len(choice.names)
+    client, damaged = build_client(tracker, tracking), list[str]()
     try:
-        shown = sync(choice.runs(), client, tracking, choice.archive.results)
-        new = sum(tqdm(shown, total=number, unit="run", desc=tracker))
+        shown = sync(choice.runs(damaged), client, tracking, choice.archive.results)
+        were_new = list(tqdm(shown, total=len(choice.names), unit="run", desc=tracker))
     except client.refusals as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{verb}: {reason}; allowed: {client.remedy}") from error
-    sys.stdout.write(f"{new} runs shown, {number - new} were there already\n")
+    if damaged and not were_new:
+        raise UserError("\n".join(damaged))
+    new = sum(were_new)
+    sys.stdout.write(f"{new} runs shown, {len(were_new) - new} were there already\n")
+    sys.stderr.write("".join(f"left out: {line}\n" for line in damaged))
     return tracking
 
 
@@ -146,12 +158,16 @@ def _of_table(number: int, archive: Archive) -> list[str]:
 
 
 def _finished(archive: Archive) -> list[str]:
-    """The finished runs of the profile, here or published."""
-    own = [folder.name for folder in run_folders(archive.results)]
+    """The finished runs of the profile, here or published, and damaged ones, to tell of them."""
+    damaged = damaged_runs(archive.results)
     mine = [
-        name
-        for name in own
-        if RunStore(archive.results, name).is_finished()
-        and RunStore(archive.results, name).manifest()["columns"]["profile"] == archive.profile
+        folder.name
+        for folder in run_folders(archive.results)
+        if folder.name in damaged or _is_of_profile(archive, folder.name)
     ]
     return list(dict.fromkeys([*archive.run_ids(), *mine]))
+
+
+def _is_of_profile(archive: Archive, run_id: str) -> bool:
+    store = RunStore(archive.results, run_id)
+    return store.is_finished() and store.manifest()["columns"]["profile"] == archive.profile

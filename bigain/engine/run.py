@@ -22,7 +22,7 @@ from bigain.runs.images import is_complete
 from bigain.runs.progress import Meter
 from bigain.runs.provenance import collect
 from bigain.runs.store import RunStore
-from bigain.tracking.sink import TrackedRun, build_sinks
+from bigain.tracking.sink import TrackedRun, build_sinks, tell_finished
 
 __all__ = ["RunOutcome", "run"]
 
@@ -69,6 +69,7 @@ def run(config: RunConfig, *, progress: bool = True) -> RunOutcome:
     if store.is_finished() and not config.force:
         check_inputs(config, store)
         if is_complete(config, store):
+            tell_finished(config, store.run_id)
             return RunOutcome(store.run_id, store.folder, "done", computed=0)
 
     from bigain.devices import choose_threads, limited_threads  # noqa: PLC0415 -- imports torch
@@ -83,8 +84,6 @@ def run(config: RunConfig, *, progress: bool = True) -> RunOutcome:
         stack.enter_context(limited_threads(threads.count))
         task = build_task(config)
         session = stack.enter_context(store.open(config, task.ids, collect(task.origin)))
-        sinks.start(_tracked(config, store, len(task.ids), session.stored))
-        stack.push(lambda _type, error, _traceback: sinks.fail(error) if error else None)
         lost = task.files.missing(session.stored)
         session.adopt(task.files.copy_files, partial(same_images, config))
         todo = session.todo()
@@ -92,12 +91,14 @@ def run(config: RunConfig, *, progress: bool = True) -> RunOutcome:
         meter = stack.enter_context(Meter(size, config.title, task.unit, is_shown=progress))
         for _ in stack.enter_context(closing(stop.each(task.files.regenerate(lost)))):
             meter.advance()
+        sinks.start(_tracked(config, store, len(task.ids), session.stored))
+        stack.push(lambda _type, error, _traceback: sinks.fail(error) if error else None)
         for record in stack.enter_context(closing(stop.each(task.records(todo)))):
             session.append(record)
             sinks.record(record)
             meter.advance()
         is_done = session.finish(task.evaluate, task.facts())
-        if is_done and wants_merge_map(config):
+        if is_done and sinks.are_on and wants_merge_map(config):
             draw_merge_map(config, task, store.folder)
         sinks.finish(read_csv(store.folder / METRICS) if is_done else [])
     left = tuple(store.manifest().get("shards_left", ()))

@@ -5,13 +5,13 @@ from collections.abc import Mapping
 __all__ = ["HIGHER_IS_BETTER"]
 
 HIGHER_IS_BETTER: Mapping[str, bool] = {
-    **dict.fromkeys(("acc1", "acc1_to_none", "running_acc1", "map_image", "map_class"), True),
-    **dict.fromkeys(("margin_mean", "precision", "recall", "class_agreement", "generated"), True),
+    **dict.fromkeys(("acc1", "acc1_to_none", "map_image", "map_class"), True),
+    **dict.fromkeys(("margin_mean", "precision", "recall", "class_agreement"), True),
     **dict.fromkeys(("flops_saved_percent", "speedup", "acceleration_percent"), True),
     "images_per_s": True,
     **dict.fromkeys(("acc1_drop", "eps_error", "eps_error_rise", "failed_images"), False),
     **dict.fromkeys(("margin_variance", "margin_rho", "margin_bound"), False),
     **dict.fromkeys(("fid", "frechet_mini", "kid"), False),
-    **dict.fromkeys(("flops_g", "time_ms_per_step", "peak_memory_gib"), False),
+    **dict.fromkeys(("flops_g", "time_ms_per_step"), False),
 }
 """Metric -> whether more of it is better; metrics without a direction are not here."""

@@ -8,10 +8,12 @@ Commands also check here, before they compute anything, whether the results fold
 """
 
 import csv
+import gzip
 import io
 import json
 import math
 import os
+import zlib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,16 +130,18 @@ def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
 def read_csv(path: Path, text: Collection[str] = ()) -> list[dict[str, Any]]:
     """The rows that `csv_text` wrote, with exactly the same numbers; empty cells are None.
 
-    Cells in the columns `text`, and cells that are not JSON, are strings.
+    The file may be packed (`.csv.gz`).  Cells in the columns `text`, and cells that are not JSON,
+    are strings.
 
     Raises:
         UserError: The file is missing, or is not such a table.
 
     """
     try:
-        with path.open(newline="", encoding="utf-8") as handle:
+        opened = gzip.open if path.suffix == ".gz" else open
+        with opened(path, "rt", newline="", encoding="utf-8") as handle:
             lines = list(csv.DictReader(handle, strict=True))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as error:
         raise unreadable(path, error) from error
     if any(None in row or None in row.values() for row in lines):
         raise unreadable(path, ValueError("a line has more or fewer cells than there are columns"))

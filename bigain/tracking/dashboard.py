@@ -8,6 +8,7 @@ A tracker that did not answer is not asked again in this process: the runs of a 
 once.
 """
 
+import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -19,12 +20,14 @@ from bigain.devices import peak_memory, resolve_device
 from bigain.errors import UserError
 from bigain.runs.archive import Archive
 from bigain.runs.files import SAMPLES, read_csv
-from bigain.tracking.finished import Shown, finished_run
-from bigain.tracking.pictures import Media, media_of
-from bigain.tracking.sink import TrackedRun, build_sink
+from bigain.tracking.finished import Finished, Shown, finished_run
+from bigain.tracking.pictures import Media
+from bigain.tracking.sink import TrackedRun, TurnedOff, build_sink
 from bigain.tracking.view import Progress, View, history, with_flops
 
-__all__ = ["Client", "Dashboard", "Page", "build_client", "show_whole"]
+__all__ = ["Client", "Dashboard", "Page", "build_client", "remember", "show_whole"]
+
+_LOG = logging.getLogger(__name__)
 
 _SECONDS_BETWEEN_POINTS = 2.0
 """Points of the history are at least this far apart."""
@@ -57,12 +60,14 @@ class Client(Protocol):
         name: The tracker; what it was shown is remembered in `<results>/<name>/shown`.
         refusals: What `open` or its page raises if the tracker cannot be reached or refuses.
         remedy: What the user can do about it.
+        keeps_steps: Whether a page that is shown anew keeps the steps that it had.
 
     """
 
     name: str
     refusals: tuple[type[Exception], ...]
     remedy: str
+    keeps_steps: bool
 
     def place(self, tracking: TrackingConfig) -> str:
         """Where pages go, as the settings and the tracker's own environment say.
@@ -97,26 +102,31 @@ class Dashboard:
         self._page: Page | None = None
 
     def start(self, run: TrackedRun) -> None:
-        """Open the page, or continue it."""
+        """Open the page, or continue it; of a run that lacks no record it opens at the end."""
         self._run = run
-        done = correct = 0
-        for each in run.done:
-            done, correct = done + 1, correct + bool(each.get("correct"))
-        self._progress = Progress(done, correct)
+        self._progress = Progress(run.config["task"]["name"], run.done)
         self._next_point = time.monotonic()
-        if not run.is_sharded and not self._is_given_up:
-            with self._asked():
+        done = self._progress.done
+        if self._is_given_up:
+            return
+        with self._asked():
+            try:
+                self.client.place(run.tracking)
+            except UserError as error:
+                raise TurnedOff from error
+            if not run.is_sharded and done < run.num_records:
                 self._page = self._opened(done)
 
     def record(self, record: Mapping[str, Any]) -> None:
         """A point of the history, if the last one is long enough ago or this is the last record."""
         point = self._progress.add(record)
         is_last = self._progress.done == self._run.num_records
-        if self._page is None or (time.monotonic() < self._next_point and not is_last):
+        is_due = is_last or time.monotonic() >= self._next_point
+        if self._page is None or not point or not is_due:
             return
         self._next_point = time.monotonic() + _SECONDS_BETWEEN_POINTS
         memory = peak_memory(resolve_device(self._run.config["device"]))
-        more = {"images_per_s": self._progress.rate(), "peak_memory_gib": memory / 2**30}
+        more = {**self._progress.rate(), "peak_memory_gib": memory / 2**30}
         with self._asked():
             self._page.log({**point, **more}, self._progress.done)
 
@@ -140,15 +150,14 @@ class Dashboard:
                 self._page.finish(failed=True)
 
     def _show_result(self, metrics: Sequence[Mapping[str, Any]]) -> None:
-        folder = self._run.folder
-        records = read_csv(folder / SAMPLES)
-        media = media_of(records, folder)
-        metrics = with_flops(metrics, self._run.config)
+        records = read_csv(self._run.folder / SAMPLES)
+        rows = with_flops(metrics, self._run.config)
+        finished = Finished(self._view, rows, records, self._run.folder)
         if self._page is None:
             self._page = self._opened(0)
-            show_whole(self._page, metrics, records, media)
+            show_whole(self._page, finished)
         else:
-            self._page.show(metrics, media, len(records))
+            self._page.show(rows, finished.media, len(records))
 
     def _remember(self) -> None:
         """`bigain sync-wandb` and `bigain dashboard` leave this page alone."""
@@ -158,7 +167,8 @@ class Dashboard:
             place = self.client.place(run.tracking)
             if archive.is_available(run.run_id):
                 shown = Shown(archive.results / self.client.name, place)
-                shown.add(finished_run(archive, run.run_id))
+                group, tags = run.tracking.group, run.tracking.tags
+                remember(self.client, shown, finished_run(archive, run.run_id, group, tags))
 
     @property
     def _is_given_up(self) -> bool:
@@ -170,24 +180,35 @@ class Dashboard:
             yield
         except self.client.refusals:
             _GIVEN_UP.add(type(self.client))
+            self._page = None
             raise
+
+    @property
+    def _view(self) -> View:
+        run = self._run
+        return View.of(run.run_id, run.config, run.tracking.group, run.tracking.tags)
 
     def _opened(self, done: int) -> Page:
         run = self._run
-        view = View.of(run.run_id, run.config, run.tracking.group, run.tracking.tags)
-        return self.client.open(view, run.tracking, run.folder.parent.parent, done)
+        return self.client.open(self._view, run.tracking, run.folder.parent.parent, done)
 
 
-def show_whole(
-    page: Page,
-    metrics: Sequence[Mapping[str, Any]],
-    records: Sequence[Mapping[str, Any]],
-    media: Media,
-) -> None:
+def show_whole(page: Page, run: Finished) -> None:
     """Show all of a finished run on an open page: its history, final metrics and media."""
-    for step, point in history(records):
+    for step, point in history(run.records, run.view.job_type):
         page.log(point, step)
-    page.show(metrics, media, len(records))
+    page.show(run.metrics, run.media, len(run.records))
+
+
+def remember(client: Client, shown: Shown, run: Finished) -> None:
+    """Remember that `client` was shown the run; one warning if an older history stays there."""
+    if client.keeps_steps and shown.has_other(run):
+        _LOG.warning(
+            "%s: run %s was shown before with other results: its old history stays there, under "
+            "the new summary; another project shows all of it anew",
+            *(client.name, run.view.run_id),
+        )
+    shown.add(run)
 
 
 def build_client(tracker: str, tracking: TrackingConfig) -> Client:

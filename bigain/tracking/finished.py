@@ -11,12 +11,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from bigain.errors import UserError
 from bigain.files import replace_text
 from bigain.runs.archive import Archive
+from bigain.runs.files import read_csv
 from bigain.runs.store import RunStore
+from bigain.tracking.pictures import Media, media_of
 from bigain.tracking.view import View, with_flops
 
 __all__ = ["Finished", "Shown", "finished_run"]
@@ -29,8 +29,9 @@ class Finished:
     Attributes:
         view: What does not change.
         metrics: The rows of metrics.csv, and FLOPs.
-        records: One record per image, in the order of the dataset; what is published of it.
+        records: One record per image, in the order of the dataset; what is here of it.
         folder: Where its pictures may be; it may not exist.
+        asked: The group that the user asked for, which is a tag too; None: any group will do.
 
     """
 
@@ -38,6 +39,12 @@ class Finished:
     metrics: Sequence[Mapping[str, Any]]
     records: Sequence[Mapping[str, Any]]
     folder: Path
+    asked: str | None = None
+
+    @property
+    def media(self) -> Media:
+        """Its pictures and tables."""
+        return media_of(self.view.job_type, self.records, self.folder)
 
     @property
     def digest(self) -> str:
@@ -47,22 +54,36 @@ class Finished:
 
 
 def finished_run(
-    archive: Archive, run_id: str, group: str | None = None, tags: Sequence[str] = ()
+    archive: Archive,
+    run_id: str,
+    group: str | None = None,
+    tags: Sequence[str] = (),
+    *,
+    asked: str | None = None,
 ) -> Finished:
     """The finished run with this id.
+
+    Args:
+        archive: Where it is.
+        run_id: Its id.
+        group: The group in which it is shown, if it was not shown yet.
+        tags: Words beside those of the run.
+        asked: The group that the user asked for, in which it is shown again if it is in another.
 
     Raises:
         UserError: There is none, or a file of it is damaged.
 
     """
-    manifest, samples = archive.manifest(run_id), archive.samples(run_id)
-    if manifest is None or samples is None:
+    manifest, checked = archive.manifest(run_id), archive.samples(run_id)
+    if manifest is None or checked is None:
         raise UserError(f"{run_id}: is no finished run in {archive.results}")
     return Finished(
-        View.of(run_id, manifest["config"], group, tags),
+        View.of(run_id, manifest["config"], asked or group, tags),
         with_flops(map(asdict, archive.metrics(run_id).values()), manifest["config"]),
-        _plain(samples),
+        # Not from the table, in which a column of ints with an empty cell is one of floats.
+        read_csv(archive.samples_path(run_id)),
         RunStore(archive.results, run_id).folder,
+        asked,
     )
 
 
@@ -80,20 +101,35 @@ class Shown:
         self._place = hashlib.sha256(place.encode()).hexdigest()[:8]
 
     def __contains__(self, run: Finished) -> bool:
-        """Whether the run was shown as it is now."""
-        try:
-            return self._path(run).read_text(encoding="utf-8").strip() == run.digest
-        except (FileNotFoundError, UnicodeDecodeError):
-            return False
+        """Whether the run was shown as it is now, in the group that was asked for."""
+        digest, marks = self._known(run)
+        asked = {_group(run.asked), _tag(run.asked)} if run.asked else set()
+        return digest == run.digest and asked <= marks
+
+    def has_other(self, run: Finished) -> bool:
+        """Whether the run was shown with another configuration or other results."""
+        return self._known(run)[0] not in (None, run.digest)
 
     def add(self, run: Finished) -> None:
         """Remember that the run was shown."""
-        replace_text(self._path(run), run.digest + "\n")
+        marks = [_group(run.view.group), *map(_tag, run.view.tags)]
+        replace_text(self._path(run), "\n".join([run.digest, *marks, ""]))
+
+    def _known(self, run: Finished) -> tuple[str | None, set[str]]:
+        """The digest that was shown, None if it is not known, and its group and tags."""
+        try:
+            digest, *marks = self._path(run).read_text(encoding="utf-8").splitlines()
+        except (FileNotFoundError, ValueError):
+            return None, set()
+        return digest, set(marks)
 
     def _path(self, run: Finished) -> Path:
         return self._folder / f"{run.view.run_id}-{self._place}.txt"
 
 
-def _plain(samples: pd.DataFrame) -> list[dict[str, Any]]:
-    cells = samples.astype(object).where(samples.notna(), None)
-    return [{str(key): cell for key, cell in row.items()} for row in cells.to_dict("records")]
+def _group(name: str | None) -> str:
+    return f"group={name}"
+
+
+def _tag(name: str | None) -> str:
+    return f"tag={name}"

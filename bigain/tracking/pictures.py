@@ -53,16 +53,18 @@ class Media:
     tables: Mapping[str, Table]
 
 
-def media_of(records: Sequence[Mapping[str, Any]], folder: Path) -> Media:
+def media_of(task: str, records: Sequence[Mapping[str, Any]], folder: Path) -> Media:
     """The pictures and tables that the records and the folder of a finished run allow.
 
     Args:
+        task: The task; only classified images have a confusion matrix and a table of the hardest.
         records: All of them.
         folder: Where pictures of its samples and of its operator may be; it may not exist.
 
     """
     pictures: dict[str, Image.Image | Path] = {}
-    counts, hardest = confusion_counts(records), hardest_images(records)
+    classified = records if task == "classification" else ()
+    counts, hardest = confusion_counts(classified), hardest_images(classified)
     if counts is not None:
         pictures["confusion_matrix"] = confusion_picture(counts)
     files = {"samples": folder / GRID, "merge_map": folder / MERGE_MAP}
@@ -112,18 +114,25 @@ def confusion_picture(counts: npt.NDArray[np.int64]) -> Image.Image:
 def hardest_images(records: Sequence[Mapping[str, Any]]) -> list[tuple[Any, ...]]:
     """Rows of `HARDEST_COLUMNS`: the images whose label loses most against the best other class.
 
-    The margin is the lowest score of a wrong class minus the score of the label.  Records without
-    scores or with several labels are left out.
+    The margin is the lowest score of a wrong class minus the score of the label.  Published records
+    have no scores: if no record has them, `margin_mean` stands for the margin, and the column of
+    the scores is empty.  Records without a margin or with several labels are left out.
     """
+    has_scores = any(record.get("scores") is not None for record in records)
     rows = []
     for record in records:
-        scores, label = record.get("scores"), record.get("label")
-        if isinstance(scores, list) and isinstance(label, int):
-            wrong = min(
-                score for at, score in enumerate(scores) if at != label and score is not None
-            )
-            margin = wrong - scores[label]
-            rows.append(
-                (record["image_id"], label, record["prediction"], margin, json.dumps(scores))
-            )
+        label = record.get("label")
+        scores = record.get("scores") if has_scores else None
+        if type(label) is int:
+            margin = _margin(scores or [], label) if has_scores else record.get("margin_mean")
+            if margin is not None:
+                shown = json.dumps(scores) if has_scores else ""
+                rows.append((record["image_id"], label, record["prediction"], margin, shown))
     return sorted(rows, key=lambda row: float(row[3]))[:_HARDEST]
+
+
+def _margin(scores: Sequence[float | None], label: int) -> float | None:
+    """None if the label or all other classes have no score."""
+    own = scores[label] if label < len(scores) else None
+    wrong = [each for at, each in enumerate(scores) if at != label and each is not None]
+    return None if own is None or not wrong else min(wrong) - own

@@ -1,22 +1,30 @@
 """Sinks: they receive the records and metrics of a run, beside the run store.
 
 A sink only shows a run.  If one fails (its server is down, its quota used up), the run continues:
-there is one warning, and this sink is not called again.
+there is one warning, and this sink may close its page, but is not called again.
 """
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from bigain.config import TrackingConfig
+from bigain.config import RunConfig, TrackingConfig
 from bigain.config.base import import_target
 from bigain.errors import UserError
 
-__all__ = ["Sink", "Sinks", "TrackedRun", "build_sink", "build_sinks"]
+__all__ = ["Sink", "Sinks", "TrackedRun", "TurnedOff", "build_sink", "build_sinks", "tell_finished"]
 
 _LOG = logging.getLogger(__name__)
+
+_SHOW_LATER = {"wandb": "bigain sync-wandb", "trackio": "bigain dashboard"}
+"""Tracker -> the command that shows a finished run there."""
+
+
+class TurnedOff(Exception):  # noqa: N818 -- no error: the user wants it so
+    """A sink shows nothing, because the tracker's own environment says so."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +58,12 @@ class Sink(Protocol):
     """One tracker of one run.  Calls come in this order: start, records, then finish or fail."""
 
     def start(self, run: TrackedRun) -> None:
-        """The run is open; the process now computes the missing records."""
+        """The run is open; the process now computes the missing records.
+
+        Raises:
+            TurnedOff: This sink will show nothing.
+
+        """
         ...
 
     def record(self, record: Mapping[str, Any]) -> None:
@@ -76,6 +89,12 @@ class Sinks:
 
     def __init__(self, sinks: Mapping[str, Sink]) -> None:
         self._sinks = dict(sinks)
+        self._shown = set(sinks)
+
+    @property
+    def are_on(self) -> bool:
+        """Whether the run is shown somewhere, now or later: a sink that stopped counts."""
+        return bool(self._shown)
 
     def start(self, run: TrackedRun) -> None:  # noqa: D102
         self._each(lambda sink: sink.start(run))
@@ -93,12 +112,27 @@ class Sinks:
         for name, sink in list(self._sinks.items()):
             try:
                 call(sink)
+            except TurnedOff:
+                del self._sinks[name]
+                self._shown.discard(name)
             except Exception as error:
                 del self._sinks[name]
+                with suppress(Exception):
+                    sink.fail(error)
                 _LOG.warning(
                     "tracking: %s stopped (%s: %s); the run continues, its results are on disk",
                     *(name, type(error).__name__, " ".join(str(error).split())),
                 )
+
+
+def tell_finished(config: RunConfig, run_id: str) -> None:
+    """One line for each tracker of a run that is finished already, and so is not shown again."""
+    tracking = config.tracking
+    for name in tracking.trackers if tracking.mode != "disabled" else ():
+        verb = _SHOW_LATER.get(name)
+        profile = "" if config.profile == "mini" else f" --profile {config.profile}"
+        remedy = f"; if it is not there, `{verb} {run_id}{profile}` shows it" if verb else ""
+        _LOG.warning("tracking=%s: run %s is finished already%s", name, run_id, remedy)
 
 
 def build_sinks(config: TrackingConfig) -> Sinks:

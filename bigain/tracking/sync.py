@@ -8,9 +8,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from bigain.config import TrackingConfig
-from bigain.tracking.dashboard import Client, show_whole
+from bigain.tracking.dashboard import Client, remember, show_whole
 from bigain.tracking.finished import Finished, Shown
-from bigain.tracking.pictures import media_of
 
 __all__ = ["sync"]
 
@@ -38,7 +37,7 @@ def sync(
         is_new = run not in shown
         if is_new:
             page = client.open(run.view, tracking, results, 0)
-            show_whole(page, run.metrics, run.records, media_of(run.records, run.folder))
+            show_whole(page, run)
             page.finish()
-            shown.add(run)
+            remember(client, shown, run)
         yield is_new

@@ -41,6 +41,7 @@ class TrackioClient:
     name = "trackio"
     refusals: tuple[type[Exception], ...] = (OSError, ValueError)
     remedy = "a folder that can be written, <paths.results>/trackio or that in TRACKIO_DIR"
+    keeps_steps = False
 
     def place(self, tracking: TrackingConfig) -> str:
         """Project, and the folder or server that Trackio's own variables name."""

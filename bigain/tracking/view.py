@@ -4,7 +4,6 @@ A view is made from the run store alone.  Nothing of it names a user, a machine 
 """
 
 import math
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,7 +14,13 @@ from bigain.metrics import Metric, wilson
 from bigain.runs.flops import known_flops
 from bigain.runs.manifests import public_config
 
-__all__ = ["Progress", "View", "history", "summary", "with_flops"]
+__all__ = ["HISTORY", "Progress", "View", "history", "summary", "with_flops"]
+
+_ACCURACY = ("running_acc1", "running_acc1_low", "running_acc1_high")
+_GENERATED = "generated"
+
+HISTORY = (*_ACCURACY, _GENERATED, "images_per_s", "peak_memory_gib")
+"""The keys of a history.  Their last value counts, not their best."""
 
 
 @dataclass(frozen=True)
@@ -89,40 +94,47 @@ class Progress:
     """The points of a run's history: what is known after each record.
 
     Args:
-        done: Records before the first one that is added.
-        correct: Those of them that are correct.
+        task: The task.  Classification has a running accuracy and generation a count.  Records of
+            other tasks are measurements, of which there is no history.
+        before: The records before the first one that is added.
 
     """
 
-    def __init__(self, done: int = 0, correct: int = 0) -> None:
-        self.done = done
-        self._correct = correct
-        self._started = time.monotonic()
-        self._added = 0
+    def __init__(self, task: str, before: Iterable[Mapping[str, Any]] = ()) -> None:
+        self.done = 0
+        self._task = task
+        self._correct = 0
+        self._computed, self._seconds = 0, 0.0
+        for each in before:
+            self._count(each)
 
     def add(self, record: Mapping[str, Any]) -> dict[str, float]:
         """The point after `record`: `done` counts the records of the whole run."""
-        self.done += 1
-        self._added += 1
-        if record.get("correct") is None:
-            return {"generated": float(self.done)}
-        self._correct += bool(record["correct"])
-        low, high = wilson(self._correct, self.done)
-        return {
-            "running_acc1": 100 * self._correct / self.done,
-            "running_acc1_low": 100 * low,
-            "running_acc1_high": 100 * high,
-        }
+        self._count(record)
+        self._computed += 1
+        self._seconds += record.get("seconds") or 0.0
+        if self._task == "classification":
+            shares = (self._correct / self.done, *wilson(self._correct, self.done))
+            return {key: 100 * share for key, share in zip(_ACCURACY, shares, strict=True)}
+        return {_GENERATED: float(self.done)} if self._task == "generation" else {}
 
-    def rate(self) -> float:
-        """Records per second since the start of this process."""
-        return self._added / max(time.monotonic() - self._started, 1e-9)
+    def rate(self) -> dict[str, float]:
+        """`images_per_s`: records that were added per second of computing them, if known.
+
+        What trackers, disks and the loading of weights take is not in it.
+        """
+        return {"images_per_s": self._computed / self._seconds} if self._seconds else {}
+
+    def _count(self, record: Mapping[str, Any]) -> None:
+        self.done += 1
+        self._correct += bool(record.get("correct"))
 
 
 def history(
-    records: Sequence[Mapping[str, Any]], points: int = 200
+    records: Sequence[Mapping[str, Any]], task: str, points: int = 200
 ) -> list[tuple[int, dict[str, float]]]:
     """(records done, point) of a finished run, in the order of `records`; at most `points`."""
-    progress, every = Progress(), max(1, len(records) // points)
+    progress, every = Progress(task), max(1, len(records) // points)
     found = [(at, progress.add(record)) for at, record in enumerate(records, start=1)]
-    return [each for each in found if each[0] % every == 0 or each[0] == len(records)]
+    shown = (each for each in found if each[0] % every == 0 or each[0] == len(records))
+    return [(at, point) for at, point in shown if point]

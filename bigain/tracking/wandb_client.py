@@ -18,7 +18,7 @@ from bigain.errors import UserError
 from bigain.metrics import HIGHER_IS_BETTER
 from bigain.tracking.dashboard import Dashboard
 from bigain.tracking.pictures import Media, Table
-from bigain.tracking.view import View, summary
+from bigain.tracking.view import HISTORY, View, summary
 
 __all__ = ["WandbClient", "WandbSink"]
 
@@ -54,6 +54,7 @@ class WandbClient:
     name = "wandb"
     refusals: tuple[type[Exception], ...] = (wandb.Error, OSError, *_SERVICE_IS_GONE)
     remedy = "a server that answers and takes your key (wandb login), or --mode offline"
+    keeps_steps = True
 
     def __init__(self) -> None:
         for name, value in _DEFAULTS.items():
@@ -99,7 +100,8 @@ class WandbClient:
             reinit="create_new",
         )
         for name, is_higher_better in HIGHER_IS_BETTER.items():
-            run.define_metric(name, summary="max" if is_higher_better else "min")
+            if name not in HISTORY:
+                run.define_metric(name, summary="max" if is_higher_better else "min")
         return _WandbPage(run)
 
 

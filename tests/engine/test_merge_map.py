@@ -33,7 +33,7 @@ class Shown:
         self.metrics: Sequence[Mapping[str, Any]] = []
 
     def start(self, run: TrackedRun) -> None:
-        self.folder = run.folder
+        self.folder, self.task = run.folder, run.config["task"]["name"]
 
     def record(self, record: Mapping[str, Any]) -> None:
         pass
@@ -42,7 +42,7 @@ class Shown:
         self.metrics = metrics
         if metrics:
             records = read_csv(self.folder / SAMPLES)
-            self.pictures = sorted(media_of(records, self.folder).pictures)
+            self.pictures = sorted(media_of(self.task, records, self.folder).pictures)
 
     def fail(self, error: BaseException) -> None:
         raise AssertionError(error)

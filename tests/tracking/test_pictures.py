@@ -1,8 +1,16 @@
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
-from bigain.tracking.pictures import confusion_counts, confusion_picture, hardest_images
+from bigain.tracking.pictures import (
+    Media,
+    confusion_counts,
+    confusion_picture,
+    hardest_images,
+    media_of,
+)
 
 
 def record(image_id: int, label: int, scores: list[float]) -> dict[str, Any]:
@@ -48,3 +56,32 @@ def test_the_hardest_image_loses_most_against_the_best_other_class() -> None:
     assert [row[0] for row in rows] == [8, 10, 9, 7]
     assert [round(row[3], 6) for row in rows] == [-0.3, 0.1, 0.2, 0.4]
     assert hardest_images([{"image_id": 1, "label": 3, "prediction": 2}]) == []
+
+
+@pytest.mark.parametrize(
+    ("scores", "rows"),
+    [
+        ([0.3, None, 0.5], [(1, 0, 0, pytest.approx(0.2), "[0.3, null, 0.5]")]),
+        ([None, 0.2, 0.1], []),
+        ([0.3, None, None], []),
+        ([], []),
+    ],
+)
+def test_an_image_whose_margin_is_not_known_is_left_out(
+    scores: list[float | None], rows: list[Any]
+) -> None:
+    known = {"image_id": 1, "label": 0, "prediction": 0, "scores": scores, "margin_mean": 5.0}
+    assert hardest_images([known]) == rows
+
+
+def test_published_records_without_scores_are_ranked_by_their_mean_margin() -> None:
+    published = [
+        {"image_id": at, "label": 0, "prediction": None if mean is None else 1, "margin_mean": mean}
+        for at, mean in enumerate([0.5, None, -0.25])
+    ]
+    assert hardest_images(published) == [(2, 0, 1, -0.25, ""), (0, 0, 1, 0.5, "")]
+
+
+def test_only_classified_images_have_a_confusion_matrix(tmp_path: Path) -> None:
+    assert media_of("generation", RECORDS, tmp_path) == Media({}, {})
+    assert media_of("classification", RECORDS, tmp_path).pictures.keys() == {"confusion_matrix"}

@@ -57,7 +57,8 @@ def test_flops_are_those_of_one_evaluation_and_a_measured_count_stays(tmp_path: 
 
 
 def test_the_running_accuracy_is_that_of_all_records_so_far() -> None:
-    progress = Progress(done=3, correct=1)
+    before: list[dict[str, Any]] = [{"correct": True}, {"correct": False}, {"correct": False}]
+    progress = Progress("classification", before)
     point = progress.add({"correct": True})
     low, high = wilson(2, 4)
     assert point == pytest.approx(
@@ -68,14 +69,30 @@ def test_the_running_accuracy_is_that_of_all_records_so_far() -> None:
 
 def test_a_history_ends_with_the_whole_run_and_no_step_is_there_twice() -> None:
     records = [{"correct": at % 3 == 0} for at in range(1001)]
-    points = history(records, points=50)
+    points = history(records, "classification", points=50)
     steps = [step for step, _ in points]
     assert steps == sorted(set(steps))
     assert len(steps) <= 52
     step, last = points[-1]
     assert step == 1001
     assert last["running_acc1"] == pytest.approx(100 * 334 / 1001)
-    assert history([{}, {}])[-1] == (2, {"generated": 2})
+
+
+def test_the_task_alone_says_what_a_history_counts() -> None:
+    """Evaluated records of generated mini images have `correct` too: whether the class agrees."""
+    agreed: dict[str, Any] = {"correct": True, "label": 1, "prediction": 1}
+    assert history([agreed] * 2, "generation") == [(1, {"generated": 1}), (2, {"generated": 2})]
+    assert history([{"measure": "flops"}] * 2, "efficiency") == []
+
+
+def test_throughput_is_that_of_computing_alone_and_unknown_without_times() -> None:
+    progress = Progress("classification", [{"correct": True, "seconds": 100.0}])
+    progress.add({"correct": True})
+    assert progress.rate() == {}
+    progress = Progress("classification", [{"correct": True, "seconds": 100.0}])
+    progress.add({"correct": True, "seconds": 0.5})
+    progress.add({"correct": True, "seconds": 1.5})
+    assert progress.rate() == {"images_per_s": pytest.approx(1.0)}
 
 
 def test_a_metric_and_its_opposite_have_opposite_directions() -> None:

@@ -86,7 +86,9 @@ def test_each_run_of_a_sweep_is_one_run_of_wandb_and_equals_the_csv(swept: Path)
         assert shown["config"]["dataset"]["limit"] == 3
         records = read_csv(runs[name] / SAMPLES)
         last = points(path)[3]
-        assert last["running_acc1"] == pytest.approx(history(records)[-1][1]["running_acc1"])
+        assert last["running_acc1"] == pytest.approx(
+            history(records, "classification")[-1][1]["running_acc1"]
+        )
         assert last["images_per_s"] > 0
         media = {file.name.partition("_")[0] for file in path.parent.rglob("media/*/*")}
         drawn = {"merge"} if shown["config"]["operator"]["name"] != "none" else set()
