@@ -115,8 +115,8 @@ def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
         ("close", 0, "CommError"),
         ("500", 0, "CommError"),
         ("401", 0, "CommError"),
-        ("hang", 2, "AuthenticationError"),
-        ("500", 2, "AuthenticationError"),
+        ("hang", 2, "TimeoutError"),
+        ("500", 2, "TimeoutError"),
     ],
     ids=str,
 )
