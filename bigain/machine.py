@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 __all__ = ["Cores", "command_output", "cpu_model", "thread_variable", "usable_cores"]
-__all__ += ["wait_passively"]
+__all__ += ["has_gpu", "wait_passively"]
 
 _WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "KMP_LIBRARY")
 _BLAS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")
@@ -42,6 +42,18 @@ def usable_cores(root: Path = Path("/")) -> Cores:
     has_affinity = hasattr(os, "sched_getaffinity")
     allowed = len(os.sched_getaffinity(0)) if has_affinity else online
     return Cores(online, allowed, min(_quotas(root), default=None))
+
+
+def has_gpu(root: Path = Path("/")) -> bool:
+    """Whether this process sees a GPU of NVIDIA, AMD or Apple; torch, which knows, is not loaded.
+
+    Drivers are found by their devices below `root`: also in a container, and in WSL (`dxg`).
+    """
+    if os.environ.get("CUDA_VISIBLE_DEVICES", "all").strip() in ("", "-1"):
+        return False
+    is_apple = (platform.system(), platform.machine()) == ("Darwin", "arm64")
+    devices = (each for name in ("nvidia[0-9]*", "kfd", "dxg") for each in root.glob(f"dev/{name}"))
+    return is_apple or any(True for _ in devices)
 
 
 def wait_passively() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bigain.machine import Cores, usable_cores, wait_passively
+from bigain.machine import Cores, has_gpu, usable_cores, wait_passively
 
 
 @pytest.fixture
@@ -127,3 +127,31 @@ def test_a_command_and_a_job_set_this_before_torch_is_loaded(
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[0] == "set()"
+
+
+@pytest.mark.parametrize(
+    ("device", "visible", "expected"),
+    [
+        ("nvidia0", None, True),
+        ("nvidiactl", None, False),
+        ("kfd", None, True),
+        ("nvidia3", "3", True),
+        ("nvidia0", "", False),
+        ("nvidia0", "-1", False),
+        ("null", None, False),
+    ],
+)
+def test_a_gpu_is_known_by_its_device_file(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    device: str,
+    visible: str | None,
+    expected: bool,
+) -> None:
+    monkeypatch.setattr("platform.system", lambda: "Linux")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    (tmp_path / "dev").mkdir()
+    (tmp_path / "dev" / device).touch()
+    assert has_gpu(tmp_path) == expected

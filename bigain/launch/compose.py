@@ -30,6 +30,7 @@ from bigain.data.places import with_root
 from bigain.errors import UserError
 from bigain.launch.overrides import TRACKING, check_trackers, parse_overrides
 from bigain.locations import CONFIGS
+from bigain.machine import has_gpu
 
 __all__ = [
     "CONFIG_NAME",
@@ -334,7 +335,13 @@ def _unless_chosen(value: Any, *, _root_: DictConfig) -> Any:
 
 
 def _on_gpu(gpu: Any, otherwise: Any, *, _root_: DictConfig) -> Any:
-    """`${on_gpu:1,null}`: the first value if the run computes on a GPU, or wherever one is."""
+    """`${on_gpu:1,null}`: the first value if the run computes on a GPU of this machine."""
+    device = OmegaConf.select(_root_, "device")
+    return otherwise if device == "cpu" or (device == "auto" and not has_gpu()) else gpu
+
+
+def _unless_cpu(gpu: Any, otherwise: Any, *, _root_: DictConfig) -> Any:
+    """`${unless_cpu:1,null}`: the first value unless device=cpu; nodes may differ from this one."""
     return otherwise if OmegaConf.select(_root_, "device") == "cpu" else gpu
 
 
@@ -346,4 +353,5 @@ def _plain_or_node(entry: Any) -> Any:
 OmegaConf.register_new_resolver("for_dataset", _for_dataset, replace=True)
 OmegaConf.register_new_resolver("for_task", _for_task, replace=True)
 OmegaConf.register_new_resolver("on_gpu", _on_gpu, replace=True)
+OmegaConf.register_new_resolver("unless_cpu", _unless_cpu, replace=True)
 OmegaConf.register_new_resolver("unless_chosen", _unless_chosen, replace=True)

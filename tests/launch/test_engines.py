@@ -10,7 +10,7 @@ from hydra.core.plugins import Plugins
 from omegaconf import DictConfig, OmegaConf
 
 from bigain.errors import UserError
-from bigain.launch import engines
+from bigain.launch import compose, engines
 from bigain.launch.compose import config_loader, hydra_settings
 from bigain.launch.elsewhere import jobs_elsewhere
 from bigain.launch.engines import (
@@ -75,12 +75,21 @@ def test_a_preset_has_what_its_launcher_takes_and_replaces_what_the_plugin_store
     assert type(made).__name__ == ours["_target_"].rpartition(".")[2]
 
 
-def test_a_task_gets_one_gpu_unless_the_run_computes_on_the_cpu() -> None:
-    for device, gpus, jobs in (("cpu", None, -1), ("cuda", 1, 1), ("auto", 1, 1)):
+@pytest.mark.parametrize("is_here", [True, False])
+def test_a_task_gets_one_gpu_unless_the_run_computes_on_the_cpu(
+    is_here: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With device=auto this machine tells, but not what nodes of Slurm have."""
+    monkeypatch.setattr(compose, "has_gpu", lambda: is_here)
+    auto = 1 if is_here else -1
+    for device, gpus, jobs in (("cpu", None, -1), ("cuda", 1, 1), ("auto", 1, auto)):
         slurm = resolved(settings("hydra/launcher=submitit_slurm", f"device={device}"))
         pool = resolved(settings("hydra/launcher=joblib", f"device={device}"))
         assert (slurm["gpus_per_node"], pool["n_jobs"]) == (gpus, jobs)
     assert (slurm["tasks_per_node"], slurm["nodes"]) == (1, 1)
+    file = OmegaConf.load(CONFIGS / "hydra" / "launcher" / "ray.yaml")
+    ray = OmegaConf.create({"device": "auto", "launcher": file})
+    assert ray.launcher.ray.remote.num_gpus == int(is_here)
 
 
 def test_slurm_tasks_go_on_after_their_time_and_after_preemption() -> None:
