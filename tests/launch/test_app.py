@@ -121,7 +121,7 @@ def test_a_sweep_makes_every_run_once_and_keeps_its_record_with_the_results(
     assert {path.name for path in here.iterdir()} == {"results"}
     elsewhere = {name for name in files(here / "results") if not name.startswith("runs/")}
     names = sorted(Path(name).name for name in elsewhere)
-    assert names == ["0000.json", "0001.json", "multirun.yaml", "sweep.json"]
+    assert names == ["0000.json", "0001.json", "ended", "multirun.yaml", "sweep.json"]
 
 
 def test_failures_do_not_stop_a_sweep_and_are_listed_together(
