@@ -7,7 +7,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from bigain.cli.compare import find_run
+from bigain.cli.arguments import find_runs
 from bigain.errors import UserError
 from bigain.runs.collect import publish_run
 
@@ -21,8 +21,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--results", type=Path, default=Path("results"), help="default: results")
     options = parser.parse_args(arguments)
     try:
-        for name in options.run:
-            print(publish_run(options.results, find_run(options.results, name)))
+        for name in find_runs(options.results, options.run):
+            print(publish_run(options.results, name))
     except UserError as error:
         sys.stderr.write(f"{error}\n")
         return 2

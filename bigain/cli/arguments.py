@@ -4,7 +4,7 @@ import argparse
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -12,7 +12,8 @@ from bigain.config.messages import did_you_mean
 from bigain.errors import UserError
 from bigain.locations import absolute_path
 
-__all__ = ["VerbParser", "check_output", "name_argument", "path_argument", "results_folder"]
+__all__ = ["VerbParser", "check_output", "find_runs", "name_argument", "path_argument"]
+__all__ += ["results_folder"]
 
 _UNKNOWN = "unrecognized arguments: "
 _VALUE = re.compile(
@@ -113,3 +114,35 @@ def results_folder(given: Path | None) -> Path:
     from bigain.launch.compose import compose_config  # noqa: PLC0415 -- loads hydra
 
     return compose_config().paths.results
+
+
+def find_runs(results: Path, beginnings: Sequence[str]) -> list[str]:
+    """For each of `beginnings` the id of the one run that begins so.
+
+    Args:
+        results: The folder of runs that have a folder, and of published ones of all profiles.
+        beginnings: Run ids, or their first characters.
+
+    Raises:
+        UserError: There is none, or there are several.
+
+    """
+    from bigain.runs.archive import Archive  # noqa: PLC0415 -- loads pandas
+    from bigain.runs.store import run_folders  # noqa: PLC0415
+
+    ids = {folder.name for folder in run_folders(results)}
+    for path in sorted(results.glob("*/runs.csv")):
+        ids |= set(Archive(results, path.parent.name).run_ids())
+    return [_one_of(ids, beginning, results) for beginning in beginnings]
+
+
+def _one_of(ids: Collection[str], beginning: str, results: Path) -> str:
+    found = sorted(name for name in ids if name.startswith(beginning))
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise UserError(f"run_id={beginning}: several runs begin so: {', '.join(found)}")
+    hint = did_you_mean(beginning, ids)
+    raise UserError(
+        f"run_id={beginning}: no such run; allowed: one of the {len(ids)} in {results}{hint}"
+    )

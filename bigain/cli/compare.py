@@ -5,19 +5,22 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bigain.cli.arguments import VerbParser, check_output, path_argument, results_folder
-from bigain.config.messages import did_you_mean
+from bigain.cli.arguments import (
+    VerbParser,
+    check_output,
+    find_runs,
+    path_argument,
+    results_folder,
+)
 from bigain.errors import UserError
 from bigain.files import replace_text
-from bigain.runs.archive import Archive
 from bigain.runs.compare import Comparison, as_plain, compare_all, describe, read_runs
 from bigain.runs.files import need_results
 from bigain.runs.pairing import FinishedRun
-from bigain.runs.store import run_folders
 from bigain.tables.compare_page import check_number, letters, render_comparison
 from bigain.tables.compare_pictures import dataset_pictures
 
-__all__ = ["find_run", "main"]
+__all__ = ["main"]
 
 _DESCRIPTION = (
     "Compare finished runs with the last one that is named, on the images of both. With several "
@@ -54,7 +57,7 @@ def main(arguments: Sequence[str]) -> int:
         check_number(len(options.runs) + 1)
     results = results_folder(options.results)
     need_results(results)
-    names = [find_run(results, beginning) for beginning in (*options.runs, options.reference)]
+    names = find_runs(results, [*options.runs, options.reference])
     runs = read_runs(results, names)
     comparisons = compare_all(runs)
     sys.stdout.write(_FORMATS[options.format](comparisons))
@@ -80,24 +83,3 @@ def _write_page(path: Path, runs: Sequence[FinishedRun], comparisons: Sequence[C
     if pictures is not None and pictures.missing:
         sys.stderr.write(f"{pictures.missing} ({pictures.why})\n")
     sys.stderr.write(f"{path}\n")
-
-
-def find_run(results: Path, beginning: str) -> str:
-    """The id of the one run in `results`, with a folder or published, whose id begins so.
-
-    Raises:
-        UserError: There is none, or there are several.
-
-    """
-    ids = {folder.name for folder in run_folders(results)}
-    for path in sorted(results.glob("*/runs.csv")):
-        ids |= set(Archive(results, path.parent.name).run_ids())
-    found = sorted(name for name in ids if name.startswith(beginning))
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise UserError(f"run_id={beginning}: several runs begin so: {', '.join(found)}")
-    hint = did_you_mean(beginning, ids)
-    raise UserError(
-        f"run_id={beginning}: no such run; allowed: one of the {len(ids)} in {results}{hint}"
-    )

@@ -6,11 +6,12 @@ import io
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from bigain.cli.arguments import results_folder
+from bigain.cli.arguments import find_runs, results_folder
 from bigain.config import TrackingConfig
 from bigain.config.base import quoted
 from bigain.errors import UserError
@@ -24,6 +25,8 @@ from bigain.tracking.finished import Finished, finished_run
 from bigain.tracking.sync import sync
 
 __all__ = ["Choice", "add_choice", "choose_runs", "show_runs"]
+
+_PROFILES = ("mini", "paper")
 
 
 @dataclass(frozen=True)
@@ -58,11 +61,13 @@ class Choice:
 
 def add_choice(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that choose runs."""
-    parser.add_argument("runs", nargs="*", metavar="RUN", help="run ids")
+    parser.add_argument("runs", nargs="*", metavar="RUN", help="run ids, or their beginnings")
     parser.add_argument("--all", action="store_true", help="every finished run of the profile")
     parser.add_argument("--table", metavar="N", help="the runs of a table, as a group")
     parser.add_argument(
-        "--profile", choices=("mini", "paper"), default="mini", help="mini (default) or paper"
+        "--profile",
+        choices=_PROFILES,
+        help="mini (default) or paper; runs that are named are looked for in both",
     )
 
 
@@ -79,19 +84,20 @@ def choose_runs(verb: str, options: argparse.Namespace) -> Choice:
     number = None if options.table is None else _number(options.table)
     results = results_folder(options.results)
     need_results(results)
-    archive = Archive(results, options.profile)
+    named = find_runs(results, options.runs)
+    archive = Archive(results, options.profile or _profile_of(results, named))
     tables, group = _tables(archive), None
-    names = list(options.runs) or _finished(archive)
+    names = named or _finished(archive)
     if number is not None:
         group, names = table_name(number), _of_table(number, archive)
         tables |= {name: sorted({*tables.get(name, ()), group}) for name in names}
     if not names:
-        raise UserError(f"{verb}: no finished run of profile={options.profile} in {results}")
+        raise UserError(f"{verb}: no finished run of profile={archive.profile} in {results}")
     for name in names if not options.all else ():
         if not archive.is_available(name):
             raise UserError(
-                f"{name}: no finished run of profile={options.profile} in {results}; allowed: a "
-                "run id that `bigain status` or runs.csv lists"
+                f"{name}: no finished run of profile={archive.profile} in {results}; allowed: "
+                "finished runs of one profile, see `bigain status` and runs.csv"
             )
     return Choice(archive, tuple(dict.fromkeys(names)), tables, group)
 
@@ -129,6 +135,14 @@ def show_runs(verb: str, tracker: str, choice: Choice, told: Mapping[str, Any]) 
     sys.stdout.write(f"{new} runs shown, {len(were_new) - new} were there already\n")
     sys.stderr.write("".join(f"left out: {line}\n" for line in damaged))
     return tracking
+
+
+def _profile_of(results: Path, names: Sequence[str]) -> str:
+    """The first profile that has all of these runs; mini if none has."""
+    having = (
+        profile for profile in _PROFILES if all(map(Archive(results, profile).is_available, names))
+    )
+    return next(having, _PROFILES[0])
 
 
 def _number(text: str) -> int:

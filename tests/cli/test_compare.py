@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -6,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from bigain.cli.compare import find_run, main
+from bigain.cli.arguments import VerbParser, find_runs
+from bigain.cli.compare import main
+from bigain.cli.shown_runs import add_choice, choose_runs
 from bigain.errors import UserError
 from bigain.runs.collect import publish_runs
 
@@ -41,20 +44,42 @@ def test_it_takes_two_runs_or_more(arguments: list[str]) -> None:
 
 def test_the_beginning_of_an_id_is_enough(tmp_path: Path) -> None:
     folders(tmp_path, "aa11", "aa22", "bb33")
-    assert find_run(tmp_path, "b") == "bb33"
-    assert find_run(tmp_path, "aa2") == "aa22"
-    assert find_run(tmp_path, "aa11") == "aa11"
+    assert find_runs(tmp_path, ["b"]) == ["bb33"]
+    assert find_runs(tmp_path, ["aa2"]) == ["aa22"]
+    assert find_runs(tmp_path, ["aa11"]) == ["aa11"]
     with pytest.raises(UserError, match="run_id=aa: several runs begin so: aa11, aa22"):
-        find_run(tmp_path, "aa")
+        find_runs(tmp_path, ["aa"])
     with pytest.raises(UserError, match=r"run_id=bb34: no such run; allowed: .* mean bb33"):
-        find_run(tmp_path, "bb34")
+        find_runs(tmp_path, ["bb34"])
 
 
 def test_published_runs_have_ids_too(tmp_path: Path, make_run: Callable[..., str]) -> None:
     name = make_run()
     publish_runs(tmp_path, "mini", [name])
     shutil.rmtree(tmp_path / "runs")
-    assert find_run(tmp_path, name[:6]) == name
+    assert find_runs(tmp_path, [name[:6]]) == [name]
+
+
+@pytest.mark.parametrize("profile", ["mini", "paper"])
+def test_runs_to_show_are_named_alike_and_found_in_both_profiles(
+    profile: str, tmp_path: Path, make_run: Callable[..., str], tome: dict[str, Any]
+) -> None:
+    names = [make_run(), make_run(tome)]
+    publish_runs(tmp_path, "mini", names)
+    shutil.rmtree(tmp_path / "runs")
+    (tmp_path / "mini").rename(tmp_path / profile)
+    table = tmp_path / profile / "runs.csv"
+    table.write_text(re.sub(r"\bmini\b", profile, table.read_text("utf-8")), "utf-8")
+    parser = VerbParser("show", "Show runs.")
+    add_choice(parser)
+    words = [*(name[:6] for name in names), "--results", str(tmp_path)]
+    choice = choose_runs("show", parser.parse_args(words))
+    assert (choice.names, choice.archive.profile) == (tuple(names), profile)
+    with pytest.raises(UserError, match="run_id=zz: no such run"):
+        choose_runs("show", parser.parse_args(["zz", *words]))
+    other = {"mini": "paper", "paper": "mini"}[profile]
+    with pytest.raises(UserError, match=f"no finished run of profile={other}"):
+        choose_runs("show", parser.parse_args([*words, "--profile", other]))
 
 
 def test_several_runs_are_compared_with_the_last(

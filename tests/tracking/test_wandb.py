@@ -228,7 +228,7 @@ def test_without_the_package_of_the_views_one_line_names_the_extra(
         (("sync-wandb", "--all", "--table", "4"), "sync-wandb: allowed: run ids, --all, or --tab"),
         (("sync-wandb", "--table", "19"), "--table=19: allowed: 1, 2"),
         (("sync-wandb", "--mode", "on"), "--mode=on: allowed: online, offline"),
-        (("sync-wandb", "0123456789abcdef"), "0123456789abcdef: no finished run of profile=mini"),
+        (("sync-wandb", "0123456789abcdef"), "run_id=0123456789abcdef: no such run"),
         (("tracking=wandb", "tracking.mode=on", *QUICK), "tracking.mode=on: allowed: null"),
         (("tracking=wandbb", *QUICK), "tracking=wandbb: "),
     ],
