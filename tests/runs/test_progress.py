@@ -105,7 +105,7 @@ def test_durations_have_two_units(seconds: float, text: str) -> None:
 
 def test_the_beat_of_a_shard_says_how_far_it_is(clock: Clock) -> None:
     said = ShardProgress()
-    assert list(said()) == ["started"]
+    assert not {"done", "total", "images_per_s"} & said().keys()
     said.pace = Pace(10, done=4)
     clock.now += 2
     said.pace.add()
