@@ -6,11 +6,13 @@ although others work on.  So the jobs are read from disk, and an engine is asked
 """
 
 import importlib.util
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -19,6 +21,7 @@ from omegaconf import DictConfig
 
 from bigain.errors import UserError
 from bigain.machine import usable_cores
+from bigain.runs.beats import Beat, lives_here
 from bigain.runs.sweeps import SweepFolder
 
 __all__ = ["ENDED", "SILENCE", "Engine", "Launched", "NoAnswerError", "Processes", "Slurm"]
@@ -85,6 +88,9 @@ class Engine(Protocol):
     def says(self, position: int) -> str:
         """What the engine last said about a job, for messages; empty if nothing."""
 
+    def stop(self, at_work: Iterable[Beat]) -> None:
+        """Tell processes of this machine that SIGTERM ended this one, if they would go on."""
+
     def farewell(self) -> str:
         """What becomes of jobs if the launching process ends now, and how to see to them."""
 
@@ -117,6 +123,12 @@ class Processes:
     def says(self, position: int) -> str:  # noqa: ARG002
         """Nothing."""
         return ""
+
+    def stop(self, at_work: Iterable[Beat]) -> None:
+        """End them: a pool would make this process wait until their runs are done."""
+        for beat in at_work:
+            if beat["pid"] != os.getpid() and lives_here(beat):
+                os.kill(beat["pid"], signal.SIGTERM)
 
     def farewell(self) -> str:
         """What the launcher does with them."""
@@ -198,6 +210,9 @@ class Slurm:
         state = self._state(position) or "no longer known"
         return f"Slurm job {name}: {state}" if name else "Slurm has no job of it"
 
+    def stop(self, at_work: Iterable[Beat]) -> None:
+        """They go on."""
+
     def farewell(self) -> str:
         """Submitted tasks go on."""
         arrays = sorted({name.partition("_")[0] for name in self._submitted()}, key=int)
@@ -226,7 +241,7 @@ def engine_of(hydra: DictConfig, sweep: SweepFolder) -> Engine | None:
         return Slurm(sweep, Path(str(hydra.launcher.submitit_folder).partition("%j")[0]))
     if target.endswith(".LocalLauncher"):  # it starts all at the same time, on the same GPU
         cores = 1 if hydra.launcher.get("gpus_per_node") else usable_cores().usable
-        text = "jobs that were started go on; `bigain status` shows them"
+        text = "jobs at work go on unless SIGTERM ended this; `bigain status` shows them"
         return Processes(batch=cores, afterwards=text)
     # Ray starts a process for each task, which takes a while on a busy machine.
     return Processes(pause=20.0) if target.endswith(".RayLauncher") else Processes()

@@ -193,9 +193,11 @@ class _Launching:
             try:
                 with Stopping():
                     Watch(self._sweep, jobs, call, self._engine, self._progress).until_end()
-            except (KeyboardInterrupt, Stopped, OSError):
+            except (KeyboardInterrupt, Stopped, OSError) as end:
                 with suppress(OSError):
                     self._engine.note()
+                    if isinstance(end, Stopped):
+                        self._engine.stop(self._sweep.at_work(batch).values())
                 sys.stderr.write(f"{self._engine.farewell()}\n")
                 raise
             batch = self._again(batch, call)

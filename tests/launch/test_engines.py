@@ -1,4 +1,6 @@
 import importlib.util
+import signal
+import subprocess
 import time
 import warnings
 from pathlib import Path
@@ -28,6 +30,7 @@ from bigain.launch.plan import plan_runs
 from bigain.launch.sweep import _with_hydra
 from bigain.locations import CONFIGS
 from bigain.machine import usable_cores
+from bigain.runs.beats import _birth, own_process
 from bigain.runs.sweeps import Job, SweepFolder, sweep_folders
 
 INSTALLED = ["joblib", "submitit_local", "submitit_slurm"]
@@ -308,3 +311,12 @@ def test_what_a_sweep_has_in_the_queue_is_known_after_its_launcher_ended(
 def test_all_states_that_end_a_task_are_those_of_slurms_manual() -> None:
     assert "TIMEOUT" in engines.ENDED
     assert {"PENDING", "RUNNING", "REQUEUED", "SUSPENDED", "COMPLETING"}.isdisjoint(engines.ENDED)
+
+
+def test_processes_of_a_pool_are_told_that_sigterm_ended_the_launching_one() -> None:
+    with subprocess.Popen(["/bin/sleep", "600"]) as child:
+        beat = {**own_process(), "pid": child.pid, "birth": _birth(child.pid)}
+        Processes().stop([own_process(), {**beat, "host": "another"}])
+        assert child.poll() is None
+        Processes().stop([beat])
+        assert child.wait(60) == -signal.SIGTERM

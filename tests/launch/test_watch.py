@@ -281,6 +281,8 @@ class Queue:
     def says(self, position: int) -> str:
         return "CANCELLED"
 
+    def stop(self, at_work: object) -> None: ...
+
     def farewell(self) -> str:
         return "jobs go on"
 
