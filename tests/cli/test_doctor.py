@@ -10,6 +10,7 @@ import pytest
 from bigain.cli import doctor
 from bigain.cli import main as cli
 from bigain.cli.doctor import main
+from bigain.doctor.environment import EXTRAS
 from bigain.errors import UserError
 from bigain.testing.backbones import save_tiny_pipeline
 from bigain.testing.datasets import write_tiny
@@ -111,7 +112,7 @@ def test_a_sweep_over_backbones_or_datasets_alone_checks_all_of_them(
     with pytest.raises(UserError, match=r"^bigain doctor: 2 of \d+ things needed"):
         main(["-m", settings])
     found = statuses(capsys.readouterr().out)
-    assert named == {name for name in found if found[name] == "missing"} - {"slurm", "wandb"}
+    assert named == {name for name in found if found[name] == "missing"} - set(EXTRAS)
 
 
 def test_what_goes_with_nothing_is_told_of_no_setting_that_nobody_wrote() -> None:

@@ -42,7 +42,7 @@ def test_some_figures_with_settings(drawn: list[tuple[str, FigureRequest]], tmp_
     assert [number for number, _ in drawn] == ["5", "2"]
     request = drawn[0][1]
     assert (request.profile, request.backbone) == ("paper", "sd20")
-    assert request.extra == ("seed=1", f"paths.results={tmp_path}", "backbone.path=x")
+    assert request.extra == ("seed=1", "backbone.path=x")
     assert (request.results, request.folder) == (tmp_path, tmp_path / "here")
 
 

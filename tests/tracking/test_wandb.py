@@ -212,7 +212,9 @@ def test_without_wandb_one_line_names_the_extra(
 def test_without_the_package_of_the_views_one_line_names_the_extra(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setitem(sys.modules, "wandb_workspaces.reports", None)
+    loaded = [name for name in sys.modules if name.startswith("wandb_workspaces.")]
+    for name in ("wandb_workspaces", *loaded):
+        monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.delitem(sys.modules, "bigain.tracking.wandb_views", raising=False)
     monkeypatch.setattr("bigain.cli.sync_wandb.show_runs", lambda *_: None)
     (tmp_path / "mini").symlink_to(ROOT / "results" / "mini")
