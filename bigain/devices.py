@@ -7,13 +7,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from bigain.errors import UserError
 from bigain.machine import cpu_model, thread_variable, usable_cores
 
 __all__ = [
     "DTYPES",
+    "Fetched",
     "Threads",
     "attention_backend",
     "choose_threads",
@@ -136,6 +137,30 @@ def set_attention(model: nn.Module, name: str) -> None:
     for module in model.modules():
         if isinstance(module, attention_processor.Attention):
             module.set_processor(kind())
+
+
+class Fetched:
+    """A tensor on its way to the CPU; what is computed after it does not delay it.
+
+    Args:
+        tensor: On any device.
+
+    """
+
+    def __init__(self, tensor: Tensor) -> None:
+        self._tensor = tensor
+        self._arrived: torch.cuda.Event | None = None
+        if tensor.is_cuda:
+            host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+            self._tensor = host.copy_(tensor, non_blocking=True)
+            self._arrived = torch.cuda.Event()
+            self._arrived.record()
+
+    def wait(self) -> Tensor:
+        """The tensor on the CPU."""
+        if self._arrived is not None:
+            self._arrived.synchronize()
+        return self._tensor.cpu()
 
 
 def synchronize(device: torch.device) -> None:

@@ -10,9 +10,9 @@ passed, so it meets the loading, the work, and the evaluation.  What must hold:
 
     what a journal had stays there, byte for byte, and no image has two records
     samples.csv, metrics.csv and the images equal those of the work without a kill
-    no image with a record is given to the denoiser again, and a kill costs at most one batch
+    no image with a record is begun again, and a kill costs at most the images that share a batch
 
-The third is counted where the classifier and the sampler are called, in runs without a launcher.
+The third is counted where the classifier and the sampler take images, in runs without a launcher.
 These are forked from a process that has loaded torch, so that a kill costs little.
 """
 
@@ -38,10 +38,8 @@ from bigain.runs.beats import is_alive, read_beat
 
 __all__ = ["WORK", "Ledger", "differences", "main"]
 
-_PATIENCE = 600.0
-_RESTARTS = 30
-_MOST_KILLS = 4
-_LOOK = 0.01
+_PATIENCE, _LOOK = 600.0, 0.01
+_RESTARTS, _MOST_KILLS = 30, 4
 _CONTEXT = multiprocessing.get_context("forkserver")
 _IMPORTS = ["bigain.launch.app", "bigain.engine.tasks", "bigain.metrics"]
 _FILES = ("samples.csv", "metrics.csv", "images/*.*", "grid.png")
@@ -50,7 +48,7 @@ WORK = "work.txt"
 """The images that the denoiser was given, one a line."""
 
 _SMALL = ("dataset.limit=12", "operator=lgtm")
-_CLASSIFY = ("task=classification", "task.trial_list=[1,2]")
+_CLASSIFY = ("task=classification", "task.trial_list=[1,2]", "batch_size=10")
 _GENERATE = ("task=generation", "task.steps=4", "task.images_per_forward=2")
 
 
@@ -59,10 +57,9 @@ class Work:
     """What is made.
 
     Attributes:
-        name: For messages.
-        arguments: The command line.
+        name, arguments: For messages; the command line.
         launchers: Further arguments, in turn; the work without a kill has none of them.
-        batch: How many images a kill may cost that the denoiser had.
+        batch: How many images without a record may have begun at a kill.
 
     """
 
@@ -73,7 +70,7 @@ class Work:
 
 
 WORKS = (
-    Work("classification", (*_SMALL, *_CLASSIFY, "backbone=mini_dit")),
+    Work("classification", (*_SMALL, *_CLASSIFY, "backbone=mini_dit"), batch=3),
     Work("generation", (*_SMALL, *_GENERATE, "backbone=mini_unet"), batch=2),
     Work(
         "sweep",
@@ -152,7 +149,7 @@ def _images(lines: bytes) -> Iterator[int]:
 
 
 def _count(results: Path) -> int:
-    return sum(text.count(b"\n") for text in _records(results).values())
+    return b"".join(_records(results).values()).count(b"\n")
 
 
 def _at_work(results: Path) -> set[int]:
@@ -174,23 +171,26 @@ def _live(arguments: Sequence[str], results: Path) -> None:
 
 
 def _count_work(work: Path) -> None:
-    """Write the number of each image into `work` before the denoiser is given it."""
+    """Write the number of each image into `work` before it begins."""
     from bigain.tasks.classifier import DiffusionClassifier  # noqa: PLC0415 -- loads torch
     from bigain.tasks.sampling import Sampler  # noqa: PLC0415
 
     handle = work.open("ab", buffering=0)
     of_images, of_samples = DiffusionClassifier.classify, Sampler.sample
 
-    def classify(self: Any, image_id: int, latents: Any) -> Any:
-        handle.write(b"%d\n" % image_id)
-        return of_images(self, image_id, latents)
+    def note(image: Any) -> Any:
+        handle.write(b"%d\n" % image[0])
+        return image
+
+    def classify(self: Any, images: Any) -> Any:
+        return of_images(self, map(note, images))
 
     def sample(self: Any, indices: Any, conditions: Any) -> Any:
         handle.write(b"".join(b"%d\n" % index for index in indices.tolist()))
         return of_samples(self, indices, conditions)
 
-    for kind, function in ((DiffusionClassifier, classify), (Sampler, sample)):
-        setattr(kind, function.__name__, function)
+    kinds: tuple[Any, Any] = (DiffusionClassifier, Sampler)
+    kinds[0].classify, kinds[1].sample = classify, sample
 
 
 def _start(arguments: Sequence[str], results: Path) -> ForkServerProcess:
@@ -269,7 +269,7 @@ class Chaos:
         if not process.is_alive() or victim is None:
             return False
         os.kill(victim, signal.SIGKILL)
-        who = "the process" if victim == process.pid else "a process that it started"
+        who = "it" if victim == process.pid else "a process that it started"
         print(f"  {results.name}: killed {who} after {_count(results)} of {self._total} records")
         return True
 
@@ -283,7 +283,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     _CONTEXT.set_forkserver_preload(_IMPORTS)
-    sweeps = arguments.kills // 4
+    sweeps = arguments.kills // 8
     generation = (arguments.kills - sweeps) // 2
     shares = (arguments.kills - sweeps - generation, generation, sweeps)
     folder, draws = Path(tempfile.mkdtemp(prefix="bigain-chaos-")), random.Random(arguments.seed)

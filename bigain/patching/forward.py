@@ -44,6 +44,7 @@ class Forward:
         reductions: plan of each block.
         keys: tokens that keys were to be projected from, and those that they were projected from.
         seen: what the operator did, by the name of the module.
+        rows: which rows of the batch a site computes, where others only repeat them.
         is_recomputed: whether a backward pass computes blocks again (gradient checkpointing).
 
     """
@@ -57,6 +58,7 @@ class Forward:
     reductions: dict[str, Reduction] = field(default_factory=dict)
     keys: dict[str, tuple[int | None, int | None]] = field(default_factory=dict)
     seen: dict[str, Seen] = field(default_factory=dict)
+    rows: dict[str, Tensor] = field(default_factory=dict)
     is_recomputed: bool = False
 
     @property
@@ -65,6 +67,11 @@ class Forward:
         if self.sample is None:
             raise UserError("sample: the model's first convolution has not seen it in this forward")
         return int(self.sample.shape[-2]), int(self.sample.shape[-1])
+
+    def narrowed(self, site: str, batch: Tensor) -> Tensor:
+        """Those rows of a tensor about the whole batch that the module `site` computes."""
+        rows = self.rows.get(site)
+        return batch if rows is None or batch.ndim == 0 or len(batch) == 1 else batch[rows]
 
     @property
     def inputs(self) -> tuple[Tensor, ...]:

@@ -52,7 +52,10 @@ class BlockHooks(NotCopied, ABC):
         place = (self._site.stage, self._site.level)
         if place in forward.shared:
             return forward.shared[place]
-        draw = RandomKey(self._seed, self._site.name, forward.timesteps, forward.inputs)
+        timesteps = forward.timesteps
+        if timesteps is not None:
+            timesteps = forward.narrowed(self._site.name, timesteps)
+        draw = RandomKey(self._seed, self._site.name, timesteps, forward.inputs)
         with without_autocast(metric.device):
             reduction = self._operator.plan(metric, self._site.grid(*forward.size), draw)
         forward.planned.add(self._site.name)
@@ -95,7 +98,10 @@ class _TokenHooks(BlockHooks):
         _refuse_other_tokens(kwargs)
         forward = self._call.forward_at(self._site.name)
         metric = forward.metrics.pop(self._site.name, None)
-        metric = _hidden_states(args, kwargs) if metric is None else metric
+        if metric is None:
+            metric = _hidden_states(args, kwargs)
+        else:
+            metric = forward.narrowed(self._site.name, metric)
         forward.reductions[self._site.name] = self._plan(forward, metric)
         return self._reduced(args, kwargs)
 

@@ -7,6 +7,7 @@ An image whose file cannot be read also gets a record: it counts as wrong, has n
 import logging
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -97,7 +98,10 @@ def classify_images(
     dataset: Dataset,
     positions: Iterable[int],
 ) -> Iterator[dict[str, Any]]:
-    """Classify the images at `positions` of `dataset`, yielding one record each.
+    """Classify the images at `positions` of `dataset`, yielding one record each, in this order.
+
+    Several images share a batch (`DiffusionClassifier`), so an image may have begun whose record
+    comes after the next one.
 
     Raises:
         UserError: Backbone and dataset do not have the same number of classes.
@@ -108,16 +112,40 @@ def classify_images(
             f"dataset with {len(dataset.class_names)} classes: the backbone has "
             f"{backbone.num_classes} class conditions; allowed: one condition for each class"
         )
-    for position in positions:
-        started = time.perf_counter()
-        sample = dataset[position]
-        try:
-            latents = backbone.encode(sample.image)
-        except UnreadableImage as error:
-            record = failed_record(sample, str(error))
-        else:
-            record = to_record(sample, classifier.classify(sample.image_id, latents))
+    begun: deque[Sample] = deque()
+    reasons: dict[int, str] = {}
+
+    def readable() -> Iterator[tuple[int, Tensor]]:
+        for position in positions:
+            sample = dataset[position]
+            begun.append(sample)
+            try:
+                latents = backbone.encode(sample.image)
+            except UnreadableImage as error:
+                reasons[sample.image_id] = str(error)
+            else:
+                yield sample.image_id, latents
+
+    def records() -> Iterator[dict[str, Any]]:
+        for result in classifier.classify(readable()):
+            yield from failed()
+            yield to_record(begun.popleft(), result)
+        yield from failed()
+
+    def failed() -> Iterator[dict[str, Any]]:
+        while begun and begun[0].image_id in reasons:
+            sample = begun.popleft()
+            yield failed_record(sample, reasons.pop(sample.image_id))
+
+    yield from _timed(records())
+
+
+def _timed(records: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The records, each with the seconds that passed in here since the last one."""
+    started = time.perf_counter()
+    for record in records:
         yield {**record, "seconds": round(time.perf_counter() - started, 4)}
+        started = time.perf_counter()
 
 
 def to_record(sample: Sample, result: Classification) -> dict[str, Any]:

@@ -1,26 +1,32 @@
-"""The staged diffusion classifier: it predicts the class with the smallest noise error.
+"""The diffusion classifier: it predicts the class with the smallest noise error.
 
 Forward process (Eq. 1): x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) eps.
 Error of a draw (Eq. 3): l(x, c; t, eps) = mean over elements of (eps - eps_theta(x_t, c, t))^2.
 Score (Eq. 4): mean error over the draws; the prediction is the class of lowest score.
 
-All classes and all operators share the (t, eps) of a trial, so every comparison is paired.  After
-each stage only the best classes continue (Algorithm 1).  A batch has evaluations of one image and
-stage, so shards and resumes do not change the batches; and how they are cut changes no result,
-unless the operator draws once per forward.
+All classes and all operators share the (t, eps) of a trial, so every comparison is paired.  Which
+(trial, class) an image gets is up to its protocol (`bigain.tasks.protocol`).  Batches are filled
+with evaluations of several images (`bigain.tasks.evaluations`), and no result depends on what else
+is in a batch.  Only an operator that draws once per forward depends on that: there a batch has
+evaluations of one image and stage, so shards and resumes change no result.
 """
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from bigain.backbones.base import Backbone
+from bigain.devices import Fetched
 from bigain.errors import UserError
+from bigain.patching.sharing import Sharing
 from bigain.tasks.batches import MicroBatches, keyed_noise
-from bigain.tasks.protocol import StagedProtocol
+from bigain.tasks.evaluations import Batch, ImageInFlight, Packed, Separate, Waiting, Work
+from bigain.tasks.protocol import Allocation, Decision, Round
 
 __all__ = ["LOSSES", "Classification", "DiffusionClassifier"]
 
@@ -47,7 +53,9 @@ class Classification:
     """The result of one image.
 
     Attributes:
-        prediction: The surviving class.
+        prediction: The winning class.
+        scores: A number for each class, the lower the better: under the staged protocol its mean
+            error over all trials it took; shape (classes,).
         errors: Error of each (trial, class), fp32, NaN where a class was pruned; shape
             (trials, classes), trials in the order in which they were taken.
         timesteps: Timestep of each trial.
@@ -56,14 +64,10 @@ class Classification:
     """
 
     prediction: int
+    scores: Tensor
     errors: Tensor
     timesteps: tuple[int, ...]
     first_stage: int
-
-    @property
-    def scores(self) -> Tensor:
-        """Mean error of each class over all trials it took, shape (classes,)."""
-        return self.errors.nanmean(dim=0)
 
     @property
     def trials(self) -> Tensor:
@@ -76,20 +80,21 @@ class DiffusionClassifier:
 
     Args:
         backbone: The denoiser; an operator may be applied to it.
-        protocol: Trial list and keep list.
+        protocol: Which evaluations an image gets.
         loss: Per-sample error of (prediction, noise), one of `LOSSES`.
         seed: Seed of the noise.
-        batch_size: Evaluations per forward, all of one image; changes speed and memory only, unless
-            the operator draws once per forward.
+        batch_size: Evaluations per forward; changes speed and memory only, unless the operator
+            draws once per forward.
         device: Where the backbone is.
-        draws_per_forward: Whether it does; then batches do not shrink when memory runs out.
+        draws_per_forward: Whether it does; then batches have evaluations of one image and stage,
+            and do not shrink when memory runs out.
 
     """
 
     def __init__(
         self,
         backbone: Backbone,
-        protocol: StagedProtocol,
+        protocol: Allocation,
         loss: Callable[[Tensor, Tensor], Tensor],
         *,
         seed: int,
@@ -98,82 +103,128 @@ class DiffusionClassifier:
         draws_per_forward: bool = False,
     ) -> None:
         self._backbone = backbone
-        self._stages = protocol.stages()
-        self._keep = protocol.keep_list
+        self._protocol = protocol
+        self._timesteps = torch.tensor(protocol.timesteps)
         self._loss = loss
         self._seed = seed
         fixed = "operator.draws=per_forward depends on the batch" if draws_per_forward else None
         self._batches = MicroBatches(batch_size, fixed=fixed)
+        self._is_separate = draws_per_forward
         self._device = device
+        # On a GPU the next batch is launched before the errors of the last one are waited for.
+        self._ahead = 1 if device.type == "cuda" else 0
 
     @property
     def micro_batch(self) -> int:
         """Evaluations per forward now: the batch size, or less after memory ran out."""
         return self._batches.size
 
-    @torch.inference_mode()
-    def classify(self, image_id: int, latents: Tensor) -> Classification:
-        """Classify clean `latents` (1, C, H, W) of the image numbered `image_id`.
+    def classify(self, images: Iterable[tuple[int, Tensor]]) -> Iterator[Classification]:
+        """Classify clean latents, one result per image, in the order of `images`.
+
+        Args:
+            images: (number, latents of shape (1, C, H, W)) of each; taken one by one, when there is
+                room in a batch.
 
         Raises:
             UserError: an error is not finite, or a single evaluation does not fit the memory.
 
         """
-        alive = torch.arange(self._backbone.num_classes)
-        taken: list[Tensor] = []
-        for timesteps, keep in zip(self._stages, self._keep, strict=True):
-            taken.append(self._stage(image_id, latents, timesteps, alive))
-            scores = torch.cat(taken).nanmean(dim=0)[alive]
-            order = scores.argsort(stable=True)
-            alive = alive[order[:keep]].sort().values
-        return Classification(
-            prediction=int(alive[0]),
-            errors=torch.cat(taken),
-            timesteps=tuple(t for stage in self._stages for t in stage),
-            first_stage=len(self._stages[0]),
-        )
+        following, waiting = enumerate(images), Separate() if self._is_separate else Packed()
+        flight: deque[ImageInFlight] = deque()
+        launched: deque[tuple[Batch, Fetched]] = deque()
+        is_left = True
+        with Sharing(self._backbone.denoiser) as sharing:
+            while is_left or flight:
+                is_last = not (is_left or launched)
+                batch = waiting.take(self._batches.size, even_if_small=is_last)
+                if batch is not None:
+                    launched.append((batch, self._launch(batch, sharing)))
+                elif is_left:
+                    is_left = self._begin(following, flight, waiting)
+                if len(launched) > self._ahead or (launched and not (is_left or batch)):
+                    self._collect(*launched.popleft(), waiting)
+                while flight and (decision := flight[0].decision) is not None:
+                    yield self._result(flight.popleft(), decision)
 
-    def _stage(self, image_id: int, latents: Tensor, timesteps: list[int], alive: Tensor) -> Tensor:
-        """Errors (trials of this stage, all classes); NaN for classes that are not `alive`."""
-        errors = torch.full((len(timesteps), self._backbone.num_classes), torch.nan)
-        if not timesteps:  # the grid of this stage was taken by earlier ones: it only prunes
-            return errors
+    def _begin(
+        self,
+        following: Iterator[tuple[int, tuple[int, Tensor]]],
+        flight: deque[ImageInFlight],
+        waiting: Waiting,
+    ) -> bool:
+        """Begin with the next image; whether there was one."""
+        for order, (image_id, latents) in following:
+            classes = self._backbone.num_classes
+            flight.append(ImageInFlight(image_id, latents, self._protocol, classes, order))
+            self._continue(flight[-1], waiting)
+            return True
+        return False
+
+    def _continue(self, image: ImageInFlight, waiting: Waiting) -> None:
+        """Let the next round of an image wait for its evaluation, unless there is a decision."""
+        following = image.next_round()
+        if following is not None:
+            waiting.add(self._work(image, following))
+
+    @torch.inference_mode()
+    def _work(self, image: ImageInFlight, round_: Round) -> Work:
+        """A round with its noise and its noisy latents, which do not depend on the class."""
+        timesteps = self._timesteps[round_.trials.start : round_.trials.stop]
+        key, shape = ("classification", image.image_id), tuple(image.latents.shape)
         noise = torch.cat(
-            [
-                keyed_noise(self._seed, "classification", image_id, t, shape=tuple(latents.shape))
-                for t in timesteps
-            ]
+            [keyed_noise(self._seed, *key, t, shape=shape) for t in timesteps.tolist()]
         )
-        noisy = self._add_noise(latents, noise, torch.tensor(timesteps))
-        times = torch.tensor(timesteps)
+        abar = self._backbone.alphas_cumprod[timesteps].view(-1, 1, 1, 1)
+        noisy = abar.sqrt().float() * image.latents + (1 - abar).sqrt().float() * noise
+        return Work(image, round_, noise.to(self._device), noisy.to(self._device), timesteps)
 
-        def evaluate(pairs: Tensor) -> Tensor:
-            trial, label = pairs.unbind(1)
+    def _noise(self, image: ImageInFlight, timestep: int) -> Tensor:
+        shape = tuple(image.latents.shape)
+        return keyed_noise(self._seed, "classification", image.image_id, timestep, shape=shape)
+
+    @torch.inference_mode()
+    def _launch(self, batch: Batch, sharing: Sharing) -> Fetched:
+        """The errors of a batch, on their way to the CPU."""
+        chunks = self._batches.run(torch.arange(len(batch)), partial(self._errors, batch, sharing))
+        return Fetched(torch.cat([errors for _, errors in chunks]))
+
+    def _errors(self, batch: Batch, sharing: Sharing, chunk: Tensor) -> Tensor:
+        """Errors of the evaluations `chunk` of a batch, on the device, shape (B,)."""
+        rows = slice(int(chunk[0]), int(chunk[-1]) + 1)
+        with sharing.rows(batch.trials[rows]):
             prediction = self._backbone.predict_noise(
-                noisy[trial].to(self._device),
-                times[trial].to(self._device),
-                label.to(self._device),
+                batch.noisy[rows],
+                batch.timesteps[rows].to(self._device, non_blocking=True),
+                batch.classes[rows].to(self._device, non_blocking=True),
             )
-            return self._loss(prediction, noise[trial].to(self._device)).cpu()
+        return self._loss(prediction, batch.noise[rows])
 
-        pairs = torch.cartesian_prod(torch.arange(len(timesteps)), alive)
-        for chunk, found in self._batches.run(pairs, evaluate):
-            errors[chunk[:, 0], chunk[:, 1]] = found
-        self._check_finite(errors[:, alive], image_id, timesteps, alive)
-        return errors
+    def _collect(self, batch: Batch, errors: Fetched, waiting: Waiting) -> None:
+        """Hand out the errors of a batch; images whose round is complete go on."""
+        for work in batch.receive(errors.wait()):
+            self._check_finite(work)
+            self._continue(work.image, waiting)
 
-    @staticmethod
-    def _check_finite(errors: Tensor, image_id: int, timesteps: list[int], alive: Tensor) -> None:
+    def _result(self, image: ImageInFlight, decision: Decision) -> Classification:
+        protocol = self._protocol
+        return Classification(
+            prediction=decision.prediction,
+            scores=decision.scores,
+            errors=image.errors,
+            timesteps=protocol.timesteps,
+            first_stage=protocol.first_stage,
+        )
+
+    def _check_finite(self, work: Work) -> None:
         """Raise UserError for an overflow of the network: NaN would look like a pruned class."""
-        wrong = (~errors.isfinite()).nonzero()
+        errors = work.image.errors[work.round.trials.start : work.round.trials.stop]
+        wrong = (~errors[:, list(work.round.classes)].isfinite()).nonzero()
         if len(wrong):
             trial, column = wrong[0].tolist()
+            label = work.round.classes[column]
             raise UserError(
-                f"image_id={image_id}: the noise error at timestep {timesteps[trial]}, class "
-                f"{int(alive[column])} is {float(errors[trial, column])}; the network overflows in "
-                "this precision, allowed: dtype=float32 or bfloat16"
+                f"image_id={work.image.image_id}: the noise error at timestep "
+                f"{int(work.timesteps[trial])}, class {label} is {float(errors[trial, label])}; "
+                "the network overflows in this precision, allowed: dtype=float32 or bfloat16"
             )
-
-    def _add_noise(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-        abar = self._backbone.alphas_cumprod[timesteps].view(-1, 1, 1, 1)
-        return abar.sqrt().float() * latents + (1 - abar).sqrt().float() * noise

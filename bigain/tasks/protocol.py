@@ -1,17 +1,76 @@
-"""Which timesteps the diffusion classifier evaluates, and which classes survive each stage.
+"""Which timesteps the diffusion classifier evaluates, and which classes survive each round.
 
-Stages follow Algorithm 1 and Table 10: stage i ends with `trial_list[i]` trials per surviving
-class and keeps the `keep_list[i]` classes with the lowest mean error.
+A protocol decides, from the errors of an image so far, what is evaluated next.  `StagedProtocol` is
+the paper's: stages follow Algorithm 1 and Table 10, so stage i ends with `trial_list[i]` trials per
+surviving class and keeps the `keep_list[i]` classes with the lowest mean error.
 """
 
+from collections.abc import Generator
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from bigain.errors import UserError
 
-__all__ = ["StagedProtocol"]
+if TYPE_CHECKING:
+    from torch import Tensor  # tables need protocols, and no torch
+
+__all__ = ["Allocation", "Decision", "Round", "StagedProtocol"]
 
 _TRAIN_TIMESTEPS = 1000
+
+
+class Round(NamedTuple):
+    """Evaluations of one image that need no result of each other: all pairs of the two.
+
+    Attributes:
+        trials: Positions in the protocol's `timesteps`.
+        classes: Class conditions, increasing.
+
+    """
+
+    trials: range
+    classes: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What the errors of an image say.
+
+    Attributes:
+        prediction: The winning class.
+        scores: A number for each class, the lower the better, shape (classes,).
+
+    """
+
+    prediction: int
+    scores: "Tensor"
+
+
+class Allocation(Protocol):
+    """Which evaluations an image gets.
+
+    Attributes:
+        timesteps: Timestep of each trial, in the order in which trials are taken.
+        first_stage: Number of trials that all classes take.
+
+    """
+
+    @property
+    def timesteps(self) -> tuple[int, ...]: ...  # noqa: D102
+
+    @property
+    def first_stage(self) -> int: ...  # noqa: D102
+
+    def rounds(self, errors: "Tensor") -> Generator[Round, None, Decision]:
+        """Yield what to evaluate next, and return the decision.
+
+        Args:
+            errors: Errors so far, fp32, shape (trials, classes), NaN where none was taken.  Whoever
+                iterates writes the errors of a round into it before asking for the next one.
+
+        """
+        ...
 
 
 @dataclass(frozen=True)
@@ -41,6 +100,27 @@ class StagedProtocol:
             raise UserError(
                 f"task.keep_list={list(keep)}: must be decreasing and end with 1, e.g. [5, 1]"
             )
+
+    @property
+    def timesteps(self) -> tuple[int, ...]:
+        """Timestep of each trial, stage by stage."""
+        return tuple(t for stage in self.stages() for t in stage)
+
+    @property
+    def first_stage(self) -> int:
+        """Number of trials of the first stage, which all classes take."""
+        return len(self.stages()[0])
+
+    def rounds(self, errors: "Tensor") -> Generator[Round, None, Decision]:
+        """One round per stage with timesteps of its own; see `Allocation`."""
+        alive, done = tuple(range(errors.shape[1])), 0
+        for stage, keep in zip(self.stages(), self.keep_list, strict=True):
+            if stage:  # else the grid of this stage was taken by earlier ones: it only prunes
+                yield Round(range(done, done + len(stage)), alive)
+            done += len(stage)
+            scores = errors[:done].nanmean(dim=0).tolist()
+            alive = tuple(sorted(sorted(alive, key=scores.__getitem__)[:keep]))
+        return Decision(alive[0], errors.nanmean(dim=0))
 
     def stages(self) -> list[list[int]]:
         """The new timesteps of each stage, ascending; none is evaluated twice.

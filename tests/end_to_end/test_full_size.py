@@ -86,10 +86,10 @@ def test_one_classification_step(named: tuple[str, nn.Module], operator: Operato
     )
     latents = keyed_noise(0, "image", 0, shape=(1, 4, 64, 64))
     if operator is None:
-        result = classifier.classify(0, latents)
+        result = next(classifier.classify([(0, latents)]))
     else:
         with bigain.apply(denoiser, operator) as report:
-            result = classifier.classify(0, latents)
+            result = next(classifier.classify([(0, latents)]))
         count, tokens = SITES[name]
         assert len(report.sites) == count
         assert {site.before for site in report.sites} == {tokens}

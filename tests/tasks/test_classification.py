@@ -61,7 +61,7 @@ def test_one_record_per_position_in_the_order_asked(backbone: Backbone) -> None:
 def test_margins_and_true_errors_use_the_first_stage_only() -> None:
     nan = math.nan
     errors = torch.tensor([[1.0, 2.0, 4.0], [2.0, 2.5, 6.0], [9.0, 9.0, nan]])
-    result = Classification(prediction=0, errors=errors, timesteps=(1, 2, 3), first_stage=2)
+    result = Classification(0, errors.nanmean(dim=0), errors, timesteps=(1, 2, 3), first_stage=2)
     record = to_record(Sample(7, 0, PIXELS), result)
     assert record["true_errors"] == [1.0, 2.0]
     assert record["margin_mean"] == np.mean([1.0, 0.5, 3.0, 4.0])
@@ -74,7 +74,7 @@ def test_margins_and_true_errors_use_the_first_stage_only() -> None:
 
 def test_a_single_trial_has_no_variance_and_no_warning(recwarn: pytest.WarningsRecorder) -> None:
     errors = torch.tensor([[1.0, 2.0, 4.0]])
-    result = Classification(prediction=0, errors=errors, timesteps=(1,), first_stage=1)
+    result = Classification(0, errors.nanmean(dim=0), errors, timesteps=(1,), first_stage=1)
     record = to_record(Sample(7, 0, PIXELS), result)
     assert math.isnan(record["margin_variance"])
     assert record["margin_mean"] == 2.0
@@ -82,7 +82,7 @@ def test_a_single_trial_has_no_variance_and_no_warning(recwarn: pytest.WarningsR
 
 
 ERRORS = torch.tensor([[1.0, 2.0, 4.0, 5.0], [2.0, 2.5, 6.0, 9.0], [9.0, 9.0, math.nan, math.nan]])
-STAGED = Classification(prediction=1, errors=ERRORS, timesteps=(1, 2, 3), first_stage=2)
+STAGED = Classification(1, ERRORS.nanmean(dim=0), ERRORS, timesteps=(1, 2, 3), first_stage=2)
 
 
 def several(*labels: int) -> Sample:

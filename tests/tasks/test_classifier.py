@@ -30,6 +30,10 @@ def make(
     )
 
 
+def one(classifier: DiffusionClassifier, image_id: int, latents: Tensor) -> Classification:
+    return next(classifier.classify([(image_id, latents)]))
+
+
 def plain_loop(
     backbone: Backbone, protocol: StagedProtocol, image_id: int, latents: Tensor
 ) -> tuple[int, dict[int, dict[int, float]]]:
@@ -61,7 +65,7 @@ def test_equals_the_plain_loop(
 ) -> None:
     for image_id in range(5):
         latents = keyed_noise(0, "image", image_id, shape=(1, 1, 8, 8))
-        result = make(backbone, trials, keep, batch_size).classify(image_id, latents)
+        result = one(make(backbone, trials, keep, batch_size), image_id, latents)
         prediction, errors = plain_loop(backbone, StagedProtocol(trials, keep), image_id, latents)
         assert result.prediction == prediction
         for c, by_time in errors.items():
@@ -76,7 +80,7 @@ def test_equals_the_plain_loop(
 @pytest.mark.parametrize("room", [1, 3, 10])
 def test_memory_that_runs_out_changes_no_result(backbone: Backbone, room: int) -> None:
     latents = {i: keyed_noise(0, "image", i, shape=(1, 1, 8, 8)) for i in range(3)}
-    expected = {i: make(backbone, (5, 20), (5, 1)).classify(i, x) for i, x in latents.items()}
+    expected = {i: one(make(backbone, (5, 20), (5, 1)), i, x) for i, x in latents.items()}
     original = backbone.predict_noise
 
     def predict(latents: Tensor, timesteps: Tensor, classes: Tensor) -> Tensor:
@@ -87,12 +91,12 @@ def test_memory_that_runs_out_changes_no_result(backbone: Backbone, room: int) -
     backbone.predict_noise = predict  # type: ignore[method-assign]
     classifier = make(backbone, (5, 20), (5, 1))
     for i, x in latents.items():
-        assert equal(classifier.classify(i, x), expected[i])
+        assert equal(one(classifier, i, x), expected[i])
     assert classifier.micro_batch == {1: 1, 3: 2, 10: 8}[room]
 
 
 def test_pruned_classes_keep_their_first_trials_only(backbone: Backbone) -> None:
-    result = make(backbone, (5, 20), (5, 1)).classify(0, torch.zeros(1, 1, 8, 8))
+    result = one(make(backbone, (5, 20), (5, 1)), 0, torch.zeros(1, 1, 8, 8))
     assert sorted(result.trials.tolist()) == [5] * 5 + [20] * 5
     assert result.first_stage == 5
     assert result.scores[result.prediction] == result.scores[result.trials == 20].min()
@@ -107,7 +111,7 @@ def test_noise_does_not_depend_on_the_class_but_on_seed_image_and_time(backbone:
         return original(latents, timesteps, classes)
 
     backbone.predict_noise = spy  # type: ignore[method-assign]
-    make(backbone, (3,), (1,), batch_size=10).classify(0, torch.zeros(1, 1, 8, 8))
+    one(make(backbone, (3,), (1,), batch_size=10), 0, torch.zeros(1, 1, 8, 8))
     assert len(seen) == 3
     assert all(torch.equal(batch, batch[:1].expand_as(batch)) for batch in seen)
     assert not torch.equal(seen[0][0], seen[1][0])
@@ -115,7 +119,7 @@ def test_noise_does_not_depend_on_the_class_but_on_seed_image_and_time(backbone:
 
 def test_ties_go_to_the_lower_class(backbone: Backbone) -> None:
     backbone.predict_noise = lambda latents, *_: torch.zeros_like(latents)  # type: ignore[method-assign]
-    result = make(backbone, (5, 20), (5, 1)).classify(0, torch.zeros(1, 1, 8, 8))
+    result = one(make(backbone, (5, 20), (5, 1)), 0, torch.zeros(1, 1, 8, 8))
     assert result.prediction == 0
     assert result.trials.tolist() == [20] * 5 + [5] * 5
 
@@ -135,7 +139,7 @@ def test_every_valid_protocol_classifies(
     keep = tuple(range(len(trials), 0, -1))
     latents = keyed_noise(0, "image", image_id, shape=(1, 1, 8, 8))
     protocol = StagedProtocol(tuple(trials), keep)
-    result = make(backbone, tuple(trials), keep).classify(image_id, latents)
+    result = one(make(backbone, tuple(trials), keep), image_id, latents)
     assert int(result.trials.sum()) == protocol.evaluations(10)
     assert int(result.trials[result.prediction]) == len(result.timesteps)
 
@@ -153,7 +157,7 @@ def test_an_overflow_is_named_and_never_taken_for_a_pruned_class(
 
     backbone.predict_noise = overflowing  # type: ignore[method-assign]
     with pytest.raises(UserError, match=r"image_id=7: .*timestep 325, class 4 .*dtype=float32"):
-        make(backbone, (5, 20), (5, 1)).classify(7, torch.zeros(1, 1, 8, 8))
+        one(make(backbone, (5, 20), (5, 1)), 7, torch.zeros(1, 1, 8, 8))
 
 
 # Losses.

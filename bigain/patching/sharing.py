@@ -1,0 +1,154 @@
+"""What a U-Net computes before the class enters it, once for all classes of a batch.
+
+A diffusion classifier evaluates the same noisy latents under many classes.  Up to the first
+cross-attention of a text-conditioned U-Net the rows of one (latents, timestep) are equal:
+
+    conv_in -> resnet -> [norm, proj_in -> block: norm1, attn1 with its operator, norm2, attn2.to_q]
+
+Each of these modules computes one row of each group and repeats its output, so the rest of the
+model sees the batch that it was given.  A model whose time embedding depends on the class, and a
+transformer whose first norm does, have no such modules.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map
+from torch.utils.hooks import RemovableHandle
+
+from bigain.patching.forward import ModelCall
+from bigain.patching.report import SiteReport
+
+__all__ = ["Sharing", "shared_modules"]
+
+
+class Sharing:
+    """A context manager in which a denoiser computes equal rows once, where `rows` says which are.
+
+    Enter it after an operator was applied, and leave it before that is removed.
+
+    Args:
+        denoiser: A diffusers model.  Models without modules to share stay as they are.
+
+    """
+
+    def __init__(self, denoiser: nn.Module) -> None:
+        self._denoiser = denoiser
+        self._call: ModelCall | None = None
+        self._handles: list[RemovableHandle] = []
+        self._first: Tensor | None = None
+        self._group: Tensor | None = None
+
+    def __enter__(self) -> Self:
+        self._call = ModelCall.on(self._denoiser)
+        report = self._call.report if self._call else None
+        for name, module in shared_modules(self._denoiser, report):
+            site = name.removesuffix(".attn1")
+            # The sample is seen before it is narrowed; an operator acts on what is narrowed.
+            is_input = name == "conv_in"
+            narrow = self._noted(site) if site != name else self._narrow
+            self._handles += [
+                module.register_forward_pre_hook(narrow, with_kwargs=True, prepend=not is_input),
+                module.register_forward_hook(self._repeat),
+            ]
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        while self._handles:
+            self._handles.pop().remove()
+
+    @contextmanager
+    def rows(self, groups: Tensor) -> Iterator[None]:
+        """Say which rows of the next forward are equal but for their class.
+
+        Args:
+            groups: Numbers on the CPU, shape (B,), equal for rows with the same latents and
+                timestep.  Such rows are neighbours.
+
+        """
+        _, group, sizes = torch.unique_consecutive(groups, return_inverse=True, return_counts=True)
+        device = next(self._denoiser.parameters()).device
+        if self._handles and len(sizes) < len(groups):
+            self._first = (sizes.cumsum(0) - sizes).to(device, non_blocking=True)
+            self._group = group.to(device, non_blocking=True)
+        try:
+            yield
+        finally:
+            self._first = self._group = None
+
+    def _noted(self, site: str) -> Any:
+        def narrow(module: nn.Module, args: Any, kwargs: Any) -> Any:
+            if self._first is not None and self._call is not None:
+                self._call.forward_at(site).rows[site] = self._first
+            return self._narrow(module, args, kwargs)
+
+        return narrow
+
+    def _narrow(self, module: nn.Module, args: Any, kwargs: Any) -> Any:
+        """One row of each group of every tensor that the module is given."""
+        del module
+        first = self._first
+        if first is None:
+            return None
+        return tree_map(
+            lambda each: each[first] if isinstance(each, Tensor) else each, (args, kwargs)
+        )
+
+    def _repeat(self, module: nn.Module, args: Any, output: Tensor) -> Tensor | None:
+        del module, args
+        return None if self._group is None else output[self._group]
+
+
+def shared_modules(
+    denoiser: nn.Module, report: SiteReport | None = None
+) -> list[tuple[str, nn.Module]]:
+    """(path, module) of each module of `denoiser` whose input does not depend on the class.
+
+    Args:
+        denoiser: A diffusers model.
+        report: Of the operator that is applied to it, if any.  A self-attention is left out if its
+            plan is used by modules that do depend on the class.
+
+    """
+    config = getattr(denoiser, "config", None)
+    embeds_class = any(
+        getattr(config, name, None) is not None
+        for name in ("class_embed_type", "addition_embed_type", "num_class_embeds")
+    )
+    if embeds_class or not _begins_with_attention(denoiser):
+        return []
+    attention = "down_blocks.0.attentions.0"
+    block = f"{attention}.transformer_blocks.0"
+    names = [
+        *("conv_in", "down_blocks.0.resnets.0", f"{attention}.norm", f"{attention}.proj_in"),
+        *(f"{block}.norm1", f"{block}.attn1", f"{block}.norm2", f"{block}.attn2.to_q"),
+    ]
+    if report is not None and not _is_alone(report, block):
+        names = names[:5]
+    return [(name, denoiser.get_submodule(name)) for name in names]
+
+
+def _begins_with_attention(denoiser: nn.Module) -> bool:
+    """Whether this is a U-Net with a text-conditioned transformer block in its first down block."""
+    try:
+        block = denoiser.get_submodule("down_blocks.0.attentions.0.transformer_blocks.0")
+        denoiser.get_submodule("down_blocks.0.resnets.0")
+    except AttributeError:
+        return False
+    is_plain = getattr(block, "norm_type", None) == "layer_norm"
+    return is_plain and not getattr(block, "only_cross_attention", True)
+
+
+def _is_alone(report: SiteReport, block: str) -> bool:
+    """Whether only the self-attention of `block` uses the plan that is made there, if any is."""
+    uses = [use for use in report.sites if use.site.name == block]
+    return all(use.site.parts == ("self",) and not use.operator.shared_in_stage for use in uses)
