@@ -3,15 +3,15 @@
 Classification runs with the defaults of the protocol are made in one process, with one thread, on
 both mini backbones in turn.  Timers stand around the forward of the denoiser, the encoder of images
 and each part of the harness; time belongs to the innermost one.  What happens once (imports,
-weights and data, evaluation) is kept apart from what happens for each image.  The harness is all of
-that but the denoiser and the encoder.
+weights and data, evaluation) is kept apart from what happens for each image.  Images share batches,
+so what an image costs is the mean over a run.  The harness is all of that but the denoiser and the
+encoder.
 
 CPU time is little disturbed by other work on the machine.  Wall time also has the waiting for the
 disk, because each record is on disk before the next image begins; it needs idle cores.
 """
 
 import argparse
-import csv
 import statistics
 import tempfile
 import time
@@ -23,14 +23,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
 
+import timing
+
 __all__ = ["Clock", "main"]
 
 _BACKBONES = ("mini_dit", "mini_unet")
 _ONCE = ("imports", "weights and data", "start and end of the run", "evaluation")
 _MODEL = ("denoiser", "encoder")
 _EACH = (
-    *(*_MODEL, "reading of images", "noise", "stages and errors", "records"),
-    *("journal", "progress and trackers"),
+    *(*_MODEL, "reading of images", "noise", "rounds and errors", "batches", "equal rows"),
+    *("records", "journal", "progress and trackers"),
 )
 _IMAGES = 400
 """Images of a run of the profile `mini`."""
@@ -72,6 +74,17 @@ class Clock:
 
         return timed
 
+    def each(self, name: str, function: Callable[..., Iterator[Any]]) -> Callable[..., Any]:
+        """`function`, a generator whose items are counted as `name` while they are made."""
+
+        def each(*arguments: Any, **named: Any) -> Iterator[Any]:
+            items, end = function(*arguments, **named), object()
+            following = self.timed(name, lambda: next(items, end))
+            while (item := following()) is not end:
+                yield item
+
+        return each
+
     def costs(self) -> dict[str, Cost]:
         """Part -> its cost."""
         return {name: Cost(1e3 * self.cpu[name], 1e3 * self.wall[name]) for name in self.wall}
@@ -105,11 +118,8 @@ def main() -> None:
     rows = [row for name in _BACKBONES for row in _rows(name, measured[name], arguments.images)]
     _show(rows)
     if arguments.csv is not None:
-        arguments.csv.parent.mkdir(parents=True, exist_ok=True)
-        with arguments.csv.open("w", newline="", encoding="utf-8") as handle:
-            writer = csv.DictWriter(handle, list(rows[0]), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+        place = {**timing.conditions(), "threads": 1}
+        timing.write_rows(arguments.csv, [{**row, **place} for row in rows])
 
 
 def _imports() -> Cost:
@@ -140,9 +150,10 @@ def _timers(clock: Clock) -> Iterator[None]:
     """Timers around every part."""
     from bigain.backbones.mini import MiniBackbone  # noqa: PLC0415 -- after the timed imports
     from bigain.engine import tasks as building  # noqa: PLC0415
+    from bigain.patching.sharing import Sharing  # noqa: PLC0415
     from bigain.runs.progress import Meter  # noqa: PLC0415
     from bigain.runs.session import RunSession  # noqa: PLC0415
-    from bigain.tasks import classification, classifier  # noqa: PLC0415
+    from bigain.tasks import classification, classifier, evaluations  # noqa: PLC0415
     from bigain.tracking.sink import Sinks  # noqa: PLC0415
 
     def build(config: Any) -> Any:
@@ -159,10 +170,16 @@ def _timers(clock: Clock) -> Iterator[None]:
         return task
 
     building_task, undo = building.build_task, list[Any]()
+    items = classifier.DiffusionClassifier.classify
+    classify = clock.each("rounds and errors", items)
+    undo.append(mock.patch.object(classifier.DiffusionClassifier, "classify", classify))
+    undo[-1].start()
     places = (
         (MiniBackbone, "encode", "encoder"),
         (classifier, "keyed_noise", "noise"),
-        (classifier.DiffusionClassifier, "classify", "stages and errors"),
+        (evaluations.Packed, "take", "batches"),
+        (Sharing, "_narrow", "equal rows"),
+        (Sharing, "_repeat", "equal rows"),
         (classification, "to_record", "records"),
         (RunSession, "append", "journal"),
         (RunSession, "finish", "evaluation"),

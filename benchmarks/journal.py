@@ -8,7 +8,6 @@ how far the run is as `bigain status` does (`status_s`), and reads every record 
 """
 
 import argparse
-import csv
 import json
 import random
 import resource
@@ -19,8 +18,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import timing
+
 from bigain.cli.status import status_rows
-from bigain.machine import cpu_model
 from bigain.runs.identity import run_id
 from bigain.runs.journal import count_records, iterate_journals, journal_name
 from bigain.runs.session import RunSession
@@ -53,10 +53,7 @@ def main() -> None:
         if options.runs:
             print(json.dumps(_many_runs(Path(folder) / "many", options.runs)), flush=True)
     if options.output:
-        with options.output.open("w", newline="", encoding="utf-8") as handle:
-            writer = csv.DictWriter(handle, [*rows[0], "cpu"], lineterminator="\n")
-            writer.writeheader()
-            writer.writerows({**row, "cpu": cpu_model()} for row in rows)
+        timing.write_rows(options.output, [{**row, **timing.conditions()} for row in rows])
 
 
 def _journal(results: Path, classes: int, records: int) -> dict[str, Any]:

@@ -17,6 +17,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import timing
 import torch  # a run imports it anyway
 
 from bigain.config import TrackingConfig
@@ -47,16 +48,13 @@ def main() -> None:
     if options.one:
         _track(options.one[0], int(options.one[1]))
         return
-    lines = [",".join(_COLUMNS)]
-    lines += [_line(tracker, options.rounds) for tracker in options.trackers]
-    text = "\n".join(lines) + "\n"
-    sys.stdout.write(text)
-    if options.csv:
-        options.csv.parent.mkdir(parents=True, exist_ok=True)
-        options.csv.write_text(text)
+    file = timing.RowFile(options.csv, timing.conditions())
+    for tracker in options.trackers:
+        file.add(**_row(tracker, options.rounds))
+        print(*file.rows[-1].items())
 
 
-def _line(tracker: str, rounds: int) -> str:
+def _row(tracker: str, rounds: int) -> dict[str, str | int | float]:
     none = [_process("none", 1) for _ in range(rounds)]
     single = [_process(tracker, 1) for _ in range(rounds)]
     several = [_process(tracker, _RUNS) for _ in range(rounds)]
@@ -64,8 +62,8 @@ def _line(tracker: str, rounds: int) -> str:
     first = statistics.median(single) - statistics.median(none)
     _, reference, images = _reference()
     share = 100 * first / reference
-    numbers = [f"{first - run:.2f}", f"{run:.2f}", images, f"{first:.2f}"]
-    return ",".join(map(str, [tracker, *numbers, f"{reference:.0f}", f"{share:.2f}"]))
+    values = (tracker, round(first - run, 2), round(run, 2), images, round(first, 2))
+    return dict(zip(_COLUMNS, (*values, round(reference), round(share, 2)), strict=True))
 
 
 def _process(tracker: str, runs: int) -> float:

@@ -3,13 +3,14 @@
 A worker is a process with one thread that classifies its shard of a run, with the defaults of the
 protocol.  Rounds of one worker and of two come in turn, each in a new folder.  The time at which a
 record appears in a journal is noted.  Only the time counts in which all workers of a round are at
-work, from the last first record to the first last one, and in it each worker's own records.
+work, from the last first record to the first last one, and in it each worker's own records.  Images
+share batches, so several records come at once: a worker's rate is the slope of a straight line
+through all its records, which does not depend on how many come at the ends.
 
 The machine must have nothing else to do, and a core for each worker.
 """
 
 import argparse
-import csv
 import os
 import statistics
 import subprocess
@@ -18,10 +19,11 @@ import tempfile
 import time
 from pathlib import Path
 
+import timing
+
 __all__ = ["main", "rate"]
 
 _LOOK = 0.01
-_COLUMNS = ("backbone", "workers", "round", "images_per_s", "times_one_worker")
 
 
 def main() -> None:
@@ -31,31 +33,30 @@ def main() -> None:
     )
     parser.add_argument("--backbones", nargs="+", default=["mini_dit", "mini_unet"])
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--images", type=int, default=24, help="of each worker; at least 3")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--images", type=int, default=20, help="of each worker; at least 3")
+    parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--csv", type=Path)
     arguments = parser.parse_args()
-    rows: list[tuple[str, int, int, float, float]] = []
+    file = timing.RowFile(arguments.csv, {**timing.conditions(), "threads": 1})
     for backbone in arguments.backbones:
         ratios = []
         for number in range(arguments.rounds):
             one = _measured(backbone, 1, arguments.images)
             several = _measured(backbone, arguments.workers, arguments.images)
             ratios.append(several / one)
-            rows += [
-                (backbone, 1, number, round(one, 4), 1.0),
-                (backbone, arguments.workers, number, round(several, 4), round(ratios[-1], 4)),
-            ]
+            for workers, found in ((1, one), (arguments.workers, several)):
+                file.add(
+                    backbone=backbone,
+                    workers=workers,
+                    round=number,
+                    images_per_s=round(found, 4),
+                    times_one_worker=round(found / one, 4),
+                )
         print(
-            f"{backbone}: {arguments.workers} workers reach {statistics.median(ratios):.3f} times "
-            f"the images per second of one ({min(ratios):.3f}-{max(ratios):.3f}, "
-            f"{arguments.rounds} rounds)",
+            f"{backbone}: {arguments.workers} workers reach {timing.spread(ratios)} times "
+            f"the images per second of one, {arguments.rounds} rounds",
             flush=True,
         )
-    if arguments.csv is not None:
-        arguments.csv.parent.mkdir(parents=True, exist_ok=True)
-        with arguments.csv.open("w", newline="", encoding="utf-8") as handle:
-            csv.writer(handle, lineterminator="\n").writerows([_COLUMNS, *rows])
 
 
 def rate(arrivals: list[list[float]]) -> float:
@@ -74,7 +75,7 @@ def rate(arrivals: list[list[float]]) -> float:
         common = [moment for moment in times if begin <= moment <= end]
         if len(common) < 2:
             raise ValueError("the workers were not at work at the same time: take more images")
-        total += (len(common) - 1) / (common[-1] - common[0])
+        total += statistics.linear_regression(common, range(len(common))).slope
     return total
 
 

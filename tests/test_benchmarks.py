@@ -1,41 +1,81 @@
-"""The arithmetic of the benchmarks: time by part, and the rate of several workers."""
+"""The arithmetic of the benchmarks: time by part, rates of workers, ratios, columns of files."""
 
-import importlib.util
+import csv
+import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 
+import harness
 import pytest
-
-ROOT = Path(__file__).resolve().parents[1]
-
-
-def load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+import timing
+import workers
 
 
-def test_time_belongs_to_the_innermost_part(monkeypatch: pytest.MonkeyPatch) -> None:
-    harness = load("harness")
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> harness.Clock:
+    """A clock that is read at these moments: of the processor, on the wall."""
     moments: Iterator[tuple[float, float]] = iter([(0, 0), (1, 2), (3, 8), (4, 16), (9, 32)])
     monkeypatch.setattr(harness.Clock, "_now", lambda _self: next(moments))
-    clock = harness.Clock()
+    return harness.Clock()
+
+
+def test_time_belongs_to_the_innermost_part(clock: harness.Clock) -> None:
     with clock.part("run"):
         assert clock.timed("denoiser", abs)(-3) == 3
     assert clock.costs() == {"run": (2000 + 5000, 6000 + 16000), "denoiser": (1000, 8000)}
 
 
+def test_time_of_a_generator_is_that_in_which_it_makes_its_items(clock: harness.Clock) -> None:
+    """Not that of its caller between two items."""
+    items = clock.each("items", lambda: iter([7]))()
+    assert next(items) == 7
+    assert list(items) == []
+    assert clock.costs() == {"items": (2000 + 5000, 6000 + 16000)}
+
+
 def test_the_rate_of_workers_is_the_sum_while_all_are_at_work() -> None:
-    rate = load("workers").rate
     steady = [float(second) for second in range(11)]
-    assert rate([steady]) == pytest.approx(1.0)
+    assert workers.rate([steady]) == pytest.approx(1.0)
     half = [2.5, 4.5, 6.5, 8.5]
-    assert rate([steady, half]) == pytest.approx(1.0 + 0.5)
+    assert workers.rate([steady, half]) == pytest.approx(1.0 + 0.5)
     faster_alone = [*steady, *(10 + n / 10 for n in range(1, 11))]
-    assert rate([faster_alone, steady]) == pytest.approx(2.0)
+    assert workers.rate([faster_alone, steady]) == pytest.approx(2.0)
     with pytest.raises(ValueError, match="not at work at the same time"):
-        rate([[0.0, 1.0], [5.0, 6.0]])
+        workers.rate([[0.0, 1.0], [5.0, 6.0]])
+
+
+def test_the_rate_does_not_depend_on_records_that_come_at_once() -> None:
+    """Four images every eight seconds are half an image per second."""
+    bursts = [float(8 * burst) for burst in range(5) for _ in range(4)]
+    assert workers.rate([bursts]) == pytest.approx(0.5)
+
+
+def test_spread_and_ratios() -> None:
+    assert timing.spread([3.0, 1.0, 2.0]) == (2.0, 1.0, 3.0)
+    assert str(timing.spread([0.5])) == "0.500 (0.500-0.500)"
+    assert timing.ratios([2.0, 6.0], [4.0, 3.0]) == [0.5, 2.0]
+
+
+def test_every_second_round_goes_backwards_and_the_first_does_not_count() -> None:
+    ticks, calls = iter(range(100)), list[str]()
+    tasks = {name: lambda name=name: calls.append(name) for name in "ab"}
+    found = timing.interleaved(tasks, 2, clock=lambda: float(next(ticks)))
+    assert calls == ["b", "a", "a", "b", "b", "a"]
+    assert found == {"a": [1.0, 1.0], "b": [1.0, 1.0]}
+
+
+def test_a_file_of_rows_is_whole_after_each_row_and_says_where_it_was_made(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "rows.csv"
+    file = timing.RowFile(path, timing.conditions("a card"))
+    for value in (1, 2):
+        file.add(value=value)
+        rows = list(csv.DictReader(path.read_text("utf-8").splitlines()))
+        assert [row["value"] for row in rows] == [str(n + 1) for n in range(value)]
+    assert list(rows[0]) == ["value", *timing.CONDITIONS]
+    assert rows[0]["device"] == "a card"
+    assert rows[0]["made"].startswith(time.strftime("%Y-", time.gmtime()))
+
+
+def test_a_fresh_process_is_another_one() -> None:
+    assert timing.in_fresh_process(os.getpid) != os.getpid()

@@ -1,0 +1,136 @@
+"""Times of several tasks in turn, ratios with their spread, and CSV files that say where they ran.
+
+A machine changes its speed from minute to minute, so tasks that are compared run in turn in one
+process, and their times are divided round by round.  Memory lies elsewhere in each process, which
+changes times as much as some of the effects that are measured, so a comparison is repeated in
+several processes, and its spread is over all of them.
+
+This module loads no torch: some benchmarks time that.
+"""
+
+import csv
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from bigain.machine import cpu_model
+from bigain.runs.provenance import git_state, now, package_version
+
+__all__ = ["CONDITIONS", "ROOT", "RowFile", "Spread", "conditions", "in_fresh_process"]
+__all__ += ["interleaved", "ratios", "spread", "write_rows"]
+
+ROOT = Path(__file__).resolve().parents[1]
+CONDITIONS = ("commit", "made", "device", "cores", "threads", "torch")
+"""The last columns of every CSV file of a benchmark."""
+
+Row = Mapping[str, Any]
+
+
+class Spread(NamedTuple):
+    """What several measurements of one thing say."""
+
+    median: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.median:.3f} ({self.low:.3f}-{self.high:.3f})"
+
+
+def spread(values: Iterable[float]) -> Spread:
+    """Median, smallest and largest of `values`, which are at least one."""
+    ordered = sorted(values)
+    return Spread(statistics.median(ordered), ordered[0], ordered[-1])
+
+
+def ratios(above: Sequence[float], below: Sequence[float]) -> list[float]:
+    """The quotients of two lists of one length, round by round."""
+    return [own / other for own, other in zip(above, below, strict=True)]
+
+
+def interleaved(
+    tasks: Mapping[str, Callable[[], object]],
+    rounds: int,
+    *,
+    warmup: int = 1,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, list[float]]:
+    """Seconds of each call of each task; a round calls every task once.
+
+    Every second round goes backwards, so a task does not always follow the same one.
+
+    Args:
+        tasks: Functions by name.
+        rounds: Rounds that count.
+        warmup: Rounds before them that do not.
+        clock: What tells the time, in s; `time.process_time` is little disturbed by other work on
+            the machine, and right for one thread.
+
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in tasks}
+    for number in range(-warmup, rounds):
+        for name in list(tasks)[:: 1 if number % 2 == 0 else -1]:
+            started = clock()
+            tasks[name]()
+            if number >= 0:
+                seconds[name].append(clock() - started)
+    return seconds
+
+
+def in_fresh_process(function: Callable[..., Any], *arguments: Any) -> Any:
+    """What `function` returns in a new process, which imports everything anew."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(function, *arguments).result()
+
+
+def conditions(device: str | None = None) -> dict[str, Any]:
+    """Where and when this process measures: the columns `CONDITIONS`.
+
+    The commit ends with + if the code differs from it.
+
+    Args:
+        device: What computes; None: the processor.
+
+    """
+    state, torch = git_state(ROOT), sys.modules.get("torch")
+    commit = (state["git_commit"] or "unknown")[:12] + ("+" if state["git_dirty"] else "")
+    values = (commit, now(), device or cpu_model(), os.cpu_count())
+    threads = torch.get_num_threads() if torch else 1
+    return dict(zip(CONDITIONS, (*values, threads, package_version("torch")), strict=True))
+
+
+def write_rows(path: Path | None, rows: Sequence[Row]) -> None:
+    """Write rows, which have the same columns, to a CSV file; None: nowhere."""
+    if path is None:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as handle:
+        writer = csv.DictWriter(handle, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+class RowFile:
+    """A CSV file that is whole after each row.
+
+    Args:
+        path: Where it is; None: nowhere.
+        place: Columns that each row has beside its own, such as `conditions()`.
+
+    """
+
+    def __init__(self, path: Path | None, place: Row) -> None:
+        self._path = path
+        self._place = place
+        self.rows: list[Row] = []
+
+    def add(self, **columns: Any) -> None:
+        """One more row; all rows have the same columns."""
+        self.rows.append({**columns, **self._place})
+        write_rows(self._path, self.rows)
