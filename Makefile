@@ -43,10 +43,10 @@ demo: $(STAMP) ## classify shipped images with five operators on both mini backb
 	$(OFFLINE) $(PYTHON_BIN) -m bigain demo $(ARGS)
 
 test: $(STAMP) ## all fast tests, offline; WORKERS=2 processes, ARGS="tests/operators -x"
-	$(TEST_ENV) $(PYTHON_BIN) -m pytest -n $(WORKERS) $(ARGS)
+	$(TEST_ENV) $(PYTHON_BIN) -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 test-slow: $(STAMP) ## the tests that compute for minutes; those with pdflatex and chromium, if they are here
-	$(TEST_ENV) $(PYTHON_BIN) -m pytest -n $(WORKERS) -m slow $(ARGS)
+	$(TEST_ENV) $(PYTHON_BIN) -m pytest -n $(WORKERS) --dist worksteal -m slow $(ARGS)
 
 slurm-check: $(STAMP) ## sweeps on a real Slurm of two nodes on this machine, with tasks killed: minutes; Debian: apt-get install slurm-wlm munge
 	@scripts/slurm_local.sh start

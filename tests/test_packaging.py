@@ -216,7 +216,7 @@ def test_ci_does_what_a_newcomer_does() -> None:
     stages = re.findall(
         r"^stage .* make --no-print-directory (\w+)(?: .*)?$", script.read_text(), re.M
     )
-    assert stages == ["setup", "lint", "collect", "demo", "test"]
+    assert stages == ["setup", "lint", "collect", "demo", "chaos", "test"]
 
 
 # The set-up script, with a stand-in for Python.

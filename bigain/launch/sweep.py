@@ -168,22 +168,22 @@ class _Launching:
         """Carry out the jobs at these positions; what becomes of each is on disk."""
         context, config = hydra_context(self._config.hydra), self._config
         finished = {at for at in self._jobs if at not in left or self._is_finished(at)}
-        self._progress = Progress(self._sweep, len(self._jobs), finished)
         self._launcher = Plugins.instance().instantiate_launcher(
             hydra_context=context, task_function=job, config=config
         )
         context.callbacks.on_multirun_start(config=config, config_name=CONFIG_NAME)
         usual = self._engine.batch if self._engine else None
         size = config.hydra.sweeper.get("max_batch_size") or usual or len(left)
-        for first in range(0, len(left), size):
-            self._carry_out(left[first : first + size])
+        with Progress(self._sweep, len(self._jobs), finished) as progress:
+            for first in range(0, len(left), size):
+                self._carry_out(left[first : first + size], progress)
         if self._engine is not None:
-            self._progress.say()
+            progress.say()
         context.callbacks.on_multirun_end(config=config, config_name=CONFIG_NAME)
 
-    def _carry_out(self, batch: Sequence[int]) -> None:
+    def _carry_out(self, batch: Sequence[int], progress: Progress) -> None:
         if self._engine is None:
-            with self._progress.now_and_then():
+            with progress.now_and_then():
                 self._launch(batch)
             return
         while batch:
@@ -192,7 +192,7 @@ class _Launching:
             jobs = {at: self._jobs[at] for at in batch}
             try:
                 with Stopping():
-                    Watch(self._sweep, jobs, call, self._engine, self._progress).until_end()
+                    Watch(self._sweep, jobs, call, self._engine, progress).until_end()
             except (KeyboardInterrupt, Stopped, OSError) as end:
                 with suppress(OSError):
                     self._engine.note()

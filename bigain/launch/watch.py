@@ -11,7 +11,8 @@ import time
 import traceback
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
 
 from tqdm import tqdm
 
@@ -62,27 +63,41 @@ class LaunchCall:
                 traceback.print_exc(file=handle)
 
 
-@dataclass
 class Progress:
-    """Says now and then how far a sweep is, on stderr.
+    """A context manager that shows how far a sweep is: a bar on a terminal, else a line a minute.
 
-    Attributes:
+    Args:
         sweep: The sweep.
         total: The number of its jobs.
         finished: Positions of those that were no work, because they had ended before.
 
     """
 
-    sweep: SweepFolder
-    total: int
-    finished: Collection[int]
-
-    def __post_init__(self) -> None:
+    def __init__(self, sweep: SweepFolder, total: int, finished: Collection[int]) -> None:
+        self._sweep = sweep
+        self._total = total
+        self._finished = finished
         self._began = self._said = time.monotonic()
+        self._bar: Any = None
+
+    def __enter__(self) -> Self:
+        if sys.stderr.isatty():
+            done, name = len(self._finished), f"sweep {self._sweep.folder.name}"
+            self._bar = tqdm(total=self._total, initial=done, desc=name, unit="run", leave=False)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._bar is not None:
+            self._bar.close()
 
     @contextmanager
     def now_and_then(self) -> Iterator[None]:
-        """Say it once in a while until the block ends, in a thread."""
+        """Show it once in a while until the block ends, in a thread."""
         ends = threading.Event()
 
         def keep() -> None:
@@ -98,24 +113,27 @@ class Progress:
             thread.join()
 
     def maybe(self) -> None:
-        """Say it if the last time was a while ago."""
-        if time.monotonic() - self._said >= SAY:
+        """Move the bar; or say it if the last time was a while ago."""
+        if self._bar is not None:
+            states = [job.state for job in self._sweep.jobs().values()]
+            self._bar.update(sum(state not in OPEN for state in states) - self._bar.n)
+        elif time.monotonic() - self._said >= SAY:
             self.say()
 
     def say(self) -> None:
-        """Say it now."""
+        """Say it now, in a line."""
         self._said = time.monotonic()
-        jobs = self.sweep.jobs()
+        jobs = self._sweep.jobs()
         states = [job.state for job in jobs.values()]
         counts = {state: states.count(state) for state in dict.fromkeys(states)}
-        work = [job.state in OPEN for at, job in jobs.items() if at not in self.finished]
+        work = [job.state in OPEN for at, job in jobs.items() if at not in self._finished]
         ended, left = work.count(False), work.count(True)
         others = [f"{n} {state}" for state, n in counts.items() if state != "done"]
-        line = ", ".join([f"{counts.get('done', 0)} of {self.total} jobs done", *others])
+        line = ", ".join([f"{counts.get('done', 0)} of {self._total} jobs done", *others])
         seconds = self._said - self._began
         if ended and left:
             line += f"; about {duration(seconds / ended * left)} left"
-        tqdm.write(f"sweep {self.sweep.folder.name}: {line}", file=sys.stderr)  # above a bar
+        tqdm.write(f"sweep {self._sweep.folder.name}: {line}", file=sys.stderr)  # above a bar
 
 
 class Watch:

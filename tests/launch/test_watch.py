@@ -3,6 +3,7 @@
 import errno
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -374,6 +375,23 @@ def test_progress_counts_jobs_and_estimates_what_is_left(
     assert "about 3 min 0 s left" in line, "two in two minutes, three are left"
 
 
+def test_a_terminal_has_a_bar_of_runs_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    folder = SweepFolder(tmp_path)
+    jobs = [Job(at, "x", "0of1", ()) for at in range(4)]
+    folder.create("joblib", jobs)
+    folder.write(jobs[0].into("done"))
+    with watch.Progress(folder, 4, {0}) as progress:
+        for at, state in ((1, "done"), (2, "failed")):
+            folder.write(jobs[at].into(state))
+        progress.maybe()
+        assert (progress._bar.n, progress._bar.total) == (3, 4)
+        progress._bar.refresh()
+    assert "3/4" in capsys.readouterr().err
+
+
 def test_sweeps_of_the_same_second_have_folders_of_their_own(tmp_path: Path) -> None:
     """Each has claimed its folder before it writes anything there."""
     made = [sweep._fresh(tmp_path / "12-00-00") for _ in range(3)]
@@ -447,7 +465,7 @@ def test_a_job_whose_file_was_damaged_is_named(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def damage(progress: watch.Progress) -> None:
-        (progress.sweep.folder / "jobs" / "0001.json").write_text("{")
+        (progress._sweep.folder / "jobs" / "0001.json").write_text("{")
 
     launcher(lambda jobs: [each() for each in jobs] and None)
     monkeypatch.setattr(watch.Progress, "say", damage)  # at the end of the sweep
@@ -480,7 +498,7 @@ def test_finished_runs_are_no_work_of_a_sweep_in_this_process(
     done = run_id(planned[1].config)
     monkeypatch.setattr(RunStore, "is_finished", lambda store: store.run_id == done)
     seen: list[Collection[int]] = []
-    monkeypatch.setattr(watch.Progress, "__post_init__", lambda it: seen.append(it.finished))
+    monkeypatch.setattr(watch.Progress, "__enter__", lambda it: seen.append(it._finished) or it)
     monkeypatch.setattr(watch.Progress, "maybe", lambda _: None)
     assert launched(planned) == {}
     assert seen == [{1}]
