@@ -35,6 +35,8 @@ class RandomKey:
         site: the name of the site, e.g. `transformer_blocks.3`.
         timesteps: (B,), (1,) or 0-d, integers or floats in [0, 999]; None if there are none.
         inputs: The tensors that the model was called with, in any order.
+        on_cpu: The values of `timesteps` on the CPU, if they are there anyway: a draw then does not
+            wait for the device.
 
     """
 
@@ -42,6 +44,7 @@ class RandomKey:
     site: str = ""
     timesteps: Tensor | None = None
     inputs: tuple[Tensor, ...] = ()
+    on_cpu: Tensor | None = None
 
     def per_forward(self, like: Tensor) -> "RandomKey":
         """The key of the same site whose draws belong to this forward: one for the whole batch.
@@ -51,7 +54,7 @@ class RandomKey:
 
         """
         fingerprint: Tensor = torch.ops.bigain.fingerprint(like, list(self.inputs))
-        return replace(self, site=f"{self.site}|forward", timesteps=fingerprint)
+        return replace(self, site=f"{self.site}|forward", timesteps=fingerprint, on_cpu=None)
 
     def integers(self, count: int, high: int, like: Tensor) -> Tensor:
         """(B, count) integers, uniform in 0..high-1; row b depends only on timestep b.
@@ -65,7 +68,7 @@ class RandomKey:
             UserError: the number of timesteps is neither 1 nor B.
 
         """
-        times = self.per_sample_timesteps(len(like))
+        times = self._times(len(like))
         drawn: Tensor = torch.ops.bigain.integers(like, times, self.seed, self.site, count, high)
         return drawn
 
@@ -80,7 +83,7 @@ class RandomKey:
             UserError: the number of timesteps is neither 1 nor B.
 
         """
-        times = self.per_sample_timesteps(len(like))
+        times = self._times(len(like))
         drawn: Tensor = torch.ops.bigain.normals(like, times, self.seed, self.site, count)
         return drawn
 
@@ -91,12 +94,19 @@ class RandomKey:
             UserError: the number of timesteps is neither 1 nor `batch`.
 
         """
-        if self.timesteps is None:
-            return None
-        flat = self.timesteps.reshape(-1)
-        if len(flat) not in (1, batch):
-            raise UserError(f"timesteps={len(flat)} values: allowed: 1, or one per sample: {batch}")
-        return flat.expand(batch)
+        return None if self.timesteps is None else _per_row(self.timesteps, batch)
+
+    def _times(self, batch: int) -> Tensor | None:
+        """As `per_sample_timesteps`, on the CPU if they are there."""
+        known = self.timesteps if self.on_cpu is None else self.on_cpu
+        return None if known is None else _per_row(known, batch)
+
+
+def _per_row(timesteps: Tensor, batch: int) -> Tensor:
+    flat = timesteps.reshape(-1)
+    if len(flat) not in (1, batch):
+        raise UserError(f"timesteps={len(flat)} values: allowed: 1, or one per sample: {batch}")
+    return flat.expand(batch)
 
 
 # A draw is a custom operation of torch: `torch.compile` cannot trace a generator, and the meta
@@ -171,7 +181,10 @@ def _per_sample(
     """
     if timesteps is None:
         return row(None).expand(len(like), -1).contiguous().to(like.device)
-    return torch.stack([row(float(time)) for time in timesteps.float().tolist()]).to(like.device)
+    times: list[float] = timesteps.float().tolist()
+    distinct = {time: number for number, time in enumerate(dict.fromkeys(times))}
+    drawn = torch.stack([row(time) for time in distinct]).to(like.device)
+    return drawn[torch.tensor([distinct[time] for time in times], device=like.device)]
 
 
 @lru_cache(maxsize=2048)

@@ -24,7 +24,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.hooks import RemovableHandle
 
 from bigain.errors import UserError
-from bigain.operators import Compression, Reduction
+from bigain.operators import Compression, RandomKey, Reduction
 from bigain.patching.report import Seen, SiteReport
 
 __all__ = ["Forward", "ModelCall", "NotCopied"]
@@ -44,7 +44,9 @@ class Forward:
         reductions: plan of each block.
         keys: tokens that keys were to be projected from, and those that they were projected from.
         seen: what the operator did, by the name of the module.
-        rows: which rows of the batch a site computes, where others only repeat them.
+        on_cpu: the same timesteps on the CPU, if the caller has them there; else None.
+        rows: which rows of the batch a site computes, where others only repeat them; on the device
+            and on the CPU.
         is_recomputed: whether a backward pass computes blocks again (gradient checkpointing).
 
     """
@@ -58,7 +60,8 @@ class Forward:
     reductions: dict[str, Reduction] = field(default_factory=dict)
     keys: dict[str, tuple[int | None, int | None]] = field(default_factory=dict)
     seen: dict[str, Seen] = field(default_factory=dict)
-    rows: dict[str, Tensor] = field(default_factory=dict)
+    on_cpu: Tensor | None = None
+    rows: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
     is_recomputed: bool = False
 
     @property
@@ -71,7 +74,15 @@ class Forward:
     def narrowed(self, site: str, batch: Tensor) -> Tensor:
         """Those rows of a tensor about the whole batch that the module `site` computes."""
         rows = self.rows.get(site)
-        return batch if rows is None or batch.ndim == 0 or len(batch) == 1 else batch[rows]
+        if rows is None or batch.ndim == 0 or len(batch) == 1:
+            return batch
+        return batch[rows[batch.device.type == "cpu"]]
+
+    def draw_key(self, seed: int, site: str) -> RandomKey:
+        """The key of the random draws of the module `site`."""
+        times = (self.timesteps, self.on_cpu)
+        own, on_cpu = (each if each is None else self.narrowed(site, each) for each in times)
+        return RandomKey(seed, site, own, self.inputs, on_cpu)
 
     @property
     def inputs(self) -> tuple[Tensor, ...]:
@@ -121,6 +132,7 @@ class ModelCall(NotCopied):
     Attributes:
         model: the model that the operator was applied to.
         report: the report of the operator.
+        on_cpu: the timesteps of the next forward, shape (B,), if its caller has them on the CPU.
 
     """
 
@@ -131,6 +143,7 @@ class ModelCall(NotCopied):
         self._forward: Forward | None = None
         self._thread: dict[str, int] = {}
         self._backward: tuple[int, Forward] | None = None
+        self.on_cpu: Tensor | None = None
 
     @staticmethod
     def on(model: nn.Module) -> "ModelCall | None":
@@ -196,7 +209,8 @@ class ModelCall(NotCopied):
         elif torch.compiler.is_exporting():
             raise UserError(f"{self._what}: cannot be exported; call bigain.remove(model) first")
         given = tree_leaves((args, kwargs))
-        self._forward = Forward(tuple(each for each in given if isinstance(each, Tensor)))
+        tensors = tuple(each for each in given if isinstance(each, Tensor))
+        self._forward = Forward(tensors, on_cpu=self.on_cpu)
 
     def _check_caller(self, model: nn.Module) -> None:
         if model is not self.model:

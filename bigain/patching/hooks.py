@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from bigain.errors import UserError
-from bigain.operators import UNCHANGED, KeyValueReducer, Operator, RandomKey, Reduction
+from bigain.operators import UNCHANGED, KeyValueReducer, Operator, Reduction
 from bigain.operators.matching import without_autocast
 from bigain.patching.forward import Forward, ModelCall, NotCopied
 from bigain.patching.report import Seen, SiteUse
@@ -52,10 +52,7 @@ class BlockHooks(NotCopied, ABC):
         place = (self._site.stage, self._site.level)
         if place in forward.shared:
             return forward.shared[place]
-        timesteps = forward.timesteps
-        if timesteps is not None:
-            timesteps = forward.narrowed(self._site.name, timesteps)
-        draw = RandomKey(self._seed, self._site.name, timesteps, forward.inputs)
+        draw = forward.draw_key(self._seed, self._site.name)
         with without_autocast(metric.device):
             reduction = self._operator.plan(metric, self._site.grid(*forward.size), draw)
         forward.planned.add(self._site.name)

@@ -40,7 +40,7 @@ class Sharing:
         self._denoiser = denoiser
         self._call: ModelCall | None = None
         self._handles: list[RemovableHandle] = []
-        self._first: Tensor | None = None
+        self._first: tuple[Tensor, Tensor] | None = None
         self._group: Tensor | None = None
 
     def __enter__(self) -> Self:
@@ -67,23 +67,29 @@ class Sharing:
             self._handles.pop().remove()
 
     @contextmanager
-    def rows(self, groups: Tensor) -> Iterator[None]:
+    def rows(self, groups: Tensor, timesteps: Tensor) -> Iterator[None]:
         """Say which rows of the next forward are equal but for their class.
 
         Args:
             groups: Numbers on the CPU, shape (B,), equal for rows with the same latents and
                 timestep.  Such rows are neighbours.
+            timesteps: Of each row, on the CPU, so that random draws need not fetch them; (B,).
 
         """
         _, group, sizes = torch.unique_consecutive(groups, return_inverse=True, return_counts=True)
         device = next(self._denoiser.parameters()).device
         if self._handles and len(sizes) < len(groups):
-            self._first = (sizes.cumsum(0) - sizes).to(device, non_blocking=True)
+            first = sizes.cumsum(0) - sizes
+            self._first = first.to(device, non_blocking=True), first
             self._group = group.to(device, non_blocking=True)
+        if self._call is not None:
+            self._call.on_cpu = timesteps
         try:
             yield
         finally:
             self._first = self._group = None
+            if self._call is not None:
+                self._call.on_cpu = None
 
     def _noted(self, site: str) -> Any:
         def narrow(module: nn.Module, args: Any, kwargs: Any) -> Any:
@@ -96,9 +102,9 @@ class Sharing:
     def _narrow(self, module: nn.Module, args: Any, kwargs: Any) -> Any:
         """One row of each group of every tensor that the module is given."""
         del module
-        first = self._first
-        if first is None:
+        if self._first is None:
             return None
+        first, _ = self._first
         return tree_map(
             lambda each: each[first] if isinstance(each, Tensor) else each, (args, kwargs)
         )

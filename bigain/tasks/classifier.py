@@ -192,7 +192,7 @@ class DiffusionClassifier:
     def _errors(self, batch: Batch, sharing: Sharing, chunk: Tensor) -> Tensor:
         """Errors of the evaluations `chunk` of a batch, on the device, shape (B,)."""
         rows = slice(int(chunk[0]), int(chunk[-1]) + 1)
-        with sharing.rows(batch.trials[rows]):
+        with sharing.rows(batch.trials[rows], batch.timesteps[rows]):
             prediction = self._backbone.predict_noise(
                 batch.noisy[rows],
                 batch.timesteps[rows].to(self._device, non_blocking=True),

@@ -498,7 +498,13 @@ def test_finished_runs_are_no_work_of_a_sweep_in_this_process(
     done = run_id(planned[1].config)
     monkeypatch.setattr(RunStore, "is_finished", lambda store: store.run_id == done)
     seen: list[Collection[int]] = []
-    monkeypatch.setattr(watch.Progress, "__enter__", lambda it: seen.append(it._finished) or it)
+    original = watch.Progress.__enter__
+
+    def enter(progress: watch.Progress) -> watch.Progress:
+        seen.append(progress._finished)
+        return original(progress)
+
+    monkeypatch.setattr(watch.Progress, "__enter__", enter)
     monkeypatch.setattr(watch.Progress, "maybe", lambda _: None)
     assert launched(planned) == {}
     assert seen == [{1}]

@@ -186,3 +186,12 @@ def test_a_draw_per_forward_takes_any_layout_and_type() -> None:
         assert per_forward((wide.to(dtype), wide.to(dtype)[0, 0])).shape == (4, 9)
     like = torch.empty(2, 1, device="meta")
     assert RandomKey(inputs=(like,)).per_forward(like).integers(5, 4, like).shape == (2, 5)
+
+
+def test_timesteps_on_the_cpu_spare_the_device() -> None:
+    """The values on the device are never looked at: those of the meta device do not exist."""
+    times, like = torch.tensor([5.0, 978.6, 5.0]), torch.empty(3, 1)
+    there = RandomKey(3, "a", times.to("meta"), on_cpu=times)
+    here = RandomKey(3, "a", times)
+    assert torch.equal(there.integers(7, 4, like), here.integers(7, 4, like))
+    assert torch.equal(there.normals(7, like), here.normals(7, like))

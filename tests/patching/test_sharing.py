@@ -14,6 +14,8 @@ from bigain.operators import (
     AvgPool,
     CachedAssignment,
     Compression,
+    RandomKey,
+    Reduction,
     ToDo,
     ToMe,
 )
@@ -21,6 +23,7 @@ from bigain.patching.selection import SiteSelection
 from bigain.patching.sharing import Sharing, shared_modules
 
 GROUPS = torch.tensor([0, 0, 0, 1, 1, 2, 2, 2, 2])
+TIMES = torch.tensor([25, 475, 475])[GROUPS]
 _FIRST = "down_blocks.0.attentions.0.transformer_blocks.0"
 
 
@@ -35,7 +38,7 @@ def inputs() -> tuple[Tensor, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(3)
     latents = torch.randn(3, 2, 8, 8, generator=generator)[GROUPS]
     context = torch.randn(len(GROUPS), 5, 6, generator=generator)
-    return latents, torch.tensor([25, 475, 475])[GROUPS], context
+    return latents, TIMES, context
 
 
 @torch.no_grad()
@@ -70,7 +73,7 @@ def test_a_shared_forward_predicts_the_same(
         bigain.apply(tiny_unet, operator, sites=SiteSelection(scope=scope))
     expected = predict(tiny_unet)
     with Sharing(tiny_unet) as sharing:
-        with sharing.rows(GROUPS):
+        with sharing.rows(GROUPS, TIMES):
             found = predict(tiny_unet)
             assert rows_seen(tiny_unet, "conv_in", lambda: predict(tiny_unet)) == 3
         unshared = predict(tiny_unet)
@@ -86,14 +89,36 @@ def test_a_plan_that_other_blocks_use_is_made_for_all_rows(
     tiny_unet: nn.Module, operator: Compression, rows: int
 ) -> None:
     bigain.apply(tiny_unet, operator)
-    with Sharing(tiny_unet) as sharing, sharing.rows(GROUPS):
+    with Sharing(tiny_unet) as sharing, sharing.rows(GROUPS, TIMES):
         assert rows_seen(tiny_unet, f"{_FIRST}.attn1.to_v", lambda: predict(tiny_unet)) == rows
+
+
+def test_draws_take_their_timesteps_from_the_cpu(
+    tiny_unet: nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a GPU a draw that reads them from the device waits for all that was launched before."""
+    keys: list[RandomKey] = []
+    original = ToMe.plan
+
+    def plan(self: ToMe, metric: Tensor, grid: tuple[int, int], draw: RandomKey) -> Reduction:
+        keys.append(draw)
+        return original(self, metric, grid, draw)
+
+    monkeypatch.setattr(ToMe, "plan", plan)
+    bigain.apply(tiny_unet, ToMe(ratio=0.5))
+    with Sharing(tiny_unet) as sharing, sharing.rows(GROUPS, TIMES):
+        predict(tiny_unet)
+    predict(tiny_unet)
+    shared, whole = keys[: len(keys) // 2], keys[len(keys) // 2 :]
+    rows = [None if key.on_cpu is None else key.on_cpu.tolist() for key in shared]
+    assert rows == [[25, 475, 475], *[TIMES.tolist()] * (len(rows) - 1)]
+    assert all(key.on_cpu is None for key in whole)
 
 
 def test_every_shared_module_computes_one_row_of_a_group(tiny_unet: nn.Module) -> None:
     names = [name for name, _ in shared_modules(tiny_unet)]
     assert len(names) == 8
-    with Sharing(tiny_unet) as sharing, sharing.rows(GROUPS):
+    with Sharing(tiny_unet) as sharing, sharing.rows(GROUPS, TIMES):
         for name in names:
             assert rows_seen(tiny_unet, name, lambda: predict(tiny_unet)) == 3
         assert rows_seen(tiny_unet, f"{_FIRST}.attn2.to_k", lambda: predict(tiny_unet)) == 9
