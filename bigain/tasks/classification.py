@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, ClassVar
 
 import pandas as pd
@@ -112,40 +113,39 @@ def classify_images(
             f"dataset with {len(dataset.class_names)} classes: the backbone has "
             f"{backbone.num_classes} class conditions; allowed: one condition for each class"
         )
-    begun: deque[Sample] = deque()
-    reasons: dict[int, str] = {}
-
-    def readable() -> Iterator[tuple[int, Tensor]]:
-        for position in positions:
-            sample = dataset[position]
-            begun.append(sample)
-            try:
-                latents = backbone.encode(sample.image)
-            except UnreadableImage as error:
-                reasons[sample.image_id] = str(error)
-            else:
-                yield sample.image_id, latents
-
-    def records() -> Iterator[dict[str, Any]]:
-        for result in classifier.classify(readable()):
-            yield from failed()
-            yield to_record(begun.popleft(), result)
-        yield from failed()
-
-    def failed() -> Iterator[dict[str, Any]]:
-        while begun and begun[0].image_id in reasons:
-            sample = begun.popleft()
-            yield failed_record(sample, reasons.pop(sample.image_id))
-
-    yield from _timed(records())
-
-
-def _timed(records: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """The records, each with the seconds that passed in here since the last one."""
+    begun: deque[tuple[Sample, str]] = deque()
+    results = classifier.classify(_readable(backbone, dataset, positions, begun))
     started = time.perf_counter()
-    for record in records:
-        yield {**record, "seconds": round(time.perf_counter() - started, 4)}
-        started = time.perf_counter()
+    for result in chain(results, [None]):
+        ready = []
+        while begun and begun[0][1]:
+            ready.append(failed_record(*begun.popleft()))
+        if result is not None:
+            ready.append(to_record(begun.popleft()[0], result))
+        for record in ready:
+            yield {**record, "seconds": round(time.perf_counter() - started, 4)}
+            started = time.perf_counter()
+
+
+def _readable(
+    backbone: Backbone,
+    dataset: Dataset,
+    positions: Iterable[int],
+    begun: deque[tuple[Sample, str]],
+) -> Iterator[tuple[int, Tensor]]:
+    """Image id and latents of what can be read.
+
+    `begun` gets, in this order, each sample and why it cannot be read, or an empty text.
+    """
+    for position in positions:
+        sample = dataset[position]
+        try:
+            latents = backbone.encode(sample.image)
+        except UnreadableImage as error:
+            begun.append((sample, str(error)))
+        else:
+            begun.append((sample, ""))
+            yield sample.image_id, latents
 
 
 def to_record(sample: Sample, result: Classification) -> dict[str, Any]:

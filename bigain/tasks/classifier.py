@@ -186,7 +186,8 @@ class DiffusionClassifier:
     @torch.inference_mode()
     def _launch(self, batch: Batch, sharing: Sharing) -> Fetched:
         """The errors of a batch, on their way to the CPU."""
-        chunks = self._batches.run(torch.arange(len(batch)), partial(self._errors, batch, sharing))
+        evaluate = partial(self._errors, batch, sharing)
+        chunks = list(self._batches.run(torch.arange(len(batch)), evaluate))
         return Fetched(torch.cat([errors for _, errors in chunks]))
 
     def _errors(self, batch: Batch, sharing: Sharing, chunk: Tensor) -> Tensor:

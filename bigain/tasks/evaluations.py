@@ -177,8 +177,9 @@ class Packed:
     """Packs trials of several images, whose rounds have the same number of classes, together.
 
     A batch has as many trials as fit, each with all its classes.  So for a number of classes all
-    batches have the same number of rows and of different latents, and no evaluation depends on what
-    else is in its batch.  A trial with more classes than fit is cut, and is alone in its batches.
+    batches have the same number of rows and of different latents.  What else is in a batch changes
+    an evaluation's place in it at most: nothing on the shipped backbones, the rounding of sums on
+    some others.  A trial with more classes than fit is cut, and is alone in its batches.
     """
 
     def __init__(self) -> None:
