@@ -3,16 +3,19 @@
 For each shape (batch, side of the grid, channels) it measures, in milliseconds per call and
 interleaved in one process: plan, reduce and restore of every operator; one plain self-attention
 (projections and fused kernel); the attention with the operator; and, if installed, plan, merge and
-unmerge of `tomesd`, whose sum ours is compared with.  It prints the best of `--repeats`, because
-other work on the machine only adds time; with one thread this is CPU time.
+unmerge of `tomesd`, whose sum ours is compared with.  Times are medians over `--repeats` rounds in
+each of `--processes` processes, ratios are those of one round; with one thread this is CPU time.
 """
 
 import argparse
-import sys
+import statistics
 import time
 from collections.abc import Callable
 from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
 
+import timing
 import torch
 from torch import Tensor, nn
 
@@ -38,9 +41,6 @@ _OPERATORS: tuple[Operator, ...] = (
 )
 _PARTS = ("plan", "reduce", "restore")
 _SHAPES = ((10, 16, 48), (64, 16, 48), (10, 16, 128), (64, 16, 128), (1, 64, 320))
-_HEADER = (
-    "operator    plan  reduce  restore      sum  of tomesd's  with attention  of plain attention"
-)
 
 
 class _Attention(nn.Module):
@@ -63,49 +63,80 @@ class _Attention(nn.Module):
 
 
 def main() -> None:
-    """Print one block per shape."""
+    """Print one block per shape, and write a CSV file if told so."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--repeats", type=int, default=20)
-    parser.add_argument("--threads", type=int, default=2)
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
+    parser.add_argument("--repeats", type=int, default=10)
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--shapes", type=int, default=len(_SHAPES), help="the first so many")
+    parser.add_argument("--csv", type=Path)
+    options = parser.parse_args()
+    file = timing.RowFile(options.csv, {**timing.conditions(), "threads": options.threads})
+    for shape in _SHAPES[: options.shapes]:
+        found: dict[str, list[float]] = {}
+        for _ in range(options.processes):
+            part = timing.in_fresh_process(_measured, shape, options.repeats, options.threads)
+            for name, times in part.items():
+                found.setdefault(name, []).extend(times)
+        batch, side, channels = shape
+        print(f"\nbatch {batch}, {side}x{side} tokens, {channels} channels, ms")
+        for row in table(found):
+            file.add(batch=batch, tokens=side * side, channels=channels, **row)
+            print(*(f"{key} {value}" for key, value in row.items() if value != ""), sep="  ")
+
+
+def table(seconds: dict[str, list[float]]) -> list[dict[str, Any]]:
+    """A row per operator: medians in ms, its sum over that of tomesd, its attention over the plain.
+
+    Args:
+        seconds: Of each round, by "<operator> <part>" and "plain".
+
+    """
+    names = [key.removesuffix(" plan") for key in seconds if key.endswith(" plan")]
+    sums = {name: _sum([seconds[f"{name} {part}"] for part in _PARTS]) for name in names}
+    rows = []
+    for name in names:
+        row: dict[str, Any] = {"operator": name}
+        for part in _PARTS:
+            row[f"{part}_ms"] = round(1e3 * statistics.median(seconds[f"{name} {part}"]), 3)
+        row["sum_ms"] = round(1e3 * statistics.median(sums[name]), 3)
+        row |= _ratio("of_tomesd", sums[name], sums.get("tomesd"))
+        row |= _ratio("of_attention", seconds.get(f"{name} whole"), seconds["plain"])
+        rows.append(row)
+    return rows
+
+
+def _sum(parts: list[list[float]]) -> list[float]:
+    return [sum(times) for times in zip(*parts, strict=True)]
+
+
+def _ratio(name: str, own: list[float] | None, other: list[float] | None) -> dict[str, Any]:
+    """Three columns, empty if one side was not measured."""
+    columns = (name, f"{name}_low", f"{name}_high")
+    if own is None or other is None:
+        return dict.fromkeys(columns, "")
+    values = timing.spread(timing.ratios(own, other))
+    return dict(zip(columns, (round(value, 3) for value in values), strict=True))
+
+
+def _measured(shape: tuple[int, int, int], repeats: int, threads: int) -> dict[str, list[float]]:
+    """Seconds of every part in this process."""
+    torch.set_num_threads(threads)
     torch.manual_seed(0)
-    with torch.inference_mode():
-        for batch, side, channels in _SHAPES:
-            _report(batch, side, channels, arguments.repeats)
-
-
-def _report(batch: int, side: int, channels: int, repeats: int) -> None:
-    grid = (side, side)
+    batch, side, channels = shape
     x = torch.randn(batch, side * side, channels)
     draw = RandomKey(timesteps=torch.arange(batch) % 5 * 200)
     attention = _Attention(channels, heads=4)
     tasks: dict[str, Callable[[], object]] = {"plain": lambda: attention(x)}
-    for operator in _OPERATORS:
-        tasks |= _tasks(operator, x, grid, draw, attention)
-    if find_spec("tomesd"):
-        tasks |= _tomesd_tasks(x, side)
-    best = _interleaved(tasks, repeats)
-    threads = torch.get_num_threads()
-    _say(f"\nbatch {batch}, {side}x{side} tokens, {channels} channels, {threads} thread(s)")
-    _say(f"plain attention {best['plain']:.2f} ms (scaled_dot_product_attention)")
-    _say(_HEADER)
-    rival = sum(best.get(f"tomesd {part}", float("nan")) for part in _PARTS)
-    for name in (*(type(operator).__name__ for operator in _OPERATORS), "tomesd"):
-        if f"{name} plan" in best:
-            _say(_row(name, best, rival))
-
-
-def _row(name: str, best: dict[str, float], rival: float) -> str:
-    parts = [best[f"{name} {part}"] for part in _PARTS]
-    whole = best.get(f"{name} whole", float("nan"))
-    return (
-        "{:8s} {:7.3f} {:7.3f} {:8.3f} {:8.3f} {:12.2f} {:15.2f} {:19.2f}".format(
-            name, *parts, sum(parts), sum(parts) / rival, whole, whole / best["plain"]
-        )
-    ).replace("nan", "  -")
+    with torch.inference_mode():
+        for operator in _OPERATORS:
+            tasks |= _tasks(operator, x, (side, side), draw, attention)
+        if find_spec("tomesd"):
+            tasks |= _tomesd_tasks(x, side)
+        clock = time.process_time if threads == 1 else time.perf_counter
+        return timing.interleaved(tasks, repeats, clock=clock)
 
 
 def _tasks(
@@ -148,22 +179,6 @@ def _tomesd_tasks(x: Tensor, side: int) -> dict[str, Callable[[], object]]:
         "tomesd reduce": lambda: merge(x),
         "tomesd restore": lambda: unmerge(merged),
     }
-
-
-def _interleaved(tasks: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Best time of every task in milliseconds; all tasks once per round."""
-    clock = time.thread_time if torch.get_num_threads() == 1 else time.perf_counter
-    best = dict.fromkeys(tasks, float("inf"))
-    for _ in range(repeats):
-        for name, task in tasks.items():
-            start = clock()
-            task()
-            best[name] = min(best[name], 1e3 * (clock() - start))
-    return best
-
-
-def _say(line: str) -> None:
-    sys.stdout.write(line + "\n")
 
 
 if __name__ == "__main__":

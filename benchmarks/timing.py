@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -60,6 +61,7 @@ def interleaved(
     *,
     warmup: int = 1,
     clock: Callable[[], float] = time.perf_counter,
+    within: Mapping[str, Callable[[], AbstractContextManager[object]]] | None = None,
 ) -> dict[str, list[float]]:
     """Seconds of each call of each task; a round calls every task once.
 
@@ -71,15 +73,19 @@ def interleaved(
         warmup: Rounds before them that do not.
         clock: What tells the time, in s; `time.process_time` is little disturbed by other work on
             the machine, and right for one thread.
+        within: Contexts of the calls by name; to enter and to leave them does not count.
 
     """
+    contexts = within or {}
     seconds: dict[str, list[float]] = {name: [] for name in tasks}
     for number in range(-warmup, rounds):
         for name in list(tasks)[:: 1 if number % 2 == 0 else -1]:
-            started = clock()
-            tasks[name]()
+            with contexts.get(name, nullcontext)():
+                started = clock()
+                tasks[name]()
+                taken = clock() - started
             if number >= 0:
-                seconds[name].append(clock() - started)
+                seconds[name].append(taken)
     return seconds
 
 

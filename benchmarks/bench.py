@@ -1,0 +1,95 @@
+"""All benchmarks with short settings, then the page of their results; `make bench`.
+
+Each part is a script that also runs alone, with more settings.  It writes
+`results/benchmarks/PART.csv`; `README.md` beside the files is made of all that are there.
+`--quick` measures so little that the numbers say nothing: it tries whether all parts run.
+"""
+
+import argparse
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from page import write_page
+from timing import ROOT
+
+__all__ = ["PARTS", "Part", "main"]
+
+
+class Part(NamedTuple):
+    """A benchmark.
+
+    Attributes:
+        script: Its file in this folder, without .py.
+        short: Its settings here.
+        quick: More settings, for `--quick`.
+
+    """
+
+    script: str
+    short: str
+    quick: str
+
+    def command(self, is_quick: bool) -> str:
+        """What a user types for it, without --csv."""
+        settings = f"{self.short} {self.quick if is_quick else ''}".strip()
+        return f"python benchmarks/{self.script}.py {settings}".strip()
+
+
+PARTS = {
+    "engine": Part(
+        "engine",
+        "",
+        "--backbones mini_unet mini_dit --images 2 --sizes 10 --rounds 1 --processes 1",
+    ),
+    "operators": Part("operators", "", "--repeats 1 --processes 1 --shapes 1"),
+    "mini_unet": Part(
+        "unet",
+        "--backbone mini_unet --batch 4 --threads 1 --repeats 40 --processes 5",
+        "--repeats 2 --processes 1",
+    ),
+    "sd20": Part(
+        "unet",
+        "--repeats 2 --only tomesd ToMe LGTM ToDo IEKVD",
+        "--backbone mini_dit --repeats 1",
+    ),
+    "frechet": Part("frechet", "", "--images 4 --rounds 1"),
+    "peak": Part("peak", "", "--backbones mini_unet --rounds 1"),
+    "growth": Part("growth", "", "--points 2 --rounds 1"),
+    "harness": Part("harness", "--images 12 --repeats 2", "--images 2 --repeats 1"),
+    "workers": Part("workers", "", "--backbones mini_unet --images 4 --rounds 1"),
+}
+"""Part -> what it runs.  On two idle cores they take 25 minutes together."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the parts and write the page; 1 if a part failed."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", nargs="+", choices=list(PARTS), default=list(PARTS))
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--page", action="store_true", help="measure nothing, write the page")
+    parser.add_argument("--results", type=Path, default=ROOT / "results" / "benchmarks")
+    options = parser.parse_args(argv)
+    failed = []
+    for name in [] if options.page else options.only:
+        command = PARTS[name].command(options.quick)
+        print(f"{name}: {command}", flush=True)
+        words = [sys.executable, *shlex.split(command)[1:]]
+        words += ["--csv", str(options.results / f"{name}.csv")]
+        started = time.monotonic()
+        if subprocess.run(words, cwd=ROOT, check=False).returncode:
+            failed.append(name)
+        print(f"{name}: {time.monotonic() - started:.0f} s\n", flush=True)
+    write_page(options.results, {name: part.command(False) for name, part in PARTS.items()})
+    if failed:
+        print(f"failed: {', '.join(failed)}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

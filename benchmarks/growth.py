@@ -1,0 +1,94 @@
+"""How the time of a classification grows with its classes, trials, tokens and images.
+
+`python benchmarks/growth.py` classifies random latents with the architecture of the mini U-Net and
+random weights, one thread.  One quantity changes at a time; its values run in turn.  It prints the
+exponent p of time ~ quantity^p, fitted to the medians: 1 is proportional.  Tokens change with the
+side of the latents, with and without an operator.
+"""
+
+import argparse
+import math
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
+
+import timing
+import torch
+from random_backbone import RandomBackbone
+
+import bigain
+from bigain.operators import Operator, ToMe
+from bigain.tasks.classifier import LOSSES, DiffusionClassifier
+from bigain.tasks.protocol import StagedProtocol
+
+__all__ = ["exponent", "main"]
+
+_CPU = torch.device("cpu")
+_AXES: dict[str, tuple[int, ...]] = {
+    "classes": (5, 10, 20, 40),
+    "trials": (5, 10, 20, 40),
+    "images": (1, 2, 4, 8),
+    "tokens": (256, 1024, 4096),
+    "tokens, ToMe 0.7": (256, 1024, 4096),
+}
+
+
+def main() -> None:
+    """Measure, print the exponents, and write a CSV file if told so."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--axes", nargs="+", default=list(_AXES), choices=list(_AXES))
+    parser.add_argument("--points", type=int, default=4, help="at most so many values of each")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--csv", type=Path)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    file = timing.RowFile(options.csv, timing.conditions())
+    for axis in options.axes:
+        tasks = {str(value): _task(axis, value) for value in _AXES[axis][: options.points]}
+        found = timing.interleaved(tasks, options.rounds, clock=time.process_time)
+        for value, times in found.items():
+            for number, seconds in enumerate(times):
+                file.add(axis=axis, value=int(value), round=number, seconds=round(seconds, 5))
+        medians = [statistics.median(times) for times in found.values()]
+        print(f"{axis:20} time ~ n^{exponent([int(v) for v in found], medians):.2f}", flush=True)
+
+
+def exponent(values: Sequence[float], seconds: Sequence[float]) -> float:
+    """The p of seconds ~ values^p, by least squares of the logarithms."""
+    logs = ([math.log(value) for value in values], [math.log(each) for each in seconds])
+    return statistics.linear_regression(*logs).slope
+
+
+def _task(axis: str, value: int) -> Callable[[], None]:
+    is_tokens = axis.startswith("tokens")
+    counts = {"classes": 10, "trials": 10, "images": 1}
+    counts |= {"classes": 4, "trials": 1} if is_tokens else {axis: value}
+    side = math.isqrt(value) if is_tokens else None
+    backbone = RandomBackbone("mini_unet", counts["classes"], _CPU, side=side)
+    protocol = StagedProtocol((counts["trials"],), (1,))
+    images = backbone.images(counts["images"])
+    operator = ToMe(0.7) if "ToMe" in axis else None
+    return partial(_classify, backbone, protocol, images, operator)
+
+
+def _classify(
+    backbone: RandomBackbone,
+    protocol: StagedProtocol,
+    images: list[tuple[int, torch.Tensor]],
+    operator: Operator | None,
+) -> None:
+    classifier = DiffusionClassifier(
+        backbone, protocol, LOSSES["l2"], seed=0, batch_size=32, device=_CPU
+    )
+    with bigain.apply(backbone.denoiser, operator) if operator else nullcontext():
+        for _ in classifier.classify(images):
+            pass
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,204 @@
+"""The page `results/benchmarks/README.md`, made of the CSV files beside it; no number is typed."""
+
+import statistics
+from collections.abc import Callable, Mapping
+from itertools import chain
+from pathlib import Path
+
+import pandas as pd
+from growth import exponent
+from timing import Spread, ratios, spread
+
+__all__ = ["SECTIONS", "write_page"]
+
+_TOP = """\
+# Benchmarks on a CPU
+
+Made by `make bench` from the CSV files in this folder; each row there has the commit, the time, the
+processor and the threads. A + after a commit: the code differed from it. What is compared ran in
+turn in one process, and ratios are those of one round: median (smallest-largest). With one thread,
+times are of the processor. Each section has the command that repeats it.
+"""
+
+Table = tuple[list[str], list[list[object]]]
+
+
+def write_page(folder: Path, commands: Mapping[str, str]) -> None:
+    """Write the page of all sections whose file is in `folder`.
+
+    Args:
+        folder: Where the CSV files are.
+        commands: Name of a file, without .csv -> the command that makes it.
+
+    """
+    parts = [_TOP]
+    for name, (title, text, make) in SECTIONS.items():
+        path = folder / f"{name}.csv"
+        if path.exists():
+            rows = pd.read_csv(path)
+            header, lines = make(rows)
+            parts.append(f"## {title}\n\n{text}\n")
+            parts.append(_markdown(header, lines))
+            parts.append(f"`{commands[name]}`, [{name}.csv]({name}.csv); {_made(rows)}\n")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "README.md").write_text("\n".join(parts), encoding="utf-8")
+
+
+def _made(rows: pd.DataFrame) -> str:
+    """Commit, day, machine and threads of a file."""
+    commits, threads = (
+        ", ".join(map(str, sorted(rows[column].unique()))) for column in ("commit", "threads")
+    )
+    first = rows.iloc[0]
+    place = f"{first['device']}, {first['cores']} cores, threads: {threads}"
+    return f"commit {commits}, {first['made'][:10]}, torch {first['torch']}, {place}."
+
+
+def _markdown(header: list[str], lines: list[list[object]]) -> str:
+    rows = [header, ["---"] * len(header), *lines]
+    return "\n".join(f"| {' | '.join(map(str, row))} |" for row in rows) + "\n"
+
+
+def _engine(rows: pd.DataFrame) -> Table:
+    lines: list[list[object]] = []
+    for backbone, every in rows.groupby("backbone", sort=False):
+        own = every[every["process"] >= 0]
+        plain = own[own["variant"] == "plain loop"]
+        for variant, part in own.groupby("variant", sort=False):
+            faster = [
+                ratios(
+                    plain[plain["process"] == process]["seconds"].tolist(),
+                    here["seconds"].tolist(),
+                )
+                for process, here in part.groupby("process")
+            ]
+            rate = spread(part["images"] / part["seconds"])
+            middles = spread(statistics.median(each) for each in faster)
+            every_round = spread(chain.from_iterable(faster))
+            lines.append(
+                [
+                    *(backbone, variant, part["batch_size"].iloc[0], f"{rate.median:.3g}"),
+                    *(every_round, f"{middles.low:.3f}-{middles.high:.3f}"),
+                ]
+            )
+    header = ["backbone", "variant", "batch", "images/s", "times the plain loop"]
+    return [*header, "medians of the processes"], lines
+
+
+def _operators(rows: pd.DataFrame) -> Table:
+    lines: list[list[object]] = []
+    for _, row in rows.iterrows():
+        shape = f"{row['batch']}, {row['tokens']}, {row['channels']}"
+        ratio = [
+            Spread(row[name], row[f"{name}_low"], row[f"{name}_high"])
+            for name in ("of_tomesd", "of_attention")
+        ]
+        shown = ["" if pd.isna(each.median) else each for each in ratio]
+        lines.append([shape, row["operator"], row["sum_ms"], *shown])
+    header = ["batch, tokens, channels", "operator", "plan + reduce + restore, ms"]
+    return [*header, "of tomesd's", "attention with it / plain"], lines
+
+
+def _denoiser(rows: pd.DataFrame) -> Table:
+    lines: list[list[object]] = []
+    for operator, own in rows.groupby("operator", sort=False):
+        middle = spread(own["over_baseline"])
+        rounds = f"{own['over_baseline_low'].min():.3f}-{own['over_baseline_high'].max():.3f}"
+        lines.append([operator, f"{own['ms'].median():.1f}", middle, rounds])
+    return ["operator", "ms", "time / baseline, processes", "all rounds"], lines
+
+
+def _frechet(rows: pd.DataFrame) -> Table:
+    theirs = rows[rows["tool"] == "pytorch-fid"]["seconds"].tolist()
+    lines: list[list[object]] = []
+    for tool, own in rows.groupby("tool", sort=False):
+        ratio = spread(ratios(own["seconds"].tolist(), theirs))
+        first = own.iloc[0]
+        values = (first["images"], f"{own['seconds'].median():.1f}", ratio, first["distance"])
+        lines.append([tool, *values])
+    return ["command", "images", "s", "of pytorch-fid's time", "distance"], lines
+
+
+def _peak(rows: pd.DataFrame) -> Table:
+    lines: list[list[object]] = []
+    for backbone, own in rows.groupby("backbone", sort=False):
+        peak, first = own["peak_gflop_per_s"].median(), own.iloc[0]
+        values = (first["batch"], first["forward_gflops"], f"{own['forward_s'].median():.3f}")
+        lines.append([backbone, *values, f"{peak:.0f}", spread(own["share_of_peak"])])
+    header = ["backbone", "batch", "GFLOPs", "s", "peak, GFLOP/s", "share of the peak"]
+    return header, lines
+
+
+def _growth(rows: pd.DataFrame) -> Table:
+    lines: list[list[object]] = []
+    for axis, own in rows.groupby("axis", sort=False):
+        medians = own.groupby("value")["seconds"].median()
+        shown = ", ".join(f"{value}: {seconds:.3f}" for value, seconds in medians.items())
+        power = exponent([float(v) for v in medians.index], medians.tolist())
+        lines.append([axis, shown, f"{power:.2f}"])
+    return ["what grows", "value: s", "exponent"], lines
+
+
+def _harness(rows: pd.DataFrame) -> Table:
+    lines = [
+        [row["backbone"], row["part"], f"{row['cpu_ms']:.0f}", row["cpu_percent"], share]
+        for _, row in rows.iterrows()
+        for share in [f"{row['cpu_percent_low']:.2f}-{row['cpu_percent_high']:.2f}"]
+    ]
+    return ["backbone", "part", "CPU ms in a run of 400 images", "%", "range"], lines
+
+
+def _workers(rows: pd.DataFrame) -> Table:
+    lines: list[list[object]] = []
+    for (backbone, workers), own in rows.groupby(["backbone", "workers"], sort=False):
+        rate = f"{own['images_per_s'].median():.3f}"
+        lines.append([backbone, workers, rate, spread(own["times_one_worker"])])
+    return ["backbone", "workers", "images/s", "times one worker"], lines
+
+
+_OPERATOR_TEXT = (
+    "With random weights; sites and settings as in the paper's tables (ratio 0.7, factor 2). "
+    "`tomesd` acts at the same sites. Below 1 an operator saves time."
+)
+
+SECTIONS: dict[str, tuple[str, str, Callable[[pd.DataFrame], Table]]] = {
+    "engine": (
+        "The classifier beside a plain loop",
+        "Ours and a loop over images, stages, classes and trials as published diffusion "
+        "classifiers have it (`benchmarks/plain_loop.py`), each at its best batch size, and ours "
+        "without one part at a time. SD-2.0 and DiT-XL/2-512 have random weights, four classes and "
+        "one trial.",
+        _engine,
+    ),
+    "operators": (
+        "Operators at one site, beside tomesd",
+        "Ratio 0.7, factor 2. SiTo compares all pairs of tokens.",
+        _operators,
+    ),
+    "mini_unet": ("Operators in the whole mini U-Net", _OPERATOR_TEXT, _denoiser),
+    "sd20": ("Operators in the whole U-Net of SD-2.0", _OPERATOR_TEXT, _denoiser),
+    "frechet": (
+        "Frechet distance beside pytorch-fid",
+        "Whole commands on the same images with the same random Inception weights. Ours also "
+        "computes KID, precision and recall.",
+        _frechet,
+    ),
+    "peak": (
+        "Share of the machine's peak",
+        "Peak: the best product of two 2048 x 2048 float32 matrices, measured in turn with a "
+        "forward of the denoiser.",
+        _peak,
+    ),
+    "growth": (
+        "Growth",
+        "Time of classifying with the mini U-Net's architecture; time ~ value^exponent.",
+        _growth,
+    ),
+    "harness": (
+        "What a mini run costs beside its denoiser",
+        "Processor time by part; imports happen once.",
+        _harness,
+    ),
+    "workers": ("Workers", "Processes with one thread each, on shards of one run.", _workers),
+}
+"""Name of a CSV file -> title, text, and what makes its table."""

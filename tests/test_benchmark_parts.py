@@ -1,0 +1,107 @@
+"""What the parts of `make bench` compute from times, and the page that is made of their files."""
+
+import csv
+import json
+import shlex
+from pathlib import Path
+
+import bench
+import engine
+import frechet
+import growth
+import operators
+import page
+import pytest
+import timing
+import torch
+from plain_loop import classify_plainly
+
+from bigain.engine.build import build_backbone, build_dataset
+from bigain.launch.compose import compose_config
+from bigain.tasks.classifier import LOSSES, DiffusionClassifier
+from bigain.tasks.protocol import StagedProtocol
+
+ROOT = Path(__file__).resolve().parents[1]
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("name", ["mini_unet", "mini_dit"])
+def test_the_plain_loop_decides_as_the_classifier_does(name: str) -> None:
+    config = compose_config([f"backbone={name}"])
+    backbone = build_backbone(config.backbone, CPU, "float32")
+    protocol = StagedProtocol((1, 3), (4, 1))
+    data = build_dataset(config.dataset)
+    images = [(at, backbone.encode(data[at].image)) for at in range(3)]
+    classifier = DiffusionClassifier(
+        backbone, protocol, LOSSES["l2"], seed=0, batch_size=16, device=CPU
+    )
+    ours = [result.prediction for result in classifier.classify(images)]
+    assert classify_plainly(backbone, protocol, images, 7, CPU) == ours
+    assert len(set(ours)) > 1
+
+
+def test_the_best_batch_size_is_that_of_the_least_seconds() -> None:
+    rows = [
+        {"variant": variant, "batch_size": size, "seconds": seconds}
+        for variant, size, seconds in [("a", 8, 3.0), ("a", 32, 2.0), ("b", 16, 1.0)]
+    ]
+    assert engine.best_size(rows, "a") == 32
+    assert engine.best_size(rows, "b") == 16
+
+
+def test_the_exponent_of_growth() -> None:
+    assert growth.exponent([1, 2, 4], [3.0, 12.0, 48.0]) == pytest.approx(2.0)
+
+
+def test_operators_are_compared_round_by_round() -> None:
+    seconds = {"plain": [4.0, 8.0], "ToMe whole": [2.0, 2.0]}
+    for name, own in (("ToMe", 1.0), ("tomesd", 2.0)):
+        seconds |= {f"{name} {part}": [own, own] for part in ("plan", "reduce", "restore")}
+    ours, theirs = operators.table(seconds)
+    assert (ours["sum_ms"], ours["of_tomesd"]) == (3000.0, 0.5)
+    assert (ours["of_attention_low"], ours["of_attention_high"]) == (0.25, 0.5)
+    assert theirs["of_attention"] == ""
+
+
+def test_distances_are_read_from_both_commands() -> None:
+    found = {"metrics": [{"metric": "kid", "value": 1}, {"metric": "fid", "value": 2.5}]}
+    assert frechet.distance("bigain fid", json.dumps(found)) == 2.5
+    assert frechet.distance("pytorch-fid", "100%|##|\nFID:  2.25\n") == 2.25
+
+
+def test_every_part_has_a_script_and_a_section() -> None:
+    assert set(bench.PARTS) == set(page.SECTIONS)
+    for part in bench.PARTS.values():
+        assert (ROOT / "benchmarks" / f"{part.script}.py").exists()
+        words = shlex.split(part.command(is_quick=True))
+        assert words[:2] == ["python", f"benchmarks/{part.script}.py"]
+
+
+def test_the_page_has_ratios_of_rounds_of_one_process(tmp_path: Path) -> None:
+    place = {"commit": "abc", "made": "2026-01-02T03:04:05", "device": "a chip", "cores": 2}
+    place |= {"torch": "2.9", "threads": 1}
+    file = timing.RowFile(tmp_path / "engine.csv", place)
+    seconds = {("plain loop", 0): 4.0, ("plain loop", 1): 9.0, ("ours", 0): 2.0, ("ours", 1): 3.0}
+    for (variant, process), each in seconds.items():
+        own = {"batch_size": 8, "images": 3, "process": process, "round": 0, "seconds": each}
+        file.add(backbone="sd20", variant=variant, **own)
+    page.write_page(tmp_path, {"engine": "python this"})
+    text = (tmp_path / "README.md").read_text("utf-8")
+    assert "| sd20 | ours | 8 | 1.25 | 2.500 (2.000-3.000) | 2.000-3.000 |" in text
+    assert "`python this`" in text
+    assert "commit abc, 2026-01-02, torch 2.9, a chip, 2 cores, threads: 1." in text
+    assert "tomesd" not in text
+
+
+def test_the_driver_measures_and_writes_the_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = bench.Part("growth", "--axes images --points 2 --rounds 1", "")
+    wrong = bench.Part("growth", "--points none", "")
+    monkeypatch.setattr(bench, "PARTS", {"growth": small, "peak": wrong})
+    assert bench.main(["--results", str(tmp_path), "--only", "growth"]) == 0
+    rows = list(csv.DictReader((tmp_path / "growth.csv").read_text("utf-8").splitlines()))
+    assert [row["value"] for row in rows] == ["1", "2"]
+    assert set(timing.CONDITIONS) <= set(rows[0])
+    assert "| images | 1: " in (tmp_path / "README.md").read_text("utf-8")
+    assert bench.main(["--results", str(tmp_path), "--only", "peak"]) == 1
