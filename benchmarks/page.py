@@ -46,17 +46,16 @@ def write_page(folder: Path, commands: Mapping[str, str]) -> None:
 
 def _made(rows: pd.DataFrame) -> str:
     """Commit, day, machine and threads of a file."""
-    commits, threads = (
-        ", ".join(map(str, sorted(rows[column].unique()))) for column in ("commit", "threads")
-    )
+    commits = ", ".join(sorted({str(each) for each in rows["commit"]}))
+    threads = ", ".join(str(each) for each in sorted({int(each) for each in rows["threads"]}))
     first = rows.iloc[0]
     place = f"{first['device']}, {first['cores']} cores, threads: {threads}"
     return f"commit {commits}, {first['made'][:10]}, torch {first['torch']}, {place}."
 
 
 def _markdown(header: list[str], lines: list[list[object]]) -> str:
-    rows = [header, ["---"] * len(header), *lines]
-    return "\n".join(f"| {' | '.join(map(str, row))} |" for row in rows) + "\n"
+    rows: list[list[object]] = [[*header], ["---"] * len(header), *lines]
+    return "".join(f"| {' | '.join(str(cell) for cell in row)} |\n" for row in rows)
 
 
 def _engine(rows: pd.DataFrame) -> Table:
