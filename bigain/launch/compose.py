@@ -28,9 +28,14 @@ from bigain.config import RunConfig, format_validation_error
 from bigain.config.messages import all_keys, did_you_mean, unknown_key
 from bigain.data.places import with_root
 from bigain.errors import UserError
-from bigain.launch.overrides import TRACKING, check_trackers, parse_overrides
+from bigain.launch.overrides import (
+    TRACKING,
+    check_listed_trackers,
+    check_trackers,
+    parse_overrides,
+)
+from bigain.launch.resolvers import register_resolvers
 from bigain.locations import CONFIGS
-from bigain.machine import has_gpu
 
 __all__ = [
     "CONFIG_NAME",
@@ -155,7 +160,10 @@ def _compose(parsed: Sequence[Override]) -> DictConfig:
 
 
 def _load(overrides: Sequence[str]) -> DictConfig:
-    return compose(CONFIG_NAME, list(overrides), return_hydra_config=True)
+    composed = compose(CONFIG_NAME, list(overrides), return_hydra_config=True)
+    if TRACKING not in composed.hydra.runtime.choices:  # it is a list, of a file perhaps
+        check_listed_trackers(CONFIG_NAME, overrides)
+    return composed
 
 
 def _base(choices: Sequence[str]) -> _Base:
@@ -318,40 +326,4 @@ def _one_line(error: Exception, typed: Mapping[str, str]) -> str:
     return f"{' '.join(typed.values())}: {reason}".removeprefix(": ")
 
 
-def _for_dataset(table: Mapping[str, Any], otherwise: Any, *, _root_: DictConfig) -> Any:
-    """`${for_dataset:{imagenet1k:[50,10,1]},[5,1]}`: the dataset's entry, or the default."""
-    return _plain_or_node(table.get(OmegaConf.select(_root_, "dataset.name"), otherwise))
-
-
-def _for_task(table: Mapping[str, Any], otherwise: Any, *, _root_: DictConfig) -> Any:
-    """`${for_task:{efficiency:4},32}`: the task's entry, or the default."""
-    return _plain_or_node(table.get(OmegaConf.select(_root_, "task.name"), otherwise))
-
-
-def _unless_chosen(value: Any, *, _root_: DictConfig) -> Any:
-    """`${unless_chosen:400}`: null if the images are the user's choice, who wants all of them."""
-    is_own = OmegaConf.select(_root_, "dataset.name") == "folder"
-    return None if is_own or OmegaConf.select(_root_, "dataset.index") else value
-
-
-def _on_gpu(gpu: Any, otherwise: Any, *, _root_: DictConfig) -> Any:
-    """`${on_gpu:1,null}`: the first value if the run computes on a GPU of this machine."""
-    device = OmegaConf.select(_root_, "device")
-    return otherwise if device == "cpu" or (device == "auto" and not has_gpu()) else gpu
-
-
-def _unless_cpu(gpu: Any, otherwise: Any, *, _root_: DictConfig) -> Any:
-    """`${unless_cpu:1,null}`: the first value unless device=cpu; nodes may differ from this one."""
-    return otherwise if OmegaConf.select(_root_, "device") == "cpu" else gpu
-
-
-def _plain_or_node(entry: Any) -> Any:
-    """A resolver may return plain values, but lists and mappings only as nodes."""
-    return OmegaConf.create(entry) if isinstance(entry, list | dict) else entry
-
-
-OmegaConf.register_new_resolver("for_dataset", _for_dataset, replace=True)
-OmegaConf.register_new_resolver("for_task", _for_task, replace=True)
-OmegaConf.register_new_resolver("on_gpu", _on_gpu, replace=True)
-OmegaConf.register_new_resolver("unless_cpu", _unless_cpu, replace=True)
-OmegaConf.register_new_resolver("unless_chosen", _unless_chosen, replace=True)
+register_resolvers()

@@ -8,9 +8,11 @@ import re
 from collections.abc import Sequence
 
 from hydra.core.config_loader import ConfigLoader
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
+from hydra.types import RunMode
 
 from bigain.config.base import quoted
 from bigain.config.messages import did_you_mean
@@ -20,6 +22,7 @@ from bigain.locations import absolute_path
 __all__ = [
     "SEARCH_PATH",
     "TRACKING",
+    "check_listed_trackers",
     "check_trackers",
     "parse_overrides",
     "quote_homes",
@@ -74,6 +77,21 @@ def check_trackers(text: str, names: Sequence[object], known: Sequence[str] = ()
         allowed = ", ".join(options) or "trackers"
         hint = did_you_mean(wrong[0], options) if wrong else ""
         raise UserError(f"{text}: allowed: {TRACKING}=none, or different ones of {allowed}{hint}")
+
+
+def check_listed_trackers(config_name: str, overrides: Sequence[str]) -> None:
+    """Check the list of trackers of an experiment as one of the command line; Hydra is started.
+
+    Raises:
+        UserError: It is a list that no command line may have.
+
+    """
+    loader, prefix = GlobalHydra.instance().config_loader(), f"{TRACKING}/"
+    found = loader.compute_defaults_list(config_name, list(overrides), RunMode.RUN).defaults
+    options = loader.get_group_options(TRACKING)
+    paths = [path for path in (str(each.config_path) for each in found) if path.startswith(prefix)]
+    names = [name for name in (path.removeprefix(prefix) for path in paths) if name in options]
+    check_trackers(f"{TRACKING}=[{','.join(names)}]", names, options)
 
 
 def refuse_tracker_sweep(parsed: Sequence[Override]) -> None:

@@ -94,7 +94,7 @@ def show_curves(
         results: The folder of the run store.
 
     Raises:
-        OSError: Trackio cannot write its files.
+        OSError, sqlite3.Error: Trackio cannot write its files.
         ValueError: It refuses the name of the project.
 
     """

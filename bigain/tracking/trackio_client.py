@@ -9,6 +9,7 @@ import io
 import math
 import os
 import shutil
+import sqlite3
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -39,7 +40,7 @@ class TrackioClient:
     """The client of Trackio."""
 
     name = "trackio"
-    refusals: tuple[type[Exception], ...] = (OSError, ValueError)
+    refusals: tuple[type[Exception], ...] = (OSError, ValueError, sqlite3.Error)
     remedy = "a folder that can be written, <paths.results>/trackio or that in TRACKIO_DIR"
     keeps_steps = False
 
@@ -57,7 +58,7 @@ class TrackioClient:
         With `tracking.mode=offline` it is local, whatever server Trackio's own variables name.
 
         Raises:
-            OSError: Trackio cannot write its files.
+            OSError, sqlite3.Error: Trackio cannot write its files.
             ValueError: It refuses the name of the project.
 
         """

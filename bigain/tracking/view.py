@@ -133,8 +133,11 @@ class Progress:
 def history(
     records: Sequence[Mapping[str, Any]], task: str, points: int = 200
 ) -> list[tuple[int, dict[str, float]]]:
-    """(records done, point) of a finished run, in the order of `records`; at most `points`."""
-    progress, every = Progress(task), max(1, len(records) // points)
+    """(records done, point) of a finished run, in the order of `records`; at most `points`.
+
+    The last point is that of all records.
+    """
+    progress, every = Progress(task), max(1, math.ceil(len(records) / points))
     found = [(at, progress.add(record)) for at, record in enumerate(records, start=1)]
     shown = (each for each in found if each[0] % every == 0 or each[0] == len(records))
     return [(at, point) for at, point in shown if point]

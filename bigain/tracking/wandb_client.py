@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 import wandb
+from pydantic import ValidationError
 from wandb.sdk.mailbox import HandleAbandonedError, MailboxClosedError
 
 from bigain.config import TrackingConfig
@@ -65,9 +66,10 @@ class WandbClient:
 
         Raises:
             UserError: W&B is disabled, so that nothing would be shown.
+            wandb.Error: One of its environment variables has a value that it does not know.
 
         """
-        known = wandb.setup().settings
+        known = _known_settings()
         mode = tracking.mode or known.mode
         if mode == "disabled":
             raise UserError("WANDB_MODE=disabled: shows nothing; allowed: online, offline")
@@ -134,6 +136,15 @@ class _WandbPage:
         self._run.finish(exit_code=int(failed))
 
 
+def _known_settings() -> wandb.Settings:
+    try:
+        return wandb.setup().settings
+    except ValidationError as error:
+        (first, *_) = error.errors()
+        name = f"WANDB_{first['loc'][0]}".upper()
+        raise wandb.Error(f"{name}={first['input']}: {first['msg']}") from error
+
+
 @cache
 def _end_quietly() -> None:
     """W&B's own hook would end the process with a traceback if its service was killed.
@@ -142,8 +153,17 @@ def _end_quietly() -> None:
     """
     wandb.setup()
     atexit.register(_teardown)
+    log = logging.getLogger("wandb")
     if not wandb.env.is_debug():  # its log would name the folders of this machine
-        logging.getLogger("wandb").setLevel(logging.WARNING)
+        log.setLevel(logging.WARNING)
+    add = log.addHandler
+
+    def add_without_complaints(handler: logging.Handler) -> None:
+        """A full disk would be a traceback on the terminal for each line of W&B's log of a run."""
+        vars(handler)["handleError"] = lambda _record: None
+        add(handler)
+
+    vars(log)["addHandler"] = add_without_complaints
 
 
 def _teardown() -> None:

@@ -401,34 +401,3 @@ def test_generation_draws_one_image_per_image_of_the_split(
     if dataset == "imagenet1k":
         classify = compose_config([f"backbone={backbone}", f"dataset={dataset}", "profile=paper"])
         assert classify.dataset.limit == 2000
-
-
-def test_several_trackers_are_told_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config = compose_config(["tracking=[trackio,wandb]", "tracking.mode=offline"])
-    assert list(config.tracking.trackers) == ["trackio", "wandb"]
-    assert config.tracking.mode == "offline"
-    alone = [compose_config([f"tracking={name}"]).tracking for name in ("wandb", "trackio")]
-    assert {key: each for one in alone for key, each in one.trackers.items()} == (
-        config.tracking.trackers
-    )
-    monkeypatch.setenv("WANDB_RUN_GROUP", "grouped")
-    orders = ("trackio,wandb", "wandb,trackio")
-    first, second = (compose_config([f"tracking=[{names}]"]).tracking for names in orders)
-    assert first == second
-    assert first.group == "grouped"
-    (tmp_path / "experiment").mkdir()
-    (tmp_path / "experiment" / "mine.yaml").write_text(
-        "# @package _global_\ndefaults:\n  - override /tracking: [wandb, trackio]\n"
-    )
-    found = compose_config([f"hydra.searchpath=[file://{tmp_path}]", "experiment=mine"])
-    assert list(found.tracking.trackers) == ["wandb", "trackio"]
-
-
-@pytest.mark.parametrize("tags", ["['']", f"[mine,{65 * 'x'}]"])
-def test_tags_that_wandb_refuses_are_refused(tags: str) -> None:
-    with pytest.raises(UserError, match=r"^tracking\.tags=.*: allowed: .* 1 to 64 characters"):
-        compose_config(["tracking=wandb", f"tracking.tags={tags}"])
-    longest = compose_config(["tracking=wandb", f"tracking.tags=[{64 * 'x'}]"]).tracking.tags
-    assert len(longest[0]) == 64
