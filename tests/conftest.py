@@ -4,7 +4,9 @@ And tables made by hand, and programs of the machine that pip does not install.
 """
 
 import shutil
-from collections.abc import Callable
+import signal
+import subprocess
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -16,6 +18,9 @@ from torch import Tensor, nn
 from bigain.tables.document import DASH, Cell, Document, Line, Panel
 
 Run = Callable[..., Tensor]
+
+# A shell starts what is in its background with SIGINT ignored, and programs of tests inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
@@ -127,12 +132,17 @@ def random_inception(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def program() -> Callable[..., str]:
-    """Path of the first of these programs; without any the test is passed over, and says why."""
+    """Path of the first of these programs; without any the test is passed over, and says why.
 
-    def find(*names: str, package: str) -> str:
+    So it is if the program may not do here what `trial`, its arguments, ask for.
+    """
+
+    def find(*names: str, package: str, trial: Sequence[str] = ()) -> str:
         found = next(filter(None, map(shutil.which, names)), None)
         if found is None:
             pytest.skip(f"{names[0]} is not on PATH; on Debian: apt-get install {package}")
+        if trial and subprocess.run([found, *trial], check=False, capture_output=True).returncode:
+            pytest.skip(f"{names[0]} {' '.join(trial)}: not allowed on this machine")
         return found
 
     return find

@@ -13,7 +13,7 @@ from bigain.cli.main import main
 from bigain.runs.files import read_csv
 from bigain.tracking.curves import Curve, curves_of
 from bigain.tracking.questions import FACTOR, FLOPS, RATIO
-from tests.tracking.test_trackio import environment
+from tests.tracking.commands import environment
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "results"

@@ -20,6 +20,8 @@ from urllib.parse import urlencode, urlsplit
 import pytest
 
 from bigain.runs.archive import Archive
+from bigain.runs.files import read_csv
+from bigain.tracking.pictures import hardest_images
 from bigain.tracking.view import View
 from tests.tracking.chromium import Chromium
 
@@ -169,8 +171,13 @@ def test_the_numbers_are_those_of_the_csv(
 ) -> None:
     run = RUNS[1]
     browser.open(f"{address}/media?{urlencode({'project': 'bigain', 'runs': names[run]})}")
-    browser.wait("document.querySelectorAll('table').length === 1")
-    (table,) = browser.value(TABLES)
+    browser.wait("document.querySelectorAll('table').length === 2")
+    (hardest,), (table,) = (
+        [rows for rows in browser.value(TABLES) if ("acc1" in [row[0] for row in rows]) == has]
+        for has in (False, True)
+    )
+    records = read_csv(Archive(ROOT / "results", "mini").samples_path(run))
+    assert [int(row[0]) for row in hardest] == [row[0] for row in hardest_images(records)]
     shown = {row[0]: [float(cell) for cell in row[1:5]] for row in table}
     flops, *_ = shown.pop("flops_g")
     assert shown == expected[run]

@@ -1,13 +1,11 @@
 """Trackio's files, read back with its own command line."""
 
 import errno
-import json
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 from unittest.mock import Mock
 
 import pytest
@@ -16,51 +14,7 @@ from bigain.cli.main import main
 from bigain.runs.files import METRICS, SAMPLES, read_csv
 from bigain.runs.store import run_folders
 from bigain.tracking.view import history
-
-ROOT = Path(__file__).parents[2]
-QUICK = ("dataset.limit=3", "task.trial_list=[1]", "task.keep_list=[1]", "backbone=mini_unet")
-
-
-def environment(**more: str) -> dict[str, str]:
-    names = ("WANDB", "TRACKIO")
-    plain = {key: value for key, value in os.environ.items() if not key.startswith(names)}
-    return {**plain, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **more}
-
-
-def bigain(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "bigain", *arguments]
-    return subprocess.run(
-        command, capture_output=True, text=True, check=False, env=environment(**more)
-    )
-
-
-def query(folder: Path, sql: str) -> list[dict[str, Any]]:
-    """Rows of Trackio's database."""
-    command = [str(Path(sys.executable).with_name("trackio")), "query", "project"]
-    done = subprocess.run(
-        [*command, "--project", "bigain", "--sql", sql, "--json"],
-        capture_output=True,
-        text=True,
-        check=True,
-        env=environment(TRACKIO_DIR=str(folder)),
-    )
-    rows: list[dict[str, Any]] = json.loads(done.stdout)["rows"]
-    return rows
-
-
-def pages(folder: Path) -> dict[str, tuple[dict[str, Any], list[tuple[int, dict[str, Any]]]]]:
-    """Run id -> configuration and logged points of its page."""
-    configs = query(folder, "SELECT run_name, config FROM configs")
-    points = query(folder, "SELECT run_name, step, metrics FROM metrics ORDER BY id")
-    found = {}
-    for row in configs:
-        config = json.loads(row["config"])
-        own = [each for each in points if each["run_name"] == row["run_name"]]
-        found[config["run_id"]] = (
-            config,
-            [(each["step"], json.loads(each["metrics"])) for each in own],
-        )
-    return found
+from tests.tracking.commands import QUICK, ROOT, bigain, environment, pages, query, started
 
 
 @pytest.fixture(scope="module")
@@ -140,14 +94,9 @@ def test_published_runs_are_shown_once_and_served(tmp_path: Path) -> None:
     assert not [tag for tag in config["tags"] if tag.startswith("table") and tag[5:] not in NUMBERS]
 
     port = str(20000 + os.getpid() % 10000)  # tests may not ask the system for a free one
-    command = [sys.executable, "-m", "bigain", *arguments, "--port", port]
     # A proxy that is not there: nothing but loopback is asked.
-    served = subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        text=True,
-        env=environment(HTTP_PROXY="http://127.0.0.1:9", HTTPS_PROXY="http://127.0.0.1:9"),
-    )
+    proxies = {"HTTP_PROXY": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9"}
+    served = started(*arguments, "--port", port, **proxies)
     try:
         assert served.stdout is not None
         assert served.stdout.readline() == "0 runs shown, 1 were there already\n"
@@ -218,12 +167,23 @@ def test_trackers_are_imported_when_asked_for_only() -> None:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-def test_a_folder_that_cannot_be_written_is_one_warning(tmp_path: Path) -> None:
-    (tmp_path / "trackio").write_text("a file")
-    done = bigain("tracking=trackio", *QUICK, f"paths.results={tmp_path}")
+@pytest.mark.parametrize("fault", ["file", "damaged"])
+def test_files_that_cannot_be_written_are_one_warning(tmp_path: Path, fault: str) -> None:
+    """A file in place of the folder, or no database in its file, as SQLite says."""
+    if fault == "file":
+        (tmp_path / "trackio").write_text("a file")
+    else:
+        (tmp_path / "trackio").mkdir()
+        (tmp_path / "trackio" / "bigain.db").write_text("no database" * 1000)
+    place = f"paths.results={tmp_path}"
+    done = bigain("-m", "tracking=trackio", "seed=0,1", *QUICK, place)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("tracking: trackio stopped") == 1, done.stderr
     assert "Traceback" not in done.stderr
+    assert len(run_folders(tmp_path)) == 2
+    shown = bigain("dashboard", "--no-page", "--results", str(tmp_path))
+    assert (shown.returncode, "Traceback" in shown.stderr) == (2, False)
+    assert shown.stderr.splitlines()[-1].startswith("dashboard: ")
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,9 @@ import json
 import os
 import re
 import signal
-import subprocess
 import sys
 import time
-from functools import cache
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -18,45 +15,7 @@ from bigain.runs.files import METRICS, SAMPLES, read_csv
 from bigain.runs.store import run_folders
 from bigain.tracking.pictures import hardest_images
 from bigain.tracking.view import history, summary
-
-ROOT = Path(__file__).parents[2]
-QUICK = ("dataset.limit=3", "task.trial_list=[1]", "task.keep_list=[1]", "backbone=mini_unet")
-
-
-def environment(**more: str) -> dict[str, str]:
-    plain = {key: value for key, value in os.environ.items() if not key.startswith("WANDB")}
-    return {**plain, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **more}
-
-
-def bigain(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "bigain", *arguments]
-    env = environment(**more)
-    return subprocess.run(command, capture_output=True, text=True, check=False, env=env)
-
-
-def logs(results: Path) -> dict[str, list[Path]]:
-    """Run id -> the files of its W&B runs."""
-    found: dict[str, list[Path]] = {}
-    for path in sorted((results / "wandb").glob("offline-run-*/run-*.wandb")):
-        found.setdefault(path.stem.removeprefix("run-"), []).append(path)
-    return found
-
-
-@cache
-def read_back(path: Path, *options: str) -> str:
-    command = [str(Path(sys.executable).with_name("wandb")), "leet", "inspect", "--json", *options]
-    done = subprocess.run([*command, str(path)], capture_output=True, text=True, check=True)
-    return done.stdout
-
-
-def points(path: Path) -> dict[int, dict[str, Any]]:
-    lines = [json.loads(line) for line in read_back(path).splitlines()]
-    items = [line["history"]["item"] for line in lines if line["type"] == "history"]
-    merged: dict[int, dict[str, Any]] = {}
-    for item in items:
-        merged.setdefault(item["_step"], {}).update(item)
-    assert [item["_step"] for item in items] == sorted(item["_step"] for item in items)
-    return merged
+from tests.tracking.commands import QUICK, ROOT, bigain, logs, points, read_back, started
 
 
 @pytest.fixture(scope="module")
@@ -159,8 +118,7 @@ def test_showing_many_runs_is_interrupted_and_goes_on(tmp_path: Path, how: signa
     (tmp_path / "mini").symlink_to(ROOT / "results" / "mini")
     names = sorted(each.stem for each in (ROOT / "results/mini/manifests").glob("*.json"))[:6]
     arguments = ("sync-wandb", *names, "--mode", "offline", "--results", str(tmp_path))
-    command = [sys.executable, "-m", "bigain", *arguments]
-    first = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment())
+    first = started(*arguments)
     while len(list((tmp_path / "wandb").glob("shown/*.txt"))) < 2:
         assert first.poll() is None
         time.sleep(0.01)

@@ -21,6 +21,8 @@ from bigain.runs.identity import resolved
 from bigain.tracking import dashboard
 from bigain.tracking.dashboard import build_client
 from bigain.tracking.sink import TrackedRun, build_sinks
+from bigain.tracking.view import View
+from bigain.tracking.wandb_views import saved_views, send_views
 
 HERE = Path(__file__).parent
 ROW = {"metric": "acc1", "value": 50.0, "ci_low": 10.0, "ci_high": 90.0, "n": 4}
@@ -211,6 +213,57 @@ def test_a_folder_that_cannot_be_written_is_one_warning(
     for name in ("first", "second"):
         tracked(tmp_path, name, wandb_settings(mode="offline"))
     assert len(warnings_of(caplog)) == 1
+
+
+def test_the_log_of_wandb_on_a_full_disk_says_nothing(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """`/dev/full` takes nothing; the handlers are those that W&B made for the run."""
+    settings = wandb_settings(mode="offline")
+    sinks, log = build_sinks(settings), logging.getLogger("wandb")
+    plain = resolved(compose_config(["backbone=mini_unet"]))
+    sinks.start(TrackedRun("only", tmp_path / "runs" / "only", plain, settings, 4, []))
+    files = [each for each in log.handlers if isinstance(each, logging.FileHandler)]
+    full = Path("/dev/full").open("w")  # noqa: SIM115 -- closing it raises what could not be written
+    own = [each.setStream(full) for each in files]
+    with patch.object(logging, "raiseExceptions", True), patch.object(log, "propagate", False):
+        log.error("lost")
+    for handler, stream in zip(files, own, strict=True):
+        with suppress(OSError):
+            handler.setStream(stream)  # type: ignore[arg-type]
+    with suppress(OSError):
+        full.close()
+    sinks.fail(KeyboardInterrupt())
+    assert files
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_wrong_environment_variable_of_wandb_is_one_warning_and_one_line(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    os.environ["WANDB_MODE"] = "on"
+    for name in ("first", "second"):
+        tracked(tmp_path, name, wandb_settings())
+    (warning,) = warnings_of(caplog)
+    assert "wandb stopped (Error: WANDB_MODE=on: Input should be 'online'" in warning
+    client = build_client("wandb", wandb_settings())
+    with pytest.raises(client.refusals, match=r"^WANDB_MODE=on: "):
+        client.place(wandb_settings())
+
+
+@pytest.mark.parametrize("fault", ["hang", "500", None])
+def test_views_without_a_server_are_one_line(
+    fault: str | None, server: Start, tmp_path: Path
+) -> None:
+    if fault is None:
+        os.environ |= {"WANDB_BASE_URL": "http://127.0.0.1:9", "WANDB_API_KEY": "a" * 40}
+    else:
+        server(fault)
+    build_client("wandb", wandb_settings())
+    plain = resolved(compose_config(["backbone=mini_unet"]))
+    with pytest.raises(UserError, match=r"^--views: .*; allowed: a server that answers"):
+        send_views(saved_views([View.of("only", plain)], "team"), tmp_path / "sent.json")
+    assert not (tmp_path / "sent.json").exists()
 
 
 def test_environment_variables_of_wandb_keep_their_meaning(server: Start, tmp_path: Path) -> None:

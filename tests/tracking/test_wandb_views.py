@@ -173,12 +173,16 @@ def test_what_is_sent_is_what_is_written_and_a_second_call_makes_no_new_view(
     views, path = [run.view for run in runs], tmp_path / "sent.json"
     first = send_views(saved_views(views, "team", "mine"), path)
     assert len(set(first)) == len(kept) == len(written)
-    names = re.compile(r'"__id__": "[^"]*"')  # random
+    random = re.compile(r'"__id__": "[^"]*"')
     sent = json.dumps([json.loads(view["spec"]) for view in kept.values()])
-    assert names.sub("", sent) == names.sub("", json.dumps([view["spec"] for view in written]))
+    assert random.sub("", sent) == random.sub("", json.dumps([view["spec"] for view in written]))
 
+    names = {view["displayName"] for view in kept.values()}
+    for view in kept.values():
+        view["displayName"] = "renamed in W&B"
     fewer = [view for view in views if view.config["operator"]["name"] != "todo"]
     assert send_views(saved_views(fewer, "team", "mine"), path) == first
+    assert {view["displayName"] for view in kept.values()} == names
     assert len(kept) == len(first)
     assert sum(len(view["spec"]) for view in kept.values()) < len(sent)
 
