@@ -9,7 +9,7 @@ import csv
 import functools
 import io
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ import pandas as pd
 from bigain.errors import UserError
 from bigain.files import parse_json
 from bigain.metrics import Metric
-from bigain.runs.files import METRIC_COLUMNS, METRICS, SAMPLES, kept_of, read_csv
+from bigain.runs.files import METRIC_COLUMNS, METRICS, SAMPLES, Records, kept_of, read_csv
 from bigain.runs.identity import DESCRIBING_COLUMNS
 
 __all__ = [
@@ -236,9 +236,15 @@ _KINDS = {"true_errors": _CLASSIFICATION, "frechet_value": _GENERATION, "measure
 """A column that only one task's records have -> the columns that these must have."""
 
 
-def samples_frame(records: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """The records of a run, in dataset order, as `read_samples` will read them from its folder."""
-    return _samples(kept_of(records))
+def samples_frame(records: Records, left_out: Collection[str] = ()) -> pd.DataFrame:
+    """The records of a run, in dataset order, as `read_samples` will read them from its folder.
+
+    Args:
+        records: At least one.
+        left_out: Columns that the frame need not have.
+
+    """
+    return _samples(kept_of(records, left_out))
 
 
 def read_samples(folder: Path) -> pd.DataFrame:
@@ -290,7 +296,11 @@ def _parsers(there: list[str], source: Path) -> _Parsers:
     return {key: needed.get(key, _plain) for key in there}
 
 
-def _samples(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+def _samples(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     """Numbers that may be missing for all images are numbers nevertheless."""
-    frame = pd.DataFrame([dict(row) for row in rows])
+    columns: dict[str, list[Any]] = {}
+    for row in rows:
+        for name, value in row.items():
+            columns.setdefault(name, []).append(value)
+    frame = pd.DataFrame(columns)
     return frame.astype({name: "float64" for name in _NUMBERS if name in frame})

@@ -14,13 +14,13 @@ import json
 import math
 import os
 import zlib
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from bigain.errors import UserError
-from bigain.files import parse_json, replace_text
+from bigain.files import parse_json, replace_file, replace_text
 from bigain.runs.identity import DESCRIBING_COLUMNS
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ __all__ = [
     "Evaluate",
     "Evaluation",
     "Record",
+    "Records",
     "check_results",
     "csv_text",
     "kept_of",
@@ -72,15 +73,23 @@ Record = dict[str, Any]
 """What a run stores about one image: plain JSON data with at least `image_id`."""
 
 
+class Records(Protocol):
+    """Records in dataset order, which can be gone through several times, such as a list."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Record]: ...
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """The result of a run: its records, in dataset order, and the metrics of all of them."""
 
-    records: Sequence[Record]
+    records: Records
     metrics: Sequence["Metric"]
 
 
-Evaluate = Callable[[list[Record]], Evaluation]
+Evaluate = Callable[[Records], Evaluation]
 """Records of all images in dataset order -> the result of the run."""
 
 
@@ -118,13 +127,17 @@ def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
 
     """
     buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
+    _write_csv(buffer, columns, rows)
+    return buffer.getvalue()
+
+
+def _write_csv(handle: TextIO, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    writer = csv.writer(handle, lineterminator="\n")
     writer.writerow(columns)
     for row in rows:
         if set(row) != set(columns):
             raise ValueError(f"row has columns {sorted(row)}, expected {sorted(columns)}")
         writer.writerow([_cell(row[column]) for column in columns])
-    return buffer.getvalue()
 
 
 def read_csv(path: Path, text: Collection[str] = ()) -> list[dict[str, Any]]:
@@ -185,25 +198,28 @@ def write_config(folder: Path, plain: Mapping[str, Any]) -> None:
     replace_text(folder / CONFIG, OmegaConf.to_yaml(OmegaConf.create(dict(plain))))
 
 
-def kept_of(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The rows of samples.csv for the records of a run, given in dataset order.
+def kept_of(records: Records, left_out: Collection[str] = ()) -> Iterator[dict[str, Any]]:
+    """The rows of samples.csv for the records of a run, one after the other.
 
-    Left out are the parts in `NOT_IN_SAMPLES`; `position` is added as first cell.  If one record
-    has a failure, the last cell of all rows is for it.
+    Left out are the parts in `NOT_IN_SAMPLES` and in `left_out`; `position` is added as first cell.
+    If one record has a failure, the last cell of all rows is for it.
     """
     sometimes = [key for key in _ONLY_SOMETIMES if any(key in record for record in records)]
-    rows = []
+    without = {*NOT_IN_SAMPLES, *sometimes, *left_out}
     for position, record in enumerate(records):
-        left_out = (*NOT_IN_SAMPLES, *sometimes)
-        kept = {key: value for key, value in record.items() if key not in left_out}
-        rows.append({"position": position, **kept, **{key: record.get(key) for key in sometimes}})
-    return rows
+        kept = {key: value for key, value in record.items() if key not in without}
+        yield {"position": position, **kept, **{key: record.get(key) for key in sometimes}}
 
 
-def write_samples(folder: Path, records: Sequence[Mapping[str, Any]]) -> None:
-    """Write the records, given in dataset order."""
-    rows = kept_of(records)
-    replace_text(folder / SAMPLES, csv_text(list(rows[0]), rows))
+def write_samples(folder: Path, records: Records) -> None:
+    """Write the records of a run, at least one, in dataset order."""
+    columns = list(next(kept_of(records)))
+
+    def write(temporary: Path) -> None:
+        with temporary.open("w", encoding="utf-8", newline="") as handle:
+            _write_csv(handle, columns, kept_of(records))
+
+    replace_file(folder / SAMPLES, write)
 
 
 def write_metrics(folder: Path, rows: Iterable[Mapping[str, Any]]) -> None:

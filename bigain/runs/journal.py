@@ -31,7 +31,9 @@ __all__ = [
     "iterate_journals",
     "journal_name",
     "journal_paths",
+    "places",
     "read_journals",
+    "record_at",
     "shard_of",
 ]
 
@@ -105,6 +107,25 @@ def entries(folder: Path) -> Iterator[Entry]:
     for path in journal_paths(folder):
         for number, line in enumerate(_lines(path), start=1):
             yield _entry(line, path, number)
+
+
+def places(path: Path) -> Iterator[tuple[int, int]]:
+    """(image id, where its line begins) of each complete line of a journal.
+
+    Raises:
+        UserError: A line is not a record.
+
+    """
+    begin = 0
+    for number, line in enumerate(_lines(path), start=1):
+        yield _entry(line, path, number).image_id, begin
+        begin += len(line) + 1
+
+
+def record_at(handle: BinaryIO, path: Path, begin: int) -> Record:
+    """The record whose line begins at `begin` of the open journal at `path`."""
+    handle.seek(begin)
+    return _parse(handle.readline(), path, 1)
 
 
 def count_records(folder: Path) -> int:

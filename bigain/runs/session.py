@@ -25,8 +25,9 @@ from bigain.runs.files import (
     write_samples,
 )
 from bigain.runs.images_done import ImagesDone, StoredRecords
-from bigain.runs.journal import Journal, entries, read_journals, shard_of
+from bigain.runs.journal import Journal, entries, shard_of
 from bigain.runs.leases import Lease
+from bigain.runs.ordered import OrderedRecords
 from bigain.runs.progress import Pace
 from bigain.runs.provenance import now
 from bigain.runs.renewal import Renewal
@@ -171,9 +172,8 @@ class RunSession:
                 names = [f"{index}of{self._count}" for index in left]
                 self._update(**facts, shards=self._shards(facts), shards_left=names)
                 return False
-            records = read_journals(self._folder)
-            ordered = [records[image_id] for image_id in self.done]
-            evaluation = evaluate(ordered)
+            records = OrderedRecords(self._folder, self.done)
+            evaluation = evaluate(records)
             write_samples(self._folder, evaluation.records)
             write_metrics(self._folder, map(self._row, evaluation.metrics))
             self._update(
@@ -182,8 +182,8 @@ class RunSession:
                 status="done",
                 error=None,
                 finished=now(),
-                image_seconds=sum(record.get("seconds") or 0.0 for record in ordered),
-                adopted_from=_adopted(ordered),
+                image_seconds=sum(record.get("seconds") or 0.0 for record in records),
+                adopted_from=_adopted(records),
             )
             Renewal(self._folder).end()
             return True

@@ -25,7 +25,7 @@ from bigain.errors import UserError
 from bigain.metrics import classification_metrics
 from bigain.metrics.ranking import average_precision, class_ranks
 from bigain.runs.archive_csv import samples_frame
-from bigain.runs.files import Evaluation, Record
+from bigain.runs.files import Evaluation, Record, Records
 from bigain.runs.provenance import Origin
 from bigain.tasks.classifier import Classification, DiffusionClassifier
 from bigain.tasks.task import Compress, Files
@@ -72,17 +72,20 @@ class ClassificationTask:
         with self.compressed():
             yield from classify_images(self.classifier, self.backbone, self.dataset, positions)
 
-    def evaluate(self, records: list[Record]) -> Evaluation:
+    def evaluate(self, records: Records) -> Evaluation:
         """Accuracy, errors and margins; with the baseline's samples the rise of the error.
 
-        Warns of images that could not be read.
+        Warns of images that could not be read.  Scores of all classes are loaded only if the images
+        have several labels.
         """
         failures = [record for record in records if record.get("failure")]
         if failures:
             message = "failed_images=%d of %d: they count as wrong; the first is image %s, %s"
             first = failures[0]
             _LOG.warning(message, len(failures), len(records), first["image_id"], first["failure"])
-        metrics = classification_metrics(samples_frame(records), self.baseline())
+        has_scores = any(record.get("labels") is not None for record in records)
+        left_out = ("trials",) if has_scores else ("trials", "scores")
+        metrics = classification_metrics(samples_frame(records, left_out), self.baseline())
         return Evaluation(records, metrics)
 
     def facts(self) -> Mapping[str, Any]:

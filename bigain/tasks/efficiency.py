@@ -21,7 +21,7 @@ from bigain.config.architectures import ARCHITECTURES
 from bigain.devices import attention_backend, device_name, set_attention, synchronize
 from bigain.metrics import efficiency_metrics
 from bigain.runs.archive_csv import samples_frame
-from bigain.runs.files import Evaluation, Record
+from bigain.runs.files import Evaluation, Record, Records
 from bigain.runs.provenance import Origin
 from bigain.tasks.flops import KINDS, FlopCount
 from bigain.tasks.task import Compress, Files
@@ -162,7 +162,7 @@ class EfficiencyTask:
         if self.stopwatch and repeats:
             yield from self.stopwatch.records(repeats)
 
-    def evaluate(self, records: list[Record]) -> Evaluation:
+    def evaluate(self, records: Records) -> Evaluation:
         """FLOPs and what is saved of them; mean times and the speed-up."""
         return Evaluation(records, efficiency_metrics(samples_frame(records)))
 

@@ -21,7 +21,7 @@ from bigain.backbones.base import Backbone, Classes
 from bigain.data.base import Dataset
 from bigain.devices import peak_memory
 from bigain.errors import UserError
-from bigain.runs.files import Evaluation, Record
+from bigain.runs.files import Evaluation, Record, Records
 from bigain.runs.images import RunImages
 from bigain.runs.provenance import Origin
 from bigain.tasks.sampling import Sampler
@@ -166,8 +166,9 @@ class GenerationTask(Files):
         """Copy the image of `record` from another run's folder."""
         return self.images.copy_files(folder, record)
 
-    def evaluate(self, records: list[Record]) -> Evaluation:
+    def evaluate(self, records: Records) -> Evaluation:
         """Check the images, draw the grid, and compare all of them with the real ones."""
+        records = list(records)
         self.images.check(records)
         self.images.write_grid(self.title, self.conditions.texts)
         with warnings.catch_warnings(record=True) as caught:

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
-from bigain.runs.files import Evaluation, Record
+from bigain.runs.files import Evaluation, Record, Records
 from bigain.runs.provenance import Origin
 
 __all__ = ["Compress", "Files", "Task"]
@@ -66,7 +66,7 @@ class Task(Protocol):
         """Compute the records with these ids, one after the other, in their order."""
         ...
 
-    def evaluate(self, records: list[Record]) -> Evaluation:
+    def evaluate(self, records: Records) -> Evaluation:
         """Compute the metrics from all records, and add to each what depends on all of them."""
         ...
 

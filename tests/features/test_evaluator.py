@@ -48,7 +48,7 @@ def test_metrics_of_the_set_and_a_value_of_each_image(corners: Any) -> None:
     assert values.mean() == pytest.approx(distance.value, rel=1e-12)
     assert np.ptp(values) > 0
     assert [{k: r[k] for k in ("image_id", "label")} for r in evaluation.records] == records(30)
-    assert "prediction" not in evaluation.records[0]
+    assert "prediction" not in next(iter(evaluation.records))
 
 
 def test_class_agreement_is_the_share_of_images_predicted_as_their_class(corners: Any) -> None:
@@ -60,7 +60,7 @@ def test_class_agreement_is_the_share_of_images_predicted_as_their_class(corners
     agreement = evaluation.metrics[-1]
     low, high = wilson(15, 20)
     assert agreement == Metric("class_agreement", 75.0, 20, 100 * low, 100 * high, "percent")
-    assert [r["correct"] for r in evaluation.records[:4]] == [True, True, True, False]
+    assert [r["correct"] for r in list(evaluation.records)[:4]] == [True, True, True, False]
 
 
 def test_few_images_give_a_warning_and_mixed_sizes_an_error(corners: Any) -> None:

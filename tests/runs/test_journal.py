@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from bigain.errors import UserError
+from bigain.runs.images_done import ImagesDone
 from bigain.runs.journal import (
     Journal,
     count_records,
@@ -17,6 +18,7 @@ from bigain.runs.journal import (
     journal_paths,
     read_journals,
 )
+from bigain.runs.ordered import OrderedRecords
 
 MakeRecord = Callable[..., dict[str, Any]]
 
@@ -139,3 +141,20 @@ def test_counting_is_right_for_lines_longer_than_a_block(tmp_path: Path) -> None
     assert count_records(tmp_path) == 3
     write_journal(tmp_path / "journal-0of2.jsonl", [{"image_id": 9}])
     assert count_records(tmp_path) == 4
+
+
+def test_records_come_in_the_order_of_the_dataset_whatever_the_shards_wrote(
+    tmp_path: Path,
+) -> None:
+    lines = {0: [(14, "a"), (19, "ä" * 40)], 1: [(12, "c"), (11, "d"), (14, "later")]}
+    for index, written in lines.items():
+        with Journal(tmp_path / journal_name(index, 2)) as journal:
+            for image_id, text in written:
+                journal.append([{"image_id": image_id, "text": text}])
+    images = ImagesDone([19, 11, 14, 12])
+    images.add([19, 11, 14, 12])
+    records = OrderedRecords(tmp_path, images)
+    expected = [(19, "ä" * 40), (11, "d"), (14, "a"), (12, "c")]
+    for _ in range(2):
+        assert [(each["image_id"], each["text"]) for each in records] == expected
+    assert len(records) == 4

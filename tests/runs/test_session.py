@@ -15,7 +15,7 @@ import pytest
 
 from bigain.config import RunConfig
 from bigain.metrics import Metric
-from bigain.runs.files import Evaluation, Record
+from bigain.runs.files import Evaluation, Record, Records
 from bigain.runs.identity import run_id
 from bigain.runs.journal import read_journals
 from bigain.runs.store import RunStore
@@ -25,7 +25,7 @@ MakeRecord = Callable[..., dict[str, Any]]
 IDS = [14, 11, 19, 12, 17, 10, 16]
 
 
-def no_metrics(records: list[Record]) -> Evaluation:
+def no_metrics(records: Records) -> Evaluation:
     return Evaluation(records, [])
 
 
@@ -74,7 +74,7 @@ def test_shards_share_the_images_and_the_last_one_finishes(
 ) -> None:
     seen: list[int] = []
 
-    def conclude(records: list[Record]) -> Evaluation:
+    def conclude(records: Records) -> Evaluation:
         seen.extend(record["image_id"] for record in records)
         return Evaluation(records, [Metric("acc1", 1.0, len(records), 0.5, 1.0, "percent")])
 
@@ -175,7 +175,7 @@ def test_shards_that_finish_at_the_same_moment_both_end_fine(
     summaries: list[int] = []
     ends: list[bool | BaseException] = []
 
-    def conclude(records: list[Record]) -> Evaluation:
+    def conclude(records: Records) -> Evaluation:
         summaries.append(len(records))
         return Evaluation(records, [])
 
@@ -226,7 +226,7 @@ def test_an_error_in_the_summary_leaves_the_run_unfinished(
     config = make_config()
     store = RunStore(tmp_path, run_id(config))
 
-    def broken(records: list[Record]) -> Evaluation:
+    def broken(records: Records) -> Evaluation:
         raise ArithmeticError("no mean")
 
     with store.open(config, IDS, {}) as session:

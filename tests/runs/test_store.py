@@ -18,7 +18,7 @@ from filelock import FileLock
 from bigain.config import RunConfig
 from bigain.errors import FaultError, UserError
 from bigain.runs import beats
-from bigain.runs.files import Evaluation
+from bigain.runs.files import Evaluation, Records
 from bigain.runs.identity import baseline_id, family_id, run_id
 from bigain.runs.journal import iterate_journal
 from bigain.runs.store import SCHEMA_VERSION, RunStore, damaged_runs, run_folders
@@ -251,7 +251,7 @@ def test_forced_shards_one_after_the_other_mix_no_old_records_into_the_run(
                 session.append(make_record(image_id))
     rises = []
 
-    def conclude(records: list[dict[str, Any]]) -> Evaluation:
+    def conclude(records: Records) -> Evaluation:
         rises.append([record["true_errors"] for record in records])
         return Evaluation(records, [])
 

@@ -143,7 +143,7 @@ def fake_run(config: RunConfig) -> None:
     records = {record["image_id"]: record for record in records_of(config)}
     evaluate = None
     if config.task.name == "generation":
-        evaluate = lambda found: evaluated(config, found)  # noqa: E731
+        evaluate = lambda found: evaluated(config, list(found))  # noqa: E731
     results = config.paths.results
     with RunStore(results, run_id(config)).open(config, list(records), {}) as session:
         for image_id in session.todo():
