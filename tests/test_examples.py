@@ -12,9 +12,9 @@ from PIL import Image
 
 from bigain.data.folder import Folder
 from bigain.operators import ToDo
-from bigain.runs.archive_csv import read_samples
 from bigain.runs.compare import compare_runs
 from bigain.runs.files import read_manifest
+from bigain.runs.samples import read_samples
 from bigain.tasks.flops import count_flops
 
 ROOT = Path(__file__).parents[1]

@@ -20,8 +20,8 @@ from bigain.config.base import quoted
 from bigain.engine.run import RunOutcome, run
 from bigain.launch.compose import compose_configs
 from bigain.metrics import image_errors, paired_accuracy, relative_rise, wilson
-from bigain.runs.archive_csv import read_samples
 from bigain.runs.files import make_results
+from bigain.runs.samples import read_samples
 
 __all__ = ["BACKBONES", "OPERATORS", "demo_configs", "main"]
 

@@ -18,8 +18,8 @@ from bigain.errors import UserError
 from bigain.figures.curves import PAIRS, PlannedPoint, Variant, plan_points, sweeps
 from bigain.figures.request import FigureRequest
 from bigain.figures.style import INK, OPERATORS, publication, save, show_square
-from bigain.runs.archive_csv import read_samples
 from bigain.runs.images import RunImages
+from bigain.runs.samples import read_samples
 from bigain.runs.store import RunStore
 
 __all__ = [

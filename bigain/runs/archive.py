@@ -21,18 +21,12 @@ import pandas as pd
 from bigain.errors import UserError
 from bigain.files import replace_file, replace_text
 from bigain.metrics import Metric
-from bigain.runs.archive_csv import (
-    MetricRow,
-    metrics_of,
-    parse_samples,
-    read_own_rows,
-    read_runs_csv,
-    samples_to_publish,
-)
+from bigain.runs.archive_csv import MetricRow, metrics_of, read_own_rows, read_runs_csv
 from bigain.runs.files import MANIFEST, METRIC_COLUMNS, SAMPLES, csv_text, unreadable
 from bigain.runs.identity import DESCRIBING_COLUMNS, Config, baseline_id, describing_columns
 from bigain.runs.manifests import Manifest, check_name, portable, read_published
 from bigain.runs.provenance import changed
+from bigain.runs.samples import parse_samples, samples_to_publish
 from bigain.runs.store import RunStore
 
 __all__ = ["Archive", "baseline_samples", "check_baseline"]

@@ -15,9 +15,10 @@ import pandas as pd
 from bigain.errors import UserError
 from bigain.metrics import Metric, classification_metrics, efficiency_metrics
 from bigain.runs.archive import Archive, baseline_samples
-from bigain.runs.archive_csv import ADDED_COLUMNS, metrics_of, read_own_rows, read_samples
+from bigain.runs.archive_csv import ADDED_COLUMNS, metrics_of, read_own_rows
 from bigain.runs.files import METRIC_COLUMNS, METRICS, csv_text, write_metrics
 from bigain.runs.identity import DESCRIBING_COLUMNS, describing_columns
+from bigain.runs.samples import read_samples
 from bigain.runs.store import RunStore, run_folders
 
 __all__ = [

@@ -24,9 +24,9 @@ from bigain.devices import peak_memory
 from bigain.errors import UserError
 from bigain.metrics import classification_metrics
 from bigain.metrics.ranking import average_precision, class_ranks
-from bigain.runs.archive_csv import samples_frame
 from bigain.runs.files import Evaluation, Record, Records
 from bigain.runs.provenance import Origin
+from bigain.runs.samples import samples_frame
 from bigain.tasks.classifier import Classification, DiffusionClassifier
 from bigain.tasks.task import Compress, Files
 

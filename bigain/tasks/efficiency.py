@@ -20,9 +20,9 @@ from bigain.backbones.denoisers import build_denoiser, example_inputs
 from bigain.config.architectures import ARCHITECTURES
 from bigain.devices import attention_backend, device_name, set_attention, synchronize
 from bigain.metrics import efficiency_metrics
-from bigain.runs.archive_csv import samples_frame
 from bigain.runs.files import Evaluation, Record, Records
 from bigain.runs.provenance import Origin
+from bigain.runs.samples import samples_frame
 from bigain.tasks.flops import KINDS, FlopCount
 from bigain.tasks.task import Compress, Files
 

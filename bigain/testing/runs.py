@@ -10,10 +10,10 @@ import pandas as pd
 
 from bigain.files import replace_text
 from bigain.runs.archive import Archive, baseline_samples
-from bigain.runs.archive_csv import samples_frame
 from bigain.runs.collect import MEASURES
 from bigain.runs.files import METRIC_COLUMNS, METRICS, Evaluate, Evaluation, csv_text, read_csv
 from bigain.runs.identity import Config, describing_columns, run_id
+from bigain.runs.samples import samples_frame
 
 __all__ = ["evaluation_of", "publish_copies", "read_metrics"]
 

@@ -12,8 +12,8 @@ from bigain.config import RunConfig
 from bigain.engine.run import RunOutcome
 from bigain.launch.compose import compose_config
 from bigain.metrics import image_errors, relative_rise
-from bigain.runs.archive_csv import read_samples
 from bigain.runs.identity import baseline_id, run_id
+from bigain.runs.samples import read_samples
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ from bigain.launch.compose import compose_config
 from bigain.launch.summary import run_report
 from bigain.metrics import wilson
 from bigain.metrics.ranking import class_ranks
-from bigain.runs.archive_csv import read_samples
+from bigain.runs.samples import read_samples
 from bigain.testing.datasets import TRUNCATED, write_tiny
 from bigain.testing.runs import read_metrics
 

@@ -19,7 +19,7 @@ from bigain.engine.build_operator import build_operator, build_sites
 from bigain.engine.run import run
 from bigain.launch.compose import compose_config
 from bigain.patching.apply import apply
-from bigain.runs.archive_csv import read_samples
+from bigain.runs.samples import read_samples
 from bigain.tasks.classification import classify_images
 from bigain.testing.runs import read_metrics
 

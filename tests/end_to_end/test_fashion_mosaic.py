@@ -11,8 +11,8 @@ from bigain.engine.build import build_dataset
 from bigain.engine.run import run
 from bigain.launch.compose import compose_config
 from bigain.metrics.ranking import class_ranks
-from bigain.runs.archive_csv import read_samples
 from bigain.runs.compare import compare_runs, describe
+from bigain.runs.samples import read_samples
 from bigain.testing.runs import read_metrics
 
 SHORT = ["dataset=fashion_mosaic", "task.trial_list=[1,2]", "task.keep_list=[3,1]"]

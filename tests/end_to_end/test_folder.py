@@ -24,9 +24,9 @@ from bigain.features.mini import MiniExtractor
 from bigain.launch.compose import compose_config
 from bigain.metrics.frechet import frechet_distance
 from bigain.metrics.moments import moments_of
-from bigain.runs.archive_csv import read_samples
 from bigain.runs.identity import run_id
 from bigain.runs.manifests import portable
+from bigain.runs.samples import read_samples
 from bigain.testing.backbones import save_tiny_pipeline
 from bigain.testing.runs import read_metrics
 

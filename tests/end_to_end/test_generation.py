@@ -19,8 +19,8 @@ from bigain.engine.run import run
 from bigain.errors import UserError
 from bigain.features.reference import read_reference
 from bigain.launch.compose import compose_config
-from bigain.runs.archive_csv import read_samples
 from bigain.runs.images import GRID, IMAGES, RunImages
+from bigain.runs.samples import read_samples
 from bigain.tasks.sampling import Sampler
 from bigain.testing.runs import read_metrics
 

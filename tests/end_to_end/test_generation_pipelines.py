@@ -23,7 +23,7 @@ from bigain.engine.run import run
 from bigain.errors import UserError
 from bigain.features import inception
 from bigain.launch.compose import compose_config
-from bigain.runs.archive_csv import read_samples
+from bigain.runs.samples import read_samples
 from bigain.tasks.batches import keyed_noise
 from bigain.tasks.generation import conditions_of
 from bigain.testing.backbones import save_tiny_pipeline

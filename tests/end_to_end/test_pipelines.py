@@ -31,8 +31,8 @@ from bigain.engine import build
 from bigain.engine.run import run
 from bigain.errors import UserError
 from bigain.launch.compose import compose_config
-from bigain.runs.archive_csv import read_samples
 from bigain.runs.identity import run_id
+from bigain.runs.samples import read_samples
 from bigain.tasks.batches import keyed_noise
 from bigain.tasks.protocol import StagedProtocol
 from bigain.testing.backbones import save_tiny_pipeline

@@ -12,7 +12,7 @@ import pytest
 from bigain.doctor.examine import Request, examine_runs
 from bigain.engine.run import run
 from bigain.launch.compose import compose_config
-from bigain.runs.archive_csv import read_samples
+from bigain.runs.samples import read_samples
 from bigain.testing.backbones import save_tiny_pipeline
 from bigain.testing.datasets import ODDITIES, TINY, TRUNCATED, write_tiny
 from bigain.testing.runs import read_metrics

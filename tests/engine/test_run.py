@@ -12,9 +12,9 @@ from bigain.engine import run as engine
 from bigain.engine.run import run
 from bigain.errors import UserError
 from bigain.launch.compose import compose_config
-from bigain.runs.archive_csv import read_samples
 from bigain.runs.files import METRICS, read_csv
 from bigain.runs.identity import run_id
+from bigain.runs.samples import read_samples
 from bigain.runs.store import RunStore
 from bigain.tasks import classification
 from bigain.tasks.classification import classify_images

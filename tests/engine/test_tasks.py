@@ -12,7 +12,7 @@ from bigain.errors import UserError
 from bigain.launch.compose import compose_config
 from bigain.operators import LGTM
 from bigain.patching.selection import SiteSelection
-from bigain.runs.archive_csv import read_samples
+from bigain.runs.samples import read_samples
 from bigain.tasks.flops import count_flops
 from bigain.testing.runs import read_metrics
 

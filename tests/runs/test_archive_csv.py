@@ -9,15 +9,10 @@ import pytest
 
 from bigain.config import RunConfig
 from bigain.errors import UserError
-from bigain.runs.archive_csv import (
-    metrics_of,
-    read_own_rows,
-    read_runs_csv,
-    read_samples,
-    samples_frame,
-)
+from bigain.runs.archive_csv import metrics_of, read_own_rows, read_runs_csv
 from bigain.runs.files import METRIC_COLUMNS, csv_text, write_metrics, write_samples
 from bigain.runs.journal import Journal, iterate_journal
+from bigain.runs.samples import read_samples, samples_frame
 from bigain.runs.store import RunStore
 from bigain.testing.runs import read_metrics
 

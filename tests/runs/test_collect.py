@@ -13,10 +13,10 @@ from bigain.config import RunConfig
 from bigain.errors import UserError
 from bigain.metrics import classification_metrics
 from bigain.runs.archive import Archive
-from bigain.runs.archive_csv import read_samples
 from bigain.runs.collect import collect, publish_runs, refresh
 from bigain.runs.files import METRIC_COLUMNS, METRICS, read_csv, write_manifest
 from bigain.runs.identity import describing_columns, run_id
+from bigain.runs.samples import read_samples
 from bigain.runs.store import RunStore
 from bigain.testing.runs import read_metrics
 

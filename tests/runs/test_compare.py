@@ -14,8 +14,8 @@ from bigain.config import RunConfig
 from bigain.errors import UserError
 from bigain.metrics import holm, image_errors, paired_accuracy, relative_rise
 from bigain.runs.archive import Archive
-from bigain.runs.archive_csv import read_samples
 from bigain.runs.compare import as_plain, compare_all, compare_runs, describe, read_runs
+from bigain.runs.samples import read_samples
 from bigain.runs.store import RunStore
 
 Make = Callable[..., RunConfig]
