@@ -23,7 +23,7 @@ TABLE_FLAGS := $(PLAN_FLAGS) $(if $(FORMAT),--format $(FORMAT))
 .DEFAULT_GOAL := help
 # Tables share runs: one after the other finds them done, two at once would meet at a lock.
 .NOTPARALLEL:
-.PHONY: help setup demo test test-slow slurm-check ray-check chaos lint format tables campaign figures report dashboard bench bench-journal bench-unet bench-harness bench-workers flops collect train-mini lock clean
+.PHONY: help setup demo test test-slow slurm-check ray-check chaos lint format tables campaign figures report dashboard bench bench-journal bench-unet bench-harness bench-workers gpu-check flops collect train-mini lock clean
 .PHONY: $(addprefix table,$(ALL_TABLES))
 
 help: ## list the targets
@@ -105,6 +105,9 @@ bench-harness: $(STAMP) ## what a mini run costs beside its denoiser, by part, i
 
 bench-workers: $(STAMP) ## images per second of two workers over one, into results/benchmarks; idle cores, minutes
 	$(TEST_ENV) $(PYTHON_BIN) benchmarks/workers.py --csv results/benchmarks/workers.csv $(ARGS)
+
+gpu-check: $(STAMP) ## what only a GPU shows, without weights or network, into results/gpu: 8 minutes; no GPU: exit code 3; ARGS="--only correct"
+	$(OFFLINE) $(PYTHON_BIN) benchmarks/gpu.py $(ARGS)
 
 flops: $(STAMP) ## FLOPs of every operator; ARGS="--backbone dit_xl2_512 --format markdown"
 	$(OFFLINE) $(PYTHON_BIN) -m bigain flops $(ARGS)

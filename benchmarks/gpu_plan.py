@@ -1,0 +1,111 @@
+"""How much `gpu.py` measures, and until when."""
+
+import time
+from typing import NamedTuple
+
+import torch
+
+__all__ = ["FULL", "TINY", "Deadline", "Plan"]
+
+
+class Plan(NamedTuple):
+    """Sizes of everything.
+
+    Attributes:
+        device: Where it runs.
+        images: Of each run of a mini backbone that is compared with committed records.
+        operators: Of those runs, of `gpu_correct.HEADLINES`.
+        few_images: Of the other runs of mini backbones.
+        protocol: Their settings.
+        batch: Evaluations per forward of those runs.
+        overflowing: A batch that does not fit the memory that is left for it.
+        memory: GB that are left for it.
+        compiles: Whether compiled code is compared, which takes minutes on a CPU.
+        backbones: Those whose speed is measured.
+        dtype: Their precision.
+        warmup: Untimed steps before a repeat.
+        steps: Denoising steps of a repeat.
+        repeats: At most so many, while there is time.
+        classes: Of the classifier whose speed is measured.
+        batch_sizes: Its batch sizes, increasing.
+        side: Of the matrices whose product is the peak.
+
+    """
+
+    device: torch.device
+    images: int
+    operators: tuple[str, ...]
+    few_images: int
+    protocol: tuple[str, ...]
+    batch: int
+    overflowing: int
+    memory: float
+    compiles: bool
+    backbones: tuple[str, ...]
+    dtype: str
+    warmup: int
+    steps: int
+    repeats: int
+    classes: int
+    batch_sizes: tuple[int, ...]
+    side: int
+
+
+FULL = Plan(
+    device=torch.device("cuda"),
+    images=400,
+    operators=("none", "tome", "lgtm", "todo", "ie_kvd"),
+    few_images=50,
+    protocol=(),
+    batch=500,
+    overflowing=4000,
+    memory=0.5,
+    compiles=True,
+    backbones=("sd20", "dit_xl2_512"),
+    dtype="float16",
+    warmup=3,
+    steps=50,
+    repeats=5,
+    classes=37,
+    batch_sizes=(4, 16, 64, 128, 256, 512, 1024),
+    side=8192,
+)
+"""On one GPU of about 100 GB."""
+
+TINY = Plan(
+    device=torch.device("cpu"),
+    images=1,
+    operators=("none", "lgtm"),
+    few_images=1,
+    protocol=("task.trial_list=[1,2]", "task.keep_list=[4,1]"),
+    batch=20,
+    overflowing=20,
+    memory=0.5,
+    compiles=False,
+    backbones=("mini_unet", "mini_dit"),
+    dtype="bfloat16",
+    warmup=0,
+    steps=1,
+    repeats=1,
+    classes=4,
+    batch_sizes=(4, 8),
+    side=256,
+)
+"""To try the script on a CPU."""
+
+
+class Deadline:
+    """A moment after which nothing new begins.
+
+    Args:
+        seconds: From now.
+
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._end = time.monotonic() + seconds
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has passed."""
+        return time.monotonic() > self._end

@@ -1,0 +1,121 @@
+"""The script of `make gpu-check` without a GPU: its parts with tiny models, what it refuses."""
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gpu
+import gpu_correct
+import gpu_speed
+import pytest
+import timing
+import torch
+from gpu_plan import TINY, Deadline
+
+Measured = Callable[[str], list[dict[str, str]]]
+
+
+def record(image: int, prediction: int, *errors: float) -> dict[str, Any]:
+    return {"image_id": image, "prediction": prediction, "true_errors": list(errors)}
+
+
+def test_without_a_gpu_it_says_so_and_writes_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    results = tmp_path / "gpu"
+    assert gpu.main(["--results", str(results)]) == 3
+    assert capsys.readouterr().out.count("\n") == 1
+    assert not results.exists()
+
+
+@pytest.fixture
+def measured(tmp_path: Path) -> Measured:
+    """A function that runs a part with tiny models in this process, and gives its rows."""
+
+    def measure(name: str) -> list[dict[str, str]]:
+        told = ["--device", "cpu", "--tiny", "--here", name, "--results", str(tmp_path)]
+        assert gpu.main(told) == 0
+        rows = list(csv.DictReader((tmp_path / f"{name}.csv").read_text("utf-8").splitlines()))
+        assert set(timing.CONDITIONS) <= set(rows[0])
+        return rows
+
+    return measure
+
+
+def test_the_mini_backbones_give_their_committed_records(measured: Measured) -> None:
+    rows = measured("correct")
+    assert {row["passed"] for row in rows} == {"yes", ""}
+    kinds = [row["check"] for row in rows]
+    assert kinds.count("committed records") == 4
+    assert kinds.count("memory ran out, batch 20 -> 10") == 2
+    lower = [row for row in rows if row["check"].startswith("dtype=")]
+    assert len(lower) == 4
+    assert all(float(row["largest_difference"]) > 0 for row in lower)
+
+
+def test_every_operator_of_the_tables_is_timed(measured: Measured) -> None:
+    rows = measured("tables")
+    cells = {(row["backbone"], row["attention"], row["operator"]) for row in rows}
+    assert len(cells) == len(rows) == 2 * 9 + 2 * 7
+    for row in rows:
+        ratio = float(row["baseline_ms_per_step"]) / float(row["ms_per_step"])
+        assert float(row["speedup"]) == pytest.approx(ratio, abs=1e-3)
+
+
+def test_the_throughput_is_measured_at_each_batch_size(measured: Measured) -> None:
+    rows = measured("throughput")
+    assert [row["batch_size"] for row in rows] == 2 * ["4", "8"]
+    assert all(0 < float(row["share_of_peak"]) < 1 for row in rows)
+
+
+def test_the_profile_has_the_five_largest_costs(measured: Measured) -> None:
+    rows = measured("profile")
+    assert [row["rank"] for row in rows] == 4 * ["1", "2", "3", "4", "5"]
+    shares = [float(row["share"]) for row in rows[:5]]
+    assert shares == sorted(shares, reverse=True)
+    assert 0.3 < sum(shares) <= 1
+
+
+def test_the_parts_take_less_than_eight_minutes() -> None:
+    assert sum(limit for _, limit in gpu.PARTS.values()) <= 480
+
+
+def test_a_part_that_ends_early_fails_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short = {name: (measure, 0.1) for name, (measure, _) in gpu.PARTS.items()}
+    monkeypatch.setattr(gpu, "PARTS", short)
+    arguments = ["--device", "cpu", "--tiny", "--results", str(tmp_path), "--only"]
+    assert gpu.main([*arguments, "profile", "tables"]) == 1
+    assert capsys.readouterr().out.count("out of time") == 2
+    about = json.loads((tmp_path / "device.json").read_text("utf-8"))
+    assert about["packages"]["torch"] == about["torch"]
+
+
+def test_records_are_compared_by_image() -> None:
+    reference = [record(1, 3, 0.1, 0.2), record(2, 4, 0.3, 0.4)]
+    found = gpu_correct.compare([record(2, 4, 0.3, 0.45), record(1, 5, 0.1, 0.2)], reference)
+    assert found[:2] == (2, 1)
+    assert found.largest_difference == pytest.approx(0.05)
+    assert not found.is_same
+    assert gpu_correct.compare([record(1, 3, 0.1, 0.20009)], reference).is_same
+    assert not gpu_correct.compare([record(1, 3, 0.1, 0.2002)], reference).is_same
+
+
+def test_the_speedups_of_the_paper() -> None:
+    """Table 18 prints ToMe's; SiTo's saves 27.3 % of the time in Table 11."""
+    found = gpu_speed.paper_speedups()
+    assert (found["tome"], found["lgtm"], found["ie_kvd"]) == (1.63, 1.65, 1.57)
+    assert found["sito"] == 1.38
+    assert set(gpu_speed.OPERATORS) <= set(found)
+
+
+@pytest.mark.parametrize("name", ["tables", "throughput", "profile"])
+def test_nothing_begins_after_the_deadline(name: str, tmp_path: Path) -> None:
+    measure, _ = gpu.PARTS[name]
+    file = timing.RowFile(tmp_path / "rows.csv", {})
+    assert measure(TINY, file, Deadline(-1)) is False
+    assert not (tmp_path / "rows.csv").exists()
