@@ -75,6 +75,7 @@ class RunConfig(Settings):
     dtype: Literal["float32", "bfloat16", "float16"] = Field(
         description="float32, bfloat16 or float16"
     )
+    compile: Switch = Field(description="true or false")
     threads: Positive | None = Field(
         description="null (1 on a mini backbone, else by the cores) or an integer >= 1"
     )
@@ -118,10 +119,17 @@ class RunConfig(Settings):
             self._check_dataset()
         if isinstance(self.task, GenerationConfig):
             self._check_draws(self.task)
-        if isinstance(self.task, EfficiencyConfig) and self.shard.count > 1:
+        if isinstance(self.task, EfficiencyConfig):
+            self._check_timing(self.task)
+        return self
+
+    def _check_timing(self, task: EfficiencyConfig) -> None:
+        if self.shard.count > 1:
             allowed = "1, because task=efficiency times all its repeats in one process"
             raise not_allowed("shard.count", self.shard.count, allowed)
-        return self
+        if self.compile and "time" in task.measures:
+            allowed = "false, because task=efficiency times the modules as they are"
+            raise not_allowed("compile", "true", allowed)
 
     def _check_dataset(self) -> None:
         self.backbone.check_dataset(self.dataset)

@@ -40,6 +40,7 @@ from bigain.features.reference import (
 )
 from bigain.files import file_sha256
 from bigain.patching.apply import apply
+from bigain.patching.compiling import Compiled
 from bigain.tasks.classifier import LOSSES, DiffusionClassifier
 from bigain.tasks.efficiency import Stopwatch, TimeSettings, build_random
 from bigain.tasks.flops import FlopCount, count_flops
@@ -52,6 +53,7 @@ __all__ = [
     "build_backbone",
     "build_caches",
     "build_classifier",
+    "build_compiled",
     "build_compression",
     "build_dataset",
     "build_evaluator",
@@ -111,6 +113,13 @@ def build_caches(config: RunConfig) -> Caches:
         latents=TensorCache(folder / "latents" if settings.latents else None, settings.gigabytes),
         prompts=TensorCache(folder / "prompts" if settings.prompts else None, settings.gigabytes),
     )
+
+
+def build_compiled(config: RunConfig, denoiser: nn.Module) -> Compiled | None:
+    """What compiles the denoiser of the run; None with `compile=false`."""
+    if not config.compile:
+        return None
+    return Compiled(denoiser, config.paths.cache / "code", by_block=not config.backbone.is_mini)
 
 
 def build_compression(config: RunConfig, denoiser: nn.Module) -> AbstractContextManager[object]:

@@ -12,6 +12,7 @@ from bigain.devices import attention_backend, reset_peak_memory, resolve_device
 from bigain.engine import build
 from bigain.engine.build_operator import check_operator
 from bigain.engine.inputs import contents_of, stamps_of
+from bigain.patching.compiling import require_compiler
 from bigain.runs.archive import baseline_samples, check_baseline
 from bigain.runs.identity import run_id
 from bigain.runs.images import RunImages
@@ -29,11 +30,13 @@ def build_task(config: RunConfig) -> Task:
     """The task of a run, with model, data and operator loaded.
 
     Raises:
-        UserError: A setting of the operator is not allowed, or data, weights or device are not
-            what the configuration says.
+        UserError: A setting of the operator is not allowed, data, weights or device are not what
+            the configuration says, or `compile=true` has no compiler.
 
     """
     check_operator(config)
+    if config.compile:
+        require_compiler(resolve_device(config.device))
     return TASKS[config.task.name](config)
 
 
@@ -53,6 +56,7 @@ def _classification(config: RunConfig) -> ClassificationTask:
         compressed=partial(build.build_compression, config, backbone.denoiser),
         baseline=partial(baseline_samples, config, config.paths.results),
         device=device,
+        compiled=build.build_compiled(config, backbone.denoiser),
     )
 
 
@@ -80,6 +84,7 @@ def _generation(config: RunConfig) -> GenerationTask:
         origin=_origin(config, backbone, dataset.content_hash, stamps, evaluated_with),
         compressed=partial(build.build_compression, config, backbone.denoiser),
         device=device,
+        compiled=build.build_compiled(config, backbone.denoiser),
     )
 
 

@@ -8,14 +8,13 @@ No class or forward method is replaced (see `bigain.patching.hooks`), so every a
 keeps working, and removing the hooks restores the model bit for bit.
 """
 
-import sys
 from typing import Any
 
-import torch
 from torch import nn
 
 from bigain.errors import UserError
 from bigain.operators import Compression, KeyValueReducer, Operator
+from bigain.patching.compiling import forget_compiled
 from bigain.patching.forward import ModelCall
 from bigain.patching.hooks import block_hooks, check_projections
 from bigain.patching.report import SiteReport, SiteUse
@@ -75,7 +74,7 @@ def apply(
     uses = [_uses(denoiser, site, acting, placed) for site, acting in placed]
     report = SiteReport(type(denoiser).__name__, operator, tuple(use for of in uses for use in of))
     call = ModelCall(denoiser, report)
-    report.on_removal(_forget_compiled)
+    report.on_removal(forget_compiled)
     try:
         report.keep(call.install())
         for (site, acting), own in zip(placed, uses, strict=True):
@@ -83,7 +82,7 @@ def apply(
     except BaseException:
         report.remove()
         raise
-    _forget_compiled()
+    forget_compiled()
     return report
 
 
@@ -141,15 +140,6 @@ def _with_blocks(module: nn.Module) -> list[nn.Module]:
             [module] if own >= {"down_blocks", "up_blocks"} or "transformer_blocks" in own else []
         )
     return [found for child in module.children() for found in _with_blocks(child)]
-
-
-def _forget_compiled() -> None:
-    """Discard compiled code, because `torch.compile` does not notice changed hooks.
-
-    Old code would run without a new operator, or with a removed one.
-    """
-    if "torch._dynamo" in sys.modules:
-        torch.compiler.reset()
 
 
 def _operator_at(site: Site, operator: Compression) -> Operator:

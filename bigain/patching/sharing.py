@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 from torch.utils.hooks import RemovableHandle
 
+from bigain.patching.compiling import forget_compiled
 from bigain.patching.forward import ModelCall
 from bigain.patching.report import SiteReport
 
@@ -55,6 +56,7 @@ class Sharing:
                 module.register_forward_pre_hook(narrow, with_kwargs=True, prepend=not is_input),
                 module.register_forward_hook(self._repeat),
             ]
+        self._forget()
         return self
 
     def __exit__(
@@ -63,8 +65,13 @@ class Sharing:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._forget()
         while self._handles:
             self._handles.pop().remove()
+
+    def _forget(self) -> None:
+        if self._handles:
+            forget_compiled()
 
     @contextmanager
     def rows(self, groups: Tensor, timesteps: Tensor) -> Iterator[None]:

@@ -53,6 +53,8 @@ EXCLUDED: Mapping[str, str] = {
     "rounding; the manifest names the device",
     "batch_size": "noise and random merges depend on image and timestep, never on the batch; "
     "except with operator.draws=per_forward",
+    "compile": "other kernels of the same network: rounding only; except in generation, where "
+    "rounding becomes pixels",
     "threads": "order of summation inside a kernel: rounding only",
     "shard": "which process computes an image, not its result; all shards write into the same run",
     "tracking": "a view of the run beside the store",
@@ -82,6 +84,7 @@ _WITHOUT_WEIGHTS: Mapping[str, str] = {
     "force": EXCLUDED["force"],
     "on_error": EXCLUDED["on_error"],
     "cache": EXCLUDED["cache"],
+    "compile": "false: the modules are measured as they are",
     "shard": "there is one shard: one process makes all repeats",
     "dataset": "no image is read",
     **dict.fromkeys(
@@ -193,8 +196,12 @@ def describing_columns(config: Config) -> dict[str, Any]:
 
 def _excluded(plain: Mapping[str, Any], usual: Collection[str]) -> Collection[str]:
     """The keys that are not part of the run id: `usual`, or those of the measure."""
+    named = set()
     if depends_on_batch_size(plain):
-        usual = [key for key in usual if key != "batch_size"]
+        named.add("batch_size")
+    if plain.get("task", {}).get("name") == "generation" and plain.get("compile"):
+        named.add("compile")
+    usual = [key for key in usual if key not in named]
     return EXCLUDED_BY_MEASURE.get(plain.get("task", {}).get("measure"), usual)
 
 

@@ -22,7 +22,7 @@ _PUBLISHED = (
     *("seed", "device", "dtype", "threads", "git_commit", "git_dirty", "packages", "python"),
     *("platform", "cpu_model", "cores", "torch_threads", "attention_backend", "hashes", "source"),
     *("n_images", "started", "finished", "wall_seconds", "image_seconds", "adopted_from"),
-    *("micro_batch", "images_per_forward", "peak_memory_bytes"),
+    *("micro_batch", "images_per_forward", "peak_memory_bytes", "compiled"),
 )
 """The parts of a manifest that are published."""
 

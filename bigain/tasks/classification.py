@@ -9,6 +9,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, ClassVar
@@ -24,6 +25,7 @@ from bigain.devices import peak_memory
 from bigain.errors import UserError
 from bigain.metrics import classification_metrics
 from bigain.metrics.ranking import average_precision, class_ranks
+from bigain.patching.compiling import Compiled
 from bigain.runs.files import Evaluation, Record, Records
 from bigain.runs.provenance import Origin
 from bigain.runs.samples import samples_frame
@@ -47,6 +49,7 @@ class ClassificationTask:
         compressed: Applies the operator to the denoiser.
         baseline: Samples of the baseline run; None if there are none, or this is the baseline.
         device: Where the backbone is.
+        compiled: Compiles the denoiser; None to run it as it is.
 
     """
 
@@ -57,6 +60,7 @@ class ClassificationTask:
     compressed: Compress
     baseline: Callable[[], pd.DataFrame | None]
     device: torch.device
+    compiled: Compiled | None = None
     unit: ClassVar[str] = "image"
     files: ClassVar[Files] = Files()
 
@@ -69,7 +73,7 @@ class ClassificationTask:
         """Classify the images with these ids, see `to_record`."""
         position = {image_id: index for index, image_id in enumerate(self.ids)}
         positions = [position[image_id] for image_id in ids]
-        with self.compressed():
+        with self.compressed(), self.compiled or nullcontext():
             yield from classify_images(self.classifier, self.backbone, self.dataset, positions)
 
     def evaluate(self, records: Records) -> Evaluation:
@@ -89,9 +93,10 @@ class ClassificationTask:
         return Evaluation(records, metrics)
 
     def facts(self) -> Mapping[str, Any]:
-        """Peak memory and the batch size that fitted."""
+        """Peak memory, the batch size that fitted, and what compiling took."""
         return {
             "peak_memory_bytes": peak_memory(self.device),
+            **(self.compiled.facts if self.compiled else {}),
             "micro_batch": self.classifier.micro_batch,
         }
 

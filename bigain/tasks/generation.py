@@ -9,6 +9,7 @@ import logging
 import time
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -21,6 +22,7 @@ from bigain.backbones.base import Backbone, Classes
 from bigain.data.base import Dataset
 from bigain.devices import peak_memory
 from bigain.errors import UserError
+from bigain.patching.compiling import Compiled
 from bigain.runs.files import Evaluation, Record, Records
 from bigain.runs.images import RunImages
 from bigain.runs.provenance import Origin
@@ -124,6 +126,7 @@ class GenerationTask(Files):
         origin: Weights, data and reference, for the manifest.
         compressed: Applies the operator to the denoiser.
         device: Where the backbone is.
+        compiled: Compiles the denoiser; None to run it as it is.
 
     """
 
@@ -136,6 +139,7 @@ class GenerationTask(Files):
     origin: Origin
     compressed: Compress
     device: torch.device
+    compiled: Compiled | None = None
     unit: ClassVar[str] = "image"
 
     @property
@@ -178,9 +182,10 @@ class GenerationTask(Files):
         return evaluation
 
     def facts(self) -> Mapping[str, Any]:
-        """Peak memory and the number of images per forward that fitted."""
+        """Peak memory, the images per forward that fitted, and what compiling took."""
         return {
             "peak_memory_bytes": peak_memory(self.device),
+            **(self.compiled.facts if self.compiled else {}),
             "images_per_forward": self.sampler.images_per_forward,
         }
 
@@ -188,7 +193,7 @@ class GenerationTask(Files):
         if not ids:
             return
         self.evaluator.load_reference()  # a damaged real image ends the run before it starts
-        with self.compressed():
+        with self.compressed(), self.compiled or nullcontext():
             yield from generate_images(self.sampler, self.backbone, self.conditions, write, ids)
 
 

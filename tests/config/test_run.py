@@ -50,6 +50,7 @@ WRONG: list[tuple[str, object]] = [
     ("device", "cuda:"),
     ("device", "cpu0"),
     ("dtype", "float64"),
+    ("compile", "yes"),
     ("threads", 0),
     ("shard.index", -1),
     ("shard.count", 0),
@@ -250,3 +251,10 @@ def test_images_that_share_a_forward_must_not_share_a_draw() -> None:
         compose_config(command)
     assert compose_config([*command, "task.images_per_forward=1"]).operator.draws_per_forward
     assert not compose_config(["task=generation", "operator=tome"]).operator.draws_per_forward
+
+
+def test_a_timing_is_of_modules_as_they_are() -> None:
+    command = ["task=efficiency", "compile=true"]
+    with pytest.raises(UserError, match=r"compile=true: allowed: false, because task=efficiency"):
+        compose_config([*command, "task.measure=time"])
+    assert compose_config([*command, "task.measure=flops"]).compile

@@ -1,8 +1,11 @@
 import json
+import logging
+from functools import partial
 from pathlib import Path
 from typing import get_args
 
 import pytest
+import torch
 
 from bigain.config import RunConfig
 from bigain.engine.build import build_flops
@@ -34,6 +37,30 @@ def test_a_classification_has_a_record_per_image_and_hashes() -> None:
     assert set(task.origin.hashes) == {"mini_dit/model.safetensors", "dataset/fashion_mnist"}
     records = list(task.records(task.ids[1:]))
     assert [record["image_id"] for record in records] == list(task.ids[1:])
+
+
+def test_a_compiled_classification_says_what_compiling_took(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("torch.__trace"), "disabled", True)
+    plain = build_task(compose_config(ONE_TRIAL))
+    eager = list(plain.records(plain.ids[:2]))
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    task = build_task(compose_config([*ONE_TRIAL, "compile=true", f"paths.cache={tmp_path}"]))
+    compiled = list(task.records(task.ids[:2]))
+    assert [record["scores"] for record in compiled] == [record["scores"] for record in eager]
+    facts = task.facts()["compiled"]
+    assert facts["graphs"] == 1
+    assert facts["seconds"] > 0
+
+
+def test_a_run_without_a_compiler_ends_before_a_model_is_loaded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    monkeypatch.setitem(TASKS, "classification", lambda _config: pytest.fail("loaded"))
+    with pytest.raises(UserError, match=r"^compile=true: there is no C\+\+ compiler"):
+        build_task(compose_config(["compile=true"]))
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,20 @@
 """Operators under `torch.compile`: one graph, the same bits, and no stale code."""
 
+import copy
 import logging
+import os
 from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 import bigain
+from bigain.errors import UserError
 from bigain.operators import (
     ABM,
     IEKVD,
@@ -24,6 +30,8 @@ from bigain.operators import (
     ToDo,
     ToMe,
 )
+from bigain.patching.compiling import Compiled, require_compiler
+from bigain.patching.sharing import Sharing
 
 Run = Callable[..., Tensor]
 MERGES: list[Operator] = [
@@ -152,3 +160,137 @@ def test_the_default_backend_gives_the_same_numbers(
         expected = run(tiny_unet)
         torch.testing.assert_close(run(compiled), expected, rtol=1e-3, atol=1e-4)
     assert report.forwards == 2
+
+
+# `compile=true`
+
+GROUPS = [torch.tensor([0, 0, 0, 1, 1, 1]), torch.tensor([0, 0, 1, 1, 2, 2])]
+
+
+@pytest.fixture
+def graphs(monkeypatch: pytest.MonkeyPatch) -> Graphs:
+    """What a `Compiled` compiles, run as it is."""
+    backend = Graphs()
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
+    return backend
+
+
+@torch.inference_mode()
+def predict(model: Any, groups: Tensor, seed: int) -> Tensor:
+    """Noise of rows of which those of a group differ in the class alone."""
+    generator = torch.Generator().manual_seed(seed)
+    times = torch.tensor([25, 475, 800])[groups] + seed
+    if not hasattr(model, "down_blocks"):
+        latents = torch.randn(3, 1, 16, 16, generator=generator)[groups]
+        predicted: Tensor = model(latents, timestep=times, class_labels=torch.arange(6))[0]
+        return predicted
+    context = torch.randn(6, 5, 6, generator=generator)
+    latents = torch.randn(3, 2, 8, 8, generator=generator)[groups]
+    predicted = model(latents, times, encoder_hidden_states=context)[0]
+    return predicted  # noqa: RET504 - has a type
+
+
+def shared(model: nn.Module, seeds: int = 3) -> list[Tensor]:
+    """For each seed a batch with two groups and one with three."""
+    found = []
+    with Sharing(model) as sharing:
+        for seed in range(seeds):
+            for groups in GROUPS:
+                with torch.inference_mode(), sharing.rows(groups):
+                    found.append(predict(model, groups, seed))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("name", "operator", "scope"),
+    [
+        ("unet", None, "self"),
+        ("unet", ByStage(LGTM(0.6), IEKVD(2)), "self"),
+        ("unet", CachedAssignment(0.6), "self+cross+mlp"),
+        ("dit", ToMe(0.6, draws="per_forward"), "self+mlp"),
+    ],
+    ids=str,
+)
+def test_a_compiled_denoiser_has_one_graph_for_each_size_of_a_batch(
+    request: pytest.FixtureRequest,
+    graphs: Graphs,
+    tmp_path: Path,
+    name: str,
+    operator: Compression | None,
+    scope: str,
+) -> None:
+    model: nn.Module = request.getfixturevalue(f"tiny_{name}")
+    if operator is not None:
+        bigain.apply(model, operator, sites=bigain.SiteSelection(scope=scope))
+    expected = shared(model)
+    with Compiled(model, tmp_path, by_block=False) as compiled:
+        found = shared(model)
+    assert all(map(torch.equal, found, expected))
+    sizes = 2 if name == "unet" else 1  # a DiT knows the class from its first layer on
+    assert graphs.count == compiled.graphs == sizes
+    assert compiled.facts["compiled"]["seconds"] > 0
+    assert all(map(torch.equal, shared(model), expected))
+    assert graphs.count == sizes
+
+
+def test_equal_blocks_share_their_code(tiny_dit: nn.Module, graphs: Graphs, tmp_path: Path) -> None:
+    blocks = tiny_dit.get_submodule("transformer_blocks")
+    assert isinstance(blocks, nn.ModuleList)
+    blocks.extend(copy.deepcopy(blocks[0]) for _ in range(3))
+    expected = shared(tiny_dit)
+    with Compiled(tiny_dit, tmp_path, by_block=True) as compiled:
+        assert all(map(torch.equal, shared(tiny_dit), expected))
+    # The tokens of the first of the five blocks have another layout in memory.
+    assert compiled.graphs == graphs.count == 2
+
+
+def test_blocks_of_a_unet_are_compiled_where_they_are(
+    tiny_unet: nn.Module, graphs: Graphs, tmp_path: Path
+) -> None:
+    bigain.apply(tiny_unet, CachedAssignment(0.6))
+    expected = shared(tiny_unet)
+    with Compiled(tiny_unet, tmp_path, by_block=True):
+        assert all(map(torch.equal, shared(tiny_unet), expected))
+    assert graphs.count > 2
+
+
+def test_a_second_use_never_sees_the_hooks_of_the_first(
+    tiny_unet: nn.Module, graphs: Graphs, tmp_path: Path
+) -> None:
+    expected = shared(tiny_unet, 1)
+    with Compiled(tiny_unet, tmp_path, by_block=True):
+        assert all(map(torch.equal, shared(tiny_unet, 1), expected))
+        assert torch.equal(predict(tiny_unet, GROUPS[0], 0), expected[0])
+        assert all(map(torch.equal, shared(tiny_unet, 1), expected))
+
+
+def test_a_broken_compiler_is_one_line(tiny_dit: nn.Module, tmp_path: Path) -> None:
+    def broken(graph: object, inputs: object) -> Any:
+        raise OSError("g++ crashed")
+
+    with (
+        pytest.raises(UserError, match=r"^compile=true: the compiler failed .*g\+\+ crashed"),
+        patch.object(torch, "compile", partial(torch.compile, backend=broken)),
+        Compiled(tiny_dit, tmp_path, by_block=False),
+    ):
+        predict(tiny_dit, GROUPS[0], 0)
+
+
+def test_a_missing_compiler_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    require_compiler(torch.device("cpu"))
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(UserError, match=r"^compile=true: there is no C\+\+ compiler no-such-com"):
+        require_compiler(torch.device("cpu"))
+
+
+def test_code_is_kept_in_the_folder_unless_the_user_has_named_one(
+    tiny_dit: nn.Module, graphs: Graphs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+    with Compiled(tiny_dit, tmp_path / "code", by_block=False):
+        assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(tmp_path / "code")
+    assert "TORCHINDUCTOR_CACHE_DIR" not in os.environ
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    with Compiled(tiny_dit, tmp_path / "code", by_block=False):
+        assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(tmp_path)
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(tmp_path)

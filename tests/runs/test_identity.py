@@ -47,6 +47,7 @@ IRRELEVANT: dict[str, Any] = {
     "dataset__root": "/data/fashion",
     "device": "cuda",
     "batch_size": 7,
+    "compile": True,
     "threads": 2,
     "shard": {"index": 1, "count": 3},
     "force": True,
@@ -179,6 +180,17 @@ def test_who_judges_changes_the_name_but_not_the_family(
     assert family_id(a) == family_id(b)
     other = {**settings, "task": {**task, "steps": 6}}
     assert family_id(other) != family_id(a)
+
+
+def test_compiled_pixels_have_a_name_of_their_own(
+    make_config: Make, generation: dict[str, Any]
+) -> None:
+    """And older runs of generation, which had no such setting, keep theirs."""
+    eager, compiled = (make_config(task=generation, compile=each) for each in (False, True))
+    older = {key: value for key, value in resolved(eager).items() if key != "compile"}
+    assert run_id(older) == run_id(eager) != run_id(compiled)
+    measured = [make_config(task=measuring("flops"), compile=each) for each in (False, True)]
+    assert run_id(measured[0]) == run_id(measured[1])
 
 
 def test_numbers_count_by_value() -> None:

@@ -1,0 +1,161 @@
+"""Run a denoiser as the code that `torch.compile` makes of it.
+
+A small denoiser is compiled as a whole.  A large one repeats its blocks: these are compiled in its
+place, which takes less time, and equal blocks share their code.  Hooks (an operator, shared rows)
+are traced with the module that they belong to.
+
+Every size of a batch has its own code, made at its first forward.  The classifier's batches have
+one size for each number of classes.
+"""
+
+import logging
+import os
+import shutil
+import sys
+import sysconfig
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import torch
+from torch import nn
+
+from bigain.errors import UserError
+
+__all__ = ["Compiled", "forget_compiled", "require_compiler"]
+
+_LOG = logging.getLogger(__name__)
+
+_REPEATED = {"BasicTransformerBlock", "ResnetBlock2D"}
+"""Classes of the blocks that diffusers' denoisers repeat."""
+
+_CACHE = "TORCHINDUCTOR_CACHE_DIR"
+_SIZES = 64
+"""Most versions of one module, for other sizes or hooks; beyond, torch runs it uncompiled."""
+
+
+class Compiled:
+    """A context manager in which a denoiser runs compiled.
+
+    Enter it after an operator was applied, and leave it before that is removed.
+
+    Args:
+        denoiser: A diffusers model.
+        cache: Folder of code that earlier processes made; the environment variable
+            `TORCHINDUCTOR_CACHE_DIR` wins.
+        by_block: Compile the repeated blocks, not the whole.
+
+    Attributes:
+        seconds: Time of the forwards that compiled something so far, s.
+        graphs: Graphs that were compiled so far.
+
+    """
+
+    def __init__(self, denoiser: nn.Module, cache: Path, *, by_block: bool) -> None:
+        blocks = [each for each in denoiser.modules() if type(each).__name__ in _REPEATED]
+        self._modules = blocks if by_block else [denoiser]
+        self._cache = cache
+        self.seconds = 0.0
+        self.graphs = 0
+        self._folder = ExitStack()
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Seconds and graphs, for the manifest."""
+        return {"compiled": {"seconds": round(self.seconds, 2), "graphs": self.graphs}}
+
+    def __enter__(self) -> Self:
+        self._folder.enter_context(_folder_of_code(self._cache))
+        _LOG.info("compile=true: the first batches wait for the compiler")
+        for module in self._modules:
+            module.compile(dynamic=False, recompile_limit=_SIZES)
+            module._compiled_call_impl = self._counted(module._compiled_call_impl)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        from torch._dynamo.exc import BackendCompilerFailed  # noqa: PLC0415 -- slow to import
+
+        for module in self._modules:
+            module._compiled_call_impl = None
+        forget_compiled()
+        self._folder.close()
+        if self.graphs:
+            _LOG.info("compile=true: %d graphs in %.1f s", self.graphs, self.seconds)
+        if isinstance(error, BackendCompilerFailed):
+            why = " ".join(str(error).split())[:300]
+            raise UserError(
+                f"compile=true: the compiler failed ({why}); allowed: false, or one that works"
+            ) from error
+
+    def _counted(self, call: Any) -> Callable[..., Any]:
+        """`call`, with the calls timed that compile a graph first."""
+
+        def counted(*args: Any, **kwargs: Any) -> Any:
+            before, began = _unique_graphs(), time.perf_counter()
+            output = call(*args, **kwargs)
+            new = _unique_graphs() - before
+            if new:
+                self.graphs += new
+                self.seconds += time.perf_counter() - began
+            return output
+
+        return counted
+
+
+def forget_compiled() -> None:
+    """Discard compiled code, because `torch.compile` does not notice changed hooks.
+
+    Old code would run without a new operator, or with a removed one.
+    """
+    if "torch._dynamo" in sys.modules:
+        torch.compiler.reset()
+
+
+def require_compiler(device: torch.device) -> None:
+    """Make sure that code for `device` can be compiled here; nothing is compiled.
+
+    Raises:
+        UserError: A compiler or what it needs is missing.
+
+    """
+    compiler = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
+    header = Path(sysconfig.get_path("include"), "Python.h")
+    missing = []
+    if shutil.which(compiler) is None:
+        missing.append(f"no C++ compiler {compiler} (the environment variable CXX names another)")
+    if not header.is_file():
+        missing.append(f"no {header}")
+    if device.type == "cuda":
+        from torch.utils._triton import has_triton_package  # noqa: PLC0415
+
+        if not has_triton_package():
+            missing.append("no package triton")
+    if missing:
+        raise UserError(f"compile=true: there is {' and '.join(missing)} here; allowed: false")
+
+
+@contextmanager
+def _folder_of_code(cache: Path) -> Iterator[None]:
+    """Let torch keep compiled code in `cache`, unless the user has named a folder."""
+    if _CACHE in os.environ:
+        yield
+        return
+    os.environ[_CACHE] = str(cache)
+    try:
+        yield
+    finally:
+        os.environ.pop(_CACHE, None)
+
+
+def _unique_graphs() -> int:
+    from torch._dynamo.utils import counters  # noqa: PLC0415
+
+    return int(counters["stats"]["unique_graphs"])

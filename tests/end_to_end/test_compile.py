@@ -1,0 +1,44 @@
+"""`compile=true` on the mini backbones with torch's own compiler; minutes."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bigain.engine.run import run
+from bigain.launch.compose import compose_config
+from bigain.runs.archive_csv import read_samples
+
+OPERATORS = {
+    "none": ["operator=none"],
+    "lgtm": ["operator=lgtm", "operator.ratio=0.7", "operator.scope=self+mlp"],
+    "ie_kvd": ["operator=ie_kvd", "operator.factor=2", "operator.alpha=0.9"],
+}
+SHORT = ["task.trial_list=[2,4]", "task.keep_list=[3,1]", "dataset.limit=3", "batch_size=16"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backbone", ["mini_unet", "mini_dit"])
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_compiled_errors_are_the_same_but_for_rounding(
+    backbone: str, operator: str, tmp_path: Path
+) -> None:
+    common = [f"backbone={backbone}", *OPERATORS[operator], *SHORT]
+    samples, manifests = [], []
+    for switch in ("false", "true"):
+        places = [f"paths.results={tmp_path / switch}", f"paths.cache={tmp_path}"]
+        outcome = run(compose_config([*common, *places, f"compile={switch}"]), progress=False)
+        samples.append(read_samples(outcome.folder))
+        manifest: dict[str, Any] = json.loads((outcome.folder / "manifest.json").read_text())
+        manifests.append(manifest)
+    eager, compiled = samples
+    assert eager["prediction"].tolist() == compiled["prediction"].tolist()
+    for key in ("scores", "true_errors"):
+        for expected, found in zip(eager[key], compiled[key], strict=True):
+            assert np.allclose(found, expected, rtol=1e-5, atol=0)
+    assert manifests[0]["run_id"] == manifests[1]["run_id"]
+    assert "compiled" not in manifests[0]
+    assert 1 <= manifests[1]["compiled"]["graphs"] <= 2
+    assert any((tmp_path / "code").iterdir())
