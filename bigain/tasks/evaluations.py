@@ -130,15 +130,17 @@ class Batch:
     def of(cls, parts: Sequence[Part], width: int, capacity: int) -> "Batch":
         """`capacity` blocks of `width` rows, the first ones from `parts`.
 
-        Rows that are missing repeat the last one of their block, or the last block.
+        Rows that are missing repeat the last one of their block, or the last block, whose copies
+        count as trials of their own: so all batches have as many.
         """
         columns: list[tuple[Tensor, ...]] = []
-        for number, (work, begin, end) in enumerate(parts):
+        before = 0
+        for number in range(capacity):
+            work, begin, end = parts[min(number, len(parts) - 1)]
             trial, label = _filled(work.pairs[begin:end], width).unbind(1)
-            own = trial.to(work.noisy.device)
-            mark = trial + number * len(work.timesteps)
+            own, mark = trial.to(work.noisy.device), trial + before
             columns.append((work.noisy[own], work.noise[own], work.timesteps[trial], label, mark))
-        columns += columns[-1:] * (capacity - len(parts))
+            before += len(work.timesteps)
         rows = tuple(range(0, width * len(parts), width))
         return cls(tuple(parts), rows, *map(torch.cat, zip(*columns, strict=True)))
 

@@ -7,8 +7,11 @@ import torch
 from torch import Tensor
 
 from bigain.backbones.base import Backbone
+from bigain.devices import Fetched
+from bigain.patching.sharing import Sharing
 from bigain.tasks.batches import keyed_noise
 from bigain.tasks.classifier import LOSSES, Classification, DiffusionClassifier
+from bigain.tasks.evaluations import Batch
 from bigain.tasks.protocol import StagedProtocol
 
 CPU = torch.device("cpu")
@@ -57,6 +60,47 @@ def test_batches_are_full_and_only_the_last_images_leave_room(backbone: Backbone
     found = list(make(backbone, 32).classify(images(8)))
     assert len(found) == 8
     assert seen == [30] * (-(-8 * 2 // 3) + -(-8 * 5 // 6))  # three trials of ten, six of five
+
+
+def batches(
+    backbone: Backbone,
+    monkeypatch: pytest.MonkeyPatch,
+    trials: tuple[int, ...],
+    keep: tuple[int, ...],
+) -> list[Batch]:
+    """Those of eight images."""
+    seen: list[Batch] = []
+    original = DiffusionClassifier._launch
+
+    def spy(self: DiffusionClassifier, batch: Batch, sharing: Sharing) -> Fetched:
+        seen.append(batch)
+        return original(self, batch, sharing)
+
+    monkeypatch.setattr(DiffusionClassifier, "_launch", spy)
+    protocol = StagedProtocol(trials, keep)
+    classifier = DiffusionClassifier(
+        backbone, protocol, LOSSES["l2"], seed=4, batch_size=32, device=CPU
+    )
+    assert len(list(classifier.classify(images(8)))) == 8
+    return seen
+
+
+def test_all_batches_have_as_many_distinct_latents(
+    backbone: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = batches(backbone, monkeypatch, (2, 7), (5, 1))
+    counts = {(len(b.classes.unique()), len(b.trials.unique_consecutive())) for b in seen}
+    assert {distinct for _, distinct in counts} == {3, 6}
+
+
+def test_rows_that_count_as_equal_are_equal(
+    backbone: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stages that keep all ten classes share batches, and have different numbers of trials."""
+    for batch in batches(backbone, monkeypatch, (2, 7), (10, 1)):
+        same = batch.trials[1:] == batch.trials[:-1]
+        assert torch.equal(batch.noisy[1:][same], batch.noisy[:-1][same])
+        assert torch.equal(batch.timesteps[1:][same], batch.timesteps[:-1][same])
 
 
 def test_an_evaluation_does_not_depend_on_what_else_is_in_its_batch(backbone: Backbone) -> None:
