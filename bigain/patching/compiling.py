@@ -144,15 +144,21 @@ def require_compiler(device: torch.device) -> None:
 
 @contextmanager
 def _folder_of_code(cache: Path) -> Iterator[None]:
-    """Let torch keep compiled code in `cache`, unless the user has named a folder."""
-    if _CACHE in os.environ:
+    """Let torch keep compiled code in `cache`, unless the user has named a folder.
+
+    torch writes its own choice, a temporary folder, into the same environment variable.
+    """
+    from torch._inductor.runtime.cache_dir_utils import default_cache_dir  # noqa: PLC0415
+
+    before = os.environ.get(_CACHE)
+    if before not in (None, default_cache_dir()):
         yield
         return
     os.environ[_CACHE] = str(cache)
     try:
         yield
     finally:
-        os.environ.pop(_CACHE, None)
+        os.environ[_CACHE] = default_cache_dir()
 
 
 def _unique_graphs() -> int:

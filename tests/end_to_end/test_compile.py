@@ -11,6 +11,7 @@ from bigain.engine.run import run
 from bigain.launch.compose import compose_config
 from bigain.runs.archive_csv import read_samples
 
+# Without an operator and with each kind of them.
 OPERATORS = {
     "none": ["operator=none"],
     "lgtm": ["operator=lgtm", "operator.ratio=0.7", "operator.scope=self+mlp"],
