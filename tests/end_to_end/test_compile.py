@@ -9,7 +9,7 @@ import pytest
 
 from bigain.engine.run import run
 from bigain.launch.compose import compose_config
-from bigain.runs.archive_csv import read_samples
+from bigain.runs.samples import read_samples
 
 # Without an operator and with each kind of them.
 OPERATORS = {
