@@ -1,8 +1,10 @@
 """W&B: one W&B run for each run, under the same id (https://docs.wandb.ai)."""
 
 import atexit
+import errno
 import logging
 import os
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cache
@@ -20,11 +22,15 @@ from bigain.metrics import HIGHER_IS_BETTER
 from bigain.tracking.dashboard import Dashboard
 from bigain.tracking.pictures import Media, Table
 from bigain.tracking.view import HISTORY, View, summary
+from bigain.tracking.wandb_file import is_whole
 
 __all__ = ["WandbClient", "WandbSink"]
 
 _SECONDS_TO_ANSWER = "10"
 """W&B may take this long to answer at the start of a run, and again at its end."""
+
+_SECONDS_BETWEEN_LOOKS = 0.05
+"""At a file that W&B still writes."""
 
 _SECONDS_OF_A_REQUEST = "6"
 """W&B may take this long to answer whether a table can be stored."""
@@ -134,6 +140,8 @@ class _WandbPage:
 
     def finish(self, *, failed: bool = False) -> None:
         self._run.finish(exit_code=int(failed))
+        if self._run.offline:
+            _wait_until_whole(Path(self._run.settings.sync_file))
 
 
 def _known_settings() -> wandb.Settings:
@@ -143,6 +151,15 @@ def _known_settings() -> wandb.Settings:
         (first, *_) = error.errors()
         name = f"WANDB_{first['loc'][0]}".upper()
         raise wandb.Error(f"{name}={first['input']}: {first['msg']}") from error
+
+
+def _wait_until_whole(file: Path) -> None:
+    """W&B's service answers before it has written the end of the file."""
+    latest = time.monotonic() + float(_SECONDS_TO_ANSWER)
+    while not is_whole(file):
+        if time.monotonic() > latest:
+            raise OSError(errno.ENOSPC, "W&B could not write all of it", file.name)
+        time.sleep(_SECONDS_BETWEEN_LOOKS)
 
 
 @cache

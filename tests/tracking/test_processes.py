@@ -208,14 +208,24 @@ FullDisk = Callable[..., subprocess.CompletedProcess[str]]
 @pytest.fixture
 def on_a_full_disk(program: Callable[..., str], tmp_path: Path) -> FullDisk:
     """Runs a command of bigain that sees a file system of a few kilobytes in a folder."""
-    own, mount = ("--map-root-user", "--mount"), "mount -t tmpfs -o size=12k tmpfs"
-    alone = program("unshare", package="util-linux", trial=(*own, *mount.split(), str(tmp_path)))
+    own, mount = ("--map-root-user", "--mount"), "mount -t tmpfs tmpfs -o size="
+    alone = program(
+        "unshare", package="util-linux", trial=(*own, *f"{mount}4k".split(), str(tmp_path))
+    )
     folder = tmp_path / "full"
     folder.mkdir()
 
-    def run(*arguments: str, variable: str) -> subprocess.CompletedProcess[str]:
+    def run(*arguments: str, size: str, variable: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [alone, *own, "sh", "-c", f'{mount} {folder} && exec "$@"', "sh", *command(*arguments)],
+            [
+                alone,
+                *own,
+                "sh",
+                "-c",
+                f'{mount}{size} {folder} && exec "$@"',
+                "sh",
+                *command(*arguments),
+            ],
             capture_output=True,
             text=True,
             check=False,
@@ -226,20 +236,27 @@ def on_a_full_disk(program: Callable[..., str], tmp_path: Path) -> FullDisk:
 
 
 @pytest.mark.parametrize(
-    ("tracker", "variable"), [("wandb", "WANDB_DIR"), ("trackio", "TRACKIO_DIR")]
+    ("tracker", "variable", "size"),
+    [
+        ("wandb", "WANDB_DIR", "12k"),  # too little for a picture, which Python writes
+        ("wandb", "WANDB_DIR", "20k"),  # too little for the rest, which W&B's service writes
+        ("trackio", "TRACKIO_DIR", "12k"),
+    ],
 )
 def test_a_full_disk_of_a_tracker_does_no_harm(
     tracker: str,
     variable: str,
+    size: str,
     on_a_full_disk: FullDisk,
     tmp_path: Path,
     plain: dict[str, bytes],
 ) -> None:
     results = tmp_path / "results"
     offline = (f"tracking={tracker}", "tracking.mode=offline", f"paths.results={results}")
-    done = on_a_full_disk(*QUICK, *offline, variable=variable)
+    done = on_a_full_disk(*QUICK, *offline, size=size, variable=variable)
     check_unharmed(done, tracker, results, plain)
     assert "--- Logging error ---" not in done.stderr
+    assert not list(results.glob(f"{tracker}/shown/*"))
 
 
 @pytest.mark.parametrize("fault", ["locked", "read-only"])

@@ -15,6 +15,7 @@ from bigain.runs.files import METRICS, SAMPLES, read_csv
 from bigain.runs.store import run_folders
 from bigain.tracking.pictures import hardest_images
 from bigain.tracking.view import history, summary
+from bigain.tracking.wandb_file import is_whole
 from tests.tracking.commands import QUICK, ROOT, bigain, logs, points, read_back, started
 
 
@@ -71,6 +72,17 @@ def test_nothing_names_a_folder_or_a_user_or_the_machine(swept: Path) -> None:
             text = read_back(path) if path.suffix == ".wandb" else found.decode()
             assert not [each for each in secrets if each in text], path
             assert not host.search(text), path
+
+
+def test_a_file_that_was_cut_off_is_not_whole(swept: Path, tmp_path: Path) -> None:
+    """A full disk leaves whole pages of 4096 bytes; a kill may leave any number."""
+    cut = tmp_path / "cut.wandb"
+    for (path,) in logs(swept).values():
+        data = path.read_bytes()
+        assert is_whole(path)
+        for size in (7, 20, 4096, len(data) // 2, len(data) - 1):
+            cut.write_bytes(data[:size])
+            assert not is_whole(cut), size
 
 
 def test_a_finished_run_is_not_shown_again_and_results_do_not_depend_on_it(
