@@ -306,7 +306,7 @@ MISTAKES: list[tuple[str, str]] = [
     ("dataset=fashion_mosaic | dataset.limit=5001", "allowed: null (all) or an integer from 1 to"),
     ("profile=papr", "did you mean paper?"),
     ("profile=paper", "allowed: mini, because backbone=mini_dit is not one of the paper's"),
-    ("hydra/launcher=submitit", "allowed: basic, joblib, ray, submitit_local, submitit_slurm; did"),
+    ("hydra/launcher=submitit", "submitit_local, submitit_slurm; did you mean submitit_"),
     ("operator=null", "allowed: abm, avg_pool, cached, ie_kvd"),
     ("operator={name: tome}", "allowed: abm, avg_pool, cached, ie_kvd"),
     (
