@@ -33,6 +33,7 @@ VERBS = {
     "flops": "bigain.cli.flops",
     "fid": "bigain.cli.fid",
     "demo": "bigain.cli.demo",
+    "calibrate": "bigain.cli.calibrate",
 }
 """Verb -> the module whose `main(arguments)` carries it out."""
 

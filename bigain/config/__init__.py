@@ -20,6 +20,7 @@ from bigain.config.task import (
     ClassificationConfig,
     EfficiencyConfig,
     GenerationConfig,
+    RaceConfig,
     TaskConfig,
 )
 from bigain.config.tracking import TrackerConfig, TrackingConfig
@@ -38,6 +39,7 @@ __all__ = [
     "MiniBackboneConfig",
     "OperatorConfig",
     "PathsConfig",
+    "RaceConfig",
     "RunConfig",
     "ShardConfig",
     "SitesConfig",

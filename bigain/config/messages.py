@@ -152,7 +152,7 @@ def _below(field: FieldInfo) -> tuple[type[BaseModel] | None, dict[str, type[Bas
     models = _models(field)
     if field.discriminator:
         return None, {_tag(model): model for model in models}
-    return (models[0] if field.annotation is models[0] else None) if models else None, {}
+    return models[0] if len(models) == 1 else None, {}
 
 
 def _tag(model: type[BaseModel]) -> str:

@@ -119,6 +119,8 @@ class RunConfig(Settings):
             self._check_dataset()
         if isinstance(self.task, GenerationConfig):
             self._check_draws(self.task)
+        if isinstance(self.task, ClassificationConfig) and self.task.is_race:
+            self._check_race()
         if isinstance(self.task, EfficiencyConfig):
             self._check_timing(self.task)
         return self
@@ -163,6 +165,12 @@ class RunConfig(Settings):
         if self.operator.draws_per_forward and task.images_per_forward != 1:
             allowed = "1, because with operator.draws=per_forward images of a batch share a draw"
             raise not_allowed("task.images_per_forward", task.images_per_forward, allowed)
+
+    def _check_race(self) -> None:
+        """The calibration has other batches than the run."""
+        if self.operator.draws_per_forward:
+            allowed = "staged, because with operator.draws=per_forward a batch shares a draw"
+            raise not_allowed("task.allocation", "racing", allowed)
 
     def _check_classes(self, keep: list[int]) -> None:
         classes = self.dataset.facts.num_classes

@@ -44,7 +44,7 @@ from bigain.patching.compiling import Compiled
 from bigain.tasks.classifier import LOSSES, DiffusionClassifier
 from bigain.tasks.efficiency import Stopwatch, TimeSettings, build_random
 from bigain.tasks.flops import FlopCount, count_flops
-from bigain.tasks.protocol import StagedProtocol
+from bigain.tasks.protocol import Allocation
 from bigain.tasks.sampling import Sampler
 
 _LOG = logging.getLogger(__name__)
@@ -135,13 +135,13 @@ def build_compression(config: RunConfig, denoiser: nn.Module) -> AbstractContext
 
 
 def build_classifier(
-    config: RunConfig, backbone: Backbone, device: torch.device
+    config: RunConfig, backbone: Backbone, protocol: Allocation, device: torch.device
 ) -> DiffusionClassifier:
-    """The classifier of `task=classification` around `backbone`."""
+    """The classifier of `task=classification` around `backbone` under `protocol`."""
     task = config.task_as(ClassificationConfig)
     return DiffusionClassifier(
         backbone,
-        StagedProtocol(tuple(task.trial_list), tuple(task.keep_list)),
+        protocol,
         LOSSES[task.loss],
         seed=config.seed,
         batch_size=config.batch_size,

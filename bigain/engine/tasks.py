@@ -11,6 +11,7 @@ from bigain.config import EfficiencyConfig, GenerationConfig, RunConfig
 from bigain.devices import attention_backend, reset_peak_memory, resolve_device
 from bigain.engine import build
 from bigain.engine.build_operator import check_operator
+from bigain.engine.build_protocol import build_protocol, check_weights
 from bigain.engine.inputs import contents_of, stamps_of
 from bigain.patching.compiling import require_compiler
 from bigain.runs.archive import baseline_samples, check_baseline
@@ -44,12 +45,14 @@ def _classification(config: RunConfig) -> ClassificationTask:
     stamps = stamps_of(config)
     device = _fresh_device(config)
     dataset = build.build_dataset(config.dataset)
+    protocol, calibrated_with = build_protocol(config, dataset)
     backbone = _backbone(config, device, dataset)
+    check_weights(config, calibrated_with, backbone.hashes)
     origin = _origin(config, backbone, dataset.content_hash, stamps)
     check_baseline(config, config.paths.results, origin.hashes)
     build.warn_of_lists(config.dataset, dataset)
     return ClassificationTask(
-        build.build_classifier(config, backbone, device),
+        build.build_classifier(config, backbone, protocol, device),
         backbone,
         dataset,
         origin=origin,

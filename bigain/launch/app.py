@@ -19,7 +19,7 @@ from bigain.errors import FaultError, UserError
 from bigain.launch.compose import CONFIG_NAME, own_launchers
 from bigain.launch.jobs import job
 from bigain.launch.overrides import quote_homes
-from bigain.launch.plan import Plan, check_operators, plan_runs
+from bigain.launch.plan import Plan, check_calibrations, check_operators, plan_runs
 from bigain.launch.summary import list_failures, note_shards
 from bigain.launch.sweep import launch_one, launch_sweep
 from bigain.locations import CONFIGS
@@ -55,6 +55,7 @@ def run_command_line(arguments: Sequence[str]) -> int:
     if options.cfg:
         _check_package(options, plan)
         return USER_ERROR if _show(arguments) else 0
+    check_calibrations(plan.runs)
     for results in {run.config.paths.results for run in plan.runs}:
         # A sweep writes its record there now; a single run makes its folder when it starts.
         (make_results if plan.is_sweep else check_results)(results)

@@ -36,6 +36,7 @@ from bigain.launch.overrides import (
 )
 from bigain.launch.resolvers import register_resolvers
 from bigain.locations import CONFIGS
+from bigain.runs.calibrations import with_calibration
 
 __all__ = [
     "CONFIG_NAME",
@@ -99,7 +100,8 @@ def validate(
     try:
         data = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
         config = RunConfig.model_validate(data)
-        return config.model_copy(update={"dataset": with_root(config.dataset)})
+        rooted = config.model_copy(update={"dataset": with_root(config.dataset)})
+        return with_calibration(rooted)
     except ValidationError as error:
         raise UserError(format_validation_error(error, typed, groups)) from error
     except UserError:

@@ -18,10 +18,11 @@ from bigain.launch.compose import compose_with, config_loader, hydra_settings
 from bigain.launch.engines import check_installed
 from bigain.launch.overrides import SEARCH_PATH, parse_overrides, refuse_tracker_sweep
 from bigain.launch.summary import Launched
+from bigain.runs.calibrations import need_calibration
 from bigain.runs.identity import run_id
 from bigain.runs.store import RunStore
 
-__all__ = ["Plan", "PlannedRun", "check_operators", "plan_runs"]
+__all__ = ["Plan", "PlannedRun", "check_calibrations", "check_operators", "plan_runs"]
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,12 @@ def _need_root(config: RunConfig) -> None:
     if config.needs_images and not config.dataset.is_known:
         allowed = f"a folder, because dataset={config.dataset.name} reads your own images"
         raise UserError(f"dataset.root=null: allowed: {allowed}")
+
+
+def check_calibrations(runs: Sequence[PlannedRun]) -> None:
+    """Raise UserError if a run of `task.allocation=racing` has no calibration."""
+    for run in runs:
+        need_calibration(run.config, run.overrides)
 
 
 def check_operators(runs: Sequence[Launched]) -> None:

@@ -43,13 +43,16 @@ def classification_metrics(
 ) -> list[Metric]:
     """acc1, eps_error, eps_error_rise, margin_mean, margin_variance, in this order.
 
-    With several labels per image, map_image and map_class follow acc1 (the latter only if `samples`
-    has the scores of all classes); if images failed, failed_images comes last.
+    In a race there are no errors and margins (`bigain.tasks.racing`): acc1, evaluations,
+    race_spent and, if images were audited, race_agreement.  With several labels per image,
+    map_image and map_class follow acc1 (the latter only if `samples` has the scores of all
+    classes); if images failed, failed_images comes last.
 
     Args:
         samples: One row per image: image_id, correct, true_errors, margin_mean, margin_variance;
             with several labels also labels and average_precision, and scores and prediction for
-            map_class; failure, if there is one.
+            map_class; failure, if there is one; of a race evaluations, spent, and if images were
+            audited prediction and full_prediction.
         baseline: The same images without an operator, possibly more of them.  There is no
             eps_error_rise without a baseline or if it lacks an image.
 
@@ -59,12 +62,12 @@ def classification_metrics(
     """
     if samples.empty:
         raise UserError("samples: has no images, so there is nothing to measure")
+    accuracy = Metric.of_share("acc1", int(samples["correct"].sum()), len(samples))
+    decisions = [accuracy, *_precisions(samples)]
+    if "spent" in samples:
+        return [*decisions, *_of_race(samples), *_failures(samples)]
     errors = image_errors(samples)
-    metrics = [
-        Metric.of_share("acc1", int(samples["correct"].sum()), len(samples)),
-        *_precisions(samples),
-        Metric.of_mean("eps_error", errors, "error"),
-    ]
+    metrics = [*decisions, Metric.of_mean("eps_error", errors, "error")]
     if baseline is not None and samples["image_id"].isin(baseline["image_id"]).all():
         metrics += _rise(errors, image_errors(baseline))
     # A single trial has no variance, so NaN is left out here; a NaN error is a fault and stays in
@@ -158,6 +161,23 @@ def _ranks_and_truth(samples: pd.DataFrame) -> tuple[NDArray[np.int64], NDArray[
     for row, own in enumerate(labels):
         truth[row, own] = True
     return ranks, truth
+
+
+def _of_race(samples: pd.DataFrame) -> list[Metric]:
+    """What the race took and what it may cost, over the images that could be read.
+
+    `agreement` is the share of the audited images that the full grid decides alike.
+    """
+    read = samples.dropna(subset=["spent"])
+    metrics = [
+        Metric.of_mean("evaluations", read["evaluations"], "evaluations"),
+        Metric.of_mean("race_spent", 100 * read["spent"], "percent"),
+    ]
+    if "full_prediction" not in read:
+        return metrics
+    audited = read.dropna(subset=["full_prediction"])
+    agree = int((audited["prediction"] == audited["full_prediction"]).sum())
+    return [*metrics, Metric.of_share("race_agreement", agree, len(audited))]
 
 
 def _failures(samples: pd.DataFrame) -> list[Metric]:

@@ -9,6 +9,8 @@ HIGHER_IS_BETTER: Mapping[str, bool] = {
     **dict.fromkeys(("margin_mean", "precision", "recall", "class_agreement"), True),
     **dict.fromkeys(("flops_saved_percent", "speedup", "acceleration_percent"), True),
     "images_per_s": True,
+    "race_agreement": True,
+    **dict.fromkeys(("evaluations", "race_spent"), False),
     **dict.fromkeys(("acc1_drop", "eps_error", "eps_error_rise", "failed_images"), False),
     **dict.fromkeys(("margin_variance", "margin_rho", "margin_bound"), False),
     **dict.fromkeys(("fid", "frechet_mini", "kid"), False),

@@ -75,8 +75,8 @@ class Metric:
         n: Number of images behind it.
         ci_low: Lower end of the 95 % interval, NaN if there is none.
         ci_high: Upper end.
-        unit: `percent`, `error` (of the task's loss), `error^2`, `ratio`, `images`, `feature^2`
-            (Frechet distances), `mmd^2` (KID) or `share` (in [0, 1]).
+        unit: `percent`, `error` (of the task's loss), `error^2`, `ratio`, `images`,
+            `evaluations`, `feature^2` (Frechet distances), `mmd^2` (KID) or `share` (in [0, 1]).
 
     """
 

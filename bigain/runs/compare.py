@@ -75,7 +75,8 @@ class Comparison:
         n: Number of images in both.
         differences: By metric.  Of classified images `acc1` (exact McNemar p), `map_image` where
             images have several labels (bootstrap) and `eps_error_rise`, the rise of the true
-            class's error over the reference's; of generated ones `fid` or `frechet_mini`.
+            class's error over the reference's, unless one is a race; of generated ones `fid` or
+            `frechet_mini`.
 
     """
 
@@ -162,8 +163,9 @@ def _compare(run: FinishedRun, reference: FinishedRun) -> Comparison:
         # Images that failed or have no label count with 0.
         precision = paired_bootstrap(image_precisions(left), image_precisions(right))
         found["map_image"] = _difference(precision, "bootstrap", "points")
-    rise = relative_rise(image_errors(left), image_errors(right))
-    found["eps_error_rise"] = _difference(rise, "t", "%")
+    errors = image_errors(left), image_errors(right)
+    if not any(each.empty for each in errors):  # a race has none
+        found["eps_error_rise"] = _difference(relative_rise(*errors), "t", "%")
     return Comparison(run.run_id, reference.run_id, accuracy.n, found)
 
 
@@ -178,7 +180,10 @@ def _corrected(comparison: Comparison, metric: str, adjusted: float, family: int
 
 def _lines(comparison: Comparison) -> list[str]:
     head = f"{comparison.run} against {comparison.reference}, paired over {comparison.n} images"
-    return [head, *(_line(metric, each) for metric, each in comparison.differences.items())]
+    lines = [_line(metric, each) for metric, each in comparison.differences.items()]
+    is_race = "acc1" in comparison.differences and "eps_error_rise" not in comparison.differences
+    absent = [f"{'eps_error_rise':<15} — (a race has no errors to pair)"] if is_race else []
+    return [head, *lines, *absent]
 
 
 def _line(metric: str, difference: Difference) -> str:

@@ -60,7 +60,7 @@ METRIC_COLUMNS = (*DESCRIBING_COLUMNS, "metric", "value", "n", "ci_low", "ci_hig
 NOT_IN_SAMPLES = ("seconds", "adopted_from", "images_per_forward")
 """Parts of a journal record that depend on when and where it was computed."""
 
-_ONLY_SOMETIMES = ("failure",)
+_ONLY_SOMETIMES = ("evaluations", "spent", "rounds", "full_prediction", "failure")
 """Parts that only some records have; if one record has them, all rows have a cell for them."""
 
 _READ_FROM_MANIFEST = (
@@ -202,7 +202,7 @@ def kept_of(records: Records, left_out: Collection[str] = ()) -> Iterator[dict[s
     """The rows of samples.csv for the records of a run, one after the other.
 
     Left out are the parts in `NOT_IN_SAMPLES` and in `left_out`; `position` is added as first cell.
-    If one record has a failure, the last cell of all rows is for it.
+    Parts that only some records have are the last cells of all rows.
     """
     sometimes = [key for key in _ONLY_SOMETIMES if any(key in record for record in records)]
     without = {*NOT_IN_SAMPLES, *sometimes, *left_out}

@@ -202,6 +202,8 @@ def _excluded(plain: Mapping[str, Any], usual: Collection[str]) -> Collection[st
     if plain.get("task", {}).get("name") == "generation" and plain.get("compile"):
         named.add("compile")
     usual = [key for key in usual if key not in named]
+    if plain.get("task", {}).get("allocation") == "racing":
+        usual = [*usual, "task.keep_list"]  # a race keeps what it keeps
     return EXCLUDED_BY_MEASURE.get(plain.get("task", {}).get("measure"), usual)
 
 

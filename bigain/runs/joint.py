@@ -65,6 +65,8 @@ class JointRun:
     def task_settings(self) -> str:
         """How the task was done."""
         parts = {**self.config["task"], "dtype": self.config["dtype"]}
+        if "race" in parts:  # each operator has a calibration of its own
+            parts["race"] = {k: v for k, v in parts["race"].items() if k != "calibration"}
         return _text({k: v for k, v in parts.items() if k not in _PLACES})
 
     @property

@@ -44,7 +44,7 @@ def _plain(text: str) -> object:
         return text
 
 
-_NUMBERS = ("margin_mean", "margin_variance", "average_precision")
+_NUMBERS = ("margin_mean", "margin_variance", "average_precision", "spent")
 _Parsers = Mapping[str, Callable[[str], object]]
 """Published columns -> how to read them.  Of classified images they are enough for accuracy,
 paired errors and margins; the records of other tasks are small and published whole."""
@@ -64,6 +64,8 @@ _CLASSIFICATION: _Parsers = {
 _OPTIONAL: _Parsers = {
     "labels": parse_json,
     "average_precision": _number,
+    **dict.fromkeys(("evaluations", "rounds", "full_prediction"), _integer),
+    "spent": _number,
     "failure": lambda text: text or None,
 }
 _GENERATION: _Parsers = {"position": int, "image_id": int, "frechet_value": _number}

@@ -132,6 +132,7 @@ def render_comparison(
             origins=origins(runs),
             written=written,
             finite=math.isfinite,
+            has_race=any("spent" in run.samples for run in runs),
         )
     )
 

@@ -185,7 +185,7 @@ def plan_table(
         compose: Makes configurations of overrides.
 
     Raises:
-        UserError: An override sets what the table sets, or a run is not allowed.
+        UserError: An override sets what the table sets, or a run is not allowed, as a race.
 
     """
     spec.columns(profile, grid)
@@ -205,6 +205,11 @@ def plan_table(
         for cell, overrides in cells.items()
     ]
     configs = compose(commands)
+    if any(isinstance(each.task, ClassificationConfig) and each.task.is_race for each in configs):
+        raise UserError(
+            "task.allocation=racing: a race has no noise errors and margins, which tables show; "
+            "allowed: staged"
+        )
     classes = {name: each.classes for name, each in spec.profile(profile).datasets.items()}
     runs = {
         cell: _planned(command, config, classes.get(cell.place.dataset, 0))

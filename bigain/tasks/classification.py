@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import chain
 from typing import Any, ClassVar
 
@@ -30,11 +30,15 @@ from bigain.runs.files import Evaluation, Record, Records
 from bigain.runs.provenance import Origin
 from bigain.runs.samples import samples_frame
 from bigain.tasks.classifier import Classification, DiffusionClassifier
+from bigain.tasks.protocol import Ledger
 from bigain.tasks.task import Compress, Files
 
 __all__ = ["ClassificationTask", "classify_images", "failed_record", "to_record"]
 
 _LOG = logging.getLogger(__name__)
+
+_OF_FIRST_STAGE = ("true_errors", "margin_mean", "margin_variance")
+_LEDGER = ("evaluations", "spent", "rounds")
 
 
 @dataclass(frozen=True)
@@ -169,24 +173,42 @@ def to_record(sample: Sample, result: Classification) -> dict[str, Any]:
     `margin_mean` and `margin_variance` are means over the wrong classes c' of the mean and the
     unbiased variance, over these trials s, of D_s = l(x, c'; s) - l(x, c*; s) (Appendix A).  The
     variance of a single trial is NaN.
+
+    In a race (`bigain.tasks.racing`) classes share only a few trials, which are other ones for each
+    operator, so these three are None.  The record has the ledger instead: `evaluations`, `spent`
+    and `rounds`, and `full_prediction` if the image was audited.
     """
+    scored = {
+        **_identity(sample),
+        "prediction": result.prediction,
+        "correct": result.prediction in sample.labels,
+        **_precision(sample, result.scores, result.prediction),
+        "scores": result.scores.tolist(),
+        "trials": result.trials.tolist(),
+    }
+    if result.ledger is None:
+        return {**scored, **_first_stage(sample, result)}
+    return {**scored, **dict.fromkeys(_OF_FIRST_STAGE), **_of_race(result.ledger)}
+
+
+def _first_stage(sample: Sample, result: Classification) -> dict[str, Any]:
+    """The errors of the true class, and the margins, over the trials of all classes."""
     first = result.errors[: result.first_stage].double()
     labels = list(sample.labels)
     true_errors = first[:, labels].mean(dim=1)
     distractors = [c for c in range(first.shape[1]) if c not in sample.labels]
     differences = first[:, distractors] - true_errors[:, None]
-    scores = result.scores
     return {
-        **_identity(sample),
-        "prediction": result.prediction,
-        "correct": result.prediction in labels,
-        **_precision(sample, scores, result.prediction),
-        "scores": scores.tolist(),
-        "trials": result.trials.tolist(),
         "true_errors": true_errors.tolist() if labels else [],
         "margin_mean": float(differences.mean()),
         "margin_variance": _variance(differences),
     }
+
+
+def _of_race(ledger: Ledger) -> dict[str, Any]:
+    """The ledger as cells; no image that was not audited has a prediction of the full grid."""
+    plain = asdict(ledger)
+    return plain if ledger.full_prediction is not None else {k: plain[k] for k in _LEDGER}
 
 
 def _variance(differences: Tensor) -> float:
@@ -205,7 +227,7 @@ def failed_record(sample: Sample, reason: str) -> dict[str, Any]:
         "prediction": None,
         "correct": False,
         **(precision if sample.label is None else {}),
-        **dict.fromkeys(("scores", "trials", "true_errors", "margin_mean", "margin_variance")),
+        **dict.fromkeys(("scores", "trials", *_OF_FIRST_STAGE)),
         "failure": reason,
     }
 

@@ -26,9 +26,13 @@ from bigain.errors import UserError
 from bigain.patching.sharing import Sharing
 from bigain.tasks.batches import MicroBatches, keyed_noise
 from bigain.tasks.evaluations import Batch, ImageInFlight, Packed, Separate, Waiting, Work
-from bigain.tasks.protocol import Allocation, Decision, Round
+from bigain.tasks.protocol import Allocation, Decision, Ledger, Round
 
 __all__ = ["LOSSES", "Classification", "DiffusionClassifier"]
+
+_MOST_IN_FLIGHT = 4
+"""Images in flight for each evaluation of a batch; then a batch need not be full.  Races, whose
+images have many numbers of classes left, come to about three."""
 
 _Elementwise = Callable[[Tensor, Tensor], Tensor]
 
@@ -60,6 +64,7 @@ class Classification:
             (trials, classes), trials in the order in which they were taken.
         timesteps: Timestep of each trial.
         first_stage: Number of trials that all classes took.
+        ledger: What a race took; None under the staged protocol.
 
     """
 
@@ -68,6 +73,7 @@ class Classification:
     errors: Tensor
     timesteps: tuple[int, ...]
     first_stage: int
+    ledger: Ledger | None = None
 
     @property
     def trials(self) -> Tensor:
@@ -137,7 +143,8 @@ class DiffusionClassifier:
         with Sharing(self._backbone.denoiser) as sharing:
             while is_left or flight:
                 is_last = not (is_left or launched)
-                batch = waiting.take(self._batches.size, even_if_small=is_last)
+                is_full = len(flight) >= _MOST_IN_FLIGHT * self._batches.size
+                batch = waiting.take(self._batches.size, even_if_small=is_last or is_full)
                 if batch is not None:
                     launched.append((batch, self._launch(batch, sharing)))
                 elif is_left:
@@ -215,6 +222,7 @@ class DiffusionClassifier:
             errors=image.errors,
             timesteps=protocol.timesteps,
             first_stage=protocol.first_stage,
+            ledger=decision.ledger,
         )
 
     def _check_finite(self, work: Work) -> None:

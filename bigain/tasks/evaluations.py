@@ -49,7 +49,7 @@ class ImageInFlight:
         self.latents = latents
         self.errors = torch.full((len(protocol.timesteps), num_classes), torch.nan)
         self.decision: Decision | None = None
-        self._rounds = protocol.rounds(self.errors)
+        self._rounds = protocol.rounds(image_id, self.errors)
 
     def next_round(self) -> Round | None:
         """What to evaluate next; None if there is a decision."""

@@ -15,7 +15,7 @@ from bigain.errors import UserError
 if TYPE_CHECKING:
     from torch import Tensor  # tables need protocols, and no torch
 
-__all__ = ["Allocation", "Decision", "Round", "StagedProtocol"]
+__all__ = ["Allocation", "Decision", "Ledger", "Round", "StagedProtocol"]
 
 _TRAIN_TIMESTEPS = 1000
 
@@ -34,17 +34,37 @@ class Round(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Ledger:
+    """What a race over the classes of an image took (`bigain.tasks.racing`).
+
+    Attributes:
+        evaluations: Of the denoiser until the decision.
+        spent: Modelled chance, at most, that all trials would have decided otherwise.
+        rounds: Rounds until the decision.
+        full_prediction: What all trials of all classes say; None if the image was not audited.
+
+    """
+
+    evaluations: int
+    spent: float
+    rounds: int
+    full_prediction: int | None = None
+
+
+@dataclass(frozen=True)
 class Decision:
     """What the errors of an image say.
 
     Attributes:
         prediction: The winning class.
         scores: A number for each class, the lower the better, shape (classes,).
+        ledger: Of a race; None under the staged protocol.
 
     """
 
     prediction: int
     scores: "Tensor"
+    ledger: Ledger | None = None
 
 
 class Allocation(Protocol):
@@ -62,10 +82,11 @@ class Allocation(Protocol):
     @property
     def first_stage(self) -> int: ...  # noqa: D102
 
-    def rounds(self, errors: "Tensor") -> Generator[Round, None, Decision]:
+    def rounds(self, image_id: int, errors: "Tensor") -> Generator[Round, None, Decision]:
         """Yield what to evaluate next, and return the decision.
 
         Args:
+            image_id: The image.
             errors: Errors so far, fp32, shape (trials, classes), NaN where none was taken.  Whoever
                 iterates writes the errors of a round into it before asking for the next one.
 
@@ -111,8 +132,9 @@ class StagedProtocol:
         """Number of trials of the first stage, which all classes take."""
         return len(self.stages()[0])
 
-    def rounds(self, errors: "Tensor") -> Generator[Round, None, Decision]:
+    def rounds(self, image_id: int, errors: "Tensor") -> Generator[Round, None, Decision]:
         """One round per stage with timesteps of its own; see `Allocation`."""
+        del image_id
         alive, done = tuple(range(errors.shape[1])), 0
         for stage, keep in zip(self.stages(), self.keep_list, strict=True):
             if stage:  # else the grid of this stage was taken by earlier ones: it only prunes

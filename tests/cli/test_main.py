@@ -94,7 +94,7 @@ def test_the_arguments_of_the_process_are_the_default(
         ("tabel", "did you mean table"),
         (
             "xyzzy",
-            "no such verb; allowed: doctor, status, .*, flops, fid, demo, or key=value$",
+            "no such verb; allowed: doctor, status, .*, fid, demo, calibrate, or key=value$",
         ),
     ],
 )

@@ -16,6 +16,7 @@ from bigain.config import RunConfig
 from bigain.devices import limited_threads
 from bigain.engine import build
 from bigain.engine.build_operator import build_operator, build_sites
+from bigain.engine.build_protocol import build_protocol
 from bigain.engine.run import run
 from bigain.launch.compose import compose_config
 from bigain.patching.apply import apply
@@ -41,7 +42,8 @@ def classify(config: RunConfig, positions: list[int]) -> Records:
     with limited_threads(config.threads or 1):
         backbone = build.build_backbone(config.backbone, CPU, config.dtype)
         dataset = build.build_dataset(config.dataset)
-        classifier = build.build_classifier(config, backbone, CPU)
+        protocol, _ = build_protocol(config, dataset)
+        classifier = build.build_classifier(config, backbone, protocol, CPU)
         operator, sites = build_operator(config.operator), build_sites(config)
         with apply(backbone.denoiser, operator, sites=sites, seed=config.seed):
             records = list(classify_images(classifier, backbone, dataset, positions))

@@ -1,0 +1,155 @@
+"""`bigain calibrate`: what a race needs to know before its first image (`bigain.tasks.racing`).
+
+The last images of the dataset's order take all trials; no label is read.  The errors of an image
+are kept as soon as they are there, so a killed calibration goes on, and one with more images
+computes the new ones alone.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from bigain.backbones.base import Backbone
+from bigain.config import ClassificationConfig, RunConfig
+from bigain.data.base import Dataset, load_dataset
+from bigain.data.whole import load_whole
+from bigain.devices import choose_threads, limited_threads, resolve_device
+from bigain.engine import build
+from bigain.engine.build_operator import check_operator
+from bigain.engine.build_protocol import check_apart
+from bigain.errors import UserError
+from bigain.files import parse_json, replace_text
+from bigain.runs.calibrations import errors_folder, write_calibration
+from bigain.runs.progress import Meter
+from bigain.runs.provenance import weights_of
+from bigain.tasks.calibration import FullGrid, calibration_errors
+from bigain.tasks.classifier import LOSSES, DiffusionClassifier
+from bigain.tasks.race_model import RaceModel, covariance, held_out_fit
+from bigain.tasks.racing import grid_of
+
+__all__ = ["WORST_FIT", "Calibrated", "calibrate"]
+
+WORST_FIT = 1.5
+"""How many times the predicted variance of the unseen trials the observed one may be, on average
+over the numbers of trials at which the fit is measured."""
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """A calibration that is there.
+
+    Attributes:
+        path: Its file.
+        fit: Number of trials -> observed variance of the unseen rest over the predicted one.
+        computed: Images whose errors were computed by this call.
+
+    """
+
+    path: Path
+    fit: Mapping[int, float]
+    computed: int
+
+
+def calibrate(config: RunConfig) -> Calibrated:
+    """Make the calibration of a race, or find it.
+
+    Raises:
+        UserError: Data or weights are missing, an image is also one of the run, or the calibration
+            does not fit images that it was not made from.
+
+    """
+    check_operator(config)
+    task = config.task_as(ClassificationConfig)
+    images = load_whole(config.dataset)
+    positions = _positions(config, images)
+    ids = [images.image_ids[position] for position in positions]
+    check_apart(config, ids, load_dataset(config.dataset))
+    device = resolve_device(config.device)
+    threads = choose_threads(config.threads, is_mini=config.backbone.is_mini)
+    with limited_threads(threads.count):
+        caches = build.build_caches(config)
+        backbone = build.build_backbone(config.backbone, device, config.dtype, caches)
+        backbone.condition_on(images)
+        weights = weights_of(backbone.hashes)
+        folder = errors_folder(config) / _digest(weights)
+        left = [
+            (at, i) for at, i in zip(positions, ids, strict=True) if not _file(folder, i).is_file()
+        ]
+        with Meter(len(left), f"calibration of {config.title}", "image", is_shown=True) as meter:
+            for image_id, errors in _errors(
+                config, backbone, images, device, [at for at, _ in left]
+            ):
+                replace_text(_file(folder, image_id), json.dumps(errors.tolist()))
+                meter.advance()
+    errors = torch.stack([_read(folder, image_id) for image_id in ids])
+    fit = _checked_fit(config, errors)
+    model = RaceModel(covariance(errors))
+    content = {
+        "hashes": weights,
+        "image_ids": ids,
+        "timesteps": grid_of(task.trial_list[-1]),
+        "order": model.order,
+        "fit": fit,
+        "covariance": model.s.tolist(),
+    }
+    return Calibrated(write_calibration(config, content), fit, len(left))
+
+
+def _positions(config: RunConfig, images: Dataset) -> range:
+    wanted = config.task_as(ClassificationConfig).of_race.images
+    if wanted >= len(images):
+        allowed = f"an integer from 10 to {len(images) - 1}, fewer than the images of the dataset"
+        raise UserError(f"task.race.images={wanted}: allowed: {allowed}")
+    return range(len(images) - wanted, len(images))
+
+
+def _errors(
+    config: RunConfig,
+    backbone: Backbone,
+    images: Dataset,
+    device: torch.device,
+    positions: Sequence[int],
+) -> Iterator[tuple[int, Tensor]]:
+    task = config.task_as(ClassificationConfig)
+    grid = FullGrid(task.trial_list[-1], task.of_race.classes, config.seed)
+    classifier = DiffusionClassifier(
+        backbone,
+        grid,
+        LOSSES[task.loss],
+        seed=config.seed,
+        batch_size=config.batch_size,
+        device=device,
+    )
+    with build.build_compression(config, backbone.denoiser):
+        yield from calibration_errors(classifier, backbone, images, positions)
+
+
+def _checked_fit(config: RunConfig, errors: Tensor) -> Mapping[int, float]:
+    fit = held_out_fit(errors)
+    mean = sum(fit.values()) / len(fit) if fit else 1.0  # two trials leave nothing to predict
+    if not mean <= WORST_FIT:
+        images = config.task_as(ClassificationConfig).of_race.images
+        raise UserError(
+            f"task.race.images={images}: the calibration does not fit images that it was not made "
+            f"from: what is unseen varies {mean:.2f} times as much as predicted, allowed: at most "
+            f"{WORST_FIT}; give `bigain calibrate` more, task.race.images={2 * images}, or use "
+            "task.allocation=staged"
+        )
+    return fit
+
+
+def _digest(weights: Mapping[str, str]) -> str:
+    return hashlib.sha256(json.dumps(weights, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _file(folder: Path, image_id: int) -> Path:
+    return folder / f"{image_id}.json"
+
+
+def _read(folder: Path, image_id: int) -> Tensor:
+    return torch.tensor(parse_json(_file(folder, image_id).read_text()), dtype=torch.float64)

@@ -1,0 +1,107 @@
+"""A race from the command line: calibrated, run, compared, refused."""
+
+import json
+import shlex
+from pathlib import Path
+
+import pytest
+
+from bigain.cli.main import main
+from bigain.launch.compose import compose_config
+from bigain.runs.calibrations import calibration_path
+from bigain.runs.files import METRICS, read_csv
+from bigain.runs.identity import run_id
+from bigain.runs.samples import read_samples
+
+OWN = ["backbone=mini_unet", "dataset.limit=4", "task.trial_list=[2,6]", "task.keep_list=[3,1]"]
+RACE = ["task.allocation=racing", "task.race.images=12", "task.race.audit=0.5"]
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A calibration, a race and the staged run of the same images."""
+    folder = tmp_path_factory.mktemp("results")
+    place = f"paths.results={folder}"
+    assert main(["calibrate", *OWN, *RACE, place]) == 0
+    assert main([*OWN, *RACE, place]) == 0
+    assert main([*OWN, place]) == 0
+    return folder
+
+
+def name_of(results: Path, *overrides: str) -> str:
+    return run_id(compose_config([*OWN, *overrides, f"paths.results={results}"]))
+
+
+def test_a_race_without_calibration_is_refused_and_the_command_makes_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = [*OWN, *RACE, "task.trial_list=[1,2]", f"paths.results={tmp_path}"]
+    assert main(command) == 2
+    line = capsys.readouterr().err
+    assert line.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
+    assert main(shlex.split(line.partition("with: bigain ")[2])) == 0
+    assert main(command) == 0
+
+
+def test_a_race_has_a_ledger_and_no_errors_of_a_first_stage(results: Path) -> None:
+    folder = results / "runs" / name_of(results, *RACE)
+    samples = read_samples(folder)
+    assert samples[["true_errors", "margin_mean", "margin_variance"]].isna().all(axis=None)
+    assert samples["evaluations"].between(20, 60).all()
+    audited = samples["full_prediction"].notna()
+    assert [sum(trials) == 60 for trials in samples["trials"][audited]] == [True] * audited.sum()
+    taken = samples["trials"].map(sum)
+    assert (taken[~audited] == samples["evaluations"][~audited]).all()
+    metrics = {row["metric"]: row for row in read_csv(folder / METRICS)}
+    assert list(metrics) == ["acc1", "evaluations", "race_spent", "race_agreement"]
+    assert float(metrics["evaluations"]["value"]) == samples["evaluations"].mean()
+    assert int(metrics["race_agreement"]["n"]) == audited.sum()
+
+
+def test_the_calibration_is_of_the_last_images_and_says_what_it_belongs_to(results: Path) -> None:
+    config = compose_config([*OWN, *RACE, f"paths.results={results}"])
+    content = json.loads(calibration_path(config).read_text())
+    assert len(content["image_ids"]) == 12
+    assert sorted(content["order"]) == list(range(6))
+    assert content["settings"]["operator"] == {"name": "none"}
+    assert content["settings"]["task"]["trials"] == 6
+    assert list(content["fit"]) == ["2", "5"]
+
+
+def test_a_second_calibration_computes_nothing(
+    results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = calibration_path(compose_config([*OWN, *RACE, f"paths.results={results}"]))
+    before = path.read_bytes()
+    assert main(["calibrate", *OWN, *RACE, f"paths.results={results}"]) == 0
+    assert "(0 images computed" in capsys.readouterr().out
+    assert path.read_bytes() == before
+
+
+def test_a_race_is_compared_by_its_decisions(
+    results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pair = [name_of(results, *RACE), name_of(results)]
+    page = tmp_path / "page.html"
+    assert main(["compare", *pair, "--results", str(results), "--html", str(page)]) == 0
+    out = capsys.readouterr().out
+    assert "acc1 " in out
+    assert "eps_error_rise  — (a race" in out
+    assert "A race has no noise errors" in page.read_text()
+
+
+def test_images_of_the_calibration_are_not_raced(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = [f"paths.results={tmp_path}", *RACE, *OWN]
+    assert main(["calibrate", *files, "dataset.limit=995"]) == 2
+    assert "dataset.limit=995: 7 of the 995 images" in capsys.readouterr().err
+    assert not (tmp_path / "calibrations").exists()
+
+
+def test_tables_are_of_the_staged_protocol(
+    results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["table", "4", "--dry-run", RACE[0], f"paths.results={results}"]) == 2
+    assert capsys.readouterr().err.startswith("task.allocation=racing: a race has no noise errors")
