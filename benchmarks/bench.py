@@ -6,6 +6,7 @@ Each part is a script that also runs alone, with more settings.  It writes
 """
 
 import argparse
+import os
 import shlex
 import subprocess
 import sys
@@ -81,14 +82,21 @@ def main(argv: list[str] | None = None) -> int:
         print(f"{name}: {command}", flush=True)
         words = [sys.executable, *shlex.split(command)[1:]]
         words += ["--csv", str(options.results / f"{name}.csv")]
-        started = time.monotonic()
+        started, used = time.monotonic(), _children()
         if subprocess.run(words, cwd=ROOT, check=False).returncode:
             failed.append(name)
-        print(f"{name}: {time.monotonic() - started:.0f} s\n", flush=True)
+        seconds, processor = time.monotonic() - started, _children() - used
+        print(f"{name}: {seconds:.0f} s, {processor:.0f} s of the processor\n", flush=True)
     write_page(options.results, {name: part.command(False) for name, part in PARTS.items()})
     if failed:
         print(f"failed: {', '.join(failed)}")
     return 1 if failed else 0
+
+
+def _children() -> float:
+    """Seconds of the processor that the processes started here have used."""
+    times = os.times()
+    return times.children_user + times.children_system
 
 
 if __name__ == "__main__":

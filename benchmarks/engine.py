@@ -11,7 +11,7 @@
 The best batch sizes are found first, each in turn with the others.  The mini backbones have their
 weights and the protocol of the profile `mini`, one thread, and processor time is counted.  The
 others have random weights, few classes and one trial, all threads, and wall time is counted.  In
-float32 all must predict the same classes.
+float32 all variants of a mini backbone must predict the same classes.
 """
 
 import argparse
@@ -39,8 +39,8 @@ __all__ = ["best_size", "main"]
 
 _CPU = torch.device("cpu")
 _MINI = ("mini_unet", "mini_dit")
-_FULL_SIZE_CLASSES = 4
-_FULL_SIZE_BATCH = 4
+_FULL_SIZE_CLASSES = 3
+_FULL_SIZE_BATCH = 3
 
 Variants = dict[str, Callable[[], list[int]]]
 
@@ -66,9 +66,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--backbones", nargs="+", default=[*_MINI, "sd20", "dit_xl2_512"])
-    parser.add_argument("--images", type=int, default=4, help="of the mini backbones")
-    parser.add_argument("--sizes", type=int, nargs="+", default=[10, 20, 32, 64, 128])
-    parser.add_argument("--rounds", type=int, default=3, help="of the mini backbones; others: 1")
+    parser.add_argument("--images", type=int, default=3, help="of the mini backbones")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[10, 20, 32, 64])
+    parser.add_argument("--rounds", type=int, default=2, help="of the mini backbones; others: 1")
     parser.add_argument("--processes", type=int, default=3, help="at most 2 for the others")
     parser.add_argument("--threads", type=int, default=2, help="of the others")
     parser.add_argument("--csv", type=Path)
@@ -158,7 +158,7 @@ def _compare(
         variants["no sharing"] = partial(_without_sharing, work, sizes.ours)
     if count > 1:
         variants["one image a time"] = partial(_ours, work, sizes.ours, 1)
-    _check_equal(name, variants)
+    _first_calls(name, variants)
     if name in _MINI:
         variants["bfloat16"] = partial(_ours, _work(name, count, "bfloat16"), sizes.ours)
     clock = time.process_time if threads == 1 else time.perf_counter
@@ -170,10 +170,10 @@ def _compare(
     ]
 
 
-def _check_equal(name: str, variants: Variants) -> None:
-    """Also the first call of each, which does not count."""
+def _first_calls(name: str, variants: Variants) -> None:
+    """They do not count.  With random weights classes may be nearly equal, so none is expected."""
     predictions = {variant: classify() for variant, classify in variants.items()}
-    if len({tuple(each) for each in predictions.values()}) > 1:
+    if name in _MINI and len({tuple(each) for each in predictions.values()}) > 1:
         raise SystemExit(f"{name}: the variants disagree: {predictions}")
 
 

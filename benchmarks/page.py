@@ -165,8 +165,8 @@ SECTIONS: dict[str, tuple[str, str, Callable[[pd.DataFrame], Table]]] = {
         "The classifier beside a plain loop",
         "Ours and a loop over images, stages, classes and trials as published diffusion "
         "classifiers have it (`benchmarks/plain_loop.py`), each at its best batch size, and ours "
-        "without one part at a time. SD-2.0 and DiT-XL/2-512 have random weights, four classes and "
-        "one trial.",
+        "without one part at a time. SD-2.0 and DiT-XL/2-512 have random weights, three classes, "
+        "and one trial.",
         _engine,
     ),
     "operators": (

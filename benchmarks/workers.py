@@ -33,7 +33,7 @@ def main() -> None:
     )
     parser.add_argument("--backbones", nargs="+", default=["mini_dit", "mini_unet"])
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--images", type=int, default=20, help="of each worker; at least 3")
+    parser.add_argument("--images", type=int, default=16, help="of each worker; at least 3")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--csv", type=Path)
     arguments = parser.parse_args()
