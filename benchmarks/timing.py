@@ -20,7 +20,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bigain.machine import cpu_model
+from bigain.machine import command_output, cpu_model
 from bigain.runs.provenance import git_state, now, package_version
 
 __all__ = ["CONDITIONS", "ROOT", "RowFile", "Spread", "conditions", "in_fresh_process"]
@@ -29,6 +29,8 @@ __all__ += ["interleaved", "ratios", "spread", "write_rows"]
 ROOT = Path(__file__).resolve().parents[1]
 CONDITIONS = ("commit", "made", "device", "cores", "threads", "torch")
 """The last columns of every CSV file of a benchmark."""
+
+_CODE = ("benchmarks", "bigain", "configs")
 
 Row = Mapping[str, Any]
 
@@ -104,8 +106,9 @@ def conditions(device: str | None = None) -> dict[str, Any]:
         device: What computes; None: the processor.
 
     """
-    state, torch = git_state(ROOT), sys.modules.get("torch")
-    commit = (state["git_commit"] or "unknown")[:12] + ("+" if state["git_dirty"] else "")
+    commit, torch = git_state(ROOT)["git_commit"] or "unknown", sys.modules.get("torch")
+    changes = command_output("git", "-C", str(ROOT), "status", "--porcelain", "--", *_CODE)
+    commit = commit[:12] + ("+" if changes else "")
     values = (commit, now(), device or cpu_model(), os.cpu_count())
     threads = torch.get_num_threads() if torch else 1
     return dict(zip(CONDITIONS, (*values, threads, package_version("torch")), strict=True))
