@@ -68,7 +68,9 @@ class RunConfig(Settings):
     operator: OperatorConfig = Field(description="an option of configs/operator and its settings")
     task: TaskConfig
     seed: Integer = Field(ge=0, lt=2**32, description="an integer from 0 to 2**32 - 1")
-    batch_size: Positive = Field(description="an integer >= 1")
+    batch_size: Positive | Literal["auto"] = Field(
+        description="an integer >= 1 or auto (the fastest on this machine, measured once)"
+    )
     device: str = Field(
         pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:N or mps"
     )
@@ -91,6 +93,13 @@ class RunConfig(Settings):
         if not isinstance(self.task, kind):
             raise TypeError(f"task={self.task.name}: is no {kind.__name__}")
         return self.task
+
+    @property
+    def named_batch_size(self) -> int:
+        """`batch_size` where it is part of the run's name, which `auto` cannot be."""
+        if self.batch_size == "auto":
+            raise TypeError("batch_size=auto: has no number before it is measured")
+        return self.batch_size
 
     @property
     def title(self) -> str:
@@ -123,13 +132,22 @@ class RunConfig(Settings):
             self._check_race()
         if isinstance(self.task, EfficiencyConfig):
             self._check_timing(self.task)
+        if isinstance(self.task, ClassificationConfig) and self.operator.draws_per_forward:
+            self._check_number("operator.draws=per_forward draws once for each batch")
         return self
+
+    def _check_number(self, why: str) -> None:
+        if self.batch_size == "auto":
+            raise not_allowed("batch_size", "auto", f"an integer >= 1, because {why}")
 
     def _check_timing(self, task: EfficiencyConfig) -> None:
         if self.shard.count > 1:
             allowed = "1, because task=efficiency times all its repeats in one process"
             raise not_allowed("shard.count", self.shard.count, allowed)
-        if self.compile and "time" in task.measures:
+        if "time" not in task.measures:
+            return
+        self._check_number("task=efficiency times batches of this size")
+        if self.compile:
             allowed = "false, because task=efficiency times the modules as they are"
             raise not_allowed("compile", "true", allowed)
 

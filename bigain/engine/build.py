@@ -25,7 +25,7 @@ from bigain.config import (
 )
 from bigain.data.base import SELECTIONS, OpenedDataset, load_dataset, load_reference
 from bigain.data.contents import files_hash, require_readable
-from bigain.devices import DTYPES, resolve_device
+from bigain.devices import DTYPES, device_name, reset_peak_memory, resolve_device
 from bigain.engine.build_operator import build_operator, build_sites
 from bigain.errors import UserError
 from bigain.features.base import DatasetImages, Extractor, decode_workers
@@ -41,6 +41,8 @@ from bigain.features.reference import (
 from bigain.files import file_sha256
 from bigain.patching.apply import apply
 from bigain.patching.compiling import Compiled
+from bigain.runs.identity import resolved
+from bigain.tasks.batch_size import evaluations_per_second, fastest_size, kept_size
 from bigain.tasks.classifier import LOSSES, DiffusionClassifier
 from bigain.tasks.efficiency import Stopwatch, TimeSettings, build_random
 from bigain.tasks.flops import FlopCount, count_flops
@@ -144,10 +146,31 @@ def build_classifier(
         protocol,
         LOSSES[task.loss],
         seed=config.seed,
-        batch_size=config.batch_size,
+        batch_size=_batch_size(config, backbone, device),
         device=device,
         draws_per_forward=config.operator.draws_per_forward,
     )
+
+
+def _batch_size(config: RunConfig, backbone: Backbone, device: torch.device) -> int:
+    """The batch size of a classification; `auto` is measured where no file has it yet."""
+    if config.batch_size != "auto":
+        return config.batch_size
+    plain = resolved(config)
+    about = {
+        "machine": device_name(device),
+        "threads": torch.get_num_threads(),
+        **{key: plain[key] for key in ("dtype", "operator")},
+        **{key: plain["backbone"].get(key) for key in ("name", "sites", "attention")},
+    }
+
+    def measure() -> int:
+        with build_compression(config, backbone.denoiser):
+            size = fastest_size(partial(evaluations_per_second, backbone, device))
+        reset_peak_memory(device)
+        return size
+
+    return kept_size(config.paths.cache / "batch_sizes.json", about, measure)
 
 
 def build_flops(config: RunConfig) -> FlopCount:
@@ -163,7 +186,7 @@ def build_stopwatch(config: RunConfig) -> Stopwatch:
     task = config.task_as(EfficiencyConfig)
     settings = TimeSettings(
         backbone=config.backbone.name,
-        batch_size=config.batch_size,
+        batch_size=config.named_batch_size,
         steps=task.steps,
         warmup=task.warmup,
         device=resolve_device(config.device),

@@ -272,14 +272,14 @@ def _evaluations(config: RunConfig, classes: int) -> int:
     if isinstance(task, GenerationConfig):
         per_step = 1 if task.guidance_scale == 1 else 2
         return config.dataset.num_images * task.steps * per_step
-    return _timed(task, config.batch_size, config.operator.name == NONE)
+    return _timed(task, config)
 
 
-def _timed(task: EfficiencyConfig, batch_size: int, is_bare: bool) -> int:
+def _timed(task: EfficiencyConfig, config: RunConfig) -> int:
     if "time" not in task.measures:
         return 0
-    ways = 1 if is_bare else 2
-    return ways * batch_size * (task.warmup + task.repeats * task.steps)
+    ways = 1 if config.operator.name == NONE else 2
+    return ways * config.named_batch_size * (task.warmup + task.repeats * task.steps)
 
 
 def concerning(

@@ -12,6 +12,7 @@ from bigain.config.task import ClassificationConfig, EfficiencyConfig
 from bigain.devices import DTYPES
 from bigain.errors import UserError
 from bigain.launch.compose import compose_config
+from bigain.runs.identity import run_id
 
 SD20: dict[str, Any] = {
     "name": "sd20",
@@ -46,6 +47,7 @@ WRONG: list[tuple[str, object]] = [
     ("seed", "x"),
     ("seed", True),
     ("batch_size", 0),
+    ("batch_size", "automatic"),
     ("device", "gpu"),
     ("device", "cuda:"),
     ("device", "cpu0"),
@@ -261,3 +263,20 @@ def test_a_timing_is_of_modules_as_they_are() -> None:
     with pytest.raises(UserError, match=r"compile=true: allowed: false, because task=efficiency"):
         compose_config([*command, "task.measure=time"])
     assert compose_config([*command, "task.measure=flops"]).compile
+
+
+@pytest.mark.parametrize(
+    ("command", "why"),
+    [
+        (["operator=tome", "operator.draws=per_forward"], "operator.draws=per_forward"),
+        (["task=efficiency", "task.measure=time"], "task=efficiency times batches"),
+    ],
+)
+def test_a_batch_size_that_names_a_run_is_a_number(command: list[str], why: str) -> None:
+    with pytest.raises(UserError, match=rf"batch_size=auto: allowed: an integer >= 1, .*{why}"):
+        compose_config([*command, "batch_size=auto"])
+
+
+def test_an_automatic_batch_size_is_not_in_the_name() -> None:
+    assert run_id(compose_config(["batch_size=auto"])) == run_id(compose_config([]))
+    assert compose_config(["task=efficiency", "task.measure=flops", "batch_size=auto"])

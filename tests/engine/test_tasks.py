@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from bigain.config import RunConfig
+from bigain.engine import build
 from bigain.engine.build import build_flops
 from bigain.engine.run import run
 from bigain.engine.tasks import TASKS, build_task
@@ -52,6 +53,21 @@ def test_a_compiled_classification_says_what_compiling_took(
     facts = task.facts()["compiled"]
     assert facts["graphs"] == 1
     assert facts["seconds"] > 0
+
+
+def test_an_automatic_batch_size_is_measured_for_the_first_run_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        build, "evaluations_per_second", lambda *given: {1: 1.0, 2: 3.0}.get(given[-1])
+    )
+    command = [*ONE_TRIAL, *LGTM_7, "batch_size=auto", f"paths.cache={tmp_path}"]
+    assert build_task(compose_config(command)).facts()["micro_batch"] == 2
+    monkeypatch.setattr(build, "evaluations_per_second", lambda *_given: pytest.fail("again"))
+    task = build_task(compose_config(command))
+    assert task.facts()["micro_batch"] == 2
+    (kept,) = json.loads((tmp_path / "batch_sizes.json").read_text())
+    assert json.loads(kept)["operator"]["ratio"] == 0.7
 
 
 def test_a_run_without_a_compiler_ends_before_a_model_is_loaded(

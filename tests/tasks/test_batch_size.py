@@ -1,0 +1,77 @@
+"""`batch_size=auto`, with a clock that the network turns on."""
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from bigain.backbones.base import Backbone
+from bigain.errors import UserError
+from bigain.tasks.batch_size import LARGEST, evaluations_per_second, fastest_size, kept_size
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize(
+    ("rates", "size"),
+    [
+        ({1: 10, 2: 19, 4: 30, 8: 29, 16: 99}, 4),  # slower: no more candidates
+        ({1: 10, 2: 19, 4: 30, 8: 30.5, 16: 99}, 8),  # not worth another doubling
+        ({1: 10, 2: 19, 4: None}, 2),  # no memory
+        ({2**n: 2.0**n for n in range(12)}, LARGEST),
+    ],
+)
+def test_sizes_are_doubled_until_it_does_not_pay(rates: dict[int, float | None], size: int) -> None:
+    assert fastest_size(lambda each: rates[each]) == size
+
+
+def test_a_single_evaluation_must_fit() -> None:
+    with pytest.raises(UserError, match=r"^batch_size=auto: one evaluation does not fit"):
+        fastest_size(lambda _size: None)
+
+
+def test_a_network_is_measured_by_its_fastest_forward(
+    backbone: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, calls = [0.0], [0]
+    original = backbone.predict_noise
+
+    def slow(latents: Tensor, timesteps: Tensor, classes: Tensor) -> Tensor:
+        if len(latents) > 16:
+            raise torch.OutOfMemoryError
+        calls[0] += 1
+        now[0] += 5.0 if calls[0] == 1 else 0.5 + len(latents) / 8
+        return original(latents, timesteps, classes)
+
+    monkeypatch.setattr(backbone, "predict_noise", slow)
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    assert evaluations_per_second(backbone, CPU, 4) == pytest.approx(4.0)
+    assert evaluations_per_second(backbone, CPU, 16) == pytest.approx(6.4)
+    assert evaluations_per_second(backbone, CPU, 32) is None
+    assert fastest_size(lambda size: evaluations_per_second(backbone, CPU, size)) == 16
+
+
+def test_a_size_is_measured_once(tmp_path: Path) -> None:
+    path = tmp_path / "cache" / "batch_sizes.json"
+    measured: list[int] = []
+
+    def measure() -> int:
+        measured.append(8 * (len(measured) + 1))
+        return measured[-1]
+
+    assert kept_size(path, {"b": 1, "a": "x"}, measure) == 8
+    assert kept_size(path, {"a": "x", "b": 1}, measure) == 8
+    assert kept_size(path, {"a": "x", "b": 2}, measure) == 16
+    assert measured == [8, 16]
+    assert sorted(json.loads(path.read_text()).values()) == [8, 16]
+
+
+@pytest.mark.parametrize("text", ["{", "[8]", '{"a": "8"}'])
+def test_a_damaged_file_is_named(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "batch_sizes.json"
+    path.write_text(text)
+    with pytest.raises(UserError, match=r"batch_sizes\.json: is damaged; delete it"):
+        kept_size(path, {}, lambda: 1)
