@@ -53,6 +53,7 @@ _LOG = logging.getLogger(__name__)
 
 __all__ = [
     "build_backbone",
+    "build_batch_size",
     "build_caches",
     "build_classifier",
     "build_compiled",
@@ -146,13 +147,13 @@ def build_classifier(
         protocol,
         LOSSES[task.loss],
         seed=config.seed,
-        batch_size=_batch_size(config, backbone, device),
+        batch_size=build_batch_size(config, backbone, device),
         device=device,
         draws_per_forward=config.operator.draws_per_forward,
     )
 
 
-def _batch_size(config: RunConfig, backbone: Backbone, device: torch.device) -> int:
+def build_batch_size(config: RunConfig, backbone: Backbone, device: torch.device) -> int:
     """The batch size of a classification; `auto` is measured where no file has it yet."""
     if config.batch_size != "auto":
         return config.batch_size

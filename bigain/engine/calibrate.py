@@ -122,7 +122,7 @@ def _errors(
         grid,
         LOSSES[task.loss],
         seed=config.seed,
-        batch_size=config.batch_size,
+        batch_size=build.build_batch_size(config, backbone, device),
         device=device,
     )
     with build.build_compression(config, backbone.denoiser):
