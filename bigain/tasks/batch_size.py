@@ -34,7 +34,7 @@ _FORWARDS = 4
 
 
 def fastest_size(rate: Callable[[int], float | None]) -> int:
-    """Double the size of a batch until evaluations per second stop rising or memory ends.
+    """Double the size of a batch until evaluations per second stop rising, twice, or memory ends.
 
     Args:
         rate: Evaluations per second of batches of a size; None if they do not fit the memory.
@@ -44,11 +44,10 @@ def fastest_size(rate: Callable[[int], float | None]) -> int:
 
     """
     rates: dict[int, float] = {}
-    size, best = 1, 0.0
-    while size <= LARGEST and (found := rate(size)) is not None:
+    size, best, in_vain = 1, 0.0, 0
+    while size <= LARGEST and in_vain < 2 and (found := rate(size)) is not None:
         rates[size] = found
-        if found < _GAIN * best:
-            break
+        in_vain = in_vain + 1 if found < _GAIN * best else 0
         size, best = 2 * size, max(best, found)
     if not rates:
         raise UserError(

@@ -18,8 +18,8 @@ CPU = torch.device("cpu")
 @pytest.mark.parametrize(
     ("rates", "size"),
     [
-        ({1: 10, 2: 19, 4: 30, 8: 29, 16: 99}, 4),  # slower: no more candidates
-        ({1: 10, 2: 19, 4: 30, 8: 30.5, 16: 99}, 8),  # not worth another doubling
+        ({1: 10, 2: 19, 4: 30, 8: 29, 16: 28, 32: 99}, 4),  # slower twice: no more candidates
+        ({1: 10, 2: 9, 4: 30, 8: 30.5, 16: 30, 32: 99}, 8),  # a slow one may be an accident
         ({1: 10, 2: 19, 4: None}, 2),  # no memory
         ({2**n: 2.0**n for n in range(12)}, LARGEST),
     ],
