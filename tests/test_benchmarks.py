@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import harness
+import pandas as pd
 import pytest
+import racing
 import timing
 import workers
 
@@ -79,3 +81,19 @@ def test_a_file_of_rows_is_whole_after_each_row_and_says_where_it_was_made(tmp_p
 
 def test_a_fresh_process_is_another_one() -> None:
     assert timing.in_fresh_process(os.getpid) != os.getpid()
+
+
+def test_a_race_is_counted_beside_the_staged_run_of_its_images() -> None:
+    ids = [7, 3, 9, 5]
+    race = pd.DataFrame(
+        {"image_id": ids, "prediction": [1, 1, 2, 4], "evaluations": [20, 30, 40, 35]}
+    )
+    race = race.assign(correct=[True, False, True, False], rounds=[2, 3, 4, 3], spent=0.01)
+    staged = pd.DataFrame({"image_id": [3, 5, 7, 9, 8], "prediction": [2, 4, 1, 2, 0]})
+    staged = staged.assign(correct=[True, False, True, True, True])
+    found = racing.row(race, staged)
+    assert (found["n"], found["evaluations"], found["share"]) == (4, 31.25, 0.25)
+    assert (found["gained"], found["lost"], found["same_decision"]) == (0, 1, 75.0)
+    assert (found["acc1"], found["staged_acc1"], found["difference"]) == (50.0, 75.0, -25.0)
+    with pytest.raises(ValueError, match="lacks an image"):
+        racing.row(race, staged[:2])

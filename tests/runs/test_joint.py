@@ -12,7 +12,7 @@ from bigain.metrics import Metric
 from bigain.runs.archive import Archive
 from bigain.runs.files import Evaluation
 from bigain.runs.identity import run_id
-from bigain.runs.joint import JOINT_METRICS, JointView, joint_runs, joint_view
+from bigain.runs.joint import JOINT_METRICS, JointRun, JointView, joint_runs, joint_view
 from bigain.runs.store import RunStore
 
 NONE = {"name": "none", "_target_": "bigain.operators.Identity"}
@@ -276,3 +276,14 @@ def test_published_runs_are_shown_as_they_were_in_their_folders(
     assert [row.images for row in after.rows] == [{"classification": 20}] * 2
     Archive(tmp_path, "mini").published_manifest_path(names[0]).unlink()
     assert [row.operator for row in view_of(tmp_path).rows] == ["none"], "only collected"
+
+
+def test_races_of_two_operators_are_done_alike() -> None:
+    """Each operator has a calibration of its own; another z is another way to do the task."""
+
+    def of(**race: object) -> str:
+        task = {"name": "classification", "allocation": "racing", "race": race}
+        return JointRun("a", {"task": task, "dtype": "float32"}, 1, {}, {}).task_settings
+
+    assert of(z=2.54, calibration="a") == of(z=2.54, calibration="b")
+    assert of(z=2.54, calibration="a") != of(z=3, calibration="a")

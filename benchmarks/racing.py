@@ -1,0 +1,125 @@
+"""Evaluations and decisions of races beside the staged protocol; `python benchmarks/racing.py`.
+
+The images of one row are the same for both, in pairs.  `--images fresh` takes them from the test
+split of Fashion-MNIST behind the 1,000 that ship, on which the rule and its z were chosen, so it
+needs the full split (`--root`); both runs are made.  `--images shipped` takes the last of those
+that ship, and the committed staged runs.  Either way the race is calibrated on the last images of
+the full split.  A killed benchmark goes on.
+"""
+
+import argparse
+import csv
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import timing
+
+from bigain.data.fashion_mnist import SLICE_SIZE, FashionMNIST
+from bigain.launch.compose import compose_config
+from bigain.metrics import paired_accuracy, wilson
+from bigain.runs.identity import run_id
+from bigain.runs.pairing import FinishedRun, read_finished
+from bigain.tasks.protocol import StagedProtocol
+
+__all__ = ["main", "row"]
+
+_STAGED = StagedProtocol((5, 20), (5, 1)).evaluations(10)
+_RACE = "task.allocation=racing"
+
+
+def main() -> None:
+    """Make the runs that are missing, print a line for each backbone, and write them as CSV."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--backbones", nargs="+", default=["mini_dit", "mini_unet"])
+    parser.add_argument("--images", choices=["fresh", "shipped"], default="fresh")
+    parser.add_argument("--count", type=int, default=1000)
+    parser.add_argument("--root", type=Path, help="the folder of the full Fashion-MNIST")
+    parser.add_argument("--results", type=Path, required=True, help="where the runs are made")
+    parser.add_argument("--csv", type=Path, help="rows of other images or backbones in it stay")
+    arguments = parser.parse_args()
+    whole = FashionMNIST.open_all(arguments.root).image_ids
+    is_fresh = arguments.images == "fresh"
+    ids = whole[SLICE_SIZE : 2 * SLICE_SIZE] if is_fresh else whole[SLICE_SIZE - 1 :: -1]
+    arguments.results.mkdir(parents=True, exist_ok=True)
+    index = arguments.results / f"{arguments.images}.txt"
+    index.write_text("".join(f"{image_id}\n" for image_id in ids))
+    known = _rows(arguments.csv)
+    for backbone in arguments.backbones:
+        place = [f"paths.results={arguments.results.resolve()}", f"backbone={backbone}"]
+        place += [] if arguments.root is None else [f"dataset.root={arguments.root.resolve()}"]
+        own = [*place, f"dataset.index={index.resolve()}", f"dataset.limit={arguments.count}"]
+        _bigain("calibrate", *own)
+        staged = _made(own) if is_fresh else _committed(backbone)
+        key = {"backbone": backbone, "images": arguments.images}
+        found = key | row(_made([*own, _RACE]).samples, staged.samples) | timing.conditions()
+        print(found, flush=True)
+        known = [each for each in known if any(each[name] != key[name] for name in key)]
+        known = sorted([*known, found], key=lambda each: (each["images"], each["backbone"]))
+        timing.write_rows(arguments.csv, known)
+
+
+def row(race: pd.DataFrame, staged: pd.DataFrame) -> dict[str, Any]:
+    """The columns of a CSV row that a race and a staged run over the same images fill."""
+    before = staged.set_index("image_id")[["prediction", "correct"]].add_suffix("_staged")
+    pair = race.set_index("image_id").join(before)
+    if pair["correct_staged"].isna().any():
+        raise ValueError("the staged run lacks an image of the race")
+    right, old = pair["correct"].astype(bool), pair["correct_staged"].astype(bool)
+    difference = paired_accuracy(right, old)
+    same = int((pair["prediction"] == pair["prediction_staged"]).sum())
+    low, high = wilson(same, len(pair))
+    taken = pair["evaluations"]
+    return {
+        "n": len(pair),
+        "evaluations": round(taken.mean(), 2),
+        "evaluations_p10": int(taken.quantile(0.1)),
+        "evaluations_p90": int(taken.quantile(0.9)),
+        "staged_evaluations": _STAGED,
+        "share": round(taken.mean() / _STAGED, 4),
+        "rounds": round(pair["rounds"].mean(), 2),
+        "acc1": round(100 * right.mean(), 2),
+        "staged_acc1": round(100 * old.mean(), 2),
+        "gained": int((right & ~old).sum()),
+        "lost": int((~right & old).sum()),
+        "difference": round(100 * difference.mean, 2),
+        "ci_low": round(100 * difference.ci_low, 2),
+        "ci_high": round(100 * difference.ci_high, 2),
+        "same_decision": round(100 * same / len(pair), 2),
+        "same_low": round(100 * low, 2),
+        "same_high": round(100 * high, 2),
+        "spent": round(100 * pair["spent"].mean(), 2),
+    }
+
+
+def _made(overrides: list[str]) -> FinishedRun:
+    """The run, made if it is missing."""
+    _bigain(*overrides)
+    config = compose_config(overrides)
+    return read_finished(config.paths.results, run_id(config))
+
+
+def _committed(backbone: str) -> FinishedRun:
+    """The staged run of the 1,000 images that ship."""
+    results = timing.ROOT / "results"
+    config = compose_config([f"backbone={backbone}", f"dataset.limit={SLICE_SIZE}"])
+    return read_finished(results, run_id(config))
+
+
+def _bigain(*words: str) -> None:
+    subprocess.run([sys.executable, "-m", "bigain", *words], check=True, cwd=timing.ROOT)
+
+
+def _rows(path: Path | None) -> list[dict[str, Any]]:
+    if path is None or not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as handle:
+        return list(csv.DictReader(handle))
+
+
+if __name__ == "__main__":
+    main()
