@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from bigain.backbones.base import Backbone
+from bigain.data.ahead import read_ahead
 from bigain.data.base import Dataset, Sample
 from bigain.data.images import UnreadableImage
 from bigain.devices import peak_memory
@@ -149,8 +150,7 @@ def _readable(
 
     `begun` gets, in this order, each sample and why it cannot be read, or an empty text.
     """
-    for position in positions:
-        sample = dataset[position]
+    for sample in read_ahead(dataset[position] for position in positions):
         try:
             latents = backbone.encode(sample.image)
         except UnreadableImage as error:
