@@ -55,7 +55,7 @@ PARTS = {
     "sd20": Part(
         "unet",
         "--repeats 2 --only tomesd ToMe LGTM ToDo IEKVD",
-        "--backbone mini_dit --repeats 1",
+        "--backbone mini_unet --repeats 1",
     ),
     "frechet": Part("frechet", "", "--images 4 --rounds 1"),
     "peak": Part("peak", "", "--backbones mini_unet --rounds 1"),
