@@ -45,8 +45,9 @@ from bigain.runs.identity import resolved
 from bigain.tasks.batch_size import evaluations_per_second, fastest_size, kept_size
 from bigain.tasks.classifier import LOSSES, DiffusionClassifier
 from bigain.tasks.efficiency import Stopwatch, TimeSettings, build_random
+from bigain.tasks.evaluations import Filled, Packed
 from bigain.tasks.flops import FlopCount, count_flops
-from bigain.tasks.protocol import Allocation
+from bigain.tasks.protocol import Allocation, StagedProtocol
 from bigain.tasks.sampling import Sampler
 
 _LOG = logging.getLogger(__name__)
@@ -149,6 +150,7 @@ def build_classifier(
         seed=config.seed,
         batch_size=build_batch_size(config, backbone, device),
         device=device,
+        packing=Packed if isinstance(protocol, StagedProtocol) else Filled,
         draws_per_forward=config.operator.draws_per_forward,
     )
 

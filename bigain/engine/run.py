@@ -2,8 +2,8 @@
 
 A finished run that still has its files, and was made from the weights and data that are there now,
 returns at once, without importing torch.  Data and weights
-are found before anything is written.  Every record is on disk before the next one is computed, and
-the metrics are computed last.
+are found before anything is written.  Every record is on disk before the next one is taken from
+the task, and the metrics are computed last.
 """
 
 from collections.abc import Iterable

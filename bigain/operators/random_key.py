@@ -180,11 +180,18 @@ def _per_sample(
     Timesteps are rounded to single precision, so 978.6 gives the same draw in any precision.
     """
     if timesteps is None:
-        return row(None).expand(len(like), -1).contiguous().to(like.device)
+        return _there(row(None).expand(len(like), -1).contiguous(), like)
     times: list[float] = timesteps.float().tolist()
     distinct = {time: number for number, time in enumerate(dict.fromkeys(times))}
-    drawn = torch.stack([row(time) for time in distinct]).to(like.device)
-    return drawn[torch.tensor([distinct[time] for time in times], device=like.device)]
+    drawn = torch.stack([row(time) for time in distinct])
+    own = torch.tensor([distinct[time] for time in times])
+    return _there(drawn, like)[_there(own, like)]
+
+
+def _there(drawn: Tensor, like: Tensor) -> Tensor:
+    """On the device of `like`; the CPU does not wait for a GPU."""
+    pinned = drawn.pin_memory() if like.is_cuda else drawn
+    return pinned.to(like.device, non_blocking=True)
 
 
 @lru_cache(maxsize=2048)

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 from torch.utils.hooks import RemovableHandle
 
+from bigain.devices import to_device
 from bigain.patching.compiling import forget_compiled
 from bigain.patching.forward import ModelCall
 from bigain.patching.report import SiteReport
@@ -74,21 +75,27 @@ class Sharing:
             forget_compiled()
 
     @contextmanager
-    def rows(self, groups: Tensor, timesteps: Tensor) -> Iterator[None]:
+    def rows(
+        self, groups: Tensor, timesteps: Tensor, distinct: int | None = None
+    ) -> Iterator[None]:
         """Say which rows of the next forward are equal but for their class.
 
         Args:
             groups: Numbers on the CPU, shape (B,), equal for rows with the same latents and
                 timestep.  Such rows are neighbours.
             timesteps: Of each row, on the CPU, so that random draws need not fetch them; (B,).
+            distinct: How many rows the shared modules compute, at least as many as there are
+                groups; None: as many as there are.
 
         """
         _, group, sizes = torch.unique_consecutive(groups, return_inverse=True, return_counts=True)
         device = next(self._denoiser.parameters()).device
-        if self._handles and len(sizes) < len(groups):
+        count = max(len(sizes), distinct or 0)
+        if self._handles and count < len(groups):
             first = sizes.cumsum(0) - sizes
-            self._first = first.to(device, non_blocking=True), first
-            self._group = group.to(device, non_blocking=True)
+            first = torch.cat([first, first[-1:].expand(count - len(first))])
+            self._first = to_device(first, device), first
+            self._group = to_device(group, device)
         if self._call is not None:
             self._call.on_cpu = timesteps
         try:
@@ -150,6 +157,11 @@ def shared_modules(
     return [(name, denoiser.get_submodule(name)) for name in names]
 
 
+def _has_rows(argument: object) -> bool:
+    """Whether it is a tensor with a row for each sample, and not one for all of them."""
+    return isinstance(argument, Tensor) and argument.ndim > 0 and len(argument) > 1
+
+
 def _begins_with_attention(denoiser: nn.Module) -> bool:
     """Whether this is a U-Net with a text-conditioned transformer block in its first down block."""
     try:
@@ -157,7 +169,7 @@ def _begins_with_attention(denoiser: nn.Module) -> bool:
         denoiser.get_submodule("down_blocks.0.resnets.0")
     except AttributeError:
         return False
-    is_plain = getattr(block, "norm_type", None) == "layer_norm"
+    is_plain = getattr(block, "norm_type", None) == "layer_norm" and not hasattr(block, "fuser")
     return is_plain and not getattr(block, "only_cross_attention", True)
 
 

@@ -16,6 +16,7 @@ import os
 import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
@@ -204,7 +205,8 @@ def kept_of(records: Records, left_out: Collection[str] = ()) -> Iterator[dict[s
     Left out are the parts in `NOT_IN_SAMPLES` and in `left_out`; `position` is added as first cell.
     Parts that only some records have are the last cells of all rows.
     """
-    sometimes = [key for key in _ONLY_SOMETIMES if any(key in record for record in records)]
+    found = {key for record in records for key in _ONLY_SOMETIMES if key in record}
+    sometimes = [key for key in _ONLY_SOMETIMES if key in found]
     without = {*NOT_IN_SAMPLES, *sometimes, *left_out}
     for position, record in enumerate(records):
         kept = {key: value for key, value in record.items() if key not in without}
@@ -213,11 +215,12 @@ def kept_of(records: Records, left_out: Collection[str] = ()) -> Iterator[dict[s
 
 def write_samples(folder: Path, records: Records) -> None:
     """Write the records of a run, at least one, in dataset order."""
-    columns = list(next(kept_of(records)))
+    rows = kept_of(records)
+    first = next(rows)
 
     def write(temporary: Path) -> None:
         with temporary.open("w", encoding="utf-8", newline="") as handle:
-            _write_csv(handle, columns, kept_of(records))
+            _write_csv(handle, list(first), chain([first], rows))
 
     replace_file(folder / SAMPLES, write)
 

@@ -1,4 +1,4 @@
-r"""The journal of a shard: one JSON line per image, on disk before the next image begins.
+r"""The journal of a shard: one JSON line per image, on disk before the next record is made.
 
 A process may be killed at any byte.  Text after the last newline is therefore an incomplete record:
 readers ignore it, and the next writer removes it before it appends.  Each shard writes its own
@@ -123,9 +123,19 @@ def places(path: Path) -> Iterator[tuple[int, int]]:
 
 
 def record_at(handle: BinaryIO, path: Path, begin: int) -> Record:
-    """The record whose line begins at `begin` of the open journal at `path`."""
+    """The record whose line begins at `begin` of the open journal at `path`.
+
+    Raises:
+        UserError: The line is not a record.
+
+    """
     handle.seek(begin)
-    return _parse(handle.readline(), path, 1)
+    line = handle.readline()
+    try:
+        return _parse(line, path, 0)
+    except UserError:
+        handle.seek(0)
+        return _parse(line, path, 1 + handle.read(begin).count(b"\n"))
 
 
 def count_records(folder: Path) -> int:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bigain.errors import FaultError
 from bigain.runs.files import Record
 from bigain.runs.images_done import ImagesDone
 from bigain.runs.journal import journal_paths, places, record_at
@@ -25,6 +26,7 @@ class OrderedRecords:
 
     Raises:
         UserError: A line of a journal is not a record.
+        FaultError: An image has no record: somebody changed or removed a journal.
 
     """
 
@@ -37,6 +39,13 @@ class OrderedRecords:
                 place = images.place(image_id)
                 if place is not None and self._journal[place] < 0:
                     self._journal[place], self._begin[place] = number, begin
+
+        lacking = np.flatnonzero(self._journal < 0)
+        if len(lacking):
+            raise FaultError(
+                f"{folder}: the records of {len(lacking)} images are gone from its journals while "
+                "the run was at work; the same command computes them again"
+            )
 
     def __len__(self) -> int:
         return len(self._journal)

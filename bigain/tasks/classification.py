@@ -9,9 +9,8 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass
-from itertools import chain
 from typing import Any, ClassVar
 
 import pandas as pd
@@ -127,37 +126,34 @@ def classify_images(
             f"{backbone.num_classes} class conditions; allowed: one condition for each class"
         )
     begun: deque[tuple[Sample, str]] = deque()
-    results = classifier.classify(_readable(backbone, dataset, positions, begun))
+    images = _encoded(backbone, dataset, positions, begun)
     started = time.perf_counter()
-    for result in chain(results, [None]):
-        ready = []
-        while begun and begun[0][1]:
-            ready.append(failed_record(*begun.popleft()))
-        if result is not None:
-            ready.append(to_record(begun.popleft()[0], result))
-        for record in ready:
+    with closing(classifier.classify(images)) as results:
+        for result in results:
+            sample, reason = begun.popleft()
+            record = failed_record(sample, reason) if result is None else to_record(sample, result)
             yield {**record, "seconds": round(time.perf_counter() - started, 4)}
             started = time.perf_counter()
 
 
-def _readable(
+def _encoded(
     backbone: Backbone,
     dataset: Dataset,
     positions: Iterable[int],
     begun: deque[tuple[Sample, str]],
-) -> Iterator[tuple[int, Tensor]]:
-    """Image id and latents of what can be read.
+) -> Iterator[tuple[int, Tensor | None]]:
+    """Image id and latents, None if the image cannot be read.
 
-    `begun` gets, in this order, each sample and why it cannot be read, or an empty text.
+    `begun` gets each sample and why it cannot be read, or an empty text.
     """
     for sample in read_ahead(dataset[position] for position in positions):
+        latents, reason = None, ""
         try:
             latents = backbone.encode(sample.image)
         except UnreadableImage as error:
-            begun.append((sample, str(error)))
-        else:
-            begun.append((sample, ""))
-            yield sample.image_id, latents
+            reason = str(error)
+        begun.append((sample, reason))
+        yield sample.image_id, latents
 
 
 def to_record(sample: Sample, result: Classification) -> dict[str, Any]:

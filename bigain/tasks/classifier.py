@@ -12,27 +12,24 @@ evaluations of one image and stage, so shards and resumes change no result.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import overload
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from bigain.backbones.base import Backbone
-from bigain.devices import Fetched
+from bigain.devices import Fetched, to_device
 from bigain.errors import UserError
 from bigain.patching.sharing import Sharing
 from bigain.tasks.batches import MicroBatches, keyed_noise
 from bigain.tasks.evaluations import Batch, ImageInFlight, Packed, Separate, Waiting, Work
-from bigain.tasks.protocol import Allocation, Decision, Ledger, Round
+from bigain.tasks.protocol import Allocation, Ledger, Round
 
 __all__ = ["LOSSES", "Classification", "DiffusionClassifier"]
-
-_MOST_IN_FLIGHT = 4
-"""Images in flight for each evaluation of a batch; then a batch need not be full.  Races, whose
-images have many numbers of classes left, come to about three."""
 
 _Elementwise = Callable[[Tensor, Tensor], Tensor]
 
@@ -92,8 +89,9 @@ class DiffusionClassifier:
         batch_size: Evaluations per forward; changes speed and memory only, unless the operator
             draws once per forward.
         device: Where the backbone is.
-        draws_per_forward: Whether it does; then batches have evaluations of one image and stage,
-            and do not shrink when memory runs out.
+        packing: How evaluations of several images share batches: `Packed`, or `Filled` for races.
+        draws_per_forward: Whether the operator does; then batches have evaluations of one image and
+            stage, and do not shrink when memory runs out.
 
     """
 
@@ -106,6 +104,7 @@ class DiffusionClassifier:
         seed: int,
         batch_size: int,
         device: torch.device,
+        packing: Callable[[], Waiting] = Packed,
         draws_per_forward: bool = False,
     ) -> None:
         self._backbone = backbone
@@ -115,7 +114,8 @@ class DiffusionClassifier:
         self._seed = seed
         fixed = "operator.draws=per_forward depends on the batch" if draws_per_forward else None
         self._batches = MicroBatches(batch_size, fixed=fixed)
-        self._is_separate = draws_per_forward
+        self._begun = 0
+        self._packing = Separate if draws_per_forward else packing
         self._device = device
         # On a GPU the next batch is launched before the errors of the last one are waited for.
         self._ahead = 1 if device.type == "cuda" else 0
@@ -125,48 +125,64 @@ class DiffusionClassifier:
         """Evaluations per forward now: the batch size, or less after memory ran out."""
         return self._batches.size
 
-    def classify(self, images: Iterable[tuple[int, Tensor]]) -> Iterator[Classification]:
+    @overload
+    def classify(
+        self, images: Iterable[tuple[int, Tensor]]
+    ) -> Generator[Classification, None, None]: ...
+
+    @overload
+    def classify(
+        self, images: Iterable[tuple[int, Tensor | None]]
+    ) -> Generator[Classification | None, None, None]: ...
+
+    def classify(
+        self, images: Iterable[tuple[int, Tensor | None]]
+    ) -> Generator[Classification | None, None, None]:
         """Classify clean latents, one result per image, in the order of `images`.
 
         Args:
             images: (number, latents of shape (1, C, H, W)) of each; taken one by one, when there is
-                room in a batch.
+                room in a batch.  The result of an image without latents is None.
 
         Raises:
             UserError: an error is not finite, or a single evaluation does not fit the memory.
 
         """
-        following, waiting = enumerate(images), Separate() if self._is_separate else Packed()
-        flight: deque[ImageInFlight] = deque()
+        following, waiting = iter(images), self._packing()
+        flight: deque[ImageInFlight | None] = deque()
         launched: deque[tuple[Batch, Fetched]] = deque()
         is_left = True
         with Sharing(self._backbone.denoiser) as sharing:
             while is_left or flight:
                 is_last = not (is_left or launched)
-                is_full = len(flight) >= _MOST_IN_FLIGHT * self._batches.size
-                batch = waiting.take(self._batches.size, even_if_small=is_last or is_full)
+                batch = waiting.take(self._batches.size, even_if_small=is_last)
                 if batch is not None:
                     launched.append((batch, self._launch(batch, sharing)))
                 elif is_left:
                     is_left = self._begin(following, flight, waiting)
                 if len(launched) > self._ahead or (launched and not (is_left or batch)):
                     self._collect(*launched.popleft(), waiting)
-                while flight and (decision := flight[0].decision) is not None:
-                    yield self._result(flight.popleft(), decision)
+                while flight and (flight[0] is None or flight[0].decision is not None):
+                    yield self._result(flight.popleft())
 
     def _begin(
         self,
-        following: Iterator[tuple[int, tuple[int, Tensor]]],
-        flight: deque[ImageInFlight],
+        following: Iterator[tuple[int, Tensor | None]],
+        flight: deque[ImageInFlight | None],
         waiting: Waiting,
     ) -> bool:
         """Begin with the next image; whether there was one."""
-        for order, (image_id, latents) in following:
+        image_id, latents = next(following, (None, None))
+        if image_id is None:
+            return False
+        image = None
+        if latents is not None:
+            self._begun += 1
             classes = self._backbone.num_classes
-            flight.append(ImageInFlight(image_id, latents, self._protocol, classes, order))
-            self._continue(flight[-1], waiting)
-            return True
-        return False
+            image = ImageInFlight(image_id, latents, self._protocol, classes, self._begun)
+            self._continue(image, waiting)
+        flight.append(image)
+        return True
 
     def _continue(self, image: ImageInFlight, waiting: Waiting) -> None:
         """Let the next round of an image wait for its evaluation, unless there is a decision."""
@@ -178,13 +194,11 @@ class DiffusionClassifier:
     def _work(self, image: ImageInFlight, round_: Round) -> Work:
         """A round with its noise and its noisy latents, which do not depend on the class."""
         timesteps = self._timesteps[round_.trials.start : round_.trials.stop]
-        key, shape = ("classification", image.image_id), tuple(image.latents.shape)
-        noise = torch.cat(
-            [keyed_noise(self._seed, *key, t, shape=shape) for t in timesteps.tolist()]
-        )
+        noise = torch.cat([self._noise(image, timestep) for timestep in timesteps.tolist()])
         abar = self._backbone.alphas_cumprod[timesteps].view(-1, 1, 1, 1)
         noisy = abar.sqrt().float() * image.latents + (1 - abar).sqrt().float() * noise
-        return Work(image, round_, noise.to(self._device), noisy.to(self._device), timesteps)
+        noise, noisy = to_device(noise, self._device), to_device(noisy, self._device)
+        return Work(image, round_, noise, noisy, timesteps)
 
     def _noise(self, image: ImageInFlight, timestep: int) -> Tensor:
         shape = tuple(image.latents.shape)
@@ -200,11 +214,12 @@ class DiffusionClassifier:
     def _errors(self, batch: Batch, sharing: Sharing, chunk: Tensor) -> Tensor:
         """Errors of the evaluations `chunk` of a batch, on the device, shape (B,)."""
         rows = slice(int(chunk[0]), int(chunk[-1]) + 1)
-        with sharing.rows(batch.trials[rows], batch.timesteps[rows]):
+        distinct = batch.distinct if len(chunk) == len(batch) else None
+        with sharing.rows(batch.trials[rows], batch.timesteps[rows], distinct):
             prediction = self._backbone.predict_noise(
                 batch.noisy[rows],
-                batch.timesteps[rows].to(self._device, non_blocking=True),
-                batch.classes[rows].to(self._device, non_blocking=True),
+                to_device(batch.timesteps[rows], self._device),
+                to_device(batch.classes[rows], self._device),
             )
         return self._loss(prediction, batch.noise[rows])
 
@@ -214,8 +229,10 @@ class DiffusionClassifier:
             self._check_finite(work)
             self._continue(work.image, waiting)
 
-    def _result(self, image: ImageInFlight, decision: Decision) -> Classification:
-        protocol = self._protocol
+    def _result(self, image: ImageInFlight | None) -> Classification | None:
+        if image is None or image.decision is None:
+            return None
+        decision, protocol = image.decision, self._protocol
         return Classification(
             prediction=decision.prediction,
             scores=decision.scores,

@@ -8,16 +8,17 @@ them (`bigain.patching.sharing`).
 
 from bisect import insort
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
+from bigain.devices import to_device
 from bigain.tasks.protocol import Allocation, Decision, Round
 
-__all__ = ["Batch", "ImageInFlight", "Packed", "Part", "Separate", "Waiting", "Work"]
+__all__ = ["Batch", "Filled", "ImageInFlight", "Packed", "Part", "Separate", "Waiting", "Work"]
 
 
 class ImageInFlight:
@@ -109,49 +110,49 @@ class Batch:
     """Evaluations that are computed together.
 
     Attributes:
-        parts: Where they come from; some rows may repeat the last one.
-        rows: For each of `parts` the row of its first evaluation.
+        parts: Where they come from, in the order of the rows.
         noisy, noise: Of each row, on the device, shape (B, C, H, W).
         timesteps: On the CPU, shape (B,).
         classes: On the CPU, shape (B,).
         trials: Numbers on the CPU, shape (B,), equal for neighbours of the same (image, trial).
+        distinct: As how many trials the batch counts, so that all batches of a kind have the same
+            number; None: as many as there are.
 
     """
 
     parts: tuple[Part, ...]
-    rows: tuple[int, ...]
     noisy: Tensor
     noise: Tensor
     timesteps: Tensor
     classes: Tensor
     trials: Tensor
+    distinct: int | None = None
 
     @classmethod
-    def of(cls, parts: Sequence[Part], width: int, capacity: int) -> "Batch":
-        """`capacity` blocks of `width` rows, the first ones from `parts`.
-
-        Rows that are missing repeat the last one of their block, or the last block, whose copies
-        count as trials of their own: so all batches have as many.
-        """
+    def of(cls, parts: Sequence[Part], size: int = 0, distinct: int | None = None) -> "Batch":
+        """The evaluations of `parts`; copies of the last one fill it up to `size` rows."""
         columns: list[tuple[Tensor, ...]] = []
         before = 0
-        for number in range(capacity):
-            work, begin, end = parts[min(number, len(parts) - 1)]
-            trial, label = _filled(work.pairs[begin:end], width).unbind(1)
-            own, mark = trial.to(work.noisy.device), trial + before
+        for work, begin, end in parts:
+            trial, label = work.pairs[begin:end].unbind(1)
+            own, mark = to_device(trial, work.noisy.device), trial + before
             columns.append((work.noisy[own], work.noise[own], work.timesteps[trial], label, mark))
             before += len(work.timesteps)
-        rows = tuple(range(0, width * len(parts), width))
-        return cls(tuple(parts), rows, *map(torch.cat, zip(*columns, strict=True)))
+        noisy, noise, timesteps, classes, trials = (
+            _filled(torch.cat(column), size) for column in zip(*columns, strict=True)
+        )
+        return cls(tuple(parts), noisy, noise, timesteps, classes, trials, distinct)
 
     def __len__(self) -> int:
         return len(self.classes)
 
     def receive(self, errors: Tensor) -> Iterator[Work]:
         """Hand out the errors (B,); yields the rounds that are complete now."""
-        for row, (work, begin, end) in zip(self.rows, self.parts, strict=True):
+        row = 0
+        for work, begin, end in self.parts:
             if work.receive(begin, errors[row : row + end - begin]):
                 yield work
+            row += end - begin
 
 
 class Waiting(Protocol):
@@ -176,47 +177,55 @@ class Waiting(Protocol):
 
 
 class Packed:
-    """Packs trials of several images, whose rounds have the same number of classes, together.
+    """Full batches of rounds with the same number of classes, of one image or several.
 
-    A batch has as many trials as fit, each with all its classes.  So for a number of classes all
-    batches have the same number of rows and of different latents.  What else is in a batch changes
-    an evaluation's place in it at most: nothing on the shipped backbones, the rounding of sums on
-    some others.  A trial with more classes than fit is cut, and is alone in its batches.
+    So for a number of classes all batches have the same number of rows and count as the same number
+    of trials.  What else is in a batch changes an evaluation's place in it at most: nothing on the
+    shipped backbones, the rounding of sums on some others.
     """
 
     def __init__(self) -> None:
-        self._works: dict[int, list[Part]] = {}
+        self._waiting: dict[int, list[Part]] = {}
 
     def add(self, work: Work) -> None:
-        """Put a round in; those of images that began earlier come first."""
-        waiting = self._works.setdefault(len(work.round.classes), [])
-        insort(waiting, Part(work, 0, len(work.pairs)), key=lambda part: part.work.image.order)
+        """Put a round in; those of images that began earlier come first.
+
+        A trial that is cut stays in front, so a batch has at most two of which a part is elsewhere.
+        """
+        classes = len(work.round.classes)
+        _insert(self._waiting.setdefault(classes, []), work)
 
     def take(self, size: int, *, even_if_small: bool) -> Batch | None:
         """Of the batches that are full, that of the oldest image; see `Waiting`."""
-        oldest = sorted(self._works, key=lambda n: self._works[n][0].work.image.order)
+        oldest = sorted(self._waiting, key=lambda n: self._waiting[n][0].work.image.order)
         for classes in oldest:
-            width = min(classes, size)
-            capacity = size // width
-            trials = sum(-(-(part.end - part.begin) // width) for part in self._works[classes])
-            if even_if_small or trials >= capacity:
-                return Batch.of(self._cut(classes, width, capacity), width, capacity)
+            waiting = self._waiting[classes]
+            if even_if_small or _rows(waiting) >= size:
+                parts = _cut(waiting, size)
+                if not waiting:
+                    del self._waiting[classes]
+                return Batch.of(parts, size, 1 - (1 - size) // classes)
         return None
 
-    def _cut(self, classes: int, width: int, capacity: int) -> list[Part]:
-        """Up to `capacity` parts of one trial and `width` evaluations each."""
-        waiting = self._works[classes]
-        cut: list[Part] = []
-        while waiting and len(cut) < capacity:
-            work, begin, end = waiting.pop(0)
-            trial_ends = begin + classes - begin % classes
-            stop = min(begin + width, trial_ends)
-            cut.append(Part(work, begin, stop))
-            if stop < end:
-                waiting.insert(0, Part(work, stop, end))
-        if not waiting:
-            del self._works[classes]
-        return cut
+
+class Filled:
+    """Full batches of rounds with any numbers of classes, the oldest image first.
+
+    For races, whose images have many numbers of classes left, a few evaluations each.  At the end
+    batches are small, not filled up.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: list[Part] = []
+
+    def add(self, work: Work) -> None:
+        """Put a round in; those of images that began earlier come first."""
+        _insert(self._waiting, work)
+
+    def take(self, size: int, *, even_if_small: bool) -> Batch | None:
+        """The evaluations of the oldest images; see `Waiting`."""
+        is_ready = _rows(self._waiting) >= (1 if even_if_small else size)
+        return Batch.of(_cut(self._waiting, size)) if is_ready else None
 
 
 class Separate:
@@ -238,8 +247,33 @@ class Separate:
         stop = min(end, begin + size)
         if stop < end:
             self._parts.appendleft(Part(work, stop, end))
-        return Batch.of([Part(work, begin, stop)], stop - begin, 1)
+        return Batch.of([Part(work, begin, stop)])
 
 
-def _filled(rows: Tensor, width: int) -> Tensor:
-    return torch.cat([rows, rows[-1:].expand(width - len(rows), -1)])
+def _rows(parts: Iterable[Part]) -> int:
+    return sum(part.end - part.begin for part in parts)
+
+
+def _insert(waiting: list[Part], work: Work) -> None:
+    """By the order of images, but never before what is left of a round."""
+    part = Part(work, 0, len(work.pairs))
+    is_cut = bool(waiting) and waiting[0].begin > 0
+    insort(waiting, part, lo=int(is_cut), key=lambda each: each.work.image.order)
+
+
+def _cut(waiting: list[Part], size: int) -> list[Part]:
+    """Remove up to `size` evaluations from the front."""
+    cut: list[Part] = []
+    while waiting and size:
+        work, begin, end = waiting.pop(0)
+        stop = min(end, begin + size)
+        cut.append(Part(work, begin, stop))
+        size -= stop - begin
+        if stop < end:
+            waiting.insert(0, Part(work, stop, end))
+    return cut
+
+
+def _filled(rows: Tensor, size: int) -> Tensor:
+    lacking = max(0, size - len(rows))
+    return torch.cat([rows, rows[-1:].expand(lacking, *rows.shape[1:])])

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bigain.errors import UserError
+from bigain.errors import FaultError, UserError
 from bigain.runs.images_done import ImagesDone
 from bigain.runs.journal import (
     Journal,
@@ -158,3 +158,17 @@ def test_records_come_in_the_order_of_the_dataset_whatever_the_shards_wrote(
     for _ in range(2):
         assert [(each["image_id"], each["text"]) for each in records] == expected
     assert len(records) == 4
+
+
+def test_a_damaged_or_removed_line_is_named_when_it_is_needed(tmp_path: Path) -> None:
+    path = tmp_path / journal_name(0, 1)
+    write_journal(path, [{"image_id": 1}, {"image_id": 2, "x": "y"}])
+    images = ImagesDone([2, 1])
+    images.add([1, 2])
+    records = OrderedRecords(tmp_path, images)
+    path.write_bytes(path.read_bytes().replace(b'"y"', b"'y'"))
+    with pytest.raises(UserError, match="line 2 is damaged"):
+        list(records)
+    path.write_bytes(path.read_bytes().splitlines(keepends=True)[0])
+    with pytest.raises(FaultError, match="the records of 1 images are gone"):
+        OrderedRecords(tmp_path, images)

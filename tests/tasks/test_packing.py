@@ -1,6 +1,6 @@
 """The classifier's batches: filled with several images, all of one size."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -11,13 +11,19 @@ from bigain.devices import Fetched
 from bigain.patching.sharing import Sharing
 from bigain.tasks.batches import keyed_noise
 from bigain.tasks.classifier import LOSSES, Classification, DiffusionClassifier
-from bigain.tasks.evaluations import Batch
+from bigain.tasks.evaluations import Batch, Filled, Packed, Waiting
 from bigain.tasks.protocol import StagedProtocol
 
 CPU = torch.device("cpu")
 
 
-def make(backbone: Backbone, batch_size: int, *, per_forward: bool = False) -> DiffusionClassifier:
+def make(
+    backbone: Backbone,
+    batch_size: int,
+    *,
+    per_forward: bool = False,
+    packing: Callable[[], Waiting] = Packed,
+) -> DiffusionClassifier:
     return DiffusionClassifier(
         backbone,
         StagedProtocol((2, 7), (5, 1)),  # 20 evaluations of an image, then 25
@@ -25,6 +31,7 @@ def make(backbone: Backbone, batch_size: int, *, per_forward: bool = False) -> D
         seed=4,
         batch_size=batch_size,
         device=CPU,
+        packing=packing,
         draws_per_forward=per_forward,
     )
 
@@ -59,7 +66,7 @@ def test_batches_are_full_and_only_the_last_images_leave_room(backbone: Backbone
     seen = sizes(backbone)
     found = list(make(backbone, 32).classify(images(8)))
     assert len(found) == 8
-    assert seen == [30] * (-(-8 * 2 // 3) + -(-8 * 5 // 6))  # three trials of ten, six of five
+    assert seen == [32] * (8 * 20 // 32 + -(-8 * 25 // 32))
 
 
 def batches(
@@ -85,12 +92,13 @@ def batches(
     return seen
 
 
-def test_all_batches_have_as_many_distinct_latents(
+def test_all_batches_with_the_same_number_of_classes_count_as_many_trials(
     backbone: Backbone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = batches(backbone, monkeypatch, (2, 7), (5, 1))
-    counts = {(len(b.classes.unique()), len(b.trials.unique_consecutive())) for b in seen}
-    assert {distinct for _, distinct in counts} == {3, 6}
+    counts = {(len(b.parts[0].work.round.classes), b.distinct) for b in seen}
+    assert counts == {(10, 5), (5, 8)}, "32 rows touch at most 5 trials of ten, 8 of five"
+    assert all(len(b.trials.unique_consecutive()) <= (b.distinct or 0) for b in seen)
 
 
 def test_rows_that_count_as_equal_are_equal(
@@ -128,7 +136,7 @@ def test_images_begin_only_when_a_batch_has_room(backbone: Backbone) -> None:
             yield image_id, latents
 
     in_flight = [len(begun) - done for done, _ in enumerate(make(backbone, 8).classify(noted()))]
-    assert max(in_flight) <= 2
+    assert max(in_flight) <= 3
 
 
 def test_a_trial_with_more_classes_than_fit_is_cut(backbone: Backbone) -> None:
@@ -137,6 +145,35 @@ def test_a_trial_with_more_classes_than_fit_is_cut(backbone: Backbone) -> None:
     assert set(seen) == {4}
     for found, expected in zip(cut, make(backbone, 64).classify(images(2)), strict=True):
         assert torch.allclose(found.errors, expected.errors, atol=1e-6, equal_nan=True)
+
+
+@pytest.mark.parametrize("size", [1, 7, 32, 500])
+def test_races_share_batches_whatever_their_numbers_of_classes(
+    backbone: Backbone, size: int
+) -> None:
+    seen = sizes(backbone)
+    filled = make(backbone, size, packing=Filled)
+    found = list(filled.classify(images(6)))
+    assert sum(seen) == 6 * 45, "nothing is filled up"
+    assert max(seen) <= size
+    for result, expected in zip(found, make(backbone, 64).classify(images(6)), strict=True):
+        assert torch.allclose(result.errors, expected.errors, atol=1e-6, equal_nan=True)
+
+
+def test_images_without_latents_have_their_place(backbone: Backbone) -> None:
+    """And those at the front are there before any other image is waited for."""
+    given: list[int] = []
+
+    def noted() -> Iterator[tuple[int, Tensor | None]]:
+        for image_id, latents in images(6):
+            given.append(image_id)
+            yield image_id, None if image_id in (0, 1, 4) else latents
+
+    results = make(backbone, 8).classify(noted())
+    assert next(results) is next(results) is None
+    assert given == [0, 1]
+    assert [result is None for result in results] == [False, False, True, False]
+    assert list(make(backbone, 8).classify((i, None) for i in range(3))) == [None] * 3
 
 
 def test_draws_per_forward_have_one_image_and_stage_in_a_batch(backbone: Backbone) -> None:
