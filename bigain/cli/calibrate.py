@@ -14,7 +14,8 @@ _HELP = """usage: bigain calibrate [-m] key=value ...
 
 Calibrate the race of task.allocation=racing (docs/racing.md) for the run that the same arguments
 make: the last task.race.images images of the dataset's order take all trials, without labels.
-One calibration serves all runs of one backbone, operator, loss, grid, precision and seed.
+One calibration serves all runs of one backbone, operator, loss, grid, precision and seed.  One that
+is there is kept; force=true makes it again, which renames the runs.
 """
 
 _RACING = "task.allocation=racing"

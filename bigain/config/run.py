@@ -185,7 +185,10 @@ class RunConfig(Settings):
             raise not_allowed("task.images_per_forward", task.images_per_forward, allowed)
 
     def _check_race(self) -> None:
-        """The calibration has other batches than the run."""
+        """The calibration has other batches than the run; code is compiled for one shape."""
+        if self.compile:
+            allowed = "false or task.allocation=staged, because a race has batches of many shapes"
+            raise not_allowed("compile", "true", allowed)
         if self.operator.draws_per_forward:
             allowed = "staged, because with operator.draws=per_forward a batch shares a draw"
             raise not_allowed("task.allocation", "racing", allowed)

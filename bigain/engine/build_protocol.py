@@ -40,7 +40,8 @@ def check_weights(
     if differ:
         raise UserError(
             f"{calibration_path(config)}: was made with another {differ[0]}; allowed: restore it, "
-            "or delete this file and calibrate again with `bigain calibrate`"
+            "or make the calibration again with `bigain calibrate` of the same arguments and "
+            "force=true"
         )
 
 

@@ -2,7 +2,8 @@
 
 The last images of the dataset's order take all trials; no label is read.  The errors of an image
 are kept as soon as they are there, so a killed calibration goes on, and one with more images
-computes the new ones alone.
+computes the new ones alone.  A calibration that is there is kept: another device or batch size
+would change its last digits, and with its hash the names of the runs that were made with it.
 """
 
 import hashlib
@@ -24,7 +25,12 @@ from bigain.engine.build_operator import check_operator
 from bigain.engine.build_protocol import check_apart
 from bigain.errors import UserError
 from bigain.files import parse_json, replace_text
-from bigain.runs.calibrations import errors_folder, write_calibration
+from bigain.runs.calibrations import (
+    calibration_path,
+    errors_folder,
+    read_calibration,
+    write_calibration,
+)
 from bigain.runs.progress import Meter
 from bigain.runs.provenance import weights_of
 from bigain.tasks.calibration import FullGrid, calibration_errors
@@ -56,14 +62,19 @@ class Calibrated:
 
 
 def calibrate(config: RunConfig) -> Calibrated:
-    """Make the calibration of a race, or find it.
+    """Find the calibration of a race, or make it; with `config.force` make it in any case.
 
     Raises:
-        UserError: Data or weights are missing, an image is also one of the run, or the calibration
-            does not fit images that it was not made from.
+        UserError: Data or weights are missing, an image is also one of the run, the calibration
+            does not fit images that it was not made from, or one that is there is damaged.
 
     """
     check_operator(config)
+    path = calibration_path(config)
+    if path.is_file() and not config.force:
+        content = read_calibration(config)
+        check_apart(config, content["image_ids"], load_dataset(config.dataset))
+        return Calibrated(path, {int(k): ratio for k, ratio in content["fit"].items()}, 0)
     task = config.task_as(ClassificationConfig)
     images = load_whole(config.dataset)
     positions = _positions(config, images)

@@ -22,6 +22,7 @@ from bigain.errors import UserError
 from bigain.files import replace_file, replace_text
 from bigain.metrics import Metric
 from bigain.runs.archive_csv import MetricRow, metrics_of, read_own_rows, read_runs_csv
+from bigain.runs.calibrations import baseline_calibration
 from bigain.runs.files import MANIFEST, METRIC_COLUMNS, SAMPLES, csv_text, unreadable
 from bigain.runs.identity import DESCRIBING_COLUMNS, Config, baseline_id, describing_columns
 from bigain.runs.manifests import Manifest, check_name, portable, read_published
@@ -220,7 +221,8 @@ class Archive:
 
 def baseline_samples(config: Config, results: Path) -> pd.DataFrame | None:
     """The records of the baseline of a run; None if it is the baseline, or has no finished one."""
-    columns, baseline = describing_columns(config), baseline_id(config)
+    columns = describing_columns(config)
+    baseline = baseline_id(config, baseline_calibration(config))
     is_baseline = columns["run_id"] == baseline
     return None if is_baseline else Archive(results, columns["profile"]).samples(baseline)
 
@@ -234,7 +236,8 @@ def check_baseline(config: Config, results: Path, hashes: Mapping[str, str]) -> 
         hashes: What this run is made from.
 
     """
-    columns, baseline = describing_columns(config), baseline_id(config)
+    columns = describing_columns(config)
+    baseline = baseline_id(config, baseline_calibration(config))
     if columns["run_id"] == baseline:
         return
     differ = changed(Archive(results, columns["profile"]).hashes(baseline), hashes)

@@ -15,9 +15,10 @@ from typing import Any
 from bigain.config import ClassificationConfig, RunConfig
 from bigain.errors import UserError
 from bigain.files import file_sha256, parse_json, replace_text
-from bigain.runs.identity import canonical, resolved, run_id
+from bigain.runs.identity import Config, canonical, resolved, run_id
 
 __all__ = [
+    "baseline_calibration",
     "calibration_id",
     "calibration_path",
     "errors_folder",
@@ -29,6 +30,8 @@ __all__ = [
 
 _FOLDER = "calibrations"
 _OF_IMAGES = ("limit", "index", "fingerprint")
+_NEEDED = ("calibration", "hashes", "image_ids", "order", "fit", "covariance")
+_AGAIN = "make it again with `bigain calibrate` of the same arguments and force=true"
 
 
 def calibration_id(config: RunConfig) -> str:
@@ -38,7 +41,20 @@ def calibration_id(config: RunConfig) -> str:
 
 def calibration_path(config: RunConfig) -> Path:
     """Where the calibration of this run is, or would be."""
-    return config.paths.results / _FOLDER / f"{calibration_id(config)}.json"
+    return _path(config, calibration_id(config))
+
+
+def baseline_calibration(config: Config) -> str | None:
+    """The hash of the calibration that the baseline of a race has; see `baseline_id`.
+
+    None if the baseline is not calibrated yet, so there is no run of it, and if this is no race.
+    """
+    if not isinstance(config, RunConfig) or not _is_race(config):
+        return None
+    if config.operator.is_baseline:
+        return config.task_as(ClassificationConfig).of_race.calibration
+    path = _path(config, run_id({**_identity(config), "operator": {"name": "none"}}))
+    return _hash(path) if path.is_file() else None
 
 
 def errors_folder(config: RunConfig) -> Path:
@@ -58,13 +74,13 @@ def with_calibration(config: RunConfig) -> RunConfig:
         UserError: The file has another hash than the one that is set.
 
     """
-    task = config.task
-    if not isinstance(task, ClassificationConfig) or not task.is_race:
+    if not _is_race(config):
         return config
+    task = config.task_as(ClassificationConfig)
     path, race = calibration_path(config), task.of_race
     if not path.is_file():
         return config
-    found = file_sha256(path)[:12]
+    found = _hash(path)
     if race.calibration not in (None, found):
         raise _another(race.calibration, path, found)
     own = race.model_copy(update={"calibration": found})
@@ -79,13 +95,8 @@ def need_calibration(config: RunConfig, overrides: Sequence[str]) -> None:
         overrides: What it was composed from, for the command that makes the calibration.
 
     """
-    task = config.task
-    if isinstance(task, ClassificationConfig) and task.is_race and not _is_there(config):
-        command = shlex.join(["bigain", "calibrate", *overrides])
-        raise UserError(
-            f"task.allocation=racing: no calibration of {config.title} in "
-            f"{calibration_path(config).parent}; make it with: {command}"
-        )
+    if _is_race(config) and not calibration_path(config).is_file():
+        raise _missing(config, f": {shlex.join(['bigain', 'calibrate', *overrides])}")
 
 
 def read_calibration(config: RunConfig) -> dict[str, Any]:
@@ -98,15 +109,20 @@ def read_calibration(config: RunConfig) -> dict[str, Any]:
     path = calibration_path(config)
     planned = config.task_as(ClassificationConfig).of_race.calibration
     try:
-        found, content = file_sha256(path)[:12], parse_json(path.read_text(encoding="utf-8"))
+        found, content = _hash(path), parse_json(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise _missing(config, " `bigain calibrate` of the same arguments") from None
     except (OSError, ValueError) as error:
-        again = "delete it, and make it again with `bigain calibrate`"
-        raise UserError(f"{path}: cannot be read ({error}); {again}") from error
+        raise UserError(f"{path}: cannot be read ({error}); {_AGAIN}") from error
+    lacking = [key for key in _NEEDED if not isinstance(content, dict) or key not in content]
+    if lacking:
+        raise UserError(f"{path}: has no {lacking[0]}; {_AGAIN}")
     if found != planned:
         raise _another(planned, path, found)
     if content["calibration"] != calibration_id(config):
         raise UserError(
-            f"{path}: is the calibration {content['calibration']}; allowed: that of its name"
+            f"{path}: is the calibration {content['calibration']}; allowed: that of its name; "
+            f"{_AGAIN}"
         )
     return dict(content)
 
@@ -131,8 +147,23 @@ def _identity(config: RunConfig) -> dict[str, Any]:
     return {**plain, "dataset": dataset, "task": own}
 
 
-def _is_there(config: RunConfig) -> bool:
-    return calibration_path(config).is_file()
+def _is_race(config: RunConfig) -> bool:
+    return isinstance(config.task, ClassificationConfig) and config.task.is_race
+
+
+def _path(config: RunConfig, name: str) -> Path:
+    return config.paths.results / _FOLDER / f"{name}.json"
+
+
+def _hash(path: Path) -> str:
+    return file_sha256(path)[:12]
+
+
+def _missing(config: RunConfig, command: str) -> UserError:
+    return UserError(
+        f"task.allocation=racing: no calibration of {config.title} in "
+        f"{calibration_path(config).parent}; make it with{command}"
+    )
 
 
 def _another(planned: str | None, path: Path, found: str) -> UserError:

@@ -124,7 +124,8 @@ def _is_complete(store: RunStore) -> bool:
     manifest, path = store.manifest(), store.folder / METRICS
     if not path.exists() or not manifest["columns"].keys() >= set(ADDED_COLUMNS):
         return False
-    needs_rise = manifest["columns"]["task"] == "classification"
+    is_race = manifest["config"]["task"].get("allocation") == "racing"
+    needs_rise = manifest["columns"]["task"] == "classification" and not is_race
     is_baseline = manifest["baseline_id"] == store.run_id
     return not needs_rise or is_baseline or _RISE in metrics_of(read_own_rows(store.folder))
 

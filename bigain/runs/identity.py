@@ -29,6 +29,7 @@ __all__ = [
     "EXCLUDED_WITH_FINGERPRINT",
     "Config",
     "baseline_id",
+    "calibrated",
     "canonical",
     "dataset_name",
     "depends_on_batch_size",
@@ -154,9 +155,20 @@ def family_id(config: Config) -> str:
     return _digest(_canonical(resolved(config), EXCLUDED_FROM_FAMILY))
 
 
-def baseline_id(config: Config) -> str:
-    """Run id of the baseline: the same configuration with operator `none`."""
-    return run_id({**resolved(config), "operator": {"name": "none"}})
+def baseline_id(config: Config, calibration: str | None = None) -> str:
+    """Run id of the baseline: the same configuration with operator `none`.
+
+    If it is a race, `calibration` is that of the baseline (`bigain.runs.calibrations`).
+    """
+    return run_id({**calibrated(resolved(config), calibration), "operator": {"name": "none"}})
+
+
+def calibrated(plain: Mapping[str, Any], calibration: str | None) -> dict[str, Any]:
+    """The configuration with this `task.race.calibration`, or as it is if it is no race."""
+    task = plain.get("task", {})
+    if "race" not in task:
+        return dict(plain)
+    return {**plain, "task": {**task, "race": {**task["race"], "calibration": calibration}}}
 
 
 def dataset_name(plain: Mapping[str, Any]) -> str:
@@ -202,13 +214,16 @@ def _excluded(plain: Mapping[str, Any], usual: Collection[str]) -> Collection[st
     if plain.get("task", {}).get("name") == "generation" and plain.get("compile"):
         named.add("compile")
     usual = [key for key in usual if key not in named]
-    if plain.get("task", {}).get("allocation") == "racing":
+    if _is_race(plain):
         usual = [*usual, "task.keep_list"]  # a race keeps what it keeps
     return EXCLUDED_BY_MEASURE.get(plain.get("task", {}).get("measure"), usual)
 
 
 def _canonical(plain: dict[str, Any], usual: Collection[str]) -> str:
     excluded = _excluded(plain, usual)
+    if _is_race(plain):  # the stages before the last are none of a race
+        task = plain["task"]
+        plain = {**plain, "task": {**task, "trial_list": task["trial_list"][-1:]}}
     if plain.get("operator", {}).get("name") == "none":
         plain = {**plain, "operator": {"name": "none"}}
         excluded = [*excluded, *EXCLUDED_WITHOUT_OPERATOR]
@@ -217,6 +232,10 @@ def _canonical(plain: dict[str, Any], usual: Collection[str]) -> str:
     excluded = [*excluded, *_own_targets(plain)]
     kept = _without(_without_neutral(plain), excluded, "")
     return json.dumps(_by_value(kept, ""), sort_keys=True, separators=(",", ":"))
+
+
+def _is_race(plain: Mapping[str, Any]) -> bool:
+    return bool(plain.get("task", {}).get("allocation") == "racing")
 
 
 @cache

@@ -15,7 +15,7 @@ from bigain.metrics import Metric
 from bigain.runs.archive import Archive
 from bigain.runs.archive_csv import metrics_of, read_own_rows
 from bigain.runs.files import MANIFEST
-from bigain.runs.identity import dataset_name
+from bigain.runs.identity import calibrated, dataset_name
 from bigain.runs.joint_settings import Defaults, changed_settings, compared_settings, usual_settings
 from bigain.runs.manifests import Manifest, check_name
 from bigain.runs.store import RunStore, run_folders
@@ -64,9 +64,7 @@ class JointRun:
     @property
     def task_settings(self) -> str:
         """How the task was done."""
-        parts = {**self.config["task"], "dtype": self.config["dtype"]}
-        if "race" in parts:  # each operator has a calibration of its own
-            parts["race"] = {k: v for k, v in parts["race"].items() if k != "calibration"}
+        parts = {**calibrated(self.config, None)["task"], "dtype": self.config["dtype"]}
         return _text({k: v for k, v in parts.items() if k not in _PLACES})
 
     @property

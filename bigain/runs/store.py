@@ -22,6 +22,7 @@ from typing import Any
 
 from bigain.errors import UserError
 from bigain.runs.beats import Beat, Heartbeat, is_alive, read_beat
+from bigain.runs.calibrations import baseline_calibration
 from bigain.runs.files import MANIFEST, read_manifest, write_config, write_manifest
 from bigain.runs.identity import Config, baseline_id, describing_columns, family_id, resolved
 from bigain.runs.images_done import ImagesDone
@@ -196,7 +197,7 @@ class RunStore:
                 "schema_version": SCHEMA_VERSION,
                 "run_id": self.run_id,
                 "family_id": family_id(config),
-                "baseline_id": baseline_id(config),
+                "baseline_id": baseline_id(config, baseline_calibration(config)),
                 "status": "running",
                 "error": None,
                 "columns": describing_columns(config),

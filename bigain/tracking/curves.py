@@ -16,7 +16,7 @@ from urllib.parse import urlencode
 
 from bigain.config import TrackingConfig
 from bigain.config.operator import operator_title
-from bigain.runs.identity import baseline_id, dataset_name, run_id
+from bigain.runs.identity import baseline_id, calibrated, dataset_name, run_id
 from bigain.tracking.questions import QUESTIONS, UNREDUCED, known_at, short
 from bigain.tracking.trackio_client import PROJECT, TrackioClient, load_trackio
 from bigain.tracking.view import View
@@ -58,7 +58,7 @@ def curves_of(runs: Iterable[_Run], x: str) -> list[Curve]:
         x: `RATIO`, `FACTOR` or `FLOPS`.
 
     """
-    found = list(runs)
+    found = [(calibrated(config, None), summary) for config, summary in runs]
     baselines = {run_id(config): summary for config, summary in found if _is_baseline(config)}
     shared: dict[str, Mapping[str, Any]] = {}
     points: dict[str, list[dict[str, float]]] = defaultdict(list)

@@ -43,6 +43,7 @@ def test_the_defaults_of_a_race() -> None:
         ("task.race.z=3", False),
         ("task.race.audit=0.1", False),
         ("task.trial_list=[5,10]", False),
+        ("task.trial_list=[10,20]", True),
         ("task.keep_list=[4,1]", True),
         ("batch_size=7", True),
     ],
@@ -75,6 +76,18 @@ def test_a_mistake_is_one_line(override: str, line: str) -> None:
     message = complaint(override)
     assert message.startswith(line)
     assert "\n" not in message
+
+
+def test_the_stages_before_the_last_name_no_race() -> None:
+    """The first stage of [5,20] is no part of the race, nor is a stage more."""
+    lists = ["task.trial_list=[20]", "task.keep_list=[1]"]
+    assert run_id(compose_config([RACING, *lists])) == run_id(compose_config([RACING]))
+    assert run_id(compose_config(lists)) != run_id(compose_config())
+
+
+def test_a_race_is_not_compiled() -> None:
+    line = "compile=true: allowed: false or task.allocation=staged, because a race has batches"
+    assert complaint("compile=true").startswith(line)
 
 
 def test_a_race_does_not_share_draws() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,40 @@ def test_a_second_calibration_computes_nothing(
     assert main(["calibrate", *OWN, *RACE, f"paths.results={results}"]) == 0
     assert "(0 images computed" in capsys.readouterr().out
     assert path.read_bytes() == before
+
+
+def test_a_calibration_that_is_there_is_kept_unless_it_is_forced(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With another batch size its digits, and so the name of the race, could be others."""
+    own = [*OWN, *RACE, "task.trial_list=[1,2]", f"paths.results={tmp_path}"]
+    own += [f"paths.cache={tmp_path / 'cache'}"]
+    assert main(["calibrate", *own]) == 0
+    path = calibration_path(compose_config(own))
+    before, name = path.read_bytes(), run_id(compose_config(own))
+    shutil.rmtree(tmp_path / "cache")
+    capsys.readouterr()
+    assert main(["calibrate", *own, "batch_size=3"]) == 0
+    assert "(0 images computed" in capsys.readouterr().out
+    assert path.read_bytes() == before
+    assert run_id(compose_config([*own, "batch_size=3"])) == name
+    path.write_text("{}")
+    assert main(["calibrate", *own]) == 2
+    assert "force=true" in capsys.readouterr().err
+    assert main(["calibrate", *own, "force=true"]) == 0
+    assert "(12 images computed" in capsys.readouterr().out
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("verb", [["calibrate"], []])
+def test_a_race_is_not_compiled(
+    results: Path, capsys: pytest.CaptureFixture[str], verb: list[str]
+) -> None:
+    command = [*verb, *OWN, *RACE, "compile=true", f"paths.results={results}"]
+    assert main(command) == 2
+    line = capsys.readouterr().err
+    assert line.startswith("compile=true: allowed: false or task.allocation=staged")
+    assert line.count("\n") == 1
 
 
 def test_a_race_is_compared_by_its_decisions(

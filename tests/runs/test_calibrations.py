@@ -1,6 +1,9 @@
 """Which runs share a calibration, and which files are refused."""
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -8,7 +11,9 @@ from bigain.config import ClassificationConfig, RunConfig
 from bigain.errors import UserError
 from bigain.files import file_sha256
 from bigain.launch.compose import compose_config
+from bigain.runs.archive import check_baseline
 from bigain.runs.calibrations import (
+    baseline_calibration,
     calibration_id,
     calibration_path,
     errors_folder,
@@ -16,11 +21,29 @@ from bigain.runs.calibrations import (
     read_calibration,
     write_calibration,
 )
-from bigain.runs.identity import run_id
+from bigain.runs.collect import publish_runs
+from bigain.runs.files import METRICS
+from bigain.runs.identity import baseline_id, run_id
+from bigain.runs.store import RunStore
+from bigain.testing.runs import evaluation_of
+
+WHOLE = {"hashes": {}, "image_ids": [1], "order": [0], "fit": {}, "covariance": [[1.0]]}
 
 
 def composed(folder: Path, *overrides: str) -> RunConfig:
     return compose_config([f"paths.results={folder}", "task.allocation=racing", *overrides])
+
+
+def finished(folder: Path, config: RunConfig, provenance: Mapping[str, Any]) -> RunStore:
+    """A finished race over one image."""
+    store = RunStore(folder, run_id(config))
+    record = {"image_id": 1, "label": 0, "prediction": 0, "correct": True, "scores": [0.0, 1.0]}
+    record |= {"trials": [3, 2], "true_errors": None, "margin_mean": None, "margin_variance": None}
+    record |= {"evaluations": 5, "rounds": 2, "spent": 0.01}
+    with store.open(config, [1], provenance) as session:
+        session.append({**record, "seconds": 0.1})
+        assert session.finish(evaluation_of(config, folder))
+    return store
 
 
 def hash_of(config: RunConfig) -> str | None:
@@ -61,13 +84,13 @@ def test_calibrations_with_more_images_use_the_errors_of_those_with_fewer(tmp_pa
 
 def test_the_hash_of_the_file_is_part_of_the_name_of_the_run(tmp_path: Path) -> None:
     without = composed(tmp_path)
-    path = write_calibration(without, {"covariance": [[1.0]]})
+    path = write_calibration(without, WHOLE)
     config = composed(tmp_path)
     assert hash_of(without) is None
     assert hash_of(config) == file_sha256(path)[:12]
     assert run_id(config) != run_id(without)
     assert read_calibration(config)["covariance"] == [[1.0]]
-    write_calibration(without, {"covariance": [[2.0]]})
+    write_calibration(without, {**WHOLE, "covariance": [[2.0]]})
     assert run_id(composed(tmp_path)) not in (run_id(config), run_id(without))
     with pytest.raises(UserError, match=f"task.race.calibration={hash_of(config)}: "):
         read_calibration(config)
@@ -84,7 +107,7 @@ def test_without_a_calibration_the_command_that_makes_it_is_named(tmp_path: Path
 
 
 def test_the_calibration_of_another_run_is_refused(tmp_path: Path) -> None:
-    other = write_calibration(composed(tmp_path, "operator=tome"), {})
+    other = write_calibration(composed(tmp_path, "operator=tome"), WHOLE)
     path = calibration_path(composed(tmp_path))
     path.write_bytes(other.read_bytes())
     with pytest.raises(UserError, match="is the calibration"):
@@ -94,5 +117,66 @@ def test_the_calibration_of_another_run_is_refused(tmp_path: Path) -> None:
 def test_a_damaged_calibration_is_refused(tmp_path: Path) -> None:
     calibration_path(composed(tmp_path)).parent.mkdir()
     calibration_path(composed(tmp_path)).write_text("{")
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match=r"cannot be read .* force=true"):
         read_calibration(composed(tmp_path))
+
+
+@pytest.mark.parametrize("key", [*WHOLE, "calibration"])
+def test_a_calibration_that_lacks_something_is_refused(tmp_path: Path, key: str) -> None:
+    path = write_calibration(composed(tmp_path), WHOLE)
+    path.write_text(json.dumps({k: v for k, v in json.loads(path.read_text()).items() if k != key}))
+    with pytest.raises(UserError, match=f"has no {key}; make it again with `bigain calibrate`"):
+        read_calibration(composed(tmp_path))
+
+
+def test_a_calibration_that_is_no_object_is_refused(tmp_path: Path) -> None:
+    write_calibration(composed(tmp_path), WHOLE).write_text("[1]")
+    with pytest.raises(UserError, match="has no calibration; make it again"):
+        read_calibration(composed(tmp_path))
+
+
+def test_a_calibration_that_went_away_is_to_be_made_and_not_deleted(tmp_path: Path) -> None:
+    write_calibration(composed(tmp_path), WHOLE)
+    config = composed(tmp_path)
+    calibration_path(config).unlink()
+    with pytest.raises(UserError) as caught:
+        read_calibration(config)
+    assert "make it with `bigain calibrate`" in str(caught.value)
+    assert "delete" not in str(caught.value)
+
+
+def test_the_baseline_of_a_race_has_the_calibration_of_the_baseline(tmp_path: Path) -> None:
+    for number, own in enumerate([[], ["operator=tome"]]):
+        write_calibration(composed(tmp_path, *own), {**WHOLE, "image_ids": [number]})
+    plain, merged = composed(tmp_path), composed(tmp_path, "operator=tome")
+    found = [baseline_id(config, baseline_calibration(config)) for config in (plain, merged)]
+    assert found == [run_id(plain)] * 2
+    assert hash_of(plain) != hash_of(merged)
+    with RunStore(tmp_path, run_id(plain)).open(plain, [1], {"hashes": {"weights": "a"}}):
+        pass
+    with RunStore(tmp_path, run_id(merged)).open(merged, [1], {}):
+        pass
+    assert RunStore(tmp_path, run_id(merged)).manifest()["baseline_id"] == run_id(plain)
+
+
+def test_a_race_whose_baseline_has_other_weights_is_refused(tmp_path: Path) -> None:
+    for number, own in enumerate([[], ["operator=tome"]]):
+        write_calibration(composed(tmp_path, *own), {**WHOLE, "image_ids": [number]})
+    plain, merged = composed(tmp_path), composed(tmp_path, "operator=tome")
+    finished(tmp_path, plain, {"hashes": {"weights/a": "1"}})
+    check_baseline(merged, tmp_path, {"weights/a": "1"})
+    with pytest.raises(UserError, match=f"run {run_id(plain)}, was made with another weights/a"):
+        check_baseline(merged, tmp_path, {"weights/a": "2"})
+
+
+def test_a_race_has_all_its_metrics_when_it_ends(tmp_path: Path) -> None:
+    """Nothing is computed again when it is published: it has no error to compare."""
+    for own in ([], ["operator=tome"]):
+        write_calibration(composed(tmp_path, *own), WHOLE)
+    merged = composed(tmp_path, "operator=tome")
+    path = finished(tmp_path, merged, {}).folder / METRICS
+    text = path.read_text().replace(",acc1,", ",acc2,")
+    path.write_text(text)
+    publish_runs(tmp_path, "mini", [run_id(merged)])
+    assert path.read_text() == text
+    assert ",race_spent," in text

@@ -67,6 +67,18 @@ def test_a_curve_begins_at_the_baseline_and_has_its_runs_from_left_to_right() ->
     }
 
 
+def test_races_with_calibrations_of_their_own_are_points_of_one_curve() -> None:
+    def raced(digits: str, found: Run) -> Run:
+        race = {"z": 2.54, "calibration": digits}
+        task = {"name": "classification", "allocation": "racing", "trial_list": [20], "race": race}
+        return {**found[0], "task": task}, found[1]
+
+    runs = [raced(str(number), found) for number, found in enumerate(RUNS[:3])]
+    assert drawn(curves_of(runs, RATIO), "ratio") == {
+        "net digits tome": [(0, 90), (0.3, 85), (0.7, 70)]
+    }
+
+
 def test_over_flops_every_operator_ends_at_the_baseline() -> None:
     assert drawn(curves_of(RUNS, FLOPS), "flops_g") == {
         "net digits tome": [(6, 70), (8, 85), (10, 90)],
