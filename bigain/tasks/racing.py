@@ -10,7 +10,8 @@ ends with one class.  After trial k, with alive classes A and errors E of the k 
 
 where Z is E without its mean over A.  Classes with u > z are dropped.  After the last trial the
 class with the smallest sum wins.  Phi(-u) is the modelled chance that a dropped class would have
-won, and `spent`, the sum over the dropped classes, bounds that of another decision.
+won, and `spent`, the sum over the dropped classes, bounds that of another decision as far as the
+model holds; with two classes and heavy tails it does not (docs/racing.md).
 
 A keyed share of the images is audited: dropped classes take their remaining trials after the
 decision, so it can be compared with that of the full grid.

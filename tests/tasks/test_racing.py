@@ -234,6 +234,19 @@ def test_ten_classes_are_reversed_less_often_than_promised() -> None:
     assert evaluations < 200 * 80 * 0.8
 
 
+def test_of_two_classes_with_heavy_tails_more_are_reversed_than_promised() -> None:
+    """One difference of two classes cannot tell the scale of its image: a limit of the method."""
+    s, freedom = positive(5), 3
+    normal = torch.randn(1000, freedom, generator=torch.Generator().manual_seed(1)).double()
+    scales = (freedom / normal.square().sum(dim=1)).sqrt()
+    spent, others = 0.0, 0
+    for table in drawn(s, 1000, 2) * scales[:, None, None]:
+        decision = race(table, s, replace(RULE, z=2.0))
+        spent += ledger_of(decision).spent
+        others += decision.prediction != int(table.sum(dim=0).argmin())
+    assert others > 2 * spent > 0
+
+
 def test_scores_are_predicted_differences_to_the_winner() -> None:
     s = positive(8)
     table = drawn(s, 1, 6, seed=3)[0]
