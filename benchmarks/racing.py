@@ -4,11 +4,14 @@ The images of one row are the same for both, in pairs.  `--images fresh` takes t
 split of Fashion-MNIST behind the 1,000 that ship, on which the rule and its z were chosen, so it
 needs the full split (`--root`); both runs are made.  `--images shipped` takes the last of those
 that ship, and the committed staged runs.  Either way the race is calibrated on the last images of
-the full split.  A killed benchmark goes on.
+the full split.  `--images calibration` makes no runs: both protocols decide from the errors that
+the calibration kept, each tenth of its images with the model of the others.  A killed benchmark
+goes on.
 """
 
 import argparse
 import csv
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -16,17 +19,30 @@ from typing import Any
 
 import pandas as pd
 import timing
+import torch
 
+from bigain.config import ClassificationConfig
 from bigain.data.fashion_mnist import SLICE_SIZE, FashionMNIST
+from bigain.data.whole import load_whole
 from bigain.launch.compose import compose_config
 from bigain.metrics import paired_accuracy, wilson
+from bigain.runs.calibrations import errors_folder, read_calibration
 from bigain.runs.identity import run_id
 from bigain.runs.pairing import FinishedRun, read_finished
-from bigain.tasks.protocol import StagedProtocol
+from bigain.tasks.protocol import Allocation, Decision, StagedProtocol
+from bigain.tasks.race_model import RaceModel
+from bigain.tasks.racing import RaceRule, RacingProtocol, grid_of
 
-__all__ = ["main", "row"]
+__all__ = ["decide", "main", "row"]
 
-_STAGED = StagedProtocol((5, 20), (5, 1)).evaluations(10)
+_PROTOCOL = StagedProtocol((5, 20), (5, 1))
+_STAGED = _PROTOCOL.evaluations(10)
+_ORDERS = {
+    "fresh": slice(SLICE_SIZE, 2 * SLICE_SIZE),
+    "shipped": slice(SLICE_SIZE - 1, None, -1),
+}
+"""Which images of the test split's order come first."""
+_PARTS = 10
 _RACE = "task.allocation=racing"
 
 
@@ -36,27 +52,30 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--backbones", nargs="+", default=["mini_dit", "mini_unet"])
-    parser.add_argument("--images", choices=["fresh", "shipped"], default="fresh")
+    parser.add_argument("--images", choices=[*_ORDERS, "calibration"], default="fresh")
     parser.add_argument("--count", type=int, default=1000)
     parser.add_argument("--root", type=Path, help="the folder of the full Fashion-MNIST")
     parser.add_argument("--results", type=Path, required=True, help="where the runs are made")
     parser.add_argument("--csv", type=Path, help="rows of other images or backbones in it stay")
     arguments = parser.parse_args()
     whole = FashionMNIST.open_all(arguments.root).image_ids
-    is_fresh = arguments.images == "fresh"
-    ids = whole[SLICE_SIZE : 2 * SLICE_SIZE] if is_fresh else whole[SLICE_SIZE - 1 :: -1]
+    is_held_out, is_fresh = arguments.images == "calibration", arguments.images == "fresh"
+    order = "fresh" if is_held_out else arguments.images
     arguments.results.mkdir(parents=True, exist_ok=True)
-    index = arguments.results / f"{arguments.images}.txt"
-    index.write_text("".join(f"{image_id}\n" for image_id in ids))
+    index = arguments.results / f"{order}.txt"
+    index.write_text("".join(f"{image_id}\n" for image_id in whole[_ORDERS[order]]))
     known = _rows(arguments.csv)
     for backbone in arguments.backbones:
         place = [f"paths.results={arguments.results.resolve()}", f"backbone={backbone}"]
         place += [] if arguments.root is None else [f"dataset.root={arguments.root.resolve()}"]
         own = [*place, f"dataset.index={index.resolve()}", f"dataset.limit={arguments.count}"]
         _bigain("calibrate", *own)
-        staged = _made(own) if is_fresh else _committed(backbone)
         key = {"backbone": backbone, "images": arguments.images}
-        found = key | row(_made([*own, _RACE]).samples, staged.samples) | timing.conditions()
+        if is_held_out:
+            found = key | row(*_held_out([*own, _RACE])) | timing.conditions()
+        else:
+            staged = _made(own) if is_fresh else _committed(backbone)
+            found = key | row(_made([*own, _RACE]).samples, staged.samples) | timing.conditions()
         print(found, flush=True)
         known = [each for each in known if any(each[name] != key[name] for name in key)]
         known = sorted([*known, found], key=lambda each: (each["images"], each["backbone"]))
@@ -94,6 +113,46 @@ def row(race: pd.DataFrame, staged: pd.DataFrame) -> dict[str, Any]:
         "same_high": round(100 * high, 2),
         "spent": round(100 * pair["spent"].mean(), 2),
     }
+
+
+def decide(protocol: Allocation, image_id: int, table: torch.Tensor) -> Decision:
+    """The decision about an image whose errors on the grid are `table`, shape (20, classes)."""
+    grid = grid_of(len(table))
+    ordered = table[[grid.index(t) for t in protocol.timesteps]].float()
+    errors = torch.full_like(ordered, torch.nan)
+    rounds = protocol.rounds(image_id, errors)
+    try:
+        while True:
+            trials, classes = next(rounds)
+            rows = slice(trials.start, trials.stop)
+            errors[rows, list(classes)] = ordered[rows, list(classes)]
+    except StopIteration as end:
+        decision: Decision = end.value
+        return decision
+
+
+def _held_out(overrides: list[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Records of the race and of the staged protocol over the images of the calibration."""
+    config = compose_config(overrides)
+    settings = config.task_as(ClassificationConfig).of_race
+    rule = RaceRule(settings.threshold, settings.minimum, settings.looks, audit=0.0)
+    (folder,) = errors_folder(config).iterdir()
+    ids = read_calibration(config)["image_ids"]
+    kept = [json.loads((folder / f"{image_id}.json").read_text("utf-8")) for image_id in ids]
+    tables, part = torch.tensor(kept, dtype=torch.float64), torch.arange(len(ids)) % _PARTS
+    models = [RaceModel.learned(tables[part != fold]) for fold in range(_PARTS)]
+    dataset = load_whole(config.dataset)
+    labels = {dataset[at].image_id: dataset[at].label for at in range(len(dataset))[-len(ids) :]}
+    race, staged = [], []
+    for number, (image_id, table) in enumerate(zip(ids, tables, strict=True)):
+        raced = decide(RacingProtocol(models[number % _PARTS], rule, config.seed), image_id, table)
+        assert raced.ledger is not None
+        own = {"image_id": image_id, "prediction": raced.prediction, **vars(raced.ledger)}
+        race.append({**own, "correct": raced.prediction == labels[image_id]})
+        plain = decide(_PROTOCOL, image_id, table).prediction
+        own = {"image_id": image_id, "prediction": plain}
+        staged.append({**own, "correct": plain == labels[image_id]})
+    return pd.DataFrame(race), pd.DataFrame(staged)
 
 
 def _made(overrides: list[str]) -> FinishedRun:

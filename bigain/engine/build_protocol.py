@@ -28,7 +28,8 @@ def build_protocol(config: RunConfig, dataset: Dataset) -> tuple[Allocation, Map
     content, race = read_calibration(config), task.of_race
     check_apart(config, content["image_ids"], dataset)
     rule = RaceRule(race.threshold, race.minimum, race.looks, race.audit)
-    model = RaceModel(torch.tensor(content["covariance"], dtype=torch.float64))
+    s = torch.tensor(content["covariance"], dtype=torch.float64)
+    model = RaceModel(s, tuple(content["order"]))
     return RacingProtocol(model, rule, config.seed), content["hashes"]
 
 

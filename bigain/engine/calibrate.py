@@ -35,14 +35,14 @@ from bigain.runs.progress import Meter
 from bigain.runs.provenance import weights_of
 from bigain.tasks.calibration import FullGrid, calibration_errors
 from bigain.tasks.classifier import LOSSES, DiffusionClassifier
-from bigain.tasks.race_model import RaceModel, covariance, held_out_fit
+from bigain.tasks.race_model import RaceModel, held_out_fit
 from bigain.tasks.racing import grid_of
 
 __all__ = ["WORST_FIT", "Calibrated", "calibrate"]
 
 WORST_FIT = 1.5
-"""How many times the predicted variance of the unseen trials the observed one may be, on average
-over the numbers of trials at which the fit is measured."""
+"""How many times the predicted variance of the unseen trials the observed one may be, at each of
+the numbers of trials at which the fit is measured."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def calibrate(config: RunConfig) -> Calibrated:
                 meter.advance()
     errors = torch.stack([_read(folder, image_id) for image_id in ids])
     fit = _checked_fit(config, errors)
-    model = RaceModel(covariance(errors))
+    model = RaceModel.learned(errors)
     content = {
         "hashes": weights,
         "image_ids": ids,
@@ -142,14 +142,14 @@ def _errors(
 
 def _checked_fit(config: RunConfig, errors: Tensor) -> Mapping[int, float]:
     fit = held_out_fit(errors)
-    mean = sum(fit.values()) / len(fit) if fit else 1.0  # two trials leave nothing to predict
-    if not mean <= WORST_FIT:
+    worst = max(fit, key=lambda k: fit[k], default=None)  # two trials leave nothing to predict
+    if worst is not None and not fit[worst] <= WORST_FIT:
         images = config.task_as(ClassificationConfig).of_race.images
         raise UserError(
             f"task.race.images={images}: the calibration does not fit images that it was not made "
-            f"from: what is unseen varies {mean:.2f} times as much as predicted, allowed: at most "
-            f"{WORST_FIT}; give `bigain calibrate` more, task.race.images={2 * images}, or use "
-            "task.allocation=staged"
+            f"from: what is unseen after {worst} trials varies {fit[worst]:.2f} times as much as "
+            f"predicted, allowed: at most {WORST_FIT}; give `bigain calibrate` more, "
+            f"task.race.images={2 * images}, or use task.allocation=staged"
         )
     return fit
 

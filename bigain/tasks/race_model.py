@@ -6,8 +6,8 @@ classes share, with covariance S.  Given the trials Q of a class, its sum over a
     mean a . E[Q], up to the shared part,   a = S_QQ^-1 b,   b = S_Q,: 1,
     variance v(Q) = 1^T S 1 - b^T S_QQ^-1 b.
 
-S is learned without labels from images outside the evaluation (`covariance`), and whether it holds
-is measured on images that it was not learned from (`fit_ratios`).
+S is learned without labels from images outside the evaluation (`RaceModel.learned`), and whether it
+holds is measured on images that it was not learned from (`fit_ratios`).
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-__all__ = ["FIT_TRIALS", "RIDGE", "RaceModel", "covariance", "fit_ratios", "held_out_fit"]
+__all__ = ["FIT_TRIALS", "RIDGE", "RaceModel", "covariance", "fit_ratios", "greedy_order"]
+__all__ += ["held_out_fit"]
 
 RIDGE = 1e-3
 """What is added to the diagonal of S, relative to it."""
@@ -44,33 +45,52 @@ def covariance(errors: Tensor) -> Tensor:
     return s + RIDGE * torch.diag(s.diagonal())
 
 
+def greedy_order(s: Tensor) -> tuple[int, ...]:
+    """The trials in an order in which they can be taken.
+
+    Next is always the one that leaves the least variance of the sum; of equals the first.
+
+    Args:
+        s: S in the order of the grid, fp64, shape (T, T), positive definite.
+
+    """
+    rest = s.clone()  # the covariance given the trials that were taken
+    left = list(range(len(rest)))
+    taken = []
+    while left:
+        explained = rest[left].sum(dim=1).square() / rest.diagonal()[left]
+        trial = left.pop(int(explained.argmax()))
+        rest = rest - torch.outer(rest[:, trial], rest[trial]) / rest[trial, trial]
+        rest[trial], rest[:, trial] = 0.0, 0.0
+        taken.append(trial)
+    return tuple(taken)
+
+
 @dataclass(frozen=True)
 class RaceModel:
-    """The covariance of a race, and what follows from it; all in fp64.
+    """Order and covariance of a race, and what follows from them; all in fp64.
 
     Attributes:
         s: S in the order of the grid, shape (T, T), positive definite.
+        order: The trials in the order in which they are taken.
 
     """
 
     s: Tensor
+    order: tuple[int, ...]
 
-    @cached_property
-    def order(self) -> tuple[int, ...]:
-        """The trials in the order in which they are taken.
+    @classmethod
+    def learned(cls, errors: Tensor) -> "RaceModel":
+        """The order from every other image, S from the rest.
 
-        Next is always the one that leaves the least variance of the sum; of equals the first.
+        The best order of some images is the one in which their S leaves least by accident, too; so
+        the variance that it leaves is taken from others.
+
+        Args:
+            errors: Shape (n, T, C), n >= 2, C >= 2; see `covariance`.
+
         """
-        rest = self.s.clone()  # the covariance given the trials that were taken
-        left = list(range(len(rest)))
-        taken = []
-        while left:
-            explained = rest[left].sum(dim=1).square() / rest.diagonal()[left]
-            trial = left.pop(int(explained.argmax()))
-            rest = rest - torch.outer(rest[:, trial], rest[trial]) / rest[trial, trial]
-            rest[trial], rest[:, trial] = 0.0, 0.0
-            taken.append(trial)
-        return tuple(taken)
+        return cls(covariance(errors[1::2]), greedy_order(covariance(errors[::2])))
 
     def gains(self, k: int) -> Tensor:
         """The vector a after the first k trials of the order, shape (k,)."""
@@ -118,7 +138,7 @@ def fit_ratios(model: RaceModel, errors: Tensor) -> dict[int, float]:
 
 
 def held_out_fit(errors: Tensor) -> Mapping[int, float]:
-    """`fit_ratios` of each tenth of the images under the S of the others; the mean.
+    """`fit_ratios` of each tenth of the images under the model of the others; the mean.
 
     Args:
         errors: Shape (n, T, C), n >= 10.
@@ -126,7 +146,7 @@ def held_out_fit(errors: Tensor) -> Mapping[int, float]:
     """
     part = torch.arange(len(errors)) % _PARTS
     folds = [
-        fit_ratios(RaceModel(covariance(errors[part != fold])), errors[part == fold])
+        fit_ratios(RaceModel.learned(errors[part != fold]), errors[part == fold])
         for fold in range(_PARTS)
     ]
     return {k: sum(each[k] for each in folds) / _PARTS for k in folds[0]}

@@ -15,7 +15,7 @@ from bigain.runs.identity import run_id
 from bigain.runs.samples import read_samples
 
 OWN = ["backbone=mini_unet", "dataset.limit=4", "task.trial_list=[2,6]", "task.keep_list=[3,1]"]
-RACE = ["task.allocation=racing", "task.race.images=12", "task.race.audit=0.5"]
+RACE = ["task.allocation=racing", "task.race.images=60", "task.race.audit=0.5"]
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ def test_a_race_has_a_ledger_and_no_errors_of_a_first_stage(results: Path) -> No
 def test_the_calibration_is_of_the_last_images_and_says_what_it_belongs_to(results: Path) -> None:
     config = compose_config([*OWN, *RACE, f"paths.results={results}"])
     content = json.loads(calibration_path(config).read_text())
-    assert len(content["image_ids"]) == 12
+    assert len(content["image_ids"]) == 60
     assert sorted(content["order"]) == list(range(6))
     assert content["settings"]["operator"] == {"name": "none"}
     assert content["settings"]["task"]["trials"] == 6
@@ -78,6 +78,18 @@ def test_a_second_calibration_computes_nothing(
     assert main(["calibrate", *OWN, *RACE, f"paths.results={results}"]) == 0
     assert "(0 images computed" in capsys.readouterr().out
     assert path.read_bytes() == before
+
+
+def test_a_calibration_of_too_few_images_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of six images the order, of six others the covariance of six trials."""
+    own = [*OWN, *RACE, "task.race.images=12", f"paths.results={tmp_path}"]
+    assert main(["calibrate", *own]) == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith("task.race.images=12: the calibration does not fit images")
+    assert "task.race.images=24" in line
+    assert not (tmp_path / "calibrations").exists()
 
 
 def test_a_calibration_that_is_there_is_kept_unless_it_is_forced(
@@ -99,7 +111,7 @@ def test_a_calibration_that_is_there_is_kept_unless_it_is_forced(
     assert main(["calibrate", *own]) == 2
     assert "force=true" in capsys.readouterr().err
     assert main(["calibrate", *own, "force=true"]) == 0
-    assert "(12 images computed" in capsys.readouterr().out
+    assert "(60 images computed" in capsys.readouterr().out
     assert path.read_bytes() == before
 
 
@@ -131,7 +143,7 @@ def test_images_of_the_calibration_are_not_raced(
 ) -> None:
     files = [f"paths.results={tmp_path}", *RACE, *OWN]
     assert main(["calibrate", *files, "dataset.limit=995"]) == 2
-    assert "dataset.limit=995: 7 of the 995 images" in capsys.readouterr().err
+    assert "dataset.limit=995: 55 of the 995 images" in capsys.readouterr().err
     assert not (tmp_path / "calibrations").exists()
 
 

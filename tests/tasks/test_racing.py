@@ -14,7 +14,14 @@ from bigain.tasks import racing
 from bigain.tasks.batches import keyed_noise
 from bigain.tasks.classifier import LOSSES, Classification, DiffusionClassifier
 from bigain.tasks.protocol import Allocation, Decision, Ledger, StagedProtocol
-from bigain.tasks.race_model import RIDGE, RaceModel, covariance, fit_ratios, held_out_fit
+from bigain.tasks.race_model import (
+    RIDGE,
+    RaceModel,
+    covariance,
+    fit_ratios,
+    greedy_order,
+    held_out_fit,
+)
 from bigain.tasks.racing import RaceRule, RacingProtocol
 
 RULE = RaceRule(z=2.54, minimum=2, looks=None, audit=0.0)
@@ -28,6 +35,11 @@ def positive(trials: int, seed: int = 0) -> Tensor:
     return root @ root.T + 0.1 * torch.eye(trials)
 
 
+def model_of(s: Tensor) -> RaceModel:
+    """The model whose order is that of its covariance."""
+    return RaceModel(s, greedy_order(s))
+
+
 def drawn(s: Tensor, images: int, classes: int, seed: int = 0) -> Tensor:
     """Errors with covariance `s`, shape (images, trials, classes)."""
     root = torch.linalg.cholesky(s)
@@ -39,7 +51,7 @@ def drawn(s: Tensor, images: int, classes: int, seed: int = 0) -> Tensor:
 
 def race(table: Tensor, s: Tensor, rule: RaceRule = RULE, image_id: int = 0) -> Decision:
     """The decision about one image whose errors, on the grid, are `table` (trials, classes)."""
-    protocol = RacingProtocol(RaceModel(s), rule, seed=0)
+    protocol = RacingProtocol(model_of(s), rule, seed=0)
     ordered = table[list(protocol.model.order)].float()
     errors = torch.full_like(ordered, math.nan)
     rounds = protocol.rounds(image_id, errors)
@@ -70,19 +82,19 @@ def classify(backbone: Backbone, protocol: Allocation, batch_size: int) -> list[
 
 
 def test_independent_trials_are_taken_by_falling_variance_and_say_nothing_of_each_other() -> None:
-    model = RaceModel(torch.diag(torch.tensor([1.0, 4.0, 2.0, 0.5]).double()))
+    model = model_of(torch.diag(torch.tensor([1.0, 4.0, 2.0, 0.5]).double()))
     assert model.order == (1, 2, 0, 3)
     assert model.gains(2).tolist() == [1.0, 1.0]
     assert [model.left(k) for k in (1, 2, 3, 4)] == [3.5, 1.5, 0.5, 0.0]
 
 
 def test_equal_trials_are_taken_in_their_order() -> None:
-    assert RaceModel(torch.eye(5).double()).order == (0, 1, 2, 3, 4)
+    assert model_of(torch.eye(5).double()).order == (0, 1, 2, 3, 4)
 
 
 def test_of_a_single_factor_one_trial_says_all() -> None:
     g = torch.tensor([1.0, 3.0, 2.0]).double()
-    model = RaceModel(torch.outer(g, g) + 1e-9 * torch.eye(3))
+    model = model_of(torch.outer(g, g) + 1e-9 * torch.eye(3))
     assert model.order[0] == 1
     assert model.left(1) < 1e-8
     assert model.gains(1).item() == pytest.approx(6 / 3)
@@ -92,7 +104,7 @@ def test_of_a_single_factor_one_trial_says_all() -> None:
 def test_gain_and_rest_are_those_of_a_normal_vector(k: int) -> None:
     """Against v(Q) = 1^T S 1 - b^T S_QQ^-1 b, each prefix the best of all next trials."""
     s = positive(6)
-    model = RaceModel(s)
+    model = model_of(s)
 
     def v(chosen: list[int]) -> float:
         b = s[chosen].sum(dim=1)
@@ -109,7 +121,7 @@ def test_gain_and_rest_are_those_of_a_normal_vector(k: int) -> None:
 
 
 def test_after_all_trials_the_sum_is_known() -> None:
-    model = RaceModel(positive(6))
+    model = model_of(positive(6))
     assert model.left(6) == 0
     assert torch.allclose(model.gains(6), torch.ones(6).double())
 
@@ -126,10 +138,29 @@ def test_covariance_is_that_of_the_errors_without_what_classes_share() -> None:
 def test_the_fit_of_the_right_covariance_is_one_and_of_a_quarter_is_four() -> None:
     s = positive(12)
     errors = drawn(s, images=2000, classes=5)
-    right, wrong = fit_ratios(RaceModel(s), errors), fit_ratios(RaceModel(s / 4), errors)
+    right, wrong = fit_ratios(model_of(s), errors), fit_ratios(model_of(s / 4), errors)
     assert list(right) == [2, 5, 10]
     assert list(right.values()) == pytest.approx([1, 1, 1], abs=0.06)
     assert list(wrong.values()) == pytest.approx([4 * each for each in right.values()])
+
+
+def test_the_order_is_learned_from_other_images_than_the_covariance() -> None:
+    """From the same images, S leaves the least by accident, and more is unseen than it says.
+
+    Trials are independent and alike, so all orders leave as much.
+    """
+    own, learned = [], []
+    for seed in range(20):
+        errors = drawn(torch.eye(12).double(), images=80, classes=3, seed=seed)
+        model = RaceModel.learned(errors)
+        assert torch.equal(model.s, covariance(errors[1::2]))
+        assert model.order == greedy_order(covariance(errors[::2]))
+        one = model_of(covariance(errors))
+        fresh = drawn(torch.eye(12).double(), images=400, classes=3, seed=100 + seed)
+        own.append(fit_ratios(one, fresh)[5])
+        learned.append(fit_ratios(model, fresh)[5])
+    assert sum(own) / 20 > 1.3
+    assert sum(learned) / 20 < 1.2
 
 
 def test_images_that_are_held_out_fit_if_all_are_alike_and_not_if_each_is_its_own() -> None:
@@ -154,7 +185,7 @@ def test_of_a_single_factor_two_trials_decide() -> None:
 
 
 def test_without_a_threshold_it_is_the_protocol_of_one_stage(backbone: Backbone) -> None:
-    protocol = RacingProtocol(RaceModel(positive(7)), NEVER, seed=0)
+    protocol = RacingProtocol(model_of(positive(7)), NEVER, seed=0)
     staged = StagedProtocol((7,), (1,))
     pairs = zip(classify(backbone, protocol, 16), classify(backbone, staged, 16), strict=True)
     places = [protocol.timesteps.index(t) for t in staged.timesteps]
@@ -194,7 +225,7 @@ def test_what_must_not_change_a_race(seed: int, order: list[int]) -> None:
 
 
 def test_batches_and_shards_change_no_race(backbone: Backbone) -> None:
-    protocol = RacingProtocol(RaceModel(0.01 * positive(7)), replace(RULE, audit=0.3), seed=0)
+    protocol = RacingProtocol(model_of(0.01 * positive(7)), replace(RULE, audit=0.3), seed=0)
     one, many = classify(backbone, protocol, 1), classify(backbone, protocol, 64)
     assert [each.prediction for each in one] == [each.prediction for each in many]
     assert [each.trials.tolist() for each in one] == [each.trials.tolist() for each in many]
