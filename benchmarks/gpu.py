@@ -1,8 +1,8 @@
 """What only a GPU can show, in at most eight minutes, without weights and without a network.
 
 `python benchmarks/gpu.py` (`make gpu-check`) runs these parts, each in a process of its own with a
-limit of time, and each writes `results/gpu/PART.csv` row by row, so a part that ends early loses
-only what it had not measured yet:
+limit of time, and each writes `results/gpu/PART.csv` row by row, in the place of an older one, so a
+part that ends early loses only what it had not measured yet:
 
     correct     the mini backbones against the committed records; precisions, batch sizes, memory
                 that runs out, compiled code
@@ -11,9 +11,11 @@ only what it had not measured yet:
     throughput  the classifier's images per second at full size, until memory ends
     profile     the five largest costs of a step
 
-`device.json` beside them has the card, its driver, versions and the commit.  Exit code: 0 all parts
-ended well, 1 a part failed, 3 there is no CUDA device, and nothing was written.  `--tiny` puts mini
-models in the place of the large ones; with `--device cpu` it tries the script without a GPU.
+Every row has the card, its driver and the commit; `device.json` has them of the last start, with
+the versions and whether TF32 is allowed.  Exit code: 0 everything was measured and every check
+holds, 1 something failed or was skipped, 2 wrong arguments, 3 there is no CUDA device, and nothing
+was written.  `--tiny` puts mini models in the place of the large ones; with `--device cpu` it tries
+the script without a GPU.
 """
 
 import argparse
@@ -28,11 +30,13 @@ from typing import Any
 
 import gpu_correct
 import gpu_speed
+import gpu_throughput
 import torch
 from gpu_plan import FULL, TINY, Deadline, Plan
 from timing import ROOT, RowFile, conditions
 
-from bigain.devices import device_name
+from bigain.devices import device_name, resolve_device
+from bigain.errors import UserError
 from bigain.machine import command_output
 from bigain.runs.provenance import package_versions
 
@@ -45,7 +49,7 @@ Measure = Callable[[Plan, RowFile, Deadline], bool]
 PARTS: dict[str, tuple[Measure, int]] = {
     "correct": (gpu_correct.correct, 110),
     "tables": (gpu_speed.tables, 230),
-    "throughput": (gpu_speed.throughput, 90),
+    "throughput": (gpu_throughput.throughput, 90),
     "profile": (gpu_speed.profile, 40),
 }
 """Part -> what measures it, and its limit in s: 470 s together."""
@@ -65,10 +69,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--results", type=Path, default=ROOT / "results" / "gpu")
     parser.add_argument("--here", choices=list(PARTS), help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
-    device = torch.device(options.device)
-    if device.type == "cuda" and not torch.cuda.is_available():
+    if options.device.startswith("cuda") and not torch.cuda.is_available():
         print("gpu-check: no CUDA device here; nothing was measured or written")
         return NO_DEVICE
+    try:
+        device = _with_index(resolve_device(options.device))
+    except UserError as error:
+        parser.error(str(error))
     if options.here:
         return _measure(options.here, device, options.tiny, options.results)
     options.results.mkdir(parents=True, exist_ok=True)
@@ -78,11 +85,20 @@ def main(argv: list[str] | None = None) -> int:
     return int(any(codes))
 
 
+def _with_index(device: torch.device) -> torch.device:
+    """The device with its number, which some functions of torch need."""
+    if device.type == "cuda" and device.index is None:
+        return torch.device("cuda", torch.cuda.current_device())
+    return device
+
+
 def _measure(name: str, device: torch.device, is_tiny: bool, results: Path) -> int:
-    """One part in this process; 1 if one of its checks failed."""
+    """One part in this process; 1 if it did not measure everything or a check does not hold."""
     measure, limit = PARTS[name]
     plan = (TINY if is_tiny else FULL)._replace(device=device)
-    file = RowFile(results / f"{name}.csv", conditions(device_name(device)))
+    path = results / f"{name}.csv"
+    path.unlink(missing_ok=True)
+    file = RowFile(path, {**conditions(device_name(device)), "driver": _driver(device)})
     return 0 if measure(plan, file, Deadline(_STARTED * limit)) else 1
 
 
@@ -103,16 +119,29 @@ def _run(name: str, options: argparse.Namespace) -> int:
 
 def _about(device: torch.device) -> dict[str, Any]:
     """The card, its driver, versions, the commit."""
-    query = ("nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader")
     is_cuda = device.type == "cuda"
+    backends = torch.backends
     return {
         **conditions(device_name(device)),
-        "nvidia_smi": command_output(*query) if is_cuda else None,
+        "driver": _driver(device),
         "cuda": torch.version.cuda if is_cuda else None,
         "capability": list(torch.cuda.get_device_capability(device)) if is_cuda else None,
+        "memory_bytes": torch.cuda.get_device_properties(device).total_memory if is_cuda else None,
+        "allow_tf32": {
+            "cuda.matmul": backends.cuda.matmul.allow_tf32,
+            "cudnn": backends.cudnn.allow_tf32,
+        },
         "python": platform.python_version(),
         "packages": package_versions(),
     }
+
+
+def _driver(device: torch.device) -> str | None:
+    """Version of the driver of NVIDIA's cards, which is one for all of a machine."""
+    if device.type != "cuda":
+        return None
+    query = ("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader")
+    return (command_output(*query) or "unknown").split()[0]
 
 
 if __name__ == "__main__":

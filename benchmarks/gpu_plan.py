@@ -1,11 +1,16 @@
-"""How much `gpu.py` measures, and until when."""
+"""How much `gpu.py` measures, until when, and which errors cost a part only one row."""
 
 import time
 from typing import NamedTuple
 
 import torch
 
-__all__ = ["FULL", "TINY", "Deadline", "Plan"]
+from bigain.errors import UserError
+
+__all__ = ["FAULTS", "FULL", "TINY", "Deadline", "Plan", "message_of"]
+
+FAULTS = (UserError, RuntimeError)
+"""What a measurement may raise: a setting that is not possible here, and torch's own errors."""
 
 
 class Plan(NamedTuple):
@@ -28,6 +33,7 @@ class Plan(NamedTuple):
         repeats: At most so many, while there is time.
         classes: Of the classifier whose speed is measured.
         batch_sizes: Its batch sizes, increasing.
+        batches: Full batches of each that count, at least, while there is time.
         side: Of the matrices whose product is the peak.
 
     """
@@ -48,6 +54,7 @@ class Plan(NamedTuple):
     repeats: int
     classes: int
     batch_sizes: tuple[int, ...]
+    batches: int
     side: int
 
 
@@ -68,6 +75,7 @@ FULL = Plan(
     repeats=5,
     classes=37,
     batch_sizes=(4, 16, 64, 128, 256, 512, 1024),
+    batches=10,
     side=8192,
 )
 """On one GPU of about 100 GB."""
@@ -89,6 +97,7 @@ TINY = Plan(
     repeats=1,
     classes=4,
     batch_sizes=(4, 8),
+    batches=10,
     side=256,
 )
 """To try the script on a CPU."""
@@ -106,6 +115,16 @@ class Deadline:
         self._end = time.monotonic() + seconds
 
     @property
+    def left(self) -> float:
+        """Seconds until then."""
+        return max(0.0, self._end - time.monotonic())
+
+    @property
     def is_over(self) -> bool:
         """Whether it has passed."""
         return time.monotonic() > self._end
+
+
+def message_of(error: BaseException) -> str:
+    """The beginning of an error's message, in one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:300]

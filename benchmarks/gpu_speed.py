@@ -1,10 +1,9 @@
-"""Speed at full size with random weights: operators, the classifier, and where a step's time goes.
+"""Speed at full size with random weights: operators, and where a step's time goes.
 
 Only what is measured is written; a speed-up of the paper stands beside each operator that has one.
+An error costs its own cell only: its row has the message and no numbers.
 """
 
-import statistics
-import time
 from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import product
@@ -12,24 +11,19 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 import torch
-from gpu_plan import Deadline, Plan
-from peak import matrix_product
-from random_backbone import RandomBackbone
+from gpu_plan import FAULTS, Deadline, Plan, message_of
 from timing import ROOT, RowFile, spread
 from torch.profiler import ProfilerActivity
 from torch.profiler import profile as record_profile
 
 from bigain.backbones.denoisers import example_inputs
 from bigain.config.architectures import ARCHITECTURES
-from bigain.devices import DTYPES, peak_memory, reset_peak_memory, set_attention, synchronize
+from bigain.devices import DTYPES, set_attention, synchronize
 from bigain.engine.build import build_compression
 from bigain.launch.compose import compose_config
-from bigain.tasks.classifier import LOSSES, DiffusionClassifier
 from bigain.tasks.efficiency import Stopwatch, TimeSettings, build_random
-from bigain.tasks.flops import count_flops
-from bigain.tasks.protocol import StagedProtocol
 
-__all__ = ["OPERATORS", "paper_speedups", "profile", "tables", "throughput"]
+__all__ = ["OPERATORS", "paper_speedups", "profile", "tables"]
 
 _RATIO, _FACTOR = "operator.ratio=0.7", "operator.factor=2"
 
@@ -55,16 +49,23 @@ class _Timed(NamedTuple):
 
 
 def tables(plan: Plan, file: RowFile, deadline: Deadline) -> bool:
-    """Rounds over all operators, attentions and backbones, a row each, while there is time."""
+    """Rounds over all cells, a row each, while there is time; False if a cell has no time.
+
+    Backbones and attentions take turns within a round, so little time costs repeats of all of them,
+    or the last operators.
+    """
     published = paper_speedups()
     every = list(_timed(plan))
+    failed: set[_Timed] = set()
     for repeat in range(1, plan.repeats + 1):
         for each in every:
             if deadline.is_over:
                 break
-            set_attention(each.denoiser, each.attention)
-            (record,) = each.stopwatch.records([repeat])
-            baseline, own = record["baseline_ms_per_step"], record["ms_per_step"]
+            if each in failed:
+                continue
+            times, message = _repeat(each, repeat)
+            if message:
+                failed.add(each)
             paper = published.get(each.operator, "") if each.backbone == "sd20" else ""
             file.add(
                 backbone=each.backbone,
@@ -74,13 +75,32 @@ def tables(plan: Plan, file: RowFile, deadline: Deadline) -> bool:
                 steps=plan.steps,
                 batch=_BATCH,
                 dtype=plan.dtype,
-                baseline_ms_per_step=round(baseline, 4),
-                ms_per_step=round(own, 4),
-                speedup=round(baseline / own, 4),
+                **times,
                 paper_speedup=paper,
+                message=message,
             )
-    _show_tables(file.rows)
-    return bool(file.rows)
+    _show_tables(every, file.rows)
+    measured = {_cell(row) for row in file.rows if not row["message"]}
+    return not failed and len(measured) == len(every)
+
+
+def _repeat(each: _Timed, repeat: int) -> tuple[dict[str, float | str], str]:
+    """Times of one repeat, or empty ones and the message of an error."""
+    times: dict[str, float | str] = dict.fromkeys(
+        ("baseline_ms_per_step", "ms_per_step", "speedup"), ""
+    )
+    set_attention(each.denoiser, each.attention)
+    try:
+        (record,) = each.stopwatch.records([repeat])
+    except FAULTS as error:
+        return times, message_of(error)
+    baseline, own = record["baseline_ms_per_step"], record["ms_per_step"]
+    values = (round(baseline, 4), round(own, 4), round(baseline / own, 4))
+    return dict(zip(times, values, strict=True)), ""
+
+
+def _cell(row: Any) -> tuple[str, str, str]:
+    return row["backbone"], row["attention"], row["operator"]
 
 
 def paper_speedups() -> dict[str, float]:
@@ -94,53 +114,41 @@ def paper_speedups() -> dict[str, float]:
     return found | {str(name): float(value) for name, value in stated.items()}
 
 
-def throughput(plan: Plan, file: RowFile, deadline: Deadline) -> bool:
-    """The classifier at each batch size until memory or time ends, a row each."""
-    dtype = DTYPES[plan.dtype]
-    peak = _peak(plan)
-    for name in plan.backbones:
-        backbone = RandomBackbone(name, plan.classes, plan.device, dtype)
-        flops = count_flops(name).total
-        for size in plan.batch_sizes:
-            if deadline.is_over:
-                break
-            row = _classified(backbone, plan, size)
-            if row is None:
-                print(f"{name}: batch {size} does not fit the memory", flush=True)
-                break
-            reached = flops * row["evaluations"] / row["seconds"]
-            shares = {"tflop_per_s": reached / 1e12, "peak_tflop_per_s": peak / 1e12}
-            shares["share_of_peak"] = reached / peak
-            numbers = {key: round(value, 4) for key, value in (row | shares).items()}
-            file.add(backbone=name, dtype=plan.dtype, batch_size=size, **numbers)
-            print(*file.rows[-1].items(), flush=True)
-        del backbone
-    return bool(file.rows)
-
-
 def profile(plan: Plan, file: RowFile, deadline: Deadline) -> bool:
     """The five operations that cost most in a step, without an operator and with L-GTM."""
+    is_whole = True
+    for name, operator in product(plan.backbones, ("none", "lgtm")):
+        if deadline.is_over:
+            print(f"no time was left for {name} {operator}", flush=True)
+            return False
+        try:
+            rows = list(_costs(plan, name, operator))
+        except FAULTS as error:
+            columns = dict.fromkeys(("rank", "operation", "ms", "share", "calls"), "")
+            rows, is_whole = [{**columns, "message": message_of(error)}], False
+        for row in rows:
+            file.add(backbone=name, operator=operator, **row)
+            print(*file.rows[-1].items(), flush=True)
+    return is_whole
+
+
+def _costs(plan: Plan, name: str, operator: str) -> Iterator[dict[str, Any]]:
+    """The five operations that cost most in a step."""
     activities = {ProfilerActivity.CPU}
     if plan.device.type == "cuda":
         activities.add(ProfilerActivity.CUDA)
-    for name, operator in product(plan.backbones, ("none", "lgtm")):
-        if deadline.is_over:
-            break
-        denoiser = build_random(name, "sdpa", 0, _settings(name, plan))
-        inputs = example_inputs(name, _BATCH, plan.device, DTYPES[plan.dtype])
-        told = [f"backbone={name}", f"operator={operator}", *OPERATORS.get(operator, ())]
-        with torch.inference_mode(), build_compression(compose_config(told), denoiser):
-            for _ in range(3):
-                denoiser(**inputs)
+    denoiser = build_random(name, "sdpa", 0, _settings(name, plan))
+    inputs = example_inputs(name, _BATCH, plan.device, DTYPES[plan.dtype])
+    told = [f"backbone={name}", f"operator={operator}", *OPERATORS.get(operator, ())]
+    with torch.inference_mode(), build_compression(compose_config(told), denoiser):
+        for _ in range(3):
+            denoiser(**inputs)
+        synchronize(plan.device)
+        with record_profile(activities=activities) as found:
+            denoiser(**inputs)
             synchronize(plan.device)
-            with record_profile(activities=activities) as found:
-                denoiser(**inputs)
-                synchronize(plan.device)
-        own = "self_device_time_total" if plan.device.type == "cuda" else "self_cpu_time_total"
-        for row in _largest(found.key_averages(), own):
-            file.add(backbone=name, operator=operator, **row)
-            print(*file.rows[-1].items(), flush=True)
-    return bool(file.rows)
+    own = "self_device_time_total" if plan.device.type == "cuda" else "self_cpu_time_total"
+    yield from _largest(found.key_averages(), own)
 
 
 def _largest(events: Iterable[Any], own: str) -> Iterator[dict[str, Any]]:
@@ -155,76 +163,37 @@ def _largest(events: Iterable[Any], own: str) -> Iterator[dict[str, Any]]:
         microseconds = getattr(event, own)
         share = round(microseconds / total, 4) if total else 0.0
         cost = {"ms": round(microseconds / 1000, 4), "share": share, "calls": event.count}
-        yield {"rank": rank, "operation": event.key[:100], **cost}
+        yield {"rank": rank, "operation": event.key[:100], **cost, "message": ""}
 
 
 def _timed(plan: Plan) -> Iterator[_Timed]:
-    """Every operator of the tables in every backbone, with both kinds of attention."""
-    for name in plan.backbones:
-        settings = _settings(name, plan)
-        denoiser = build_random(name, "sdpa", 0, settings)
-        is_flat = ARCHITECTURES[name].blocks is not None
-        for attention, operator in product(("sdpa", "eager"), OPERATORS):
-            if is_flat and "_enc_" in operator:
-                continue  # a flat transformer has no encoder
-            told = [f"backbone={name}", f"operator={operator}", *OPERATORS[operator]]
-            compressed = partial(build_compression, compose_config(told), denoiser)
-            stopwatch = Stopwatch(denoiser, compressed, settings)
-            yield _Timed(name, attention, operator, denoiser, stopwatch)
+    """Every operator of the tables with both kinds of attention in every backbone, in turn."""
+    settings = {name: _settings(name, plan) for name in plan.backbones}
+    denoisers = {name: build_random(name, "sdpa", 0, settings[name]) for name in plan.backbones}
+    for operator, attention, name in product(OPERATORS, ("sdpa", "eager"), plan.backbones):
+        if ARCHITECTURES[name].blocks is not None and "_enc_" in operator:
+            continue  # a flat transformer has no encoder
+        told = [f"backbone={name}", f"operator={operator}", *OPERATORS[operator]]
+        compressed = partial(build_compression, compose_config(told), denoisers[name])
+        stopwatch = Stopwatch(denoisers[name], compressed, settings[name])
+        yield _Timed(name, attention, operator, denoisers[name], stopwatch)
 
 
 def _settings(name: str, plan: Plan) -> TimeSettings:
     return TimeSettings(name, _BATCH, plan.steps, plan.warmup, plan.device, DTYPES[plan.dtype])
 
 
-def _classified(backbone: RandomBackbone, plan: Plan, size: int) -> dict[str, float] | None:
-    """Time of classifying enough images to fill batches; None if the batch does not fit."""
-    protocol = StagedProtocol((5, 20), (min(5, plan.classes), 1))
-    classifier = DiffusionClassifier(
-        backbone, protocol, LOSSES["l2"], seed=0, batch_size=size, device=plan.device
-    )
-    evaluations = protocol.evaluations(plan.classes)
-    count = max(1, 2 * size // evaluations)
-    reset_peak_memory(plan.device)
-    with torch.inference_mode():
-        labels = torch.arange(size, device=plan.device) % plan.classes
-        latents = torch.zeros((size, *backbone.latent_shape), device=plan.device)
-        try:  # the first forward of a size chooses its kernels
-            backbone.predict_noise(latents, labels, labels)
-        except torch.OutOfMemoryError:
-            return None
-    synchronize(plan.device)
-    started = time.perf_counter()
-    for _ in classifier.classify(backbone.images(count)):
-        pass
-    seconds = time.perf_counter() - started
-    if classifier.micro_batch < size:
-        return None
-    return {
-        **{"images": count, "evaluations": count * evaluations, "seconds": seconds},
-        **{"images_per_s": count / seconds, "peak_gb": peak_memory(plan.device) / 1e9},
-    }
-
-
-def _peak(plan: Plan) -> float:
-    """FLOP/s of a product of large matrices in the precision of the denoisers."""
-    product_, flops = matrix_product(plan.side, plan.device, DTYPES[plan.dtype])
-    product_()
-    seconds = []
-    for _ in range(10):
-        synchronize(plan.device)
-        started = time.perf_counter()
-        product_()
-        synchronize(plan.device)
-        seconds.append(time.perf_counter() - started)
-    return flops / statistics.median(seconds)
-
-
-def _show_tables(rows: Iterable[Any]) -> None:
-    groups: dict[tuple[str, str, str], list[Any]] = {}
+def _show_tables(every: Iterable[_Timed], rows: Iterable[Any]) -> None:
+    """Medians with their spread over n repeats."""
+    groups: dict[tuple[str, str, str], list[Any]] = {each[:3]: [] for each in every}
     for row in rows:
-        groups.setdefault((row["backbone"], row["attention"], row["operator"]), []).append(row)
+        if not row["message"]:
+            groups[_cell(row)].append(row)
     for key, own in groups.items():
+        if not own:
+            print(*key, "not measured")
+            continue
         milliseconds = spread(row["ms_per_step"] for row in own)
-        faster = spread(row["speedup"] for row in own)
-        print(*key, f"{milliseconds} ms, speed-up {faster}, paper {own[0]['paper_speedup'] or '-'}")
+        faster = f"speed-up {spread(row['speedup'] for row in own)}"
+        paper = f"paper {own[0]['paper_speedup'] or '-'}"
+        print(*key, f"{milliseconds} ms, {faster}, n = {len(own)}, {paper}")

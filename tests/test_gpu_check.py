@@ -3,6 +3,7 @@
 import csv
 import json
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,10 @@ import gpu_speed
 import pytest
 import timing
 import torch
-from gpu_plan import TINY, Deadline
+from gpu_plan import TINY, Deadline, Plan
+
+from bigain.errors import UserError
+from bigain.tasks.efficiency import Stopwatch
 
 Measured = Callable[[str], list[dict[str, str]]]
 
@@ -31,15 +35,23 @@ def test_without_a_gpu_it_says_so_and_writes_nothing(
     assert not results.exists()
 
 
+def test_a_card_has_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
+    assert gpu._with_index(torch.device("cuda")) == torch.device("cuda", 1)
+    assert gpu._with_index(torch.device("cuda", 0)) == torch.device("cuda", 0)
+    assert gpu._with_index(torch.device("cpu")) == torch.device("cpu")
+
+
 @pytest.fixture
 def measured(tmp_path: Path) -> Measured:
     """A function that runs a part with tiny models in this process, and gives its rows."""
 
     def measure(name: str) -> list[dict[str, str]]:
+        (tmp_path / f"{name}.csv").write_text("rows of an older card\n", encoding="utf-8")
         told = ["--device", "cpu", "--tiny", "--here", name, "--results", str(tmp_path)]
         assert gpu.main(told) == 0
         rows = list(csv.DictReader((tmp_path / f"{name}.csv").read_text("utf-8").splitlines()))
-        assert set(timing.CONDITIONS) <= set(rows[0])
+        assert {*timing.CONDITIONS, "driver"} <= set(rows[0])
         return rows
 
     return measure
@@ -50,7 +62,8 @@ def test_the_mini_backbones_give_their_committed_records(measured: Measured) -> 
     assert {row["passed"] for row in rows} == {"yes", ""}
     kinds = [row["check"] for row in rows]
     assert kinds.count("committed records") == 4
-    assert kinds.count("memory ran out, batch 20 -> 10") == 2
+    notes = {(row["check"], row["note"]) for row in rows}
+    assert {("memory ran out", "batch 20 -> 10"), ("the same run twice", "equal bits")} <= notes
     lower = [row for row in rows if row["check"].startswith("dtype=")]
     assert len(lower) == 4
     assert all(float(row["largest_difference"]) > 0 for row in lower)
@@ -60,6 +73,7 @@ def test_every_operator_of_the_tables_is_timed(measured: Measured) -> None:
     rows = measured("tables")
     cells = {(row["backbone"], row["attention"], row["operator"]) for row in rows}
     assert len(cells) == len(rows) == 2 * 9 + 2 * 7
+    assert [row["backbone"] for row in rows[:4]] == 2 * ["mini_unet", "mini_dit"]
     for row in rows:
         ratio = float(row["baseline_ms_per_step"]) / float(row["ms_per_step"])
         assert float(row["speedup"]) == pytest.approx(ratio, abs=1e-3)
@@ -67,8 +81,14 @@ def test_every_operator_of_the_tables_is_timed(measured: Measured) -> None:
 
 def test_the_throughput_is_measured_at_each_batch_size(measured: Measured) -> None:
     rows = measured("throughput")
-    assert [row["batch_size"] for row in rows] == 2 * ["4", "8"]
+    assert [row["batch_size"] for row in rows] == ["4", "4", "8", "8"]
     assert all(0 < float(row["share_of_peak"]) < 1 for row in rows)
+    for row in rows:
+        assert int(row["batches"]) >= TINY.batches
+        assert int(row["rows"]) == int(row["batches"]) * int(row["batch_size"])
+        evaluations = 4 * 20
+        rate = int(row["rows"]) / evaluations / float(row["seconds"])
+        assert float(row["images_per_s"]) == pytest.approx(rate, rel=1e-2)
 
 
 def test_the_profile_has_the_five_largest_costs(measured: Measured) -> None:
@@ -93,6 +113,7 @@ def test_a_part_that_ends_early_fails_alone(
     assert capsys.readouterr().out.count("out of time") == 2
     about = json.loads((tmp_path / "device.json").read_text("utf-8"))
     assert about["packages"]["torch"] == about["torch"]
+    assert set(about["allow_tf32"]) == {"cuda.matmul", "cudnn"}
 
 
 def test_records_are_compared_by_image() -> None:
@@ -103,6 +124,9 @@ def test_records_are_compared_by_image() -> None:
     assert not found.is_same
     assert gpu_correct.compare([record(1, 3, 0.1, 0.20009)], reference).is_same
     assert not gpu_correct.compare([record(1, 3, 0.1, 0.2002)], reference).is_same
+    assert gpu_correct.compare([record(1, 3, 0.1, 0.200001)], reference).is_rounding
+    assert not gpu_correct.compare([record(1, 3, 0.1, 0.20001)], reference).is_rounding
+    assert not gpu_correct.compare([record(1, 5, 0.1, 0.2)], reference).is_rounding
 
 
 def test_the_speedups_of_the_paper() -> None:
@@ -111,6 +135,50 @@ def test_the_speedups_of_the_paper() -> None:
     assert (found["tome"], found["lgtm"], found["ie_kvd"]) == (1.63, 1.65, 1.57)
     assert found["sito"] == 1.38
     assert set(gpu_speed.OPERATORS) <= set(found)
+
+
+def test_an_error_is_a_row_and_costs_its_own_check_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def overflow(_plan: Plan, own: tuple[str, ...], *_: Any, **__: Any) -> gpu_correct.Found:
+        if own[0] == "backbone=mini_dit":
+            raise UserError("the network overflows")
+        return gpu_correct.Found(gpu_correct.Comparison(1, 1, 0.0, 0.0), 0.1, passed=True)
+
+    for name in ("_committed", "_twice", "_beside", "_memory"):
+        monkeypatch.setattr(gpu_correct, name, overflow)
+    file = timing.RowFile(tmp_path / "rows.csv", {})
+    assert gpu_correct.correct(TINY, file, Deadline(100)) is False
+    found = {(row["run"].split()[0], row["passed"], row["note"]) for row in file.rows}
+    assert found == {
+        ("backbone=mini_dit", "no", "UserError: the network overflows"),
+        ("backbone=mini_unet", "yes", ""),
+    }
+
+
+def test_checks_without_time_are_rows_and_a_failure(tmp_path: Path) -> None:
+    file = timing.RowFile(tmp_path / "rows.csv", {})
+    assert gpu_correct.correct(TINY, file, Deadline(-1)) is False
+    assert len(file.rows) == 14
+    assert {row["passed"] for row in file.rows} == {"skipped"}
+
+
+def test_an_operator_that_fails_costs_its_own_cell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def records(_self: Stopwatch, repeats: list[int]) -> list[dict[str, float]]:
+        if next(calls) == 1:
+            raise torch.OutOfMemoryError("too large")
+        return [{"baseline_ms_per_step": 2.0, "ms_per_step": float(repeats[0])}]
+
+    calls = count()
+    monkeypatch.setattr(Stopwatch, "records", records)
+    file = timing.RowFile(tmp_path / "rows.csv", {})
+    assert gpu_speed.tables(TINY._replace(repeats=2), file, Deadline(100)) is False
+    wrong = [row for row in file.rows if row["message"]]
+    assert [row["message"] for row in wrong] == ["OutOfMemoryError: too large"]
+    assert len(file.rows) == 2 * (2 * 9 + 2 * 7) - 1
+    assert {row["speedup"] for row in file.rows if row not in wrong} == {1.0, 2.0}
 
 
 @pytest.mark.parametrize("name", ["tables", "throughput", "profile"])
