@@ -15,6 +15,8 @@ from pydantic import (
     BeforeValidator,
     Field,
     SerializerFunctionWrapHandler,
+    ValidationInfo,
+    field_validator,
     model_serializer,
     model_validator,
 )
@@ -98,6 +100,16 @@ class ClassificationConfig(Settings):
         """The settings of the race."""
         assert self.race is not None
         return self.race
+
+    @field_validator("allocation")
+    @classmethod
+    def _staged_is_none(cls, allocation: str | None) -> str | None:
+        return None if allocation == "staged" else allocation
+
+    @field_validator("race")
+    @classmethod
+    def _of_races_alone(cls, race: RaceConfig | None, info: ValidationInfo) -> RaceConfig | None:
+        return race if info.data.get("allocation") == "racing" else None
 
     @model_serializer(mode="wrap")
     def _without_what_is_unused(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from bigain.tasks.batches import keyed_noise
 from bigain.tasks.protocol import StagedProtocol
 
 CPU = torch.device("cpu")
-PROTOCOL = StagedProtocol((2, 4), (3, 1))
+PROTOCOL = StagedProtocol((1, 2), (3, 1))
 MERGING = ("ratio=0.5",)
 OPERATORS: dict[str, tuple[str, ...]] = {
     "none": (),

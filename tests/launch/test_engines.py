@@ -12,7 +12,7 @@ from hydra.core.plugins import Plugins
 from omegaconf import DictConfig, OmegaConf
 
 from bigain.errors import UserError
-from bigain.launch import compose, engines
+from bigain.launch import engines, resolvers
 from bigain.launch.compose import config_loader, hydra_settings
 from bigain.launch.elsewhere import jobs_elsewhere
 from bigain.launch.engines import (
@@ -83,7 +83,7 @@ def test_a_task_gets_one_gpu_unless_the_run_computes_on_the_cpu(
     is_here: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With device=auto this machine tells, but not what nodes of Slurm have."""
-    monkeypatch.setattr(compose, "has_gpu", lambda: is_here)
+    monkeypatch.setattr(resolvers, "has_gpu", lambda: is_here)
     auto = 1 if is_here else -1
     for device, gpus, jobs in (("cpu", None, -1), ("cuda", 1, 1), ("auto", 1, auto)):
         slurm = resolved(settings("hydra/launcher=submitit_slurm", f"device={device}"))
