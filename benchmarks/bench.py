@@ -43,8 +43,13 @@ class Part(NamedTuple):
 PARTS = {
     "engine": Part(
         "engine",
-        "",
-        "--backbones mini_unet mini_dit --images 2 --sizes 10 --rounds 1 --processes 1",
+        "--backbones mini_unet mini_dit --images 3 --sizes 10 32 --processes 1",
+        "--backbones mini_unet --images 1 --sizes 32 --rounds 1",
+    ),
+    "full_size": Part(
+        "engine",
+        "--backbones sd20 dit_xl2_512 --processes 1",
+        "--backbones mini_dit --images 1 --sizes 32 --rounds 1",
     ),
     "operators": Part("operators", "", "--repeats 1 --processes 1 --shapes 1"),
     "mini_unet": Part(
@@ -61,9 +66,9 @@ PARTS = {
     "peak": Part("peak", "", "--backbones mini_unet --rounds 1"),
     "growth": Part("growth", "", "--points 2 --rounds 1"),
     "harness": Part("harness", "--images 12 --repeats 2", "--images 2 --repeats 1"),
-    "workers": Part("workers", "", "--backbones mini_unet --images 4 --rounds 1"),
+    "workers": Part("workers", "--images 10", "--backbones mini_unet --images 4 --rounds 1"),
 }
-"""Part -> what it runs.  On two idle cores they take 25 minutes together."""
+"""Part -> what it runs.  On two idle cores they take half an hour together."""
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -2,22 +2,30 @@
 
 `python benchmarks/engine.py` compares, in turn and in several processes:
 
-    ours              the classifier of `task=classification` at its best batch size
-    plain loop        one image at a time, as it is usually written (`plain_loop.py`), at its best
-    no sharing        ours without computing once what does not depend on the class
-    one image a time  ours, but batches are never filled with trials of the next images
-    bfloat16          ours in that precision
+    ours                the classifier of `task=classification` at its best batch size
+    plain loop          one image at a time, as it is usually written (`plain_loop.py`), at its best
+    no sharing          ours without computing once what does not depend on the class
+    one image a time    ours, but batches are never filled with trials of the next images
+    bfloat16            ours in that precision
+    compile             ours with compile=true; time to compile does not count
+    compile + bfloat16  both
 
-The best batch sizes are found first, each in turn with the others.  The mini backbones have their
-weights and the protocol of the profile `mini`, one thread, and processor time is counted.  The
-others have random weights, few classes and one trial, all threads, and wall time is counted.  In
-float32 all variants of a mini backbone must predict the same classes.
+The best batch sizes are found first, in turn.  The mini backbones have their weights and the
+protocol of the profile `mini`, one thread, and processor time is counted.  Images never end there:
+a call classifies until so many images were decided, and its time is divided by the rows that it
+computed, so the end of a run does not count.  The others have random weights, few classes, one
+trial, which fill one batch, and all threads; wall time is counted, and only the first four are
+measured.  The predictions of each variant are compared with those of the plain loop; in float32,
+not compiled, those of a mini backbone must be equal.
 """
 
 import argparse
+import tempfile
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
 from functools import partial
+from itertools import chain, cycle
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
@@ -32,6 +40,7 @@ from bigain.config.architectures import ARCHITECTURES
 from bigain.engine.build import build_backbone, build_dataset
 from bigain.launch.compose import compose_config
 from bigain.patching import sharing
+from bigain.patching.compiling import Compiled
 from bigain.tasks.classifier import LOSSES, DiffusionClassifier
 from bigain.tasks.protocol import StagedProtocol
 
@@ -41,6 +50,8 @@ _CPU = torch.device("cpu")
 _MINI = ("mini_unet", "mini_dit")
 _FULL_SIZE_CLASSES = 3
 _FULL_SIZE_BATCH = 3
+
+_EXACT = ("ours", "plain loop", "no sharing", "one image a time")
 
 Variants = dict[str, Callable[[], list[int]]]
 
@@ -60,13 +71,66 @@ class Work(NamedTuple):
     images: list[tuple[int, torch.Tensor]]
 
 
+class Steady:
+    """A classifier that goes on where it stopped, with images that repeat.
+
+    It begins with the first image at once.  Its code is compiled once, and no call has the end of a
+    run.
+
+    Args:
+        work: What it classifies; nothing else may use the backbone.
+        size: Its batch size.
+        is_separate: Whether batches have evaluations of one image only.
+
+    Attributes:
+        rows: Rows that were computed at first and in each call.
+
+    """
+
+    def __init__(self, work: Work, size: int, *, is_separate: bool = False) -> None:
+        classifier = DiffusionClassifier(
+            _Counted(self, work.backbone),
+            work.protocol,
+            LOSSES["l2"],
+            seed=0,
+            batch_size=size,
+            device=_CPU,
+            draws_per_forward=is_separate,
+        )
+        self._count = len(work.images)
+        self.rows = [0]
+        results = classifier.classify(cycle(work.images))
+        self._results = chain([next(results)], results)
+
+    def __call__(self) -> list[int]:
+        """Predictions of all images once more."""
+        self.rows.append(0)
+        return [next(self._results).prediction for _ in range(self._count)]
+
+
+class _Counted:
+    """A backbone that counts its rows."""
+
+    def __init__(self, owner: Steady, backbone: Backbone) -> None:
+        self._owner = owner
+        self._backbone = backbone
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._backbone, name)
+
+    def predict_noise(self, *arguments: torch.Tensor) -> torch.Tensor:
+        """See `Backbone`."""
+        self._owner.rows[-1] += len(arguments[0])
+        return self._backbone.predict_noise(*arguments)
+
+
 def main() -> None:
     """Measure, print the ratios to the plain loop, and write a CSV file if told so."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--backbones", nargs="+", default=[*_MINI, "sd20", "dit_xl2_512"])
-    parser.add_argument("--images", type=int, default=3, help="of the mini backbones")
+    parser.add_argument("--images", type=int, default=4, help="of the mini backbones")
     parser.add_argument("--sizes", type=int, nargs="+", default=[10, 20, 32, 64])
     parser.add_argument("--rounds", type=int, default=2, help="of the mini backbones; others: 1")
     parser.add_argument("--processes", type=int, default=3, help="at most 2 for the others")
@@ -86,7 +150,8 @@ def main() -> None:
         for process in range(options.processes if is_mini else min(2, options.processes)):
             rounds = options.rounds if is_mini else 1
             images = options.images if is_mini else 1
-            rows = timing.in_fresh_process(_compare, name, sizes, images, rounds, threads)
+            compare = _compare_mini if is_mini else _compare
+            rows = timing.in_fresh_process(compare, name, sizes, images, rounds, threads)
             for row in rows:
                 file.add(**{**row, "process": process}, threads=threads)
         _show(name, [row for row in file.rows if row["backbone"] == name and row["process"] >= 0])
@@ -109,18 +174,21 @@ def _work(name: str, count: int, dtype: str = "float32") -> Work:
     return Work(mini, StagedProtocol((5, 20), (5, 1)), images)
 
 
-def _ours(work: Work, size: int, at_once: int | None = None) -> list[int]:
-    """Predictions of the classifier; `at_once` images at a time, None: all."""
+def _ours(work: Work, size: int) -> list[int]:
+    """Predictions of the classifier."""
     classifier = DiffusionClassifier(
         work.backbone, work.protocol, LOSSES["l2"], seed=0, batch_size=size, device=_CPU
     )
-    step = at_once or len(work.images)
-    groups = [work.images[at : at + step] for at in range(0, len(work.images), step)]
-    return [result.prediction for group in groups for result in classifier.classify(group)]
+    return [result.prediction for result in classifier.classify(work.images)]
 
 
-def _without_sharing(work: Work, size: int) -> list[int]:
-    with mock.patch.object(sharing, "shared_modules", return_value=[]):
+def _without_sharing() -> AbstractContextManager[object]:
+    """A context in which a classifier that begins shares nothing."""
+    return mock.patch.object(sharing, "shared_modules", return_value=[])
+
+
+def _unshared(work: Work, size: int) -> list[int]:
+    with _without_sharing():
         return _ours(work, size)
 
 
@@ -132,22 +200,19 @@ def _try_sizes(name: str, sizes: list[int], count: int) -> list[dict[str, Any]]:
     """Rows of ours and of the plain loop at each batch size, process -1."""
     torch.set_num_threads(1)
     work = _work(name, count)
-    tasks = {("ours", size): partial(_ours, work, size) for size in sizes}
-    tasks |= {("plain loop", size): partial(_plain, work, size) for size in sizes}
-    names = {f"{variant}/{size}": (variant, size) for variant, size in tasks}
-    found = timing.interleaved(
-        {key: tasks[pair] for key, pair in names.items()}, 1, warmup=0, clock=time.process_time
-    )
-    return [
-        _row(name, work, variant, size, -1, 0, found[key][0])
-        for key, (variant, size) in names.items()
-    ]
+    variants: Variants = {f"ours/{size}": Steady(_work(name, count), size) for size in sizes}
+    variants |= {f"plain loop/{size}": partial(_plain, work, size) for size in sizes}
+    rows = []
+    for row in _timed(name, work, variants, rounds=2, clock=time.process_time):
+        variant, _, size = row["variant"].partition("/")
+        rows.append({**row, "variant": variant, "batch_size": int(size), "process": -1})
+    return rows
 
 
 def _compare(
     name: str, sizes: Sizes, count: int, rounds: int, threads: int
 ) -> list[dict[str, Any]]:
-    """Rows of all variants in this process; raises SystemExit if predictions differ."""
+    """Rows of the variants of a large backbone in this process, whose calls are single batches."""
     torch.set_num_threads(threads)
     work = _work(name, count)
     variants: Variants = {
@@ -155,37 +220,79 @@ def _compare(
         "plain loop": partial(_plain, work, sizes.plain),
     }
     if ARCHITECTURES[name].blocks is None:
-        variants["no sharing"] = partial(_without_sharing, work, sizes.ours)
-    if count > 1:
-        variants["one image a time"] = partial(_ours, work, sizes.ours, 1)
-    _first_calls(name, variants)
-    if name in _MINI:
-        variants["bfloat16"] = partial(_ours, _work(name, count, "bfloat16"), sizes.ours)
-    clock = time.process_time if threads == 1 else time.perf_counter
-    found = timing.interleaved(variants, rounds, warmup=0, clock=clock)
-    return [
-        _row(name, work, variant, sizes.plain if variant == "plain loop" else sizes.ours, 0, at, s)
-        for variant, seconds in found.items()
-        for at, s in enumerate(seconds)
-    ]
+        variants["no sharing"] = partial(_unshared, work, sizes.ours)
+    rows = _timed(name, work, variants, rounds=rounds, clock=time.perf_counter)
+    return [{**row, "batch_size": _size(row["variant"], sizes)} for row in rows]
 
 
-def _first_calls(name: str, variants: Variants) -> None:
-    """They do not count.  With random weights classes may be nearly equal, so none is expected."""
-    predictions = {variant: classify() for variant, classify in variants.items()}
-    if name in _MINI and len({tuple(each) for each in predictions.values()}) > 1:
-        raise SystemExit(f"{name}: the variants disagree: {predictions}")
-
-
-def _row(
-    name: str, work: Work, variant: str, size: int, process: int, round_: int, seconds: float
-) -> dict[str, Any]:
-    classes, count = work.backbone.num_classes, len(work.images)
-    return {
-        **{"backbone": name, "variant": variant, "batch_size": size, "images": count},
-        **{"classes": classes, "evaluations": count * work.protocol.evaluations(classes)},
-        **{"process": process, "round": round_, "seconds": round(seconds, 4)},
+def _compare_mini(
+    name: str, sizes: Sizes, count: int, rounds: int, threads: int
+) -> list[dict[str, Any]]:
+    """Rows of all variants of a mini backbone; raises SystemExit if predictions differ."""
+    torch.set_num_threads(threads)
+    plain = _work(name, count)
+    make = partial(_work, name, count)
+    variants: Variants = {
+        "ours": Steady(make(), sizes.ours),
+        "plain loop": partial(_plain, plain, sizes.plain),
+        "one image a time": Steady(make(), sizes.ours, is_separate=True),
+        "bfloat16": Steady(make("bfloat16"), sizes.ours),
     }
+    if ARCHITECTURES[name].blocks is None:
+        with _without_sharing():
+            variants["no sharing"] = Steady(make(), sizes.ours)
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        for variant, dtype in (("compile", "float32"), ("compile + bfloat16", "bfloat16")):
+            work = make(dtype)
+            stack.enter_context(Compiled(work.backbone.denoiser, folder, by_block=False))
+            variants[variant] = Steady(work, sizes.ours)
+        # Each beginning discards what others compiled: the first round, which does not count,
+        # finds it in the folder.
+        rows = _timed(name, plain, variants, rounds=rounds, clock=time.process_time)
+    wrong = {
+        row["variant"]
+        for row in rows
+        if row["variant"] in _EXACT and row["equal_predictions"] < count
+    }
+    if wrong:
+        raise SystemExit(f"{name}: other predictions than the plain loop's: {sorted(wrong)}")
+    return [{**row, "batch_size": _size(row["variant"], sizes)} for row in rows]
+
+
+def _size(variant: str, sizes: Sizes) -> int:
+    return sizes.plain if variant == "plain loop" else sizes.ours
+
+
+def _timed(
+    name: str, work: Work, variants: Variants, *, rounds: int, clock: Callable[[], float]
+) -> list[dict[str, Any]]:
+    """A row for each round that counts; seconds are those of the images' evaluations."""
+    predictions: dict[str, list[int]] = {}
+
+    def noted(variant: str) -> None:
+        predictions[variant] = variants[variant]()
+
+    tasks = {variant: partial(noted, variant) for variant in variants}
+    warmup = 1 if name in _MINI else 0
+    found = timing.interleaved(tasks, rounds, warmup=warmup, clock=clock)
+    plain = next(value for key, value in predictions.items() if key.startswith("plain loop"))
+    classes, count = work.backbone.num_classes, len(work.images)
+    evaluations = count * work.protocol.evaluations(classes)
+    rows = []
+    for variant, seconds in found.items():
+        equal = sum(a == b for a, b in zip(predictions[variant], plain, strict=True))
+        own_rows = getattr(variants[variant], "rows", [evaluations] * rounds)
+        for at, (taken, own) in enumerate(zip(seconds, own_rows[-rounds:], strict=True)):
+            rows.append(
+                {
+                    **{"backbone": name, "variant": variant, "batch_size": 0, "images": count},
+                    **{"classes": classes, "evaluations": evaluations},
+                    **{"equal_predictions": equal, "process": 0, "round": at},
+                    "seconds": round(taken * evaluations / own, 4),
+                }
+            )
+    return rows
 
 
 def _show(name: str, rows: list[Any]) -> None:
@@ -193,7 +300,15 @@ def _show(name: str, rows: list[Any]) -> None:
     for variant in dict.fromkeys(row["variant"] for row in rows):
         own = [row["seconds"] for row in rows if row["variant"] == variant]
         faster = timing.spread(timing.ratios(plain, own))
-        print(f"{name:12}{variant:18} {faster} times as fast as the plain loop", flush=True)
+        equal, count = (
+            next(row[key] for row in rows if row["variant"] == variant)
+            for key in ("equal_predictions", "images")
+        )
+        print(
+            f"{name:12}{variant:20}{faster} times as fast as the plain loop, "
+            f"{equal} of {count} predictions are equal",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -3,14 +3,14 @@
 `python benchmarks/growth.py` classifies random latents with the architecture of the mini U-Net and
 random weights, one thread.  One quantity changes at a time; its values run in turn.  It prints the
 exponent p of time ~ quantity^p, fitted to the medians: 1 is proportional.  Tokens change with the
-side of the latents, with and without an operator.
+side of the latents, with and without an operator.  Every point is a whole number of full batches.
 """
 
 import argparse
 import math
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -28,15 +28,19 @@ __all__ = ["exponent", "main"]
 
 _CPU = torch.device("cpu")
 _AXES: dict[str, tuple[int, ...]] = {
-    "classes": (5, 10, 20, 40),
-    "trials": (5, 10, 20, 40),
+    "classes": (4, 8, 16, 32),
+    "trials": (4, 8, 16, 32),
     "images": (1, 2, 4, 8),
     "tokens": (256, 1024, 4096),
     "tokens, ToMe 0.7": (256, 1024, 4096),
 }
 
-_OTHERS = {"classes": 10, "trials": 5, "images": 1}
+_OTHERS = {"classes": 8, "trials": 8, "images": 1}
 """What does not grow."""
+
+_BATCH = 32
+_OF_TOKENS = {"classes": 4, "trials": 2, "images": 1}
+"""The same of tokens: one batch of 8."""
 
 
 def main() -> None:
@@ -67,25 +71,27 @@ def exponent(values: Sequence[float], seconds: Sequence[float]) -> float:
     return statistics.linear_regression(*logs).slope
 
 
-def _task(axis: str, value: int) -> Callable[[], None]:
+def _task(axis: str, value: int) -> partial[None]:
     is_tokens = axis.startswith("tokens")
-    counts = {"classes": 2, "trials": 1, "images": 1} if is_tokens else {**_OTHERS, axis: value}
+    counts = _OF_TOKENS if is_tokens else {**_OTHERS, axis: value}
+    size = min(_BATCH, math.prod(counts.values()))
     side = math.isqrt(value) if is_tokens else None
     backbone = RandomBackbone("mini_unet", counts["classes"], _CPU, side=side)
     protocol = StagedProtocol((counts["trials"],), (1,))
     images = backbone.images(counts["images"])
     operator = ToMe(0.7) if "ToMe" in axis else None
-    return partial(_classify, backbone, protocol, images, operator)
+    return partial(_classify, backbone, protocol, images, size, operator)
 
 
 def _classify(
     backbone: RandomBackbone,
     protocol: StagedProtocol,
     images: list[tuple[int, torch.Tensor]],
+    size: int,
     operator: Operator | None,
 ) -> None:
     classifier = DiffusionClassifier(
-        backbone, protocol, LOSSES["l2"], seed=0, batch_size=32, device=_CPU
+        backbone, protocol, LOSSES["l2"], seed=0, batch_size=size, device=_CPU
     )
     with bigain.apply(backbone.denoiser, operator) if operator else nullcontext():
         for _ in classifier.classify(images):

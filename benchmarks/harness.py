@@ -4,8 +4,8 @@ Classification runs with the defaults of the protocol are made in one process, w
 both mini backbones in turn.  Timers stand around the forward of the denoiser, the encoder of images
 and each part of the harness; time belongs to the innermost one.  What happens once (imports,
 weights and data, evaluation) is kept apart from what happens for each image.  Images share batches,
-so what an image costs is the mean over a run.  The harness is all of that but the denoiser and the
-encoder.
+so what an image costs is the mean over a run.  The harness is all of that but the denoiser, the
+encoder, and the imports of torch and diffusers, which any loop around this denoiser has.
 
 CPU time is little disturbed by other work on the machine.  Wall time also has the waiting for the
 disk, because each record is on disk before the next image begins; it needs idle cores.
@@ -28,7 +28,9 @@ import timing
 __all__ = ["Clock", "main"]
 
 _BACKBONES = ("mini_dit", "mini_unet")
-_ONCE = ("imports", "weights and data", "start and end of the run", "evaluation")
+_LIBRARIES = "imports of torch and diffusers"
+_IMPORTS = "imports of the harness"
+_ONCE = (_IMPORTS, "weights and data", "start and end of the run", "evaluation")
 _MODEL = ("denoiser", "encoder")
 _EACH = (
     *(*_MODEL, "reading of images", "noise", "rounds and errors", "batches", "equal rows"),
@@ -114,7 +116,7 @@ def main() -> None:
     for _ in range(arguments.repeats):
         for backbone in _BACKBONES:
             costs = _costs(backbone, arguments.images)
-            measured[backbone].append({"imports": imports, **costs})
+            measured[backbone].append({**imports, **costs})
     rows = [row for name in _BACKBONES for row in _rows(name, measured[name], arguments.images)]
     _show(rows)
     if arguments.csv is not None:
@@ -122,13 +124,20 @@ def main() -> None:
         timing.write_rows(arguments.csv, [{**row, **place} for row in rows])
 
 
-def _imports() -> Cost:
+def _imports() -> dict[str, Cost]:
+    """Those that any loop around the denoisers has, and all others after them."""
     clock = Clock()
-    with clock.part("imports"):
+    with clock.part(_IMPORTS):
         import_module("bigain.machine").wait_passively()
+    with clock.part(_LIBRARIES):
+        import_module("torch")
+        diffusers = import_module("diffusers")  # it loads each model when it is asked for
+        for model in ("UNet2DConditionModel", "DiTTransformer2DModel"):
+            getattr(diffusers, model)
+    with clock.part(_IMPORTS):
         for name in ("bigain.launch.app", "bigain.engine.tasks", "bigain.metrics"):
             import_module(name)
-    return clock.costs()["imports"]
+    return clock.costs()
 
 
 def _costs(backbone: str, images: int) -> dict[str, Cost]:
@@ -204,11 +213,11 @@ def _rows(
         factor = _IMAGES / images if part in _EACH else 1.0
         return factor * float(getattr(costs.get(part, Cost(0.0, 0.0)), clock))
 
-    parts: dict[str, tuple[str, ...]] = {name: (name,) for name in (*_ONCE, *_EACH)}
+    parts: dict[str, tuple[str, ...]] = {name: (name,) for name in (*_ONCE, _LIBRARIES, *_EACH)}
     parts["harness, once"] = _ONCE
     parts["harness, each image"] = tuple(name for name in _EACH if name not in _MODEL)
     parts["all, each image"] = _EACH
-    parts["all"] = (*_ONCE, *_EACH)
+    parts["all"] = (*_ONCE, _LIBRARIES, *_EACH)
     for part, names in parts.items():
         row: dict[str, str | float] = {"backbone": backbone, "part": part, "images": _IMAGES}
         for clock in ("cpu", "wall"):
@@ -225,9 +234,9 @@ def _rows(
 
 
 def _show(rows: list[Mapping[str, str | float]]) -> None:
-    print(f"{'':34}   CPU ms       %  (range)               wall ms       %  (range)")
+    print(f"{'':42}   CPU ms       %  (range)               wall ms       %  (range)")
     for row in rows:
-        line = f"{row['backbone']:10}{row['part']:24}"
+        line = f"{row['backbone']:10}{row['part']:32}"
         for clock in ("cpu", "wall"):
             line += f"{row[f'{clock}_ms']:10.0f} {row[f'{clock}_percent']:7.2f}"
             line += f"  ({row[f'{clock}_percent_low']:.2f}-{row[f'{clock}_percent_high']:.2f})   "

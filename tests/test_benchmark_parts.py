@@ -49,6 +49,36 @@ def test_the_best_batch_size_is_that_of_the_least_seconds() -> None:
     assert engine.best_size(rows, "b") == 16
 
 
+def test_a_classifier_that_goes_on_counts_its_rows_and_repeats_its_images() -> None:
+    work = engine._work("mini_unet", 2)
+    work = work._replace(protocol=StagedProtocol((1, 3), (4, 1)))
+    plain = classify_plainly(work.backbone, work.protocol, work.images, 7, CPU)
+    steady = engine.Steady(work, 16)
+    rows = engine._timed(
+        "mini_unet",
+        work,
+        {"plain loop": lambda: plain, "ours": steady},
+        rounds=3,
+        clock=iter(range(99)).__next__,
+    )
+    assert [row["equal_predictions"] for row in rows] == 6 * [2]
+    assert all(count % 16 == 0 for count in steady.rows)
+    evaluations = 2 * (10 + 4 * 2)
+    assert abs(sum(steady.rows) - 4 * evaluations) <= 2 * evaluations
+    assert [row["seconds"] for row in rows[3:]] == [
+        round(evaluations / count, 4) for count in steady.rows[2:]
+    ]
+
+
+@pytest.mark.parametrize("axis", list(growth._AXES))
+def test_points_of_growth_are_full_batches(axis: str) -> None:
+    for value in growth._AXES[axis]:
+        backbone, protocol, images, size, _ = growth._task(axis, value).args
+        evaluations = len(images) * protocol.evaluations(backbone.num_classes)
+        assert evaluations % size == 0
+        assert size <= evaluations
+
+
 def test_the_exponent_of_growth() -> None:
     assert growth.exponent([1, 2, 4], [3.0, 12.0, 48.0]) == pytest.approx(2.0)
 
@@ -84,10 +114,11 @@ def test_the_page_has_ratios_of_rounds_of_one_process(tmp_path: Path) -> None:
     seconds = {("plain loop", 0): 4.0, ("plain loop", 1): 9.0, ("ours", 0): 2.0, ("ours", 1): 3.0}
     for (variant, process), each in seconds.items():
         own = {"batch_size": 8, "images": 3, "process": process, "round": 0, "seconds": each}
+        own["equal_predictions"] = 3 if variant == "plain loop" else 2
         file.add(backbone="sd20", variant=variant, **own)
     page.write_page(tmp_path, {"engine": "python this"})
     text = (tmp_path / "README.md").read_text("utf-8")
-    assert "| sd20 | ours | 8 | 1.25 | 2.500 (2.000-3.000) | 2.000-3.000 |" in text
+    assert "| sd20 | ours | 8 | 1.25 | 2.500 (2.000-3.000) | 2.000-3.000 | 4 of 6 |" in text
     assert "`python this`" in text
     assert "commit abc, 2026-01-02, torch 2.9, a chip, 2 cores, threads: 1." in text
     assert "tomesd" not in text
