@@ -46,6 +46,11 @@ PARTS = {
         "--backbones mini_unet mini_dit --images 3 --sizes 10 32 --processes 1",
         "--backbones mini_unet --images 1 --sizes 32 --rounds 1",
     ),
+    "compiled": Part(
+        "engine",
+        "--compile --backbones mini_unet mini_dit --images 3 --sizes 10 32 --processes 1",
+        "--backbones mini_unet --images 1 --sizes 32 --rounds 1",
+    ),
     "full_size": Part(
         "engine",
         "--backbones sd20 dit_xl2_512 --processes 1",

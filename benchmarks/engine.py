@@ -7,8 +7,8 @@
     no sharing          ours without computing once what does not depend on the class
     one image a time    ours, but batches are never filled with trials of the next images
     bfloat16            ours in that precision
-    compile             ours with compile=true; time to compile does not count
-    compile + bfloat16  both
+    compile             ours with compile=true; time to compile does not count; only with --compile
+    compile + bfloat16  both; only with --compile
 
 The best batch sizes are found first, in turn.  The mini backbones have their weights and the
 protocol of the profile `mini`, one thread, and processor time is counted.  Images never end there:
@@ -51,6 +51,7 @@ _MINI = ("mini_unet", "mini_dit")
 _FULL_SIZE_CLASSES = 3
 _FULL_SIZE_BATCH = 3
 
+_COMPILED = {"compile": "float32", "compile + bfloat16": "bfloat16"}
 _EXACT = ("ours", "plain loop", "no sharing", "one image a time")
 
 Variants = dict[str, Callable[[], list[int]]]
@@ -135,6 +136,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2, help="of the mini backbones; others: 1")
     parser.add_argument("--processes", type=int, default=3, help="at most 2 for the others")
     parser.add_argument("--threads", type=int, default=2, help="of the others")
+    parser.add_argument("--compile", action="store_true", help="of the mini backbones")
     parser.add_argument("--csv", type=Path)
     options = parser.parse_args()
     file = timing.RowFile(options.csv, timing.conditions())
@@ -150,7 +152,8 @@ def main() -> None:
         for process in range(options.processes if is_mini else min(2, options.processes)):
             rounds = options.rounds if is_mini else 1
             images = options.images if is_mini else 1
-            compare = _compare_mini if is_mini else _compare
+            compiled = _COMPILED if options.compile else {}
+            compare = partial(_compare_mini, compiled) if is_mini else _compare
             rows = timing.in_fresh_process(compare, name, sizes, images, rounds, threads)
             for row in rows:
                 file.add(**{**row, "process": process}, threads=threads)
@@ -226,7 +229,7 @@ def _compare(
 
 
 def _compare_mini(
-    name: str, sizes: Sizes, count: int, rounds: int, threads: int
+    compiled: dict[str, str], name: str, sizes: Sizes, count: int, rounds: int, threads: int
 ) -> list[dict[str, Any]]:
     """Rows of all variants of a mini backbone; raises SystemExit if predictions differ."""
     torch.set_num_threads(threads)
@@ -243,7 +246,7 @@ def _compare_mini(
             variants["no sharing"] = Steady(make(), sizes.ours)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        for variant, dtype in (("compile", "float32"), ("compile + bfloat16", "bfloat16")):
+        for variant, dtype in compiled.items():
             work = make(dtype)
             stack.enter_context(Compiled(work.backbone.denoiser, folder, by_block=False))
             variants[variant] = Steady(work, sizes.ours)
