@@ -12,6 +12,7 @@ import growth
 import operators
 import page
 import pytest
+import steady
 import timing
 import torch
 from plain_loop import classify_plainly
@@ -53,20 +54,20 @@ def test_a_classifier_that_goes_on_counts_its_rows_and_repeats_its_images() -> N
     work = engine._work("mini_unet", 2)
     work = work._replace(protocol=StagedProtocol((1, 3), (4, 1)))
     plain = classify_plainly(work.backbone, work.protocol, work.images, 7, CPU)
-    steady = engine.Steady(work, 16)
+    endless = steady.Steady(work, 16)
     rows = engine._timed(
         "mini_unet",
         work,
-        {"plain loop": lambda: plain, "ours": steady},
+        {"plain loop": lambda: plain, "ours": endless},
         rounds=3,
         clock=iter(range(99)).__next__,
     )
     assert [row["equal_predictions"] for row in rows] == 6 * [2]
-    assert all(count % 16 == 0 for count in steady.rows)
+    assert all(count % 16 == 0 for count in endless.rows)
     evaluations = 2 * (10 + 4 * 2)
-    assert abs(sum(steady.rows) - 4 * evaluations) <= 2 * evaluations
+    assert abs(sum(endless.rows) - 4 * evaluations) <= 2 * evaluations
     assert [row["seconds"] for row in rows[3:]] == [
-        round(evaluations / count, 4) for count in steady.rows[2:]
+        round(evaluations / count, 4) for count in endless.rows[2:]
     ]
 
 

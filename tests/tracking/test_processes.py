@@ -122,8 +122,8 @@ def test_a_killed_run_is_one_run_of_wandb_offline(tmp_path: Path) -> None:
     ((name, parts),) = logs(tmp_path).items()
     assert (name, len(parts)) == (folder.name, 2)
     shown = [{at for at, each in points(part).items() if RUNNING in each} for part in parts]
-    assert shown[0]
-    assert max(shown[0]) < min(shown[1])
+    # Of the killed process W&B has what it had written by then, which may be nothing.
+    assert max(shown[0], default=0) < min(shown[1])
     for part, steps in zip(parts, shown, strict=True):
         found = points(part)
         assert {at: found[at][RUNNING] for at in steps} == pytest.approx(
