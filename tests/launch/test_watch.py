@@ -3,7 +3,6 @@
 import errno
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -350,46 +349,6 @@ def test_what_ends_the_launching_process_says_what_becomes_of_submitted_jobs(
     with pytest.raises(FaultError if ends is OSError else ends):
         launched(runs(tmp_path, 1))
     assert "jobs go on" in capfd.readouterr().err
-
-
-def test_progress_counts_jobs_and_estimates_what_is_left(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    clock = [100.0]
-    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
-    folder = SweepFolder(tmp_path)
-    jobs = [Job(at, "x", "0of1", ()) for at in range(6)]
-    folder.create("joblib", jobs)
-    folder.write(jobs[0].into("done"))  # before the launch
-    progress = watch.Progress(folder, 6, {0})
-    clock[0] += 50
-    progress.maybe()
-    assert capfd.readouterr().err == "", "once a minute"
-    for at, state in ((1, "done"), (2, "failed"), (3, "running")):
-        folder.write(jobs[at].into(state))
-    clock[0] += 70
-    progress.maybe()
-    line = capfd.readouterr().err
-    assert "2 of 6 jobs done" in line
-    assert "1 failed" in line
-    assert "about 3 min 0 s left" in line, "two in two minutes, three are left"
-
-
-def test_a_terminal_has_a_bar_of_runs_done(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    folder = SweepFolder(tmp_path)
-    jobs = [Job(at, "x", "0of1", ()) for at in range(4)]
-    folder.create("joblib", jobs)
-    folder.write(jobs[0].into("done"))
-    with watch.Progress(folder, 4, {0}) as progress:
-        for at, state in ((1, "done"), (2, "failed")):
-            folder.write(jobs[at].into(state))
-        progress.maybe()
-        assert (progress._bar.n, progress._bar.total) == (3, 4)
-        progress._bar.refresh()
-    assert "3/4" in capsys.readouterr().err
 
 
 def test_sweeps_of_the_same_second_have_folders_of_their_own(tmp_path: Path) -> None:
