@@ -114,14 +114,12 @@ class Sharing:
         return narrow
 
     def _narrow(self, module: nn.Module, args: Any, kwargs: Any) -> Any:
-        """One row of each group of every tensor that the module is given."""
+        """One row of each group, of every tensor with rows that the module is given."""
         del module
         if self._first is None:
             return None
         first, _ = self._first
-        return tree_map(
-            lambda each: each[first] if isinstance(each, Tensor) else each, (args, kwargs)
-        )
+        return tree_map(lambda each: each[first] if _has_rows(each) else each, (args, kwargs))
 
     def _repeat(self, module: nn.Module, args: Any, output: Tensor) -> Tensor | None:
         del module, args

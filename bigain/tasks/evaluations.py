@@ -29,7 +29,7 @@ class ImageInFlight:
         latents: Its clean latents, shape (1, C, H, W).
         protocol: What decides which evaluations it gets.
         num_classes: Number of class conditions.
-        order: How many images began before it.
+        order: Its place among the images in the order in which they began.
 
     Attributes:
         errors: Errors so far, fp32, on the CPU; shape (trials, classes).

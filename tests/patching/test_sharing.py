@@ -137,6 +137,21 @@ def test_models_whose_first_layers_know_the_class_share_nothing(tiny_dit: nn.Mod
     assert [shared_modules(model) for model in (tiny_dit, sdxl, later)] == [[], [], []]
 
 
+def test_a_block_with_something_of_its_own_between_the_attentions_shares_nothing(
+    tiny_unet: nn.Module,
+) -> None:
+    tiny_unet.get_submodule(_FIRST).add_module("fuser", nn.Identity())
+    assert shared_modules(tiny_unet) == []
+
+
+def test_arguments_without_a_row_for_each_sample_are_passed_on(tiny_unet: nn.Module) -> None:
+    scale, mask, rows = torch.tensor(2.0), torch.ones(1, 4), torch.arange(9.0)
+    with Sharing(tiny_unet) as sharing, sharing.rows(GROUPS, TIMES):
+        (narrowed, same), named = sharing._narrow(tiny_unet, (rows, scale), {"mask": mask})
+    assert narrowed.tolist() == [0, 3, 5]
+    assert (same, named["mask"]) == (scale, mask)
+
+
 SMALL: dict[str, Any] = {
     "sample_size": 8,
     "in_channels": 2,
