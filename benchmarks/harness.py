@@ -5,7 +5,9 @@ both mini backbones in turn.  Timers stand around the forward of the denoiser, t
 and each part of the harness; time belongs to the innermost one.  What happens once (imports,
 weights and data, evaluation) is kept apart from what happens for each image.  Images share batches,
 so what an image costs is the mean over a run.  The harness is all of that but the denoiser, the
-encoder, and the imports of torch and diffusers, which any loop around this denoiser has.
+encoder, and the imports of torch and diffusers, which any loop around this denoiser has.  The
+copies of equal rows (`bigain.patching.sharing`) are made inside the denoiser and replace its work:
+they stand apart, and count as the denoiser's.
 
 CPU time is little disturbed by other work on the machine.  Wall time also has the waiting for the
 disk, because each record is on disk before the next image begins; it needs idle cores.
@@ -31,9 +33,9 @@ _BACKBONES = ("mini_dit", "mini_unet")
 _LIBRARIES = "imports of torch and diffusers"
 _IMPORTS = "imports of the harness"
 _ONCE = (_IMPORTS, "weights and data", "start and end of the run", "evaluation")
-_MODEL = ("denoiser", "encoder")
+_MODEL = ("denoiser", "equal rows", "encoder")
 _EACH = (
-    *(*_MODEL, "reading of images", "noise", "rounds and errors", "batches", "equal rows"),
+    *(*_MODEL, "reading of images", "noise", "rounds and errors", "batches"),
     *("records", "journal", "progress and trackers"),
 )
 _IMAGES = 400
