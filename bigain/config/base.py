@@ -33,6 +33,7 @@ NEUTRAL: Mapping[str, Any] = {
     "operator.destinations": "eq7",
     "operator.protect_ratio": 0,
     "operator.draws": "paired",
+    "operator.padding": "zero",
 }
 """Dotted key of a setting that was added later -> the value at which it has no effect.
 

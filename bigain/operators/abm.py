@@ -9,7 +9,7 @@ is no similarity matrix.  The paper pools tiles with max F <= tau, where tau is 
 ranking tiles meets the ratio up to one tile and pools the same tiles for the tau between them.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -44,9 +44,10 @@ class ABM(TokenReducer):
         cell: (rows, columns) of a tile, of at least two tokens.
         score: name of the token score (`bigain.operators.SCORES`).
         aggregate: how the scores of a tile become one: `max`, `sum` or `mean`.
+        padding: beyond the border of a Laplacian score (`bigain.operators.scores.PADDINGS`).
 
     Raises:
-        UserError: ratio, cell, score or aggregate out of range.
+        UserError: a setting out of range, or unknown score.
 
     """
 
@@ -54,13 +55,14 @@ class ABM(TokenReducer):
     cell: tuple[int, int] = (2, 2)
     score: str = "laplacian_l1"
     aggregate: str = "max"
+    padding: str = field(default="zero", kw_only=True)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "cell", check_cell(self.cell))
         if self.cell == (1, 1):
             raise UserError("cell=[1,1]: allowed: a tile of at least two tokens")
         check_ratio(self.ratio, self.cell)
-        token_score(self.score)
+        token_score(self.score, self.padding)
         check_choice("aggregate", self.aggregate, AGGREGATES)
 
     @torch.no_grad()
@@ -74,7 +76,7 @@ class ABM(TokenReducer):
         if count == 0:
             return UNCHANGED
         tiles = cell_tokens(grid, self.cell, metric.device)
-        scores = token_score(self.score)(metric, grid)[:, tiles.flatten()]
+        scores = token_score(self.score, self.padding)(metric, grid)[:, tiles.flatten()]
         ranked = _aggregate(scores.unflatten(1, tiles.shape), self.aggregate)
         chosen = ranked.argsort(dim=-1, stable=True)[:, :count].sort(dim=-1).values
         return _pool(tiles[chosen], self.num_kept(grid), metric.shape[1])

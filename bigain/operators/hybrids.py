@@ -19,6 +19,7 @@ class _OfLGTM(TypedDict, total=False):
     score: str
     destinations: str
     protect_ratio: float
+    padding: str
 
 
 class _OfBoth(_OfLGTM, total=False):

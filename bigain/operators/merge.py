@@ -209,6 +209,7 @@ class LGTM(BipartiteMerge):
         destinations: `eq7`, or `as_released` (`bigain.operators.cells.DESTINATIONS`).
         protect_ratio: share of all tokens, those of highest score, that are never merged, in
             [0, 1 - 1/A - ratio].
+        padding: beyond the border of a Laplacian score (`bigain.operators.scores.PADDINGS`).
 
     Raises:
         UserError: a setting out of range, or unknown score.
@@ -218,17 +219,18 @@ class LGTM(BipartiteMerge):
     score: str = "laplacian_l1"
     destinations: str = field(default="eq7", kw_only=True)
     protect_ratio: float = field(default=0.0, kw_only=True)
+    padding: str = field(default="zero", kw_only=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        token_score(self.score)
+        token_score(self.score, self.padding)
         check_choice("destinations", self.destinations, DESTINATIONS)
         check_protected(self.protect_ratio, self.ratio, self.cell)
 
     def choose(self, metric: Tensor, grid: tuple[int, int], draw: RandomKey) -> Choice:
         """Destinations by lowest score and, of equal scores, the first; protected by highest."""
         del draw
-        scores = token_score(self.score)(metric, grid)
+        scores = token_score(self.score, self.padding)(metric, grid)
         dst = DESTINATIONS[self.destinations](scores, grid, self.cell)
         protected = int(metric.shape[1] * self.protect_ratio)
         if not protected:

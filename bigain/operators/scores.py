@@ -6,19 +6,23 @@ the discrete Fourier transform of x_i over the *channel* axis (k = 0..C-1, both 
 
     r_i = the 3x3 convolution of every channel with L = [[0, 1, 0], [1, -4, 1], [0, 1, 0]],
 
-zero beyond the border.  The last line of each docstring is the formula, which the tables print.
+zero beyond the border; with the padding `replicate` the border's own tokens are repeated beyond it.
+The last line of each docstring is the formula, which the tables print.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bigain.errors import UserError
 from bigain.operators.matching import at_least_float32, unit_tokens
 from bigain.operators.validation import check_choice, check_tokens
 
 __all__ = [
+    "PADDINGS",
     "SCORES",
     "Score",
     "laplacian",
@@ -30,35 +34,47 @@ __all__ = [
 
 Score = Callable[[Tensor, tuple[int, int]], Tensor]
 
+PADDINGS = ("zero", "replicate")
+"""What the Laplacian sees beyond the border: zeros, or the border's own tokens again."""
+
 _KERNEL = ((0.0, 1.0, 0.0), (1.0, -4.0, 1.0), (0.0, 1.0, 0.0))
 _EPSILON = 1e-7
 
 
-def laplacian(x: Tensor, grid: tuple[int, int]) -> Tensor:
-    """(B, N, C) -> (B, h, w, C): the discrete Laplacian of every channel, zero beyond the border.
+def laplacian(x: Tensor, grid: tuple[int, int], padding: str = "zero") -> Tensor:
+    """(B, N, C) -> (B, h, w, C): the discrete Laplacian of every channel.
 
     The terms are added in the order of the kernel: x, 2x, -2x, -x, 0 in a flat area.  The result is
     exactly zero there, so flat tokens are exactly equal and the tie rule decides, not rounding.
+
+    Args:
+        x: the tokens.
+        grid: (h, w), N = h * w.
+        padding: one of `PADDINGS`.
+
     """
     image = _as_map(x, grid).permute(0, 3, 1, 2)
     weight = image.new_tensor(_KERNEL).expand(image.shape[1], 1, 3, 3)
-    return F.conv2d(image, weight, padding=1, groups=image.shape[1]).permute(0, 2, 3, 1)
+    zeros = 1
+    if padding == "replicate":
+        image, zeros = F.pad(image, (1, 1, 1, 1), padding), 0
+    return F.conv2d(image, weight, padding=zeros, groups=image.shape[1]).permute(0, 2, 3, 1)
 
 
-def laplacian_l1(x: Tensor, grid: tuple[int, int]) -> Tensor:
+def laplacian_l1(x: Tensor, grid: tuple[int, int], padding: str = "zero") -> Tensor:
     """l1 norm of the Laplacian (Eq. 7), the paper's default.
 
     F_i = sum_c |r_ic|
     """
-    return laplacian(x, grid).abs_().sum(dim=-1).flatten(1)
+    return laplacian(x, grid, padding).abs_().sum(dim=-1).flatten(1)
 
 
-def laplacian_l2(x: Tensor, grid: tuple[int, int]) -> Tensor:
+def laplacian_l2(x: Tensor, grid: tuple[int, int], padding: str = "zero") -> Tensor:
     """l2 norm of the Laplacian.
 
     F_i = sqrt(sum_c r_ic^2)
     """
-    return _norm(laplacian(x, grid)).flatten(1)
+    return _norm(laplacian(x, grid, padding)).flatten(1)
 
 
 def global_mean_deviation(x: Tensor, grid: tuple[int, int]) -> Tensor:
@@ -147,25 +163,41 @@ SCORES: dict[str, Score] = {
 """The scores of Tables 8 and 13 by name."""
 
 
-def token_score(name: str) -> Score:
+_LAPLACIANS = {score.__name__: score for score in (laplacian_l1, laplacian_l2)}
+
+
+def token_score(name: str, padding: str = "zero") -> Score:
     """The score called `name`.
 
+    Args:
+        name: one of `SCORES`.
+        padding: one of `PADDINGS`; only the Laplacian scores have another than `zero`.
+
     Raises:
-        UserError: unknown score; the message lists all scores.
+        UserError: unknown score (the message lists all), unknown padding, or a padding that the
+            score does not have.
 
     """
     check_choice("score", name, SCORES)
-    return SCORES[name]
+    check_choice("padding", padding, PADDINGS)
+    if padding == "zero":
+        return SCORES[name]
+    if name not in _LAPLACIANS:
+        raise UserError(
+            f"padding={padding}: allowed: zero with score={name}; {padding} with "
+            f"{', '.join(_LAPLACIANS)}"
+        )
+    return partial(_LAPLACIANS[name], padding=padding)
 
 
-def score_map(name: str, x: Tensor, grid: tuple[int, int]) -> Tensor:
+def score_map(name: str, x: Tensor, grid: tuple[int, int], padding: str = "zero") -> Tensor:
     """The score `name` of `x` (B, N, C) as a map (B, h, w), for pictures.
 
     Raises:
-        UserError: unknown score, or the grid does not fit.
+        UserError: as `token_score`, or the grid does not fit.
 
     """
-    return token_score(name)(x, grid).view(len(x), *grid)
+    return token_score(name, padding)(x, grid).view(len(x), *grid)
 
 
 def score_formula(name: str) -> str:
@@ -179,7 +211,7 @@ def score_formula(name: str) -> str:
 
 
 def score_flops(name: str, tokens: int, channels: int) -> int:
-    """FLOPs of a score: 18 N C for the 3x3 convolution of the Laplacian, 0 for all others.
+    """FLOPs of a score: 18 N C for the 3x3 convolution of a Laplacian, 0 for all others.
 
     Element-wise arithmetic and Fourier transforms count nothing, as in torch's own counter.
 
@@ -187,8 +219,8 @@ def score_flops(name: str, tokens: int, channels: int) -> int:
         UserError: unknown score.
 
     """
-    convolves = token_score(name) in (laplacian_l1, laplacian_l2)
-    return 18 * tokens * channels if convolves else 0
+    check_choice("score", name, SCORES)
+    return 18 * tokens * channels if name in _LAPLACIANS else 0
 
 
 def _tokens(x: Tensor, grid: tuple[int, int]) -> Tensor:

@@ -4,7 +4,7 @@ reduce:   y_j = x at the j-th kept token
 restore:  z_i = y at the place of token i: its own, or that of the kept token it copies
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -56,19 +56,21 @@ class KVSelect(KeyValueReducer):
         strategy: `low_frequency` keeps the lowest scores of the whole map, `high_frequency` the
             highest; of equal ones the first.
         score: name of the token score (`bigain.operators.SCORES`).
+        padding: beyond the border of a Laplacian score (`bigain.operators.scores.PADDINGS`).
 
     Raises:
-        UserError: sparsity, strategy or score out of range.
+        UserError: a setting out of range, or unknown score.
 
     """
 
     sparsity: float = 0.75
     strategy: str = "low_frequency"
     score: str = "laplacian_l1"
+    padding: str = field(default="zero", kw_only=True)
 
     def __post_init__(self) -> None:
         check_sparsity(self.sparsity)
-        token_score(self.score)
+        token_score(self.score, self.padding)
         check_choice("strategy", self.strategy, STRATEGIES)
 
     @torch.no_grad()
@@ -81,7 +83,7 @@ class KVSelect(KeyValueReducer):
         count = self.num_kept(grid)
         if count == metric.shape[1]:
             return UNCHANGED
-        scores = token_score(self.score)(metric, grid)
+        scores = token_score(self.score, self.padding)(metric, grid)
         descending = self.strategy == "high_frequency"
         order = scores.argsort(dim=-1, descending=descending, stable=True)
         return SelectReduction(order[:, :count].sort(dim=-1).values)

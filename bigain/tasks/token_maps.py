@@ -103,8 +103,13 @@ class TokenMap:
         return np.empty(0, dtype=np.int64) if dst is None else dst[0].cpu().numpy()
 
     def scores(self, name: str) -> npt.NDArray[np.float32]:
-        """(h, w): the token score `name` of the tokens that the operator saw."""
-        return _numbers(score_map(name, self.metric, self.grid)[0])
+        """(h, w): the token score `name` of the tokens that the operator saw.
+
+        The operator's own score has the operator's padding, any other zero padding.
+        """
+        is_own = getattr(self.operator, "score", None) == name
+        padding = getattr(self.operator, "padding", "zero") if is_own else "zero"
+        return _numbers(score_map(name, self.metric, self.grid, padding)[0])
 
     def groups(self) -> list[npt.NDArray[np.int64]]:
         """Token indices of each group of two or more with the same output, largest group first."""

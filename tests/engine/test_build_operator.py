@@ -63,6 +63,21 @@ OPERATORS = [
         "ie_kvd_enc_lgtm_dec operator.destinations=as_released operator.protect_ratio=0.05",
         ByStage(IEKVD(2), LGTM(0.7, destinations="as_released", protect_ratio=0.05)),
     ),
+    ("lgtm operator.padding=replicate", LGTM(0.5, padding="replicate")),
+    (
+        "cached operator.padding=replicate operator.score=laplacian_l2",
+        CachedAssignment(0.5, score="laplacian_l2", padding="replicate"),
+    ),
+    ("abm operator.padding=replicate", ABM(0.5, padding="replicate")),
+    ("kv_select operator.padding=replicate", KVSelect(padding="replicate")),
+    (
+        "lgtm_enc_ie_kvd_dec operator.padding=replicate",
+        ByStage(LGTM(0.7, padding="replicate"), IEKVD(2)),
+    ),
+    (
+        "ie_kvd_enc_lgtm_dec operator.padding=replicate",
+        ByStage(IEKVD(2), LGTM(0.7, padding="replicate")),
+    ),
     ("abm operator.aggregate=sum", ABM(0.5, aggregate="sum")),
     ("abm operator.score=dft_amplitude operator.cell=[1,2]", ABM(0.5, (1, 2), "dft_amplitude")),
     ("sito operator.noise_alpha=0 operator.sim_beta=2", SiTo(0.5, sim_beta=2, noise_alpha=0)),
@@ -136,6 +151,15 @@ def test_ie_kvd_takes_the_alpha_of_its_backbone_and_task() -> None:
         ("lgtm operator.score=laplacian", "operator.score=laplacian", "laplacian_l1, "),
         ("cached operator.destinations=eq8", "operator.destinations=eq8", "eq7, as_released"),
         ("lgtm operator.protect_ratio=0.3", "operator.protect_ratio=0.3", "0.25 = 1 - 1/4 - ratio"),
+        ("abm operator.padding=reflect", "operator.padding=reflect", "zero, replicate"),
+        *(
+            (
+                f"{name} operator.padding=replicate operator.score=l1_norm",
+                "operator.padding=replicate",
+                "zero with score=l1_norm; replicate with laplacian_l1, laplacian_l2",
+            )
+            for name in ("lgtm", "cached", "abm", "kv_select", "ie_kvd_enc_lgtm_dec")
+        ),
         ("abm operator.aggregate=median", "operator.aggregate=median", "max, sum, mean"),
         ("sito operator.sim_beta='\"1\"'", "operator.sim_beta=", "finite number"),
         ("todo operator.scope=self+mlp", "operator.scope=self+mlp", "self, because"),

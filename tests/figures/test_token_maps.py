@@ -25,6 +25,7 @@ from bigain.operators import (
     ToMe,
     score_map,
 )
+from bigain.operators.scores import PADDINGS
 from bigain.patching.selection import SiteSelection
 from bigain.tasks.token_maps import TokenMap, first_of_each_stage, token_maps
 
@@ -63,15 +64,20 @@ def test_every_operator_s_plan_is_read_off(
     assert [len(group) for group in groups] == sorted(map(len, groups), reverse=True)
 
 
-def test_groups_of_a_merge_are_its_owners(plan: Plan) -> None:
-    first = plan(LGTM(0.7))[0]
+@pytest.mark.parametrize("padding", PADDINGS)
+def test_groups_of_a_merge_are_its_owners(plan: Plan, padding: str) -> None:
+    first = plan(LGTM(0.7, padding=padding))[0]
     assert isinstance(first.reduction, MergeReduction)
     owner = first.reduction.assignment[0].numpy()
     for group in first.groups():
         assert set(owner[group]) == {owner[group[0]]}
         assert np.isclose(first.weights[owner[group[0]], group], 1 / len(group)).all()
     assert len(first.destinations) == 64
-    score = score_map("laplacian_l1", first.metric, first.grid)[0].numpy()
+    score = score_map("laplacian_l1", first.metric, first.grid, padding)[0].numpy()
+    assert np.array_equal(first.scores("laplacian_l1"), score)
+    assert np.array_equal(
+        first.scores("l1_norm"), score_map("l1_norm", first.metric, first.grid)[0]
+    )
     for token in first.destinations:
         row, column = divmod(int(token), 16)
         assert score[row, column] == score[row // 2 * 2 :, column // 2 * 2 :][:2, :2].min()

@@ -47,11 +47,14 @@ def neighbours(h: int, w: int, token: int) -> list[int]:
     return [y * w + x for y, x in around if 0 <= y < h and 0 <= x < w]
 
 
-def laplacian(x: Array, h: int, w: int) -> list[Array]:
+def laplacian(x: Array, h: int, w: int, padding: str) -> list[Array]:
     responses = []
     for token in range(h * w):
+        around = neighbours(h, w, token)
+        if padding == "replicate":
+            around += [token] * (4 - len(around))
         response = -4 * x[token]
-        for other in neighbours(h, w, token):
+        for other in around:
             response = response + x[other]
         responses.append(response)
     return responses
@@ -89,9 +92,9 @@ def cosine_neighbors(x: Array, h: int, w: int, token: int) -> float:
     return -sum(around) / len(around)
 
 
-def score(name: str, x: Array, h: int, w: int) -> list[float]:
+def score(name: str, x: Array, h: int, w: int, padding: str = "zero") -> list[float]:
     """Table 13: one number for each token of `x` (h * w, C)."""
-    responses, mean, n = laplacian(x, h, w), mean_token(x), range(h * w)
+    responses, mean, n = laplacian(x, h, w, padding), mean_token(x), range(h * w)
     one: dict[str, Callable[[int], float]] = {
         "laplacian_l1": lambda i: sum(abs(float(value)) for value in responses[i]),
         "laplacian_l2": lambda i: norm(responses[i]),

@@ -14,7 +14,7 @@ from bigain.operators.abm import AGGREGATES
     [
         *(ABM(0.7, aggregate=name) for name in AGGREGATES),
         *(ABM(0.6, (3, 2), aggregate=name) for name in AGGREGATES),
-        *(ABM(0.2), ABM(0.5, score="dft_amplitude")),
+        *(ABM(0.2), ABM(0.5, score="dft_amplitude"), ABM(0.6, padding="replicate")),
     ],
     ids=repr,
 )
@@ -28,7 +28,7 @@ def test_it_is_its_definition(
     reduced = plan.reduce(x)
     close = 1e-11 if dtype == torch.float64 else 1e-5
     for b in range(2):
-        scores = slow.score(operator.score, metric[b].double().numpy(), *grid)
+        scores = slow.score(operator.score, metric[b].double().numpy(), *grid, operator.padding)
         tiles = slow.cells(*grid, *operator.cell)
         removed = int(len(metric[b]) * operator.ratio)
         expected = slow.pool_tiles(scores, tiles, removed, operator.aggregate)

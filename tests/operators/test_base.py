@@ -38,6 +38,7 @@ MERGES: list[Operator] = [
     LGTM(0.6),
     LGTM(0.75, score="cosine_neighbors"),
     LGTM(0.5, destinations="as_released", protect_ratio=0.2),
+    LGTM(0.6, padding="replicate"),
     CachedAssignment(0.6),
     ABM(0.6),
     ABM(0.4, (3, 2), aggregate="mean"),
@@ -65,15 +66,16 @@ NOTHING_TO_DO: list[Operator] = [
 SHOWN = {
     ToMe(0.7): "ToMe(ratio=0.7, cell=(2, 2), random=True, draws='paired')",
     LGTM(0.5): "LGTM(ratio=0.5, cell=(2, 2), score='laplacian_l1', "
-    "destinations='eq7', protect_ratio=0.0)",
+    "destinations='eq7', protect_ratio=0.0, padding='zero')",
     CachedAssignment(0.5): "CachedAssignment(ratio=0.5, cell=(2, 2), score='laplacian_l1', "
-    "destinations='eq7', protect_ratio=0.0)",
-    ABM(0.5): "ABM(ratio=0.5, cell=(2, 2), score='laplacian_l1', aggregate='max')",
+    "destinations='eq7', protect_ratio=0.0, padding='zero')",
+    ABM(0.5): "ABM(ratio=0.5, cell=(2, 2), score='laplacian_l1', aggregate='max', padding='zero')",
     SiTo(0.5): "SiTo(ratio=0.5, cell=(2, 2), sim_beta=1.0, noise_alpha=0.1, draws='paired')",
     ToDo(2): "ToDo(factor=2, skip_final_step=False)",
     IEKVD(2, LinearAlpha(0.8, 1.2)): "IEKVD(factor=2, skip_final_step=False, "
     "alpha=LinearAlpha(start=0.8, end=1.2), align='reference')",
-    KVSelect(): "KVSelect(sparsity=0.75, strategy='low_frequency', score='laplacian_l1')",
+    KVSelect(): "KVSelect(sparsity=0.75, strategy='low_frequency', score='laplacian_l1', "
+    "padding='zero')",
 }
 SIZES = [(4, 4), (5, 7), (8, 6), (13, 11), (17, 33)]
 

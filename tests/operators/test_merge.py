@@ -298,7 +298,7 @@ def check(slow: SimpleNamespace, operator: LGTM, grid: tuple[int, int], dtype: t
     removed = int(len(metric[0]) * operator.ratio)
     tolerance = 1e-11 if dtype == torch.float64 else 1e-5
     for b in range(2):
-        scores = slow.score(operator.score, metric[b].double().numpy(), *grid)
+        scores = slow.score(operator.score, metric[b].double().numpy(), *grid, operator.padding)
         if operator.destinations == "eq7":
             dst = slow.lowest_of_each_cell(scores, cells)
         else:
@@ -320,10 +320,12 @@ def check(slow: SimpleNamespace, operator: LGTM, grid: tuple[int, int], dtype: t
         (0.6, (3, 2), {"destinations": "as_released", "score": "l1_norm"}),
         (0.5, (2, 2), {"protect_ratio": 0.25}),
         (0.2, (2, 2), {"protect_ratio": 0.4, "destinations": "as_released"}),
+        (0.6, (2, 2), {"padding": "replicate"}),
+        (0.5, (3, 2), {"padding": "replicate", "score": "laplacian_l2", "protect_ratio": 0.1}),
     ],
     ids=str,
 )
-def test_it_is_its_definition_with_the_settings_of_the_released_code(
+def test_it_is_its_definition_with_further_settings(
     slow: SimpleNamespace,
     grid: tuple[int, int],
     kind: type[LGTM],

@@ -7,6 +7,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bigain.errors import UserError
 from bigain.operators.scores import (
+    PADDINGS,
     SCORES,
     laplacian,
     laplacian_l1,
@@ -29,6 +30,35 @@ def test_every_score_is_its_definition(
         expected = slow.score(name, sample, *grid)
         np.testing.assert_allclose(double, expected, rtol=1e-11, atol=1e-12)
         np.testing.assert_allclose(single, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["laplacian_l1", "laplacian_l2"])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+def test_beyond_the_border_the_borders_tokens_may_be_repeated(
+    slow: SimpleNamespace, grid: tuple[int, int], name: str, dtype: torch.dtype
+) -> None:
+    torch.manual_seed(2)
+    x = torch.randn(2, grid[0] * grid[1], 5, dtype=dtype)
+    tolerance = 1e-11 if dtype == torch.float64 else 1e-5
+    for sample, scored in zip(x, token_score(name, "replicate")(x, grid), strict=True):
+        expected = slow.score(name, sample.double().numpy(), *grid, padding="replicate")
+        np.testing.assert_allclose(scored, expected, rtol=tolerance, atol=tolerance)
+    assert not torch.equal(token_score(name, "replicate")(x, grid), SCORES[name](x, grid))
+    shown = score_map(name, x, grid, "replicate")
+    assert torch.equal(shown.flatten(1), token_score(name, "replicate")(x, grid))
+
+
+def test_a_flat_border_is_smooth_if_its_tokens_are_repeated() -> None:
+    flat = torch.rand(2, 1, 48).expand(2, 35, 48)
+    assert (token_score("laplacian_l1", "replicate")(flat, (5, 7)) == 0).all()
+    assert (token_score("laplacian_l1", "replicate")(flat[:, :1], (1, 1)) == 0).all()
+
+
+@pytest.mark.parametrize("name", sorted(set(SCORES) - {"laplacian_l1", "laplacian_l2"}))
+def test_a_padding_without_a_laplacian_is_refused(name: str) -> None:
+    assert token_score(name, "zero") is SCORES[name]
+    with pytest.raises(UserError, match=rf"^padding=replicate: allowed: zero with score={name}; "):
+        token_score(name, "replicate")
 
 
 def test_a_single_bright_token_answers_with_the_kernel() -> None:
@@ -127,9 +157,11 @@ def test_scores_of_a_single_channel_or_token_are_finite() -> None:
 @pytest.mark.parametrize("name", list(SCORES))
 @pytest.mark.parametrize(("grid", "channels"), [((4, 4), 1), ((9, 7), 48)])
 def test_flops_are_those_that_torch_counts(name: str, grid: tuple[int, int], channels: int) -> None:
-    with FlopCounterMode(display=False) as counter:
-        SCORES[name](torch.empty(1, grid[0] * grid[1], channels, device="meta"), grid)
-    assert score_flops(name, grid[0] * grid[1], channels) == counter.get_total_flops()
+    for padding in PADDINGS if name.startswith("laplacian") else ("zero",):
+        with FlopCounterMode(display=False) as counter:
+            x = torch.empty(1, grid[0] * grid[1], channels, device="meta")
+            token_score(name, padding)(x, grid)
+        assert score_flops(name, grid[0] * grid[1], channels) == counter.get_total_flops()
 
 
 def test_only_laplacians_cost_flops() -> None:

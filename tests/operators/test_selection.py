@@ -14,6 +14,7 @@ from bigain.operators.selection import STRATEGIES
     [
         *(KVSelect(sparsity, strategy) for sparsity in (0.75, 0.3) for strategy in STRATEGIES),
         *(KVSelect(0.6, STRATEGIES[1], score) for score in ("l1_norm", "cosine_neighbors")),
+        KVSelect(0.7, score="laplacian_l2", padding="replicate"),
     ],
     ids=repr,
 )
@@ -27,7 +28,7 @@ def test_it_is_its_definition(
     sign = 1 if operator.strategy == "low_frequency" else -1
     count = int(len(metric[0]) * (1 - operator.sparsity))
     for b in range(2):
-        scores = slow.score(operator.score, metric[b].double().numpy(), *grid)
+        scores = slow.score(operator.score, metric[b].double().numpy(), *grid, operator.padding)
         kept = sorted(slow.order_of(scores, sign)[:count])
         np.testing.assert_array_equal(plan.reduce(x)[b], x[b, kept])
     assert plan.restore(x) is x

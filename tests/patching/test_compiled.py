@@ -38,6 +38,7 @@ Run = Callable[..., Tensor]
 MERGES: list[Operator] = [
     *(ToMe(0.6), LGTM(0.6), CachedAssignment(0.6), ABM(0.6), SiTo(0.6)),
     SiTo(0.6, draws="per_forward"),
+    LGTM(0.6, padding="replicate"),
 ]
 KEYS: list[Operator] = [
     *(ToDo(2), AvgPool(3), IEKVD(2, LinearAlpha(0.8, 1.2)), KVSelect(0.6)),

@@ -281,6 +281,7 @@ def test_describing_columns_of_a_schedule_are_one_cell(make_config: Make) -> Non
         ({"name": "lgtm", "ratio": 0.7}, "destinations", "eq7", "as_released"),
         ({"name": "cached", "ratio": 0.7}, "protect_ratio", 0.0, 0.05),
         ({"name": "sito", "ratio": 0.7}, "draws", "paired", "per_forward"),
+        ({"name": "abm", "ratio": 0.7}, "padding", "zero", "replicate"),
     ],
 )
 def test_a_setting_that_came_later_leaves_old_names_alone(
