@@ -81,16 +81,17 @@ class RaceModel:
 
     @classmethod
     def learned(cls, errors: Tensor) -> "RaceModel":
-        """The order from every other image, S from the rest.
+        """S of all images, and the order that it gives.
 
-        The best order of some images is the one in which their S leaves least by accident, too; so
-        the variance that it leaves is taken from others.
+        The order is partly the best one by accident, so with few images v is too small; how much is
+        seen on images that are held out (`held_out_fit`).
 
         Args:
-            errors: Shape (n, T, C), n >= 2, C >= 2; see `covariance`.
+            errors: Shape (n, T, C), n >= 1, C >= 2; see `covariance`.
 
         """
-        return cls(covariance(errors[1::2]), greedy_order(covariance(errors[::2])))
+        s = covariance(errors)
+        return cls(s, greedy_order(s))
 
     def gains(self, k: int) -> Tensor:
         """The vector a after the first k trials of the order, shape (k,)."""
