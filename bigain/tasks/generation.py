@@ -3,12 +3,16 @@
 Sample i is made from the condition of image i of the dataset's fixed order (protocol 2): the first
 caption where images have captions, otherwise the class, as a prompt or an index, whichever the
 backbone takes.
+
+A thread writes the images, so that the network does not wait for the compression of a PNG.
 """
 
 import logging
 import time
 import warnings
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -193,8 +197,22 @@ class GenerationTask(Files):
         if not ids:
             return
         self.evaluator.load_reference()  # a damaged real image ends the run before it starts
+        # A forward of a CPU takes minutes: too much to lose for the time that writing takes.
+        ahead = 1 if self.device.type == "cuda" else 0
         with self.compressed(), self.compiled or nullcontext():
-            yield from generate_images(self.sampler, self.backbone, self.conditions, write, ids)
+            yield from generate_images(
+                self.sampler, self.backbone, self.conditions, write, ids, ahead=ahead
+            )
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """The images of one forward on their way to the disk, and the seconds that drawing took."""
+
+    indices: Sequence[int]
+    files: Sequence[Future[str]]
+    images_per_forward: int
+    seconds: float
 
 
 def generate_images(
@@ -203,34 +221,71 @@ def generate_images(
     conditions: Conditions,
     write: Write,
     indices: Sequence[int],
+    *,
+    ahead: int,
 ) -> Iterator[dict[str, Any]]:
     """Generate the samples `indices` in order; a record is yielded after its image is written.
 
-    `sampler.images_per_forward` samples are denoised at a time; a kill loses as many.
+    `sampler.images_per_forward` samples are denoised at a time.  One thread writes them, in order.
+    A kill loses the images of at most `ahead` + 1 forwards.
+
+    Args:
+        sampler: Draws latents.
+        backbone: Decodes latents, in the thread of the caller.
+        conditions: One for each image.
+        write: Writes an image; called in another thread.
+        indices: The samples.
+        ahead: Forwards that are made before the images of the last one must be written; 0: the
+            images of a forward are written before the next one begins.
 
     Raises:
         UserError: latents or an image are not finite, or a single image does not fit the memory.
+        OSError: an image cannot be written.
 
     """
+    drawn: deque[_Drawn] = deque()
+    with ThreadPoolExecutor(1, "writer") as writer:
+        try:
+            for chunk in _chunks(sampler, indices):
+                started = time.perf_counter()
+                numbers = [conditions.numbers[index] for index in chunk]
+                latents = sampler.sample(torch.tensor(chunk), torch.tensor(numbers))
+                files = [
+                    writer.submit(write, index, backbone.decode(own[None]))
+                    for index, own in zip(chunk, latents, strict=True)
+                ]
+                seconds = time.perf_counter() - started
+                drawn.append(_Drawn(chunk, files, sampler.images_per_forward, seconds))
+                while len(drawn) > ahead:
+                    yield from _records(drawn.popleft(), conditions)
+            while drawn:
+                yield from _records(drawn.popleft(), conditions)
+        finally:
+            # What is not begun is left; leaving the `with` waits for the image in flight.
+            writer.shutdown(wait=False, cancel_futures=True)
+
+
+def _chunks(sampler: Sampler, indices: Sequence[int]) -> Iterator[Sequence[int]]:
+    """The samples of each forward; fewer after memory ran out."""
     done = 0
     while done < len(indices):
-        started = time.perf_counter()
         chunk = indices[done : done + sampler.images_per_forward]
-        numbers = [conditions.numbers[index] for index in chunk]
-        latents = sampler.sample(torch.tensor(chunk), torch.tensor(numbers))
-        files = [
-            write(index, backbone.decode(own[None]))
-            for index, own in zip(chunk, latents, strict=True)
-        ]
-        seconds = round((time.perf_counter() - started) / len(chunk), 4)
-        for index, sha256 in zip(chunk, files, strict=True):
-            yield {
-                "image_id": index,
-                "source_image_id": conditions.image_ids[index],
-                "label": conditions.labels[index],
-                "condition": conditions.texts[index],
-                "sha256": sha256,
-                "images_per_forward": sampler.images_per_forward,
-                "seconds": seconds,
-            }
+        yield chunk
         done += len(chunk)
+
+
+def _records(drawn: _Drawn, conditions: Conditions) -> Iterator[dict[str, Any]]:
+    """The records of one forward, once all its images are on disk."""
+    started = time.perf_counter()
+    hashes = [file.result() for file in drawn.files]
+    seconds = (drawn.seconds + time.perf_counter() - started) / len(hashes)
+    for index, sha256 in zip(drawn.indices, hashes, strict=True):
+        yield {
+            "image_id": index,
+            "source_image_id": conditions.image_ids[index],
+            "label": conditions.labels[index],
+            "condition": conditions.texts[index],
+            "sha256": sha256,
+            "images_per_forward": drawn.images_per_forward,
+            "seconds": round(seconds, 4),
+        }

@@ -1,4 +1,7 @@
-from collections.abc import Sequence
+import errno
+import threading
+import time
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +12,7 @@ import torch
 from bigain.data.base import Sample
 from bigain.data.fashion_mnist import FashionMNIST
 from bigain.errors import UserError
-from bigain.tasks.generation import Captions, conditions_of, generate_images
+from bigain.tasks.generation import Captions, Write, conditions_of, generate_images
 from bigain.tasks.sampling import Sampler
 
 
@@ -36,11 +39,17 @@ class Shelf:
         return f"hash of {index}"
 
 
+def generated(
+    backbone: Any, write: Write, indices: Sequence[int], ahead: int = 0
+) -> Generator[dict[str, Any], None, None]:
+    conditions = conditions_of(FashionMNIST(20))
+    sampler = sampler_of(backbone)
+    yield from generate_images(sampler, backbone, conditions, write, indices, ahead=ahead)
+
+
 def test_a_record_promises_an_image(backbone: Any) -> None:
     dataset, shelf = FashionMNIST(20), Shelf()
-    records = generate_images(
-        sampler_of(backbone), backbone, conditions_of(dataset), shelf.write, [5, 2, 19]
-    )
+    records = generated(backbone, shelf.write, [5, 2, 19])
     first = next(records)
     assert list(shelf.images) == [5, 2, 19], "those of one forward are on disk before its records"
     made = [first, *records]
@@ -55,15 +64,93 @@ def test_a_record_promises_an_image(backbone: Any) -> None:
         assert record["images_per_forward"] == 4
 
 
-def test_nothing_is_computed_ahead(backbone: Any) -> None:
+@pytest.mark.parametrize("ahead", [0, 1])
+def test_so_many_forwards_are_made_ahead(
+    backbone: Any, ahead: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded, decode = [0], backbone.decode
+
+    def counted(latents: Any) -> Any:
+        decoded[0] += 1
+        return decode(latents)
+
+    monkeypatch.setattr(backbone, "decode", counted)
     shelf = Shelf()
-    conditions = conditions_of(FashionMNIST(20))
-    records = generate_images(sampler_of(backbone), backbone, conditions, shelf.write, range(9))
-    for _ in range(4):
+    records = generated(backbone, shelf.write, range(18), ahead)
+    for number in range(5):
         next(records)
-    assert sorted(shelf.images) == [0, 1, 2, 3]
+        assert decoded[0] == 4 * (number // 4 + 1 + ahead)
+    assert [record["image_id"] for record in records] == list(range(5, 18))
+    assert list(shelf.images) == list(range(18))
+
+
+def test_images_and_records_are_the_same_however_many_are_ahead(backbone: Any) -> None:
+    shelves = [Shelf(), Shelf()]
+    alone, overlapped = (
+        [{**record, "seconds": 0} for record in generated(backbone, shelf.write, range(10), ahead)]
+        for ahead, shelf in enumerate(shelves)
+    )
+    assert alone == overlapped
+    for index, image in shelves[0].images.items():
+        assert np.array_equal(shelves[1].images[index], image)
+
+
+def test_memory_that_runs_out_is_noted_from_the_forward_on_where_it_did(
+    backbone: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sampler, original, calls = sampler_of(backbone), backbone.predict_noise, [0]
+
+    def small(latents: Any, *others: Any) -> Any:
+        calls[0] += 1
+        if len(latents) == 8 and calls[0] > 3:
+            raise torch.OutOfMemoryError
+        return original(latents, *others)
+
+    monkeypatch.setattr(backbone, "predict_noise", small)
+    conditions = conditions_of(FashionMNIST(20))
+    records = generate_images(sampler, backbone, conditions, Shelf().write, range(10), ahead=1)
+    assert [record["images_per_forward"] for record in records] == [4] * 4 + [2] * 6
+
+
+class Disk(Shelf):
+    """Has room for some images, and takes its time."""
+
+    def __init__(self, room: int) -> None:
+        super().__init__()
+        self.room = room
+        self.threads: set[int] = set()
+
+    def write(self, index: int, image: npt.NDArray[np.uint8]) -> str:
+        self.threads.add(threading.get_ident())
+        if len(self.images) == self.room:
+            raise OSError(errno.ENOSPC, "No space left on device", f"{index}.png")
+        time.sleep(0.02)
+        return super().write(index, image)
+
+
+@pytest.mark.parametrize("ahead", [0, 1])
+def test_a_full_disk_is_found_where_the_record_is_due(backbone: Any, ahead: int) -> None:
+    disk = Disk(room=6)
+    records = generated(backbone, disk.write, range(16), ahead)
+    assert [next(records)["image_id"] for _ in range(4)] == [0, 1, 2, 3]
+    with pytest.raises(OSError, match="No space left") as caught:
+        next(records)
+    assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, "6.png")
+    assert sorted(disk.images) == list(range(6))
+
+
+def test_nothing_is_written_after_the_end(backbone: Any) -> None:
+    """A run that is stopped lets go of its folder: another process may have it then."""
+    disk = Disk(room=99)
+    records = generated(backbone, disk.write, range(16), ahead=1)
     next(records)
-    assert sorted(shelf.images) == list(range(8))
+    records.close()
+    left = dict(disk.images)
+    assert 4 <= len(left) < 8, "the image in flight is written, those that wait are not"
+    time.sleep(0.1)
+    assert disk.images == left
+    assert threading.get_ident() not in disk.threads
+    assert len(disk.threads) == 1
 
 
 # Conditions.
