@@ -102,6 +102,12 @@ class RunConfig(Settings):
         return self.batch_size
 
     @property
+    def has_name(self) -> bool:
+        """Whether all settings of its name are known; not with `task.images_per_forward=auto`."""
+        task = self.task
+        return not isinstance(task, GenerationConfig) or task.images_per_forward != "auto"
+
+    @property
     def title(self) -> str:
         """The run in a few words, e.g. `mini_dit lgtm ratio=0.7 score=laplacian_l1`."""
         return f"{self.backbone.name} {self.operator.title}"

@@ -180,8 +180,9 @@ class GenerationConfig(Settings):
         description="an integer from 1 to 1000, denoising steps"
     )
     guidance_scale: Number = Field(ge=0, description="a number >= 0; 1 is no guidance")
-    images_per_forward: Annotated[Integer, Field(ge=1, le=256)] = Field(
-        description="an integer from 1 to 256, images that are denoised together"
+    images_per_forward: Annotated[Integer, Field(ge=1, le=256)] | Literal["auto"] = Field(
+        description="an integer from 1 to 256, images that are denoised together, or auto (fast on "
+        "this machine, measured once)"
     )
     image_format: Literal["png", "jpeg"] = Field(description="png or jpeg (quality 100, 4:2:0)")
     extractor: Literal["inception", "mini"] = Field(
@@ -195,6 +196,13 @@ class GenerationConfig(Settings):
         description="split (the whole evaluation split), images (those of the run alone), all "
         "(Pets: training images too, as the paper's code) or a file FILE.npz of statistics",
     )
+
+    @property
+    def named_images_per_forward(self) -> int:
+        """`images_per_forward` as a number, which it is as soon as the run has a name."""
+        if self.images_per_forward == "auto":
+            raise TypeError("task.images_per_forward=auto: has no number before it is measured")
+        return self.images_per_forward
 
     @property
     def statistics(self) -> Path | None:

@@ -211,7 +211,7 @@ def build_sampler(config: RunConfig, backbone: Backbone, device: torch.device) -
         steps=task.steps,
         guidance_scale=task.guidance_scale,
         seed=config.seed,
-        images_per_forward=task.images_per_forward,
+        images_per_forward=task.named_images_per_forward,
         device=device,
     )
 

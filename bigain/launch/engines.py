@@ -25,7 +25,7 @@ from bigain.runs.beats import Beat, lives_here
 from bigain.runs.sweeps import SweepFolder
 
 __all__ = ["ENDED", "SILENCE", "Engine", "Launched", "NoAnswerError", "Processes", "Slurm"]
-__all__ += ["check_installed", "engine_of", "slurm_jobs"]
+__all__ += ["check_installed", "engine_of", "is_elsewhere", "slurm_jobs"]
 
 _EXTRAS = {
     "hydra_plugins.hydra_submitit_launcher": "slurm",
@@ -245,6 +245,11 @@ def engine_of(hydra: DictConfig, sweep: SweepFolder) -> Engine | None:
         return Processes(batch=cores, afterwards=text)
     # Ray starts a process for each task, which takes a while on a busy machine.
     return Processes(pause=20.0) if target.endswith(".RayLauncher") else Processes()
+
+
+def is_elsewhere(hydra: DictConfig) -> bool:
+    """Whether jobs run on other machines than this one."""
+    return _target(hydra).endswith(_SLURM)
 
 
 def check_installed(hydra: DictConfig) -> None:

@@ -4,25 +4,27 @@ A sweep is the product of the choices, ranges and globs of the command line and 
 `hydra.sweeper.params`.
 """
 
+import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from bigain.config import RunConfig
+from bigain.config import GenerationConfig, RunConfig
 from bigain.errors import UserError
 from bigain.launch.compose import compose_with, config_loader, hydra_settings
-from bigain.launch.engines import check_installed
+from bigain.launch.engines import check_installed, is_elsewhere
 from bigain.launch.overrides import SEARCH_PATH, parse_overrides, refuse_tracker_sweep
 from bigain.launch.summary import Launched
 from bigain.runs.calibrations import need_calibration
 from bigain.runs.identity import run_id
 from bigain.runs.store import RunStore
 
-__all__ = ["Plan", "PlannedRun", "check_calibrations", "check_operators", "plan_runs"]
+__all__ = ["Plan", "PlannedRun", "check_calibrations", "check_operators", "name_runs"]
+__all__ += ["plan_runs"]
 
 
 @dataclass(frozen=True)
@@ -103,13 +105,47 @@ def check_operators(runs: Sequence[Launched]) -> None:
         UserError: A setting is not allowed, or the operator has no place in the backbone.
 
     """
-    stores = [RunStore(run.config.paths.results, run_id(run.config)) for run in runs]
-    left = [run for run, store in zip(runs, stores, strict=True) if not store.is_finished()]
+    left = [run for run in runs if not _is_finished(run.config)]
     if left:
         from bigain.engine.build_operator import check_operator  # noqa: PLC0415
 
         for run in left:
             check_operator(run.config)
+
+
+def _is_finished(config: RunConfig) -> bool:
+    return config.has_name and RunStore(config.paths.results, run_id(config)).is_finished()
+
+
+def name_runs(plan: Plan) -> Plan:
+    """The plan with numbers in place of `task.images_per_forward=auto`.
+
+    A number is measured, which loads the backbone, where none is kept.
+
+    Raises:
+        UserError: The runs are to be made on other machines, or weights or data are missing.
+        FaultError: The folder `paths.cache` cannot be written to.
+
+    """
+    if all(run.config.has_name for run in plan.runs):
+        return plan
+    if is_elsewhere(plan.hydra):
+        raise UserError(
+            "task.images_per_forward=auto: would be measured on this machine, which does not make "
+            "the runs; allowed: an integer from 1 to 256"
+        )
+    return replace(plan, runs=tuple(_named(run) for run in plan.runs))
+
+
+def _named(run: PlannedRun) -> PlannedRun:
+    if run.config.has_name:
+        return run
+    from bigain.engine.images_per_forward import with_images_per_forward  # noqa: PLC0415 -- torch
+
+    config = with_images_per_forward(run.config)
+    number = config.task_as(GenerationConfig).images_per_forward
+    sys.stderr.write(f"{config.title}: task.images_per_forward=auto is {number} here\n")
+    return replace(run, config=config)
 
 
 def _expand(overrides: Iterable[Override]) -> list[list[str]]:

@@ -116,9 +116,9 @@ EXCLUDED_BY_MEASURE: Mapping[str, Mapping[str, str]] = {
 A time depends on device, precision, batch size and threads, so they are part of its run id.
 """
 
-EXCLUDED_WITHOUT_OPERATOR: Mapping[str, str] = {
-    "backbone.sites": "operator `none` does nothing at any site",
-}
+EXCLUDED_WITHOUT_OPERATOR = {"backbone.sites": "operator `none` does nothing at any site"}
+
+_UNNAMED = "is chosen when a run starts; allowed here: an integer from 1 to 256, the one chosen"
 
 DESCRIBING_COLUMNS = (
     *("run_id", "profile", "backbone", "dataset", "task", "operator"),
@@ -220,6 +220,8 @@ def _excluded(plain: Mapping[str, Any], usual: Collection[str]) -> Collection[st
 
 
 def _canonical(plain: dict[str, Any], usual: Collection[str]) -> str:
+    if plain.get("task", {}).get("images_per_forward") == "auto":
+        raise UserError(f"task.images_per_forward=auto: {_UNNAMED}")
     excluded = _excluded(plain, usual)
     if _is_race(plain):  # the stages before the last are none of a race
         task = plain["task"]

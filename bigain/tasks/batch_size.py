@@ -1,4 +1,8 @@
-"""`batch_size=auto`: the size of a batch with the most evaluations per second, measured once.
+"""Sizes of batches that are measured once: `batch_size=auto`, `task.images_per_forward=auto`.
+
+The first never changes a result, so the fastest is taken, with the operator.  The second names a
+run and fills up incomplete batches, so it is the smallest that is hardly slower, without an
+operator: all operators then have the same one.
 
 The modules are timed as they are, also with `compile=true`: compiling every candidate takes longer
 than what a better choice saves.
@@ -19,12 +23,22 @@ from bigain.devices import synchronize
 from bigain.errors import UserError
 from bigain.files import parse_json, replace_text
 
-__all__ = ["LARGEST", "evaluations_per_second", "fastest_size", "kept_size"]
+__all__ = [
+    "LARGEST",
+    "MOST_IMAGES",
+    "evaluations_per_second",
+    "fastest_size",
+    "kept_size",
+    "sufficient_size",
+]
 
 _LOG = logging.getLogger(__name__)
 
 LARGEST = 512
 """The largest candidate: a killed run loses the images of its last batch."""
+
+MOST_IMAGES = 256
+"""The largest candidate of images per forward, and the largest that the setting allows."""
 
 _GAIN = 1.03
 """Twice the size must be this many times as fast as the best so far."""
@@ -33,7 +47,10 @@ _FORWARDS = 4
 """Forwards of each candidate; the fastest counts, so the first may be slow."""
 
 
-def fastest_size(rate: Callable[[int], float | None]) -> int:
+_Rate = Callable[[int], float | None]
+
+
+def fastest_size(rate: _Rate) -> int:
     """Double the size of a batch until evaluations per second stop rising, twice, or memory ends.
 
     Args:
@@ -43,21 +60,50 @@ def fastest_size(rate: Callable[[int], float | None]) -> int:
         UserError: A single evaluation does not fit.
 
     """
-    rates: dict[int, float] = {}
-    size, best, in_vain = 1, 0.0, 0
-    while size <= LARGEST and in_vain < 2 and (found := rate(size)) is not None:
-        rates[size] = found
-        in_vain = in_vain + 1 if found < _GAIN * best else 0
-        size, best = 2 * size, max(best, found)
-    if not rates:
-        raise UserError(
-            "batch_size=auto: one evaluation does not fit the device's memory; allowed: a device "
-            "with more memory, a smaller backbone, or dtype=float16"
-        )
+    rates, _ = _doubled(rate, LARGEST, "batch_size")
     chosen = max(rates, key=lambda each: rates[each])
     listed = ", ".join(f"{size}: {found:.3g}" for size, found in rates.items())
     _LOG.info("batch_size=auto: %d (evaluations per second: %s)", chosen, listed)
     return chosen
+
+
+def sufficient_size(rate: _Rate) -> int:
+    """The smallest number of images per forward that is within 3 % of the fastest.
+
+    Sizes are doubled as in `fastest_size`.  If memory ends, the largest that fits is left out: an
+    operator needs memory of its own, and a batch that shrinks in a run gives other images.
+
+    Args:
+        rate: Evaluations per second of forwards of so many images; None if they do not fit.
+
+    Raises:
+        UserError: A single image does not fit.
+
+    """
+    rates, is_full = _doubled(rate, MOST_IMAGES, "task.images_per_forward")
+    sizes = list(rates)[:-1] if is_full and len(rates) > 1 else list(rates)
+    enough = max(rates[size] for size in sizes) / _GAIN
+    return next(size for size in sizes if rates[size] >= enough)
+
+
+def _doubled(rate: _Rate, largest: int, setting: str) -> tuple[dict[int, float], bool]:
+    """Size -> rate of 1, 2, 4, ..., and whether memory ended."""
+    rates: dict[int, float] = {}
+    size, best, in_vain, is_full = 1, 0.0, 0, False
+    while size <= largest and in_vain < 2 and not is_full:
+        found = rate(size)
+        if found is None:
+            is_full = True
+        else:
+            rates[size] = found
+            in_vain = in_vain + 1 if found < _GAIN * best else 0
+            size, best = 2 * size, max(best, found)
+    if not rates:
+        raise UserError(
+            f"{setting}=auto: one evaluation does not fit the device's memory; allowed: a device "
+            "with more memory, a smaller backbone, or dtype=float16"
+        )
+    return rates, is_full
 
 
 @torch.inference_mode()
@@ -91,7 +137,7 @@ def kept_size(path: Path, about: Mapping[str, Any], measure: Callable[[], int]) 
     key = json.dumps(about, sort_keys=True)
     known = _read(path).get(key)
     if known is not None:
-        _LOG.info("batch_size=auto: %d, as measured earlier (%s)", known, path)
+        _LOG.info("auto: %d, as measured earlier (%s)", known, path)
         return known
     size = measure()
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -106,4 +152,4 @@ def _read(path: Path) -> dict[str, int]:
         found = parse_json(path.read_text(encoding="utf-8"))
         if isinstance(found, dict) and all(type(size) is int for size in found.values()):
             return found
-    raise UserError(f"{path}: is damaged; delete it, and batch_size=auto is measured again")
+    raise UserError(f"{path}: is damaged; delete it, and what is `auto` is measured again")

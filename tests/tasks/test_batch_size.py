@@ -10,7 +10,14 @@ from torch import Tensor
 
 from bigain.backbones.base import Backbone
 from bigain.errors import UserError
-from bigain.tasks.batch_size import LARGEST, evaluations_per_second, fastest_size, kept_size
+from bigain.tasks.batch_size import (
+    LARGEST,
+    MOST_IMAGES,
+    evaluations_per_second,
+    fastest_size,
+    kept_size,
+    sufficient_size,
+)
 
 CPU = torch.device("cpu")
 
@@ -31,6 +38,27 @@ def test_sizes_are_doubled_until_it_does_not_pay(rates: dict[int, float | None],
 def test_a_single_evaluation_must_fit() -> None:
     with pytest.raises(UserError, match=r"^batch_size=auto: one evaluation does not fit"):
         fastest_size(lambda _size: None)
+
+
+@pytest.mark.parametrize(
+    ("rates", "size"),
+    [
+        ({1: 10, 2: 19, 4: 30, 8: 30.5, 16: 30.4, 32: 99}, 4),  # 8 gains less than 3 %
+        ({1: 10, 2: 10.2, 4: 10.5, 8: 10.5, 16: 10.6}, 2),  # 10.5 / 1.03 < 10.2
+        ({1: 10, 2: 19, 4: 30, 8: None}, 2),  # half of what fits is left to an operator
+        ({1: 10, 2: None}, 1),
+        ({2**n: 2.0**n for n in range(12)}, MOST_IMAGES),
+    ],
+)
+def test_images_per_forward_are_no_more_than_pays(
+    rates: dict[int, float | None], size: int
+) -> None:
+    assert sufficient_size(lambda each: rates[each]) == size
+
+
+def test_a_single_image_must_fit() -> None:
+    with pytest.raises(UserError, match=r"^task\.images_per_forward=auto: one evaluation does not"):
+        sufficient_size(lambda _size: None)
 
 
 def test_a_network_is_measured_by_its_fastest_forward(
