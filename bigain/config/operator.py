@@ -56,9 +56,14 @@ class OperatorConfig(Settings):
         return self.name == "none"
 
     @property
+    def draws(self) -> str:
+        """How a random operator draws; `paired` if not given."""
+        return str((self.model_extra or {}).get("draws", "paired"))
+
+    @property
     def draws_per_forward(self) -> bool:
         """Whether the operator draws once per forward, so that results depend on the batches."""
-        return bool((self.model_extra or {}).get("draws") == "per_forward")
+        return self.draws == "per_forward"
 
     @property
     def arguments(self) -> dict[str, Any]:

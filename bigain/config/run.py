@@ -24,6 +24,12 @@ __all__ = ["CacheConfig", "PathsConfig", "RunConfig", "ShardConfig"]
 
 _TASKS_WITH_IMAGES = ("classification", "generation")
 
+_DRAWS_OF_A_BATCH = {
+    "per_forward": "images of a batch share a draw",
+    "per_sample": "the rounding of latents in a batch changes a draw",
+}
+"""`operator.draws` -> why images of a batch would not have the draws that each has alone."""
+
 Task = TypeVar("Task", bound=Settings)
 Index = Annotated[Integer, Field(ge=0)]
 Positive = Annotated[Integer, Field(ge=1)]
@@ -185,9 +191,13 @@ class RunConfig(Settings):
             )
 
     def _check_draws(self, task: GenerationConfig) -> None:
-        """Which images share a batch depends on shards and resumes; so none may share a draw."""
-        if self.operator.draws_per_forward and task.images_per_forward != 1:
-            allowed = "1, because with operator.draws=per_forward images of a batch share a draw"
+        """Which images share a batch depends on shards and resumes; a draw must not depend on it.
+
+        From the second step on, latents have the rounding of the batch that they were computed in.
+        """
+        draws = self.operator.draws
+        if draws in _DRAWS_OF_A_BATCH and task.images_per_forward != 1:
+            allowed = f"1, because with operator.draws={draws} {_DRAWS_OF_A_BATCH[draws]}"
             raise not_allowed("task.images_per_forward", task.images_per_forward, allowed)
 
     def _check_race(self) -> None:

@@ -11,8 +11,9 @@ so unmerged tokens pass through both exactly.
 
 * ToMe: a uniformly random token of every cell.  The draw is a pure function of (seed, site,
   timestep of the sample), so all classes of an image have the same destinations
-  (`bigain.operators.random_key`).  With `draws="per_forward"`, as in the paper's released code,
-  all samples of a forward share one draw, and a batch of odd size takes the top-left tokens.
+  (`bigain.operators.random_key`).  With `draws="per_sample"` each image and noise has its own.
+  With `draws="per_forward"`, as in the paper's released code, all samples of a forward share one
+  draw, and a batch of odd size takes the top-left tokens.
 * L-GTM, Laplacian-gated token merging (BiGain): per sample, the token of the cell with the lowest
   score F, by default the l1 norm of the Laplacian (Eq. 7).  Deterministic.  High-frequency
   tokens are only kept from being destinations, unless a share of them is protected from merging.
@@ -174,7 +175,7 @@ class ToMe(BipartiteMerge):
         ratio: share of tokens to remove, in [0, 1 - 1/A], A = area of the cell.
         cell: (rows, columns) of a cell.
         random: False takes the top-left token of every cell instead.
-        draws: `paired`, or `per_forward`, which needs a random choice.
+        draws: `paired`, or with a random choice also `per_sample` or `per_forward`.
 
     Raises:
         UserError: ratio, cell, random or draws out of range.
@@ -190,12 +191,10 @@ class ToMe(BipartiteMerge):
         check_draws(self.draws, "random=true" if not self.random else None)
 
     def choose(self, metric: Tensor, grid: tuple[int, int], draw: RandomKey) -> Choice:
-        """Destinations drawn per timestep or per forward, or the top-left tokens."""
-        per_forward = self.draws == "per_forward"
-        if not self.random or (per_forward and len(metric) % 2):
+        """Destinations drawn as `draws` says, or the top-left tokens."""
+        if not self.random or (self.draws == "per_forward" and len(metric) % 2):
             return Choice(top_left(metric, grid, self.cell))
-        key = draw.per_forward(metric) if per_forward else draw
-        return Choice(random_position(metric, grid, self.cell, key))
+        return Choice(random_position(metric, grid, self.cell, draw.drawing(self.draws, metric)))
 
 
 @dataclass(frozen=True)

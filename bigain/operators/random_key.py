@@ -4,6 +4,10 @@ A draw is a pure function of (seed, site, timestep of the sample): a CPU generat
 the sha256 of the three.  It is the same for all images and classes, and does not depend on the rest
 of the batch, the order of calls, sharding, or the device (`paired`).
 
+`RandomKey.per_sample` adds the sample's own input: its draw is a pure function of (seed, site,
+timestep, values of that sample's model input).  All classes of one image and noise share it, and
+images and noises differ.
+
 The paper's released code draws once per forward for the whole batch.  `RandomKey.per_forward` does
 so too: its draw is a pure function of (seed, site, values of the tensors that the model was called
 with).  Equal forwards have equal draws, so a repeated run repeats its results; but the draw depends
@@ -22,8 +26,9 @@ from bigain.errors import UserError
 
 __all__ = ["DRAWS", "RandomKey"]
 
-DRAWS = ("paired", "per_forward")
-"""How an operator draws: by timestep of the sample, or once per forward."""
+DRAWS = ("paired", "per_sample", "per_forward")
+"""How an operator draws: by timestep of the sample, by its timestep and its model input, or once
+per forward."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +42,7 @@ class RandomKey:
         inputs: The tensors that the model was called with, in any order.
         on_cpu: The values of `timesteps` on the CPU, if they are there anyway: a draw then does not
             wait for the device.
+        sample: (B, ...) or (1, ...): what the model was given to denoise.
 
     """
 
@@ -45,6 +51,45 @@ class RandomKey:
     timesteps: Tensor | None = None
     inputs: tuple[Tensor, ...] = ()
     on_cpu: Tensor | None = None
+    sample: Tensor | None = None
+
+    def drawing(self, draws: str, like: Tensor) -> "RandomKey":
+        """The key of the same site that draws as `draws`, one of `DRAWS`, says.
+
+        Args:
+            draws: `paired` is this key itself.
+            like: a tensor of the batch: gives B and the device.
+
+        Raises:
+            UserError: as `per_sample`.
+
+        """
+        if draws == "per_sample":
+            return self.per_sample(like)
+        return self.per_forward(like) if draws == "per_forward" else self
+
+    def per_sample(self, like: Tensor) -> "RandomKey":
+        """The key of the same site whose row b depends only on timestep b and row b of `sample`.
+
+        Args:
+            like: a tensor of the batch: gives B.
+
+        Raises:
+            UserError: there is no sample, or its rows are neither 1 nor B.
+
+        """
+        rows = 0 if self.sample is None else len(self.sample)
+        if self.sample is None or rows not in (1, len(like)):
+            allowed = f"a key whose sample has 1 row or {len(like)} rows"
+            raise UserError(
+                f"draws=per_sample: the key's sample has {rows} rows; allowed: {allowed}"
+            )
+        sample, times = (
+            self.sample.expand(len(like), *self.sample.shape[1:]),
+            self._times(len(like)),
+        )
+        fingerprints: Tensor = torch.ops.bigain.fingerprints(sample, times)
+        return replace(self, site=f"{self.site}|sample", timesteps=fingerprints, on_cpu=None)
 
     def per_forward(self, like: Tensor) -> "RandomKey":
         """The key of the same site whose draws belong to this forward: one for the whole batch.
@@ -116,6 +161,7 @@ _LIBRARY.define(
     "integers(Tensor like, Tensor? timesteps, int seed, str site, int count, int high) -> Tensor"
 )
 _LIBRARY.define("fingerprint(Tensor like, Tensor[] inputs) -> Tensor")
+_LIBRARY.define("fingerprints(Tensor sample, Tensor? timesteps) -> Tensor")
 _LIBRARY.define("normals(Tensor like, Tensor? timesteps, int seed, str site, int count) -> Tensor")
 _DEVICES = ("CPU", "CUDA", "MPS")
 
@@ -134,9 +180,20 @@ def _drawn_normals(
 
 def _fingerprint(like: Tensor, inputs: Sequence[Tensor]) -> Tensor:
     """(1,) fp32: a hash of the set of `inputs`, an integer below 2^24."""
-    hashes = sorted({_hash(each) for each in inputs})
-    digest = hashlib.sha256(b"".join(hashes)).digest()
-    return like.new_tensor([int.from_bytes(digest[:3], "little")], dtype=torch.float32)
+    return like.new_tensor([_number(sorted({_hash(each) for each in inputs}))], dtype=torch.float32)
+
+
+def _fingerprints(sample: Tensor, timesteps: Tensor | None) -> Tensor:
+    """(B,) fp32: a hash of each row of `sample` with its timestep, an integer below 2^24."""
+    times = [None] * len(sample) if timesteps is None else timesteps.float().tolist()
+    rows = zip(sample.detach().cpu(), times, strict=True)
+    numbers = [_number([_hash(row), repr(time).encode()]) for row, time in rows]
+    return sample.new_tensor(numbers, dtype=torch.float32)
+
+
+def _number(parts: Sequence[bytes]) -> int:
+    """An integer below 2^24, which fp32 holds exactly."""
+    return int.from_bytes(hashlib.sha256(b"".join(parts)).digest()[:3], "little")
 
 
 def _hash(values: Tensor) -> bytes:
@@ -163,11 +220,18 @@ def _no_fingerprint(like: Tensor, inputs: Sequence[Tensor]) -> Tensor:
     return like.new_empty(1, dtype=torch.float32)
 
 
+def _no_fingerprints(sample: Tensor, timesteps: Tensor | None) -> Tensor:
+    del timesteps
+    return sample.new_empty(len(sample), dtype=torch.float32)
+
+
 for _device in _DEVICES:
     _LIBRARY.impl("fingerprint", _fingerprint, _device)
+    _LIBRARY.impl("fingerprints", _fingerprints, _device)
     _LIBRARY.impl("integers", _drawn_integers, _device)
     _LIBRARY.impl("normals", _drawn_normals, _device)
 torch.library.register_fake("bigain::fingerprint", _no_fingerprint, lib=_LIBRARY)
+torch.library.register_fake("bigain::fingerprints", _no_fingerprints, lib=_LIBRARY)
 torch.library.register_fake("bigain::integers", _no_integers, lib=_LIBRARY)
 torch.library.register_fake("bigain::normals", _no_normals, lib=_LIBRARY)
 

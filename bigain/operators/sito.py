@@ -7,8 +7,9 @@ With the N x N cosines S of the metric tensor,
 the token of each cell with the largest importance is a destination.  Of all other tokens, the
 r = int(N * ratio) with the largest similarity to any destination are dropped, without averaging.  A
 dropped token receives the output of the *kept* token that is most similar to it.  z is a pure
-function of (seed, site, timestep of the sample), like ToMe's draw; with `draws="per_forward"` all
-samples of a forward share one z, whatever the batch size.
+function of (seed, site, timestep of the sample), like ToMe's draw; with `draws="per_sample"` each
+image and noise has its own z; with `draws="per_forward"` all samples of a forward share one z,
+whatever the batch size.
 """
 
 from dataclasses import dataclass, field
@@ -41,7 +42,7 @@ class SiTo(TokenReducer):
         cell: (rows, columns) of a cell.
         sim_beta: weight of a token's summed similarities.
         noise_alpha: weight of the noise; 0 makes the choice deterministic.
-        draws: `paired`, or `per_forward`, which needs noise.
+        draws: `paired`, or with noise also `per_sample` or `per_forward`.
 
     Raises:
         UserError: ratio, cell, a weight or draws out of range.
@@ -72,9 +73,7 @@ class SiTo(TokenReducer):
             return UNCHANGED
         unit = unit_tokens(metric)
         similarity = unit @ unit.transpose(1, 2)
-        key = draw or RandomKey()
-        if self.draws == "per_forward":
-            key = key.per_forward(metric)
+        key = (draw or RandomKey()).drawing(self.draws, metric)
         noise = key.normals(metric.shape[1], metric)
         importance = self.sim_beta * similarity.sum(dim=-1) + self.noise_alpha * noise
         # NaN tokens are the last to be dropped, so that NaN shows in the output.

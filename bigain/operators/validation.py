@@ -173,7 +173,7 @@ def check_choice(key: str, value: object, allowed: Iterable[str]) -> None:
 
 
 def check_draws(draws: object, lacks: str | None) -> None:
-    """`draws` one of paired, per_forward; only paired where the operator draws nothing.
+    """`draws` one of `DRAWS`; only paired where the operator draws nothing.
 
     `lacks` is the setting without which there is nothing to draw.
 

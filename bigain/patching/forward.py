@@ -80,9 +80,11 @@ class Forward:
 
     def draw_key(self, seed: int, site: str) -> RandomKey:
         """The key of the random draws of the module `site`."""
-        times = (self.timesteps, self.on_cpu)
-        own, on_cpu = (each if each is None else self.narrowed(site, each) for each in times)
-        return RandomKey(seed, site, own, self.inputs, on_cpu)
+        whole = (self.timesteps, self.on_cpu, self.sample)
+        own, on_cpu, sample = (
+            each if each is None else self.narrowed(site, each) for each in whole
+        )
+        return RandomKey(seed, site, own, self.inputs, on_cpu, sample)
 
     @property
     def inputs(self) -> tuple[Tensor, ...]:

@@ -202,6 +202,13 @@ def _stage_subplot(image: Image, each: TokenMap) -> Subplot:
     return Subplot(subplot.title, "\n".join([sites, *names]), subplot.draw)
 
 
+_SAME_DRAW = {
+    "paired": "all images and classes",
+    "per_sample": "all classes of an image",
+    "per_forward": "all of one batch",
+}
+
+
 def _random_subplot(image: Image, each: TokenMap) -> Subplot:
     cell = getattr(each.operator, "cell", (1, 1))
 
@@ -209,7 +216,8 @@ def _random_subplot(image: Image, each: TokenMap) -> Subplot:
         show.show_image(axis, image, each.grid)
         show.mark_destinations(axis, each)
 
-    note = f"ring: one token of each {cell[0]}x{cell[1]} cell, the same for all images and classes"
+    same = _SAME_DRAW[getattr(each.operator, "draws", "paired")]
+    note = f"ring: one token of each {cell[0]}x{cell[1]} cell, the same for {same}"
     title = f"{len(each.destinations)} random destinations"
     return Subplot(title, note, draw)
 

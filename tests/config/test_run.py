@@ -249,12 +249,15 @@ def test_the_title_names_backbone_operator_and_settings(overrides: list[str], wo
     assert compose_config(overrides).title == words
 
 
-def test_images_that_share_a_forward_must_not_share_a_draw() -> None:
-    """Which images share one depends on shards and resumes."""
-    command = ["task=generation", "operator=tome", "operator.draws=per_forward"]
-    with pytest.raises(UserError, match=r"task.images_per_forward=\d+: allowed: 1, because"):
+@pytest.mark.parametrize("draws", ["per_forward", "per_sample"])
+def test_which_images_share_a_forward_must_not_change_a_draw(draws: str) -> None:
+    """It depends on shards and resumes, and changes the rounding of the latents."""
+    command = ["task=generation", "operator=tome", f"operator.draws={draws}"]
+    why = rf"1, because with operator.draws={draws} "
+    with pytest.raises(UserError, match=rf"task.images_per_forward=\d+: allowed: {why}"):
         compose_config(command)
-    assert compose_config([*command, "task.images_per_forward=1"]).operator.draws_per_forward
+    config = compose_config([*command, "task.images_per_forward=1"])
+    assert config.operator.draws_per_forward == (draws == "per_forward")
     assert not compose_config(["task=generation", "operator=tome"]).operator.draws_per_forward
 
 

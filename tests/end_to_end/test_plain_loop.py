@@ -23,6 +23,7 @@ OPERATORS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("todo", "avg_pool"), ("factor=2",)),
     "ie_kvd": ("factor=2", "alpha=0.9"),
     "kv_select": ("sparsity=0.5",),
+    "tome draws=per_sample": MERGING,
 }
 HYBRIDS = ("lgtm_enc_ie_kvd_dec", "ie_kvd_enc_lgtm_dec")
 CASES = [
@@ -32,8 +33,9 @@ CASES = [
 
 
 def config_of(backbone: str, operator: str) -> RunConfig:
-    settings = [f"operator.{each}" for each in OPERATORS.get(operator, ())]
-    return compose_config([f"backbone={backbone}", f"operator={operator}", *settings])
+    name, *further = operator.split()
+    settings = [f"operator.{each}" for each in (*OPERATORS.get(operator, ()), *further)]
+    return compose_config([f"backbone={backbone}", f"operator={name}", *settings])
 
 
 @torch.inference_mode()

@@ -40,6 +40,8 @@ OPERATORS = [
     ("tome operator.ratio=0.9 operator.cell=[4,4]", ToMe(0.9, cell=(4, 4))),
     ("tome operator.ratio=0.3 operator.random=false", ToMe(0.3, random=False)),
     ("tome operator.draws=per_forward", ToMe(0.5, draws="per_forward")),
+    ("tome operator.draws=per_sample", ToMe(0.5, draws="per_sample")),
+    ("sito operator.draws=per_sample", SiTo(0.5, draws="per_sample")),
     ("sito operator.draws=per_forward", SiTo(0.5, draws="per_forward")),
     ("lgtm operator.ratio=0.7", LGTM(0.7)),
     (
@@ -139,8 +141,9 @@ def test_ie_kvd_takes_the_alpha_of_its_backbone_and_task() -> None:
         ("tome operator.cell=2", "operator.cell=2", "two integers"),
         ("abm operator.cell=[1,1]", "operator.cell=[1,1]", "two tokens"),
         ("tome operator.random=1", "operator.random=1", "true or false"),
-        ("tome operator.draws=each", "operator.draws=each", "paired, per_forward"),
+        ("tome operator.draws=each", "operator.draws=each", "paired, per_sample, per_forward"),
         ("tome operator.draws=per_forward operator.random=false", "operator.draws=", "random=true"),
+        ("tome operator.draws=per_sample operator.random=false", "operator.draws=", "random=true"),
         (
             "sito operator.draws=per_forward operator.noise_alpha=0",
             "operator.draws=",

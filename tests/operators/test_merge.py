@@ -455,5 +455,5 @@ def test_draws_per_forward_need_something_to_draw() -> None:
     ):
         with pytest.raises(UserError, match=r"^draws=per_forward: allowed: paired; with "):
             make()
-    with pytest.raises(UserError, match=r"^draws=each: allowed: paired, per_forward"):
+    with pytest.raises(UserError, match=r"^draws=each: allowed: paired, per_sample, per_forward"):
         ToMe(0.5, draws="each")

@@ -1,4 +1,5 @@
 from random import Random
+from typing import Any
 
 import pytest
 import torch
@@ -195,3 +196,62 @@ def test_timesteps_on_the_cpu_spare_the_device() -> None:
     here = RandomKey(3, "a", times)
     assert torch.equal(there.integers(7, 4, like), here.integers(7, 4, like))
     assert torch.equal(there.normals(7, like), here.normals(7, like))
+
+
+def per_sample(kind: str, sample: Tensor, times: Tensor | None, **key: Any) -> Tensor:
+    like = torch.empty(len(sample), 1)
+    drawing = RandomKey(**{"site": "a", "timesteps": times, "sample": sample, **key})
+    drawing = drawing.drawing("per_sample", like)
+    return drawing.integers(64, 4, like) if kind == "integers" else drawing.normals(64, like)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=15, deadline=None)
+@given(st.permutations(range(6)), st.integers(1, 7))
+def test_a_draw_per_sample_depends_on_its_own_row_and_timestep_only(
+    kind: str, order: list[int], size: int
+) -> None:
+    sample, times = torch.randn(6, 2, 3, 3), torch.tensor([5, 5, 978.6, 5, 0, 5])
+    sample[3], sample[5] = sample[0], sample[2]
+    whole = per_sample(kind, sample, times)
+    forget()
+    parts = [
+        per_sample(kind, sample[part], times[part]) for part in torch.tensor(order).split(size)
+    ]
+    assert torch.equal(torch.cat(parts), whole[order])
+    assert torch.equal(whole[0], whole[3]), "equal rows, equal timesteps"
+    for a, b in ((0, 1), (2, 5), (0, 4)):
+        assert not torch.equal(whole[a], whole[b])
+
+
+def test_a_draw_per_sample_follows_seed_site_bits_and_type() -> None:
+    sample, times = torch.randn(2, 2, 3, 3), torch.tensor([5, 6])
+    first = per_sample("normals", sample, times)
+    other = sample.clone()
+    other[1, 1, 2, 2] = torch.nextafter(other[1, 1, 2, 2], torch.tensor(9.0))
+    changed = per_sample("normals", other, times)
+    assert torch.equal(changed[0], first[0])
+    assert not torch.equal(changed[1], first[1])
+    for drawn in (
+        per_sample("normals", sample, times, seed=1),
+        per_sample("normals", sample, times, site="b"),
+        per_sample("normals", sample.bfloat16(), times),
+        per_sample("normals", sample, None),
+        RandomKey(0, "a", times).normals(64, torch.empty(2, 1)),
+    ):
+        assert not (drawn == first).all(dim=1).any()
+    striped = sample.to(memory_format=torch.channels_last)
+    assert torch.equal(per_sample("normals", striped, times, on_cpu=times.double()), first)
+    like = torch.empty(2, 1, device="meta")
+    shown = RandomKey(sample=like, timesteps=times.to("meta")).per_sample(like)
+    assert shown.integers(5, 4, like).shape == (2, 5)
+
+
+@pytest.mark.parametrize("rows", [None, 2])
+def test_a_draw_per_sample_needs_a_row_for_each_sample(rows: int | None) -> None:
+    sample = None if rows is None else torch.randn(rows, 2)
+    with pytest.raises(UserError, match=rf"^draws=per_sample: .* {rows or 0} rows; allowed: .*3"):
+        RandomKey(sample=sample).drawing("per_sample", torch.empty(3, 1))
+    one = RandomKey(sample=torch.randn(1, 2)).per_sample(torch.empty(3, 1))
+    drawn = one.normals(5, torch.empty(3, 1))
+    assert (drawn == drawn[:1]).all()

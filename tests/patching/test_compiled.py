@@ -37,7 +37,7 @@ from bigain.patching.sharing import Sharing
 Run = Callable[..., Tensor]
 MERGES: list[Operator] = [
     *(ToMe(0.6), LGTM(0.6), CachedAssignment(0.6), ABM(0.6), SiTo(0.6)),
-    SiTo(0.6, draws="per_forward"),
+    *(SiTo(0.6, draws="per_forward"), ToMe(0.6, draws="per_sample")),
     LGTM(0.6, padding="replicate"),
 ]
 KEYS: list[Operator] = [
@@ -153,7 +153,9 @@ def test_an_operator_applied_to_a_model_that_ran_compiled_takes_effect(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("operator", [ToMe(0.6), SiTo(0.6), IEKVD(2, 0.9)], ids=repr)
+@pytest.mark.parametrize(
+    "operator", [ToMe(0.6), ToMe(0.6, draws="per_sample"), SiTo(0.6), IEKVD(2, 0.9)], ids=repr
+)
 def test_the_default_backend_gives_the_same_numbers(
     tiny_unet: nn.Module, run: Run, operator: Operator
 ) -> None:
@@ -215,6 +217,7 @@ def shared(model: nn.Module, seeds: int = 3) -> list[Tensor]:
         ("unet", ByStage(LGTM(0.6), IEKVD(2)), "self"),
         ("unet", CachedAssignment(0.6), "self+cross+mlp"),
         ("dit", ToMe(0.6, draws="per_forward"), "self+mlp"),
+        ("unet", ToMe(0.6, draws="per_sample"), "self"),
     ],
     ids=str,
 )

@@ -28,7 +28,8 @@ _FIRST = "down_blocks.0.attentions.0.transformer_blocks.0"
 
 
 TOKENS = [
-    *(ToMe(ratio=0.5), ToMe(ratio=0.5, draws="per_forward"), LGTM(ratio=0.6)),
+    *(ToMe(ratio=0.5), *(ToMe(ratio=0.5, draws=each) for each in ("per_forward", "per_sample"))),
+    LGTM(ratio=0.6),
     *(ABM(ratio=0.5), CachedAssignment(ratio=0.5)),
 ]
 KEYS = [ToDo(factor=2), AvgPool(factor=2), IEKVD(factor=2, alpha=1.2)]

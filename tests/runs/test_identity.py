@@ -296,7 +296,7 @@ def test_a_setting_that_came_later_leaves_old_names_alone(
     assert f"operator.{key}" in NEUTRAL
 
 
-@pytest.mark.parametrize(("draws", "names"), [("per_forward", 2), ("paired", 1)])
+@pytest.mark.parametrize(("draws", "names"), [("per_forward", 2), ("paired", 1), ("per_sample", 1)])
 def test_the_batch_size_is_part_of_the_name_only_if_draws_depend_on_it(
     make_config: Make, tome: dict[str, Any], draws: str, names: int
 ) -> None:
