@@ -47,11 +47,14 @@ class RandomBackbone:
         self.source: dict[str, Any] = {}
         self._dtype = dtype
         self._context: Tensor | None = None
+        self.encoder_hidden_states: Tensor | None = None
         if architecture.blocks is None:
             tokens = _PROMPT_TOKENS if architecture.conditioning == "prompts" else _MINI_TOKENS
             shape = (num_classes, tokens, int(architecture.settings["cross_attention_dim"]))
             context = torch.randn(shape, generator=torch.Generator().manual_seed(1))
             self._context = context.to(device, dtype)
+        if architecture.conditioning == "prompts":
+            self.encoder_hidden_states = self._context
 
     def condition_on(self, classes: Classes) -> None:
         """Nothing to do: classes are rows of random numbers."""

@@ -33,6 +33,9 @@ class Backbone(Protocol):
         null_class: Number of the empty condition (the empty prompt or the null class), which
             classifier-free guidance subtracts; equals num_classes.
         latent_shape: (C, H, W) of the latents of one image.
+        encoder_hidden_states: What the cross-attentions of `denoiser` get under each condition, the
+            null class last, in its precision and on its device, shape (num_classes + 1, tokens, C);
+            None if classes enter in another way, or before `condition_on`.
         alphas_cumprod: abar_t for t = 0..T-1, float64, shape (T,), on the CPU (Eq. 1).
         hashes: sha256 of every file that was loaded, by its name.
         source: Where these files came from, as JSON data for the manifest.
@@ -42,6 +45,7 @@ class Backbone(Protocol):
     denoiser: nn.Module
     num_classes: int
     latent_shape: tuple[int, int, int]
+    encoder_hidden_states: Tensor | None
     alphas_cumprod: Tensor
     hashes: dict[str, str]
     source: dict[str, Any]

@@ -190,6 +190,8 @@ class MiniBackbone:
     def __init__(self, name: str, weights: Path, device: torch.device, dtype: torch.dtype) -> None:
         self.hashes = {f"{name}/{weights.name}": file_sha256(weights)}
         self.source: dict[str, Any] = {"place": "package"}
+        # Four tokens that the model embeds the class in; their projections cost next to nothing.
+        self.encoder_hidden_states: Tensor | None = None
         self.latent_shape = LATENT_SHAPES[name]
         model = build_mini(name)
         state = load_file(weights)

@@ -60,6 +60,7 @@ class Pipeline:
         self.hashes = file_hashes(source.folder, components, config.variant)
         self.source = _describe(config, source, fingerprint(self.hashes))
         self.num_classes = 0
+        self.encoder_hidden_states: Tensor | None = None
         part = components[0].folder
         _check_settings(config, source, part, self.source)
         scheduler = source.folder / "scheduler" / "scheduler_config.json"

@@ -31,14 +31,13 @@ class StableDiffusion(Pipeline):
     ) -> None:
         super().__init__(config, device, dtype, caches)
         self._made_by = self._text_files(config.name)
-        self._context: Tensor | None = None
         self._pooled: Tensor | None = None
 
     def condition_on(self, classes: Classes) -> None:
         """Make the prompts of `classes` the conditions: class i is the i-th prompt."""
         prompts, empty = self.encode_prompts(classes.prompts), self.encode_prompts(("",))
         self.num_classes = len(classes.prompts)
-        self._context = self._joined(prompts.context, empty.context)
+        self.encoder_hidden_states = self._joined(prompts.context, empty.context)
         if prompts.pooled is not None and empty.pooled is not None:
             self._pooled = self._joined(prompts.pooled, empty.pooled)
 
@@ -54,7 +53,7 @@ class StableDiffusion(Pipeline):
 
     def predict_noise(self, latents: Tensor, timesteps: Tensor, classes: Tensor) -> Tensor:
         """eps_theta(x_t, c, t) in fp32, shape of `latents` (B, 4, h, w); see `Backbone`."""
-        if self._context is None:
+        if self.encoder_hidden_states is None:
             raise RuntimeError("the backbone has no classes yet: call condition_on first")
         conditions = {}
         if self._pooled is not None:
@@ -65,7 +64,7 @@ class StableDiffusion(Pipeline):
         prediction: Tensor = self.denoiser(
             latents.to(self._dtype),
             timesteps,
-            encoder_hidden_states=self._context[classes],
+            encoder_hidden_states=self.encoder_hidden_states[classes],
             return_dict=False,
             **conditions,
         )[0]

@@ -24,6 +24,7 @@ from torch import Tensor
 from bigain.backbones.base import Backbone
 from bigain.devices import Fetched, to_device
 from bigain.errors import UserError
+from bigain.patching.projections import KeptProjections
 from bigain.patching.sharing import Sharing
 from bigain.tasks.batches import MicroBatches, keyed_noise
 from bigain.tasks.evaluations import Batch, ImageInFlight, Packed, Separate, Waiting, Work
@@ -152,12 +153,13 @@ class DiffusionClassifier:
         flight: deque[ImageInFlight | None] = deque()
         launched: deque[tuple[Batch, Fetched]] = deque()
         is_left = True
-        with Sharing(self._backbone.denoiser) as sharing:
+        denoiser, embedded = self._backbone.denoiser, self._backbone.encoder_hidden_states
+        with Sharing(denoiser) as sharing, KeptProjections(denoiser, embedded) as kept:
             while is_left or flight:
                 is_last = not (is_left or launched)
                 batch = waiting.take(self._batches.size, even_if_small=is_last)
                 if batch is not None:
-                    launched.append((batch, self._launch(batch, sharing)))
+                    launched.append((batch, self._launch(batch, sharing, kept)))
                 elif is_left:
                     is_left = self._begin(following, flight, waiting)
                 if len(launched) > self._ahead or (launched and not (is_left or batch)):
@@ -205,21 +207,25 @@ class DiffusionClassifier:
         return keyed_noise(self._seed, "classification", image.image_id, timestep, shape=shape)
 
     @torch.inference_mode()
-    def _launch(self, batch: Batch, sharing: Sharing) -> Fetched:
+    def _launch(self, batch: Batch, sharing: Sharing, kept: KeptProjections) -> Fetched:
         """The errors of a batch, on their way to the CPU."""
-        evaluate = partial(self._errors, batch, sharing)
+        evaluate = partial(self._errors, batch, sharing, kept)
         chunks = list(self._batches.run(torch.arange(len(batch)), evaluate))
         return Fetched(torch.cat([errors for _, errors in chunks]))
 
-    def _errors(self, batch: Batch, sharing: Sharing, chunk: Tensor) -> Tensor:
+    def _errors(
+        self, batch: Batch, sharing: Sharing, kept: KeptProjections, chunk: Tensor
+    ) -> Tensor:
         """Errors of the evaluations `chunk` of a batch, on the device, shape (B,)."""
         rows = slice(int(chunk[0]), int(chunk[-1]) + 1)
         distinct = batch.distinct if len(chunk) == len(batch) else None
-        with sharing.rows(batch.trials[rows], batch.timesteps[rows], distinct):
+        classes = to_device(batch.classes[rows], self._device)
+        shared = sharing.rows(batch.trials[rows], batch.timesteps[rows], distinct)
+        with shared, kept.of(classes):
             prediction = self._backbone.predict_noise(
                 batch.noisy[rows],
                 to_device(batch.timesteps[rows], self._device),
-                to_device(batch.classes[rows], self._device),
+                classes,
             )
         return self._loss(prediction, batch.noise[rows])
 

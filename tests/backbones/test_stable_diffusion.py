@@ -13,7 +13,10 @@ from bigain.backbones.cache import TensorCache
 from bigain.backbones.pipeline import Caches
 from bigain.backbones.stable_diffusion import StableDiffusion
 from bigain.config import HubBackboneConfig
+from bigain.patching import projections
+from bigain.tasks.classifier import LOSSES, DiffusionClassifier
 from bigain.tasks.generation import Captions
+from bigain.tasks.protocol import StagedProtocol
 
 MakeConfig = Callable[..., HubBackboneConfig]
 CPU = torch.device("cpu")
@@ -144,3 +147,34 @@ def test_a_backbone_without_classes_says_so(hub_config: MakeConfig, caches: Cach
     backbone = StableDiffusion(hub_config("sd20"), CPU, torch.float32, caches)
     with pytest.raises(RuntimeError, match="call condition_on first"):
         backbone.predict_noise(*batch())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_classification_projects_each_prompt_once(
+    hub_config: MakeConfig, caches: Caches, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    backbone = make(hub_config(name), caches)
+    blocks: list[Any] = [m for m in backbone.denoiser.modules() if hasattr(m, "attn2")]
+    attentions = [block.attn2 for block in blocks]
+    rows: list[int] = []
+    for attention in attentions:
+        attention.to_k.register_forward_hook(lambda _m, args, _out: rows.append(len(args[0])))
+
+    def errors() -> torch.Tensor:
+        classifier = DiffusionClassifier(
+            backbone,
+            StagedProtocol((2, 4), (2, 1)),
+            LOSSES["l2"],
+            seed=0,
+            batch_size=4,
+            device=CPU,
+        )
+        images = [(i, torch.full((1, *backbone.latent_shape), float(i))) for i in range(3)]
+        return torch.stack([found.errors for found in classifier.classify(images)])
+
+    kept = errors()
+    assert rows == [4] * len(attentions), "three prompts and the empty one"
+    monkeypatch.setattr(projections, "_cross_attentions", lambda _model: [])
+    plain = errors()
+    assert len(rows) > 2 * len(attentions)
+    assert torch.allclose(kept, plain, rtol=1e-6, atol=0, equal_nan=True)

@@ -45,6 +45,7 @@ class ColourBackbone:
         self.num_classes = num_classes
         self._conditions = 3 * torch.randn(num_classes, 1, 6, generator=generator)
         self.alphas_cumprod = torch.cumprod(1 - torch.linspace(1e-4, 0.02, 1000).double(), 0)
+        self.encoder_hidden_states: Tensor | None = None
         self.hashes: dict[str, str] = {}
         self.source: dict[str, Any] = {}
 

@@ -41,6 +41,7 @@ class RandomBackbone:
     latent_shape = (4, 64, 64)
 
     def __init__(self, name: str, denoiser: nn.Module) -> None:
+        self.encoder_hidden_states: Tensor | None = None
         self.hashes: dict[str, str] = {}
         self.source: dict[str, Any] = {}
         self.denoiser = denoiser

@@ -21,6 +21,7 @@ class SmallBackbone:
         self.denoiser: nn.Module = nn.Conv2d(1, 1, 3, padding=1).requires_grad_(False)
         self._class_bias = torch.randn(11, 1, 8, 8) * 0.3
         self.alphas_cumprod = torch.cumprod(1 - torch.linspace(1e-4, 0.02, 1000).double(), 0)
+        self.encoder_hidden_states: Tensor | None = None
         self.hashes: dict[str, str] = {}
         self.source: dict[str, Any] = {}
 

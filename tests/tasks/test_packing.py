@@ -1,6 +1,7 @@
 """The classifier's batches: filled with several images, all of one size."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -8,7 +9,6 @@ from torch import Tensor
 
 from bigain.backbones.base import Backbone
 from bigain.devices import Fetched
-from bigain.patching.sharing import Sharing
 from bigain.tasks.batches import keyed_noise
 from bigain.tasks.classifier import LOSSES, Classification, DiffusionClassifier
 from bigain.tasks.evaluations import Batch, Filled, Packed, Waiting
@@ -79,9 +79,9 @@ def batches(
     seen: list[Batch] = []
     original = DiffusionClassifier._launch
 
-    def spy(self: DiffusionClassifier, batch: Batch, sharing: Sharing) -> Fetched:
+    def spy(self: DiffusionClassifier, batch: Batch, *contexts: Any) -> Fetched:
         seen.append(batch)
-        return original(self, batch, sharing)
+        return original(self, batch, *contexts)
 
     monkeypatch.setattr(DiffusionClassifier, "_launch", spy)
     protocol = StagedProtocol(trials, keep)
