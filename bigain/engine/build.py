@@ -165,11 +165,13 @@ def build_batch_size(config: RunConfig, backbone: Backbone, device: torch.device
         "threads": torch.get_num_threads(),
         **{key: plain[key] for key in ("dtype", "operator")},
         **{key: plain["backbone"].get(key) for key in ("name", "sites", "attention")},
+        "classes": backbone.num_classes,
     }
+    rate = partial(evaluations_per_second, backbone, device, classes_each=backbone.num_classes)
 
     def measure() -> int:
         with build_compression(config, backbone.denoiser):
-            size = fastest_size(partial(evaluations_per_second, backbone, device))
+            size = fastest_size(rate)
         reset_peak_memory(device)
         return size
 

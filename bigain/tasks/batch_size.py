@@ -22,6 +22,7 @@ from bigain.backbones.base import Backbone
 from bigain.devices import synchronize
 from bigain.errors import UserError
 from bigain.files import parse_json, replace_text
+from bigain.patching.sharing import Sharing
 
 __all__ = [
     "LARGEST",
@@ -107,17 +108,30 @@ def _doubled(rate: _Rate, largest: int, setting: str) -> tuple[dict[int, float],
 
 
 @torch.inference_mode()
-def evaluations_per_second(backbone: Backbone, device: torch.device, size: int) -> float | None:
-    """Of a batch of random latents; None if it does not fit the memory."""
+def evaluations_per_second(
+    backbone: Backbone, device: torch.device, size: int, classes_each: int = 1
+) -> float | None:
+    """Of a batch of random latents; None if it does not fit the memory.
+
+    Args:
+        backbone: The denoiser; an operator may be applied to it.
+        device: Where it is.
+        size: Evaluations in the batch.
+        classes_each: How many classes in a row have the same latents and timestep.  What does not
+            depend on the class is computed once for them (`bigain.patching.sharing`).
+
+    """
     seconds = []
-    with suppress(torch.OutOfMemoryError):
-        latents = torch.randn(size, *backbone.latent_shape).to(device)
-        timesteps = (torch.arange(size) * 37 % len(backbone.alphas_cumprod)).to(device)
+    with suppress(torch.OutOfMemoryError), Sharing(backbone.denoiser) as sharing:
+        groups = torch.arange(size) // classes_each
+        latents = torch.randn(size, *backbone.latent_shape)[groups].to(device)
+        timesteps = groups * 37 % len(backbone.alphas_cumprod)
         classes = (torch.arange(size) % backbone.num_classes).to(device)
         for _ in range(_FORWARDS):
             synchronize(device)
             began = time.perf_counter()
-            backbone.predict_noise(latents, timesteps, classes)
+            with sharing.rows(groups, timesteps):
+                backbone.predict_noise(latents, timesteps.to(device), classes)
             synchronize(device)
             seconds.append(time.perf_counter() - began)
     if len(seconds) == _FORWARDS:

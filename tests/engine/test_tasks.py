@@ -59,11 +59,13 @@ def test_an_automatic_batch_size_is_measured_for_the_first_run_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        build, "evaluations_per_second", lambda *given: {1: 1.0, 2: 3.0}.get(given[-1])
+        build, "evaluations_per_second", lambda *given, **_named: {1: 1.0, 2: 3.0}.get(given[-1])
     )
     command = [*ONE_TRIAL, *LGTM_7, "batch_size=auto", f"paths.cache={tmp_path}"]
     assert build_task(compose_config(command)).facts()["micro_batch"] == 2
-    monkeypatch.setattr(build, "evaluations_per_second", lambda *_given: pytest.fail("again"))
+    monkeypatch.setattr(
+        build, "evaluations_per_second", lambda *_given, **_named: pytest.fail("again")
+    )
     task = build_task(compose_config(command))
     assert task.facts()["micro_batch"] == 2
     (kept,) = json.loads((tmp_path / "batch_sizes.json").read_text())

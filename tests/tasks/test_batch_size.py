@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from bigain.backbones.base import Backbone
+from bigain.backbones.mini import load_mini
 from bigain.errors import UserError
+from bigain.launch.compose import compose_config
 from bigain.tasks.batch_size import (
     LARGEST,
     MOST_IMAGES,
@@ -20,6 +22,7 @@ from bigain.tasks.batch_size import (
 )
 
 CPU = torch.device("cpu")
+REVISION = compose_config(["backbone=mini_unet"]).backbone.revision
 
 
 @pytest.mark.parametrize(
@@ -103,3 +106,16 @@ def test_a_damaged_file_is_named(tmp_path: Path, text: str) -> None:
     path.write_text(text)
     with pytest.raises(UserError, match=r"batch_sizes\.json: is damaged; delete it"):
         kept_size(path, {}, lambda: 1)
+
+
+def test_what_classes_share_is_timed_once_for_all_of_them() -> None:
+    backbone = load_mini("mini_unet", REVISION, CPU, torch.float32)
+    rows: list[int] = []
+    handle = backbone.denoiser.get_submodule("conv_in").register_forward_hook(
+        lambda _module, args, _output: rows.append(len(args[0]))
+    )
+    evaluations_per_second(backbone, CPU, 6, classes_each=3)
+    evaluations_per_second(backbone, CPU, 6)
+    handle.remove()
+    assert set(rows[: len(rows) // 2]) == {2}
+    assert set(rows[len(rows) // 2 :]) == {6}
