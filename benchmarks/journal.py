@@ -18,9 +18,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import timing
 
 from bigain.cli.status import status_rows
+from bigain.runs.errors import packed
+from bigain.runs.files import FIRST_STAGE
 from bigain.runs.identity import run_id
 from bigain.runs.journal import count_records, iterate_journals, journal_name
 from bigain.runs.session import RunSession
@@ -122,6 +125,7 @@ def _record(image_id: int, classes: int) -> dict[str, Any]:
         "true_errors": [draw.random() for _ in range(20)],
         "margin_mean": draw.random(),
         "margin_variance": draw.random(),
+        FIRST_STAGE: packed(range(5), np.full((5, classes), draw.random(), np.float32)),
         "seconds": 1.234,
     }
 

@@ -9,7 +9,7 @@ of a run is killed.  A kill comes when a random number of records is on disk and
 passed, so it meets the loading, the work, and the evaluation.  What must hold:
 
     what a journal had stays there, byte for byte, and no image has two records
-    samples.csv, metrics.csv and the images equal those of the work without a kill
+    samples.csv, errors.npz, metrics.csv and the images equal those of the work without a kill
     no image with a record is begun again, and a kill costs at most the images that share a batch
 
 The third is counted where the classifier and the sampler take images, in runs without a launcher.
@@ -42,7 +42,7 @@ _PATIENCE, _LOOK = 600.0, 0.01
 _RESTARTS, _MOST_KILLS = 30, 4
 _CONTEXT = multiprocessing.get_context("forkserver")
 _IMPORTS = ["bigain.launch.app", "bigain.engine.tasks", "bigain.metrics"]
-_FILES = ("samples.csv", "metrics.csv", "images/*.*", "grid.png")
+_FILES = ("samples.csv", "errors.npz", "metrics.csv", "images/*.*", "grid.png")
 
 WORK = "work.txt"
 """The images that the denoiser was given, one a line."""

@@ -27,7 +27,7 @@ SEEDS = "seed=0,1,2,3"
 RUN_SECONDS = 6.0
 """About how long a run is to take: long enough that something can happen to it meanwhile."""
 
-FILES = ("samples.csv", "metrics.csv")
+FILES = ("samples.csv", "errors.npz", "metrics.csv")
 _STARTED = "Ray runtime started"
 PATIENCE = 900.0
 """Seconds for one step, also where others use the cores; idle, a step takes less than a minute."""
@@ -103,7 +103,7 @@ def expect_same(results: Path, reference: Path, runs: int) -> None:
         for name in FILES
     ]
     same = [mine.read_bytes() == theirs.read_bytes() for mine, theirs in pairs]
-    what = f"{results.name}: {len(made)} of {runs} runs, {' and '.join(FILES)} as in one process"
+    what = f"{results.name}: {len(made)} of {runs} runs, {', '.join(FILES)} as in one process"
     expect(what, len(made) == runs and all(same))
 
 

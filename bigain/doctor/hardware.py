@@ -1,7 +1,7 @@
 """Whether the device, the memory and the disks of this machine suffice for the runs.
 
-What a run writes is estimated from its settings.  Results: one record per image with a score and a
-number of trials for each class, in the journal and in samples.csv, or a generated image.  Cache:
+What a run writes is estimated from its settings.  Results: one record per image with a score, a
+number of trials and five errors for each class, or a generated image.  Cache:
 the latents of each image and the embedding of each prompt.
 """
 
@@ -162,8 +162,8 @@ def _memory() -> float | None:
         return None
 
 
-_RECORD, _CLASS = 1_000, 50
-"""Bytes of the record of one image, and of one class in it, in both files; measured."""
+_RECORD, _CLASS = 1_000, 100
+"""Bytes of the record of one image, and of one class in it with its errors, in all files."""
 _PIXEL = 2
 """Bytes of a pixel of a generated image as PNG."""
 _TOKENS, _FLOAT = 77, 4

@@ -14,7 +14,7 @@ from bigain.engine.build_operator import check_operator
 from bigain.engine.build_protocol import build_protocol, check_weights
 from bigain.engine.inputs import contents_of, stamps_of
 from bigain.patching.compiling import require_compiler
-from bigain.runs.archive import baseline_samples, check_baseline
+from bigain.runs.baselines import baseline_samples, check_baseline
 from bigain.runs.identity import run_id
 from bigain.runs.images import RunImages
 from bigain.runs.provenance import Origin

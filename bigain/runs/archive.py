@@ -3,6 +3,7 @@
     <results>/runs/<run_id>/                       the run's own folder, ignored by git
     <results>/<profile>/runs.csv                   metrics of all published runs
     <results>/<profile>/samples/<run_id>.csv.gz    records, one row per image
+    <results>/<profile>/errors/<run_id>.npz        errors of the first stage, of classifications
     <results>/<profile>/manifests/<run_id>.json    configuration and origin, without paths
 
 A fresh clone has only the published files and renders the same tables from them.  Records and
@@ -22,15 +23,15 @@ from bigain.errors import UserError
 from bigain.files import replace_file, replace_text
 from bigain.metrics import Metric
 from bigain.runs.archive_csv import MetricRow, metrics_of, read_own_rows, read_runs_csv
-from bigain.runs.calibrations import baseline_calibration
+from bigain.runs.errors import ERRORS, FirstStage, publish_errors, read_errors
 from bigain.runs.files import MANIFEST, METRIC_COLUMNS, SAMPLES, csv_text, unreadable
-from bigain.runs.identity import DESCRIBING_COLUMNS, Config, baseline_id, describing_columns
+from bigain.runs.identity import DESCRIBING_COLUMNS
 from bigain.runs.manifests import Manifest, check_name, portable, read_published
 from bigain.runs.provenance import changed
 from bigain.runs.samples import parse_samples, samples_to_publish
 from bigain.runs.store import RunStore
 
-__all__ = ["Archive", "baseline_samples", "check_baseline"]
+__all__ = ["Archive"]
 
 
 class Archive:
@@ -45,6 +46,10 @@ class Archive:
         """The committed records of a run."""
         return self.runs_csv.parent / "samples" / f"{run_id}.csv.gz"
 
+    def published_errors_path(self, run_id: str) -> Path:
+        """The committed errors of the first stage; runs from before they were kept have none."""
+        return self.runs_csv.parent / "errors" / f"{run_id}.npz"
+
     def published_manifest_path(self, run_id: str) -> Path:
         """The committed manifest of a run."""
         return self.runs_csv.parent / "manifests" / f"{run_id}.json"
@@ -53,6 +58,12 @@ class Archive:
         """The file that `samples` reads."""
         store = self._own(run_id)
         return store.folder / SAMPLES if store else self.published_samples_path(run_id)
+
+    def errors_path(self, run_id: str) -> Path:
+        """The file that `errors` reads: that in the run's folder if there is one."""
+        store = self._own(run_id)
+        has_own = store is not None and (store.folder / ERRORS).is_file()
+        return store.folder / ERRORS if store and has_own else self.published_errors_path(run_id)
 
     def manifest_path(self, run_id: str) -> Path:
         """The file that `manifest` reads: the published one if there is one."""
@@ -121,6 +132,18 @@ class Archive:
         text = _unpacked(path)
         return None if text is None else parse_samples(text, path)
 
+    def errors(self, run_id: str) -> FirstStage | None:
+        """The errors of all classes in the first stage; None if the run has none.
+
+        Races have none, nor have runs that were made before such errors were kept.
+
+        Raises:
+            UserError: The file is damaged.
+
+        """
+        path = self.errors_path(run_id)
+        return read_errors(path) if path.is_file() else None
+
     def manifest(self, run_id: str) -> Manifest | None:
         """The published manifest of a run, or the one in its folder; None if it has neither.
 
@@ -181,6 +204,7 @@ class Archive:
         self.publish_metrics(names)
         for name in names:
             self._publish_samples(name)
+            self._publish_errors(name)
             self._publish_manifest(name)
 
     def publish_metrics(self, run_ids: Iterable[str]) -> None:
@@ -212,41 +236,16 @@ class Archive:
         text = json.dumps(kept, indent=2, sort_keys=True) + "\n"
         _replace_if_other(self.published_manifest_path(run_id), text)
 
+    def _publish_errors(self, run_id: str) -> None:
+        own = RunStore(self.results, run_id).folder / ERRORS
+        if own.is_file():
+            publish_errors(own, self.published_errors_path(run_id))
+
     def _publish_samples(self, run_id: str) -> None:
         path, text = self.published_samples_path(run_id), self._own_samples(run_id)
         if text is not None and _unpacked(path) != text:
             packed = gzip.compress(text.encode("utf-8"), mtime=0)
             replace_file(path, lambda temporary: temporary.write_bytes(packed))
-
-
-def baseline_samples(config: Config, results: Path) -> pd.DataFrame | None:
-    """The records of the baseline of a run; None if it is the baseline, or has no finished one."""
-    columns = describing_columns(config)
-    baseline = baseline_id(config, baseline_calibration(config))
-    is_baseline = columns["run_id"] == baseline
-    return None if is_baseline else Archive(results, columns["profile"]).samples(baseline)
-
-
-def check_baseline(config: Config, results: Path, hashes: Mapping[str, str]) -> None:
-    """Raise UserError if the finished baseline of a run was made from other weights or images.
-
-    Args:
-        config: The run.
-        results: The folder in which both lie.
-        hashes: What this run is made from.
-
-    """
-    columns = describing_columns(config)
-    baseline = baseline_id(config, baseline_calibration(config))
-    if columns["run_id"] == baseline:
-        return
-    differ = changed(Archive(results, columns["profile"]).hashes(baseline), hashes)
-    if differ:
-        raise UserError(
-            f"operator={columns['operator']}: its baseline, run {baseline}, was made with another "
-            f"{differ[0]}; allowed: restore what it was made with, or make the baseline again "
-            "first, with operator=none force=true"
-        )
 
 
 def _place(rows: tuple[MetricRow, ...]) -> list[tuple[int, float, str]]:

@@ -14,8 +14,10 @@ import pandas as pd
 
 from bigain.errors import UserError
 from bigain.metrics import Metric, classification_metrics, efficiency_metrics
-from bigain.runs.archive import Archive, baseline_samples
+from bigain.runs.archive import Archive
 from bigain.runs.archive_csv import ADDED_COLUMNS, metrics_of, read_own_rows
+from bigain.runs.baselines import baseline_samples
+from bigain.runs.errors import check_errors
 from bigain.runs.files import METRIC_COLUMNS, METRICS, csv_text, write_metrics
 from bigain.runs.identity import DESCRIBING_COLUMNS, describing_columns
 from bigain.runs.samples import read_samples
@@ -177,13 +179,14 @@ def check_published(results: Path) -> dict[str, int]:
 
 
 def _check_profile(archive: Archive) -> int:
-    """Compare the runs that have records and a manifest; returns their number."""
+    """Compare the runs that have records and a manifest, and errors if any; their number."""
     folder, listed = archive.runs_csv.parent, set(archive.run_ids())
     records = {path.name.partition(".")[0] for path in folder.glob("samples/*.csv.gz")}
     manifests = {path.stem for path in folder.glob("manifests/*.json")}
+    errors = {path.stem for path in folder.glob("errors/*.npz")}
     parts = {"rows in runs.csv": listed, "records": records, "manifest": manifests}
     for kind, there in parts.items():
-        missing = sorted((records | manifests) - there)
+        missing = sorted((records | manifests | errors) - there)
         if missing:
             raise UserError(f"{folder}: run {missing[0]} is published without {kind}; {_REMEDY}")
     for run_id in sorted(records):
@@ -207,6 +210,9 @@ def _check_run(archive: Archive, run_id: str) -> None:
     baseline = manifest.get("baseline_id", run_id)
     reference = None if baseline == run_id else archive.published_samples(baseline)
     check_metrics(source, metrics_of(rows), records, frame, reference)
+    errors = archive.published_errors_path(run_id)
+    if errors.is_file():
+        check_errors(errors, frame, records)
 
 
 def check_metrics(

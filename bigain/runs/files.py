@@ -1,5 +1,7 @@
 """The files of a run folder: config.yaml, manifest.json, samples.csv, metrics.csv (contract C2).
 
+A classification also has `errors.npz` (`bigain.runs.errors`).
+
 Each file is replaced atomically.  manifest.json is written last, so if it says `done` the other
 files are complete.  samples.csv contains only what is the same in every execution, so its bytes do
 not depend on kills, restarts or the number of shards.  Times are in the journal and the manifest.
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CONFIG",
+    "FIRST_STAGE",
     "MANIFEST",
     "METRICS",
     "METRIC_COLUMNS",
@@ -60,6 +63,9 @@ METRICS = "metrics.csv"
 METRIC_COLUMNS = (*DESCRIBING_COLUMNS, "metric", "value", "n", "ci_low", "ci_high", "unit")
 NOT_IN_SAMPLES = ("seconds", "adopted_from", "images_per_forward")
 """Parts of a journal record that depend on when and where it was computed."""
+
+FIRST_STAGE = "first_stage"
+"""The part of a journal record with the errors of all classes (`bigain.runs.errors`)."""
 
 _ONLY_SOMETIMES = ("evaluations", "spent", "rounds", "full_prediction", "failure")
 """Parts that only some records have; if one record has them, all rows have a cell for them."""
@@ -202,12 +208,13 @@ def write_config(folder: Path, plain: Mapping[str, Any]) -> None:
 def kept_of(records: Records, left_out: Collection[str] = ()) -> Iterator[dict[str, Any]]:
     """The rows of samples.csv for the records of a run, one after the other.
 
-    Left out are the parts in `NOT_IN_SAMPLES` and in `left_out`; `position` is added as first cell.
+    Left out are `FIRST_STAGE` and the parts in `NOT_IN_SAMPLES` and in `left_out`; `position` is
+    added as first cell.
     Parts that only some records have are the last cells of all rows.
     """
     found = {key for record in records for key in _ONLY_SOMETIMES if key in record}
     sometimes = [key for key in _ONLY_SOMETIMES if key in found]
-    without = {*NOT_IN_SAMPLES, *sometimes, *left_out}
+    without = {FIRST_STAGE, *NOT_IN_SAMPLES, *sometimes, *left_out}
     for position, record in enumerate(records):
         kept = {key: value for key, value in record.items() if key not in without}
         yield {"position": position, **kept, **{key: record.get(key) for key in sometimes}}

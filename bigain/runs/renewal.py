@@ -14,6 +14,7 @@ from typing import Any
 from bigain.errors import UserError
 from bigain.files import parse_json, replace_text
 from bigain.runs.beats import lives_here, read_beat
+from bigain.runs.errors import ERRORS
 from bigain.runs.files import MANIFEST, METRICS, SAMPLES
 from bigain.runs.journal import journal_name, journal_paths, shard_of
 from bigain.runs.leases import HeldError, wait_for_silence
@@ -100,7 +101,7 @@ class Renewal:
 
         """
         self.announce(own)
-        for name in (MANIFEST, SAMPLES, METRICS):
+        for name in (MANIFEST, SAMPLES, ERRORS, METRICS):
             (self._folder / name).unlink(missing_ok=True)
         for path in journal_paths(self._folder):
             path.unlink(missing_ok=True)

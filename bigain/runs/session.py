@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from bigain.errors import FaultError
 from bigain.runs.adoption import manifest_or_none, related_runs, usable_records
 from bigain.runs.beats import Heartbeat
+from bigain.runs.errors import write_errors
 from bigain.runs.files import (
     METRIC_COLUMNS,
     Evaluate,
@@ -144,7 +145,7 @@ class RunSession:
         return sorted(self._sources)
 
     def finish(self, evaluate: Evaluate, facts: Mapping[str, Any] | None = None) -> bool:
-        """If every image has a record, evaluate the run and write samples.csv, metrics.csv, `done`.
+        """If every image has a record, evaluate the run and write its files, last of all `done`.
 
         If two shards end at the same time, the first one evaluates the run and the second one finds
         it done.
@@ -175,6 +176,7 @@ class RunSession:
             records = OrderedRecords(self._folder, self.done)
             evaluation = evaluate(records)
             write_samples(self._folder, evaluation.records)
+            write_errors(self._folder, evaluation.records)
             write_metrics(self._folder, map(self._row, evaluation.metrics))
             self._update(
                 **facts,

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pandas as pd
@@ -26,7 +27,8 @@ from bigain.errors import UserError
 from bigain.metrics import classification_metrics
 from bigain.metrics.ranking import average_precision, class_ranks
 from bigain.patching.compiling import Compiled
-from bigain.runs.files import Evaluation, Record, Records
+from bigain.runs.errors import packed
+from bigain.runs.files import FIRST_STAGE, Evaluation, Record, Records
 from bigain.runs.provenance import Origin
 from bigain.runs.samples import samples_frame
 from bigain.tasks.classifier import Classification, DiffusionClassifier
@@ -37,8 +39,15 @@ __all__ = ["ClassificationTask", "classify_images", "failed_record", "to_record"
 
 _LOG = logging.getLogger(__name__)
 
-_OF_FIRST_STAGE = ("true_errors", "margin_mean", "margin_variance")
+_OF_FIRST_STAGE = ("true_errors", "margin_mean", "margin_variance", FIRST_STAGE)
 _LEDGER = ("evaluations", "spent", "rounds")
+
+
+class _WithErrors(Files):
+    """A record that was made before the errors of all classes were kept is computed again."""
+
+    def copy_files(self, folder: Path, record: Record) -> bool:  # noqa: ARG002
+        return FIRST_STAGE in record
 
 
 @dataclass(frozen=True)
@@ -66,7 +75,7 @@ class ClassificationTask:
     device: torch.device
     compiled: Compiled | None = None
     unit: ClassVar[str] = "image"
-    files: ClassVar[Files] = Files()
+    files: ClassVar[Files] = _WithErrors()
 
     @property
     def ids(self) -> Sequence[int]:
@@ -168,10 +177,11 @@ def to_record(sample: Sample, result: Classification) -> dict[str, Any]:
     these under every operator, so they can be paired even if the class is pruned later.
     `margin_mean` and `margin_variance` are means over the wrong classes c' of the mean and the
     unbiased variance, over these trials s, of D_s = l(x, c'; s) - l(x, c*; s) (Appendix A).  The
-    variance of a single trial is NaN.
+    variance of a single trial is NaN.  `first_stage` has the errors of all classes at these
+    timesteps (`bigain.runs.errors`); everything else about errors and margins follows from it.
 
     In a race (`bigain.tasks.racing`) classes share only a few trials, which are other ones for each
-    operator, so these three are None.  The record has the ledger instead: `evaluations`, `spent`
+    operator, so these four are None.  The record has the ledger instead: `evaluations`, `spent`
     and `rounds`, and `full_prediction` if the image was audited.
     """
     scored = {
@@ -198,6 +208,9 @@ def _first_stage(sample: Sample, result: Classification) -> dict[str, Any]:
         "true_errors": true_errors.tolist() if labels else [],
         "margin_mean": float(differences.mean()),
         "margin_variance": _variance(differences),
+        FIRST_STAGE: packed(
+            result.timesteps[: result.first_stage], result.errors[: result.first_stage].numpy()
+        ),
     }
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pandas as pd
 
 from bigain.files import replace_text
-from bigain.runs.archive import Archive, baseline_samples
+from bigain.runs.archive import Archive
+from bigain.runs.baselines import baseline_samples
 from bigain.runs.collect import MEASURES
 from bigain.runs.files import METRIC_COLUMNS, METRICS, Evaluate, Evaluation, csv_text, read_csv
 from bigain.runs.identity import Config, describing_columns, run_id

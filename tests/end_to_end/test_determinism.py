@@ -1,5 +1,6 @@
 """What never changes a result: batch size, threads, order, shards, kills; and what must."""
 
+import json
 import os
 import signal
 import subprocess
@@ -20,6 +21,7 @@ from bigain.engine.build_protocol import build_protocol
 from bigain.engine.run import run
 from bigain.launch.compose import compose_config
 from bigain.patching.apply import apply
+from bigain.runs.errors import read_errors
 from bigain.runs.samples import read_samples
 from bigain.tasks.classification import classify_images
 from bigain.testing.runs import read_metrics
@@ -33,6 +35,7 @@ OPERATORS = {
     "ie_kvd": ["operator=ie_kvd", "operator.factor=3", "operator.alpha=0.9"],
 }
 SHORT = ["task.trial_list=[2,4]", "task.keep_list=[3,1]", "dataset.limit=3"]
+FILES = ("samples.csv", "errors.npz", "metrics.csv")
 BACKBONES = ["mini_unet", "mini_dit"]
 CPU = torch.device("cpu")
 Records = dict[int, dict[str, Any]]
@@ -90,7 +93,7 @@ def test_draws_per_forward_depend_on_the_batch_size_and_on_nothing_else(tmp_path
     for i in (1, 0):
         run(composed("sharded", f"shard.index={i}", "shard.count=2"))
     sharded = tmp_path / "sharded" / "runs" / whole.run_id
-    for name in ("samples.csv", "metrics.csv"):
+    for name in FILES:
         assert (sharded / name).read_bytes() == (whole.folder / name).read_bytes()
 
 
@@ -106,7 +109,7 @@ def test_shards_fill_one_run_that_equals_the_whole(tmp_path: Path) -> None:
     ]
     assert statuses == ["running", "done"]
     sharded = tmp_path / "sharded" / "runs" / whole.run_id
-    for name in ("samples.csv", "metrics.csv"):
+    for name in FILES:
         assert (sharded / name).read_bytes() == (whole.folder / name).read_bytes()
 
 
@@ -125,7 +128,7 @@ def test_a_killed_run_goes_on_to_the_same_files(tmp_path: Path) -> None:
     assert 0 < done < 12
     resumed = run(compose_config(broken))
     assert resumed.computed < 12
-    for name in ("samples.csv", "metrics.csv"):
+    for name in FILES:
         assert (resumed.folder / name).read_bytes() == (unbroken.folder / name).read_bytes()
 
 
@@ -149,3 +152,36 @@ def test_near_ties_of_merging_do_not_flip_with_the_batch(backbone: str, operator
     first = classify(compose_config([*common, "batch_size=7", "threads=1"]), list(range(20)))
     second = classify(compose_config([*common, "batch_size=64", "threads=2"]), list(range(20)))
     assert_same(first, second)
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_a_first_stage_alone_keeps_all_that_it_evaluated(tmp_path: Path, backbone: str) -> None:
+    """Scores of the five trials are the means of the errors, and shards give the same file."""
+    settings = [f"backbone={backbone}", "task.trial_list=[5]", "task.keep_list=[1]"]
+    settings += ["dataset.limit=3", "operator=lgtm"]
+    whole = run(compose_config([*settings, f"paths.results={tmp_path}"]))
+    samples, found = read_samples(whole.folder), read_errors(whole.folder / "errors.npz")
+    assert found.timesteps.tolist() == [100, 300, 500, 700, 900]
+    assert found.errors.shape == (3, 5, 10)
+    assert found.image_ids.tolist() == samples["image_id"].tolist()
+    scores = np.array(samples["scores"].tolist())
+    assert np.allclose(scores, found.errors.mean(axis=1), rtol=1e-6, atol=0)
+    assert np.array_equal(samples["prediction"], found.errors.mean(axis=1).argmin(axis=1))
+    for i in (1, 0):
+        shard = [f"shard.index={i}", "shard.count=2", f"paths.results={tmp_path / 'b'}"]
+        sharded = run(compose_config([*settings, *shard]))
+    assert (sharded.folder / "errors.npz").read_bytes() == (
+        whole.folder / "errors.npz"
+    ).read_bytes()
+
+
+def test_records_without_errors_are_not_adopted(tmp_path: Path) -> None:
+    """They are of a version that kept none; a run of another limit computes them again."""
+    few = run(compose_config([*SHORT, f"paths.results={tmp_path}"]))
+    journal = few.folder / "journal-0of1.jsonl"
+    first, *others = [json.loads(line) for line in journal.read_text().splitlines()]
+    del first["first_stage"]
+    journal.write_text("".join(json.dumps(record) + "\n" for record in (first, *others)))
+    more = run(compose_config([*SHORT, "dataset.limit=4", f"paths.results={tmp_path}"]))
+    assert more.computed == 2
+    assert not np.isnan(read_errors(more.folder / "errors.npz").errors).any()

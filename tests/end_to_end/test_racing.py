@@ -48,6 +48,7 @@ def test_a_race_without_calibration_is_refused_and_the_command_makes_it(
 def test_a_race_has_a_ledger_and_no_errors_of_a_first_stage(results: Path) -> None:
     folder = results / "runs" / name_of(results, *RACE)
     samples = read_samples(folder)
+    assert not (folder / "errors.npz").exists()
     assert samples[["true_errors", "margin_mean", "margin_variance"]].isna().all(axis=None)
     assert samples["evaluations"].between(20, 60).all()
     audited = samples["full_prediction"].notna()

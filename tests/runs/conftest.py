@@ -7,9 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from bigain.config import RunConfig
+from bigain.runs.errors import Values, packed
 from bigain.runs.files import Evaluation
 from bigain.runs.identity import run_id
 from bigain.runs.store import RunStore
@@ -58,7 +60,7 @@ def record_for(image_id: int, rise: float = 0.0, seconds: float = 0.01) -> dict[
     errors = [(1 + rise) * draw.uniform(0.1, 0.2) for _ in range(5)]
     label = image_id % 10
     prediction = label if draw.random() > 0.3 + rise else (label + 1) % 10
-    return {
+    record: dict[str, Any] = {
         "image_id": image_id,
         "label": label,
         "prediction": prediction,
@@ -70,6 +72,15 @@ def record_for(image_id: int, rise: float = 0.0, seconds: float = 0.01) -> dict[
         "margin_variance": draw.random() / 100,
         "seconds": seconds,
     }
+    table = _table(errors, label, record["margin_mean"])
+    return {**record, "first_stage": packed([100, 300, 500, 700, 900], table)}
+
+
+def _table(true_errors: list[float], label: int, margin: float) -> Values:
+    """Errors of ten classes, shape (trials, classes), with these errors and this mean margin."""
+    return np.array(
+        [[e if c == label else e + margin for c in range(10)] for e in true_errors], np.float32
+    )
 
 
 def finish_run(results: Path, config: RunConfig, rise: float = 0.0) -> RunStore:

@@ -129,7 +129,7 @@ def test_published_files_are_as_in_the_folder_whatever_the_order(
         assert kept == [{key: row[key] for key in SAMPLE_COLUMNS} for row in original]
         assert collected.read_bytes() == rows
     expected = {name: content for name, (_, content) in files(tmp_path).items()}
-    assert len(expected) == 5, "records and manifest of each, and runs.csv"
+    assert len(expected) == 7, "records, errors and manifest of each, and runs.csv"
     shutil.rmtree(tmp_path / "mini")
     publish_runs(tmp_path, "mini", [UNKNOWN, store.run_id, baseline.run_id])
     assert {name: content for name, (_, content) in files(tmp_path).items()} == expected

@@ -11,7 +11,7 @@ from bigain.config import ClassificationConfig, RunConfig
 from bigain.errors import UserError
 from bigain.files import file_sha256
 from bigain.launch.compose import compose_config
-from bigain.runs.archive import check_baseline
+from bigain.runs.baselines import check_baseline
 from bigain.runs.calibrations import (
     baseline_calibration,
     calibration_id,

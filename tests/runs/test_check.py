@@ -104,6 +104,7 @@ def test_the_rise_is_not_compared_without_the_records_of_the_baseline(
     archive = Archive(tmp_path, "mini")
     archive.published_samples_path(names[0]).unlink()
     archive.published_manifest_path(names[0]).unlink()
+    archive.published_errors_path(names[0]).unlink()
     check_published(tmp_path)
 
 

@@ -243,6 +243,8 @@ def test_an_error_in_the_summary_leaves_the_run_unfinished(
 WORKER = """
 import json, os, random, signal, sys, time
 from pathlib import Path
+import numpy as np
+from bigain.runs.errors import packed
 from bigain.runs.identity import run_id
 from bigain.runs.files import Evaluation
 from bigain.runs.store import RunStore
@@ -256,6 +258,7 @@ with store.open(config, list(range(50, 0, -1)), {}) as session:
         session.append({
             "image_id": image_id,
             "scores": [draw.random() for _ in range(200)],
+            "first_stage": packed([1, 2], np.full((2, 3), draw.random(), np.float32)),
             "seconds": time.perf_counter(),
         })
     deadly = (os.kill(os.getpid(), signal.SIGKILL) for _ in range(pause < 0))
@@ -291,7 +294,7 @@ def test_killed_at_any_moment_it_resumes_to_the_same_samples(
     assert reached[1] >= 20
     assert worker(tmp_path / "b", config, 0).wait(timeout=60) == 0
     assert killed.is_finished()
-    for name in ("samples.csv", "metrics.csv"):
+    for name in ("samples.csv", "errors.npz", "metrics.csv"):
         assert (killed.folder / name).read_bytes() == (straight.folder / name).read_bytes()
 
 
@@ -371,7 +374,8 @@ def test_adoption_gives_the_same_samples_and_survives_a_restart(
                 for image_id in session.todo():
                     session.append(make_record(image_id))
                 session.finish(no_metrics)
-        contents.append((store.folder / "samples.csv").read_bytes())
+        files = ("samples.csv", "errors.npz")
+        contents.append([(store.folder / name).read_bytes() for name in files])
     assert contents[0] == contents[1]
     assert store.manifest()["adopted_from"] == [run_id(make_config(dataset__limit=3))]
 

@@ -10,6 +10,7 @@ from bigain.backbones.base import Backbone
 from bigain.data.base import Sample
 from bigain.data.images import UnreadableImage
 from bigain.errors import UserError
+from bigain.runs.errors import packed
 from bigain.tasks.classification import classify_images, failed_record, to_record
 from bigain.tasks.classifier import LOSSES, Classification, DiffusionClassifier
 from bigain.tasks.protocol import StagedProtocol
@@ -69,6 +70,7 @@ def test_margins_and_true_errors_use_the_first_stage_only() -> None:
     assert math.isclose(record["margin_variance"], expected)
     assert record["scores"] == [4.0, 4.5, 5.0]
     assert record["trials"] == [3, 3, 2]
+    assert record["first_stage"] == packed([1, 2], errors[:2].numpy())
     assert record["correct"] is True
 
 
@@ -92,7 +94,7 @@ def several(*labels: int) -> Sample:
 def test_one_label_has_no_more_in_its_record_than_before() -> None:
     assert list(to_record(Sample(7, 0, PIXELS), STAGED)) == [
         *("image_id", "label", "prediction", "correct", "scores", "trials", "true_errors"),
-        *("margin_mean", "margin_variance"),
+        *("margin_mean", "margin_variance", "first_stage"),
     ]
 
 
@@ -138,6 +140,7 @@ def test_a_failed_image_has_the_columns_of_the_others_and_the_reason(sample: Sam
     assert (record["image_id"], record["label"], record["correct"]) == (7, sample.label, False)
     assert record["failure"] == "x.jpg: cut short"
     assert record["prediction"] is record["scores"] is record["true_errors"] is None
+    assert record["first_stage"] is None
 
 
 def test_the_precision_of_a_failed_image_is_zero_if_it_has_a_label() -> None:
