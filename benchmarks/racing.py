@@ -24,16 +24,17 @@ import torch
 from bigain.config import ClassificationConfig
 from bigain.data.fashion_mnist import SLICE_SIZE, FashionMNIST
 from bigain.data.whole import load_whole
+from bigain.engine.build_protocol import gaussian_rule
 from bigain.launch.compose import compose_config
 from bigain.metrics import paired_accuracy, wilson
 from bigain.runs.calibrations import errors_folder, read_calibration
 from bigain.runs.identity import run_id
 from bigain.runs.pairing import FinishedRun, read_finished
-from bigain.tasks.protocol import Allocation, Decision, StagedProtocol
-from bigain.tasks.race_model import RaceModel
-from bigain.tasks.racing import RaceRule, RacingProtocol, grid_of
+from bigain.tasks.protocol import StagedProtocol
+from bigain.tasks.race_model import WEIGHTS, RaceModel
+from bigain.tasks.racing import RacingProtocol, decide
 
-__all__ = ["decide", "main", "row"]
+__all__ = ["main", "row"]
 
 _PROTOCOL = StagedProtocol((5, 20), (5, 1))
 _STAGED = _PROTOCOL.evaluations(10)
@@ -115,37 +116,21 @@ def row(race: pd.DataFrame, staged: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def decide(protocol: Allocation, image_id: int, table: torch.Tensor) -> Decision:
-    """The decision about an image whose errors on the grid are `table`, shape (20, classes)."""
-    grid = grid_of(len(table))
-    ordered = table[[grid.index(t) for t in protocol.timesteps]].float()
-    errors = torch.full_like(ordered, torch.nan)
-    rounds = protocol.rounds(image_id, errors)
-    try:
-        while True:
-            trials, classes = next(rounds)
-            rows = slice(trials.start, trials.stop)
-            errors[rows, list(classes)] = ordered[rows, list(classes)]
-    except StopIteration as end:
-        decision: Decision = end.value
-        return decision
-
-
 def _held_out(overrides: list[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Records of the race and of the staged protocol over the images of the calibration."""
     config = compose_config(overrides)
-    settings = config.task_as(ClassificationConfig).of_race
-    rule = RaceRule(settings.threshold, settings.minimum, settings.looks, audit=0.0)
+    weigh = WEIGHTS[config.task_as(ClassificationConfig).of_race.weighing]
     (folder,) = errors_folder(config).iterdir()
     ids = read_calibration(config)["image_ids"]
     kept = [json.loads((folder / f"{image_id}.json").read_text("utf-8")) for image_id in ids]
     tables, part = torch.tensor(kept, dtype=torch.float64), torch.arange(len(ids)) % _PARTS
-    models = [RaceModel.learned(tables[part != fold]) for fold in range(_PARTS)]
+    models = [RaceModel.learned(tables[part != fold], weigh) for fold in range(_PARTS)]
+    rules = [gaussian_rule(config, model) for model in models]
     dataset = load_whole(config.dataset)
     labels = {dataset[at].image_id: dataset[at].label for at in range(len(dataset))[-len(ids) :]}
     race, staged = [], []
     for number, (image_id, table) in enumerate(zip(ids, tables, strict=True)):
-        raced = decide(RacingProtocol(models[number % _PARTS], rule, config.seed), image_id, table)
+        raced = decide(RacingProtocol(rules[number % _PARTS], 0.0, config.seed), image_id, table)
         assert raced.ledger is not None
         own = {"image_id": image_id, "prediction": raced.prediction, **vars(raced.ledger)}
         race.append({**own, "correct": raced.prediction == labels[image_id]})

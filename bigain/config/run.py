@@ -169,7 +169,10 @@ class RunConfig(Settings):
             self._check_conditions()
             self._check_reference(self.task)
         if isinstance(self.task, ClassificationConfig):
-            self._check_classes(list(self.task.keep_list))
+            self._check_classes("task.keep_list", list(self.task.keep_list))
+            if self.task.is_race and self.task.of_race.stages is not None:
+                kept = [number for _, number in self.task.of_race.stages]
+                self._check_classes("task.race.stages", kept)
 
     def _check_conditions(self) -> None:
         if not self.dataset.facts.generates:
@@ -209,14 +212,14 @@ class RunConfig(Settings):
             allowed = "staged, because with operator.draws=per_forward a batch shares a draw"
             raise not_allowed("task.allocation", "racing", allowed)
 
-    def _check_classes(self, keep: list[int]) -> None:
+    def _check_classes(self, key: str, keep: list[int]) -> None:
         classes = self.dataset.facts.num_classes
         if classes < 2:
-            key = "root" if self.dataset.labels is None else "labels"
+            place = "root" if self.dataset.labels is None else "labels"
             found = self.dataset.facts.found
             allowed = f"at least two classes with task=classification; here are {found}"
-            raise not_allowed(f"dataset.{key}", getattr(self.dataset, key), allowed)
+            raise not_allowed(f"dataset.{place}", getattr(self.dataset, place), allowed)
         # The published lists are for many classes; of one's own few, a stage then keeps all.
         if keep[0] > classes and not self.dataset.kind.is_own:
             allowed = f"at most {classes}, the number of classes of dataset={self.dataset.name}"
-            raise not_allowed("task.keep_list", keep, allowed)
+            raise not_allowed(key, keep, allowed)

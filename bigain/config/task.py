@@ -2,17 +2,15 @@
 
 Stage i of the classifier brings every surviving class to `trial_list[i]` shared (t, eps) trials and
 keeps the `keep_list[i]` classes with the lowest mean error; the last one standing is the
-prediction.  `allocation=racing` drops classes after every trial instead (docs/racing.md).
+prediction.  `allocation=racing` drops classes in a race instead (`bigain.config.race`).
 """
 
-import math
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
-    BeforeValidator,
     Field,
     SerializerFunctionWrapHandler,
     ValidationInfo,
@@ -22,57 +20,15 @@ from pydantic import (
 )
 
 from bigain.config.base import Folder, Integer, Number, Settings, not_allowed, setting_path
+from bigain.config.race import Classes, RaceConfig, Trials
 
 __all__ = ["ClassificationConfig", "EfficiencyConfig", "GenerationConfig", "RaceConfig"]
 __all__ += ["TaskConfig"]
-
-Trials = Annotated[Integer, Field(ge=1, le=1000)]
-Classes = Annotated[Integer, Field(ge=1)]
 
 
 def _absolute_file(reference: str) -> str:
     """`task.reference`, absolute if it is a file."""
     return str(setting_path(reference)) if reference.endswith(".npz") else reference
-
-
-def _infinity_as_text(z: object) -> object:
-    """JSON has no infinity."""
-    return "inf" if z == math.inf else z
-
-
-Threshold = Annotated[
-    Annotated[Number, Field(gt=0)] | Literal["inf"], BeforeValidator(_infinity_as_text)
-]
-
-
-class RaceConfig(Settings):
-    """A race over the trials (`task.allocation=racing`), and what it is calibrated with."""
-
-    z: Threshold = Field(description="a number > 0, or inf (no class is dropped)")
-    minimum: Trials = Field(
-        description="an integer from 1 to the last of task.trial_list, trials of all classes"
-    )
-    looks: tuple[Trials, ...] | None = Field(
-        description="null (after every trial) or increasing integers from task.race.minimum to "
-        "less than the last of task.trial_list, such as [2,3,5,8,12]"
-    )
-    audit: Number = Field(ge=0, le=1, description="a number from 0 to 1, a share of the images")
-    images: Annotated[Integer, Field(ge=10)] = Field(
-        description="an integer >= 10, the last images of the dataset's order"
-    )
-    classes: Annotated[Integer, Field(ge=2)] = Field(
-        description="an integer >= 2, classes of each calibration image"
-    )
-    calibration: str | None = Field(
-        pattern="^[0-9a-f]{12}$",
-        description="null (found by itself) or the 12 hex digits in quotes that the file of the "
-        "calibration must have",
-    )
-
-    @property
-    def threshold(self) -> float:
-        """`z` as a number."""
-        return float(self.z)
 
 
 class ClassificationConfig(Settings):
@@ -122,19 +78,10 @@ class ClassificationConfig(Settings):
     def _race_fits_the_grid(self) -> Self:
         if not self.is_race:
             return self
-        race, trials = self.race, self.trial_list[-1]
+        race = self.race
         if race is None:
             raise not_allowed("task.race", None, "its settings, with task.allocation=racing")
-        if race.minimum > trials:
-            allowed = f"1 to {trials}, the last of task.trial_list={list(self.trial_list)}"
-            raise not_allowed("task.race.minimum", race.minimum, allowed)
-        if race.looks is None:
-            return self
-        looks = list(race.looks)
-        increase = all(earlier < later for earlier, later in pairwise(looks))
-        if not looks or not increase or looks[0] < race.minimum or looks[-1] >= trials:
-            allowed = f"null or increasing integers from task.race.minimum={race.minimum} to "
-            raise not_allowed("task.race.looks", looks, f"{allowed}{trials - 1}")
+        race.check_grid(self.trial_list)
         return self
 
     @model_validator(mode="after")

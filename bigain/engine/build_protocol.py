@@ -9,10 +9,11 @@ from bigain.data.base import Dataset
 from bigain.errors import UserError
 from bigain.runs.calibrations import calibration_path, read_calibration
 from bigain.tasks.protocol import Allocation, StagedProtocol
-from bigain.tasks.race_model import RaceModel
-from bigain.tasks.racing import RaceRule, RacingProtocol
+from bigain.tasks.race_model import WEIGHTS, RaceModel, spread_order
+from bigain.tasks.race_rules import GaussianRule, HalvingRule, RaceRule, StudentRule
+from bigain.tasks.racing import RacingProtocol
 
-__all__ = ["build_protocol", "check_apart", "check_weights"]
+__all__ = ["build_protocol", "check_apart", "check_weights", "gaussian_rule"]
 
 
 def build_protocol(config: RunConfig, dataset: Dataset) -> tuple[Allocation, Mapping[str, str]]:
@@ -25,12 +26,25 @@ def build_protocol(config: RunConfig, dataset: Dataset) -> tuple[Allocation, Map
     task = config.task_as(ClassificationConfig)
     if not task.is_race:
         return StagedProtocol(task.trial_list, task.keep_list), {}
-    content, race = read_calibration(config), task.of_race
+    race = task.of_race
+    if not race.is_calibrated:
+        rule: RaceRule = HalvingRule(task.trial_list[-1], race.stages or ())
+        return RacingProtocol(rule, race.audit, config.seed), {}
+    content = read_calibration(config)
     check_apart(config, content["image_ids"], dataset)
-    rule = RaceRule(race.threshold, race.minimum, race.looks, race.audit)
     s = torch.tensor(content["covariance"], dtype=torch.float64)
-    model = RaceModel(s, tuple(content["order"]))
-    return RacingProtocol(model, rule, config.seed), content["hashes"]
+    if race.rule == "t_test":
+        rule = StudentRule(spread_order(s), race.level, race.first)
+    else:
+        model = RaceModel(s, WEIGHTS[race.weighing](s), tuple(content["order"]))
+        rule = gaussian_rule(config, model)
+    return RacingProtocol(rule, race.audit, config.seed), content["hashes"]
+
+
+def gaussian_rule(config: RunConfig, model: RaceModel) -> GaussianRule:
+    """The rule of `task.race.rule=gaussian` with the settings of the run."""
+    race = config.task_as(ClassificationConfig).of_race
+    return GaussianRule(model, race.threshold, race.first, race.looks)
 
 
 def check_weights(

@@ -35,7 +35,7 @@ from bigain.runs.progress import Meter
 from bigain.runs.provenance import weights_of
 from bigain.tasks.calibration import FullGrid, calibration_errors
 from bigain.tasks.classifier import LOSSES, DiffusionClassifier
-from bigain.tasks.race_model import RaceModel, held_out_fit
+from bigain.tasks.race_model import WEIGHTS, RaceModel, held_out_fit
 from bigain.tasks.racing import grid_of
 
 __all__ = ["WORST_FIT", "Calibrated", "calibrate"]
@@ -70,6 +70,9 @@ def calibrate(config: RunConfig) -> Calibrated:
 
     """
     check_operator(config)
+    rule = config.task_as(ClassificationConfig).of_race.rule
+    if not config.task_as(ClassificationConfig).of_race.is_calibrated:
+        raise UserError(f"task.race.rule={rule}: needs no calibration; allowed: gaussian, t_test")
     path = calibration_path(config)
     if path.is_file() and not config.force:
         content = read_calibration(config)
@@ -98,8 +101,9 @@ def calibrate(config: RunConfig) -> Calibrated:
                 replace_text(_file(folder, image_id), json.dumps(errors.tolist()))
                 meter.advance()
     errors = torch.stack([_read(folder, image_id) for image_id in ids])
-    fit = _checked_fit(config, errors)
-    model = RaceModel.learned(errors)
+    weigh = WEIGHTS[task.of_race.weighing]
+    fit = _checked_fit(config, held_out_fit(errors, weigh))
+    model = RaceModel.learned(errors, weigh)
     content = {
         "hashes": weights,
         "image_ids": ids,
@@ -112,7 +116,7 @@ def calibrate(config: RunConfig) -> Calibrated:
 
 
 def _positions(config: RunConfig, images: Dataset) -> range:
-    wanted = config.task_as(ClassificationConfig).of_race.images
+    wanted = config.task_as(ClassificationConfig).of_race.calibration_images
     if wanted >= len(images):
         allowed = f"an integer from 10 to {len(images) - 1}, fewer than the images of the dataset"
         raise UserError(f"task.race.images={wanted}: allowed: {allowed}")
@@ -127,7 +131,7 @@ def _errors(
     positions: Sequence[int],
 ) -> Iterator[tuple[int, Tensor]]:
     task = config.task_as(ClassificationConfig)
-    grid = FullGrid(task.trial_list[-1], task.of_race.classes, config.seed)
+    grid = FullGrid(task.trial_list[-1], task.of_race.calibration_classes, config.seed)
     classifier = DiffusionClassifier(
         backbone,
         grid,
@@ -140,11 +144,10 @@ def _errors(
         yield from calibration_errors(classifier, backbone, images, positions)
 
 
-def _checked_fit(config: RunConfig, errors: Tensor) -> Mapping[int, float]:
-    fit = held_out_fit(errors)
+def _checked_fit(config: RunConfig, fit: Mapping[int, float]) -> Mapping[int, float]:
     worst = max(fit, key=lambda k: fit[k], default=None)  # two trials leave nothing to predict
     if worst is not None and not fit[worst] <= WORST_FIT:
-        images = config.task_as(ClassificationConfig).of_race.images
+        images = config.task_as(ClassificationConfig).of_race.calibration_images
         raise UserError(
             f"task.race.images={images}: the calibration does not fit images that it was not made "
             f"from: what is unseen after {worst} trials varies {fit[worst]:.2f} times as much as "

@@ -15,6 +15,7 @@ def register_resolvers() -> None:
     """Make them known to OmegaConf; again changes nothing."""
     OmegaConf.register_new_resolver("for_dataset", _for_dataset, replace=True)
     OmegaConf.register_new_resolver("for_task", _for_task, replace=True)
+    OmegaConf.register_new_resolver("for_rule", _for_rule, replace=True)
     OmegaConf.register_new_resolver("on_gpu", _on_gpu, replace=True)
     OmegaConf.register_new_resolver("unless_cpu", _unless_cpu, replace=True)
     OmegaConf.register_new_resolver("from_env", _from_env, replace=True)
@@ -29,6 +30,11 @@ def _for_dataset(table: Mapping[str, Any], otherwise: Any, *, _root_: DictConfig
 def _for_task(table: Mapping[str, Any], otherwise: Any, *, _root_: DictConfig) -> Any:
     """`${for_task:{efficiency:4},32}`: the task's entry, or the default."""
     return _plain_or_node(table.get(OmegaConf.select(_root_, "task.name"), otherwise))
+
+
+def _for_rule(table: Mapping[str, Any], *, _root_: DictConfig) -> Any:
+    """`${for_rule:{gaussian:2.54}}`: the entry of the rule of a race; null for the others."""
+    return _plain_or_node(table.get(OmegaConf.select(_root_, "task.race.rule")))
 
 
 def _unless_chosen(value: Any, *, _root_: DictConfig) -> Any:

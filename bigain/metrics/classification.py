@@ -44,9 +44,9 @@ def classification_metrics(
     """acc1, eps_error, eps_error_rise, margin_mean, margin_variance, in this order.
 
     In a race there are no errors and margins (`bigain.tasks.racing`): acc1, evaluations,
-    race_spent and, if images were audited, race_agreement.  With several labels per image,
-    map_image and map_class follow acc1 (the latter only if `samples` has the scores of all
-    classes); if images failed, failed_images comes last.
+    race_spent, if its rule has a model, and race_agreement, if images were audited.  With several
+    labels per image, map_image and map_class follow acc1 (the latter only if `samples` has the
+    scores of all classes); if images failed, failed_images comes last.
 
     Args:
         samples: One row per image: image_id, correct, true_errors, margin_mean, margin_variance;
@@ -64,7 +64,7 @@ def classification_metrics(
         raise UserError("samples: has no images, so there is nothing to measure")
     accuracy = Metric.of_share("acc1", int(samples["correct"].sum()), len(samples))
     decisions = [accuracy, *_precisions(samples)]
-    if "spent" in samples:
+    if "evaluations" in samples:
         return [*decisions, *_of_race(samples), *_failures(samples)]
     errors = image_errors(samples)
     metrics = [*decisions, Metric.of_mean("eps_error", errors, "error")]
@@ -168,11 +168,10 @@ def _of_race(samples: pd.DataFrame) -> list[Metric]:
 
     `agreement` is the share of the audited images that the full grid decides alike.
     """
-    read = samples.dropna(subset=["spent"])
-    metrics = [
-        Metric.of_mean("evaluations", read["evaluations"], "evaluations"),
-        Metric.of_mean("race_spent", 100 * read["spent"], "percent"),
-    ]
+    read = samples.dropna(subset=["evaluations"])
+    metrics = [Metric.of_mean("evaluations", read["evaluations"], "evaluations")]
+    if read["spent"].notna().any():
+        metrics.append(Metric.of_mean("race_spent", 100 * read["spent"], "percent"))
     if "full_prediction" not in read:
         return metrics
     audited = read.dropna(subset=["full_prediction"])

@@ -1,9 +1,9 @@
 """The file that a race is calibrated with: where it is, whether it belongs to a run, its hash.
 
 A calibration belongs to everything that can change an error: backbone, operator, classes, loss,
-grid, precision and seed, and to how many images and classes it was made from.  It does not belong
-to the images of a run, so runs of any `dataset.limit` share it.  `bigain calibrate` makes it; the
-first 12 hex digits of its sha256 are part of the run id.
+grid, precision and seed, to how many images and classes it was made from, and to the weights of
+the trials.  It does not belong to the images of a run, so runs of any `dataset.limit` share it.
+`bigain calibrate` makes it; the first 12 hex digits of its sha256 are part of the run id.
 """
 
 import json
@@ -49,7 +49,7 @@ def baseline_calibration(config: Config) -> str | None:
 
     None if the baseline is not calibrated yet, so there is no run of it, and if this is no race.
     """
-    if not isinstance(config, RunConfig) or not _is_race(config):
+    if not isinstance(config, RunConfig) or not _is_calibrated(config):
         return None
     if config.operator.is_baseline:
         return config.task_as(ClassificationConfig).of_race.calibration
@@ -60,10 +60,10 @@ def baseline_calibration(config: Config) -> str | None:
 def errors_folder(config: RunConfig) -> Path:
     """Where the errors that it is made from are kept, a file for each image.
 
-    Calibrations with other numbers of images share them.
+    Calibrations with other numbers of images, or other weights, share them.
     """
     identity = _identity(config)
-    task = {key: value for key, value in identity["task"].items() if key != "images"}
+    task = {k: v for k, v in identity["task"].items() if k not in ("images", "weights")}
     return config.paths.cache / _FOLDER / run_id({**identity, "task": task})
 
 
@@ -74,7 +74,7 @@ def with_calibration(config: RunConfig) -> RunConfig:
         UserError: The file has another hash than the one that is set.
 
     """
-    if not _is_race(config):
+    if not _is_calibrated(config):
         return config
     task = config.task_as(ClassificationConfig)
     path, race = calibration_path(config), task.of_race
@@ -88,14 +88,14 @@ def with_calibration(config: RunConfig) -> RunConfig:
 
 
 def need_calibration(config: RunConfig, overrides: Sequence[str]) -> None:
-    """Raise UserError if this is a race without a calibration.
+    """Raise UserError if this is a race that has no calibration and needs one.
 
     Args:
         config: The run.
         overrides: What it was composed from, for the command that makes the calibration.
 
     """
-    if _is_race(config) and not calibration_path(config).is_file():
+    if _is_calibrated(config) and not calibration_path(config).is_file():
         raise _missing(config, f": {shlex.join(['bigain', 'calibrate', *overrides])}")
 
 
@@ -137,18 +137,20 @@ def write_calibration(config: RunConfig, content: Mapping[str, Any]) -> Path:
 
 
 def _identity(config: RunConfig) -> dict[str, Any]:
-    """The settings of the run that can change an error, and the size of the calibration."""
+    """The settings of the run that can change an error, and what is learned from the errors."""
     plain, task = resolved(config), config.task_as(ClassificationConfig)
     dataset = {k: v for k, v in plain["dataset"].items() if k not in _OF_IMAGES}
     if config.dataset.facts.fingerprint is not None:
         dataset["fingerprint"] = config.dataset.facts.fingerprint
     race = {"images": task.of_race.images, "classes": task.of_race.classes}
-    own = {"name": "calibration", "loss": task.loss, "trials": task.trial_list[-1], **race}
-    return {**plain, "dataset": dataset, "task": own}
+    weights = {} if task.of_race.weighing == "ones" else {"weights": task.of_race.weighing}
+    own = {"name": "calibration", "loss": task.loss, "trials": task.trial_list[-1]}
+    return {**plain, "dataset": dataset, "task": {**own, **race, **weights}}
 
 
-def _is_race(config: RunConfig) -> bool:
-    return isinstance(config.task, ClassificationConfig) and config.task.is_race
+def _is_calibrated(config: RunConfig) -> bool:
+    task = config.task
+    return isinstance(task, ClassificationConfig) and task.is_race and task.of_race.is_calibrated
 
 
 def _path(config: RunConfig, name: str) -> Path:

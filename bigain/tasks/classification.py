@@ -181,8 +181,8 @@ def to_record(sample: Sample, result: Classification) -> dict[str, Any]:
     timesteps (`bigain.runs.errors`); everything else about errors and margins follows from it.
 
     In a race (`bigain.tasks.racing`) classes share only a few trials, which are other ones for each
-    operator, so these four are None.  The record has the ledger instead: `evaluations`, `spent`
-    and `rounds`, and `full_prediction` if the image was audited.
+    operator, so these four are None.  The record has the ledger instead: `evaluations`, `rounds`
+    and `spent` (None if the rule has no model), and `full_prediction` if the image was audited.
     """
     scored = {
         **_identity(sample),

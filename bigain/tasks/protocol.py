@@ -39,14 +39,15 @@ class Ledger:
 
     Attributes:
         evaluations: Of the denoiser until the decision.
-        spent: Modelled chance, at most, that all trials would have decided otherwise.
+        spent: Modelled chance, at most, that all trials would have decided otherwise; None if the
+            rule has no model of it.
         rounds: Rounds until the decision.
         full_prediction: What all trials of all classes say; None if the image was not audited.
 
     """
 
     evaluations: int
-    spent: float
+    spent: float | None
     rounds: int
     full_prediction: int | None = None
 

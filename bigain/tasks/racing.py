@@ -1,24 +1,14 @@
 """A race of the classes over the trials: the decision of all trials from fewer evaluations.
 
-All classes take the first trials.  Then a class is dropped as soon as its chance to still have the
-smallest sum over all trials is small, by the normal model of `bigain.tasks.race_model`; the race
-ends with one class.  After trial k, with alive classes A and errors E of the k trials,
-
-    total[c] = a . E[:, c],   leader = the class of smallest total, of equals the first,
-    tau2     = (20 + sum over c of Z_c^T S_QQ^-1 Z_c) / (20 + k (|A| - 1)),
-    u[c]     = (total[c] - total[leader]) / sqrt(2 v tau2),
-
-where Z is E without its mean over A.  Classes with u > z are dropped.  After the last trial the
-class with the smallest sum wins.  Phi(-u) is the modelled chance that a dropped class would have
-won, and `spent`, the sum over the dropped classes, bounds that of another decision as far as the
-model holds; with two classes and heavy tails it does not (docs/racing.md).
+All classes take the first trials.  Then a rule (`bigain.tasks.race_rules`) drops classes from time
+to time; the race ends with one class.  After the last trial the class with the smallest sum wins,
+weighted if the rule has weights.
 
 A keyed share of the images is audited: dropped classes take their remaining trials after the
 decision, so it can be compared with that of the full grid.
 """
 
 import hashlib
-import math
 from collections.abc import Generator
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -26,13 +16,10 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from bigain.tasks.protocol import Decision, Ledger, Round, StagedProtocol
-from bigain.tasks.race_model import RaceModel
+from bigain.tasks.protocol import Allocation, Decision, Ledger, Round, StagedProtocol
+from bigain.tasks.race_rules import RaceRule
 
-__all__ = ["RaceRule", "RacingProtocol", "grid_of"]
-
-_PRIOR_WEIGHT = 20.0
-"""How many squared errors the image scale 1 counts for in tau2."""
+__all__ = ["RacingProtocol", "decide", "grid_of"]
 
 
 def grid_of(trials: int) -> tuple[int, ...]:
@@ -41,123 +28,90 @@ def grid_of(trials: int) -> tuple[int, ...]:
 
 
 @dataclass(frozen=True)
-class RaceRule:
-    """When a class is dropped.
-
-    Attributes:
-        z: Threshold of u, > 0; infinite: no class is dropped.
-        minimum: Trials that all classes take, at least 1.
-        looks: Numbers of trials, increasing, after which classes may be dropped; None: from
-            `minimum` on after each.
-        audit: Share of the images that take the full grid after their decision, in [0, 1].
-
-    """
-
-    z: float
-    minimum: int
-    looks: tuple[int, ...] | None
-    audit: float
-
-    def ends(self, trials: int) -> tuple[int, ...]:
-        """Numbers of trials after which something is decided; the last is all of them."""
-        looks = range(self.minimum, trials) if self.looks is None else self.looks
-        return (*(k for k in looks if k < trials), trials)
-
-
-@dataclass(frozen=True)
 class RacingProtocol:
-    """The race as an `Allocation`; its trials are in the order of the model.
+    """The race as an `Allocation`; its trials are in the order of the rule.
 
     Attributes:
-        model: What part of the trials says about the sum of all.
         rule: When a class is dropped.
+        audit: Share of the images that take the full grid after their decision, in [0, 1].
         seed: Decides, with the image, which images are audited.
 
     """
 
-    model: RaceModel
     rule: RaceRule
+    audit: float
     seed: int
 
     @cached_property
     def timesteps(self) -> tuple[int, ...]:
-        """Timestep of each trial, in the order of the model."""
-        grid = grid_of(len(self.model.s))
-        return tuple(grid[trial] for trial in self.model.order)
+        """Timestep of each trial, in the order of the rule."""
+        grid = grid_of(len(self.rule.order))
+        return tuple(grid[trial] for trial in self.rule.order)
 
     @property
     def first_stage(self) -> int:
         """Number of trials that all classes take."""
-        return self._looks[0].end
+        return self.rule.ends[0]
 
     def rounds(self, image_id: int, errors: Tensor) -> Generator[Round, None, Decision]:
-        """One round for each look, over the classes that are left; see `Allocation`."""
+        """One round for each end of the rule, over the classes that are left; see `Allocation`."""
         classes, trials = errors.shape[1], len(self.timesteps)
         taken = torch.zeros(classes, dtype=torch.int64)
-        alive, spent, count, done = torch.arange(classes), 0.0, 0, 0
-        for look in self._looks:
-            yield Round(range(done, look.end), tuple(alive.tolist()))
-            count, done = count + 1, look.end
+        alive, done, rounds = torch.arange(classes), 0, 0
+        chances: list[float | None] = []
+        for end in self.rule.ends:
+            yield Round(range(done, end), tuple(alive.tolist()))
+            rounds, done = rounds + 1, end
             taken[alive] = done
-            alive, chance = look.keep(errors[:done], alive, self.rule.z)
-            spent += chance
+            alive, chance = self.rule.keep(errors[:done], alive)
+            chances.append(chance)
             if len(alive) == 1:
                 break
-        sums = errors[:done, alive].double().sum(dim=0)
-        winner = int(alive[int(sums.argmin())])
+        winner = int(alive[int(self._sums(errors[:done, alive]).argmin())])
         scores = self._scores(errors, taken, winner)
-        ledger = Ledger(int(taken.sum()), spent, count)
-        if not _is_audited(self.seed, image_id, self.rule.audit):
+        known = [chance for chance in chances if chance is not None]
+        ledger = Ledger(int(taken.sum()), sum(known) if known else None, rounds)
+        if not _is_audited(self.seed, image_id, self.audit):
             return Decision(winner, scores, ledger)
         for k in sorted(set(taken.tolist()) - {trials}):
             yield Round(range(k, trials), tuple((taken == k).nonzero()[:, 0].tolist()))
-        full = int(errors.double().sum(dim=0).argmin())
+        full = int(self._sums(errors).argmin())
         return Decision(winner, scores, replace(ledger, full_prediction=full))
 
-    @cached_property
-    def _looks(self) -> tuple["_Look", ...]:
-        return tuple(_Look.of(self.model, k) for k in self.rule.ends(len(self.timesteps)))
+    def _sums(self, errors: Tensor) -> Tensor:
+        """The weighted sum of each class over the trials so far."""
+        weighted: Tensor = self.rule.weights[: len(errors), None] * errors.double()
+        return weighted.sum(dim=0)
 
     def _scores(self, errors: Tensor, taken: Tensor, winner: int) -> Tensor:
-        """Predicted sum of each class minus that of the winner, over the trials of the class."""
-        gains = {look.end: look.gains for look in self._looks}
+        """Predicted score of each class minus that of the winner, over the trials of the class."""
+        gains = {k: self.rule.gains(k) for k in set(taken.tolist())}
         differences = errors.double() - errors[:, winner : winner + 1].double()
         each = [gains[k] @ differences[:k, c] for c, k in enumerate(taken.tolist())]
         return torch.stack(each)
 
 
-@dataclass(frozen=True)
-class _Look:
-    """What is needed to decide after `end` trials."""
+def decide(protocol: Allocation, image_id: int, table: Tensor) -> Decision:
+    """The decision about an image whose errors are all known.
 
-    end: int
-    gains: Tensor
-    left: float
-    precision: Tensor
+    Args:
+        protocol: Whose evaluations are looked up instead of computed.
+        image_id: Decides whether the image is audited.
+        table: Errors in the order of the grid, shape (trials, classes).
 
-    @classmethod
-    def of(cls, model: RaceModel, k: int) -> "_Look":
-        return cls(k, model.gains(k), model.left(k), model.precision(k))
-
-    def keep(self, errors: Tensor, alive: Tensor, z: float) -> tuple[Tensor, float]:
-        """The classes that stay, and the summed chances of those that do not.
-
-        Args:
-            errors: Of the trials that were taken, shape (k, classes).
-            alive: The classes that were left, increasing.
-            z: Threshold.
-
-        """
-        if self.left <= 0:  # all trials are taken
-            return alive, 0.0
-        own = errors[:, alive].double()
-        centred = own - own.mean(dim=1, keepdim=True)
-        distance = float((centred * (self.precision @ centred)).sum())
-        scale = (_PRIOR_WEIGHT + distance) / (_PRIOR_WEIGHT + self.end * (len(alive) - 1))
-        total = self.gains @ centred
-        u = (total - total.min()) / math.sqrt(2 * self.left * scale)
-        drops = u > z
-        return alive[~drops], float(torch.special.ndtr(-u[drops]).sum())
+    """
+    grid = grid_of(len(table))
+    ordered = table[[grid.index(t) for t in protocol.timesteps]].float()
+    errors = torch.full_like(ordered, torch.nan)
+    rounds = protocol.rounds(image_id, errors)
+    try:
+        while True:
+            trials, classes = next(rounds)
+            rows = slice(trials.start, trials.stop)
+            errors[rows, list(classes)] = ordered[rows, list(classes)]
+    except StopIteration as end:
+        decision: Decision = end.value
+        return decision
 
 
 def _is_audited(seed: int, image_id: int, share: float) -> bool:

@@ -34,7 +34,57 @@ def test_a_race_survives_json_with_an_infinite_threshold_too() -> None:
 
 def test_the_defaults_of_a_race() -> None:
     race = compose_config([RACING]).task_as(ClassificationConfig).of_race
+    assert (race.rule, race.weighing) == ("gaussian", "ones")
     assert (race.threshold, race.minimum, race.looks, race.audit) == (2.54, 2, None, 0.02)
+
+
+def test_the_defaults_of_the_published_rules() -> None:
+    found = {}
+    for rule in ("t_test", "halving"):
+        race = compose_config([RACING, f"task.race.rule={rule}"]).task_as(ClassificationConfig)
+        plain = race.of_race.model_dump()
+        found[rule] = {key: value for key, value in plain.items() if value is not None}
+    shared = {"images": 150, "classes": 10, "audit": 0.02}
+    assert found["t_test"] == {"rule": "t_test", "p": 0.05, "minimum": 5, **shared}
+    stages = ((3, 5), (6, 3), (12, 2))
+    assert found["halving"] == {"rule": "halving", "stages": stages, "audit": 0.02}
+
+
+@pytest.mark.parametrize(
+    ("rule", "overrides"),
+    [
+        ("gaussian", ["p=0.1", "stages=[[3,2]]"]),
+        ("t_test", ["z=3", "looks=[5]", "weights=spread", "stages=[[3,2]]"]),
+        (
+            "halving",
+            ["z=2.54", "p=0.1", "minimum=3", "looks=[5]", "weights=ones", "images=20", "classes=4"],
+        ),
+    ],
+)
+def test_a_setting_of_another_rule_is_refused_by_its_name(rule: str, overrides: list[str]) -> None:
+    for override in overrides:
+        key = override.partition("=")[0]
+        line = complaint(f"task.race.rule={rule}", f"task.race.{override}")
+        assert line.startswith(f"task.race.{key}=")
+        assert f": allowed: null with task.race.rule={rule}; it is a setting of " in line
+
+
+@pytest.mark.parametrize(
+    ("override", "allowed"),
+    [
+        ("task.race.stages=[[3,5],[3,3]]", "pairs of increasing integers from 1 to 19"),
+        ("task.race.stages=[[3,5],[6,5]]", "pairs of increasing integers from 1 to 19"),
+        ("task.race.stages=[[3,5],[6,1]]", "pairs of increasing integers from 1 to 19"),
+        ("task.race.stages=[[20,5]]", "pairs of increasing integers from 1 to 19"),
+        ("task.race.stages=[]", "pairs of increasing integers from 1 to 19"),
+        ("task.race.stages=[[3,11]]", "at most 10, the number of classes"),
+        ("task.trial_list=[2,6]", "pairs of increasing integers from 1 to 5"),
+    ],
+)
+def test_stages_that_cannot_be_are_refused(override: str, allowed: str) -> None:
+    line = complaint("task.race.rule=halving", override)
+    assert line.startswith("task.race.stages=[")
+    assert f"allowed: {allowed}" in line
 
 
 @pytest.mark.parametrize(
@@ -42,6 +92,9 @@ def test_the_defaults_of_a_race() -> None:
     [
         ("task.race.z=3", False),
         ("task.race.audit=0.1", False),
+        ("task.race.weights=spread", False),
+        ("task.race.rule=t_test", False),
+        ("task.race.rule=halving", False),
         ("task.trial_list=[5,10]", False),
         ("task.trial_list=[10,20]", True),
         ("task.keep_list=[4,1]", True),
@@ -67,7 +120,10 @@ def test_the_name_of_a_race_has_what_changes_it(override: str, same: bool) -> No
         ("task.race.images=9", "task.race.images=9: allowed: an integer >= 10"),
         ("task.race.classes=1", "task.race.classes=1: allowed: an integer >= 2"),
         ("task.race.calibration=abc", "task.race.calibration=abc: allowed: null"),
-        ("task.race.y=1", "task.race.y=1: no such key; allowed: task.race.z"),
+        ("task.race.y=1", "task.race.y=1: no such key; allowed: task.race.rule, task.race.z"),
+        ("task.race.rule=best", "task.race.rule=best: allowed: gaussian, t_test or halving"),
+        ("task.race.weights=sum", "task.race.weights=sum: allowed: ones or spread"),
+        ("task.race.z=null", "task.race.z=null: allowed: a number > 0"),
         ("task.allocation=fast", "task.allocation=fast: allowed: staged or racing"),
         ("task.race=null", "task.race=None: allowed: its settings"),
     ],

@@ -61,6 +61,28 @@ def test_a_race_has_a_ledger_and_no_errors_of_a_first_stage(results: Path) -> No
     assert int(metrics["race_agreement"]["n"]) == audited.sum()
 
 
+def test_the_published_rules_race_without_a_promise(
+    results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The t test takes its order from the calibration of the race; halving has none."""
+    place = f"paths.results={results}"
+    halving = ["task.race.rule=halving", "task.race.stages=[[2,4],[4,2]]", RACE[0], RACE[2]]
+    for own in ([*RACE, "task.race.rule=t_test", "task.race.minimum=3"], halving):
+        assert main([*OWN, *own, place]) == 0
+        folder = results / "runs" / name_of(results, *own)
+        samples = read_samples(folder)
+        assert samples["spent"].isna().all()
+        metrics = [row["metric"] for row in read_csv(folder / METRICS)]
+        assert metrics == ["acc1", "evaluations", "race_agreement"]
+    assert set(samples["evaluations"]) == {2 * 10 + 2 * 4 + 2 * 2}
+    assert (
+        main(["compare", name_of(results, *halving), name_of(results), "--results", str(results)])
+        == 0
+    )
+    assert main(["calibrate", *OWN, *halving, place]) == 2
+    assert "task.race.rule=halving: needs no calibration" in capsys.readouterr().err
+
+
 def test_the_calibration_is_of_the_last_images_and_says_what_it_belongs_to(results: Path) -> None:
     config = compose_config([*OWN, *RACE, f"paths.results={results}"])
     content = json.loads(calibration_path(config).read_text())

@@ -64,6 +64,8 @@ def hash_of(config: RunConfig) -> str | None:
         ("task.loss=l1", False),
         ("task.race.images=20", False),
         ("task.race.classes=4", False),
+        ("task.race.weights=spread", False),
+        ("task.race.rule=t_test", True),
         ("seed=1", False),
         ("dtype=bfloat16", False),
     ],
@@ -76,7 +78,7 @@ def test_what_a_calibration_belongs_to(tmp_path: Path, override: str, same: bool
 def test_calibrations_with_more_images_use_the_errors_of_those_with_fewer(tmp_path: Path) -> None:
     folders = {
         errors_folder(composed(tmp_path, *own))
-        for own in ([], ["task.race.images=200"], ["dataset.limit=3"])
+        for own in ([], ["task.race.images=200"], ["dataset.limit=3"], ["task.race.weights=spread"])
     }
     assert len(folders) == 1
     assert errors_folder(composed(tmp_path, "task.race.classes=4")) not in folders
@@ -104,6 +106,15 @@ def test_without_a_calibration_the_command_that_makes_it_is_named(tmp_path: Path
         need_calibration(compose_config(overrides), overrides)
     assert str(caught.value).endswith(f"with: bigain calibrate {' '.join(overrides)}")
     need_calibration(compose_config(overrides[:1]), overrides[:1])
+
+
+def test_halving_needs_no_calibration(tmp_path: Path) -> None:
+    overrides = [f"paths.results={tmp_path}", "task.allocation=racing", "task.race.rule=halving"]
+    need_calibration(compose_config(overrides), overrides)
+    config = composed(tmp_path, "operator=tome", "task.race.rule=halving")
+    assert baseline_calibration(config) is None
+    store = finished(tmp_path, composed(tmp_path, "task.race.rule=halving"), {})
+    assert baseline_id(config, baseline_calibration(config)) == store.run_id
 
 
 def test_the_calibration_of_another_run_is_refused(tmp_path: Path) -> None:
