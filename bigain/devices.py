@@ -2,9 +2,10 @@
 
 import resource
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,7 @@ __all__ = [
     "choose_threads",
     "device_name",
     "limited_threads",
+    "on_own_stream",
     "peak_memory",
     "reset_peak_memory",
     "resolve_device",
@@ -27,6 +29,9 @@ __all__ = [
     "synchronize",
     "to_device",
 ]
+
+_A = TypeVar("_A")
+_B = TypeVar("_B")
 
 DTYPES = {
     "float32": torch.float32,
@@ -173,6 +178,24 @@ class Fetched:
         if self._arrived is not None:
             self._arrived.synchronize()
         return self._tensor.cpu()
+
+
+def on_own_stream(device: torch.device, function: Callable[[_A], _B]) -> Callable[[_A], _B]:
+    """`function`, whose results on a CUDA device do not wait for what others launch there.
+
+    Args:
+        device: A CUDA device.  What was launched on it so far is done before the first call.
+        function: Returns when its result is on the CPU.
+
+    """
+    stream = torch.cuda.Stream(device)
+    stream.wait_stream(torch.cuda.current_stream(device))
+
+    def call(argument: _A) -> _B:
+        with torch.cuda.stream(stream):
+            return function(argument)
+
+    return call
 
 
 def synchronize(device: torch.device) -> None:

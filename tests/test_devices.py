@@ -1,4 +1,5 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from bigain.devices import (
     choose_threads,
     device_name,
     limited_threads,
+    on_own_stream,
     peak_memory,
     reset_peak_memory,
     resolve_device,
@@ -200,3 +202,35 @@ def test_the_graphics_card_is_waited_for_and_named(monkeypatch: pytest.MonkeyPat
     assert waited == [torch.device("cuda:1")]
     assert device_name(torch.device("cuda:1")) == "card 1"
     assert device_name(torch.device("cpu")) == cpu_model()
+
+
+def test_a_stream_of_its_own_begins_after_what_was_launched(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Without a GPU: what CUDA is asked for, and when."""
+    said: list[object] = []
+
+    class Stream:
+        def __init__(self, device: torch.device) -> None:
+            said.append(("made", str(device)))
+
+        def wait_stream(self, other: object) -> None:
+            said.append(("waits for", other))
+
+    @contextmanager
+    def entered(stream: object) -> Iterator[None]:
+        said.append(type(stream))
+        yield
+        said.append("left")
+
+    def work(number: int) -> int:
+        said.append(number)
+        return number + 1
+
+    monkeypatch.setattr(torch.cuda, "Stream", Stream)
+    monkeypatch.setattr(torch.cuda, "stream", entered)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: f"current of {device}")
+    own = on_own_stream(torch.device("cuda", 1), work)
+    assert said == [("made", "cuda:1"), ("waits for", "current of cuda:1")]
+    assert [own(3), own(5)] == [4, 6]
+    assert said[2:] == [Stream, 3, "left", Stream, 5, "left"]

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,10 +20,10 @@ import torch
 from torch import Tensor
 
 from bigain.backbones.base import Backbone
-from bigain.data.ahead import read_ahead
+from bigain.data.ahead import compute_ahead, read_ahead
 from bigain.data.base import Dataset, Sample
 from bigain.data.images import UnreadableImage
-from bigain.devices import peak_memory
+from bigain.devices import on_own_stream, peak_memory
 from bigain.errors import UserError
 from bigain.metrics import classification_metrics
 from bigain.metrics.ranking import average_precision, class_ranks
@@ -35,7 +36,7 @@ from bigain.tasks.classifier import Classification, DiffusionClassifier
 from bigain.tasks.protocol import Ledger
 from bigain.tasks.task import Compress, Files
 
-__all__ = ["ClassificationTask", "classify_images", "failed_record", "to_record"]
+__all__ = ["ClassificationTask", "classify_images", "failed_record", "latents_of", "to_record"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -135,7 +136,8 @@ def classify_images(
             f"{backbone.num_classes} class conditions; allowed: one condition for each class"
         )
     begun: deque[tuple[Sample, str]] = deque()
-    images = _encoded(backbone, dataset, positions, begun)
+    samples = (dataset[position] for position in positions)
+    images = _encoded(latents_of(backbone, samples, classifier.device), begun)
     started = time.perf_counter()
     with closing(classifier.classify(images)) as results:
         for result in results:
@@ -145,20 +147,40 @@ def classify_images(
             started = time.perf_counter()
 
 
+def latents_of(
+    backbone: Backbone, samples: Iterable[Sample], device: torch.device
+) -> Iterator[tuple[Sample, Callable[[], Tensor]]]:
+    """Each sample with a function that returns its clean latents, or raises UnreadableImage.
+
+    A thread reads images ahead.  On CUDA it encodes them, too, on a stream of its own: the latents
+    go through the CPU, and in the classifier's stream this would wait for its batches.  On a CPU a
+    second thread that computes would only take cores from the first.
+
+    An image is encoded alone, because a VAE rounds differently for a batch, and cached latents must
+    not depend on what was encoded together.
+    """
+    if device.type == "cuda":
+        yield from compute_ahead(samples, on_own_stream(device, partial(_encode, backbone)))
+    else:
+        for sample in read_ahead(samples):
+            yield sample, partial(_encode, backbone, sample)
+
+
+def _encode(backbone: Backbone, sample: Sample) -> Tensor:
+    return backbone.encode(sample.image)
+
+
 def _encoded(
-    backbone: Backbone,
-    dataset: Dataset,
-    positions: Iterable[int],
-    begun: deque[tuple[Sample, str]],
+    images: Iterable[tuple[Sample, Callable[[], Tensor]]], begun: deque[tuple[Sample, str]]
 ) -> Iterator[tuple[int, Tensor | None]]:
     """Image id and latents, None if the image cannot be read.
 
     `begun` gets each sample and why it cannot be read, or an empty text.
     """
-    for sample in read_ahead(dataset[position] for position in positions):
+    for sample, encoded in images:
         latents, reason = None, ""
         try:
-            latents = backbone.encode(sample.image)
+            latents = encoded()
         except UnreadableImage as error:
             reason = str(error)
         begun.append((sample, reason))

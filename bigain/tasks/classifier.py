@@ -94,6 +94,9 @@ class DiffusionClassifier:
         draws_per_forward: Whether the operator does; then batches have evaluations of one image and
             stage, and do not shrink when memory runs out.
 
+    Attributes:
+        device: Where the backbone is.
+
     """
 
     def __init__(
@@ -117,7 +120,7 @@ class DiffusionClassifier:
         self._batches = MicroBatches(batch_size, fixed=fixed)
         self._begun = 0
         self._packing = Separate if draws_per_forward else packing
-        self._device = device
+        self.device = device
         # On a GPU the next batch is launched before the errors of the last one are waited for.
         self._ahead = 1 if device.type == "cuda" else 0
 
@@ -199,7 +202,7 @@ class DiffusionClassifier:
         noise = torch.cat([self._noise(image, timestep) for timestep in timesteps.tolist()])
         abar = self._backbone.alphas_cumprod[timesteps].view(-1, 1, 1, 1)
         noisy = abar.sqrt().float() * image.latents + (1 - abar).sqrt().float() * noise
-        noise, noisy = to_device(noise, self._device), to_device(noisy, self._device)
+        noise, noisy = to_device(noise, self.device), to_device(noisy, self.device)
         return Work(image, round_, noise, noisy, timesteps)
 
     def _noise(self, image: ImageInFlight, timestep: int) -> Tensor:
@@ -219,12 +222,12 @@ class DiffusionClassifier:
         """Errors of the evaluations `chunk` of a batch, on the device, shape (B,)."""
         rows = slice(int(chunk[0]), int(chunk[-1]) + 1)
         distinct = batch.distinct if len(chunk) == len(batch) else None
-        classes = to_device(batch.classes[rows], self._device)
+        classes = to_device(batch.classes[rows], self.device)
         shared = sharing.rows(batch.trials[rows], batch.timesteps[rows], distinct)
         with shared, kept.of(classes):
             prediction = self._backbone.predict_noise(
                 batch.noisy[rows],
-                to_device(batch.timesteps[rows], self._device),
+                to_device(batch.timesteps[rows], self.device),
                 classes,
             )
         return self._loss(prediction, batch.noise[rows])

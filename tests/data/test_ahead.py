@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from bigain.data.ahead import AHEAD, read_ahead
+from bigain.data.ahead import AHEAD, compute_ahead, read_ahead
 from bigain.data.base import Sample
 from bigain.data.images import UnreadableImage
 
@@ -40,6 +40,22 @@ def test_samples_keep_their_order_and_what_is_known_of_them() -> None:
         else:
             assert (sample.image == number).all()
     assert shelf.read == list(range(9)), "each once"
+    assert shelf.threads == {"images_0"}
+
+
+def test_what_a_thread_computes_is_returned_or_raised_where_it_is_asked_for() -> None:
+    shelf = Shelf()
+
+    def brightness(sample: Sample) -> float:
+        return float(sample.image.mean())
+
+    for number, (sample, value) in enumerate(compute_ahead(shelf.samples(9), brightness)):
+        assert sample.image_id == number
+        if number % 3 == 2:
+            with pytest.raises(UnreadableImage, match=f"{number}: cut short"):
+                value()
+        else:
+            assert value() == number
     assert shelf.threads == {"images_0"}
 
 

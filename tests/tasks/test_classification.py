@@ -1,4 +1,5 @@
 import math
+import threading
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +12,8 @@ from bigain.data.base import Sample
 from bigain.data.images import UnreadableImage
 from bigain.errors import UserError
 from bigain.runs.errors import packed
-from bigain.tasks.classification import classify_images, failed_record, to_record
+from bigain.tasks import classification
+from bigain.tasks.classification import classify_images, failed_record, latents_of, to_record
 from bigain.tasks.classifier import LOSSES, Classification, DiffusionClassifier
 from bigain.tasks.protocol import StagedProtocol
 
@@ -173,6 +175,32 @@ def test_a_run_goes_on_over_images_that_cannot_be_read(backbone: Backbone) -> No
     for one, other in zip(found, expected, strict=True):
         if "failure" not in one:
             assert {**one, "seconds": 0} == {**other, "seconds": 0}
+
+
+@pytest.mark.parametrize(("device", "thread"), [("cpu", "MainThread"), ("cuda", "images_0")])
+def test_images_are_encoded_in_order_and_on_cuda_beside_the_batches(
+    backbone: Backbone, monkeypatch: pytest.MonkeyPatch, device: str, thread: str
+) -> None:
+    threads: set[str] = set()
+    encode = backbone.encode
+
+    def noted(image: npt.NDArray[np.uint8]) -> torch.Tensor:
+        threads.add(threading.current_thread().name)
+        return encode(image)
+
+    monkeypatch.setattr(backbone, "encode", noted)
+    monkeypatch.setattr(classification, "on_own_stream", lambda _device, function: function)
+    dataset = WithBrokenImages()
+    samples, ids = [dataset[position] for position in (4, 1, 0, 2, 3, 5, 0)], []
+    for sample, latents in latents_of(backbone, samples, torch.device(device)):
+        ids.append(sample.image_id)
+        if sample.image_id % 2:
+            with pytest.raises(UnreadableImage, match="cut short"):
+                latents()
+        else:
+            assert torch.equal(latents(), encode(dataset[sample.image_id - 100].image))
+    assert ids == [104, 101, 100, 102, 103, 105, 100]
+    assert threads == {thread}
 
 
 def test_another_number_of_classes_than_the_backbones_is_refused(backbone: Backbone) -> None:
