@@ -5,6 +5,7 @@
     <results>/<profile>/samples/<run_id>.csv.gz    records, one row per image
     <results>/<profile>/errors/<run_id>.npz        errors of the first stage, of classifications
     <results>/<profile>/manifests/<run_id>.json    configuration and origin, without paths
+    <results>/<profile>/calibrations/<hash>.json   what races were calibrated with
 
 A fresh clone has only the published files and renders the same tables from them.  Records and
 metrics are read from the run's folder if there is one.  Unchanged files are not written again.
@@ -28,6 +29,7 @@ from bigain.runs.files import MANIFEST, METRIC_COLUMNS, SAMPLES, csv_text, unrea
 from bigain.runs.identity import DESCRIBING_COLUMNS
 from bigain.runs.manifests import Manifest, check_name, portable, read_published
 from bigain.runs.provenance import changed
+from bigain.runs.published_calibrations import publish_calibration
 from bigain.runs.samples import parse_samples, samples_to_publish
 from bigain.runs.store import RunStore
 
@@ -196,11 +198,14 @@ class Archive:
         The rows of other runs in runs.csv stay, since their folders may be elsewhere.
 
         Raises:
-            UserError: A file of such a run or runs.csv is damaged, or a folder holds another run;
-                then runs.csv stays as it is.
+            UserError: A file of such a run or runs.csv is damaged, a folder holds another run, or
+                the calibration of a race is gone; then runs.csv stays as it is.
 
         """
         names = [name for name in run_ids if self._own(name)]
+        for name in names:
+            config = RunStore(self.results, name).manifest()["config"]
+            publish_calibration(self.results, self.profile, name, config)
         self.publish_metrics(names)
         for name in names:
             self._publish_samples(name)

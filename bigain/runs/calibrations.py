@@ -22,6 +22,8 @@ __all__ = [
     "calibration_id",
     "calibration_path",
     "errors_folder",
+    "find_calibration",
+    "hash_of",
     "need_calibration",
     "read_calibration",
     "with_calibration",
@@ -54,7 +56,18 @@ def baseline_calibration(config: Config) -> str | None:
     if config.operator.is_baseline:
         return config.task_as(ClassificationConfig).of_race.calibration
     path = _path(config, run_id({**_identity(config), "operator": {"name": "none"}}))
-    return _hash(path) if path.is_file() else None
+    return hash_of(path) if path.is_file() else None
+
+
+def hash_of(path: Path) -> str:
+    """The hash of a calibration: 12 hex digits."""
+    return file_sha256(path)[:12]
+
+
+def find_calibration(results: Path, digest: str) -> Path | None:
+    """The calibration of this hash; None if there is none."""
+    files = sorted((results / _FOLDER).glob("*.json"))
+    return next((path for path in files if hash_of(path) == digest), None)
 
 
 def errors_folder(config: RunConfig) -> Path:
@@ -80,7 +93,7 @@ def with_calibration(config: RunConfig) -> RunConfig:
     path, race = calibration_path(config), task.of_race
     if not path.is_file():
         return config
-    found = _hash(path)
+    found = hash_of(path)
     if race.calibration not in (None, found):
         raise _another(race.calibration, path, found)
     own = race.model_copy(update={"calibration": found})
@@ -109,7 +122,7 @@ def read_calibration(config: RunConfig) -> dict[str, Any]:
     path = calibration_path(config)
     planned = config.task_as(ClassificationConfig).of_race.calibration
     try:
-        found, content = _hash(path), parse_json(path.read_text(encoding="utf-8"))
+        found, content = hash_of(path), parse_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise _missing(config, " `bigain calibrate` of the same arguments") from None
     except (OSError, ValueError) as error:
@@ -155,10 +168,6 @@ def _is_calibrated(config: RunConfig) -> bool:
 
 def _path(config: RunConfig, name: str) -> Path:
     return config.paths.results / _FOLDER / f"{name}.json"
-
-
-def _hash(path: Path) -> str:
-    return file_sha256(path)[:12]
 
 
 def _missing(config: RunConfig, command: str) -> UserError:

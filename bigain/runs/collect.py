@@ -20,6 +20,7 @@ from bigain.runs.baselines import baseline_samples
 from bigain.runs.errors import check_errors
 from bigain.runs.files import METRIC_COLUMNS, METRICS, csv_text, write_metrics
 from bigain.runs.identity import DESCRIBING_COLUMNS, describing_columns
+from bigain.runs.published_calibrations import check_calibration
 from bigain.runs.samples import read_samples
 from bigain.runs.store import RunStore, run_folders
 
@@ -164,8 +165,9 @@ _REMEDY = "restore the committed file, or `bigain collect` where its run has a f
 def check_published(results: Path) -> dict[str, int]:
     """Compare the published metrics, records and manifests of all profiles.
 
-    The records of a run must give its metrics, and the configuration in its manifest must have its
-    run id.  Rows of runs that were collected but not published have nothing to compare with.
+    The records of a run must give its metrics, the configuration in its manifest must have its run
+    id, and a race its calibration.  Rows of runs that were collected but not published have nothing
+    to compare with.
 
     Returns:
         Profile -> number of its published runs.
@@ -198,6 +200,7 @@ def _check_run(archive: Archive, run_id: str) -> None:
     manifest, frame = archive.published_manifest(run_id), archive.published_samples(run_id)
     assert manifest is not None
     assert frame is not None
+    check_calibration(archive.runs_csv.parent, run_id, manifest["config"])
     rows, source = archive.published_rows(run_id), f"{archive.runs_csv}, run {run_id}"
     records, path = archive.published_samples_path(run_id), archive.published_manifest_path(run_id)
     for name in manifest["columns"].keys() & set(DESCRIBING_COLUMNS):

@@ -19,6 +19,7 @@ from pydantic import BaseModel
 from bigain.config import NEUTRAL, SETTING_COLUMNS, setting_cell
 from bigain.errors import UserError
 from bigain.locations import CONFIGS
+from bigain.runs.races import calibrated, without_stages
 
 __all__ = [
     "DESCRIBING_COLUMNS",
@@ -29,7 +30,6 @@ __all__ = [
     "EXCLUDED_WITH_FINGERPRINT",
     "Config",
     "baseline_id",
-    "calibrated",
     "canonical",
     "dataset_name",
     "depends_on_batch_size",
@@ -163,14 +163,6 @@ def baseline_id(config: Config, calibration: str | None = None) -> str:
     return run_id({**calibrated(resolved(config), calibration), "operator": {"name": "none"}})
 
 
-def calibrated(plain: Mapping[str, Any], calibration: str | None) -> dict[str, Any]:
-    """The configuration with this `task.race.calibration`, or as it is if it is no race."""
-    task = plain.get("task", {})
-    if "race" not in task:
-        return dict(plain)
-    return {**plain, "task": {**task, "race": {**task["race"], "calibration": calibration}}}
-
-
 def dataset_name(plain: Mapping[str, Any]) -> str:
     """The dataset of a run in tables: its name, with its fingerprint if it has one.
 
@@ -214,8 +206,6 @@ def _excluded(plain: Mapping[str, Any], usual: Collection[str]) -> Collection[st
     if plain.get("task", {}).get("name") == "generation" and plain.get("compile"):
         named.add("compile")
     usual = [key for key in usual if key not in named]
-    if _is_race(plain):
-        usual = [*usual, "task.keep_list"]  # a race keeps what it keeps
     return EXCLUDED_BY_MEASURE.get(plain.get("task", {}).get("measure"), usual)
 
 
@@ -223,9 +213,7 @@ def _canonical(plain: dict[str, Any], usual: Collection[str]) -> str:
     if plain.get("task", {}).get("images_per_forward") == "auto":
         raise UserError(f"task.images_per_forward=auto: {_UNNAMED}")
     excluded = _excluded(plain, usual)
-    if _is_race(plain):  # the stages before the last are none of a race
-        task = plain["task"]
-        plain = {**plain, "task": {**task, "trial_list": task["trial_list"][-1:]}}
+    plain = without_stages(plain)
     if plain.get("operator", {}).get("name") == "none":
         plain = {**plain, "operator": {"name": "none"}}
         excluded = [*excluded, *EXCLUDED_WITHOUT_OPERATOR]
@@ -234,10 +222,6 @@ def _canonical(plain: dict[str, Any], usual: Collection[str]) -> str:
     excluded = [*excluded, *_own_targets(plain)]
     kept = _without(_without_neutral(plain), excluded, "")
     return json.dumps(_by_value(kept, ""), sort_keys=True, separators=(",", ":"))
-
-
-def _is_race(plain: Mapping[str, Any]) -> bool:
-    return bool(plain.get("task", {}).get("allocation") == "racing")
 
 
 @cache

@@ -15,9 +15,10 @@ from bigain.metrics import Metric
 from bigain.runs.archive import Archive
 from bigain.runs.archive_csv import metrics_of, read_own_rows
 from bigain.runs.files import MANIFEST
-from bigain.runs.identity import calibrated, dataset_name
+from bigain.runs.identity import dataset_name
 from bigain.runs.joint_settings import Defaults, changed_settings, compared_settings, usual_settings
 from bigain.runs.manifests import Manifest, check_name
+from bigain.runs.races import calibrated, without_stages
 from bigain.runs.store import RunStore, run_folders
 
 __all__ = ["JOINT_METRICS", "JointRow", "JointRun", "JointView", "joint_runs"]
@@ -64,7 +65,8 @@ class JointRun:
     @property
     def task_settings(self) -> str:
         """How the task was done."""
-        parts = {**calibrated(self.config, None)["task"], "dtype": self.config["dtype"]}
+        task = without_stages(calibrated(self.config, None))["task"]
+        parts = {**task, "dtype": self.config["dtype"]}
         return _text({k: v for k, v in parts.items() if k not in _PLACES})
 
     @property

@@ -2,7 +2,8 @@
 
 Two runs can be paired only if they saw the same noise on the same images: same seed, dataset,
 backbone weights, trial list and loss, and for generated images the same sampler, guidance and
-reference.  Operators may differ, and so may numbers of classified images.
+reference.  Operators may differ, and so may numbers of classified images.  Of the trial list of a
+race, and of a run beside it, only the last number counts: the grid.
 
 Weights and images are compared by the hashes in the manifests.  A run whose manifest has no hash of
 a kind is not refused for it: older manifests have none.  The hash of the images covers all images
@@ -22,6 +23,7 @@ from bigain.errors import UserError
 from bigain.runs.archive import Archive
 from bigain.runs.manifests import Manifest
 from bigain.runs.provenance import changed
+from bigain.runs.races import is_race
 from bigain.runs.store import RunStore
 
 __all__ = ["PAIRING_KEYS", "FinishedRun", "check_pair", "read_finished"]
@@ -97,8 +99,11 @@ def read_finished(results: Path, run_id: str) -> FinishedRun:
 
 def check_pair(first: FinishedRun, second: FinishedRun) -> None:
     """Raise UserError unless the two can be paired image by image."""
+    configs = [_by_grid(run.config) for run in (first, second)]
+    if not any(is_race(run.config) for run in (first, second)):
+        configs = [first.config, second.config]
     for key in PAIRING_KEYS:
-        left, right = _at(first.config, key), _at(second.config, key)
+        left, right = (_at(config, key) for config in configs)
         if left != right:
             raise UserError(
                 f"{key}={left} in {first.run_id} but {right} in {second.run_id}: "
@@ -199,6 +204,14 @@ def _is_own(config: Mapping[str, Any]) -> bool:
 def _is_same(a: Any, b: Any) -> bool:
     """Whether two cells are equal; two empty ones are."""
     return bool(a == b) or {str(a), str(b)} <= {"nan", "None"}
+
+
+def _by_grid(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The configuration with the grid alone as trial list: all that a race has of it."""
+    task = config["task"]
+    if "trial_list" not in task:
+        return config
+    return {**config, "task": {**task, "trial_list": task["trial_list"][-1:]}}
 
 
 def _at(config: Mapping[str, Any], key: str) -> Any:

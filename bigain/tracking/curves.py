@@ -16,7 +16,8 @@ from urllib.parse import urlencode
 
 from bigain.config import TrackingConfig
 from bigain.config.operator import operator_title
-from bigain.runs.identity import baseline_id, calibrated, dataset_name, run_id
+from bigain.runs.identity import baseline_id, dataset_name, run_id
+from bigain.runs.races import calibrated
 from bigain.tracking.questions import QUESTIONS, UNREDUCED, known_at, short
 from bigain.tracking.trackio_client import PROJECT, TrackioClient, load_trackio
 from bigain.tracking.view import View

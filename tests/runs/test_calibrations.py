@@ -21,7 +21,8 @@ from bigain.runs.calibrations import (
     read_calibration,
     write_calibration,
 )
-from bigain.runs.collect import publish_runs
+from bigain.runs.collect import check_published, publish_runs
+from bigain.runs.compare import compare_runs
 from bigain.runs.files import METRICS
 from bigain.runs.identity import baseline_id, run_id
 from bigain.runs.store import RunStore
@@ -106,6 +107,48 @@ def test_without_a_calibration_the_command_that_makes_it_is_named(tmp_path: Path
         need_calibration(compose_config(overrides), overrides)
     assert str(caught.value).endswith(f"with: bigain calibrate {' '.join(overrides)}")
     need_calibration(compose_config(overrides[:1]), overrides[:1])
+
+
+def test_calibrations_are_published_with_their_races_and_compared(tmp_path: Path) -> None:
+    """Also that from before `force=true`, as long as it was published before."""
+    first = write_calibration(composed(tmp_path), WHOLE)
+    old, text = finished(tmp_path, composed(tmp_path), {}), first.read_bytes()
+    publish_runs(tmp_path, "mini", [old.run_id])
+    write_calibration(composed(tmp_path), {**WHOLE, "image_ids": [2]})
+    new = finished(tmp_path, composed(tmp_path), {})
+    publish_runs(tmp_path, "mini", [old.run_id, new.run_id])
+    files = sorted((tmp_path / "mini" / "calibrations").iterdir())
+    assert sorted(file_sha256(path)[:12] for path in files) == [path.stem for path in files]
+    assert len(files) == 2
+    assert text in [path.read_bytes() for path in files]
+    assert check_published(tmp_path) == {"mini": 2}
+    files[0].write_text("{}")
+    with pytest.raises(UserError, match=f"{files[0].name}: has the hash "):
+        check_published(tmp_path)
+    files[0].unlink()
+    with pytest.raises(UserError, match=f"{files[0].name}: is missing"):
+        check_published(tmp_path)
+
+
+def test_a_race_whose_calibration_is_gone_is_not_published(tmp_path: Path) -> None:
+    path = write_calibration(composed(tmp_path), WHOLE)
+    run = finished(tmp_path, composed(tmp_path), {})
+    path.unlink()
+    with pytest.raises(UserError, match=f"run {run.run_id}: its calibration "):
+        publish_runs(tmp_path, "mini", [run.run_id])
+    assert not (tmp_path / "mini").exists()
+
+
+def test_races_of_one_grid_are_compared_whatever_stages_they_name(tmp_path: Path) -> None:
+    write_calibration(composed(tmp_path), WHOLE)
+    race = finished(tmp_path, composed(tmp_path), {}).run_id
+    others = ["task.trial_list=[10,20]", "task.race.z=3"]
+    other = finished(tmp_path, composed(tmp_path, *others), {}).run_id
+    halving = ["task.trial_list=[5,10]", "task.race.rule=halving", "task.race.stages=[[3,5]]"]
+    of_ten = finished(tmp_path, composed(tmp_path, *halving), {}).run_id
+    assert compare_runs(tmp_path, race, other).n == 1
+    with pytest.raises(UserError, match=r"^task\.trial_list=\[20\] in .* but \[10\] in "):
+        compare_runs(tmp_path, race, of_ten)
 
 
 def test_halving_needs_no_calibration(tmp_path: Path) -> None:

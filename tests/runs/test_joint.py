@@ -1,7 +1,7 @@
 """Both tasks of one operator meet in one row, whatever order the runs were made in."""
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -281,9 +281,11 @@ def test_published_runs_are_shown_as_they_were_in_their_folders(
 def test_races_of_two_operators_are_done_alike() -> None:
     """Each operator has a calibration of its own; another z is another way to do the task."""
 
-    def of(**race: object) -> str:
-        task = {"name": "classification", "allocation": "racing", "race": race}
+    def of(trials: Sequence[int] = (5, 20), **race: object) -> str:
+        lists = {"trial_list": trials, "keep_list": [5, 1]}
+        task = {"name": "classification", "allocation": "racing", "race": race, **lists}
         return JointRun("a", {"task": task, "dtype": "float32"}, 1, {}, {}).task_settings
 
     assert of(z=2.54, calibration="a") == of(z=2.54, calibration="b")
     assert of(z=2.54, calibration="a") != of(z=3, calibration="a")
+    assert of(z=2.54) == of([10, 20], z=2.54) != of([5, 10], z=2.54)
