@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bigain.backbones.base import Backbone
-from bigain.tasks import race_rules
 from bigain.tasks.batches import keyed_noise
 from bigain.tasks.classifier import LOSSES, Classification, DiffusionClassifier
 from bigain.tasks.protocol import Allocation, Ledger, StagedProtocol
@@ -88,46 +87,6 @@ def test_batches_and_shards_change_no_race(backbone: Backbone) -> None:
     for part, whole in zip(classifier.classify(shard), many[1::2], strict=True):
         assert torch.equal(part.errors.nan_to_num(), whole.errors.nan_to_num())
         assert part.ledger == whole.ledger
-
-
-def test_reversed_decisions_are_as_many_as_promised(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two classes of known scale: `spent` is the chance of another decision, not a bound."""
-    monkeypatch.setattr(race_rules, "_PRIOR_WEIGHT", 1e12)
-    s = positive(5)
-    found = []
-    for table in drawn(s, 1500, 2):
-        decision = race(table, s, z=1.0, minimum=1)
-        is_other = decision.prediction != int(table.sum(dim=0).argmin())
-        found.append(is_other - spent_of(decision))
-    differences = torch.tensor(found)
-    error = float(differences.std()) / len(found) ** 0.5
-    assert abs(float(differences.mean())) < 3 * error
-    assert sum(each > 0 for each in found) > 20
-
-
-def test_ten_classes_are_reversed_less_often_than_promised() -> None:
-    s = positive(8)
-    spent, others, evaluations = 0.0, 0, 0
-    for table in drawn(s, 200, 10):
-        decision = race(table, s, z=1.5)
-        spent += spent_of(decision)
-        evaluations += ledger_of(decision).evaluations
-        others += decision.prediction != int(table.sum(dim=0).argmin())
-    assert 0 < others < spent
-    assert evaluations < 200 * 80 * 0.8
-
-
-def test_of_two_classes_with_heavy_tails_more_are_reversed_than_promised() -> None:
-    """One difference of two classes cannot tell the scale of its image: a limit of the method."""
-    s, freedom = positive(5), 3
-    normal = torch.randn(1000, freedom, generator=torch.Generator().manual_seed(1)).double()
-    scales = (freedom / normal.square().sum(dim=1)).sqrt()
-    spent, others = 0.0, 0
-    for table in drawn(s, 1000, 2) * scales[:, None, None]:
-        decision = race(table, s, z=2.0)
-        spent += spent_of(decision)
-        others += decision.prediction != int(table.sum(dim=0).argmin())
-    assert others > 2 * spent > 0
 
 
 def test_scores_are_predicted_differences_to_the_winner() -> None:
