@@ -9,7 +9,7 @@ a family, and their p values are also given with Holm's correction (`bigain.metr
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from bigain.metrics import (
     relative_rise,
 )
 from bigain.runs.pairing import PAIRING_KEYS, FinishedRun, check_pair, read_finished
+from bigain.runs.trials import DECISIONS, SCALED, TrialPairs
 
 __all__ = ["PAIRING_KEYS", "Comparison", "Difference", "as_plain", "compare_all", "compare_runs"]
 __all__ += ["describe", "read_runs"]
@@ -39,7 +40,8 @@ class Difference:
     Attributes:
         result: The estimate with its interval, z, p and n; shares and relative rises are fractions.
         test: What p is of: `McNemar` (exact), `bootstrap` or `t`.
-        unit: `points` (of percent), `%` (of the reference) or empty.
+        unit: `points` (of percent), `%` (of the reference), `sigma_t` (spread of the baseline's
+            errors over the classes) or empty.
         adjusted: p with Holm's correction for the family; p itself if it is alone.
         family: How many runs are compared in this quantity.
 
@@ -54,12 +56,12 @@ class Difference:
     @property
     def scale(self) -> int:
         """What the estimate is multiplied with to be in `unit`."""
-        return 100 if self.unit else 1
+        return 100 if self.unit in ("points", "%") else 1
 
     @property
     def numbers(self) -> str:
         """Estimate and interval in `unit`, such as `-2.50 [-4.81, -0.16]`."""
-        result, digits = self.result, "+.2f" if self.unit else "+.4g"
+        result, digits = self.result, "+.2f" if self.scale == 100 else "+.4g"
         ends = (self.scale * each for each in (result.mean, result.ci_low, result.ci_high))
         value, low, high = (f"{number:{digits}}" for number in ends)
         return f"{value} [{low}, {high}]"
@@ -73,10 +75,16 @@ class Comparison:
         run: Run id.
         reference: Run id of the reference.
         n: Number of images in both.
-        differences: By metric.  Of classified images `acc1` (exact McNemar p), `map_image` where
-            images have several labels (bootstrap) and `eps_error_rise`, the rise of the true
-            class's error over the reference's, unless one is a race; of generated ones `fid` or
-            `frechet_mini`.
+        differences: By metric.  Of classified images the statistics of single trials
+            (`bigain.runs.trials`): `best_margin`, the primary endpoint, `pairwise_auc` and
+            `acc1_first`; then `acc1` (exact McNemar p), `map_image` where images have several
+            labels (bootstrap), and `eps_error_rise`, the rise of the true class's error over the
+            reference's, raw, so that low noise weighs most; `eps_rise_equal` and `eps_rise_low`,
+            `_mid`, `_high` with equal weights per timestep, over all trials and thirds of noise.
+            Of generated ones `fid` or `frechet_mini`.
+        absent: Metric -> why it is not there, such as in a race.
+        scaled_by: Run id of the baseline that gives sigma_t and the weights of timesteps; None if
+            nothing needs it.
 
     """
 
@@ -84,6 +92,17 @@ class Comparison:
     reference: str
     n: int
     differences: Mapping[str, Difference]
+    absent: Mapping[str, str] = field(default_factory=dict)
+    scaled_by: str | None = None
+
+    @property
+    def absences(self) -> dict[str, str]:
+        """Why metrics are not there -> their names, in one text."""
+        reasons = dict.fromkeys(self.absent.values())
+        return {
+            why: ", ".join(name for name, own in self.absent.items() if own == why)
+            for why in reasons
+        }
 
 
 def read_runs(results: Path, run_ids: Sequence[str]) -> list[FinishedRun]:
@@ -116,7 +135,8 @@ def compare_all(runs: Sequence[FinishedRun]) -> list[Comparison]:
 
     """
     *others, reference = runs
-    compared = [_compare(run, reference) for run in others]
+    pairs = TrialPairs(reference)
+    compared = [_compare(run, reference, pairs) for run in others]
     for metric in dict.fromkeys(name for each in compared for name in each.differences):
         having = [at for at, each in enumerate(compared) if metric in each.differences]
         family = holm([compared[at].differences[metric].result.p for at in having])
@@ -133,6 +153,8 @@ def describe(comparisons: Sequence[Comparison]) -> str:
 def as_plain(comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:
     """Tidy records, one for each comparison and metric; None where a number is not finite.
 
+    Metrics that are absent come last, and have None in all cells.
+
     Value and interval are in `unit`; a p value is the two-sided one of no difference.
     """
     return [
@@ -145,12 +167,23 @@ def as_plain(comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:
         | {"unit": difference.unit, "n": difference.result.n, "z": _finite(difference.result.z)}
         | {"test": difference.test, "p": _finite(difference.result.p)}
         | {"p_holm": _finite(difference.adjusted), "family": difference.family}
+        | {"scaled_by": each.scaled_by if metric in SCALED else None}
         for each in comparisons
         for metric, difference in each.differences.items()
+    ] + [
+        dict.fromkeys(_PLAIN) | {"run": each.run, "reference": each.reference, "metric": metric}
+        for each in comparisons
+        for metric in each.absent
     ]
 
 
-def _compare(run: FinishedRun, reference: FinishedRun) -> Comparison:
+_PLAIN = (
+    *("run", "reference", "metric", "value", "ci_low", "ci_high", "unit", "n", "z"),
+    *("test", "p", "p_holm", "family", "scaled_by"),
+)
+
+
+def _compare(run: FinishedRun, reference: FinishedRun, pairs: TrialPairs) -> Comparison:
     left, right = run.samples, reference.samples
     if run.is_generation:
         name = "fid" if run.config["task"]["extractor"] == "inception" else "frechet_mini"
@@ -158,15 +191,24 @@ def _compare(run: FinishedRun, reference: FinishedRun) -> Comparison:
         found = {name: _difference(paired_difference(*values), "t", "")}
         return Comparison(run.run_id, reference.run_id, len(left), found)
     accuracy = paired_accuracy(_correct(left), _correct(right))
-    found = {"acc1": _difference(accuracy, "McNemar", "points")}
+    trials, absent = pairs.against(run)
+    found = {
+        name: _difference(trials[name], *how) for name, how in DECISIONS.items() if name in trials
+    }
+    found["acc1"] = _difference(accuracy, "McNemar", "points")
     if all("average_precision" in frame for frame in (left, right)):
         # Images that failed or have no label count with 0.
         precision = paired_bootstrap(image_precisions(left), image_precisions(right))
         found["map_image"] = _difference(precision, "bootstrap", "points")
     errors = image_errors(left), image_errors(right)
-    if not any(each.empty for each in errors):  # a race has none
+    if any(each.empty for each in errors):
+        absent = {"eps_error_rise": "a race has no errors to pair", **absent}
+    else:
         found["eps_error_rise"] = _difference(relative_rise(*errors), "t", "%")
-    return Comparison(run.run_id, reference.run_id, accuracy.n, found)
+    rises = {name: each for name, each in trials.items() if name not in DECISIONS}
+    found |= {name: _difference(each, "t", "%") for name, each in rises.items()}
+    by = pairs.scaled_by.run_id if pairs.scaled_by and "best_margin" in found else None
+    return Comparison(run.run_id, reference.run_id, accuracy.n, found, absent, by)
 
 
 def _difference(result: PairedResult, test: str, unit: str) -> Difference:
@@ -181,9 +223,9 @@ def _corrected(comparison: Comparison, metric: str, adjusted: float, family: int
 def _lines(comparison: Comparison) -> list[str]:
     head = f"{comparison.run} against {comparison.reference}, paired over {comparison.n} images"
     lines = [_line(metric, each) for metric, each in comparison.differences.items()]
-    is_race = "acc1" in comparison.differences and "eps_error_rise" not in comparison.differences
-    absent = [f"{'eps_error_rise':<15} — (a race has no errors to pair)"] if is_race else []
-    return [head, *lines, *absent]
+    lines += [f"{names:<15} — ({why})" for why, names in comparison.absences.items()]
+    by = comparison.scaled_by
+    return [head, *lines, *([f"sigma_t and equal weights are of run {by}"] if by else [])]
 
 
 def _line(metric: str, difference: Difference) -> str:

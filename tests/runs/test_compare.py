@@ -32,7 +32,11 @@ def test_a_run_against_the_baseline(
     found = {name: each.result for name, each in comparison.differences.items()}
     rise = relative_rise(image_errors(left.reset_index()), image_errors(right.reset_index()))
     accuracy = paired_accuracy(left["correct"], right["correct"])
-    assert found == {"acc1": accuracy, "eps_error_rise": rise}, "images have one label"
+    assert list(found) == [
+        *("best_margin", "pairwise_auc", "acc1_first", "acc1", "eps_error_rise"),
+        *("eps_rise_equal", "eps_rise_low", "eps_rise_mid", "eps_rise_high"),
+    ], "images have one label"
+    assert (found["acc1"], found["eps_error_rise"]) == (accuracy, rise)
     assert accuracy.mean < 0
     assert rise.mean == pytest.approx(0.25)
     assert (comparison.run, comparison.reference, comparison.n) == (a.run_id, b.run_id, 20)
@@ -74,11 +78,13 @@ def test_the_description_names_numbers_intervals_and_tests(
     a = make_run(tmp_path, make_config(operator=tome), rise=0.25)
     b = make_run(tmp_path, make_config())
     comparison = compare_runs(tmp_path, a.run_id, b.run_id)
-    first, second, third = describe([comparison]).splitlines()
+    first, margin, _, _, second, third, *_, last = describe([comparison]).splitlines()
     assert first == f"{a.run_id} against {b.run_id}, paired over 20 images"
     points = f"{100 * comparison.differences['acc1'].result.mean:+.2f}"
     assert re.fullmatch(rf"acc1 +{re.escape(points)} \[.+, .+\] points, McNemar p = .+", second)
     assert re.fullmatch(r"eps_error_rise +\+25\.00 \[\+25\.00, \+25\.00\] %, z = .+", third)
+    assert re.fullmatch(r"best_margin +[+-].+ \[.+, .+\] sigma_t, z = .+", margin)
+    assert last == f"sigma_t and equal weights are of run {b.run_id}"
 
 
 def test_published_runs_are_compared_as_in_their_folders(
@@ -119,7 +125,7 @@ def test_each_of_several_runs_is_compared_with_the_last(
     assert max(each.adjusted / each.result.p for each in p) > 2, "the smallest of three"
     blocks = describe(found).split("\n\n")
     assert len(blocks) == 3
-    assert all(block.count("of 3 runs") == 2 for block in blocks)
+    assert all(block.count("of 3 runs") == 9 for block in blocks)
 
 
 def test_a_metric_that_some_runs_lack_is_a_family_of_the_others(
@@ -144,15 +150,18 @@ def test_plain_records_have_the_numbers_of_the_text(
     names = several(tmp_path, make_config, make_run, tome)
     found = compare_all(read_runs(tmp_path, names))
     records = as_plain(found)
-    assert len(records) == 6
-    first, rise = records[:2]
+    assert len(records) == 27
+    first, rise = records[3:5]
+    assert [record["scaled_by"] == names[-1] for record in records[:9]] == [
+        each["metric"] == "best_margin" or "eps_rise" in each["metric"] for each in records[:9]
+    ]
     accuracy = found[0].differences["acc1"]
     assert (first["run"], first["reference"], first["metric"]) == (names[0], names[-1], "acc1")
     assert first["value"] == 100 * accuracy.result.mean
     assert (first["p"], first["p_holm"]) == (accuracy.result.p, accuracy.adjusted)
     assert (first["n"], first["family"], first["unit"]) == (20, 3, "points")
     assert rise["value"] == pytest.approx(40)
-    line = describe(found[:1]).splitlines()[1]
+    line = describe(found[:1]).splitlines()[4]
     assert f"{first['value']:+.2f} [{first['ci_low']:+.2f}, {first['ci_high']:+.2f}]" in line
 
 
