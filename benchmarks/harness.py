@@ -164,7 +164,7 @@ def _timers(clock: Clock) -> Iterator[None]:
     from bigain.patching.sharing import Sharing  # noqa: PLC0415
     from bigain.runs.progress import Meter  # noqa: PLC0415
     from bigain.runs.session import RunSession  # noqa: PLC0415
-    from bigain.tasks import classification, classifier, evaluations  # noqa: PLC0415
+    from bigain.tasks import classification, classifier, packing  # noqa: PLC0415
     from bigain.tracking.sink import Sinks  # noqa: PLC0415
 
     def build(config: Any) -> Any:
@@ -188,7 +188,7 @@ def _timers(clock: Clock) -> Iterator[None]:
     places = (
         (MiniBackbone, "encode", "encoder"),
         (classifier, "keyed_noise", "noise"),
-        (evaluations.Packed, "take", "batches"),
+        (packing.Packed, "take", "batches"),
         (Sharing, "_narrow", "equal rows"),
         (Sharing, "_repeat", "equal rows"),
         (classification, "to_record", "records"),

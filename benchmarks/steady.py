@@ -7,6 +7,7 @@ import torch
 
 from bigain.backbones.base import Backbone
 from bigain.tasks.classifier import LOSSES, DiffusionClassifier
+from bigain.tasks.packing import Packed, Separate
 from bigain.tasks.protocol import StagedProtocol
 
 __all__ = ["Steady", "Work"]
@@ -44,7 +45,7 @@ class Steady:
             seed=0,
             batch_size=size,
             device=torch.device("cpu"),
-            draws_per_forward=is_separate,
+            packing=Separate if is_separate else Packed,
         )
         self._count = len(work.images)
         self.rows = [0]

@@ -9,8 +9,10 @@ import torch
 from torch import nn
 
 from bigain import operators
+from bigain.launch.compose import compose_config
 from bigain.locations import CONFIGS
 from bigain.operators.cells import DESTINATIONS
+from bigain.runs.identity import run_id
 
 ROOT = CONFIGS.parent
 TEXT = (ROOT / "docs" / "operators.md").read_text(encoding="utf-8")
@@ -92,3 +94,12 @@ def test_the_example_of_4x4_tokens_is_what_the_rules_choose() -> None:
     for name, numbers in zip(("eq7", "as_released"), said.groups(), strict=True):
         chosen = sorted(DESTINATIONS[name](scores, (4, 4), (2, 2))[0].tolist())
         assert chosen == [int(number) for number in numbers.split(",")]
+
+
+def test_the_runs_that_separate_pairing_from_the_laplacian_are_different_runs() -> None:
+    text = TEXT.partition("**To separate pairing")[2].partition("## ")[0]
+    common = re.search(r'common="(.*)"', text)
+    assert common is not None
+    commands = re.findall(r"^python -m bigain \$common ([^#\n]*)", text, re.MULTILINE)
+    names = {run_id(compose_config([*common[1].split(), *each.split()])) for each in commands}
+    assert len(names) == len(commands) == 8

@@ -34,6 +34,7 @@ NEUTRAL: Mapping[str, Any] = {
     "operator.protect_ratio": 0,
     "operator.draws": "paired",
     "operator.padding": "zero",
+    "operator.plan": "each_class",
 }
 """Dotted key of a setting that was added later -> the value at which it has no effect.
 

@@ -66,9 +66,20 @@ class OperatorConfig(Settings):
         return self.draws == "per_forward"
 
     @property
+    def plan(self) -> str:
+        """Whether rows with the same latents share a plan; `each_class` if not given."""
+        return str((self.model_extra or {}).get("plan", "each_class"))
+
+    @property
+    def shares_plans(self) -> bool:
+        """Whether all candidate classes of an image, or the halves of guidance, have one plan."""
+        return self.plan == "shared"
+
+    @property
     def arguments(self) -> dict[str, Any]:
-        """What the class is called with: every setting but `name` and `scope`."""
-        return {k: value for k, value in (self.model_extra or {}).items() if k != "scope"}
+        """What the class is called with: every setting but `name`, `scope` and `plan`."""
+        extra = self.model_extra or {}
+        return {key: value for key, value in extra.items() if key not in {"scope", "plan"}}
 
     @property
     def title(self) -> str:

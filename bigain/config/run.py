@@ -140,6 +140,8 @@ class RunConfig(Settings):
             self._check_dataset()
         if isinstance(self.task, GenerationConfig):
             self._check_draws(self.task)
+        if self.operator.shares_plans:
+            self._check_plans()
         if isinstance(self.task, ClassificationConfig) and self.task.is_race:
             self._check_race()
         if isinstance(self.task, EfficiencyConfig):
@@ -202,6 +204,29 @@ class RunConfig(Settings):
         if draws in _DRAWS_OF_A_BATCH and task.images_per_forward != 1:
             allowed = f"1, because with operator.draws={draws} {_DRAWS_OF_A_BATCH[draws]}"
             raise not_allowed("task.images_per_forward", task.images_per_forward, allowed)
+
+    def _check_plans(self) -> None:
+        """One plan for several rows needs these rows in one forward."""
+        task, allowed = self.task, ""
+        if isinstance(task, GenerationConfig) and task.guidance_scale == 1:
+            allowed = "with task.guidance_scale=1 a forward has one row of an image"
+        if isinstance(task, EfficiencyConfig) and "time" in task.measures:
+            allowed = f"task.measure={task.measure} times rows of different images"
+        if isinstance(task, ClassificationConfig) and task.is_race:
+            allowed = "in a race the classes that are left would change the errors of the others"
+        if allowed:
+            raise not_allowed("operator.plan", "shared", f"each_class, because {allowed}")
+        if isinstance(task, ClassificationConfig):
+            self._check_number("operator.plan=shared needs room for all classes of an image")
+            self._check_room()
+
+    def _check_room(self) -> None:
+        """All classes of an image fit into a batch."""
+        classes = self.dataset.facts.num_classes if self.dataset.is_known else 0
+        if self.named_batch_size < classes:
+            allowed = f"at least {classes}, the number of classes of dataset={self.dataset.name}, "
+            allowed = f"{allowed}which with operator.plan=shared are in one batch"
+            raise not_allowed("batch_size", self.batch_size, allowed)
 
     def _check_race(self) -> None:
         """The calibration has other batches than the run; code is compiled for one shape."""

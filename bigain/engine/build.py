@@ -27,6 +27,7 @@ from bigain.data.base import SELECTIONS, OpenedDataset, load_dataset, load_refer
 from bigain.data.contents import files_hash, require_readable
 from bigain.devices import DTYPES, device_name, reset_peak_memory, resolve_device
 from bigain.engine.build_operator import build_operator, build_sites
+from bigain.engine.build_protocol import build_packing
 from bigain.errors import UserError
 from bigain.features.base import DatasetImages, Extractor, decode_workers
 from bigain.features.evaluator import Classify, GenerationEvaluator
@@ -45,9 +46,8 @@ from bigain.runs.identity import resolved
 from bigain.tasks.batch_size import evaluations_per_second, fastest_size, kept_size
 from bigain.tasks.classifier import LOSSES, DiffusionClassifier
 from bigain.tasks.efficiency import Stopwatch, TimeSettings, build_random
-from bigain.tasks.evaluations import Filled, Packed
 from bigain.tasks.flops import FlopCount, count_flops
-from bigain.tasks.protocol import Allocation, StagedProtocol
+from bigain.tasks.protocol import Allocation
 from bigain.tasks.sampling import Sampler
 
 _LOG = logging.getLogger(__name__)
@@ -143,6 +143,7 @@ def build_classifier(
 ) -> DiffusionClassifier:
     """The classifier of `task=classification` around `backbone` under `protocol`."""
     task = config.task_as(ClassificationConfig)
+    packing, fixed = build_packing(config, protocol)
     return DiffusionClassifier(
         backbone,
         protocol,
@@ -150,8 +151,8 @@ def build_classifier(
         seed=config.seed,
         batch_size=build_batch_size(config, backbone, device),
         device=device,
-        packing=Packed if isinstance(protocol, StagedProtocol) else Filled,
-        draws_per_forward=config.operator.draws_per_forward,
+        packing=packing,
+        fixed=fixed,
     )
 
 

@@ -9,7 +9,9 @@ from typing import Any
 from bigain.config import OperatorConfig, RunConfig
 from bigain.config.base import import_target
 from bigain.errors import UserError
-from bigain.operators import Compression, KeyValueReducer
+from bigain.operators import Compression, KeyValueReducer, SharedPlan
+from bigain.operators.shared_plan import PLANS
+from bigain.operators.validation import check_choice
 from bigain.patching.selection import SiteSelection
 
 __all__ = ["build_operator", "build_sites", "check_operator"]
@@ -35,7 +37,7 @@ def build_operator(config: OperatorConfig) -> Compression:
             f"operator._target_={config.target}: allowed: a class or function that makes a "
             "bigain.operators.Compression"
         )
-    return operator
+    return _planned(operator, config.plan)
 
 
 def build_sites(config: RunConfig) -> SiteSelection:
@@ -74,6 +76,14 @@ def check_operator(config: RunConfig) -> None:
             acting.num_kept((side, side))
         except UserError as error:
             raise UserError(f"operator.{error} of backbone={config.backbone.name}") from error
+
+
+def _planned(operator: Compression, plan: str) -> Compression:
+    try:
+        check_choice("plan", plan, PLANS)
+        return SharedPlan(operator) if plan == "shared" else operator
+    except UserError as error:
+        raise UserError(f"operator.{error}") from error
 
 
 def _hashable(value: Any) -> Any:

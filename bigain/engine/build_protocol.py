@@ -1,6 +1,6 @@
-"""Which evaluations the images of a run get: its stages, or its race with the calibration."""
+"""Which evaluations the images of a run get, by stages or a race, and how these share batches."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
@@ -8,12 +8,19 @@ from bigain.config import ClassificationConfig, RunConfig
 from bigain.data.base import Dataset
 from bigain.errors import UserError
 from bigain.runs.calibrations import calibration_path, read_calibration
+from bigain.tasks.packing import Filled, Packed, Separate, Waiting, WholeTrials
 from bigain.tasks.protocol import Allocation, StagedProtocol
 from bigain.tasks.race_model import WEIGHTS, RaceModel, spread_order
 from bigain.tasks.race_rules import GaussianRule, HalvingRule, RaceRule, StudentRule
 from bigain.tasks.racing import RacingProtocol
 
-__all__ = ["build_protocol", "check_apart", "check_weights", "gaussian_rule"]
+__all__ = [
+    "build_packing",
+    "build_protocol",
+    "check_apart",
+    "check_weights",
+    "gaussian_rule",
+]
 
 
 def build_protocol(config: RunConfig, dataset: Dataset) -> tuple[Allocation, Mapping[str, str]]:
@@ -45,6 +52,20 @@ def gaussian_rule(config: RunConfig, model: RaceModel) -> GaussianRule:
     """The rule of `task.race.rule=gaussian` with the settings of the run."""
     race = config.task_as(ClassificationConfig).of_race
     return GaussianRule(model, race.threshold, race.first, race.looks)
+
+
+def build_packing(
+    config: RunConfig, protocol: Allocation
+) -> tuple[Callable[[], Waiting], str | None]:
+    """How evaluations share batches, and why these must not shrink when memory runs out.
+
+    The second is None if they may.
+    """
+    if config.operator.draws_per_forward:
+        return Separate, "operator.draws=per_forward depends on the batch"
+    if config.operator.shares_plans:
+        return WholeTrials, "operator.plan=shared keeps the classes of an image together"
+    return Packed if isinstance(protocol, StagedProtocol) else Filled, None
 
 
 def check_weights(

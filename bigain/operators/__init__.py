@@ -27,9 +27,10 @@ from bigain.operators.downsampling import (
     ToDo,
 )
 from bigain.operators.merge import LGTM, BipartiteMerge, CachedAssignment, MergeReduction, ToMe
-from bigain.operators.random_key import RandomKey
+from bigain.operators.random_key import Groups, RandomKey
 from bigain.operators.scores import SCORES, score_formula, score_map, token_score
 from bigain.operators.selection import KVSelect, SelectReduction
+from bigain.operators.shared_plan import SharedPlan
 from bigain.operators.sito import SiTo
 
 # Their names before version 0.2.
@@ -51,6 +52,7 @@ __all__ = [
     "Compression",
     "ConstantAlpha",
     "Draw",
+    "Groups",
     "Identity",
     "KVSelect",
     "KeyValueDownsampler",
@@ -61,6 +63,7 @@ __all__ = [
     "RandomKey",
     "Reduction",
     "SelectReduction",
+    "SharedPlan",
     "SiTo",
     "ToDo",
     "ToMe",

@@ -49,6 +49,21 @@ class Reduction(ABC):
     def restore(self, y: Tensor) -> Tensor:
         """(B, N', C) -> (B, N, C); returns `y` if only keys and values were reduced."""
 
+    def for_rows(self, index: Tensor) -> "Reduction":
+        """The plan whose row b is row `index[b]` of this one, for `SharedPlan`.
+
+        Args:
+            index: (B,) row numbers.
+
+        Raises:
+            UserError: this kind of plan has no rows to choose from.
+
+        """
+        del index
+        raise UserError(
+            f"plan=shared: {type(self).__name__} has no method for_rows; allowed: each_class"
+        )
+
 
 class Unchanged(Reduction):
     """N' = N, and both maps are the identity.
@@ -63,6 +78,11 @@ class Unchanged(Reduction):
     def restore(self, y: Tensor) -> Tensor:
         """`y` itself."""
         return y
+
+    def for_rows(self, index: Tensor) -> "Unchanged":
+        """The same plan."""
+        del index
+        return self
 
     def __repr__(self) -> str:
         return "Unchanged()"
@@ -85,10 +105,14 @@ class Operator(Compression):
     Attributes:
         shared_in_stage: whether the other sites of a stage and grid use the plan of the first one
             in the same forward (never across forwards).
+        reads_metric: whether its plans depend on the metric tensor, and so may differ by row.
+        plans_for_groups: whether it makes one plan for each group of rows (`SharedPlan`).
 
     """
 
     shared_in_stage: ClassVar[bool] = False
+    reads_metric: ClassVar[bool] = True
+    plans_for_groups: ClassVar[bool] = False
 
     @abstractmethod
     def plan(
@@ -122,6 +146,11 @@ class Operator(Compression):
         del grid, channels
         return 0
 
+    @property
+    def planner(self) -> "Operator":
+        """The operator whose settings decide the plan: itself, or the one that it wraps."""
+        return self
+
     def for_stage(self, stage: str) -> "Operator":
         """The operator itself, whatever the stage."""
         del stage
@@ -139,6 +168,8 @@ class KeyValueReducer(Operator):
 @dataclass(frozen=True)
 class Identity(TokenReducer):
     """The baseline (`operator=none`): nothing is reduced."""
+
+    reads_metric: ClassVar[bool] = False
 
     def plan(
         self, metric: Tensor, grid: tuple[int, int], draw: RandomKey | None = None

@@ -22,6 +22,7 @@ t = 999 is pure noise, for each sample of a batch.  It is not clamped: above 1 i
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -201,6 +202,8 @@ class KeyValueDownsampler(KeyValueReducer):
         UserError: factor or skip_final_step out of range.
 
     """
+
+    reads_metric: ClassVar[bool] = False
 
     factor: int
     skip_final_step: bool = field(default=False, kw_only=True)

@@ -83,6 +83,10 @@ class MergeReduction(Reduction):
         rows = y.reshape(-1, channels).index_select(0, self._rows(batch))
         return rows.view(batch, -1, channels)
 
+    def for_rows(self, index: Tensor) -> "MergeReduction":
+        """Row b merges as row `index[b]` does here."""
+        return MergeReduction(self.assignment[index], self.tokens, self.dst[index])
+
     @property
     def counts(self) -> Tensor:
         """(B, N') or (1, N'): the number of tokens at each place, at least 1."""

@@ -24,7 +24,10 @@ from torch import Tensor
 
 from bigain.errors import UserError
 
-__all__ = ["DRAWS", "RandomKey"]
+__all__ = ["DRAWS", "Groups", "RandomKey"]
+
+Groups = tuple[tuple[int, ...], ...]
+"""The row numbers of each group; every row of a batch is in one."""
 
 DRAWS = ("paired", "per_sample", "per_forward")
 """How an operator draws: by timestep of the sample, by its timestep and its model input, or once
@@ -43,6 +46,7 @@ class RandomKey:
         on_cpu: The values of `timesteps` on the CPU, if they are there anyway: a draw then does not
             wait for the device.
         sample: (B, ...) or (1, ...): what the model was given to denoise.
+        groups: Rows that may share a plan (`bigain.operators.SharedPlan`); None: each has its own.
 
     """
 
@@ -52,6 +56,7 @@ class RandomKey:
     inputs: tuple[Tensor, ...] = ()
     on_cpu: Tensor | None = None
     sample: Tensor | None = None
+    groups: Groups | None = None
 
     def drawing(self, draws: str, like: Tensor) -> "RandomKey":
         """The key of the same site that draws as `draws`, one of `DRAWS`, says.

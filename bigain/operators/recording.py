@@ -25,7 +25,8 @@ class _Recorded(Operator):
     calls: list[Call] = field(default_factory=list, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "shared_in_stage", self.operator.shared_in_stage)
+        for name in ("shared_in_stage", "reads_metric", "plans_for_groups"):
+            object.__setattr__(self, name, getattr(self.operator, name))
 
     def plan(
         self, metric: Tensor, grid: tuple[int, int], draw: RandomKey | None = None

@@ -43,6 +43,11 @@ class SelectReduction(Reduction):
         """(B, N', C) -> (B, N, C), or `y` itself without an assignment."""
         return y if self.assignment is None else take_tokens(y, self.assignment)
 
+    def for_rows(self, index: Tensor) -> "SelectReduction":
+        """Row b keeps what row `index[b]` keeps here."""
+        assignment = None if self.assignment is None else self.assignment[index]
+        return SelectReduction(self.kept[index], assignment)
+
     def __repr__(self) -> str:
         return f"SelectReduction({self.kept.shape[1]} tokens kept)"
 

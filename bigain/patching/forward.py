@@ -24,7 +24,8 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.hooks import RemovableHandle
 
 from bigain.errors import UserError
-from bigain.operators import Compression, RandomKey, Reduction
+from bigain.operators import Compression, Groups, RandomKey, Reduction
+from bigain.operators.shared_plan import equal_rows
 from bigain.patching.report import Seen, SiteReport
 
 __all__ = ["Forward", "ModelCall", "NotCopied"]
@@ -47,6 +48,7 @@ class Forward:
         on_cpu: the same timesteps on the CPU, if the caller has them there; else None.
         rows: which rows of the batch a site computes, where others only repeat them; on the device
             and on the CPU.
+        groups: rows with the same sample and timestep; None before they are looked for.
         is_recomputed: whether a backward pass computes blocks again (gradient checkpointing).
 
     """
@@ -62,6 +64,7 @@ class Forward:
     seen: dict[str, Seen] = field(default_factory=dict)
     on_cpu: Tensor | None = None
     rows: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    groups: Groups | None = None
     is_recomputed: bool = False
 
     @property
@@ -85,6 +88,14 @@ class Forward:
             each if each is None else self.narrowed(site, each) for each in whole
         )
         return RandomKey(seed, site, own, self.inputs, on_cpu, sample)
+
+    def groups_at(self, site: str) -> Groups | None:
+        """Rows of the module `site` that may share a plan; None where it computes one of each."""
+        if site in self.rows or self.sample is None or self.timesteps is None:
+            return None
+        if self.groups is None:
+            self.groups = equal_rows(self.sample, self.timesteps)
+        return self.groups
 
     @property
     def inputs(self) -> tuple[Tensor, ...]:
@@ -135,6 +146,7 @@ class ModelCall(NotCopied):
         model: the model that the operator was applied to.
         report: the report of the operator.
         on_cpu: the timesteps of the next forward, shape (B,), if its caller has them on the CPU.
+        groups: its rows with the same sample and timestep, if its caller knows them.
 
     """
 
@@ -146,6 +158,7 @@ class ModelCall(NotCopied):
         self._thread: dict[str, int] = {}
         self._backward: tuple[int, Forward] | None = None
         self.on_cpu: Tensor | None = None
+        self.groups: Groups | None = None
 
     @staticmethod
     def on(model: nn.Module) -> "ModelCall | None":
@@ -244,7 +257,7 @@ class ModelCall(NotCopied):
         del module
         forward = self._forward
         if forward is not None and self._is_mine():
-            forward.sample = args[0]
+            forward.sample, forward.groups = args[0], self.groups
             forward.shared.clear()
             forward.reductions.clear()
 

@@ -12,6 +12,7 @@ counts was seen: the tokens of the module's output, or those that its keys were 
 """
 
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -53,6 +54,8 @@ class BlockHooks(NotCopied, ABC):
         if place in forward.shared:
             return forward.shared[place]
         draw = forward.draw_key(self._seed, self._site.name)
+        if self._operator.plans_for_groups:
+            draw = replace(draw, groups=forward.groups_at(self._site.name))
         with without_autocast(metric.device):
             reduction = self._operator.plan(metric, self._site.grid(*forward.size), draw)
         forward.planned.add(self._site.name)

@@ -155,6 +155,11 @@ class SiteReport:
         return tuple(use.name for use in self.sites if self.forwards and not use.calls)
 
     @property
+    def plans_for_groups(self) -> bool:
+        """Whether an operator makes one plan for each group of rows (`SharedPlan`)."""
+        return any(use.operator.plans_for_groups for use in self.sites)
+
+    @property
     def flops_saved(self) -> int | None:
         """FLOPs saved at all sites in the last forward per sample; None: not known at one of them.
 

@@ -13,6 +13,7 @@ transformer whose first norm does, have no such modules.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import accumulate, pairwise
 from types import TracebackType
 from typing import Any, Self
 
@@ -22,11 +23,12 @@ from torch.utils._pytree import tree_map
 from torch.utils.hooks import RemovableHandle
 
 from bigain.devices import to_device
+from bigain.operators import Groups
 from bigain.patching.compiling import forget_compiled
 from bigain.patching.forward import ModelCall
 from bigain.patching.report import SiteReport
 
-__all__ = ["Sharing", "shared_modules"]
+__all__ = ["Sharing", "grouped_rows", "shared_modules"]
 
 
 class Sharing:
@@ -99,12 +101,16 @@ class Sharing:
             self._group = to_device(group, device)
         if self._call is not None:
             self._call.on_cpu = timesteps
+            # Compiled code is made for these numbers, so they are given only where they are used.
+            if self._call.report.plans_for_groups:
+                ends = pairwise([0, *accumulate(sizes.tolist())])
+                self._call.groups = tuple(tuple(range(*each)) for each in ends)
         try:
             yield
         finally:
             self._first = self._group = None
             if self._call is not None:
-                self._call.on_cpu = None
+                self._call.on_cpu = self._call.groups = None
 
     def _noted(self, site: str) -> Any:
         def narrow(module: nn.Module, args: Any, kwargs: Any) -> Any:
@@ -125,6 +131,24 @@ class Sharing:
     def _repeat(self, module: nn.Module, args: Any, output: Tensor) -> Tensor | None:
         del module, args
         return None if self._group is None else output[self._group]
+
+
+@contextmanager
+def grouped_rows(denoiser: nn.Module, groups: Groups) -> Iterator[None]:
+    """Say which rows of the forwards inside have the same latents and timestep.
+
+    An operator with one plan for each of these (`bigain.operators.SharedPlan`) then does not have
+    to compare them.
+    """
+    call = ModelCall.on(denoiser)
+    if call is None or not call.report.plans_for_groups:
+        yield
+        return
+    call.groups = groups
+    try:
+        yield
+    finally:
+        call.groups = None
 
 
 def shared_modules(

@@ -6,9 +6,10 @@ Score (Eq. 4): mean error over the draws; the prediction is the class of lowest 
 
 All classes and all operators share the (t, eps) of a trial, so every comparison is paired.  Which
 (trial, class) an image gets is up to its protocol (`bigain.tasks.protocol`).  Batches are filled
-with evaluations of several images (`bigain.tasks.evaluations`), and no result depends on what else
-is in a batch.  Only an operator that draws once per forward depends on that: there a batch has
-evaluations of one image and stage, so shards and resumes change no result.
+with evaluations of several images (`bigain.tasks.packing`), and no result depends on what else
+is in a batch.  Only two kinds of operators depend on that.  If one draws once per forward, a batch
+has evaluations of one image and stage; if one has a plan for all classes of an image, these are
+always in the same batch.  So shards and resumes change no result.
 """
 
 from collections import deque
@@ -27,7 +28,8 @@ from bigain.errors import UserError
 from bigain.patching.projections import KeptProjections
 from bigain.patching.sharing import Sharing
 from bigain.tasks.batches import MicroBatches, keyed_noise
-from bigain.tasks.evaluations import Batch, ImageInFlight, Packed, Separate, Waiting, Work
+from bigain.tasks.evaluations import Batch, ImageInFlight, Work
+from bigain.tasks.packing import Packed, Waiting
 from bigain.tasks.protocol import Allocation, Ledger, Round
 
 __all__ = ["LOSSES", "Classification", "DiffusionClassifier"]
@@ -90,9 +92,8 @@ class DiffusionClassifier:
         batch_size: Evaluations per forward; changes speed and memory only, unless the operator
             draws once per forward.
         device: Where the backbone is.
-        packing: How evaluations of several images share batches: `Packed`, or `Filled` for races.
-        draws_per_forward: Whether the operator does; then batches have evaluations of one image and
-            stage, and do not shrink when memory runs out.
+        packing: How evaluations of several images share batches (`bigain.tasks.packing`).
+        fixed: Why batches must not shrink when memory runs out; None if they may.
 
     Attributes:
         device: Where the backbone is.
@@ -109,17 +110,16 @@ class DiffusionClassifier:
         batch_size: int,
         device: torch.device,
         packing: Callable[[], Waiting] = Packed,
-        draws_per_forward: bool = False,
+        fixed: str | None = None,
     ) -> None:
         self._backbone = backbone
         self._protocol = protocol
         self._timesteps = torch.tensor(protocol.timesteps)
         self._loss = loss
         self._seed = seed
-        fixed = "operator.draws=per_forward depends on the batch" if draws_per_forward else None
         self._batches = MicroBatches(batch_size, fixed=fixed)
         self._begun = 0
-        self._packing = Separate if draws_per_forward else packing
+        self._packing = packing
         self.device = device
         # On a GPU the next batch is launched before the errors of the last one are waited for.
         self._ahead = 1 if device.type == "cuda" else 0

@@ -1,16 +1,14 @@
-"""Evaluations of several images in full batches, the oldest image first.
+"""Evaluations of images in flight, and batches of them.
 
 An image is in flight from its first evaluation to its decision.  Its protocol asks for a round of
-evaluations at a time, so the rest of a batch is filled with those of the next images.  Evaluations
-of one (image, trial) are neighbours, because what does not depend on the class is computed once for
-them (`bigain.patching.sharing`).
+evaluations at a time; `bigain.tasks.packing` puts rounds of several images into batches.
+Evaluations of one (image, trial) are neighbours, because what does not depend on the class is
+computed once for them (`bigain.patching.sharing`).
 """
 
-from bisect import insort
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,7 +16,7 @@ from torch import Tensor
 from bigain.devices import to_device
 from bigain.tasks.protocol import Allocation, Decision, Round
 
-__all__ = ["Batch", "Filled", "ImageInFlight", "Packed", "Part", "Separate", "Waiting", "Work"]
+__all__ = ["Batch", "ImageInFlight", "Part", "Work"]
 
 
 class ImageInFlight:
@@ -129,11 +127,20 @@ class Batch:
     distinct: int | None = None
 
     @classmethod
-    def of(cls, parts: Sequence[Part], size: int = 0, distinct: int | None = None) -> "Batch":
-        """The evaluations of `parts`; copies of the last one fill it up to `size` rows."""
+    def of(
+        cls,
+        parts: Sequence[Part],
+        size: int = 0,
+        distinct: int | None = None,
+        unused: Sequence[Part] = (),
+    ) -> "Batch":
+        """The evaluations of `parts`, then those of `unused`, whose errors are thrown away.
+
+        Copies of the last one fill it up to `size` rows.
+        """
         columns: list[tuple[Tensor, ...]] = []
         before = 0
-        for work, begin, end in parts:
+        for work, begin, end in (*parts, *unused):
             trial, label = work.pairs[begin:end].unbind(1)
             own, mark = to_device(trial, work.noisy.device), trial + before
             columns.append((work.noisy[own], work.noise[own], work.timesteps[trial], label, mark))
@@ -153,125 +160,6 @@ class Batch:
             if work.receive(begin, errors[row : row + end - begin]):
                 yield work
             row += end - begin
-
-
-class Waiting(Protocol):
-    """Rounds that wait for evaluation."""
-
-    def add(self, work: Work) -> None:
-        """Put a round in."""
-        ...
-
-    def take(self, size: int, *, even_if_small: bool) -> Batch | None:
-        """Remove a batch of at most `size` rows.
-
-        Args:
-            size: At least 1.
-            even_if_small: Whether there may be fewer evaluations than there is room for.
-
-        Returns:
-            The batch; None if there is none.
-
-        """
-        ...
-
-
-class Packed:
-    """Full batches of rounds with the same number of classes, of one image or several.
-
-    So for a number of classes all batches have the same number of rows and count as the same number
-    of trials.  What else is in a batch changes an evaluation's place in it at most: nothing on the
-    shipped backbones, the rounding of sums on some others.
-    """
-
-    def __init__(self) -> None:
-        self._waiting: dict[int, list[Part]] = {}
-
-    def add(self, work: Work) -> None:
-        """Put a round in; those of images that began earlier come first.
-
-        A trial that is cut stays in front, so a batch has at most two of which a part is elsewhere.
-        """
-        classes = len(work.round.classes)
-        _insert(self._waiting.setdefault(classes, []), work)
-
-    def take(self, size: int, *, even_if_small: bool) -> Batch | None:
-        """Of the batches that are full, that of the oldest image; see `Waiting`."""
-        oldest = sorted(self._waiting, key=lambda n: self._waiting[n][0].work.image.order)
-        for classes in oldest:
-            waiting = self._waiting[classes]
-            if even_if_small or _rows(waiting) >= size:
-                parts = _cut(waiting, size)
-                if not waiting:
-                    del self._waiting[classes]
-                return Batch.of(parts, size, 1 - (1 - size) // classes)
-        return None
-
-
-class Filled:
-    """Full batches of rounds with any numbers of classes, the oldest image first.
-
-    For races, whose images have many numbers of classes left, a few evaluations each.  At the end
-    batches are small, not filled up.
-    """
-
-    def __init__(self) -> None:
-        self._waiting: list[Part] = []
-
-    def add(self, work: Work) -> None:
-        """Put a round in; those of images that began earlier come first."""
-        _insert(self._waiting, work)
-
-    def take(self, size: int, *, even_if_small: bool) -> Batch | None:
-        """The evaluations of the oldest images; see `Waiting`."""
-        is_ready = _rows(self._waiting) >= (1 if even_if_small else size)
-        return Batch.of(_cut(self._waiting, size)) if is_ready else None
-
-
-class Separate:
-    """Batches have evaluations of one image and round only."""
-
-    def __init__(self) -> None:
-        self._parts: deque[Part] = deque()
-
-    def add(self, work: Work) -> None:
-        """Put a round in, before those of images that began later."""
-        self._parts.appendleft(Part(work, 0, len(work.pairs)))
-
-    def take(self, size: int, *, even_if_small: bool) -> Batch | None:
-        """The next evaluations of the first round; see `Waiting`."""
-        del even_if_small
-        if not self._parts:
-            return None
-        work, begin, end = self._parts.popleft()
-        stop = min(end, begin + size)
-        if stop < end:
-            self._parts.appendleft(Part(work, stop, end))
-        return Batch.of([Part(work, begin, stop)])
-
-
-def _rows(parts: Iterable[Part]) -> int:
-    return sum(part.end - part.begin for part in parts)
-
-
-def _insert(waiting: list[Part], work: Work) -> None:
-    """By the order of images, but never before what is left of a round."""
-    part = Part(work, 0, len(work.pairs))
-    is_cut = bool(waiting) and waiting[0].begin > 0
-    insort(waiting, part, lo=int(is_cut), key=lambda each: each.work.image.order)
-
-
-def _cut(waiting: list[Part], size: int) -> list[Part]:
-    """Remove up to `size` evaluations from the front."""
-    cut: list[Part] = []
-    while waiting and size:
-        work, begin, end = waiting.pop(0)
-        stop = min(end, begin + size)
-        cut.append(Part(work, begin, stop))
-        size -= stop - begin
-        if stop < end:
-            waiting.insert(0, Part(work, stop, end))
-    return cut
 
 
 def _filled(rows: Tensor, size: int) -> Tensor:

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from bigain.backbones.base import Backbone
 from bigain.errors import UserError
+from bigain.patching.sharing import grouped_rows
 from bigain.tasks.batches import MicroBatches, keyed_noise
 
 __all__ = ["SCHEDULERS", "Sampler", "build_scheduler"]
@@ -116,9 +117,11 @@ class Sampler:
         if scale == 1.0:
             return predict(latents, times, conditions)
         nothing = torch.full_like(conditions, self._backbone.null_class)
-        both = predict(
-            latents.repeat(2, 1, 1, 1), times.repeat(2), torch.cat([conditions, nothing])
-        )
+        halves = tuple((row, row + len(latents)) for row in range(len(latents)))
+        with grouped_rows(self._backbone.denoiser, halves):
+            both = predict(
+                latents.repeat(2, 1, 1, 1), times.repeat(2), torch.cat([conditions, nothing])
+            )
         given, null = both.chunk(2)
         return null + scale * (given - null)
 

@@ -197,7 +197,7 @@ def _token_map(operator: Compression, report: SiteReport, timestep: int, call: C
         )
     ]
     stage, grid = here.site.stage, here.grid
-    return TokenMap(acting, stage, tuple(served), grid, metric, timestep, reduction)
+    return TokenMap(acting.planner, stage, tuple(served), grid, metric, timestep, reduction)
 
 
 def _numbers(x: Tensor) -> npt.NDArray[np.float32]:

@@ -283,3 +283,33 @@ def test_a_batch_size_that_names_a_run_is_a_number(command: list[str], why: str)
 def test_an_automatic_batch_size_is_not_in_the_name() -> None:
     assert run_id(compose_config(["batch_size=auto"])) == run_id(compose_config([]))
     assert compose_config(["task=efficiency", "task.measure=flops", "batch_size=auto"])
+
+
+@pytest.mark.parametrize(
+    ("command", "line"),
+    [
+        (
+            "batch_size=9",
+            "batch_size=9: allowed: at least 10, the number of classes of dataset=fas",
+        ),
+        ("batch_size=auto", "batch_size=auto: allowed: an integer >= 1, because operator.plan=sh"),
+        ("task.allocation=racing", "operator.plan=shared: allowed: each_class, because in a race"),
+        ("task=efficiency task.measure=all", "operator.plan=shared: .* because task.measure=all"),
+        ("task=generation task.guidance_scale=1", "operator.plan=shared: .*guidance_scale=1 "),
+        ("operator=todo", "operator.plan=shared"),
+        ("operator=none", "operator.plan=shared"),
+    ],
+)
+def test_a_plan_for_all_classes_needs_them_in_one_forward(command: str, line: str) -> None:
+    with pytest.raises(UserError, match=line):
+        compose_config(["operator=lgtm", "operator.plan=shared", *command.split()])
+
+
+def test_a_plan_for_all_classes_leaves_the_batch_size_out_of_the_name() -> None:
+    common = ["operator=lgtm", "operator.plan=shared"]
+    names = {run_id(compose_config([*common, f"batch_size={size}"])) for size in (10, 64)}
+    assert len(names) == 1
+    assert names != {run_id(compose_config(["operator=lgtm"]))}
+    assert compose_config(["operator=lgtm", "batch_size=9"])
+    assert compose_config([*common, "task=efficiency", "task.measure=flops", "batch_size=1"])
+    assert compose_config([*common, "task=generation"]).title.endswith("plan=shared")

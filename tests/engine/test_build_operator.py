@@ -23,6 +23,7 @@ from bigain.operators import (
     Identity,
     KVSelect,
     LinearAlpha,
+    SharedPlan,
     SiTo,
     ToDo,
     ToMe,
@@ -79,6 +80,15 @@ OPERATORS = [
     (
         "ie_kvd_enc_lgtm_dec operator.padding=replicate",
         ByStage(IEKVD(2), LGTM(0.7, padding="replicate")),
+    ),
+    *(
+        (f"{name} operator.plan=shared", SharedPlan(operator))
+        for name, operator in (
+            *(("lgtm", LGTM(0.5)), ("cached", CachedAssignment(0.5)), ("abm", ABM(0.5))),
+            *(("tome", ToMe(0.5)), ("sito", SiTo(0.5)), ("kv_select", KVSelect())),
+            ("lgtm_enc_ie_kvd_dec", ByStage(LGTM(0.7), IEKVD(2))),
+            ("ie_kvd_enc_lgtm_dec", ByStage(IEKVD(2), LGTM(0.7))),
+        )
     ),
     ("abm operator.aggregate=sum", ABM(0.5, aggregate="sum")),
     ("abm operator.score=dft_amplitude operator.cell=[1,2]", ABM(0.5, (1, 2), "dft_amplitude")),
@@ -163,6 +173,8 @@ def test_ie_kvd_takes_the_alpha_of_its_backbone_and_task() -> None:
             )
             for name in ("lgtm", "cached", "abm", "kv_select", "ie_kvd_enc_lgtm_dec")
         ),
+        ("lgtm operator.plan=mean", "operator.plan=mean", "each_class, shared"),
+        ("tome operator.plan=shared operator.draws=per_forward", "operator.plan=shared", "each_"),
         ("abm operator.aggregate=median", "operator.aggregate=median", "max, sum, mean"),
         ("sito operator.sim_beta='\"1\"'", "operator.sim_beta=", "finite number"),
         ("todo operator.scope=self+mlp", "operator.scope=self+mlp", "self, because"),

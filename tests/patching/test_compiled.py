@@ -27,6 +27,7 @@ from bigain.operators import (
     KVSelect,
     LinearAlpha,
     Operator,
+    SharedPlan,
     SiTo,
     ToDo,
     ToMe,
@@ -154,7 +155,9 @@ def test_an_operator_applied_to_a_model_that_ran_compiled_takes_effect(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "operator", [ToMe(0.6), ToMe(0.6, draws="per_sample"), SiTo(0.6), IEKVD(2, 0.9)], ids=repr
+    "operator",
+    [ToMe(0.6), ToMe(0.6, draws="per_sample"), SiTo(0.6), IEKVD(2, 0.9), SharedPlan(LGTM(0.6))],
+    ids=repr,
 )
 def test_the_default_backend_gives_the_same_numbers(
     tiny_unet: nn.Module, run: Run, operator: Operator
@@ -218,6 +221,7 @@ def shared(model: nn.Module, seeds: int = 3) -> list[Tensor]:
         ("unet", CachedAssignment(0.6), "self+cross+mlp"),
         ("dit", ToMe(0.6, draws="per_forward"), "self+mlp"),
         ("unet", ToMe(0.6, draws="per_sample"), "self"),
+        ("unet", SharedPlan(LGTM(0.6)), "self"),
     ],
     ids=str,
 )

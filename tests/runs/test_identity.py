@@ -282,6 +282,7 @@ def test_describing_columns_of_a_schedule_are_one_cell(make_config: Make) -> Non
         ({"name": "cached", "ratio": 0.7}, "protect_ratio", 0.0, 0.05),
         ({"name": "sito", "ratio": 0.7}, "draws", "paired", "per_forward"),
         ({"name": "abm", "ratio": 0.7}, "padding", "zero", "replicate"),
+        ({"name": "tome", "ratio": 0.7}, "plan", "each_class", "shared"),
     ],
 )
 def test_a_setting_that_came_later_leaves_old_names_alone(

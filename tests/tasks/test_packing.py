@@ -9,9 +9,11 @@ from torch import Tensor
 
 from bigain.backbones.base import Backbone
 from bigain.devices import Fetched
+from bigain.errors import UserError
 from bigain.tasks.batches import keyed_noise
 from bigain.tasks.classifier import LOSSES, Classification, DiffusionClassifier
-from bigain.tasks.evaluations import Batch, Filled, Packed, Waiting
+from bigain.tasks.evaluations import Batch
+from bigain.tasks.packing import Filled, Packed, Separate, Waiting, WholeTrials
 from bigain.tasks.protocol import StagedProtocol
 
 CPU = torch.device("cpu")
@@ -21,7 +23,6 @@ def make(
     backbone: Backbone,
     batch_size: int,
     *,
-    per_forward: bool = False,
     packing: Callable[[], Waiting] = Packed,
 ) -> DiffusionClassifier:
     return DiffusionClassifier(
@@ -32,7 +33,6 @@ def make(
         batch_size=batch_size,
         device=CPU,
         packing=packing,
-        draws_per_forward=per_forward,
     )
 
 
@@ -74,8 +74,9 @@ def batches(
     monkeypatch: pytest.MonkeyPatch,
     trials: tuple[int, ...],
     keep: tuple[int, ...],
+    packing: Callable[[], Waiting] = Packed,
 ) -> list[Batch]:
-    """Those of eight images."""
+    """Those of eight images, of at most 32 rows."""
     seen: list[Batch] = []
     original = DiffusionClassifier._launch
 
@@ -86,7 +87,7 @@ def batches(
     monkeypatch.setattr(DiffusionClassifier, "_launch", spy)
     protocol = StagedProtocol(trials, keep)
     classifier = DiffusionClassifier(
-        backbone, protocol, LOSSES["l2"], seed=4, batch_size=32, device=CPU
+        backbone, protocol, LOSSES["l2"], seed=4, batch_size=32, device=CPU, packing=packing
     )
     assert len(list(classifier.classify(images(8)))) == 8
     return seen
@@ -178,5 +179,35 @@ def test_images_without_latents_have_their_place(backbone: Backbone) -> None:
 
 def test_draws_per_forward_have_one_image_and_stage_in_a_batch(backbone: Backbone) -> None:
     seen = sizes(backbone)
-    list(make(backbone, 16, per_forward=True).classify(images(2)))
+    list(make(backbone, 16, packing=Separate).classify(images(2)))
     assert seen == [16, 4, 16, 9] * 2
+
+
+def test_a_trial_with_all_its_classes_is_in_one_batch(
+    backbone: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Eight images: 20 evaluations of each with ten classes, then 25 with five."""
+    seen = batches(backbone, monkeypatch, (2, 7), (5, 1), WholeTrials)
+    kinds = [(len(batch.parts[0].work.round.classes), len(batch)) for batch in seen]
+    assert kinds.count((10, 30)) == -(-8 * 2 // 3)
+    assert kinds.count((5, 30)) == len(seen) - kinds.count((10, 30)) == -(-8 * 5 // 6)
+    for batch in seen:
+        classes = len(batch.parts[0].work.round.classes)
+        _, rows = batch.trials.unique_consecutive(return_counts=True)
+        assert rows.tolist() == [classes] * (30 // classes)
+        for trial in batch.classes.split(classes):
+            assert tuple(trial.tolist()) in {part.work.round.classes for part in batch.parts}
+        same = batch.trials[1:] == batch.trials[:-1]
+        assert torch.equal(batch.noisy[1:][same], batch.noisy[:-1][same])
+
+
+@pytest.mark.parametrize("size", [10, 20, 37])
+def test_whole_trials_give_the_same_whatever_the_batch_size(backbone: Backbone, size: int) -> None:
+    found = list(make(backbone, size, packing=WholeTrials).classify(images(6)))
+    for result, expected in zip(found, make(backbone, 64).classify(images(6)), strict=True):
+        assert torch.allclose(result.errors, expected.errors, atol=1e-6, equal_nan=True)
+
+
+def test_a_batch_without_room_for_all_classes_is_refused(backbone: Backbone) -> None:
+    with pytest.raises(UserError, match=r"^batch_size=9: allowed: at least 10, .*plan=shared"):
+        next(make(backbone, 9, packing=WholeTrials).classify(images(1)))
