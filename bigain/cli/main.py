@@ -23,6 +23,7 @@ VERBS = {
     "status": "bigain.cli.status",
     "collect": "bigain.cli.collect",
     "compare": "bigain.cli.compare",
+    "analysis": "bigain.cli.analysis",
     "joint": "bigain.cli.joint",
     "table": "bigain.cli.table",
     "figures": "bigain.cli.figures",

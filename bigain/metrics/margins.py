@@ -25,7 +25,7 @@ rho' < rho if and only if (Eq. 23)
 without the square it is sufficient (Eq. 24).  `gain` is the left side minus the right one.  The
 criterion is evaluated for sigma^2 and for `within`.
 
-Intervals: percentiles of 10,000 bootstrap draws of images, the same draws for both runs.
+Intervals: percentiles of 4,000 bootstrap draws of images, the same draws for both runs.
 """
 
 from collections.abc import Callable, Mapping
@@ -39,7 +39,7 @@ __all__ = ["Estimate", "criterion", "margin_parts"]
 Floats = NDArray[np.float64]
 
 _SEED = 20261129
-_DRAWS, _AT_ONCE = 10_000, 500
+_DRAWS, _AT_ONCE = 4_000, 500
 
 
 @dataclass(frozen=True)

@@ -109,7 +109,11 @@ def test_a_misspelt_verb_is_recognised(
 
 
 @pytest.mark.parametrize(
-    "name", ["doctor", "status", "collect", "compare", "figures", "report", "flops", "fid", "demo"]
+    "name",
+    [
+        *("doctor", "status", "collect", "compare", "analysis", "figures", "report", "flops"),
+        *("fid", "demo"),
+    ],
 )
 def test_every_verb_has_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main([name, "--help"]) == 0

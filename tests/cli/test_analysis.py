@@ -1,0 +1,66 @@
+"""`bigain analysis` from the command line."""
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from bigain.cli import main as cli
+
+ONE = ["task.trial_list=[3]", "task.keep_list=[1]", "dataset.limit=6"]
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("results")
+    for operator in ("none", "tome"):
+        assert cli.main([*ONE, f"operator={operator}", f"paths.results={folder}"]) == 0
+    return folder
+
+
+def output(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    capsys.readouterr()
+    assert cli.main(["analysis", *words]) == 0
+    return str(capsys.readouterr().out)
+
+
+def test_three_formats_have_the_same_runs(
+    results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = ["--results", str(results)]
+    names = sorted(path.name for path in (results / "runs").iterdir())
+    found = json.loads(output(capsys, *place, "--format", "json"))
+    assert {record["run"] for record in found} == set(names)
+    assert len({record["reference"] for record in found}) == 1
+    reference = found[0]["reference"]
+    assert {record["n"] for record in found} == {6}
+    rows = list(csv.DictReader(io.StringIO(output(capsys, *place, "--format", "csv"))))
+    assert [row["quantity"] for row in rows] == [record["quantity"] for record in found]
+    for row, record in zip(rows, found, strict=True):
+        value = record["value"]
+        assert (float(row["value"]) if row["value"] else None) == value
+    text = output(capsys, *place)
+    assert [line.count("|") for line in text.splitlines() if line.startswith("| ")] == [13] * 6
+    (other,) = (name for name in names if name != reference)
+    assert output(capsys, other[:8], reference, *place) == text
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["abcd"], "analysis abcd: allowed: RUN"),
+        (["a", "b", "--profile", "mini"], "--profile=mini: allowed: without run ids"),
+        (["--format", "xml"], "--format=xml: allowed: markdown, csv, json"),
+        (["--profile", "paper"], "no classification in .* has errors and a baseline"),
+    ],
+)
+def test_mistakes_are_one_line(
+    results: Path, capsys: pytest.CaptureFixture[str], words: list[str], message: str
+) -> None:
+    assert cli.main(["analysis", *words, "--results", str(results)]) == 2
+    line = capsys.readouterr().err
+    assert line.count("\n") == 1
+    with pytest.raises(AssertionError, match=message):
+        raise AssertionError(line)
