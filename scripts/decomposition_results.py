@@ -1,0 +1,255 @@
+"""What docs/decomposition.md registered, from the finished runs: CSV, Markdown and a figure.
+
+    python scripts/decomposition_results.py --results results
+
+Reads the runs of `scripts/decomposition.py`, in their folders or published, and writes
+`decomposition.csv`, `decomposition.md` and `figures/decomposition.{svg,png}` into
+`<results>/mini`.  A run that is missing has no row.
+"""
+
+import argparse
+import csv
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from decomposition import BACKBONES, BASELINE, VARIANTS, Run, registered
+from matplotlib.figure import Figure
+
+from bigain.figures.style import save
+from bigain.launch.compose import compose_config
+from bigain.metrics.intervals import PairedResult, Values, holm, paired_difference
+from bigain.metrics.trials import Scale, Trials
+from bigain.runs.archive import Archive
+from bigain.runs.identity import run_id
+
+__all__ = ["DELTA", "HYPOTHESES", "Finished", "main", "verdict"]
+
+DELTA = 0.02
+"""Half the width of what counts as level, in units of sigma_t."""
+
+LEVEL = 0.05
+
+HYPOTHESES = {
+    "H1": ("ToMe, per forward", "ToMe, paired", "below"),
+    "H2": ("L-GTM, Eq. 7", "ToMe, paired", "above"),
+    "H3": ("L-GTM, as released", "random, per sample", "level"),
+    "H4": ("L-GTM, replicate", "L-GTM, Eq. 7", "above"),
+    "H5": ("L-GTM, shared", "L-GTM, Eq. 7", "above"),
+    "H6": ("L-GTM, as released", "ToMe, per forward", "above"),
+}
+"""Name -> (first, second, where first - second is expected)."""
+
+_ENDPOINT = "margin"
+_UNITS = {"margin": 1.0, "accuracy": 100.0, "auc": 100.0, "noise_error": 100.0}
+_COLUMNS = (
+    *("backbone", "ratio", "seed", "hypothesis", "first", "second", "quantity", "n", "value"),
+    *("ci_low", "ci_high", "p", "p_holm", "verdict", "first_run", "second_run"),
+)
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A finished run with the scale of its baseline."""
+
+    run_id: str
+    trials: Trials
+    scale: Scale
+
+    @cached_property
+    def quantities(self) -> dict[str, Values]:
+        """Quantity -> one value per image."""
+        return {
+            "margin": self.trials.mean_margins(self.scale),
+            "accuracy": self.trials.is_right(),
+            "auc": self.trials.pairwise_auc(),
+            "noise_error": self.trials.noise_errors(self.scale),
+        }
+
+
+def read_runs(results: Path) -> dict[Run, Finished]:
+    """The registered runs that are finished and whose baseline is."""
+    archive, found = Archive(results, "mini"), dict[Run, tuple[str, Trials]]()
+    for run in registered():
+        name = run_id(compose_config([*run.overrides]))
+        trials = _trials(archive, name)
+        if trials is not None:
+            found[run] = name, trials
+    finished = {}
+    for run, (name, trials) in found.items():
+        baseline = found.get(Run(run.backbone, BASELINE, 0.0, run.seed))
+        if baseline is not None:
+            finished[run] = Finished(name, trials, baseline[1].scale)
+    return finished
+
+
+def _trials(archive: Archive, name: str) -> Trials | None:
+    if not archive.is_available(name):
+        return None
+    first, samples = archive.errors(name), archive.samples(name)
+    if first is None or samples is None:
+        return None
+    truth = np.zeros(first.errors[:, 0].shape, bool)
+    truth[np.arange(len(truth)), samples["label"].to_numpy(int)] = True
+    return Trials(first.image_ids, first.timesteps, first.errors.astype(np.float64), truth)
+
+
+def rows(runs: dict[Run, Finished]) -> list[dict[str, Any]]:
+    """Differences of the hypotheses, then those of each variant to the baseline and to ToMe."""
+    compared = [*_compared(runs)]
+    family = [row for row in compared if row["p_holm"] is not None]
+    for row, p in zip(family, holm([row["p"] for row in family]), strict=True):
+        row["p_holm"] = p
+        row["verdict"] = verdict(row, HYPOTHESES[row["hypothesis"]][2])
+    return compared
+
+
+def _compared(runs: dict[Run, Finished]) -> Iterator[dict[str, Any]]:
+    pairs = {name: (first, second) for name, (first, second, _) in HYPOTHESES.items()}
+    places = dict.fromkeys((run.backbone, run.ratio, run.seed) for run in runs if run.ratio)
+    for place in places:
+        for name, pair in pairs.items():
+            yield from _differences(runs, place, name, *pair)
+        for variant in VARIANTS:
+            yield from _differences(runs, place, "", variant, BASELINE)
+
+
+def _differences(
+    runs: dict[Run, Finished], place: tuple[str, float, int], name: str, first: str, second: str
+) -> Iterator[dict[str, Any]]:
+    backbone, ratio, seed = place
+    one = runs.get(Run(backbone, first, ratio, seed))
+    other = runs.get(Run(backbone, second, ratio if second != BASELINE else 0.0, seed))
+    if one is None or other is None:
+        return
+    for quantity, unit in _UNITS.items():
+        found = paired_difference(one.quantities[quantity], other.quantities[quantity])
+        is_tested = bool(name) and quantity == _ENDPOINT and ratio == 0.7 and seed == 0
+        yield {
+            **dict(zip(_COLUMNS, (*place, name, first, second, quantity), strict=False)),
+            **_numbers(found, unit),
+            "p_holm": 1.0 if is_tested else None,
+            "verdict": "",
+            "first_run": one.run_id,
+            "second_run": other.run_id,
+        }
+
+
+def _numbers(found: PairedResult, unit: float) -> dict[str, float]:
+    return {
+        "n": found.n,
+        "value": unit * found.mean,
+        "ci_low": unit * found.ci_low,
+        "ci_high": unit * found.ci_high,
+        "p": found.p,
+    }
+
+
+def verdict(row: dict[str, Any], expected: str) -> str:
+    """`level`, `supported`, `contradicted` or `inconclusive`, as registered."""
+    is_level = row["ci_low"] > -DELTA and row["ci_high"] < DELTA
+    excludes_zero = row["ci_low"] > 0 or row["ci_high"] < 0
+    if expected == "level":
+        if is_level:
+            return "supported"
+        return "contradicted" if excludes_zero else "inconclusive"
+    if is_level:
+        return "level"
+    if not row["p_holm"] < LEVEL:
+        return "inconclusive"
+    is_above = row["value"] > 0
+    return "supported" if is_above == (expected == "above") else "contradicted"
+
+
+def write_csv(path: Path, found: Sequence[dict[str, Any]]) -> None:
+    """All rows, numbers with six significant digits."""
+    with path.open("w", newline="", encoding="utf-8") as handle:
+        writer = csv.DictWriter(handle, _COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        for row in found:
+            writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
+
+
+def markdown(found: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """The registered tests, and each variant beside the baseline."""
+    yield "## The registered tests: ratio 0.7, seed 0"
+    yield ""
+    yield "| | difference | backbone | margin, sigma_t | p | p, Holm | verdict |"
+    yield "|---|---|---|---|---|---|---|"
+    for row in (each for each in found if each["p_holm"] is not None):
+        what = f"{row['first']} - {row['second']}"
+        numbers = f"{_text(row)} | {row['p']:.2g} | {row['p_holm']:.2g} | {row['verdict']}"
+        yield f"| {row['hypothesis']} | {what} | {row['backbone']} | {numbers} |"
+    for backbone in BACKBONES:
+        yield from ("", f"## Beside the baseline: {backbone}", "")
+        quantities = "margin, sigma_t | accuracy, points | AUC, points | noise error, %"
+        yield f"| ratio, seed | variant | {quantities} |"
+        yield "|---|---|---|---|---|---|"
+        own = [row for row in found if row["backbone"] == backbone and not row["hypothesis"]]
+        cells: dict[tuple[float, int, str], list[str]] = {}
+        for row in own:
+            cells.setdefault((row["ratio"], row["seed"], row["first"]), []).append(_text(row))
+        for (ratio, seed, variant), texts in cells.items():
+            yield f"| {ratio}, {seed} | {variant} | {' | '.join(texts)} |"
+
+
+def _text(row: dict[str, Any]) -> str:
+    digits = 3 if row["quantity"] == _ENDPOINT else 2
+    value, low, high = (f"{row[key]:+.{digits}f}" for key in ("value", "ci_low", "ci_high"))
+    return f"{value} [{low}, {high}]"
+
+
+def draw(found: Sequence[dict[str, Any]], path: Path) -> list[Path]:
+    """The endpoint of each variant minus the baseline's, by backbone and ratio."""
+    figure = Figure(figsize=(7.0, 3.6), layout="constrained")
+    axes = figure.subplots(1, len(BACKBONES), sharey=True)
+    for axis, backbone in zip(axes, BACKBONES, strict=True):
+        _panel(axis, backbone, found)
+    axes[0].set_yticks(range(len(VARIANTS)), VARIANTS)
+    axes[0].invert_yaxis()
+    return save(figure, path)
+
+
+def _panel(axis: Any, backbone: str, found: Sequence[dict[str, Any]]) -> None:
+    own = [row for row in found if row["backbone"] == backbone and row["seed"] == 0]
+    own = [row for row in own if not row["hypothesis"] and row["quantity"] == _ENDPOINT]
+    for shift, (ratio, shade) in enumerate(((0.3, "#9db7d5"), (0.5, "#5b86b8"), (0.7, "#1f4e8c"))):
+        for place, variant in enumerate(VARIANTS):
+            for row in own:
+                if row["ratio"] == ratio and row["first"] == variant:
+                    y = place + 0.22 * (shift - 1)
+                    axis.plot([row["ci_low"], row["ci_high"]], [y, y], color=shade, lw=1.5)
+                    axis.plot(row["value"], y, "o", color=shade, ms=4)
+        axis.plot([], [], "o-", color=shade, label=f"ratio {ratio}")
+    axis.axvline(0, color="0.6", lw=0.8)
+    axis.set_title(backbone)
+    axis.set_xlabel("best-wrong margin minus the baseline's, sigma_t")
+    axis.legend(frameon=False, fontsize="small")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Write the files; 1 if no run is finished."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--results", type=Path, default=Path("results"), help="default: results")
+    options = parser.parse_args(arguments)
+    runs = read_runs(options.results)
+    planned = sum(1 for _ in registered())
+    sys.stdout.write(f"{len(runs)} of {planned} runs are finished, with their baseline\n")
+    if not runs:
+        return 1
+    folder, found = options.results / "mini", rows(runs)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_csv(folder / "decomposition.csv", found)
+    text = "\n".join(markdown(found)) + "\n"
+    (folder / "decomposition.md").write_text(text, encoding="utf-8")
+    draw(found, folder / "figures" / "decomposition")
+    sys.stdout.write(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,91 @@
+"""The registered tests of docs/decomposition.md, on errors whose margins are known."""
+
+import zlib
+
+import numpy as np
+import pytest
+from decomposition import BASELINE, Run, registered
+from decomposition_results import DELTA, HYPOTHESES, Finished, rows, verdict
+
+from bigain.launch.compose import compose_config
+from bigain.metrics.trials import Scale, Trials
+
+IMAGES, TRIALS, CLASSES = 60, 5, 10
+SCALE = Scale(np.full(TRIALS, 2.0), np.ones(TRIALS))
+
+
+def finished(run: Run, gap: float, scatter: float = 0.0) -> Finished:
+    """Errors 1 of the true class and 1 + gap of all others, so a margin of gap / 2."""
+    noise = np.random.default_rng(zlib.crc32(repr(run).encode())).normal(size=(IMAGES, 1, 1))
+    labels = np.arange(IMAGES) % CLASSES
+    truth = np.eye(CLASSES, dtype=bool)[labels]
+    errors = np.ones((IMAGES, TRIALS, CLASSES)) + gap + scatter * noise
+    errors[np.broadcast_to(truth[:, None, :], errors.shape)] = 1.0
+    trials = Trials(np.arange(IMAGES), np.arange(TRIALS) * 200 + 100, errors, truth)
+    return Finished(f"{run.variant} {run.ratio}", trials, SCALE)
+
+
+def test_the_plan_has_every_variant_at_every_ratio_and_three_seeds_at_the_largest() -> None:
+    runs = list(registered())
+    assert len(runs) == len(set(runs)) == 2 * (3 + 7 * 5)
+    assert {(run.ratio, run.seed) for run in runs if run.variant != BASELINE} == {
+        *((0.3, 0), (0.5, 0), (0.7, 0), (0.7, 1), (0.7, 2))
+    }
+    # The operators of the pair exist, and what must name the run does.
+    shared, forward = (
+        compose_config(Run("mini_unet", variant, 0.7, 0).overrides).operator.model_dump()
+        for variant in ("L-GTM, shared", "ToMe, per forward")
+    )
+    assert shared["plan"] == "shared"
+    assert forward["draws"] == "per_forward"
+
+
+def test_a_difference_is_that_of_the_margins_over_the_spread() -> None:
+    gaps = {BASELINE: 1.0, "ToMe, paired": 0.5, "L-GTM, Eq. 7": 0.8}
+    runs = {
+        (run := Run("mini_dit", name, 0.7 if name != BASELINE else 0.0, 0)): finished(run, gap, 0.1)
+        for name, gap in gaps.items()
+    }
+    found = rows(runs)
+    margins = {(row["first"], row["second"]): row for row in found if row["quantity"] == "margin"}
+    own = margins["L-GTM, Eq. 7", "ToMe, paired"]
+    assert own["value"] == pytest.approx(0.15, abs=0.03)
+    assert own["ci_low"] < own["value"] < own["ci_high"]
+    assert own["hypothesis"] == "H2"
+    assert own["p_holm"] == pytest.approx(own["p"])  # the only test of its family
+    assert own["verdict"] == "supported"
+    assert own["n"] == IMAGES
+    alone = margins["ToMe, paired", BASELINE]
+    assert alone["value"] == pytest.approx(-0.25, abs=0.03)
+    assert (alone["p_holm"], alone["verdict"]) == (None, "")
+
+
+def test_all_tests_of_the_largest_ratio_are_one_family_and_no_others() -> None:
+    runs = {
+        run: finished(run, 1.0 - 0.1 * number, 0.3)
+        for number, run in enumerate(run for run in registered() if run.backbone == "mini_unet")
+    }
+    tested = [row for row in rows(runs) if row["p_holm"] is not None]
+    assert [row["hypothesis"] for row in tested] == list(HYPOTHESES)
+    assert {(row["ratio"], row["seed"], row["quantity"]) for row in tested} == {(0.7, 0, "margin")}
+    smallest = min(tested, key=lambda row: row["p"])
+    assert smallest["p_holm"] == pytest.approx(min(1, 6 * smallest["p"]))
+
+
+@pytest.mark.parametrize(
+    ("value", "half", "p", "expected", "answer"),
+    [
+        (0.10, 0.05, 0.001, "above", "supported"),
+        (0.10, 0.05, 0.001, "below", "contradicted"),
+        (0.10, 0.05, 0.20, "above", "inconclusive"),
+        (0.01, 0.005, 0.001, "above", "level"),
+        (0.0, DELTA / 2, 0.9, "level", "supported"),
+        (0.10, 0.05, 0.001, "level", "contradicted"),
+        (0.10, 0.15, 0.20, "level", "inconclusive"),
+    ],
+)
+def test_verdicts_are_those_that_were_registered(
+    value: float, half: float, p: float, expected: str, answer: str
+) -> None:
+    row = {"value": value, "ci_low": value - half, "ci_high": value + half, "p_holm": p}
+    assert verdict(row, expected) == answer
