@@ -131,7 +131,7 @@ def test_every_setting_is_explained(group: str) -> None:
         assert lines[0].startswith("# ")
         for before, line in pairwise(lines):
             if not line.startswith(("name:", "_target_:", "#", "defaults:", "  - ")):
-                assert "  #" in line or before.startswith("#"), f"{group}/{option}: {line}"
+                assert "  #" in line or before.strip().startswith("#"), f"{group}/{option}: {line}"
 
 
 def test_the_help_lists_the_options_there_are() -> None:
