@@ -1,7 +1,7 @@
 """The CSV format of records: one row per image, in dataset order.
 
 `samples.csv` of a run has all parts of a record that do not depend on when and where it was made.
-What is published of it is enough for accuracies, paired errors and margins.
+What is published of it is enough for accuracies, precisions, paired errors and margins.
 """
 
 import csv
@@ -61,9 +61,14 @@ _CLASSIFICATION: _Parsers = {
     "margin_mean": _number,
     "margin_variance": _number,
 }
-_OPTIONAL: _Parsers = {
+_OF_SEVERAL_LABELS: _Parsers = {
     "labels": parse_json,
     "average_precision": _number,
+    "scores": _list,
+}
+"""Of images with several labels; their class-wise precision needs the scores of all classes."""
+
+_OPTIONAL: _Parsers = {
     **dict.fromkeys(("evaluations", "rounds", "full_prediction"), _integer),
     "spent": _number,
     "failure": lambda text: text or None,
@@ -130,7 +135,9 @@ def _parsers(there: list[str], source: Path) -> _Parsers:
     if missing:
         raise UserError(f"{source}: lacks the columns {', '.join(missing)}; {_REPEAT}")
     if needed is _CLASSIFICATION:
-        return {**needed, **{key: parse for key, parse in _OPTIONAL.items() if key in there}}
+        several = _OF_SEVERAL_LABELS if "labels" in there else {}
+        optional = {**several, **_OPTIONAL}
+        return {**needed, **{key: parse for key, parse in optional.items() if key in there}}
     return {key: needed.get(key, _plain) for key in there}
 
 

@@ -1,5 +1,6 @@
 """Both shipped backbones on mosaics: several labels per image, in a fresh clone, paired as ever."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,10 @@ from sklearn.metrics import average_precision_score
 from bigain.config import RunConfig
 from bigain.engine.build import build_dataset
 from bigain.engine.run import run
+from bigain.errors import UserError
 from bigain.launch.compose import compose_config
 from bigain.metrics.ranking import class_ranks
+from bigain.runs.collect import check_published, publish_runs
 from bigain.runs.compare import compare_runs, describe
 from bigain.runs.samples import read_samples
 from bigain.testing.runs import read_metrics
@@ -51,3 +54,18 @@ def test_metrics_are_those_of_several_labels_and_operators_pair(
     assert "map_image" in describe([paired])
     assert paired.n == 2
     assert paired.differences["eps_error_rise"].result.mean != 0
+    check_map_class(tmp_path, outcome.run_id)
+
+
+def check_map_class(results: Path, run_id: str) -> None:
+    """What is published gives the class-wise precision again, and another one is named."""
+    publish_runs(results, "mini", [run_id])
+    shutil.rmtree(results / "runs")
+    assert check_published(results) == {"mini": 1}
+    path = results / "mini" / "runs.csv"
+    lines = path.read_text().splitlines(keepends=True)
+    changed = [line.replace(",4,", ",3,", 1) if ",map_class," in line else line for line in lines]
+    assert changed != lines
+    path.write_text("".join(changed))
+    with pytest.raises(UserError, match=f"run {run_id}: map_class, n=3"):
+        check_published(results)

@@ -200,12 +200,15 @@ def test_failed_images_and_several_labels_are_published(archive: Archive, store:
         writer.writeheader()
         writer.writerows(lines)
     before = load(archive, store.run_id)
-    assert list(before.columns) == [*SAMPLE_COLUMNS, "labels", "average_precision", "failure"]
+    assert list(before.columns) == [
+        *(*SAMPLE_COLUMNS, "labels", "average_precision", "scores", "failure"),
+    ]
     assert before["labels"].tolist() == [[1, 4]] * 20
     assert before["failure"].notna().tolist() == [i == 2 for i in range(20)]
     assert before["true_errors"][2] is None
     metrics = {metric.metric: metric for metric in classification_metrics(before)}
     assert (metrics["map_image"].value, metrics["failed_images"].value) == (50, 1)
+    assert metrics["map_class"].n == 20
     assert (metrics["acc1"].n, metrics["eps_error"].n) == (20, 19)
     archive.publish([store.run_id])
     shutil.rmtree(store.folder)
