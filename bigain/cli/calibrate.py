@@ -5,20 +5,28 @@ The arguments are those of the run, also `-m` and several values.
 
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from bigain.errors import UserError
 
+if TYPE_CHECKING:
+    from bigain.config import RunConfig
+
 __all__ = ["main"]
 
-_HELP = """usage: bigain calibrate [-m] key=value ...
+_HELP = """usage: bigain calibrate [-m] [--choose-z] key=value ...
 
 Calibrate the race of task.allocation=racing (docs/racing.md) for the run that the same arguments
 make: the last task.race.images images of the dataset's order take all trials, without labels.
 One calibration serves all runs of one backbone, operator, loss, grid, precision and seed.  One that
 is there is kept; force=true makes it again, which renames the runs.
+
+  --choose-z   then try falling z on as many images before those, with all classes, and print the
+               smallest that changes at most 2 % of the decisions (95 % confidence)
 """
 
 _RACING = "task.allocation=racing"
+_CHOOSE = "--choose-z"
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -29,14 +37,19 @@ def main(arguments: Sequence[str]) -> int:
     from bigain.launch.plan import plan_runs  # noqa: PLC0415 -- loads Hydra
 
     is_sweep = bool({"-m", "--multirun"} & set(arguments))
-    overrides = [each for each in arguments if each not in ("-m", "--multirun")]
+    chooses = _CHOOSE in arguments
+    overrides = [each for each in arguments if each not in ("-m", "--multirun", _CHOOSE)]
     flag = next((each for each in overrides if each.startswith("-") and "=" not in each), None)
     if flag is not None:
-        raise UserError(f"{flag}: no such flag; allowed: -m, --multirun, --help")
+        raise UserError(f"{flag}: no such flag; allowed: -m, --multirun, {_CHOOSE}, --help")
     plan = plan_runs([*overrides, _RACING], is_sweep)
 
     from bigain.engine.calibrate import calibrate  # noqa: PLC0415 -- loads torch
+    from bigain.engine.choose_z import check_choice  # noqa: PLC0415
 
+    if chooses:
+        for run in plan.runs:
+            check_choice(run.config)
     for run in plan.runs:
         found = calibrate(run.config)
         fit = ", ".join(f"{ratio:.2f} after {k}" for k, ratio in found.fit.items())
@@ -44,4 +57,20 @@ def main(arguments: Sequence[str]) -> int:
             f"{run.config.title}: {found.path} ({found.computed} images computed; variance of the "
             f"unseen trials over the predicted one: {fit})\n"
         )
+        if chooses:
+            _choose(run.config)
     return 0
+
+
+def _choose(config: "RunConfig") -> None:
+    """Print what each z takes and changes, and the override of the choice."""
+    from bigain.engine.choose_z import choose_z, chosen  # noqa: PLC0415 -- loads torch
+
+    results = choose_z(config)
+    for each in results:
+        verdict = "" if each.is_accepted else ", too many"
+        sys.stdout.write(
+            f"  z={each.z:g}: {each.evaluations:.1f} evaluations, {each.changed} of {each.images} "
+            f"images decided otherwise (at most {100 * each.bound:.2f} %){verdict}\n"
+        )
+    sys.stdout.write(f"{config.title}: task.race.z={chosen(results).z:g}\n")

@@ -6,35 +6,18 @@ computes the new ones alone.  A calibration that is there is kept: another devic
 would change its last digits, and with its hash the names of the runs that were made with it.
 """
 
-import hashlib
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-from torch import Tensor
-
-from bigain.backbones.base import Backbone
 from bigain.config import ClassificationConfig, RunConfig
 from bigain.data.base import Dataset, load_dataset
 from bigain.data.whole import load_whole
-from bigain.devices import choose_threads, limited_threads, resolve_device
-from bigain.engine import build
 from bigain.engine.build_operator import check_operator
 from bigain.engine.build_protocol import check_apart
+from bigain.engine.race_errors import gather_errors
 from bigain.errors import UserError
-from bigain.files import parse_json, replace_text
-from bigain.runs.calibrations import (
-    calibration_path,
-    errors_folder,
-    read_calibration,
-    write_calibration,
-)
-from bigain.runs.progress import Meter
-from bigain.runs.provenance import weights_of
-from bigain.tasks.calibration import FullGrid, calibration_errors
-from bigain.tasks.classifier import LOSSES, DiffusionClassifier
+from bigain.runs.calibrations import calibration_path, read_calibration, write_calibration
 from bigain.tasks.race_model import WEIGHTS, RaceModel, held_out_fit
 from bigain.tasks.racing import grid_of
 
@@ -83,36 +66,19 @@ def calibrate(config: RunConfig) -> Calibrated:
     positions = _positions(config, images)
     ids = [images.image_ids[position] for position in positions]
     check_apart(config, ids, load_dataset(config.dataset))
-    device = resolve_device(config.device)
-    threads = choose_threads(config.threads, is_mini=config.backbone.is_mini)
-    with limited_threads(threads.count):
-        caches = build.build_caches(config)
-        backbone = build.build_backbone(config.backbone, device, config.dtype, caches)
-        backbone.condition_on(images)
-        weights = weights_of(backbone.hashes)
-        folder = errors_folder(config) / _digest(weights)
-        left = [
-            (at, i) for at, i in zip(positions, ids, strict=True) if not _file(folder, i).is_file()
-        ]
-        with Meter(len(left), f"calibration of {config.title}", "image", is_shown=True) as meter:
-            for image_id, errors in _errors(
-                config, backbone, images, device, [at for at, _ in left]
-            ):
-                replace_text(_file(folder, image_id), json.dumps(errors.tolist()))
-                meter.advance()
-    errors = torch.stack([_read(folder, image_id) for image_id in ids])
+    found = gather_errors(config, images, positions)
     weigh = WEIGHTS[task.of_race.weighing]
-    fit = _checked_fit(config, held_out_fit(errors, weigh))
-    model = RaceModel.learned(errors, weigh)
+    fit = _checked_fit(config, held_out_fit(found.errors, weigh))
+    model = RaceModel.learned(found.errors, weigh)
     content = {
-        "hashes": weights,
+        "hashes": found.hashes,
         "image_ids": ids,
         "timesteps": grid_of(task.trial_list[-1]),
         "order": model.order,
         "fit": fit,
         "covariance": model.s.tolist(),
     }
-    return Calibrated(write_calibration(config, content), fit, len(left))
+    return Calibrated(write_calibration(config, content), fit, found.computed)
 
 
 def _positions(config: RunConfig, images: Dataset) -> range:
@@ -121,27 +87,6 @@ def _positions(config: RunConfig, images: Dataset) -> range:
         allowed = f"an integer from 10 to {len(images) - 1}, fewer than the images of the dataset"
         raise UserError(f"task.race.images={wanted}: allowed: {allowed}")
     return range(len(images) - wanted, len(images))
-
-
-def _errors(
-    config: RunConfig,
-    backbone: Backbone,
-    images: Dataset,
-    device: torch.device,
-    positions: Sequence[int],
-) -> Iterator[tuple[int, Tensor]]:
-    task = config.task_as(ClassificationConfig)
-    grid = FullGrid(task.trial_list[-1], task.of_race.calibration_classes, config.seed)
-    classifier = DiffusionClassifier(
-        backbone,
-        grid,
-        LOSSES[task.loss],
-        seed=config.seed,
-        batch_size=build.build_batch_size(config, backbone, device),
-        device=device,
-    )
-    with build.build_compression(config, backbone.denoiser):
-        yield from calibration_errors(classifier, backbone, images, positions)
 
 
 def _checked_fit(config: RunConfig, fit: Mapping[int, float]) -> Mapping[int, float]:
@@ -155,15 +100,3 @@ def _checked_fit(config: RunConfig, fit: Mapping[int, float]) -> Mapping[int, fl
             f"task.race.images={2 * images}, or use task.allocation=staged"
         )
     return fit
-
-
-def _digest(weights: Mapping[str, str]) -> str:
-    return hashlib.sha256(json.dumps(weights, sort_keys=True).encode()).hexdigest()[:12]
-
-
-def _file(folder: Path, image_id: int) -> Path:
-    return folder / f"{image_id}.json"
-
-
-def _read(folder: Path, image_id: int) -> Tensor:
-    return torch.tensor(parse_json(_file(folder, image_id).read_text()), dtype=torch.float64)

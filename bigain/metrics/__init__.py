@@ -24,6 +24,7 @@ from bigain.metrics.generation import generation_metrics
 from bigain.metrics.intervals import (
     Metric,
     PairedResult,
+    highest_share,
     holm,
     mean_interval,
     paired_accuracy,
@@ -52,6 +53,7 @@ __all__ = [
     "frechet_distance",
     "frechet_with_interval",
     "generation_metrics",
+    "highest_share",
     "holm",
     "image_errors",
     "image_precisions",

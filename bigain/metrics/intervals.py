@@ -43,6 +43,7 @@ __all__ = [
     "NORMAL_QUANTILE",
     "Metric",
     "PairedResult",
+    "highest_share",
     "holm",
     "mean_interval",
     "paired_accuracy",
@@ -123,6 +124,20 @@ def wilson(successes: int, n: int) -> tuple[float, float]:
     low = 0.0 if successes == 0 else centre - half
     high = 1.0 if successes == n else centre + half
     return low, high
+
+
+def highest_share(successes: int, n: int) -> float:
+    """The one-sided 95 % Clopper-Pearson upper bound of a share, in [0, 1].
+
+    Raises:
+        ValueError: Not 0 <= successes <= n, or n = 0.
+
+    """
+    if n < 1 or not 0 <= successes <= n:
+        raise ValueError(f"successes={successes}, n={n}: needs n >= 1 and 0 <= successes <= n")
+    if successes == n:
+        return 1.0
+    return float(special.betaincinv(successes + 1, n - successes, CONFIDENCE))
 
 
 def mean_interval(values: ArrayLike) -> tuple[float, float]:

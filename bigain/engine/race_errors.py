@@ -1,0 +1,102 @@
+"""Errors of images at all trials, outside the evaluation; each image is computed once and kept."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from bigain.backbones.base import Backbone
+from bigain.config import ClassificationConfig, RunConfig
+from bigain.data.base import Dataset
+from bigain.devices import choose_threads, limited_threads, resolve_device
+from bigain.engine import build
+from bigain.files import parse_json, replace_text
+from bigain.runs.calibrations import errors_folder
+from bigain.runs.progress import Meter
+from bigain.runs.provenance import weights_of
+from bigain.tasks.calibration import FullGrid, calibration_errors
+from bigain.tasks.classifier import LOSSES, DiffusionClassifier
+
+__all__ = ["RaceErrors", "gather_errors"]
+
+
+@dataclass(frozen=True)
+class RaceErrors:
+    """All errors of some images.
+
+    Attributes:
+        errors: fp64 from fp32, shape (images, trials, classes of an image).
+        hashes: Of the weights that they were computed with.
+        computed: Images whose errors were computed now, and not kept before.
+
+    """
+
+    errors: Tensor
+    hashes: Mapping[str, str]
+    computed: int
+
+
+def gather_errors(config: RunConfig, images: Dataset, positions: Sequence[int]) -> RaceErrors:
+    """The errors of the images at these positions, in this order, of `task.race.classes` classes.
+
+    Raises:
+        UserError: Weights are missing, or an image cannot be read.
+
+    """
+    ids = [images.image_ids[position] for position in positions]
+    device = resolve_device(config.device)
+    threads = choose_threads(config.threads, is_mini=config.backbone.is_mini)
+    with limited_threads(threads.count):
+        caches = build.build_caches(config)
+        backbone = build.build_backbone(config.backbone, device, config.dtype, caches)
+        backbone.condition_on(images)
+        weights = weights_of(backbone.hashes)
+        folder = errors_folder(config) / _digest(weights)
+        left = [
+            (at, i) for at, i in zip(positions, ids, strict=True) if not _file(folder, i).is_file()
+        ]
+        with Meter(len(left), f"calibration of {config.title}", "image", is_shown=True) as meter:
+            for image_id, errors in _errors(
+                config, backbone, images, device, [at for at, _ in left]
+            ):
+                replace_text(_file(folder, image_id), json.dumps(errors.tolist()))
+                meter.advance()
+    errors = torch.stack([_read(folder, image_id) for image_id in ids])
+    return RaceErrors(errors, weights, len(left))
+
+
+def _errors(
+    config: RunConfig,
+    backbone: Backbone,
+    images: Dataset,
+    device: torch.device,
+    positions: Sequence[int],
+) -> Iterator[tuple[int, Tensor]]:
+    task = config.task_as(ClassificationConfig)
+    grid = FullGrid(task.trial_list[-1], task.of_race.calibration_classes, config.seed)
+    classifier = DiffusionClassifier(
+        backbone,
+        grid,
+        LOSSES[task.loss],
+        seed=config.seed,
+        batch_size=build.build_batch_size(config, backbone, device),
+        device=device,
+    )
+    with build.build_compression(config, backbone.denoiser):
+        yield from calibration_errors(classifier, backbone, images, positions)
+
+
+def _digest(weights: Mapping[str, str]) -> str:
+    return hashlib.sha256(json.dumps(weights, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _file(folder: Path, image_id: int) -> Path:
+    return folder / f"{image_id}.json"
+
+
+def _read(folder: Path, image_id: int) -> Tensor:
+    return torch.tensor(parse_json(_file(folder, image_id).read_text()), dtype=torch.float64)
