@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from bigain.cli.main import main
+from bigain.data.fashion_mnist import FashionMNIST
 from bigain.launch.compose import compose_config
 from bigain.runs.calibrations import calibration_path
 from bigain.runs.files import METRICS, read_csv
@@ -164,9 +165,10 @@ def test_a_race_is_compared_by_its_decisions(
 def test_images_of_the_calibration_are_not_raced(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    limit = len(FashionMNIST.open_all(None)) - 5  # the whole split, where a machine has it
     files = [f"paths.results={tmp_path}", *RACE, *OWN]
-    assert main(["calibrate", *files, "dataset.limit=995"]) == 2
-    assert "dataset.limit=995: 55 of the 995 images" in capsys.readouterr().err
+    assert main(["calibrate", *files, f"dataset.limit={limit}"]) == 2
+    assert f"dataset.limit={limit}: 55 of the {limit} images" in capsys.readouterr().err
     assert not (tmp_path / "calibrations").exists()
 
 
