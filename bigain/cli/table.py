@@ -17,6 +17,7 @@ from bigain.tables.dry_run import PRINTERS, CountFlops, costed_runs, estimate, k
 from bigain.tables.formats import render_markdown
 from bigain.tables.planner import Compose, Plan, PlannedRun, remembering
 from bigain.tables.render import (
+    families_of_all,
     load_table,
     plan_of,
     render_table,
@@ -103,8 +104,9 @@ def _check_inputs(runs: Mapping[str, PlannedRun]) -> None:
 
 def _render(plans: Plans, request: Request, results: Path, compose: Compose) -> None:
     folder = results / request.profile / "tables"
+    families = families_of_all(compose)
     for spec, plan in plans.values():
-        table = render_table(spec, request.profile, plan, compose, request.extra)
+        table = render_table(spec, request.profile, plan, compose, families, request.extra)
         paths = write_table(table, folder, request.formats)
         if len(plans) == 1:
             _say(render_markdown(table.document))

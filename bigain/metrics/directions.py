@@ -7,6 +7,8 @@ __all__ = ["HIGHER_IS_BETTER"]
 HIGHER_IS_BETTER: Mapping[str, bool] = {
     **dict.fromkeys(("acc1", "acc1_to_none", "map_image", "map_class"), True),
     **dict.fromkeys(("margin_mean", "precision", "recall", "class_agreement"), True),
+    **dict.fromkeys(("best_margin", "pairwise_auc", "acc1_first"), True),
+    **dict.fromkeys(("eps_rise_equal", "eps_rise_low", "eps_rise_mid", "eps_rise_high"), False),
     **dict.fromkeys(("flops_saved_percent", "speedup", "acceleration_percent"), True),
     "images_per_s": True,
     "race_agreement": True,

@@ -1,74 +1,54 @@
 """Numbers with intervals for the cells of a table, and the differences of two cells.
 
 The metrics of a run are those that it stated at its end.  Computed here are only those that need
-two runs, image by image, or that no run states: paired differences, the rise of the error, rho.
+two runs, image by image, or that no run states: paired differences, the rise of the error, and the
+statistics of single trials (`bigain.tables.trial_cells`).
 
 All operators see the same images, timesteps and noise, or start from the same first noise.  With e
 the error of the true class, two rises differ by mean(e_row - e_versus) / mean(e_none):
 `relative_rise` of the errors e_none + (e_row - e_versus) against e_none, with the right interval.
 """
 
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import permutations
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from bigain.errors import UserError
-from bigain.metrics import (
-    Metric,
-    PairedResult,
-    cantelli_bound,
-    image_errors,
-    image_precisions,
-    margin_ratio,
-    paired_accuracy,
-    paired_bootstrap,
-    paired_difference,
-    relative_rise,
-)
+from bigain.metrics import Metric, image_errors, relative_rise
 from bigain.runs.archive import Archive
-from bigain.tables.planner import CellKey, Plan
+from bigain.runs.pairing import FinishedRun
+from bigain.runs.trials import read_trials
+from bigain.tables.differences import (
+    Difference,
+    accuracy_difference,
+    paired_differences,
+    plain_difference,
+    scaled,
+)
+from bigain.tables.planner import NONE, CellKey, Plan
 from bigain.tables.quantities import TO_NONE
+from bigain.tables.trial_cells import (
+    TrialValues,
+    trial_differences,
+    trial_metrics,
+    trial_values,
+)
 
-__all__ = [
-    "CellPair",
-    "Difference",
-    "Measured",
-    "accuracy_difference",
-    "cell_pairs",
-    "measure",
-    "paired_differences",
-    "plain_difference",
-    "run_metrics",
-]
+__all__ = ["CellPair", "Measured", "Pairs", "cell_pairs", "measure", "named_pairs", "run_metrics"]
 
 CellPair = tuple[CellKey, CellKey]
 """A cell and the one that it is compared with."""
 
 _DISTANCES = ("fid", "frechet_mini")
-_LEFT_OUT = ("map_class", "eps_error_rise")
-"""Stated by runs, not taken by tables: their mAP is per image, and the rise is paired here."""
+_LEFT_OUT = ("map_class", "eps_error_rise", "margin_mean", "margin_variance")
+"""Stated by runs, not taken by tables: their mAP is per image, the rise is paired here, and margins
+over all wrong classes mislead (protocol 5)."""
 
 Records = tuple[pd.DataFrame, Mapping[str, Metric]]
 """The records of a run, one row per image, and the metrics that it stated itself."""
-
-
-@dataclass(frozen=True)
-class Difference:
-    """First minus second.
-
-    Attributes:
-        metric: The difference as a number with its interval.
-        p: Two-sided p value of no difference; NaN where nothing pairs the two.
-
-    """
-
-    metric: Metric
-    p: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -85,11 +65,14 @@ class Measured:
     deltas: Mapping[CellPair, Mapping[str, Difference]] = field(default_factory=dict)
 
 
-def measure(plan: Plan, results: Path) -> Measured:
+def measure(plan: Plan, results: Path, pairs: "Pairs | None" = None) -> Measured:
     """Everything that the finished runs of the plan say.
 
-    Every two cells of a column are compared, or of a row where the table compares columns, since
-    the marks of the best need that.
+    Args:
+        plan: The runs.
+        results: Where they are.
+        pairs: Which cells are compared; by default `cell_pairs`, since the marks of the best need
+            all of them.
 
     Raises:
         UserError: Records or metrics are damaged, or two runs of a column do not cover the same
@@ -99,6 +82,7 @@ def measure(plan: Plan, results: Path) -> Measured:
     archive = Archive(results, plan.profile)
     records = _records(plan, archive)
     _check_same_images(plan, records, archive)
+    trials = _trials(plan, records, archive)
     runs = {}
     for cell in records:
         baseline = plan.baseline(cell.place, cell.column)
@@ -106,18 +90,25 @@ def measure(plan: Plan, results: Path) -> Measured:
         if none is not None:
             archive.check_comparable(plan.runs[cell].run_id, plan.runs[baseline].run_id)
         runs[cell] = run_metrics(cell.place.work, records[cell], none)
+        if cell in trials:
+            base = trials.get(baseline) if cell != baseline else None
+            runs[cell] |= trial_metrics(trials[cell], base)
     deltas = {}
-    for pair in cell_pairs(plan, records):
-        none = records.get(plan.baseline(pair[0].place, pair[0].column))
+    for pair in (pairs or cell_pairs)(plan, records):
+        baseline = plan.baseline(pair[0].place, pair[0].column)
+        none = records.get(baseline)
         deltas[pair] = _differences(records, runs, pair, none[0] if none else None)
+        if all(cell in trials for cell in pair):
+            own, other = (trials[cell] for cell in pair)
+            deltas[pair] |= trial_differences(own, other, trials.get(baseline))
     return Measured(runs, deltas)
 
 
 def run_metrics(work: str, records: Records, none: Records | None) -> dict[str, Metric]:
     """The metrics of one run by id; with `none` also the paired comparisons with it.
 
-    Beside those that the run states: the ratio of the margin where it has a variance, the
-    differences to the baseline, and the share of time that is saved.
+    Beside those that the run states: the differences to the baseline, and the share of time that is
+    saved.
     """
     frame, stated = records
     metrics = {name: metric for name, metric in stated.items() if name not in _LEFT_OUT}
@@ -127,7 +118,6 @@ def run_metrics(work: str, records: Records, none: Records | None) -> dict[str, 
         return metrics
     if none is not None:
         metrics = _with_rise(metrics, image_errors(frame), image_errors(none[0]))
-    metrics |= {each.metric: each for each in _margin_metrics(frame)}
     if none is not None:
         metrics[TO_NONE] = accuracy_difference(TO_NONE, frame, none[0]).metric
         metrics["acc1_drop"] = accuracy_difference("acc1_drop", none[0], frame).metric
@@ -140,7 +130,7 @@ def _with_rise(
     """The metrics with the rise of the error behind the error itself."""
     if not errors.index.isin(base.index).any():
         return dict(metrics)
-    rise = _metric("eps_error_rise", relative_rise(errors, base), 100.0, "percent")
+    rise = scaled("eps_error_rise", relative_rise(errors, base), 100.0, "percent")
     pairs = ((own, rise) if name == "eps_error" else (own,) for name, own in metrics.items())
     return {each.metric: each for pair in pairs for each in pair}
 
@@ -157,12 +147,42 @@ def cell_pairs(plan: Plan, known: Mapping[CellKey, object]) -> Iterator[CellPair
             yield from permutations([cell for cell in group if cell in known], 2)
 
 
+def named_pairs(plan: Plan, known: Mapping[CellKey, object]) -> Iterator[CellPair]:
+    """Those of `cell_pairs` that the table names as its comparisons."""
+    deltas = plan.spec.deltas_of(plan.grid)
+    named = {(each.row or each.column, each.versus or each.versus_column) for each in deltas}
+    for one, other in cell_pairs(plan, known):
+        across = one.column != other.column
+        if ((one.column, other.column) if across else (one.row, other.row)) in named:
+            yield one, other
+
+
+Pairs = Callable[[Plan, Mapping[CellKey, object]], Iterator[CellPair]]
+"""(plan, known cells) -> the pairs of them that are compared."""
+
+
 def _records(plan: Plan, archive: Archive) -> dict[CellKey, Records]:
     loaded: dict[str, Records] = {}
     for name in (run.run_id for run in plan.distinct() if archive.is_available(run.run_id)):
         if (frame := archive.samples(name)) is not None:
             loaded[name] = (frame, archive.metrics(name))
     return {cell: loaded[run.run_id] for cell, run in plan.runs.items() if run.run_id in loaded}
+
+
+def _trials(
+    plan: Plan, records: Mapping[CellKey, Records], archive: Archive
+) -> dict[CellKey, TrialValues]:
+    """The statistics of single trials, of the cells whose runs have the errors for them."""
+    found = {}
+    for cell, (frame, _) in records.items():
+        name = plan.runs[cell].run_id
+        if trials := read_trials(FinishedRun(name, {}, frame, archive)):
+            found[cell] = trials
+    scales = {cell: trials.scale for cell, trials in found.items() if cell.row == NONE}
+    return {
+        cell: trial_values(trials, scales.get(plan.baseline(cell.place, cell.column)))
+        for cell, trials in found.items()
+    }
 
 
 def _check_same_images(plan: Plan, records: Mapping[CellKey, Records], archive: Archive) -> None:
@@ -212,88 +232,3 @@ def _time_saved(speedup: Metric) -> Metric:
         ci_high=saved[2],
         unit="percent",
     )
-
-
-def _margin_metrics(frame: pd.DataFrame) -> list[Metric]:
-    """The ratio rho of the margin, and Cantelli's bound for the trials of the first stage."""
-    kept = frame.dropna(subset=["margin_mean", "margin_variance"])
-    if kept.empty:
-        return []
-    rho = np.array(margin_ratio(kept["margin_mean"], kept["margin_variance"]))
-    # The bound depends on rho and on the sign of the mean: it is that of mean 1 and variance rho.
-    sign, trials = np.sign(kept["margin_mean"].mean()), len(kept["true_errors"].iloc[0])
-    bound = 100 * cantelli_bound(sign, np.maximum(rho, 0), trials)
-    return [
-        Metric("margin_rho", rho[0], len(kept), rho[1], rho[2], "ratio"),
-        Metric("margin_bound", bound[0], len(kept), bound[1], bound[2], "percent"),
-    ]
-
-
-def paired_differences(
-    work: str, row: pd.DataFrame, versus: pd.DataFrame, none: pd.DataFrame | None
-) -> dict[str, Difference]:
-    """`row` minus `versus` by metric id, as far as their records pair them.
-
-    Classification: acc1 (McNemar) and with several labels map_image (bootstrap), in points, and
-    with the baseline `none` the rise of the error.  Generation: the Frechet distance under both its
-    names, and class_agreement in points.
-    """
-    if work == "classification":
-        return _of_classification(row, versus, none)
-    if work == "generation":
-        return _of_generation(row, versus)
-    return {}
-
-
-def accuracy_difference(name: str, a: pd.DataFrame, b: pd.DataFrame) -> Difference:
-    """Share of correct images of `a` minus that of `b`, in points."""
-    return _points(name, paired_accuracy(*(f.set_index("image_id")["correct"] for f in (a, b))))
-
-
-def plain_difference(name: str, row: Metric, versus: Metric) -> Difference:
-    """Of two numbers that nothing pairs: no interval."""
-    value = row.value - versus.value
-    return Difference(
-        Metric(name, value, min(row.n, versus.n), math.nan, math.nan, _difference_unit(row.unit))
-    )
-
-
-def _of_classification(
-    row: pd.DataFrame, versus: pd.DataFrame, none: pd.DataFrame | None
-) -> dict[str, Difference]:
-    found = {"acc1": accuracy_difference("acc1", row, versus)}
-    if "average_precision" in row and "average_precision" in versus:
-        precisions = paired_bootstrap(image_precisions(row), image_precisions(versus))
-        found["map_image"] = _points("map_image", precisions)
-    if none is not None:
-        base = image_errors(none)
-        shifted = base + image_errors(row) - image_errors(versus)
-        found["eps_error_rise"] = _points("eps_error_rise", relative_rise(shifted, base))
-    return found
-
-
-def _of_generation(row: pd.DataFrame, versus: pd.DataFrame) -> dict[str, Difference]:
-    if len(row) != len(versus):
-        return {}
-    values = (frame.set_index("image_id")["frechet_value"] for frame in (row, versus))
-    distance = paired_difference(*values)
-    found = {
-        name: Difference(_metric(name, distance, 1.0, "feature^2"), distance.p)
-        for name in ("fid", "frechet_mini")
-    }
-    if "correct" in row and "correct" in versus:
-        found["class_agreement"] = accuracy_difference("class_agreement", row, versus)
-    return found
-
-
-def _points(name: str, result: PairedResult) -> Difference:
-    return Difference(_metric(name, result, 100.0, "points"), result.p)
-
-
-def _metric(name: str, result: PairedResult, scale: float, unit: str) -> Metric:
-    value, low, high = (scale * each for each in (result.mean, result.ci_low, result.ci_high))
-    return Metric(name, value, result.n, low, high, unit)
-
-
-def _difference_unit(unit: str) -> str:
-    return "points" if unit == "percent" else unit

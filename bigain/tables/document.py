@@ -174,8 +174,10 @@ Section = tuple[str, tuple[str, ...]]
 
 MARKS = (
     "**Bold**: the best of its column (in a table that compares columns: of its row). Either a "
-    "paired test against the second best supports it (p < 0.05), or the numbers are exact counts.",
-    "*Italic*: the best by value; no test supports it.",
+    "paired test against the second best supports it, with p < 0.05 after Holm's correction over "
+    "all such tests of its block, or the numbers are exact counts. Where the two are also one of "
+    "the paper's orderings, its p value in the family of all tables is below 0.05, too.",
+    "*Italic*: the best by value; no corrected test supports it.",
     "__Underlined__: the second best. Ties share a mark. The baseline is not ranked. A quantity "
     "whose rows cannot be compared has no marks.",
     "An em dash (—) means that no finished run exists. The commands that fill the gaps are listed "
@@ -199,16 +201,27 @@ _LINES = (
 _VERDICTS = (
     "Each table first says which of the paper's orderings it confirms. An ordering is a pair of "
     "rows, or of columns, of which the paper prints one as better.",
-    "*supported*: the method that the paper puts ahead is ahead here too, with p < 0.05. "
-    "*contradicted*: it is behind, with p < 0.05. *open*: neither.",
-    "A verdict is about the order alone, not about the size of the two differences. It is not "
-    "corrected for the number of comparisons.",
+    "*level*: the 95 % interval of the difference lies inside of +-delta, whether it contains 0 or "
+    "not. *supported*: not level, and the method that the paper puts ahead is ahead here too, with "
+    "p < 0.05 after correction. *contradicted*: not level, and it is behind, with p < 0.05 after "
+    "correction. *inconclusive*: none of these. The deltas stand in `configs/verdicts.yaml`; they "
+    "were set before the runs with errors of all classes were made.",
+    "*p* is the p value of the single test, *p, Holm* the one with Holm's correction, which "
+    "decides. A family is all that was measured of one kind of orderings, in all tables of the "
+    "profile: those in the paper's quantities, those in the margin, those in the noise error. Two "
+    "runs that several tables compare in one quantity are one hypothesis and count once.",
+    "A verdict is about the order. *paper's size* says, for the paper's own quantities alone, "
+    "whether the interval excludes the difference that the paper prints (*excluded*) or contains "
+    "it (*possible*).",
     "The tests are paired: the exact McNemar test for accuracy, a bootstrap over images for mAP, "
-    "t tests over images for the noise error and over samples for the Frechet distance.",
+    "t tests over images for the margin, the pairwise AUC and the noise error, and over samples "
+    "for the Frechet distance.",
     "The paper prints no uncertainty. Unpaired, its own accuracies have standard errors of 0.6 to "
     "1.1 points.",
-    "The noise error is not a quantity of the paper. Whether it has the order of the paper's "
-    "accuracies is a separate question, and the answer says nothing about accuracy itself.",
+    "The margin and the noise error are not quantities of the paper. Whether they have the order "
+    "of the paper's accuracies is a separate question. The margin is the primary endpoint: it is "
+    "made of the errors that decide, in units in which each timestep counts the same. The noise "
+    "error comes second; it says nothing about accuracy itself.",
 )
 
 _PAPER = {

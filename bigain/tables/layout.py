@@ -11,7 +11,7 @@ from bigain.config import (
     RunConfig,
 )
 from bigain.tables.document import MARKS, Cell, Document, Panel
-from bigain.tables.panels import is_empty, number_panels
+from bigain.tables.panels import number_panels
 from bigain.tables.sources import Sources, footnotes_of
 from bigain.tables.verdicts import verdict_panels
 
@@ -62,8 +62,7 @@ def _measured(sources: Sources) -> tuple[int, int]:
     plan = sources.plan
     cells = [
         (sources.key(block, row, column), block.metric)
-        for block in plan.spec.profile(plan.profile).blocks
-        if not (block.optional and is_empty(sources, block))
+        for block in sources.blocks
         for row in plan.rows
         for column in plan.columns_of(block)
         if row.run

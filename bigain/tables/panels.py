@@ -16,11 +16,11 @@ from bigain.metrics import Metric
 from bigain.tables.document import DASH, Cell, Kind, Line, Panel
 from bigain.tables.planner import BASELINE, NONE
 from bigain.tables.quantities import QUANTITIES, format_difference, format_metric
+from bigain.tables.ranks import ranks
 from bigain.tables.sources import Sources, paper_cell
 from bigain.tables.spec import Block, Column, PaperBlock, Row
-from bigain.tables.verdicts import ranks
 
-__all__ = ["is_empty", "line_after_baseline", "number_panels", "paper_delta", "paper_panel"]
+__all__ = ["line_after_baseline", "number_panels", "paper_delta", "paper_panel"]
 
 _AGAINST_NONE = ("flops_saved_percent", "speedup", "acceleration_percent")
 """What a run without an operator does not have."""
@@ -34,24 +34,16 @@ Head = tuple[Block, Column]
 def number_panels(sources: Sources) -> Iterator[Panel]:
     """The panels of a table: what was measured, then what only the paper has."""
     spec = sources.plan.spec
-    blocks = spec.profile(sources.plan.profile).blocks
     if spec.layout == "beside":
-        yield _beside(sources, blocks)
+        yield _beside(sources, sources.blocks)
     else:
-        shown = (b for b in blocks if not (b.optional and is_empty(sources, b)))
-        yield from (_stacked(sources, block) for block in shown)
-    beside = {block.beside for block in blocks}
+        yield from (_stacked(sources, block) for block in sources.blocks)
+    beside = {block.beside for block in spec.profile(sources.plan.profile).blocks}
     for block in spec.paper.blocks:
         if (block.dataset, block.metric) not in beside:
             panel = paper_panel(sources, block)
             if panel.lines:
                 yield panel
-
-
-def is_empty(sources: Sources, block: Block) -> bool:
-    """Whether no run has the quantity of the block."""
-    cells = (cell for cell in sources.measured.runs if cell.place == sources.plan.place(block))
-    return all(sources.metric(cell, block.metric) is None for cell in cells)
 
 
 def _stacked(sources: Sources, block: Block) -> Panel:
@@ -187,12 +179,15 @@ def _measured(sources: Sources, block: Block, column: Column, row: Row) -> Cell:
     if row.method == NONE and is_own:
         return Cell()
     write = partial(format_metric, signed=quantity.signed)
-    rank = ranks(sources, block, row, column).get(cell, "")
+    rank = ranks(sources, block).get(cell, "")
     return Cell(_text(sources, block, metric, write), rank=rank)
 
 
 def _at_baseline(sources: Sources, block: Block) -> Cell:
-    name = QUANTITIES[block.metric].at_none or block.metric
+    quantity = QUANTITIES[block.metric]
+    if quantity.needs_none and not quantity.at_none:
+        return _EMPTY
+    name = quantity.at_none or block.metric
     cell = sources.plan.baseline(sources.plan.place(block), "")
     return Cell(_text(sources, block, sources.metric(cell, name), format_metric))
 

@@ -30,8 +30,11 @@ __all__ = [
     "Plan",
     "PlannedRun",
     "adding",
+    "commands_of",
     "concerning",
+    "has_setting",
     "place_of",
+    "plan_cells",
     "plan_table",
     "refuse_fixed_keys",
     "remembering",
@@ -190,21 +193,38 @@ def plan_table(
     """
     spec.columns(profile, grid)
     refuse_fixed_keys(spec.number, extra)
-    cells = dict(_cells(spec, profile, grid))
+    return plan_cells(spec, profile, grid, extra, commands_of(spec, profile, grid, extra), compose)
+
+
+def commands_of(
+    spec: TableSpec, profile: str, grid: str, extra: Sequence[str]
+) -> dict[CellKey, tuple[str, ...]]:
+    """The overrides of the run of every cell; nothing is composed."""
     # The default profile need not be named in what a reader may copy.
     size = () if profile == DEFAULT_PROFILE else (f"profile={profile}",)
     works = {place.work for place in _places(spec, profile)}
     own = spec.profile(profile).backbone
-    commands = [
-        (
+    return {
+        cell: (
             *(*size, *overrides),
             *yielding(
                 concerning(extra, cell.place.work, works, cell.place.backbone == own), overrides
             ),
         )
-        for cell, overrides in cells.items()
-    ]
-    configs = compose(commands)
+        for cell, overrides in _cells(spec, profile, grid)
+    }
+
+
+def plan_cells(
+    spec: TableSpec,
+    profile: str,
+    grid: str,
+    extra: Sequence[str],
+    commands: Mapping[CellKey, tuple[str, ...]],
+    compose: Compose,
+) -> Plan:
+    """The plan of those cells of a table that have `commands`; UserError as `plan_table`."""
+    configs = compose(list(commands.values()))
     if any(isinstance(each.task, ClassificationConfig) and each.task.is_race for each in configs):
         raise UserError(
             "task.allocation=racing: a race has no noise errors and margins, which tables show; "
@@ -213,7 +233,7 @@ def plan_table(
     classes = {name: each.classes for name, each in spec.profile(profile).datasets.items()}
     runs = {
         cell: _planned(command, config, classes.get(cell.place.dataset, 0))
-        for cell, command, config in zip(cells, commands, configs, strict=True)
+        for (cell, command), config in zip(commands.items(), configs, strict=True)
     }
     return Plan(spec, profile, grid, tuple(extra), runs)
 
@@ -253,8 +273,8 @@ def _has(spec: TableSpec, block: Block, column: Column) -> bool:
 
 
 def _needs_none(spec: TableSpec, blocks: Iterable[Block]) -> bool:
-    shown = spec.baseline != "absent"
-    return shown or any(QUANTITIES[block.metric].needs_none for block in blocks)
+    needed = (QUANTITIES[block.metric] for block in blocks)
+    return spec.baseline != "absent" or any(each.needs_none or each.scaled for each in needed)
 
 
 def _planned(overrides: tuple[str, ...], config: RunConfig, classes: int) -> PlannedRun:
@@ -299,11 +319,16 @@ def concerning(
     """
     for override in extra:
         group, _, key = _key(override).partition(".")
-        has_it = [each for each in works if key in _SETTINGS[each]]
+        has_it = [each for each in works if has_setting(each, key)]
         if group == "task" and has_it and work not in has_it:
             continue
         if group != "backbone" or is_own_backbone:
             yield override
+
+
+def has_setting(work: str, key: str) -> bool:
+    """Whether the task of a kind of work has `task.KEY`."""
+    return key in _SETTINGS[work]
 
 
 def yielding(extra: Iterable[str], own: Iterable[str]) -> Iterator[str]:

@@ -20,6 +20,13 @@ _FRECHET = (
 )
 
 
+_RISE = (
+    "How much larger the noise-prediction error of the true class is than that of the baseline on "
+    "the same (image, timestep, noise), relative to the mean error of the baseline, with the "
+    "paired 95 % interval. Differences between rows are in points."
+)
+
+
 @dataclass(frozen=True)
 class Quantity:
     """One metric as a block of a table.
@@ -37,6 +44,7 @@ class Quantity:
         deltas: Whether rows are compared with each other, at the end of the block.
         ranked: Whether the best and the second are marked.
         needs_none: Whether it is a comparison with the baseline itself.
+        scaled: Whether it is in units that the baseline gives.
 
     """
 
@@ -52,6 +60,7 @@ class Quantity:
     deltas: bool = False
     ranked: bool = False
     needs_none: bool = False
+    scaled: bool = False
 
     @property
     def lower_is_better(self) -> bool:
@@ -94,47 +103,77 @@ _QUANTITIES = (
         ranked=True,
     ),
     Quantity(
+        "best_margin",
+        title="Best-wrong margin, sigma_t",
+        name="margin",
+        explanation="The primary endpoint. In each trial of the first stage: the lowest error of a "
+        "wrong class minus the error of the true class, over sigma_t, the standard deviation of "
+        "the baseline's errors over the classes at this timestep; mean over the trials of an image "
+        "and over images, with the 95 % interval. Differences are paired over images (t).",
+        to_none="best_margin_to_none",
+        deltas=True,
+        ranked=True,
+        scaled=True,
+    ),
+    Quantity(
+        "pairwise_auc",
+        title="Pairwise AUC, %",
+        name="pairwise AUC",
+        explanation="Share of the pairs of a trial of the first stage and a wrong class in which "
+        "the error of the wrong class is the higher one, mean over images, with the 95 % interval. "
+        "Differences are in points, paired over images (t).",
+        to_none="pairwise_auc_to_none",
+        deltas=True,
+        ranked=True,
+    ),
+    Quantity(
+        "acc1_first",
+        title="Top-1 accuracy of the first stage, %",
+        name="accuracy of the first stage",
+        explanation="Share of images on which the true class has the lowest mean error over the "
+        "trials of the first stage, with its 95 % Wilson interval. Differences are in points, "
+        "paired over images (McNemar).",
+        to_none="acc1_first_to_none",
+        deltas=True,
+        ranked=True,
+    ),
+    Quantity(
+        "eps_rise_equal",
+        title="Rise of the noise error, equal weights per timestep, %",
+        name="noise error, equal weights",
+        explanation=f"{_RISE} Equal weights: each error is first divided by the baseline's mean "
+        "error at its timestep.",
+        signed=True,
+        deltas=True,
+        ranked=True,
+        needs_none=True,
+        scaled=True,
+    ),
+    *(
+        Quantity(
+            f"eps_rise_{third}",
+            title=f"Rise of the noise error at {noise} noise, equal weights per timestep, %",
+            name=f"noise error at {noise} noise",
+            explanation=f"The same with the trials in the third of {noise} noise alone.",
+            signed=True,
+            deltas=True,
+            ranked=True,
+            needs_none=True,
+            scaled=True,
+        )
+        for third, noise in {"low": "low", "mid": "medium", "high": "high"}.items()
+    ),
+    Quantity(
         "eps_error_rise",
-        title="Rise of the noise error, %",
-        name="noise error",
-        explanation="How much larger the noise-prediction error of the true class is than that of "
-        "the baseline on the same (image, timestep, noise), relative to the mean error of the "
-        "baseline, with the paired 95 % interval. Differences between rows are in points.",
+        title="Rise of the noise error, raw, %",
+        name="noise error, raw",
+        explanation=f"{_RISE} Raw: a mean over the trials, in which low noise weighs most.",
         signed=True,
         at_none="eps_error",
         title_at_none="the error itself",
         deltas=True,
         ranked=True,
         needs_none=True,
-    ),
-    Quantity(
-        "margin_mean",
-        title="Margin: mean",
-        name="mean margin",
-        explanation="Error of a wrong class minus error of the true class over the trials of the "
-        "first stage, mean over classes and trials, then over images, with the 95 % interval.",
-    ),
-    Quantity(
-        "margin_variance",
-        title="Margin: variance",
-        name="variance of the margin",
-        explanation="Variance of the margin over the trials of the first stage, mean over images, "
-        "with the 95 % interval.",
-    ),
-    Quantity(
-        "margin_rho",
-        title="Margin: rho",
-        name="rho of the margin",
-        explanation="Mean variance of the margin over its squared mean, sigma^2 / mu^2, with the "
-        "95 % interval (delta method over images).",
-    ),
-    Quantity(
-        "margin_bound",
-        title="Margin: Cantelli bound, %",
-        name="Cantelli bound",
-        explanation="rho / (rho + S) with the S trials of the first stage (Eq. 14): by Cantelli's "
-        "inequality an upper bound on the chance that a wrong class wins, at the mean margin and "
-        "variance. The interval is that of rho.",
     ),
     Quantity(
         "fid",
@@ -239,10 +278,10 @@ _TWO_DECIMALS = ("fid", "flops_g", "time_ms_per_step", "speedup")
 
 
 def _digits(metric: Metric) -> Callable[[float, bool], str]:
-    """Two decimals of percents, FID, FLOPs and times, three of distances; 4 digits of others."""
+    """Two decimals of percents, FID, FLOPs and times, three of distances and margins; 4 digits."""
     if metric.unit in _PERCENT or metric.metric in _TWO_DECIMALS:
         return _percent
-    return _thousandths if metric.unit == "feature^2" else _significant
+    return _thousandths if metric.unit in ("feature^2", "sigma_t") else _significant
 
 
 def _thousandths(value: float, signed: bool) -> str:

@@ -3,7 +3,7 @@
 A table without runs is made from data, configuration and code; the others from a plan and its runs.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,6 +20,7 @@ from bigain.locations import CONFIGS
 from bigain.runs.collect import publish_runs
 from bigain.tables.cells import measure
 from bigain.tables.document import Document
+from bigain.tables.families import Families
 from bigain.tables.formats import RENDERERS, render_legend
 from bigain.tables.layout import lay_out
 from bigain.tables.planner import Compose, Plan, adding, plan_table, refuse_fixed_keys
@@ -31,6 +32,7 @@ from bigain.tables.tidy import render_csv, render_static_csv
 __all__ = [
     "FORMATS",
     "Table",
+    "families_of_all",
     "load_spec",
     "load_table",
     "plan_of",
@@ -77,9 +79,18 @@ def render_table(
     profile: str,
     plan: Plan | None,
     compose: Compose,
+    families: Families,
     extra: Sequence[str] = (),
 ) -> Table:
-    """The table from what is finished; `extra` is that of the plan, for a table without one.
+    """The table from what is finished.
+
+    Args:
+        spec: What it consists of.
+        profile: `mini` or `paper`.
+        plan: Its runs; None for a table without any.
+        compose: Makes configurations, for a table without runs.
+        families: Correct its p values, over all tables.
+        extra: Settings of a table without runs; those of another one are in its plan.
 
     Raises:
         UserError: Records are damaged, or two runs do not cover the same images.
@@ -91,7 +102,7 @@ def render_table(
         return Table(document, render_static_csv(document))
     assert plan is not None, "a table with runs has a plan"
     publish_runs(plan.results, profile, (run.run_id for run in plan.distinct()))
-    sources = Sources(plan, measure(plan, plan.results), paper)
+    sources = Sources(plan, measure(plan, plan.results), paper, families.of(plan))
     return Table(lay_out(sources), render_csv(sources))
 
 
@@ -168,6 +179,17 @@ def load_table(number: int) -> TableSpec | StaticSpec:
     if "kind" in read_spec(number):
         return validated(StaticSpec, number)
     return validated(TableSpec, number)
+
+
+def families_of_all(compose: Compose) -> Families:
+    """The families that all tables have together."""
+    return Families(_tables_with_runs, compose)
+
+
+def _tables_with_runs() -> Iterator[TableSpec]:
+    for spec in map(load_table, table_numbers()):
+        if isinstance(spec, TableSpec):
+            yield spec
 
 
 def load_spec(number: int, folder: Path = CONFIGS / "table") -> TableSpec:

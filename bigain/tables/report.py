@@ -23,7 +23,13 @@ from bigain.runs.store import RunStore
 from bigain.tables.document import Document, legend
 from bigain.tables.formats import html_environment
 from bigain.tables.planner import Compose, remembering
-from bigain.tables.render import load_table, plan_of, render_table, table_numbers
+from bigain.tables.render import (
+    families_of_all,
+    load_table,
+    plan_of,
+    render_table,
+    table_numbers,
+)
 
 __all__ = [
     "Figure",
@@ -124,12 +130,13 @@ def planned_tables(
     """
     extra = () if results is None else (f"paths.results={quoted(results)}",)
     compose = remembering(compose_configs)
-    found = []
+    families, found = families_of_all(compose), []
     for number in table_numbers():
         spec = load_table(number)
         plan = plan_of(spec, profile, "default", extra, compose)
         runs = () if plan is None else tuple(run.run_id for run in plan.distinct())
-        found.append(ReportTable(render_table(spec, profile, plan, compose).document, runs))
+        table = render_table(spec, profile, plan, compose, families)
+        found.append(ReportTable(table.document, runs))
     return found
 
 

@@ -5,29 +5,58 @@ then aa, ab and so on.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import count, product
 from string import ascii_lowercase
+from typing import NamedTuple
 
 from bigain.config.paper import PaperKey, PaperValue, PaperValues, normal_setting
 from bigain.metrics import Metric
-from bigain.tables.cells import Difference, Measured
+from bigain.tables.cells import Measured
+from bigain.tables.differences import Difference
 from bigain.tables.document import Cell
 from bigain.tables.planner import NONE, CellKey, Plan
 from bigain.tables.quantities import QUANTITIES
 from bigain.tables.spec import Block, Column, Footnote, PaperBlock, Row
 
-__all__ = ["Sources", "footnotes_of", "is_known", "paper_cell"]
+__all__ = ["Hypothesis", "Sources", "footnotes_of", "is_known", "paper_cell"]
+
+
+class Hypothesis(NamedTuple):
+    """That two runs do not differ in a metric; the same one in every table that has both."""
+
+    runs: frozenset[str]
+    metric: str
 
 
 @dataclass(frozen=True)
 class Sources:
-    """A plan, what its runs measured, and the paper's values."""
+    """All that a table shows.
+
+    Attributes:
+        plan: Its runs.
+        measured: What they measured.
+        paper: The paper's values.
+        corrected: p values with Holm's correction, of the hypotheses of all tables
+            (`bigain.tables.families`).  One that is not in it is alone.
+
+    """
 
     plan: Plan
     measured: Measured
     paper: PaperValues
+    corrected: Mapping[Hypothesis, float] = field(default_factory=dict)
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """The blocks of the profile, but for optional ones that no run has."""
+        blocks = self.plan.spec.profile(self.plan.profile).blocks
+        return tuple(each for each in blocks if not each.optional or self._is_measured(each))
+
+    def _is_measured(self, block: Block) -> bool:
+        cells = (cell for cell in self.measured.runs if cell.place == self.plan.place(block))
+        return any(self.metric(cell, block.metric) is not None for cell in cells)
 
     def key(self, block: Block, row: Row, column: Column) -> CellKey:
         """The cell of a row and a column in a block; the baseline has its own."""
@@ -44,6 +73,15 @@ class Sources:
     def difference(self, row: CellKey, versus: CellKey, name: str) -> Difference | None:
         """The first cell minus the second."""
         return self.measured.deltas.get((row, versus), {}).get(name)
+
+    def hypothesis(self, row: CellKey, versus: CellKey, name: str) -> Hypothesis:
+        """What a comparison of two planned cells tests."""
+        return Hypothesis(frozenset(self.plan.runs[cell].run_id for cell in (row, versus)), name)
+
+    def adjusted(self, row: CellKey, versus: CellKey, name: str) -> float:
+        """The corrected p value of a difference that was measured; p itself if it is alone."""
+        p = self.measured.deltas[row, versus][name].p
+        return self.corrected.get(self.hypothesis(row, versus, name), p)
 
     def printed(
         self, block: PaperBlock, row: Row, column: Column, own: Block | None = None

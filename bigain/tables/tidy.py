@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from bigain.config.paper import PaperKey
 from bigain.metrics import Metric
+from bigain.tables.cells import named_pairs
 from bigain.tables.document import Document
 from bigain.tables.planner import NONE, CellKey
 from bigain.tables.quantities import QUANTITIES
@@ -16,9 +17,24 @@ __all__ = ["COLUMNS", "render_csv", "render_static_csv"]
 
 COLUMNS = (
     *("table", "source", "profile", "backbone", "dataset", "task", "row", "method", "versus"),
-    *("setting", "metric", "value", "ci_low", "ci_high", "p", "n", "unit", "run_id", "note"),
+    *(
+        "setting",
+        "metric",
+        "value",
+        "ci_low",
+        "ci_high",
+        "p",
+        "p_holm",
+        "n",
+        "unit",
+        "run_id",
+        "note",
+    ),
 )
-"""`source` is measured or paper; `versus` is set for differences; numbers have 6 digits."""
+"""`source` is measured or paper; `versus` is set for differences; numbers have 6 digits.
+
+`p_holm` is set where a difference is one of the paper's orderings (`bigain.tables.families`).
+"""
 
 Row = dict[str, object]
 
@@ -49,7 +65,7 @@ def _text(columns: tuple[str, ...], rows: "Iterator[Row] | tuple[Row, ...]") -> 
 
 def _runs(sources: Sources) -> Iterator[Row]:
     plan = sources.plan
-    blocks = plan.spec.profile(plan.profile).blocks
+    blocks = sources.blocks
     for cell, run in plan.runs.items():
         place = _place(sources, cell) | {"run_id": run.run_id}
         known = sources.measured.runs.get(cell, {})
@@ -68,18 +84,18 @@ def _compares(metric: str) -> bool:
 
 
 def _deltas(sources: Sources) -> Iterator[Row]:
-    plan = sources.plan
-    deltas = plan.spec.deltas_of(plan.grid)
-    named = {(d.row or d.column, d.versus or d.versus_column) for d in deltas}
-    for (cell, versus), found in sources.measured.deltas.items():
+    measured = sources.measured
+    known = {cell: None for pair in measured.deltas for cell in pair}
+    for cell, versus in named_pairs(sources.plan, known):
         across = cell.column != versus.column
-        first, second = (each.column if across else each.row for each in (cell, versus))
-        if (first, second) in named:
-            place = _place(sources, cell) | {"versus": second}
-            for name, difference in found.items():
-                p = "" if math.isnan(difference.p) else f"{difference.p:.3g}"
-                numbers = _numbers(difference.metric) | {"metric": f"delta_{name}", "p": p}
-                yield place | numbers
+        place = _place(sources, cell) | {"versus": versus.column if across else versus.row}
+        for name, difference in measured.deltas[cell, versus].items():
+            corrected = sources.corrected.get(sources.hypothesis(cell, versus, name), math.nan)
+            yield (
+                place
+                | _numbers(difference.metric)
+                | {"metric": f"delta_{name}", "p": _p(difference.p), "p_holm": _p(corrected)}
+            )
 
 
 def _paper(sources: Sources) -> Iterator[Row]:
@@ -127,6 +143,10 @@ def _place(sources: Sources, cell: CellKey) -> Row:
         "method": (column.method if column else None) or methods[cell.row],
         "setting": ";".join(filter(None, settings)),
     }
+
+
+def _p(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.3g}"
 
 
 def _numbers(metric: Metric) -> Row:

@@ -1,32 +1,46 @@
-"""What the measured data say: which cell is the best, and whether the paper's orderings hold.
+"""Whether the paper's orderings hold in what was measured.
 
-`best` needs a paired difference to every second best with p < 0.05; without one the best by value
-is only `leading`, and so are ties at the top.  FLOPs are exact counts: there ties at the top are
-`best`.
+An ordering is a pair of values of which the paper prints one as better.  Its verdict:
 
-An ordering is a pair of values of which the paper prints one as better.  It is supported where the
-same one is better in the measured paired difference too, with p < 0.05; contradicted where it is
-worse with p < 0.05; else open.  The noise error is not a quantity of the paper: whether it has the
-same order is reported apart.
+* `level`: the 95 % interval of the paired difference lies inside of +-delta
+  (`bigain.tables.bounds`), whether it contains 0 or not;
+* else `supported` or `contradicted`: the same one is better, or worse, with p < 0.05 after Holm's
+  correction for the family of all tables (`bigain.tables.families`);
+* else `inconclusive`.
+
+A verdict is about the order.  Where quantity and unit are the paper's own, it is also said whether
+the interval excludes the size that the paper prints.
+
+There are three kinds of orderings, and each kind is a family: the paper's quantities, and the same
+orderings in two of our own, in the margin, the primary endpoint, and in the noise error.
 """
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
-from bigain.tables.cells import Difference
-from bigain.tables.document import Cell, Line, Panel, Rank
-from bigain.tables.planner import NONE, CellKey
+from bigain.tables.bounds import level_bounds
+from bigain.tables.differences import Difference
+from bigain.tables.document import Cell, Line, Panel
 from bigain.tables.quantities import QUANTITIES, format_difference
-from bigain.tables.sources import Sources
+from bigain.tables.ranks import LEVEL
+from bigain.tables.sources import Hypothesis, Sources
 from bigain.tables.spec import Block, Column, Row
 
-__all__ = ["LEVEL", "Ordering", "orderings", "ranks", "verdict_panels"]
+__all__ = ["VERDICTS", "Kind", "Ordering", "orderings", "verdict_panels"]
 
-LEVEL = 0.05
-"""A p value below this supports an order."""
+VERDICTS = ("supported", "contradicted", "level", "inconclusive")
 
-_VERDICTS = ("supported", "contradicted", "open")
+Kind = Literal["paper", "margin", "noise error"]
+
+_TITLES: Mapping[Kind, str] = {
+    "paper": "Findings: the paper's orderings",
+    "margin": "Findings: the same orderings in the margin, the primary endpoint",
+    "noise error": "Findings: the same orderings in the noise error",
+}
+_SAME = {"acc1": "acc1", "map": "map_image", "fid": "fid"}
+"""Metric of the paper -> ours, where the two have one unit."""
 
 
 @dataclass(frozen=True)
@@ -35,92 +49,59 @@ class Ordering:
 
     Attributes:
         label: What is compared.
-        place: Quantity and dataset.
+        place: Quantity, and dataset where the table has several.
+        kind: Whose quantity was measured.
         paper: First minus second, as printed.
         paper_says: Whether the first is the better one; None if both are level.
         difference: Measured; None if a run is missing.
-        verdict: `supported`, `contradicted`, `open`, or empty without a measurement.
-        is_ours: Whether what was measured is another quantity than the paper's.
+        adjusted: Its p value with Holm's correction; NaN without one.
+        hypothesis: What is tested; None if nothing was measured or the paper orders nothing.
+        verdict: One of `VERDICTS`, or empty without a measurement.
+        excludes_paper: Whether the interval excludes the paper's difference; None where that is
+            one of another quantity, or where there is no interval.
 
     """
 
     label: str
     place: str
+    kind: Kind
     paper: float
     paper_says: bool | None
     difference: Difference | None
+    adjusted: float
+    hypothesis: Hypothesis | None
     verdict: str
-    is_ours: bool
-
-
-def ranks(sources: Sources, block: Block, row: Row, column: Column) -> Mapping[CellKey, Rank]:
-    """The marked cells among those that compete with this one; {} if fewer than two are known.
-
-    The baseline does not compete.
-    """
-    quantity = QUANTITIES[block.metric]
-    if not quantity.ranked:
-        return {}
-    sign = 1 if quantity.lower_is_better else -1
-    found = {
-        cell: sign * metric.value
-        for cell in _rivals(sources, block, row, column)
-        if (metric := sources.metric(cell, block.metric)) is not None
-    }
-    if len(found) < 2:
-        return {}
-    top, *others = sorted(set(found.values()))
-    firsts = [cell for cell, value in found.items() if value == top]
-    if len(firsts) > 1:
-        return dict.fromkeys(firsts, "best" if quantity.work == "flops" else "leading")
-    seconds = [cell for cell, value in found.items() if value == others[0]]
-    first = _first(sources, block, firsts[0], seconds)
-    return {firsts[0]: first} | dict.fromkeys(seconds, "second")
-
-
-def _rivals(sources: Sources, block: Block, row: Row, column: Column) -> Iterator[CellKey]:
-    plan = sources.plan
-    if plan.spec.compares_columns:
-        rivals = [(row, each) for each in plan.columns_of(block)]
-    else:
-        rivals = [(each, column) for each in plan.rows]
-    return (sources.key(block, *pair) for pair in rivals if pair[0].method != NONE)
-
-
-def _first(sources: Sources, block: Block, best: CellKey, seconds: Sequence[CellKey]) -> Rank:
-    if QUANTITIES[block.metric].work == "flops":
-        return "best"
-    differences = [sources.difference(best, each, block.metric) for each in seconds]
-    sure = all(each is not None and each.p < LEVEL for each in differences)
-    return "best" if sure else "leading"
+    excludes_paper: bool | None
 
 
 def orderings(sources: Sources) -> list[Ordering]:
     """All that the table's comparisons and the paper's values give."""
-    profile = sources.plan.spec.profile(sources.plan.profile)
-    blocks = [b for b in profile.blocks if QUANTITIES[b.metric].deltas and (b.beside or b.orders)]
+    compared = (each for each in sources.blocks if QUANTITIES[each.metric].deltas)
+    blocks = (each for each in compared if each.beside or each.orders)
     return [ordering for block in blocks for ordering in _of_block(sources, block)]
 
 
 def verdict_panels(sources: Sources) -> Iterator[Panel]:
-    """The orderings that were measured, and how many were not; nothing if the table has none."""
+    """The orderings of each kind that were measured, and how many were not; no empty kind."""
     found = orderings(sources)
-    papers = [ordering for ordering in found if not ordering.is_ours]
-    ours = [ordering for ordering in found if ordering.is_ours]
-    if papers:
-        yield _panel("Findings: the paper's orderings", "paper", papers)
-    if ours:
-        yield _panel("Findings: the same orderings in the noise error", "paper, accuracy", ours)
+    for kind, title in _TITLES.items():
+        if own := [ordering for ordering in found if ordering.kind == kind]:
+            yield _panel(title, kind, own)
 
 
-def _panel(title: str, paper: str, found: Sequence[Ordering]) -> Panel:
+def _panel(title: str, kind: Kind, found: Sequence[Ordering]) -> Panel:
     measured = [ordering for ordering in found if ordering.difference is not None]
     verdicts = [ordering.verdict for ordering in measured]
-    counts = ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in _VERDICTS)
+    counts = ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in VERDICTS)
+    is_papers = kind == "paper"
+    size = ("paper's size",) if is_papers else ()
     return Panel(
         title=title,
-        columns=("quantity", paper, "measured", "p", "verdict"),
-        lines=tuple(map(_line, measured)),
+        columns=(
+            *("quantity", "paper" if is_papers else "paper, accuracy", "measured"),
+            *("p", "p, Holm", "verdict", *size),
+        ),
+        lines=tuple(_line(ordering, has_size=is_papers) for ordering in measured),
         caption=f"{len(found)} orderings: {counts}, {len(found) - len(measured)} not run.",
     )
 
@@ -152,31 +133,66 @@ def _ordering(
     says = None if first == second else (first < second) == is_lower
     one, other = (sources.key(block, row, column) for row, column in (a, b))
     difference = sources.difference(one, other, block.metric)
+    adjusted = sources.adjusted(one, other, block.metric) if difference else math.nan
+    paper = first - second
+    is_same = _SAME.get(beside.metric) == block.metric
     yield Ordering(
         label=label,
-        place=f"{QUANTITIES[block.metric].name}, {sources.dataset_name(block)}",
-        paper=first - second,
+        place=_place(sources, block),
+        kind=_kind(block),
+        paper=paper,
         paper_says=says,
         difference=difference,
-        verdict=_verdict(says, difference, QUANTITIES[block.metric].lower_is_better),
-        is_ours=block.orders is not None,
+        adjusted=adjusted,
+        hypothesis=sources.hypothesis(one, other, block.metric)
+        if difference and says is not None
+        else None,
+        verdict=_verdict(block.metric, says, difference, adjusted),
+        excludes_paper=_excludes(difference, paper) if difference and is_same else None,
     )
 
 
-def _verdict(says: bool | None, difference: Difference | None, lower_is_better: bool) -> str:
+def _place(sources: Sources, block: Block) -> str:
+    """Quantity, and dataset where the table has several."""
+    name = QUANTITIES[block.metric].name
+    several = len(sources.plan.spec.profile(sources.plan.profile).datasets) > 1
+    return f"{name}, {sources.dataset_name(block)}" if several else name
+
+
+def _kind(block: Block) -> Kind:
+    if block.orders is None:
+        return "paper"
+    return "margin" if block.metric == "best_margin" else "noise error"
+
+
+def _verdict(name: str, says: bool | None, difference: Difference | None, adjusted: float) -> str:
     if difference is None:
         return ""
-    if math.isnan(difference.p) or difference.p >= LEVEL or says is None:
-        return "open"
-    measured = (difference.metric.value < 0) == lower_is_better
+    metric, delta = difference.metric, level_bounds()[name]
+    if -delta < metric.ci_low and metric.ci_high < delta:
+        return "level"
+    if math.isnan(adjusted) or adjusted >= LEVEL or says is None:
+        return "inconclusive"
+    measured = (metric.value < 0) == QUANTITIES[name].lower_is_better
     return "supported" if measured == says else "contradicted"
 
 
-def _line(ordering: Ordering) -> Line:
+def _excludes(difference: Difference, size: float) -> bool | None:
+    low, high = difference.metric.ci_low, difference.metric.ci_high
+    if math.isnan(low) or math.isnan(high):
+        return None
+    return not low <= size <= high
+
+
+_SIZES = {None: "", True: "excluded", False: "possible"}
+
+
+def _line(ordering: Ordering, *, has_size: bool) -> Line:
     difference = ordering.difference
     assert difference is not None, "only measured orderings are printed"
     paper = f"{ordering.paper:+.2f}".replace("-", "−")
-    p = "" if math.isnan(difference.p) else f"{difference.p:.2g}"
+    ps = ("" if math.isnan(p) else f"{p:.2g}" for p in (difference.p, ordering.adjusted))
     measured = format_difference(difference.metric)
-    texts = (ordering.place, paper, measured, p, ordering.verdict)
+    texts = [ordering.place, paper, measured, *ps, ordering.verdict]
+    texts += [_SIZES[ordering.excludes_paper]] if has_size else []
     return Line("measured", ordering.label, tuple(map(Cell, texts)))

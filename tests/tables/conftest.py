@@ -9,23 +9,26 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from bigain.config import RunConfig
 from bigain.config.paper import load_paper
 from bigain.launch.compose import compose_configs
 from bigain.metrics import Metric, mean_interval, wilson
-from bigain.runs.files import Evaluation
+from bigain.runs.errors import packed
+from bigain.runs.files import FIRST_STAGE, Evaluation
 from bigain.runs.identity import run_id
 from bigain.runs.store import RunStore
-from bigain.tables.cells import Measured, cell_pairs, measure, plain_difference
+from bigain.tables.cells import Measured, cell_pairs, measure
+from bigain.tables.differences import plain_difference
 from bigain.tables.planner import NONE, CellKey, Compose, Plan, plan_table
 from bigain.tables.render import load_spec
 from bigain.tables.sources import Sources
 from bigain.tables.spec import Row
 from bigain.testing.runs import evaluation_of
 
-FakeRunner = Callable[[RunConfig], None]
+FakeRunner = Callable[..., None]
 MakePlan = Callable[..., Plan]
 MakeSources = Callable[..., Sources]
 Record = dict[str, Any]
@@ -138,9 +141,21 @@ def records_of(config: RunConfig) -> list[Record]:
     return [one(config, image_id) for image_id in range(FIRST_IMAGE, FIRST_IMAGE + limit)]
 
 
-def fake_run(config: RunConfig) -> None:
+def first_stage(record: Record) -> Record:
+    """The errors of all classes in the first stage that belong to a record."""
+    spread = random.Random(str(record["true_errors"]))
+    errors = [
+        [own if c == record["label"] else own + spread.gauss(0.02, 0.01) for c in range(10)]
+        for own in record["true_errors"]
+    ]
+    return {FIRST_STAGE: packed([125, 325, 525, 725, 925], np.array(errors))}
+
+
+def fake_run(config: RunConfig, *, with_errors: bool = False) -> None:
     """A finished run in the store, as `bigain.engine.run.run` leaves it."""
     records = {record["image_id"]: record for record in records_of(config)}
+    if with_errors:
+        records = {key: record | first_stage(record) for key, record in records.items()}
     evaluate = None
     if config.task.name == "generation":
         evaluate = lambda found: evaluated(config, list(found))  # noqa: E731

@@ -40,7 +40,7 @@ def frame(correct: list[int], errors: list[float], first: int = 0) -> pd.DataFra
     )
 
 
-ALONE = {"acc1", "eps_error", "margin_mean", "margin_variance", "margin_rho", "margin_bound"}
+ALONE = {"acc1", "eps_error"}
 NONE_RUN = frame([1, 1, 1, 0], [0.1, 0.2, 0.3, 0.4])
 TOME = frame([1, 0, 1, 0], [0.2, 0.4, 0.3, 0.5])
 
@@ -78,24 +78,10 @@ def test_the_rise_is_relative_to_the_mean_error_without_acceleration() -> None:
     assert rise.ci_low < rise.value < rise.ci_high
 
 
-def test_rho_and_the_bound_of_the_margin() -> None:
-    metrics = metrics_of(TOME)
-    rho, bound = metrics["margin_rho"], metrics["margin_bound"]
-    assert rho.value == pytest.approx(0.15 / 0.02**2)
-    assert bound.value == pytest.approx(100 * rho.value / (rho.value + 2)), "two trials"
-    assert bound.ci_high == pytest.approx(100 * rho.ci_high / (rho.ci_high + 2))
-    assert 0 <= bound.ci_low < bound.value < bound.ci_high < 100
-    assert (rho.n, rho.unit, bound.n, bound.unit) == (4, "ratio", 4, "percent")
-
-
-def test_a_margin_that_is_not_positive_promises_nothing() -> None:
-    worse = TOME.assign(margin_mean=-TOME["margin_mean"])
-    assert metrics_of(worse)["margin_bound"].value == 100
-
-
-def test_margins_of_a_single_trial_have_no_ratio() -> None:
-    single = TOME.assign(margin_variance=np.nan)
-    assert {"margin_rho", "margin_bound"}.isdisjoint(metrics_of(single))
+def test_margins_over_all_wrong_classes_are_not_taken() -> None:
+    stated = {each.metric for each in classification_metrics(TOME)}
+    assert {"margin_mean", "margin_variance"} <= stated
+    assert not [name for name in metrics_of(TOME, NONE_RUN) if "margin" in name]
 
 
 def test_what_other_tasks_state_is_taken_as_it_is() -> None:
@@ -139,7 +125,7 @@ def test_cells_of_a_table(make_plan: MakePlan, runner: FakeRunner, tmp_path: Pat
     values = [measured.runs[cell]["acc1"].value for cell in (lgtm, tome)]
     assert one.value == pytest.approx(values[0] - values[1])
     assert not math.isnan(measured.deltas[lgtm, tome]["acc1"].p)
-    assert math.isnan(measured.deltas[lgtm, tome]["margin_mean"].p), "nothing is paired here"
+    assert math.isnan(measured.deltas[lgtm, tome]["eps_error"].p), "nothing is paired here"
     assert TO_NONE not in measured.runs[CellKey(PLACE, NONE)]
     assert "eps_error_rise" not in measured.runs[CellKey(PLACE, NONE)]
 

@@ -12,7 +12,7 @@ from bigain.metrics import (
     paired_difference,
     relative_rise,
 )
-from bigain.tables.cells import (
+from bigain.tables.differences import (
     Difference,
     accuracy_difference,
     paired_differences,

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from bigain.config import RunConfig
+from bigain.tables.cells import Measured
 from bigain.tables.document import DASH
 from bigain.tables.layout import lay_out
 from bigain.tables.planner import Compose, plan_table
@@ -34,11 +35,11 @@ def test_panels_in_order(make_sources: MakeSources) -> None:
 
 
 def test_optional_blocks_are_left_out_until_they_are_measured(make_sources: MakeSources) -> None:
-    def margins(wanted: Callable[[RunConfig], bool]) -> int:
-        return sum("Margin" in title for title in titles(make_sources(4, wanted)))
+    def agreements(wanted: Callable[[RunConfig], bool]) -> int:
+        return sum("Class agreement" in title for title in titles(make_sources(4, wanted)))
 
-    assert margins(nothing) == 0
-    assert margins(lambda config: config.operator.name == "tome") == 4
+    assert agreements(nothing) == 0
+    assert agreements(lambda config: config.operator.name == "tome") == 1
 
 
 def test_a_table_of_columns_side_by_side_has_one_measured_panel(make_sources: MakeSources) -> None:
@@ -158,6 +159,6 @@ def test_weights_of_a_folder_go_by_their_fingerprint(
     backbone = run.config.backbone.model_copy(update=change)
     own = replace(run, config=run.config.model_copy(update={"backbone": backbone}))
     plan = replace(sources.plan, runs={cell: own})
-    text = everything(replace(sources, plan=plan))
+    text = everything(replace(sources, plan=plan, measured=Measured()))
     assert expected in text
     assert "somebody" not in text

@@ -7,7 +7,7 @@ import pytest
 
 from bigain.config.paper import PaperKey, load_paper
 from bigain.metrics import Metric
-from bigain.tables.cells import plain_difference
+from bigain.tables.differences import plain_difference
 from bigain.tables.document import Document, Line
 from bigain.tables.layout import lay_out
 from bigain.tables.quantities import format_difference

@@ -8,7 +8,15 @@ from bigain.errors import UserError
 from bigain.tables.document import Document
 from bigain.tables.formats import render_markdown
 from bigain.tables.planner import Compose, Plan
-from bigain.tables.render import FORMATS, Table, load_table, plan_of, render_table, write_table
+from bigain.tables.render import (
+    FORMATS,
+    Table,
+    families_of_all,
+    load_table,
+    plan_of,
+    render_table,
+    write_table,
+)
 
 MakePlan = Callable[..., Plan]
 
@@ -31,7 +39,7 @@ def test_rendering_publishes_what_it_was_made_of(
     for run in make_plan(16).distinct():
         runner(run.config)
     plan = make_plan(16)
-    table = render_table(plan.spec, "mini", plan, compose)
+    table = render_table(plan.spec, "mini", plan, compose, families_of_all(compose))
     assert table.document.number == 16
     published = {path.name for path in (tmp_path / "mini" / "samples").iterdir()}
     assert published == {f"{run.run_id}.csv.gz" for run in plan.distinct()}

@@ -6,7 +6,8 @@ import pytest
 
 from bigain.config.paper import PaperValue, load_paper
 from bigain.metrics import Metric
-from bigain.tables.cells import Difference, Measured
+from bigain.tables.cells import Measured
+from bigain.tables.differences import Difference
 from bigain.tables.document import Cell
 from bigain.tables.planner import CellKey, Place, Plan
 from bigain.tables.render import load_spec

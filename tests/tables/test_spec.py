@@ -270,7 +270,7 @@ def test_unknown_names_list_what_is_allowed() -> None:
     [
         (("versus: tome", "versus: tomato"), r"no such rows \['tomato'\]"),
         (("{id: lgtm", "{id: tome"), "or a row twice"),
-        (("dataset: fashion_mnist, metric: margin_mean", "dataset: mnist, metric: margin_mean"),
+        (("dataset: fashion_mnist, metric: best_margin", "dataset: mnist, metric: best_margin"),
          r"unknown datasets \['mnist'\]"),
         (("beside: [pets, acc1]}", "beside: [pats, acc1]}"), r"pats\.acc1"),
         (("axis: ratio", "axis: ration"), "axis"),

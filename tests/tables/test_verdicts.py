@@ -2,22 +2,25 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from bigain.config.paper import PaperValue, load_paper
 from bigain.metrics import Metric
-from bigain.tables.cells import Difference, Measured
+from bigain.tables.cells import Measured
+from bigain.tables.differences import Difference
 from bigain.tables.layout import lay_out
-from bigain.tables.planner import CellKey, Place, Plan
+from bigain.tables.planner import CellKey, Place, Plan, PlannedRun
+from bigain.tables.ranks import LEVEL, ranks
 from bigain.tables.render import load_spec
 from bigain.tables.sources import Sources
 from bigain.tables.spec import Block, Row
-from bigain.tables.verdicts import LEVEL, Ordering, orderings, ranks, verdict_panels
+from bigain.tables.verdicts import VERDICTS, Ordering, orderings, verdict_panels
 
 NAN = math.nan
 
-SURE, UNSURE = LEVEL / 2, LEVEL * 2
+SURE, UNSURE = LEVEL / 10, LEVEL * 2
 ACC1 = Block(dataset="fashion_mnist", metric="acc1")
 RISE = Block(dataset="fashion_mnist", metric="eps_error_rise")
 
@@ -26,20 +29,35 @@ def sources_of(number: int, profile: str = "mini") -> Sources:
     return Sources(Plan(load_spec(number), profile, "default", (), {}), Measured(), load_paper())
 
 
-def verdict(metric: str, value: float, p: float, number: int = 4) -> str:
+def with_runs(sources: Sources) -> Sources:
+    """With a planned run for each cell that was measured; its id is that of the cell."""
+    cells = {cell for pair in sources.measured.deltas for cell in pair}
+    made: Any = None
+    runs = {cell: PlannedRun((), made, "/".join(cell[1:]), True, 0) for cell in cells}
+    return replace(sources, plan=replace(sources.plan, runs=runs))
+
+
+def verdict(metric: str, value: float, p: float, number: int = 4, half: float = NAN) -> str:
     """Of L-GTM minus ToMe at ratio 0.7 in Table 4; the paper has 8.87 points and 0.21 of FID."""
-    (found,) = (each for each in measured(metric, value, p, number) if each.difference)
-    return found.verdict
+    found = measured(metric, value, p, number, half)
+    (one,) = (each for each in found if each.difference)
+    return one.verdict
 
 
-def measured(metric: str, value: float, p: float, number: int = 4) -> list[Ordering]:
+def measured(
+    metric: str, value: float, p: float, number: int = 4, half: float = NAN
+) -> list[Ordering]:
+    """`half`: half the width of the interval."""
     sources = sources_of(number)
     blocks = sources.plan.spec.profile("mini").blocks
     block = next(block for block in blocks if block.metric == metric)
     place = sources.plan.place(block)
     pair = (CellKey(place, "lgtm", "ratio=0.7"), CellKey(place, "tome", "ratio=0.7"))
-    difference = Difference(Metric(metric, value, 100, NAN, NAN, "points"), p)
-    return orderings(replace(sources, measured=Measured({}, {pair: {metric: difference}})))
+    difference = Difference(Metric(metric, value, 100, value - half, value + half, "points"), p)
+    known = Measured(
+        {cell: {metric: difference.metric} for cell in pair}, {pair: {metric: difference}}
+    )
+    return orderings(with_runs(replace(sources, measured=known)))
 
 
 @pytest.mark.parametrize(
@@ -47,25 +65,70 @@ def measured(metric: str, value: float, p: float, number: int = 4) -> list[Order
     [
         ("acc1", +3.0, 0.01, "supported"),
         ("acc1", -3.0, 0.01, "contradicted"),
-        ("acc1", +3.0, 0.05, "open"),
-        ("acc1", -3.0, 0.20, "open"),
-        ("acc1", +3.0, NAN, "open"),
+        ("acc1", +3.0, 0.05, "inconclusive"),
+        ("acc1", -3.0, 0.20, "inconclusive"),
+        ("acc1", +3.0, NAN, "inconclusive"),
         # Of errors and distances less is better: the paper's L-GTM is ahead in all of them.
         ("eps_error_rise", -3.0, 0.01, "supported"),
         ("eps_error_rise", +3.0, 0.01, "contradicted"),
         ("frechet_mini", -0.1, 0.01, "supported"),
         ("frechet_mini", +0.1, 0.01, "contradicted"),
-        ("frechet_mini", -0.1, 0.30, "open"),
+        ("frechet_mini", -0.1, 0.30, "inconclusive"),
     ],
 )
 def test_verdicts(metric: str, value: float, p: float, expected: str) -> None:
     assert verdict(metric, value, p) == expected
 
 
+@pytest.mark.parametrize(
+    ("metric", "value", "half", "p", "expected"),
+    [
+        # The deltas are 1.5 points, 0.05 and 0.02 sigma_t.
+        ("acc1", 0.0, 1.4, 0.99, "level"),
+        ("acc1", 1.0, 0.4, 1e-9, "level"),
+        ("acc1", -1.0, 0.4, 1e-9, "level"),
+        ("acc1", 1.0, 0.6, 1e-9, "supported"),
+        ("acc1", -1.0, 0.6, 1e-9, "contradicted"),
+        ("acc1", 0.0, 1.6, 0.99, "inconclusive"),
+        ("frechet_mini", 0.01, 0.03, 0.5, "level"),
+        ("frechet_mini", 0.01, 0.05, 0.5, "inconclusive"),
+        ("best_margin", 0.005, 0.01, 0.3, "level"),
+        ("best_margin", 0.03, 0.015, 1e-4, "supported"),
+        ("best_margin", -0.03, 0.015, 1e-4, "contradicted"),
+    ],
+)
+def test_an_interval_inside_of_delta_is_level_whatever_p_is(
+    metric: str, value: float, half: float, p: float, expected: str
+) -> None:
+    assert verdict(metric, value, p, half=half) == expected
+
+
+@pytest.mark.parametrize(
+    ("metric", "value", "half", "excludes"),
+    [
+        ("acc1", 8.0, 1.0, False),  # the paper's difference is 8.87
+        ("acc1", 8.0, 0.5, True),
+        ("acc1", 0.0, 0.1, True),
+        ("acc1", 8.0, NAN, None),
+        ("map_image", 2.0, 1.0, False),  # 2.37
+        ("map_image", 1.0, 1.0, True),
+        ("frechet_mini", -0.1, 0.1, None),  # not in units of FID
+        ("eps_error_rise", 8.0, 1.0, None),
+        ("best_margin", 8.0, 1.0, None),
+    ],
+)
+def test_the_papers_size_is_excluded_in_its_own_unit_alone(
+    metric: str, value: float, half: float, excludes: bool | None
+) -> None:
+    (found,) = (each for each in measured(metric, value, 0.01, half=half) if each.difference)
+    assert found.paper == pytest.approx({"acc1": 8.87, "map_image": 2.37}.get(metric, found.paper))
+    assert found.excludes_paper is excludes
+
+
 def test_what_was_not_run_has_no_verdict() -> None:
     found = orderings(sources_of(4))
     assert len(found) == 6 * 3, "three ratios of six blocks"
-    assert sum(ordering.is_ours for ordering in found) == 2 * 3, "the noise error, twice"
+    assert [each.kind for each in found].count("noise error") == 2 * 3, "on two datasets"
     assert {ordering.verdict for ordering in found} == {""}
     assert all(ordering.difference is None for ordering in found)
 
@@ -114,15 +177,17 @@ def test_the_panel_counts_and_lists_what_was_measured(
     panel, ours = verdict_panels(wanted)
     assert all("noise error" in line.cells[0].text for line in ours.lines)
     assert not any("noise error" in line.cells[0].text for line in panel.lines)
-    verdicts = [line.cells[4].text for line in panel.lines]
+    verdicts = [line.cells[5].text for line in panel.lines]
     assert len(verdicts) == 8
-    assert set(verdicts) <= {"supported", "contradicted", "open"}
-    counts = [12, *(verdicts.count(v) for v in ("supported", "contradicted", "open")), 4]
+    assert set(verdicts) <= set(VERDICTS)
+    counts = [12, *(verdicts.count(each) for each in VERDICTS), 4]
     assert list(map(int, re.findall(r"\d+", panel.caption))) == counts
     assert panel in lay_out(wanted).findings
     for line in panel.lines:
-        p, says = float(line.cells[3].text), line.cells[4].text
-        assert (says == "open") == (p >= 0.05)
+        p, adjusted = (float(cell.text) for cell in line.cells[3:5])
+        assert p <= adjusted
+        if line.cells[5].text != "level":
+            assert (line.cells[5].text == "inconclusive") == (adjusted >= 0.05)
 
 
 def number(name: str, value: float) -> Metric:
@@ -148,9 +213,7 @@ def marked(
         for b in values
         if a != b
     }
-    sources = Sources(plan, Measured(runs, deltas), {})
-    (column,) = plan.columns
-    found = ranks(sources, block, plan.rows[0], column)
+    found = ranks(with_runs(Sources(plan, Measured(runs, deltas), {})), block)
     return {cell.row: rank for cell, rank in found.items()}
 
 
@@ -199,8 +262,8 @@ def test_fewer_than_two_are_not_ranked(values: dict[str, float]) -> None:
 
 
 def test_quantities_that_are_no_contest_are_not_ranked() -> None:
-    margin = Block(dataset="fashion_mnist", metric="margin_rho")
-    assert marked({"todo": 1, "low": 2}, lambda *_: SURE, margin) == {}
+    lost = Block(dataset="fashion_mnist", metric="acc1_drop")
+    assert marked({"todo": 1, "low": 2}, lambda *_: SURE, lost) == {}
 
 
 def test_counts_need_no_test_and_speed_ups_do() -> None:
@@ -228,7 +291,7 @@ def test_no_acceleration_does_not_compete() -> None:
         for row, value in {"none": 99, "tome": 50, "lgtm": 60}.items()
     }
     sources = Sources(plan, Measured(runs, {}), {})
-    found = ranks(sources, ACC1, plan.rows[0], plan.columns[0])
+    found = ranks(sources, ACC1)
     assert {cell.row for cell in found} == {"tome", "lgtm"}
 
 
@@ -241,8 +304,8 @@ def test_a_table_that_compares_columns_ranks_along_its_rows() -> None:
     sources = Sources(plan, Measured(runs, {}), {})
 
     def of(row: Row) -> dict[str, str]:
-        found = ranks(sources, ACC1, row, plan.columns[0])
-        return {cell.column: rank for cell, rank in found.items()}
+        found = ranks(sources, ACC1)
+        return {cell.column: rank for cell, rank in found.items() if cell.row == row.id}
 
     assert of(plan.rows[0]) == {"alpha=0.9": "leading", "alpha=0.5": "second"}
     assert of(plan.rows[1]) == {"alpha=0.5": "leading", "alpha=0.9": "second"}
