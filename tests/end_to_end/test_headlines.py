@@ -115,6 +115,28 @@ def test_ie_kvd_on_the_dit_keeps_errors_and_loses_samples() -> None:
     assert paired_difference(*values).ci_low > 0
 
 
+@pytest.mark.parametrize(
+    ("table", "row", "metric", "verdict"),
+    [
+        (4, "lgtm", "delta_frechet_mini", "contradicted"),
+        (3, "ie_kvd", "delta_frechet_mini", "inconclusive"),
+        (5, "lgtm", "delta_acc1", "inconclusive"),
+        (5, "lgtm", "delta_eps_error_rise", "contradicted"),
+    ],
+)
+def test_verdicts_after_correction(table: int, row: str, metric: str, verdict: str) -> None:
+    """Of the headline settings, as the rendered tables have them."""
+    found = pd.read_csv(RESULTS / "mini" / "tables" / f"table{table:02d}.csv")
+    headline = found["setting"].isin(["ratio=0.7", "factor=2"]) & found["value"].notna()
+    (own,) = found[
+        headline
+        & (found["row"] == row)
+        & (found["metric"] == metric)
+        & (found["dataset"] == "fashion_mnist")
+    ]["p_holm"]
+    assert (own < 0.05) == (verdict == "contradicted")
+
+
 @pytest.mark.parametrize("operator", [TOME, LGTM, NEAREST, IE_KVD])
 def test_no_operator_moves_the_accuracy_of_the_unet(operator: tuple[str, str]) -> None:
     correct = classified("mini_unet", *operator)["correct"]
