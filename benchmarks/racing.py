@@ -55,6 +55,7 @@ def main() -> None:
     parser.add_argument("--backbones", nargs="+", default=["mini_dit", "mini_unet"])
     parser.add_argument("--images", choices=[*_ORDERS, "calibration"], default="fresh")
     parser.add_argument("--count", type=int, default=1000)
+    parser.add_argument("--z", help="instead of the default, such as `--choose-z` has chosen")
     parser.add_argument("--root", type=Path, help="the folder of the full Fashion-MNIST")
     parser.add_argument("--results", type=Path, required=True, help="where the runs are made")
     parser.add_argument("--csv", type=Path, help="rows of other images or backbones in it stay")
@@ -66,20 +67,22 @@ def main() -> None:
     index = arguments.results / f"{order}.txt"
     index.write_text("".join(f"{image_id}\n" for image_id in whole[_ORDERS[order]]))
     known = _rows(arguments.csv)
+    race = [_RACE] if arguments.z is None else [_RACE, f"task.race.z={arguments.z}"]
     for backbone in arguments.backbones:
         place = [f"paths.results={arguments.results.resolve()}", f"backbone={backbone}"]
         place += [] if arguments.root is None else [f"dataset.root={arguments.root.resolve()}"]
         own = [*place, f"dataset.index={index.resolve()}", f"dataset.limit={arguments.count}"]
         _bigain("calibrate", *own)
-        key = {"backbone": backbone, "images": arguments.images}
+        z = compose_config([*own, *race]).task_as(ClassificationConfig).of_race.z
+        key = {"backbone": backbone, "images": arguments.images, "z": str(z)}
         if is_held_out:
-            found = key | row(*_held_out([*own, _RACE])) | timing.conditions()
+            found = key | row(*_held_out([*own, *race])) | timing.conditions()
         else:
             staged = _made(own) if is_fresh else _committed(backbone)
-            found = key | row(_made([*own, _RACE]).samples, staged.samples) | timing.conditions()
+            found = key | row(_made([*own, *race]).samples, staged.samples) | timing.conditions()
         print(found, flush=True)
         known = [each for each in known if any(each[name] != key[name] for name in key)]
-        known = sorted([*known, found], key=lambda each: (each["images"], each["backbone"]))
+        known = sorted([*known, found], key=lambda each: [each[name] for name in key])
         timing.write_rows(arguments.csv, known)
 
 
