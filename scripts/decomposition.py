@@ -1,8 +1,8 @@
 """The runs of docs/decomposition.md: `python scripts/decomposition.py [key=value ...]`.
 
 Makes those that are missing, the registered hypotheses first, through the launchers that tables
-use: `hydra/launcher=joblib` makes several at a time.  `--list` prints their commands instead, and
-`--write` computes what was registered from the finished ones (`results/mini/decomposition.csv`).
+use: `hydra/launcher=joblib` makes several at a time.  `--list` prints their commands instead.
+`scripts/decomposition_results.py` computes what was registered from those that are finished.
 """
 
 import argparse

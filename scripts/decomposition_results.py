@@ -16,7 +16,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from decomposition import BACKBONES, BASELINE, VARIANTS, Run, registered
 from matplotlib.figure import Figure
 
@@ -26,13 +25,15 @@ from bigain.metrics.intervals import PairedResult, Values, holm, paired_differen
 from bigain.metrics.trials import Scale, Trials
 from bigain.runs.archive import Archive
 from bigain.runs.identity import run_id
+from bigain.runs.pairing import FinishedRun, check_pair, read_finished
+from bigain.runs.trials import read_trials
+from bigain.tables.bounds import level_bounds
+from bigain.tables.ranks import LEVEL
 
-__all__ = ["DELTA", "HYPOTHESES", "Finished", "main", "verdict"]
+__all__ = ["DELTA", "HYPOTHESES", "TESTS", "Finished", "main", "rows", "verdict"]
 
-DELTA = 0.02
+DELTA = level_bounds()["best_margin"]
 """Half the width of what counts as level, in units of sigma_t."""
-
-LEVEL = 0.05
 
 HYPOTHESES = {
     "H1": ("ToMe, per forward", "ToMe, paired", "below"),
@@ -43,6 +44,9 @@ HYPOTHESES = {
     "H6": ("L-GTM, as released", "ToMe, per forward", "above"),
 }
 """Name -> (first, second, where first - second is expected)."""
+
+TESTS = len(BACKBONES) * len(HYPOTHESES)
+"""The registered tests, corrected together; one that was not run counts with p = 1."""
 
 _ENDPOINT = "margin"
 _UNITS = {"margin": 1.0, "accuracy": 100.0, "auc": 100.0, "noise_error": 100.0}
@@ -72,37 +76,37 @@ class Finished:
 
 
 def read_runs(results: Path) -> dict[Run, Finished]:
-    """The registered runs that are finished and whose baseline is."""
-    archive, found = Archive(results, "mini"), dict[Run, tuple[str, Trials]]()
-    for run in registered():
-        name = run_id(compose_config([*run.overrides]))
-        trials = _trials(archive, name)
-        if trials is not None:
-            found[run] = name, trials
+    """The registered runs that are finished and whose baseline is.
+
+    Raises:
+        UserError: The files of a run are damaged, or it cannot be paired with its baseline.
+
+    """
+    found = {run: own for run in registered() if (own := _read(results, run)) is not None}
     finished = {}
-    for run, (name, trials) in found.items():
+    for run, own in found.items():
         baseline = found.get(Run(run.backbone, BASELINE, 0.0, run.seed))
-        if baseline is not None:
-            finished[run] = Finished(name, trials, baseline[1].scale)
+        trials = read_trials(own)
+        if baseline is not None and trials is not None:
+            check_pair(own, baseline)
+            scale = trials if run.variant == BASELINE else read_trials(baseline)
+            if scale is not None:
+                finished[run] = Finished(own.run_id, trials, scale.scale)
     return finished
 
 
-def _trials(archive: Archive, name: str) -> Trials | None:
-    if not archive.is_available(name):
-        return None
-    first, samples = archive.errors(name), archive.samples(name)
-    if first is None or samples is None:
-        return None
-    truth = np.zeros(first.errors[:, 0].shape, bool)
-    truth[np.arange(len(truth)), samples["label"].to_numpy(int)] = True
-    return Trials(first.image_ids, first.timesteps, first.errors.astype(np.float64), truth)
+def _read(results: Path, run: Run) -> FinishedRun | None:
+    name = run_id(compose_config([*run.overrides]))
+    return read_finished(results, name) if Archive(results, "mini").is_available(name) else None
 
 
 def rows(runs: dict[Run, Finished]) -> list[dict[str, Any]]:
     """Differences of the hypotheses, then those of each variant to the baseline and to ToMe."""
     compared = [*_compared(runs)]
     family = [row for row in compared if row["p_holm"] is not None]
-    for row, p in zip(family, holm([row["p"] for row in family]), strict=True):
+    missing = [1.0] * (TESTS - len(family))
+    corrected = holm([*(row["p"] for row in family), *missing])
+    for row, p in zip(family, corrected, strict=False):
         row["p_holm"] = p
         row["verdict"] = verdict(row, HYPOTHESES[row["hypothesis"]][2])
     return compared
