@@ -10,6 +10,7 @@ import pytest
 from bigain.config.paper import load_paper
 from bigain.metrics import paired_accuracy, paired_difference, relative_rise
 from bigain.metrics.trials import Trials
+from bigain.runs.compare import compare_runs
 from bigain.tables.cells import measure
 from bigain.tables.differences import Difference
 from bigain.tables.layout import lay_out
@@ -141,3 +142,27 @@ def test_a_quantity_in_units_of_the_baseline_needs_its_run(compose: Compose) -> 
         own = spec.model_copy(update={"profiles": {"mini": profile}})
         plan = plan_table(own, "mini", "default", (), compose)
         assert (CellKey(PLACE, NONE) in plan.runs) is needed
+
+
+def test_tables_and_compare_agree(
+    make_plan: Callable[..., Plan], runner: Callable[..., None]
+) -> None:
+    sources = made(make_plan, runner, 4, NONE, "tome", "lgtm")
+    none, tome, lgtm = (
+        CellKey(PLACE, row, column)
+        for row, column in ((NONE, ""), ("tome", "ratio=0.7"), ("lgtm", "ratio=0.7"))
+    )
+    ids = {cell: sources.plan.runs[cell].run_id for cell in (none, tome, lgtm)}
+    own = compare_runs(sources.plan.results, ids[tome], ids[none]).differences
+    table = sources.measured.runs[tome]
+    for name in ("best_margin", "pairwise_auc", "acc1_first"):
+        shown = table[f"{name}_to_none"]
+        assert shown.value == pytest.approx(own[name].scale * own[name].result.mean), name
+        assert shown.ci_low == pytest.approx(own[name].scale * own[name].result.ci_low), name
+    for name in ("eps_rise_equal", "eps_rise_low", "eps_rise_mid", "eps_rise_high"):
+        assert table[name].value == pytest.approx(100 * own[name].result.mean), name
+    rival = compare_runs(sources.plan.results, ids[lgtm], ids[tome]).differences
+    for name in ("best_margin", "pairwise_auc", "acc1_first", "acc1"):
+        found = sources.difference(lgtm, tome, name)
+        assert found is not None
+        assert found.p == pytest.approx(rival[name].result.p), name
