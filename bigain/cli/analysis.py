@@ -1,4 +1,7 @@
-"""`bigain analysis [RUN ... REFERENCE]`: Appendix A of the paper, measured on finished runs."""
+"""`bigain analysis [RUN ... REFERENCE]`: Appendix A of the paper, measured on finished runs.
+
+`bigain analysis bands` is in `bigain.cli.bands`.
+"""
 
 import csv
 import io
@@ -6,6 +9,7 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 
+from bigain.cli import bands
 from bigain.cli.arguments import VerbParser, find_runs, results_folder
 from bigain.errors import UserError
 from bigain.runs.analysis import COLUMNS, MarginRow, analyse, groups_of, markdown, tidy
@@ -17,7 +21,8 @@ __all__ = ["main"]
 _DESCRIPTION = (
     "Mean and variance of the best-wrong margins, between and within timesteps, their ratio, and "
     "Theorem 1's criterion against the reference, with 95 % intervals. Without run ids: all "
-    "classifications of a profile, each against its baseline."
+    "classifications of a profile, each against its baseline. `bigain analysis bands` splits "
+    "errors by frequency; it has a --help of its own."
 )
 
 
@@ -42,6 +47,8 @@ _FORMATS: dict[str, Callable[[Sequence[MarginRow]], str]] = {
 
 def main(arguments: Sequence[str]) -> int:
     """Print a table per backbone, dataset and weighting; name the runs that are left out."""
+    if arguments[:1] == ["bands"]:
+        return bands.main(arguments[1:])
     parser = VerbParser("analysis", _DESCRIPTION)
     parser.add_argument(
         "runs", nargs="*", metavar="RUN", help="run ids, or their beginnings; the last: REFERENCE"

@@ -27,8 +27,8 @@ from bigain.devices import Fetched, to_device
 from bigain.errors import UserError
 from bigain.patching.projections import KeptProjections
 from bigain.patching.sharing import Sharing
-from bigain.tasks.batches import MicroBatches, keyed_noise
-from bigain.tasks.evaluations import Batch, ImageInFlight, Work
+from bigain.tasks.batches import MicroBatches
+from bigain.tasks.evaluations import Batch, ImageInFlight, Work, draw_trials
 from bigain.tasks.packing import Packed, Waiting
 from bigain.tasks.protocol import Allocation, Ledger, Round
 
@@ -199,15 +199,10 @@ class DiffusionClassifier:
     def _work(self, image: ImageInFlight, round_: Round) -> Work:
         """A round with its noise and its noisy latents, which do not depend on the class."""
         timesteps = self._timesteps[round_.trials.start : round_.trials.stop]
-        noise = torch.cat([self._noise(image, timestep) for timestep in timesteps.tolist()])
-        abar = self._backbone.alphas_cumprod[timesteps].view(-1, 1, 1, 1)
-        noisy = abar.sqrt().float() * image.latents + (1 - abar).sqrt().float() * noise
+        backbone, seed = self._backbone, self._seed
+        noise, noisy = draw_trials(backbone, seed, image.image_id, image.latents, timesteps)
         noise, noisy = to_device(noise, self.device), to_device(noisy, self.device)
         return Work(image, round_, noise, noisy, timesteps)
-
-    def _noise(self, image: ImageInFlight, timestep: int) -> Tensor:
-        shape = tuple(image.latents.shape)
-        return keyed_noise(self._seed, "classification", image.image_id, timestep, shape=shape)
 
     @torch.inference_mode()
     def _launch(self, batch: Batch, sharing: Sharing, kept: KeptProjections) -> Fetched:

@@ -13,10 +13,34 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from bigain.backbones.base import Backbone
 from bigain.devices import to_device
+from bigain.tasks.batches import keyed_noise
 from bigain.tasks.protocol import Allocation, Decision, Round
 
-__all__ = ["Batch", "ImageInFlight", "Part", "Work"]
+__all__ = ["Batch", "ImageInFlight", "Part", "Work", "draw_trials"]
+
+
+def draw_trials(
+    backbone: Backbone, seed: int, image_id: int, latents: Tensor, timesteps: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Noise and noisy latents (Eq. 1) of an image at some timesteps, fp32, shape (S, C, H, W).
+
+    They depend on no class and no operator, so that all of these are compared in pairs.
+
+    Args:
+        backbone: Its noise schedule counts.
+        seed: Seed of the noise.
+        image_id: Its number, part of the key of the noise.
+        latents: Its clean latents on the CPU, shape (1, C, H, W).
+        timesteps: Of each trial, on the CPU, shape (S,).
+
+    """
+    shape = tuple(latents.shape)
+    keys = [("classification", image_id, timestep) for timestep in timesteps.tolist()]
+    noise = torch.cat([keyed_noise(seed, *key, shape=shape) for key in keys])
+    abar = backbone.alphas_cumprod[timesteps].view(-1, 1, 1, 1)
+    return noise, abar.sqrt().float() * latents + (1 - abar).sqrt().float() * noise
 
 
 class ImageInFlight:
