@@ -72,8 +72,9 @@ def measure_bands(configs: Sequence[RunConfig]) -> list[BandRow]:
 
 def _check(config: RunConfig) -> None:
     """Raise UserError for a setting under which the maps would not be those of a run."""
-    task = config.task_as(ClassificationConfig)
-    wrong = ""
+    task, wrong = config.task, ""
+    if not isinstance(task, ClassificationConfig):
+        raise UserError(f"task={task.name}: allowed: classification (analysis bands)")
     if task.is_race:
         wrong = "task.allocation=racing: allowed: staged, whose classes share trials"
     elif task.loss != "l2":

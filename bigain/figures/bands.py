@@ -6,6 +6,7 @@ the true class, all bands together, with its 95 % interval.
 
 from collections.abc import Mapping, Sequence
 
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -14,7 +15,7 @@ from bigain.figures.style import INK, OPERATORS, OperatorLook, publication
 from bigain.metrics.bands import ALL, BANDS
 from bigain.metrics.margins import Estimate
 
-__all__ = ["Measured", "draw_bands"]
+__all__ = ["PLACES", "Measured", "draw_bands"]
 
 Measured = Mapping[tuple[str, str, str], Estimate]
 """(operator's title, quantity, band) -> fraction, of one backbone; the baseline is `none`."""
@@ -24,16 +25,20 @@ _PANELS = {
     "rise": "rise of the noise error",
     "margin_change": "change of the margin",
 }
-_PLACES = (*BANDS, ALL)
-_OTHERS = (("#56B4E9", "P"), ("#F0E442", "X"), ("#999999", "*"))
-"""Colours and markers of operators that the other figures do not show."""
+PLACES = (*BANDS, ALL)
+"""The bands of a panel."""
+_OTHERS = (
+    OperatorLook("", "#56B4E9", "h"),
+    OperatorLook("", "#F0E442", "p"),
+    OperatorLook("", "#999999", "*"),
+)
+"""Looks of operators that the other figures do not show, and of further settings of one."""
 
 
 @publication()
 def draw_bands(backbones: Mapping[str, Measured]) -> Figure:
     """The figure; a title, such as backbone and number of images, for each row."""
-    titles = dict.fromkeys(key[0] for own in backbones.values() for key in own)
-    looks = _looks([title for title in titles if title != "none"])
+    looks = _looks([list(dict.fromkeys(key[0] for key in own)) for own in backbones.values()])
     layout = ConstrainedLayoutEngine(w_pad=0.08)
     figure = Figure(figsize=(9.4, 0.6 + 2.5 * len(backbones)), layout=layout)
     grid = figure.subplots(len(backbones), len(_PANELS), squeeze=False)
@@ -42,22 +47,32 @@ def draw_bands(backbones: Mapping[str, Measured]) -> Figure:
             _draw(axis, measured, quantity, looks)
             axis.set_title(f"{name}\n{words}", loc="left", color=INK)
         line[0].set_ylabel("% of the baseline's noise error")
-    handles, labels = figure.axes[0].get_legend_handles_labels()
-    if labels:
-        figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+    shown: dict[str, Artist] = {}
+    for axis in figure.axes:
+        handles, labels = axis.get_legend_handles_labels()
+        shown |= dict(zip(labels, handles, strict=True))
+    if shown:
+        figure.legend(shown.values(), shown.keys(), loc="outside lower center", ncols=3)
     return figure
 
 
-def _looks(titles: Sequence[str]) -> dict[str, OperatorLook]:
-    """A look of its own for each title: that of its operator, if no other title has it."""
+def _looks(rows: Sequence[Sequence[str]]) -> dict[str, OperatorLook]:
+    """A look for each title; two share one only if they are one operator, and in no row together.
+
+    Such is an operator whose settings are others on another backbone.
+    """
     looks: dict[str, OperatorLook] = {}
-    others = 0
-    for title in titles:
-        known = OPERATORS.get(title.partition(" ")[0])
-        if known is None or any(look.colour == known.colour for look in looks.values()):
-            known = OperatorLook("", *_OTHERS[others % len(_OTHERS)])
-            others += 1
-        looks[title] = OperatorLook(title, known.colour, known.marker)
+    for title in dict.fromkeys(title for row in rows for title in row if title != "none"):
+        name = title.partition(" ")[0]
+        beside = {other for row in rows if title in row for other in row}
+        taken = {
+            look.colour
+            for other, look in looks.items()
+            if other in beside or other.partition(" ")[0] != name
+        }
+        choices = [*([OPERATORS[name]] if name in OPERATORS else []), *_OTHERS]
+        free = [each for each in choices if each.colour not in taken]
+        looks[title] = (free or choices[-1:])[0]
     return looks
 
 
@@ -65,8 +80,8 @@ def _draw(axis: Axes, measured: Measured, quantity: str, looks: Mapping[str, Ope
     own = {title: look for title, look in looks.items() if (title, quantity, ALL) in measured}
     for index, (title, look) in enumerate(own.items()):
         shift = 0.13 * (index - (len(own) - 1) / 2)
-        places = [k + shift for k in range(len(_PLACES))]
-        found = [measured[title, quantity, band] for band in _PLACES]
+        places = [k + shift for k in range(len(PLACES))]
+        found = [measured[title, quantity, band] for band in PLACES]
         axis.vlines(
             places,
             [100 * each.ci_low for each in found],
@@ -83,11 +98,11 @@ def _draw(axis: Axes, measured: Measured, quantity: str, looks: Mapping[str, Ope
             linewidth=0,
             markeredgecolor="white",
             markeredgewidth=0.4,
-            label=look.label,
+            label=title,
         )
     axis.axhline(0, color="#777777", linewidth=0.7, zorder=0)
     axis.axvline(len(BANDS) - 0.5, color="#BBBBBB", linewidth=0.6, zorder=0)
-    shares = [measured["none", "error", band].value for band in _PLACES]
-    labels = [f"{band}\n{100 * share:.0f} %" for band, share in zip(_PLACES, shares, strict=True)]
-    axis.set_xticks(range(len(_PLACES)), labels)
+    shares = [measured["none", "error", band].value for band in PLACES]
+    labels = [f"{band}\n{100 * share:.0f} %" for band, share in zip(PLACES, shares, strict=True)]
+    axis.set_xticks(range(len(PLACES)), labels)
     axis.set_xlabel("band, and the baseline's error in it", fontsize=7)

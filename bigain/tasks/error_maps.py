@@ -91,7 +91,8 @@ class BandRecorder:
             return self.backbone.predict_noise(*(to_device(each, self.device) for each in inputs))
 
         chunks = [found.cpu() for _, found in self.batches.run(torch.arange(len(trials)), predict)]
-        return torch.cat(chunks).float().unflatten(0, tuple(classes.shape))
+        maps = torch.cat(chunks).float()
+        return maps.view(*classes.shape, *maps.shape[1:])
 
 
 def _errors(own: Tensor, usual: Tensor) -> BandErrors:
