@@ -10,6 +10,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import StrMethodFormatter, SymmetricalLogLocator
 
 from bigain.figures.style import INK, OPERATORS, OperatorLook, publication
 from bigain.metrics.bands import ALL, BANDS
@@ -21,10 +22,13 @@ Measured = Mapping[tuple[str, str, str], Estimate]
 """(operator's title, quantity, band) -> fraction, of one backbone; the baseline is `none`."""
 
 _PANELS = {
-    "change": "change of the prediction",
-    "rise": "rise of the noise error",
+    "change": "change of the prediction (log)",
+    "rise": "rise of the noise error (log)",
     "margin_change": "change of the margin",
 }
+_LINEAR_TO = 1.0
+"""Percent up to which an axis of the first two panels, whose values differ widely, is linear."""
+
 PLACES = (*BANDS, ALL)
 """The bands of a panel."""
 _OTHERS = (
@@ -46,6 +50,12 @@ def draw_bands(backbones: Mapping[str, Measured]) -> Figure:
         for axis, (quantity, words) in zip(line, _PANELS.items(), strict=True):
             _draw(axis, measured, quantity, looks)
             axis.set_title(f"{name}\n{words}", loc="left", color=INK)
+            if quantity != "margin_change":
+                axis.set_yscale("symlog", linthresh=_LINEAR_TO)
+                axis.yaxis.set_major_locator(
+                    SymmetricalLogLocator(base=10, linthresh=_LINEAR_TO, subs=(1, 3))
+                )
+                axis.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         line[0].set_ylabel("% of the baseline's noise error")
     shown: dict[str, Artist] = {}
     for axis in figure.axes:
