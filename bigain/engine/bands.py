@@ -3,6 +3,7 @@
 The trials are those of the first stage of the runs that the same settings make, with their noise.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -64,6 +65,13 @@ def measure_bands(configs: Sequence[RunConfig]) -> list[BandRow]:
     """
     for config in configs:
         _check(config)
+    rows = Counter((*_place(config), config.operator.title) for config in configs)
+    (backbone, _, seed, title), times = rows.most_common(1)[0]
+    if times > 1:
+        raise UserError(
+            f"analysis bands: {backbone} {title}, seed {seed}, comes {times} times; allowed: "
+            "several values of backbone, dataset, seed, operator and what its title shows"
+        )
     groups: dict[str, list[RunConfig]] = {}
     for config in configs:
         groups.setdefault(str({**resolved(config), "operator": None}), []).append(config)
@@ -93,6 +101,11 @@ def _check(config: RunConfig) -> None:
     check_operator(config)
 
 
+def _place(config: RunConfig) -> tuple[str, str, int]:
+    """Backbone, dataset and seed."""
+    return config.backbone.name, dataset_name(resolved(config)), config.seed
+
+
 def _measured(configs: Sequence[RunConfig]) -> Iterator[BandRow]:
     """The rows of runs that differ in the operator alone."""
     config, operators = configs[0], [each for each in configs if not each.operator.is_baseline]
@@ -102,8 +115,6 @@ def _measured(configs: Sequence[RunConfig]) -> Iterator[BandRow]:
     threads = choose_threads(config.threads, is_mini=config.backbone.is_mini)
     with limited_threads(threads.count):
         recorded = _recorded(config, operators, timesteps)
-    plain = resolved(config)
-    place = (config.backbone.name, dataset_name(plain), config.seed)
     trials: dict[str, Any] = {ALL: lambda each: each}
     trials |= {str(t): partial(BandErrors.at, trial=k) for k, t in enumerate(timesteps)}
     titles = ["none", *(each.operator.title for each in operators)]
@@ -111,7 +122,7 @@ def _measured(configs: Sequence[RunConfig]) -> Iterator[BandRow]:
         for timestep, chosen in trials.items():
             found = band_estimates(chosen(own), chosen(recorded[0]))
             for (quantity, band), estimate in found.items():
-                names = *place, title, timestep, band, quantity
+                names = *_place(config), title, timestep, band, quantity
                 yield BandRow(*names, len(own.true), estimate)
 
 

@@ -116,6 +116,7 @@ def test_operators_of_one_name_have_looks_of_their_own() -> None:
         (["task=generation"], "task=generation: allowed: classification"),
         (["dataset=fashion_mosaic"], "dataset=fashion_mosaic: allowed"),
         (["operatr=tome"], "operatr"),
+        (["operator=tome", "dataset.limit=2,3"], "analysis bands: mini_dit tome ratio=0.5, seed 0"),
     ],
 )
 def test_mistakes_are_one_line(
