@@ -97,7 +97,9 @@ def _check(config: RunConfig) -> None:
         wrong = f"shard.count={config.shard.count}: allowed: 1"
     if wrong:
         raise UserError(f"{wrong} (analysis bands)")
-    StagedProtocol(task.trial_list, task.keep_list)
+    if StagedProtocol(task.trial_list, task.keep_list).first_stage < 2:
+        trials = list(task.trial_list)
+        raise UserError(f"task.trial_list={trials}: allowed: at least 2 first (analysis bands)")
     check_operator(config)
 
 

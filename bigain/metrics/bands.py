@@ -59,7 +59,7 @@ class BandErrors:
 
     Attributes:
         true: Of the true class.
-        wrong: Of the wrong class with the lowest loss of the trial without an operator.
+        wrong: Of a wrong class, the same one with and without an operator.
         change: Of the change of the prediction under the true class, eps_theta with the operator
             minus eps_theta without one.
 

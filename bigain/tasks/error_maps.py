@@ -30,7 +30,7 @@ class BandRecorder:
 
     Attributes:
         backbone: The denoiser, without an operator.
-        timesteps: Of the trials.
+        timesteps: Of the trials, at least two.
         operators: Each applies one to the denoiser.
         seed: Seed of the noise.
         batches: Evaluations per forward.
@@ -49,6 +49,10 @@ class BandRecorder:
     def errors(self, image_id: int, latents: Tensor, label: int) -> list[BandErrors]:
         """Those of one image: without an operator, then under each.
 
+        The wrong class of a trial is the hardest one in the others: with the smallest sum of
+        losses there, without an operator.  Chosen by the trial itself it would owe a part of its
+        small loss to the noise, which every change of the prediction undoes.
+
         Args:
             image_id: Its number, part of the key of the noise.
             latents: Its clean latents, shape (1, C, H, W).
@@ -63,8 +67,9 @@ class BandRecorder:
         classes = torch.arange(self.backbone.num_classes).expand(len(timesteps), -1)
         plain = noise[:, None] - self._predicted(noisy, timesteps, classes)
         losses = plain.square().flatten(2).mean(dim=2)
-        losses[:, label] = torch.inf
-        wrong = losses.argmin(dim=1)
+        of_others = losses.sum(dim=0) - losses
+        of_others[:, label] = torch.inf
+        wrong = of_others.argmin(dim=1)
         trial = torch.arange(len(timesteps))
         pair = torch.stack([torch.full_like(wrong, label), wrong], dim=1)
         usual = plain[trial[:, None], pair]

@@ -110,6 +110,7 @@ def test_operators_of_one_name_have_looks_of_their_own() -> None:
         (["task.allocation=racing"], "task.allocation=racing: allowed: staged"),
         (["operator=tome", "operator.draws=per_forward"], "operator.draws=per_forward: allowed"),
         (["operator=lgtm", "operator.plan=shared"], "operator.plan=shared: allowed"),
+        (["task.trial_list=[1,5]", "task.keep_list=[5,1]"], "task.trial_list=[1, 5]: allowed"),
         (["compile=true"], "compile=true: allowed: false"),
         (["shard.count=2"], "shard.count=2: allowed: 1"),
         (["operator=tome", "operator.ratio=0.9"], "operator.ratio=0.9"),

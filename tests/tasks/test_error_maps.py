@@ -53,7 +53,7 @@ def test_bands_sum_to_the_errors_of_the_classifier(backbone: Backbone, wave: boo
     _, found = recorded(backbone, wave=wave)
     plain = next(classifier.classify([(7, LATENTS)])).errors.numpy()
     plain[:, 2] = np.inf
-    wrong = plain.argmin(axis=1)
+    wrong = [np.delete(plain, trial, axis=0).sum(axis=0).argmin() for trial in range(3)]
     with with_a_wave(backbone.denoiser) if wave else nullcontext():
         errors = next(classifier.classify([(7, LATENTS)])).errors.numpy()
     assert found.true.shape == (1, 3, 3)
