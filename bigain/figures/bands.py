@@ -50,12 +50,6 @@ def draw_bands(backbones: Mapping[str, Measured]) -> Figure:
         for axis, (quantity, words) in zip(line, _PANELS.items(), strict=True):
             _draw(axis, measured, quantity, looks)
             axis.set_title(f"{name}\n{words}", loc="left", color=INK)
-            if quantity != "margin_change":
-                axis.set_yscale("symlog", linthresh=_LINEAR_TO)
-                axis.yaxis.set_major_locator(
-                    SymmetricalLogLocator(base=10, linthresh=_LINEAR_TO, subs=(1, 3))
-                )
-                axis.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         line[0].set_ylabel("% of the baseline's noise error")
     shown: dict[str, Artist] = {}
     for axis in figure.axes:
@@ -88,17 +82,14 @@ def _looks(rows: Sequence[Sequence[str]]) -> dict[str, OperatorLook]:
 
 def _draw(axis: Axes, measured: Measured, quantity: str, looks: Mapping[str, OperatorLook]) -> None:
     own = {title: look for title, look in looks.items() if (title, quantity, ALL) in measured}
+    reach: list[float] = []
     for index, (title, look) in enumerate(own.items()):
         shift = 0.13 * (index - (len(own) - 1) / 2)
         places = [k + shift for k in range(len(PLACES))]
         found = [measured[title, quantity, band] for band in PLACES]
-        axis.vlines(
-            places,
-            [100 * each.ci_low for each in found],
-            [100 * each.ci_high for each in found],
-            colors=look.colour,
-            linewidth=0.9,
-        )
+        low, high = ([100 * end for end in ends] for ends in zip(*map(_ends, found), strict=True))
+        axis.vlines(places, low, high, colors=look.colour, linewidth=0.9)
+        reach += [*low, *high]
         axis.plot(
             places,
             [100 * each.value for each in found],
@@ -116,3 +107,18 @@ def _draw(axis: Axes, measured: Measured, quantity: str, looks: Mapping[str, Ope
     labels = [f"{band}\n{100 * share:.0f} %" for band, share in zip(PLACES, shares, strict=True)]
     axis.set_xticks(range(len(PLACES)), labels)
     axis.set_xlabel("band, and the baseline's error in it", fontsize=7)
+    if quantity != "margin_change":
+        _make_logarithmic(axis, reach)
+
+
+def _ends(estimate: Estimate) -> tuple[float, float]:
+    return estimate.ci_low, estimate.ci_high
+
+
+def _make_logarithmic(axis: Axes, reach: Sequence[float]) -> None:
+    """The axis is linear around zero, and as long as the intervals, whose ends `reach` has."""
+    axis.set_yscale("symlog", linthresh=_LINEAR_TO)
+    axis.yaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=_LINEAR_TO, subs=(1, 3)))
+    axis.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    low, high = min(reach, default=0.0), max(reach, default=0.0)
+    axis.set_ylim(min(0.0, 1.3 * low), max(_LINEAR_TO, 1.3 * high))

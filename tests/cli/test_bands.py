@@ -1,6 +1,7 @@
 """`bigain analysis bands` from the command line."""
 
 import csv
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from bigain.cli import bands
 from bigain.cli.main import main
 from bigain.figures.bands import PLACES, draw_bands
+from bigain.locations import CONFIGS
 from bigain.metrics.margins import Estimate
 
 SMALL = ["backbone=mini_dit", "task.trial_list=[2]", "task.keep_list=[1]", "dataset.limit=2"]
@@ -16,9 +18,13 @@ OPERATORS = ["operator=tome,lgtm", "operator.ratio=0.7"]
 Values = dict[tuple[str, ...], float]
 
 
-def values_of(folder: Path) -> Values:
+def rows_of(folder: Path) -> list[dict[str, str]]:
     with (folder / "mini" / "bands.csv").open() as handle:
-        rows = list(csv.DictReader(handle))
+        return list(csv.DictReader(handle))
+
+
+def values_of(folder: Path) -> Values:
+    rows = rows_of(folder)
     keys = ("operator", "timestep", "quantity", "band")
     assert tuple(rows[0]) == bands.COLUMNS
     assert {row["n"] for row in rows} == {"2"}
@@ -78,6 +84,30 @@ def test_the_operators_of_the_page_are_those_without_arguments() -> None:
     assert len(set(titles)) == len(titles) == 10
     assert {each.dataset.limit for each in configs} == {100}
     assert [each.operator.name for each in bands._configs(["operator=sito"])] == ["sito", "sito"]
+
+
+def test_the_committed_file_is_what_the_page_says() -> None:
+    """Each band and `all` of the tables in docs/metrics.md; bands sum to `all`."""
+    rows = [row for row in rows_of(CONFIGS.parent / "results") if row["timestep"] == "all"]
+    found = {
+        tuple(row[key] for key in ("backbone", "operator", "quantity", "band")): row for row in rows
+    }
+    text = (CONFIGS.parent / "docs" / "metrics.md").read_text(encoding="utf-8")
+    titles = {"none": "margin of the baseline", "tome": "ToMe", "lgtm": "L-GTM", "abm": "ABM"}
+    titles |= {"todo": "ToDo", "ie_kvd": "IE-KVD"}
+    for backbone, head in {"mini_dit": "| mini DiT |", "mini_unet": "| mini U-Net |"}.items():
+        table = text.partition(head)[2].partition("\n\n")[0].splitlines()
+        for operator in {row["operator"] for row in rows if row["backbone"] == backbone}:
+            quantity = "margin" if operator == "none" else "rise"
+            own = [found[backbone, operator, quantity, band] for band in PLACES]
+            values = [float(row["value"]) for row in own]
+            assert sum(values[:3]) == pytest.approx(values[3], rel=1e-6)
+            (line,) = (each for each in table if titles[operator.split()[0]] in each)
+            for row, cell in zip(own, line.split("|")[2:6], strict=True):
+                printed = re.findall(r"-?[\d.]+", cell)
+                for key, word in zip(("value", "ci_low", "ci_high"), printed, strict=True):
+                    half = 0.501 * 10.0 ** -len(word.partition(".")[2])
+                    assert float(word) == pytest.approx(100 * float(row[key]), abs=half)
 
 
 def test_operators_of_one_name_have_looks_of_their_own() -> None:
