@@ -5,12 +5,8 @@ The arguments are those of the run, also `-m` and several values.
 
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
+from bigain.config import ClassificationConfig, RunConfig
 from bigain.errors import UserError
-
-if TYPE_CHECKING:
-    from bigain.config import RunConfig
 
 __all__ = ["main"]
 
@@ -42,13 +38,18 @@ def main(arguments: Sequence[str]) -> int:
     flag = next((each for each in overrides if each.startswith("-") and "=" not in each), None)
     if flag is not None:
         raise UserError(f"{flag}: no such flag; allowed: -m, --multirun, {_CHOOSE}, --help")
-    plan = plan_runs([*overrides, _RACING], is_sweep)
+    plan = plan_runs([_RACING, *overrides], is_sweep)
+    for run in plan.runs:
+        task = run.config.task
+        if not (isinstance(task, ClassificationConfig) and task.is_race):
+            raise UserError("task.allocation=staged: allowed: racing, which `calibrate` is for")
 
-    from bigain.engine.calibrate import calibrate  # noqa: PLC0415 -- loads torch
+    from bigain.engine.calibrate import calibrate, check_images  # noqa: PLC0415 -- loads torch
     from bigain.engine.choose_z import check_choice  # noqa: PLC0415
 
-    if chooses:
-        for run in plan.runs:
+    for run in plan.runs:
+        check_images(run.config)
+        if chooses:
             check_choice(run.config)
     for run in plan.runs:
         found = calibrate(run.config)
@@ -62,7 +63,7 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _choose(config: "RunConfig") -> None:
+def _choose(config: RunConfig) -> None:
     """Print what each z takes and changes, and the override of the choice."""
     from bigain.engine.choose_z import choose_z, chosen  # noqa: PLC0415 -- loads torch
 

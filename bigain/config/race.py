@@ -3,6 +3,7 @@
 Each rule has settings of its own; those of the others are null.
 """
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -133,26 +134,42 @@ class RaceConfig(Settings):
                 raise not_allowed(name, shown, f"{allowed}{' and '.join(having)}")
         return self
 
+    @property
+    def typed_stages(self) -> str:
+        """`stages` as on the command line, such as `[[3,5],[6,3]]`."""
+        return json.dumps(self.stages, separators=(",", ":"))
+
     def check_grid(self, trial_list: Sequence[int]) -> None:
         """Raise the error of a validator if a setting does not fit the grid of the last entry."""
-        trials = trial_list[-1]
-        if self.minimum is not None:
-            least = 2 if self.rule == "t_test" else 1
-            if not least <= self.minimum <= trials:
-                allowed = f"{least} to {trials}, the last of task.trial_list={list(trial_list)}"
-                raise not_allowed("task.race.minimum", self.minimum, allowed)
+        trials, least = trial_list[-1], 1 if self.rule == "gaussian" else 2
+        if trials < least:
+            allowed = f"a last number of at least {least} with task.race.rule={self.rule}"
+            raise not_allowed("task.trial_list", list(trial_list), allowed)
+        if self.minimum is not None and not least <= self.minimum <= trials:
+            allowed = f"{least} to {trials}, the last of task.trial_list={list(trial_list)}"
+            raise not_allowed("task.race.minimum", self.minimum, allowed)
         if self.looks is not None:
             looks = list(self.looks)
             if not _is_within(looks, self.first, trials):
                 allowed = f"null or increasing integers from task.race.minimum={self.minimum} to "
                 raise not_allowed("task.race.looks", looks, f"{allowed}{trials - 1}")
         if self.stages is not None:
-            ends, kept = ([stage[part] for stage in self.stages] for part in (0, 1))
-            falls = all(earlier > later for earlier, later in pairwise([*kept, 1]))
-            if not falls or not _is_within(ends, 1, trials):
-                allowed = f"pairs of increasing integers from 1 to {trials - 1} and decreasing "
-                stages = [list(stage) for stage in self.stages]
-                raise not_allowed("task.race.stages", stages, f"{allowed}ones above 1")
+            self._check_stages(self.stages, list(trial_list))
+
+    def _check_stages(self, stages: Sequence[tuple[int, int]], trial_list: list[int]) -> None:
+        trials, shown = trial_list[-1], self.typed_stages
+        ends, kept = ([stage[part] for stage in stages] for part in (0, 1))
+        falls = all(earlier > later for earlier, later in pairwise([*kept, 1]))
+        if not falls or not _is_within(ends, 1, math.inf):
+            allowed = f"pairs of increasing integers from 1 to {trials - 1} and decreasing ones "
+            raise not_allowed("task.race.stages", shown, f"{allowed}above 1")
+        if ends[-1] >= trials:
+            example = json.dumps([[trials // 2, kept[0]]], separators=(",", ":"))
+            allowed = (
+                f"a last number above {ends[-1]}, because task.race.stages={shown}, or stages "
+            )
+            allowed = f"{allowed}that end before trial {trials}, such as task.race.stages={example}"
+            raise not_allowed("task.trial_list", trial_list, allowed)
 
 
 def _set(value: _T | None) -> _T:
@@ -165,7 +182,7 @@ def _has(rule: str, key: str) -> bool:
     return key in _SETTINGS[rule] or key in _MAY_BE_NULL[rule]
 
 
-def _is_within(numbers: Sequence[int], first: int, end: int) -> bool:
+def _is_within(numbers: Sequence[int], first: int, end: float) -> bool:
     """Whether there are numbers and they increase from at least `first` to less than `end`."""
     increase = all(earlier < later for earlier, later in pairwise(numbers))
     return bool(numbers) and increase and numbers[0] >= first and numbers[-1] < end

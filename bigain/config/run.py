@@ -155,6 +155,9 @@ class RunConfig(Settings):
             raise not_allowed("batch_size", "auto", f"an integer >= 1, because {why}")
 
     def _check_timing(self, task: EfficiencyConfig) -> None:
+        if task.measure == "flops" and self.operator.draws != "paired":
+            allowed = "paired, because task.measure=flops is the same for all draws"
+            raise not_allowed("operator.draws", self.operator.draws, allowed)
         if self.shard.count > 1:
             allowed = "1, because task=efficiency times all its repeats in one process"
             raise not_allowed("shard.count", self.shard.count, allowed)
@@ -173,8 +176,7 @@ class RunConfig(Settings):
         if isinstance(self.task, ClassificationConfig):
             self._check_classes("task.keep_list", list(self.task.keep_list))
             if self.task.is_race and self.task.of_race.stages is not None:
-                kept = [number for _, number in self.task.of_race.stages]
-                self._check_classes("task.race.stages", kept)
+                self._check_stages(self.task.of_race.stages[0][1], self.task.of_race.typed_stages)
 
     def _check_conditions(self) -> None:
         if not self.dataset.facts.generates:
@@ -210,8 +212,8 @@ class RunConfig(Settings):
         task, allowed = self.task, ""
         if isinstance(task, GenerationConfig) and task.guidance_scale == 1:
             allowed = "with task.guidance_scale=1 a forward has one row of an image"
-        if isinstance(task, EfficiencyConfig) and "time" in task.measures:
-            allowed = f"task.measure={task.measure} times rows of different images"
+        if isinstance(task, EfficiencyConfig):
+            allowed = f"task.measure={task.measure} has no rows that are classes of one image"
         if isinstance(task, ClassificationConfig) and task.is_race:
             allowed = "in a race the classes that are left would change the errors of the others"
         if allowed:
@@ -236,6 +238,13 @@ class RunConfig(Settings):
         if self.operator.draws_per_forward:
             allowed = "staged, because with operator.draws=per_forward a batch shares a draw"
             raise not_allowed("task.allocation", "racing", allowed)
+
+    def _check_stages(self, kept: int, shown: str) -> None:
+        """The first stage of a race drops a class; of one's own few, see `_check_classes`."""
+        classes = self.dataset.facts.num_classes
+        if kept >= classes and not self.dataset.kind.is_own:
+            allowed = f"at most {classes - 1} classes kept, fewer than the {classes} of "
+            raise not_allowed("task.race.stages", shown, f"{allowed}dataset={self.dataset.name}")
 
     def _check_classes(self, key: str, keep: list[int]) -> None:
         classes = self.dataset.facts.num_classes

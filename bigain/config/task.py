@@ -80,7 +80,7 @@ class ClassificationConfig(Settings):
             return self
         race = self.race
         if race is None:
-            raise not_allowed("task.race", None, "its settings, with task.allocation=racing")
+            raise not_allowed("task.race", "null", "its settings, with task.allocation=racing")
         race.check_grid(self.trial_list)
         return self
 

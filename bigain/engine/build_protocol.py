@@ -15,12 +15,18 @@ from bigain.tasks.race_rules import GaussianRule, HalvingRule, RaceRule, Student
 from bigain.tasks.racing import RacingProtocol
 
 __all__ = [
+    "WORST_FIT",
     "build_packing",
     "build_protocol",
     "check_apart",
+    "check_fit",
     "check_weights",
     "gaussian_rule",
 ]
+
+WORST_FIT = 1.5
+"""How many times the predicted variance of the unseen trials the observed one may be, at each of
+the numbers of trials at which the fit is measured."""
 
 
 def build_protocol(config: RunConfig, dataset: Dataset) -> tuple[Allocation, Mapping[str, str]]:
@@ -43,6 +49,7 @@ def build_protocol(config: RunConfig, dataset: Dataset) -> tuple[Allocation, Map
     if race.rule == "t_test":
         rule = StudentRule(spread_order(s), race.level, race.first)
     else:
+        check_fit(config, {int(k): ratio for k, ratio in content["fit"].items()})
         model = RaceModel(s, WEIGHTS[race.weighing](s), tuple(content["order"]))
         rule = gaussian_rule(config, model)
     return RacingProtocol(rule, race.audit, config.seed), content["hashes"]
@@ -78,6 +85,28 @@ def check_weights(
             f"{calibration_path(config)}: was made with another {differ[0]}; allowed: restore it, "
             "or make the calibration again with `bigain calibrate` of the same arguments and "
             "force=true"
+        )
+
+
+def check_fit(config: RunConfig, fit: Mapping[int, float]) -> None:
+    """Raise UserError if the rule takes the variances of a model that predicts them badly.
+
+    The t test takes only the order of the trials from it.
+
+    Args:
+        config: A race.
+        fit: Number of trials -> observed variance of the unseen rest over the predicted one.
+
+    """
+    race = config.task_as(ClassificationConfig).of_race
+    worst = max(fit, key=lambda k: fit[k], default=None)  # two trials leave nothing to predict
+    if race.rule == "gaussian" and worst is not None and not fit[worst] <= WORST_FIT:
+        images = race.calibration_images
+        raise UserError(
+            f"task.race.images={images}: the calibration does not fit images that it was not made "
+            f"from: what is unseen after {worst} trials varies {fit[worst]:.2f} times as much as "
+            f"predicted, allowed: at most {WORST_FIT}; give `bigain calibrate` more, "
+            f"task.race.images={2 * images}, or use task.allocation=staged"
         )
 
 

@@ -6,7 +6,7 @@ computes the new ones alone.  A calibration that is there is kept: another devic
 would change its last digits, and with its hash the names of the runs that were made with it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,18 +14,19 @@ from bigain.config import ClassificationConfig, RunConfig
 from bigain.data.base import Dataset, load_dataset
 from bigain.data.whole import load_whole
 from bigain.engine.build_operator import check_operator
-from bigain.engine.build_protocol import check_apart
+from bigain.engine.build_protocol import check_apart, check_fit
 from bigain.engine.race_errors import gather_errors
 from bigain.errors import UserError
-from bigain.runs.calibrations import calibration_path, read_calibration, write_calibration
+from bigain.runs.calibrations import (
+    calibration_path,
+    read_calibration,
+    with_calibration,
+    write_calibration,
+)
 from bigain.tasks.race_model import WEIGHTS, RaceModel, held_out_fit
 from bigain.tasks.racing import grid_of
 
-__all__ = ["WORST_FIT", "Calibrated", "calibrate"]
-
-WORST_FIT = 1.5
-"""How many times the predicted variance of the unseen trials the observed one may be, at each of
-the numbers of trials at which the fit is measured."""
+__all__ = ["Calibrated", "calibrate", "check_images"]
 
 
 @dataclass(frozen=True)
@@ -44,31 +45,49 @@ class Calibrated:
     computed: int
 
 
+def check_images(config: RunConfig) -> Sequence[int]:
+    """The image ids of the calibration that is there or would be made; computes nothing.
+
+    Raises:
+        UserError: The rule needs no calibration, data are missing, an image is also one of the run,
+            or a calibration that is there is damaged.
+
+    """
+    check_operator(config)
+    race = config.task_as(ClassificationConfig).of_race
+    if not race.is_calibrated:
+        allowed = "needs no calibration; allowed: gaussian, t_test"
+        raise UserError(f"task.race.rule={race.rule}: {allowed}")
+    if _is_there(config):
+        ids: Sequence[int] = read_calibration(with_calibration(config))["image_ids"]
+    else:
+        images = load_whole(config.dataset)
+        ids = [images.image_ids[position] for position in _positions(config, images)]
+    check_apart(config, ids, load_dataset(config.dataset))
+    return ids
+
+
 def calibrate(config: RunConfig) -> Calibrated:
     """Find the calibration of a race, or make it; with `config.force` make it in any case.
 
     Raises:
-        UserError: Data or weights are missing, an image is also one of the run, the calibration
-            does not fit images that it was not made from, or one that is there is damaged.
+        UserError: As `check_images`; weights are missing, or the calibration of a rule that takes
+            the model's variances does not fit images that it was not made from.
 
     """
-    check_operator(config)
-    rule = config.task_as(ClassificationConfig).of_race.rule
-    if not config.task_as(ClassificationConfig).of_race.is_calibrated:
-        raise UserError(f"task.race.rule={rule}: needs no calibration; allowed: gaussian, t_test")
+    ids = check_images(config)
     path = calibration_path(config)
-    if path.is_file() and not config.force:
-        content = read_calibration(config)
-        check_apart(config, content["image_ids"], load_dataset(config.dataset))
-        return Calibrated(path, {int(k): ratio for k, ratio in content["fit"].items()}, 0)
+    if _is_there(config):
+        content = read_calibration(with_calibration(config))
+        fit = {int(k): ratio for k, ratio in content["fit"].items()}
+        check_fit(config, fit)
+        return Calibrated(path, fit, 0)
     task = config.task_as(ClassificationConfig)
     images = load_whole(config.dataset)
-    positions = _positions(config, images)
-    ids = [images.image_ids[position] for position in positions]
-    check_apart(config, ids, load_dataset(config.dataset))
-    found = gather_errors(config, images, positions)
+    found = gather_errors(config, images, _positions(config, images))
     weigh = WEIGHTS[task.of_race.weighing]
-    fit = _checked_fit(config, held_out_fit(found.errors, weigh))
+    fit = held_out_fit(found.errors, weigh)
+    check_fit(config, fit)
     model = RaceModel.learned(found.errors, weigh)
     content = {
         "hashes": found.hashes,
@@ -89,14 +108,6 @@ def _positions(config: RunConfig, images: Dataset) -> range:
     return range(len(images) - wanted, len(images))
 
 
-def _checked_fit(config: RunConfig, fit: Mapping[int, float]) -> Mapping[int, float]:
-    worst = max(fit, key=lambda k: fit[k], default=None)  # two trials leave nothing to predict
-    if worst is not None and not fit[worst] <= WORST_FIT:
-        images = config.task_as(ClassificationConfig).of_race.calibration_images
-        raise UserError(
-            f"task.race.images={images}: the calibration does not fit images that it was not made "
-            f"from: what is unseen after {worst} trials varies {fit[worst]:.2f} times as much as "
-            f"predicted, allowed: at most {WORST_FIT}; give `bigain calibrate` more, "
-            f"task.race.images={2 * images}, or use task.allocation=staged"
-        )
-    return fit
+def _is_there(config: RunConfig) -> bool:
+    """Whether a calibration is kept."""
+    return calibration_path(config).is_file() and not config.force

@@ -24,7 +24,7 @@ from hydra.errors import MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from pydantic import ValidationError
 
-from bigain.config import RunConfig, format_validation_error
+from bigain.config import ClassificationConfig, RunConfig, format_validation_error
 from bigain.config.messages import all_keys, did_you_mean, unknown_key
 from bigain.data.places import with_root
 from bigain.errors import UserError
@@ -86,7 +86,9 @@ def compose_with(loader: ConfigLoader, overrides: Sequence[str]) -> RunConfig:
         composed = _compose(parsed)
     except Exception as error:
         raise UserError(_diagnose(loader, parsed, error)) from error
-    return validate(composed, _typed(parsed), groups)
+    config = validate(composed, _typed(parsed), groups)
+    _check_race(config, parsed)
+    return config
 
 
 def validate(
@@ -225,6 +227,18 @@ def _check_override(override: Override, loader: ConfigLoader, groups: Sequence[s
             f"{text}: comes with its group's file; allowed: {group}=OPTION, one of "
             f"{_options(loader, group)}"
         )
+
+
+def _check_race(config: RunConfig, parsed: Sequence[Override]) -> None:
+    """The settings of a race do nothing in the staged protocol, so a typed one is refused."""
+    task = config.task
+    if isinstance(task, ClassificationConfig) and not task.is_race:
+        typed = (each for each in parsed if f"{each.key_or_group}.".startswith("task.race."))
+        for override in typed:
+            raise UserError(
+                f"{override.input_line}: is a setting of races; allowed: with "
+                "task.allocation=racing (docs/racing.md)"
+            )
 
 
 def _check_operator_keys(loader: ConfigLoader, parsed: Sequence[Override]) -> None:

@@ -21,8 +21,16 @@ def complaint(*overrides: str) -> str:
 def test_the_staged_protocol_has_nothing_of_a_race() -> None:
     plain = compose_config().model_dump(mode="json")
     assert list(plain["task"]) == ["name", "trial_list", "keep_list", "loss"]
-    assert run_id(compose_config()) == run_id(compose_config(["task.race.z=3"]))
     assert RunConfig.model_validate(plain).model_dump(mode="json") == plain
+
+
+@pytest.mark.parametrize(
+    "override", ["task.race.rule=t_test", "task.race.z=4", "task.race.minimum=25", "task.race=null"]
+)
+def test_the_staged_protocol_refuses_settings_of_a_race(override: str) -> None:
+    for own in ([override], ["task.allocation=staged", override], [override, "seed=1"]):
+        with pytest.raises(UserError, match=rf"^{override}: .*allowed: with task.alloc.*=racing"):
+            compose_config(own)
 
 
 def test_a_race_survives_json_with_an_infinite_threshold_too() -> None:
@@ -75,16 +83,41 @@ def test_a_setting_of_another_rule_is_refused_by_its_name(rule: str, overrides: 
         ("task.race.stages=[[3,5],[3,3]]", "pairs of increasing integers from 1 to 19"),
         ("task.race.stages=[[3,5],[6,5]]", "pairs of increasing integers from 1 to 19"),
         ("task.race.stages=[[3,5],[6,1]]", "pairs of increasing integers from 1 to 19"),
-        ("task.race.stages=[[20,5]]", "pairs of increasing integers from 1 to 19"),
         ("task.race.stages=[]", "pairs of increasing integers from 1 to 19"),
-        ("task.race.stages=[[3,11]]", "at most 10, the number of classes"),
-        ("task.trial_list=[2,6]", "pairs of increasing integers from 1 to 5"),
+        ("task.race.stages=[[3,11]]", "at most 9 classes kept, fewer than the 10 of dataset=fas"),
+        ("task.race.stages=[[3,10],[6,3]]", "at most 9 classes kept, fewer than the 10"),
     ],
 )
 def test_stages_that_cannot_be_are_refused(override: str, allowed: str) -> None:
     line = complaint("task.race.rule=halving", override)
-    assert line.startswith("task.race.stages=[")
+    assert line.startswith(override)
     assert f"allowed: {allowed}" in line
+
+
+@pytest.mark.parametrize(
+    ("override", "grid", "stages", "example"),
+    [
+        ("task.trial_list=[5]", "[5]", "[[3,5],[6,3],[12,2]]", "[[2,5]]"),
+        ("task.trial_list=[2,6]", "[2, 6]", "[[3,5],[6,3],[12,2]]", "[[3,5]]"),
+        ("task.race.stages=[[20,4]]", "[5, 20]", "[[20,4]]", "[[10,4]]"),
+    ],
+)
+def test_stages_beyond_the_grid_name_it_and_stages_that_fit(
+    override: str, grid: str, stages: str, example: str
+) -> None:
+    keep = ["task.keep_list=[1]"] if grid == "[5]" else []
+    line = complaint("task.race.rule=halving", override, *keep)
+    assert line.startswith(f"task.trial_list={grid}: ")
+    assert f"task.race.stages={stages}," in line
+    assert line.endswith(f"such as task.race.stages={example}")
+    fitting = f"task.race.stages={example}"
+    assert compose_config([RACING, "task.race.rule=halving", override, *keep, fitting])
+
+
+@pytest.mark.parametrize(("rule", "least"), [("t_test", 2), ("halving", 2)])
+def test_a_grid_that_is_too_short_for_the_rule_is_named(rule: str, least: int) -> None:
+    line = complaint(f"task.race.rule={rule}", "task.trial_list=[1]", "task.keep_list=[1]")
+    assert line.startswith(f"task.trial_list=[1]: allowed: a last number of at least {least} ")
 
 
 @pytest.mark.parametrize(
@@ -125,7 +158,7 @@ def test_the_name_of_a_race_has_what_changes_it(override: str, same: bool) -> No
         ("task.race.weights=sum", "task.race.weights=sum: allowed: ones or spread"),
         ("task.race.z=null", "task.race.z=null: allowed: a number > 0"),
         ("task.allocation=fast", "task.allocation=fast: allowed: staged or racing"),
-        ("task.race=null", "task.race=None: allowed: its settings"),
+        ("task.race=null", "task.race=null: allowed: its settings"),
     ],
 )
 def test_a_mistake_is_one_line(override: str, line: str) -> None:

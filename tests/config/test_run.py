@@ -268,6 +268,16 @@ def test_a_timing_is_of_modules_as_they_are() -> None:
     assert compose_config([*command, "task.measure=flops"]).compile
 
 
+def test_flops_are_the_same_for_all_draws() -> None:
+    command = ["task=efficiency", "operator=tome"]
+    assert compose_config([*command, "operator.draws=paired", "task.measure=flops"])
+    for draws in ("per_sample", "per_forward"):
+        own = [*command, f"operator.draws={draws}"]
+        with pytest.raises(UserError, match=rf"operator.draws={draws}: allowed: paired, because"):
+            compose_config([*own, "task.measure=flops"])
+        assert compose_config([*own, "task.measure=time"]), "a draw takes time"
+
+
 @pytest.mark.parametrize(
     ("command", "why"),
     [
@@ -295,6 +305,7 @@ def test_an_automatic_batch_size_is_not_in_the_name() -> None:
         ("batch_size=auto", "batch_size=auto: allowed: an integer >= 1, because operator.plan=sh"),
         ("task.allocation=racing", "operator.plan=shared: allowed: each_class, because in a race"),
         ("task=efficiency task.measure=all", "operator.plan=shared: .* because task.measure=all"),
+        ("task=efficiency task.measure=flops", "operator.plan=shared: .* task.measure=flops"),
         ("task=generation task.guidance_scale=1", "operator.plan=shared: .*guidance_scale=1 "),
         ("operator=todo", "operator.plan=shared"),
         ("operator=none", "operator.plan=shared"),
@@ -311,5 +322,4 @@ def test_a_plan_for_all_classes_leaves_the_batch_size_out_of_the_name() -> None:
     assert len(names) == 1
     assert names != {run_id(compose_config(["operator=lgtm"]))}
     assert compose_config(["operator=lgtm", "batch_size=9"])
-    assert compose_config([*common, "task=efficiency", "task.measure=flops", "batch_size=1"])
     assert compose_config([*common, "task=generation"]).title.endswith("plan=shared")

@@ -116,6 +116,40 @@ def test_a_calibration_of_too_few_images_is_refused(
     assert not (tmp_path / "calibrations").exists()
 
 
+def test_a_bad_fit_is_no_fault_where_the_order_alone_is_used(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The rules share the file, so a Gaussian race checks what it reads."""
+    own = [*OWN, *RACE, "task.race.images=12", f"paths.results={tmp_path}"]
+    t_test = [*own, "task.race.rule=t_test", "task.race.minimum=3", "dataset.limit=1"]
+    assert main(["calibrate", *t_test]) == 0
+    assert "over the predicted one: " in capsys.readouterr().out
+    assert main(t_test) == 0
+    for verb in (["calibrate"], []):
+        assert main([*verb, *own]) == 2
+        line = capsys.readouterr().err.splitlines()[-1]
+        assert "task.race.images=12: the calibration does not fit images" in line
+
+
+def test_all_runs_are_checked_before_the_first_calibration(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = [f"paths.results={tmp_path}", f"paths.cache={tmp_path / 'cache'}"]
+    sweep = ["calibrate", "-m", *OWN, *RACE, *place, "task.race.images=60,5000000"]
+    assert main(sweep) == 2
+    assert capsys.readouterr().err.startswith("task.race.images=5000000: allowed: ")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_calibration_is_of_races_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for flags in ([], ["-m"]):
+        own = [*flags, *OWN, "task.allocation=staged", f"paths.results={tmp_path}"]
+        assert main(["calibrate", *own]) == 2
+        assert capsys.readouterr().err.startswith("task.allocation=staged: allowed: racing")
+
+
 def test_a_calibration_that_is_there_is_kept_unless_it_is_forced(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

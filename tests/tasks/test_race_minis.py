@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from bigain.engine.calibrate import WORST_FIT
+from bigain.engine.build_protocol import WORST_FIT
 from bigain.tasks import race_rules
 from bigain.tasks.protocol import StagedProtocol
 from bigain.tasks.race_model import fit_ratios, spread_order
