@@ -5,6 +5,7 @@ The arguments are those of the run, also `-m` and several values.
 
 import sys
 from collections.abc import Sequence
+
 from bigain.config import ClassificationConfig, RunConfig
 from bigain.errors import UserError
 

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from bigain.errors import UserError
 
-__all__ = ["DRAWS", "Groups", "RandomKey"]
+__all__ = ["DRAWS", "Groups", "RandomKey", "fingerprints"]
 
 Groups = tuple[tuple[int, ...], ...]
 """The row numbers of each group; every row of a batch is in one."""
@@ -46,6 +46,8 @@ class RandomKey:
         on_cpu: The values of `timesteps` on the CPU, if they are there anyway: a draw then does not
             wait for the device.
         sample: (B, ...) or (1, ...): what the model was given to denoise.
+        known: Gives the fingerprints of the rows of `sample`, (B,) or (1,), which all sites of a
+            forward share; None: each site computes them.
         groups: Rows that may share a plan (`bigain.operators.SharedPlan`); None: each has its own.
 
     """
@@ -57,6 +59,7 @@ class RandomKey:
     on_cpu: Tensor | None = None
     sample: Tensor | None = None
     groups: Groups | None = None
+    known: Callable[[], Tensor] | None = None
 
     def drawing(self, draws: str, like: Tensor) -> "RandomKey":
         """The key of the same site that draws as `draws`, one of `DRAWS`, says.
@@ -89,12 +92,9 @@ class RandomKey:
             raise UserError(
                 f"draws=per_sample: the key's sample has {rows} rows; allowed: {allowed}"
             )
-        sample, times = (
-            self.sample.expand(len(like), *self.sample.shape[1:]),
-            self._times(len(like)),
-        )
-        fingerprints: Tensor = torch.ops.bigain.fingerprints(sample, times)
-        return replace(self, site=f"{self.site}|sample", timesteps=fingerprints, on_cpu=None)
+        times = self._times(len(like))
+        found = self.known() if self.known else fingerprints(self.sample, times)
+        return replace(self, site=f"{self.site}|sample", timesteps=found, on_cpu=None)
 
     def per_forward(self, like: Tensor) -> "RandomKey":
         """The key of the same site whose draws belong to this forward: one for the whole batch.
@@ -150,6 +150,21 @@ class RandomKey:
         """As `per_sample_timesteps`, on the CPU if they are there."""
         known = self.timesteps if self.on_cpu is None else self.on_cpu
         return None if known is None else _per_row(known, batch)
+
+
+def fingerprints(sample: Tensor, timesteps: Tensor | None) -> Tensor:
+    """A hash of each row of `sample` with its timestep: (B,) or (1,) fp32 integers below 2^24.
+
+    Args:
+        sample: (B, ...) or (1, ...).
+        timesteps: (B,), (1,) or 0-d; None if there are none.
+
+    """
+    batch = max(len(sample), 1 if timesteps is None else timesteps.numel())
+    rows = sample.expand(batch, *sample.shape[1:])
+    times = None if timesteps is None else _per_row(timesteps, batch)
+    found: Tensor = torch.ops.bigain.fingerprints(rows, times)
+    return found
 
 
 def _per_row(timesteps: Tensor, batch: int) -> Tensor:

@@ -156,13 +156,15 @@ def _mean(rows: list[Tensor]) -> Tensor:
 def _of_first_rows(draw: RandomKey, groups: Groups) -> RandomKey:
     """The key of the groups: timestep and sample are those of each group's first row."""
 
-    def taken(batch: Tensor | None) -> Tensor | None:
-        if batch is None or batch.ndim == 0 or len(batch) == 1:
+    def taken(batch: Tensor) -> Tensor:
+        if batch.ndim == 0 or len(batch) == 1:
             return batch
         return batch[_first_rows(groups, batch.device)]
 
-    timesteps, on_cpu, sample = map(taken, (draw.timesteps, draw.on_cpu, draw.sample))
-    return replace(draw, timesteps=timesteps, on_cpu=on_cpu, sample=sample, groups=None)
+    whole, known = (draw.timesteps, draw.on_cpu, draw.sample), draw.known
+    timesteps, on_cpu, sample = (each if each is None else taken(each) for each in whole)
+    own = replace(draw, timesteps=timesteps, on_cpu=on_cpu, sample=sample, groups=None)
+    return own if known is None else replace(own, known=lambda: taken(known()))
 
 
 @constant

@@ -16,7 +16,7 @@ import sys
 import threading
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NoReturn, SupportsIndex
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -24,11 +24,13 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.hooks import RemovableHandle
 
 from bigain.errors import UserError
-from bigain.operators import Compression, Groups, RandomKey, Reduction
+from bigain.operators import Groups, RandomKey, Reduction
+from bigain.operators.random_key import fingerprints
 from bigain.operators.shared_plan import equal_rows
+from bigain.patching.not_copied import NotCompiled, NotCopied
 from bigain.patching.report import Seen, SiteReport
 
-__all__ = ["Forward", "ModelCall", "NotCopied"]
+__all__ = ["Forward", "ModelCall"]
 
 
 @dataclass(eq=False)
@@ -49,6 +51,7 @@ class Forward:
         rows: which rows of the batch a site computes, where others only repeat them; on the device
             and on the CPU.
         groups: rows with the same sample and timestep; None before they are looked for.
+        fingerprints: of the rows of `sample`; None before a draw asks for them.
         is_recomputed: whether a backward pass computes blocks again (gradient checkpointing).
 
     """
@@ -65,6 +68,7 @@ class Forward:
     on_cpu: Tensor | None = None
     rows: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
     groups: Groups | None = None
+    fingerprints: Tensor | None = None
     is_recomputed: bool = False
 
     @property
@@ -87,7 +91,16 @@ class Forward:
         own, on_cpu, sample = (
             each if each is None else self.narrowed(site, each) for each in whole
         )
-        return RandomKey(seed, site, own, self.inputs, on_cpu, sample)
+        known = partial(self._fingerprints_at, site)
+        return RandomKey(seed, site, own, self.inputs, on_cpu, sample, known=known)
+
+    def _fingerprints_at(self, site: str) -> Tensor:
+        """Those of the rows of the module `site`; computed once for all sites."""
+        if self.fingerprints is None:
+            assert self.sample is not None
+            times = self.timesteps if self.on_cpu is None else self.on_cpu
+            self.fingerprints = fingerprints(self.sample, times)
+        return self.narrowed(site, self.fingerprints)
 
     def groups_at(self, site: str) -> Groups | None:
         """Rows of the module `site` that may share a plan; None where it computes one of each."""
@@ -112,31 +125,6 @@ def _is_called(model: nn.Module, thread: int) -> bool:
             return True
         frame = frame.f_back
     return False
-
-
-class NotCopied:
-    """Hooks of an applied operator: a copy of them would act on the original's forwards."""
-
-    def __init__(self, operator: Compression) -> None:
-        self._name = repr(operator)
-
-    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
-        """Refuse copies and pickles, so those of the model as well."""
-        raise UserError(
-            f"model: has {self._name} applied and cannot be copied or saved as an object; call "
-            "bigain.remove(model) first, or save model.state_dict()"
-        )
-
-
-class _NotCompiled(NotCopied):
-    """A function that `torch.compile` calls and does not trace."""
-
-    def __init__(self, function: Any, operator: Compression) -> None:
-        super().__init__(operator)
-        self._function = torch.compiler.disable(function)
-
-    def __call__(self, *args: object) -> None:
-        self._function(*args)
 
 
 class ModelCall(NotCopied):
@@ -186,7 +174,7 @@ class ModelCall(NotCopied):
                 "denoiser, whose input enters a convolution and whose timesteps enter a module "
                 "named time_proj"
             )
-        close = _NotCompiled(self._close, self.report.operator)
+        close = NotCompiled(self._close, self.report.operator)
         return [
             self.model.register_forward_pre_hook(self._open, with_kwargs=True),
             self.model.register_forward_hook(close, always_call=True),
@@ -257,7 +245,7 @@ class ModelCall(NotCopied):
         del module
         forward = self._forward
         if forward is not None and self._is_mine():
-            forward.sample, forward.groups = args[0], self.groups
+            forward.sample, forward.groups, forward.fingerprints = args[0], self.groups, None
             forward.shared.clear()
             forward.reductions.clear()
 

@@ -22,7 +22,8 @@ from torch.utils.hooks import RemovableHandle
 from bigain.errors import UserError
 from bigain.operators import UNCHANGED, KeyValueReducer, Operator, Reduction
 from bigain.operators.matching import without_autocast
-from bigain.patching.forward import Forward, ModelCall, NotCopied
+from bigain.patching.forward import Forward, ModelCall
+from bigain.patching.not_copied import NotCopied
 from bigain.patching.report import Seen, SiteUse
 from bigain.patching.sites import Site
 

@@ -1,11 +1,16 @@
 """Draws per sample: one map for all classes of an image and noise, whatever the batch."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 import bigain
-from bigain.operators import MergeReduction, SelectReduction, SiTo, ToMe
+import bigain.operators.random_key
+import bigain.patching.forward
+from bigain.operators import MergeReduction, RandomKey, SelectReduction, SharedPlan, SiTo, ToMe
+from bigain.operators.random_key import fingerprints
 from bigain.operators.recording import Recording
 from bigain.patching.sharing import Sharing
 
@@ -25,7 +30,7 @@ def maps(spy: Recording, sites: int) -> list[Tensor]:
     return [torch.cat(rows[i::sites]) for i in range(sites)]
 
 
-def predict(model: nn.Module, rows: Tensor) -> Tensor:
+def predict(model: nn.Module, rows: Tensor, times: Tensor = TIMES) -> Tensor:
     """Noise of the given rows, each with a class of its own."""
     generator = torch.Generator().manual_seed(1)
     is_unet = hasattr(model, "down_blocks")
@@ -34,7 +39,7 @@ def predict(model: nn.Module, rows: Tensor) -> Tensor:
     context = torch.randn(len(GROUPS), 5, 6, generator=generator)[rows]
     condition = {"encoder_hidden_states": context} if is_unet else {"class_labels": rows}
     with torch.no_grad():
-        predicted: Tensor = model(latents, timestep=TIMES[GROUPS][rows], **condition).sample
+        predicted: Tensor = model(latents, timestep=times[GROUPS][rows], **condition).sample
     return predicted
 
 
@@ -97,3 +102,41 @@ def test_the_halves_of_guidance_share_a_map(tiny_unet: nn.Module, draws: str) ->
         assert isinstance(plan, MergeReduction)
         assert torch.equal(plan.dst[:3], plan.dst[3:])
         assert torch.equal(plan.dst[0], plan.dst[1]) == (draws == "paired")
+
+
+@pytest.mark.parametrize("plan", ["each_class", "shared"])
+def test_rows_are_hashed_once_in_a_forward(
+    tiny_unet: nn.Module, monkeypatch: pytest.MonkeyPatch, plan: str
+) -> None:
+    """Also for sites that compute some rows, and for groups; the draws are as if each hashed."""
+    calls: list[int] = []
+
+    def counted(sample: Tensor, timesteps: Tensor | None) -> Tensor:
+        calls.append(len(sample))
+        return fingerprints(sample, timesteps)
+
+    for module in (bigain.patching.forward, bigain.operators.random_key):
+        monkeypatch.setattr(module, "fingerprints", counted)
+    alone = RandomKey.per_sample
+
+    def per_sample(key: RandomKey, like: Tensor) -> RandomKey:
+        return alone(replace(key, known=None), like)
+
+    found = []
+    for is_shared in (True, False):
+        if not is_shared:
+            monkeypatch.setattr(RandomKey, "per_sample", per_sample)
+        spy = Recording(ToMe(0.6, draws="per_sample"))
+        calls.clear()
+        acting = SharedPlan(spy) if plan == "shared" else spy
+        with bigain.apply(tiny_unet, acting) as report, Sharing(tiny_unet) as sharing:
+            for times in (TIMES, TIMES.flip(0)):
+                with sharing.rows(GROUPS, times[GROUPS]):
+                    predict(tiny_unet, torch.arange(7), times)
+        assert len(report.sites) > 1
+        assert len(calls) == (2 if is_shared else 2 * len(report.sites))
+        plans = [each for _, _, each in spy.calls]
+        found.append([each.dst for each in plans if isinstance(each, MergeReduction)])
+    assert len(found[0]) == 2 * len(report.sites)
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+    assert not torch.equal(found[0][1], found[0][1 + len(report.sites)]), "another timestep"
