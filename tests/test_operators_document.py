@@ -12,7 +12,7 @@ from bigain import operators
 from bigain.launch.compose import compose_config
 from bigain.locations import CONFIGS
 from bigain.operators.cells import DESTINATIONS
-from bigain.runs.identity import run_id
+from bigain.runs.identity import baseline_id, run_id
 
 ROOT = CONFIGS.parent
 TEXT = (ROOT / "docs" / "operators.md").read_text(encoding="utf-8")
@@ -103,3 +103,7 @@ def test_the_runs_that_separate_pairing_from_the_laplacian_are_different_runs() 
     commands = re.findall(r"^python -m bigain \$common ([^#\n]*)", text, re.MULTILINE)
     names = {run_id(compose_config([*common[1].split(), *each.split()])) for each in commands}
     assert len(names) == len(commands) == 8
+    (baseline,) = re.findall(r"^python -m bigain (backbone[^#\n]*)", text, re.MULTILINE)
+    alone = run_id(compose_config(baseline.split()))
+    configs = [compose_config([*common[1].split(), *each.split()]) for each in commands]
+    assert {baseline_id(config) for config in configs} == {alone}

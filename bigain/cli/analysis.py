@@ -63,15 +63,16 @@ def main(arguments: Sequence[str]) -> int:
     results = results_folder(options.results)
     need_results(results)
     if options.runs:
-        groups = [read_runs(results, find_runs(results, options.runs))]
+        groups, lonely = [read_runs(results, find_runs(results, options.runs))], list[str]()
     else:
-        groups = groups_of(results, options.profile or "mini")
+        groups, lonely = groups_of(results, options.profile or "mini")
     found = [analyse(group) for group in groups]
     rows = [row for own, _ in found for row in own]
-    reasons = [why for _, own in found for why in own]
-    if not rows:
+    reasons = [why for _, own in found for why in own] + lonely
+    is_alone = options.runs and all(row.run == row.reference for row in rows)
+    if not rows or is_alone:
         why = "; ".join(reasons) or f"no classification in {results} has errors and a baseline"
         raise UserError(f"analysis: {why}; allowed: runs with errors.npz, see docs/runs.md")
     sys.stdout.write(_FORMATS[options.format](rows))
-    sys.stderr.write("".join(f"left out: {why}\n" for why in reasons))
+    sys.stderr.write("".join(f"{why}\n" for why in reasons))
     return 0

@@ -14,7 +14,7 @@ from bigain.config.backbone import (
 from bigain.config.base import NEUTRAL, SETTING_COLUMNS
 from bigain.config.dataset import DatasetConfig, DatasetFacts
 from bigain.config.messages import format_validation_error
-from bigain.config.operator import OperatorConfig, setting_cell
+from bigain.config.operator import OperatorConfig, other_settings, setting_cell
 from bigain.config.run import CacheConfig, PathsConfig, RunConfig, ShardConfig
 from bigain.config.task import (
     ClassificationConfig,
@@ -47,5 +47,6 @@ __all__ = [
     "TrackerConfig",
     "TrackingConfig",
     "format_validation_error",
+    "other_settings",
     "setting_cell",
 ]

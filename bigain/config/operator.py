@@ -19,7 +19,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from bigain.config.base import NEUTRAL, SETTING_COLUMNS, Settings
 
-__all__ = ["OperatorConfig", "operator_title", "setting_cell"]
+__all__ = ["OperatorConfig", "operator_title", "other_settings", "setting_cell"]
 
 _PAPERS_WORDS = {"sa": "self", "ca": "cross"}
 
@@ -99,6 +99,20 @@ def operator_title(plain: Mapping[str, Any]) -> str:
     words |= {key: plain[key] for key in usual if key in plain and plain[key] != usual[key]}
     shown = [f"{key}={value}" for key, value in words.items() if value is not None]
     return " ".join([plain["name"], *shown])
+
+
+def other_settings(plain: Mapping[str, Any]) -> dict[str, str]:
+    """The settings of an operator that are no `SETTING_COLUMNS`, by name, as they are typed.
+
+    Those of `NEUTRAL` that are neutral are not among them: earlier runs do not have them.
+    """
+    usual = {key.removeprefix("operator."): value for key, value in NEUTRAL.items()}
+    return {
+        key: value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+        for key, value in sorted(plain.items())
+        if key not in {"name", "_target_", *SETTING_COLUMNS}
+        and not (key in usual and value == usual[key])
+    }
 
 
 def setting_cell(value: Any) -> float | int | str | None:

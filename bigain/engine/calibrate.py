@@ -79,9 +79,9 @@ def calibrate(config: RunConfig) -> Calibrated:
     path = calibration_path(config)
     if _is_there(config):
         content = read_calibration(with_calibration(config))
-        fit = {int(k): ratio for k, ratio in content["fit"].items()}
-        check_fit(config, fit)
-        return Calibrated(path, fit, 0)
+        kept = {int(k): ratio for k, ratio in content["fit"].items()}
+        check_fit(config, kept)
+        return Calibrated(path, kept, 0)
     task = config.task_as(ClassificationConfig)
     images = load_whole(config.dataset)
     found = gather_errors(config, images, _positions(config, images))

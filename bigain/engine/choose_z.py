@@ -5,6 +5,9 @@ are tried with falling z.  A z is accepted while the one-sided 95 % Clopper-Pear
 the share of images that the full grid decides otherwise is at most 2 %; the first that is not ends
 the search.  So with probability 95 % the chosen z changes at most 2 % of the decisions on images
 like these, whatever the distribution of the errors.
+
+The candidates, the 2 % and the 95 % are no settings, by design: the promise holds for a search that
+was fixed before the errors were seen, and a limit that is moved until a z passes promises nothing.
 """
 
 import math

@@ -19,7 +19,7 @@ from bigain.runs.archive import Archive
 from bigain.runs.identity import dataset_name
 from bigain.runs.pairing import FinishedRun, check_pair, read_finished
 from bigain.runs.store import damaged_runs, run_folders
-from bigain.runs.trials import read_trials, scale_of
+from bigain.runs.trials import missing_scale, read_trials, scale_of
 
 __all__ = ["COLUMNS", "MarginRow", "analyse", "groups_of", "markdown", "tidy"]
 
@@ -84,7 +84,7 @@ class MarginRow:
 
 
 def analyse(runs: Sequence[FinishedRun]) -> tuple[list[MarginRow], list[str]]:
-    """The rows of each run and of the last one, the reference; and why some have none.
+    """The rows of each run and of the last one, the reference; and lines that say what is absent.
 
     Raises:
         UserError: A run cannot be paired with the reference, or a file is damaged.
@@ -95,15 +95,15 @@ def analyse(runs: Sequence[FinishedRun]) -> tuple[list[MarginRow], list[str]]:
         check_pair(run, reference)
     base, why = _usable(reference)
     if base is None:
-        return [], [why]
+        return [], [f"left out: {why}"]
     by, rows, reasons = scale_of(reference), [], []
     if by is None:
-        reasons = [f"equal weights: the baseline of {reference.run_id} has no errors"]
+        reasons = [f"no margins in units of sigma_t: {missing_scale(reference)}"]
     weights = {"raw": None} if by is None else {"equal": by.scale.spread, "raw": None}
     for run in runs:
         own, why = _usable(run)
         if own is None:
-            reasons.append(why)
+            reasons.append(f"left out: {why}")
             continue
         for weighting, spread in weights.items():
             a, b = own.margins(spread), base.margins(spread)
@@ -118,10 +118,10 @@ def analyse(runs: Sequence[FinishedRun]) -> tuple[list[MarginRow], list[str]]:
     return rows, reasons
 
 
-def groups_of(results: Path, profile: str) -> list[list[FinishedRun]]:
+def groups_of(results: Path, profile: str) -> tuple[list[list[FinishedRun]], list[str]]:
     """All classifications of a profile that have errors, each with its baseline as the last.
 
-    Runs without a baseline here form no group.
+    Runs without a baseline here form no group; the lines name them and say why.
 
     Raises:
         UserError: A file of a run is damaged.
@@ -137,7 +137,9 @@ def groups_of(results: Path, profile: str) -> list[list[FinishedRun]]:
             continue
         if archive.errors_path(name).is_file():
             groups.setdefault(manifest["baseline_id"], []).append(read_finished(results, name))
-    return [_last(group, baseline) for baseline, group in groups.items() if _has(group, baseline)]
+    apart = (run for name, group in groups.items() if not _has(group, name) for run in group)
+    whole = [_last(group, name) for name, group in groups.items() if _has(group, name)]
+    return whole, [f"left out: {run.run_id}: {missing_scale(run)}" for run in apart]
 
 
 def tidy(rows: Iterable[MarginRow]) -> list[dict[str, Any]]:

@@ -23,7 +23,14 @@ import pandas as pd
 from bigain.errors import UserError
 from bigain.files import replace_file, replace_text
 from bigain.metrics import Metric
-from bigain.runs.archive_csv import MetricRow, metrics_of, read_own_rows, read_runs_csv
+from bigain.runs.archive_csv import (
+    ADDED_COLUMNS,
+    MetricRow,
+    metrics_of,
+    read_own_rows,
+    read_runs_csv,
+    with_added_columns,
+)
 from bigain.runs.errors import ERRORS, FirstStage, publish_errors, read_errors
 from bigain.runs.files import MANIFEST, METRIC_COLUMNS, SAMPLES, csv_text, unreadable
 from bigain.runs.identity import DESCRIBING_COLUMNS
@@ -215,11 +222,17 @@ class Archive:
     def publish_metrics(self, run_ids: Iterable[str]) -> None:
         """Put the metrics of finished runs into runs.csv, without records and manifests."""
         rows = {name: read_own_rows(RunStore(self.results, name).folder) for name in run_ids}
-        if rows:
-            merged = {**read_runs_csv(self.runs_csv), **rows}
+        merged = {**read_runs_csv(self.runs_csv), **rows}
+        if merged:
+            merged = {name: self._filled(name, of_run) for name, of_run in merged.items()}
             ordered = sorted(merged.values(), key=_place)
             text = csv_text(METRIC_COLUMNS, (row.plain for of_run in ordered for row in of_run))
             _replace_if_other(self.runs_csv, text)
+
+    def _filled(self, run_id: str, rows: tuple[MetricRow, ...]) -> tuple[MetricRow, ...]:
+        """With the columns that were added later, as the published manifest has them."""
+        manifest = None if rows[0].cells[ADDED_COLUMNS[-1]] else self.published_manifest(run_id)
+        return rows if manifest is None else with_added_columns(rows, manifest["config"])
 
     def _own(self, run_id: str) -> RunStore | None:
         store = RunStore(self.results, run_id)

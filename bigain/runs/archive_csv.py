@@ -9,13 +9,14 @@ import csv
 import functools
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from bigain.errors import UserError
 from bigain.metrics import Metric
 from bigain.runs.files import METRIC_COLUMNS, METRICS
-from bigain.runs.identity import DESCRIBING_COLUMNS
+from bigain.runs.identity import DESCRIBING_COLUMNS, describing_columns
 
 __all__ = [
     "ADDED_COLUMNS",
@@ -24,10 +25,11 @@ __all__ = [
     "metrics_of",
     "read_own_rows",
     "read_runs_csv",
+    "with_added_columns",
 ]
 
-ADDED_COLUMNS = ("strategy", "sparsity")
-"""Columns that older files do not have; they are read as empty."""
+ADDED_COLUMNS = ("strategy", "sparsity", "settings")
+"""Columns that older files do not have, in the order of time; they are read as empty."""
 
 _RESTORE = "restore the committed file, or correct this one"
 _REPEAT = "restore the file, or start the run again with force=true"
@@ -99,6 +101,15 @@ def read_own_rows(folder: Path) -> tuple[MetricRow, ...]:
 def metrics_of(rows: tuple[MetricRow, ...]) -> dict[str, Metric]:
     """Metric id -> value, in the order of the rows."""
     return {row.metric.metric: row.metric for row in rows}
+
+
+def with_added_columns(
+    rows: tuple[MetricRow, ...], config: Mapping[str, Any]
+) -> tuple[MetricRow, ...]:
+    """The rows of a run with `ADDED_COLUMNS` from its configuration."""
+    columns = describing_columns(config)
+    added = {key: "" if columns[key] is None else str(columns[key]) for key in ADDED_COLUMNS}
+    return tuple(replace(row, cells={**row.cells, **added}) for row in rows)
 
 
 @functools.lru_cache(maxsize=8)

@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from bigain.config.grid import stage_timesteps
 from bigain.errors import UserError
 from bigain.metrics import Metric, classification_metrics, efficiency_metrics
 from bigain.runs.archive import Archive
@@ -48,7 +49,7 @@ because they do not follow from the records alone.
 
 
 def collect(results: Path) -> list[Path]:
-    """Write `<results>/<profile>/runs.csv` for each profile with a finished run; their paths.
+    """Write `<results>/<profile>/runs.csv` for each profile with a run; their paths.
 
     The metrics of all finished runs are first computed again from their records, which completes
     the rise over a baseline that finished later.  Records and manifests are published again for
@@ -64,9 +65,10 @@ def collect(results: Path) -> list[Path]:
         if refresh(store, results):
             profile = str(store.manifest()["columns"]["profile"])
             by_profile.setdefault(profile, []).append(store.run_id)
-    archives = [Archive(results, profile) for profile in sorted(by_profile)]
+    published = {path.parent.name for path in results.glob("*/runs.csv")}
+    archives = [Archive(results, profile) for profile in sorted({*by_profile, *published})]
     for archive in archives:
-        names = by_profile[archive.profile]
+        names = by_profile.get(archive.profile, [])
         archive.publish_metrics(names)
         archive.publish([n for n in names if archive.published_samples_path(n).is_file()])
     return [archive.runs_csv for archive in archives]
@@ -215,7 +217,8 @@ def _check_run(archive: Archive, run_id: str) -> None:
     check_metrics(source, metrics_of(rows), records, frame, reference)
     errors = archive.published_errors_path(run_id)
     if errors.is_file():
-        check_errors(errors, frame, records)
+        first_stage = stage_timesteps(manifest["config"]["task"]["trial_list"])[0]
+        check_errors(errors, frame, records, first_stage)
 
 
 def check_metrics(

@@ -27,6 +27,7 @@ from bigain.metrics import (
     relative_rise,
 )
 from bigain.runs.pairing import PAIRING_KEYS, FinishedRun, check_pair, read_finished
+from bigain.runs.races import is_race
 from bigain.runs.trials import DECISIONS, SCALED, TrialPairs
 
 __all__ = ["PAIRING_KEYS", "Comparison", "Difference", "as_plain", "compare_all", "compare_runs"]
@@ -202,7 +203,10 @@ def _compare(run: FinishedRun, reference: FinishedRun, pairs: TrialPairs) -> Com
         found["map_image"] = _difference(precision, "bootstrap", "points")
     errors = image_errors(left), image_errors(right)
     if any(each.empty for each in errors):
-        absent = {"eps_error_rise": "a race has no errors to pair", **absent}
+        empty = next(each for each, own in zip((run, reference), errors, strict=True) if own.empty)
+        why = f"run {empty.run_id} has no image that was read and has a label"
+        why = "a race has no errors to pair" if is_race(empty.config) else why
+        absent = {"eps_error_rise": why, **absent}
     else:
         found["eps_error_rise"] = _difference(relative_rise(*errors), "t", "%")
     rises = {name: each for name, each in trials.items() if name not in DECISIONS}

@@ -123,16 +123,22 @@ def read_errors(path: Path) -> FirstStage:
     return found
 
 
-def check_errors(path: Path, frame: "pd.DataFrame", records: Path) -> None:
+def check_errors(
+    path: Path, frame: "pd.DataFrame", records: Path, timesteps: Sequence[int]
+) -> None:
     """Raise UserError unless a file of errors gives what the records of its run say.
 
     Args:
         path: The file of the errors.
         frame: The records.
         records: Their file, for the message.
+        timesteps: Of the first stage of its protocol.
 
     """
     found = read_errors(path)
+    if found.timesteps.tolist() != [*timesteps]:
+        allowed = f"timesteps {found.timesteps.tolist()}; allowed: those of its run, {[*timesteps]}"
+        raise UserError(f"{path}: has {allowed}; {_RESTORE}")
     if not np.array_equal(found.image_ids, frame["image_id"]):
         raise UserError(f"{path}: has other images than {records}; {_RESTORE}")
     several = frame["labels"] if "labels" in frame else [[label] for label in frame["label"]]
@@ -140,12 +146,12 @@ def check_errors(path: Path, frame: "pd.DataFrame", records: Path) -> None:
     for errors, image_id, (labels, true_errors, margin) in zip(
         found.errors.astype("float64"), found.image_ids, stated, strict=True
     ):
-        if not labels or np.isnan(errors).all():
-            continue
+        if not labels or (np.isnan(errors).all() and not isinstance(true_errors, list)):
+            continue  # it has no true class, or could not be read
         own = errors[:, labels].mean(axis=1)
         wrong = np.delete(errors, labels, axis=1) - own[:, None]
         given = np.array([*own, wrong.mean() if wrong.size else np.nan])
-        said = np.array([*(true_errors or ()), margin], float)
+        said = np.array([*(true_errors if isinstance(true_errors, list) else ()), margin], float)
         is_same = said.shape == given.shape
         if not (is_same and np.allclose(said, given, rtol=_TOLERANCE, equal_nan=True)):
             raise UserError(

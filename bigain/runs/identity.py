@@ -16,7 +16,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from bigain.config import NEUTRAL, SETTING_COLUMNS, setting_cell
+from bigain.config import NEUTRAL, SETTING_COLUMNS, other_settings, setting_cell
 from bigain.errors import UserError
 from bigain.locations import CONFIGS
 from bigain.runs.races import calibrated, without_stages
@@ -122,7 +122,7 @@ _UNNAMED = "is chosen when a run starts; allowed here: an integer from 1 to 256,
 
 DESCRIBING_COLUMNS = (
     *("run_id", "profile", "backbone", "dataset", "task", "operator"),
-    *(*SETTING_COLUMNS, "seed"),
+    *(*SETTING_COLUMNS, "settings", "seed"),
 )
 """The columns of metrics.csv that describe the run (contract C2)."""
 
@@ -194,8 +194,15 @@ def describing_columns(config: Config) -> dict[str, Any]:
     if "dataset" in _excluded(plain, EXCLUDED):
         named["dataset"] = None
     columns = {"run_id": run_id(config), "profile": plain["profile"], "seed": plain["seed"]}
-    columns |= named | settings
+    columns |= named | settings | {"settings": _other_settings(plain)}
     return {key: columns[key] for key in DESCRIBING_COLUMNS}
+
+
+def _other_settings(plain: Mapping[str, Any]) -> str | None:
+    """What tells runs apart whose `SETTING_COLUMNS` agree, in one cell; None if nothing does."""
+    words = other_settings(plain["operator"])
+    words |= {"batch_size": plain["batch_size"]} if depends_on_batch_size(plain) else {}
+    return " ".join(f"{key}={value}" for key, value in words.items()) or None
 
 
 def _excluded(plain: Mapping[str, Any], usual: Collection[str]) -> Collection[str]:

@@ -7,11 +7,12 @@ import numpy as np
 
 from bigain.metrics import PairedResult, paired_accuracy, paired_difference, relative_rise
 from bigain.metrics.trials import THIRDS, Scale, Trials
+from bigain.runs.baselines import making_baseline
 from bigain.runs.errors import FirstStage
 from bigain.runs.pairing import FinishedRun
 
 __all__ = ["DECISIONS", "ERROR_RISES", "SCALED", "ScaledBy", "TrialPairs"]
-__all__ += ["read_trials", "scale_of"]
+__all__ += ["missing_scale", "read_trials", "scale_of"]
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,17 @@ def scale_of(run: FinishedRun) -> ScaledBy | None:
         return None
     baseline = read_trials(FinishedRun(name, manifest, samples, run.archive))
     return None if baseline is None else ScaledBy(name, len(baseline.image_ids), baseline.scale)
+
+
+def missing_scale(run: FinishedRun) -> str:
+    """Why `scale_of` has none: the baseline was not made, or it has no errors.
+
+    The first with the command that makes it.
+    """
+    name = run.manifest.get("baseline_id", run.run_id)
+    if run.archive.manifest(name) is None or run.archive.samples(name) is None:
+        return f"the baseline, run {name}, was not made; make it: {making_baseline(run.config)}"
+    return f"the baseline, run {name}, has no errors of all classes"
 
 
 def _labels(run: FinishedRun) -> Mapping[int, list[int]]:
@@ -105,10 +117,9 @@ class TrialPairs:
     """
 
     def __init__(self, reference: FinishedRun) -> None:
-        self._id = reference.run_id
         self._reference = read_trials(reference)
         self.scaled_by = None if self._reference is None else scale_of(reference)
-        self._baseline = str(reference.manifest.get("baseline_id"))
+        self._run = reference
 
     def against(self, run: FinishedRun) -> tuple[dict[str, PairedResult], dict[str, str]]:
         """What `run` has more of, and why the rest is absent: metric -> result, metric -> reason.
@@ -118,7 +129,7 @@ class TrialPairs:
         """
         own, other = read_trials(run), self._reference
         if own is None or other is None:
-            lacking = run.run_id if own is None else self._id
+            lacking = run.run_id if own is None else self._run.run_id
             why = f"run {lacking} has no errors of all classes"
             return {}, dict.fromkeys((*DECISIONS, *ERROR_RISES), why)
         found = {
@@ -126,8 +137,7 @@ class TrialPairs:
             "acc1_first": paired_accuracy(own.is_right(), other.is_right()),
         }
         if self.scaled_by is None:
-            why = f"the baseline, run {self._baseline}, has no errors of all classes"
-            return found, dict.fromkeys(SCALED, why)
+            return found, dict.fromkeys(SCALED, missing_scale(self._run))
         scale = self.scaled_by.scale
         margins = paired_difference(own.mean_margins(scale), other.mean_margins(scale))
         rises = {

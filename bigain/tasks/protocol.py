@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from bigain.config.grid import TRAIN_TIMESTEPS, stage_timesteps
 from bigain.errors import UserError
 
 if TYPE_CHECKING:
     from torch import Tensor  # tables need protocols, and no torch
 
 __all__ = ["Allocation", "Decision", "Ledger", "Round", "StagedProtocol"]
-
-_TRAIN_TIMESTEPS = 1000
 
 
 class Round(NamedTuple):
@@ -112,8 +111,8 @@ class StagedProtocol:
         trials, keep = self.trial_list, self.keep_list
         if not trials or any(a >= b for a, b in pairwise(trials)):
             raise UserError(f"task.trial_list={list(trials)}: must be increasing, e.g. [5, 20]")
-        if trials[0] < 1 or trials[-1] > _TRAIN_TIMESTEPS:
-            raise UserError(f"task.trial_list={list(trials)}: allowed: 1 to {_TRAIN_TIMESTEPS}")
+        if trials[0] < 1 or trials[-1] > TRAIN_TIMESTEPS:
+            raise UserError(f"task.trial_list={list(trials)}: allowed: 1 to {TRAIN_TIMESTEPS}")
         if len(keep) != len(trials):
             raise UserError(
                 f"task.keep_list={list(keep)}: needs one entry per stage of {list(trials)}"
@@ -146,25 +145,8 @@ class StagedProtocol:
         return Decision(alive[0], errors.nanmean(dim=0))
 
     def stages(self) -> list[list[int]]:
-        """The new timesteps of each stage, ascending; none is evaluated twice.
-
-        The finest grid has m = max(trial_list) points t_j = floor(floor(T/m)/2) + j floor(T/m).
-        A stage of n trials takes every floor(m/n)-th point, n in all, beginning with index
-        floor(m/n/2), without the points that earlier stages have taken.  So [5, 20] gives 125, 325,
-        ..., 925, then the rest of 25, 75, ..., 975.  If the grid of a stage does not contain the
-        earlier ones, classes have more than n trials at its end: 5, 25, 100 for [5, 20, 100].
-        """
-        finest = self.trial_list[-1]
-        step = _TRAIN_TIMESTEPS // finest
-        seen: set[int] = set()
-        stages = []
-        for trials in self.trial_list:
-            stride = finest // trials
-            first = finest // trials // 2
-            grid = [step // 2 + (first + i * stride) * step for i in range(trials)]
-            stages.append([t for t in grid if t not in seen])
-            seen.update(grid)
-        return stages
+        """The new timesteps of each stage (`bigain.config.grid.stage_timesteps`)."""
+        return stage_timesteps(self.trial_list)
 
     def evaluations(self, num_classes: int) -> int:
         """Denoiser evaluations per image (Table 10): e.g. 260 for 37 classes, [5, 20], [5, 1]."""

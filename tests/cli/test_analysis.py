@@ -3,11 +3,14 @@
 import csv
 import io
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from bigain.cli import main as cli
+from bigain.launch.compose import compose_config
+from bigain.runs.identity import run_id
 
 ONE = ["task.trial_list=[3]", "task.keep_list=[1]", "dataset.limit=6"]
 
@@ -45,6 +48,22 @@ def test_three_formats_have_the_same_runs(
     assert [line.count("|") for line in text.splitlines() if line.startswith("| ")] == [13] * 6
     (other,) = (name for name in names if name != reference)
     assert output(capsys, other[:8], reference, *place) == text
+
+
+def test_a_race_leaves_the_reference_alone_which_is_a_mistake(
+    results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(results, tmp_path, dirs_exist_ok=True)
+    place = f"paths.results={tmp_path}"
+    halving = ["task.race.rule=halving", "task.race.stages=[[2,4]]"]
+    race = [*ONE, "task.allocation=racing", *halving, place]
+    assert cli.main(race) == 0
+    names = [run_id(compose_config([*own, place])) for own in (race, ONE)]
+    capsys.readouterr()
+    assert cli.main(["analysis", *names, "--results", str(tmp_path)]) == 2
+    out, err = capsys.readouterr()
+    assert not out
+    assert err.splitlines()[-1].startswith(f"analysis: left out: {names[0]}: has no errors")
 
 
 @pytest.mark.parametrize(

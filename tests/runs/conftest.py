@@ -73,7 +73,7 @@ def record_for(image_id: int, rise: float = 0.0, seconds: float = 0.01) -> dict[
         "seconds": seconds,
     }
     table = _table(errors, label, record["margin_mean"])
-    return {**record, "first_stage": packed([100, 300, 500, 700, 900], table)}
+    return {**record, "first_stage": packed([125, 325, 525, 725, 925], table)}
 
 
 def _table(true_errors: list[float], label: int, margin: float) -> Values:

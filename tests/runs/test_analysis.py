@@ -1,6 +1,7 @@
 """Appendix A of finished runs: pairing, weightings, verdicts, and what is left out."""
 
 import math
+import shlex
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict
@@ -11,13 +12,14 @@ import numpy as np
 import pytest
 
 from bigain.config import RunConfig
+from bigain.launch.compose import compose_config
 from bigain.metrics import Metric
 from bigain.metrics.margins import Estimate, criterion, margin_parts
 from bigain.runs.analysis import COLUMNS, MarginRow, analyse, groups_of, markdown, tidy
 from bigain.runs.archive import Archive
 from bigain.runs.errors import ERRORS, packed
 from bigain.runs.files import METRIC_COLUMNS, Evaluation, write_metrics
-from bigain.runs.identity import run_id
+from bigain.runs.identity import baseline_id, run_id
 from bigain.runs.pairing import FinishedRun, read_finished
 from bigain.runs.store import RunStore
 from bigain.runs.trials import read_trials, scale_of
@@ -105,19 +107,24 @@ def test_without_errors_a_run_is_left_out_and_said(tmp_path: Path, runs: list[Fi
     (tmp_path / "runs" / runs[0].run_id / ERRORS).unlink()
     rows, reasons = analyse(runs)
     assert {row.run for row in rows} == {run.run_id for run in runs[1:]}
-    assert reasons == [f"{runs[0].run_id}: has no errors of all classes"]
+    assert reasons == [f"left out: {runs[0].run_id}: has no errors of all classes"]
     (tmp_path / "runs" / runs[-1].run_id / ERRORS).unlink()
-    assert analyse(runs) == ([], [f"{runs[-1].run_id}: has no errors of all classes"])
+    assert analyse(runs) == ([], [f"left out: {runs[-1].run_id}: has no errors of all classes"])
     rows, reasons = analyse([runs[-1], runs[1]])
     assert {row.weighting for row in rows} == {"raw"}
-    assert [why.partition(":")[0] for why in reasons] == ["equal weights", runs[-1].run_id]
+    scale, left_out = reasons
+    assert f"the baseline, run {runs[-1].run_id}, has no errors" in scale
+    assert left_out.startswith(f"left out: {runs[-1].run_id}: ")
 
 
 def test_one_trial_has_no_variance(
     tmp_path: Path, make_config: Make, make_record: MakeRecord
 ) -> None:
     run = finished(tmp_path, make_config(), make_record, 0.1, trials=1)
-    assert analyse([run]) == ([], [f"{run.run_id}: has a single trial, which has no variance"])
+    assert analyse([run]) == (
+        [],
+        [f"left out: {run.run_id}: has a single trial, which has no variance"],
+    )
 
 
 def test_all_runs_of_a_profile_are_grouped_by_their_baseline(
@@ -130,19 +137,24 @@ def test_all_runs_of_a_profile_are_grouped_by_their_baseline(
     generation: dict[str, Any],
 ) -> None:
     """Here or published; a run without its baseline, and other tasks, are in no group."""
-    finished(tmp_path, make_config(operator=tome, seed=9), make_record, 0.1)
+    lonely = finished(tmp_path, make_config(operator=tome, seed=9), make_record, 0.1)
     make_generation(tmp_path, make_config(task=generation))
     other = finished(tmp_path, make_config(seed=5), make_record, 0.1)
-    groups = groups_of(tmp_path, "mini")
+    groups, (left_out,) = groups_of(tmp_path, "mini")
+    assert left_out.startswith(f"left out: {lonely.run_id}: ")
+    baseline = lonely.manifest["baseline_id"]
+    command = left_out.partition(f"the baseline, run {baseline}, was not made; make it: ")[2]
+    made = compose_config(shlex.split(command)[3:])
+    assert run_id(made) == baseline == baseline_id(lonely.config)
     assert sorted(len(group) for group in groups) == [1, 3]
     (alone,), (*others, last) = sorted(groups, key=len)
     assert (alone.run_id, last.run_id) == (other.run_id, runs[-1].run_id)
     assert {run.run_id for run in others} == {run.run_id for run in runs[:-1]}
-    assert groups_of(tmp_path, "paper") == []
+    assert groups_of(tmp_path, "paper") == ([], [])
     before = tidy(analyse([*sorted(others, key=lambda run: run.run_id), last])[0])
     for run in (*others, last):
         _publish(tmp_path, run)
-    published = next(group for group in groups_of(tmp_path, "mini") if len(group) == 3)
+    published = next(group for group in groups_of(tmp_path, "mini")[0] if len(group) == 3)
     *others, last = published
     assert tidy(analyse([*sorted(others, key=lambda run: run.run_id), last])[0]) == before
 

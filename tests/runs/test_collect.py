@@ -177,21 +177,38 @@ def test_folders_without_the_later_columns_are_read_and_get_them(
     """Older ones lack them in metrics.csv and in the columns of the manifest."""
     select = {"name": "kv_select", "sparsity": 0.75, "strategy": "high_frequency"}
     select |= {"_target_": "bigain.operators.KVSelect"}
-    select |= {"score": "laplacian_l1", "scope": "self"}
+    select |= {"score": "laplacian_l1", "scope": "self", "cell": [2, 2]}
     store = make_run(tmp_path, make_config(operator=select))
     path, manifest = store.folder / "metrics.csv", store.manifest()
     before = path.read_text()
-    assert ",laplacian_l1,self,high_frequency,0.75,0," in before
+    assert ',laplacian_l1,self,high_frequency,0.75,"cell=[2,2]",0,' in before
     old = pd.read_csv(path, dtype=str, keep_default_na=False)
-    old.drop(columns=["strategy", "sparsity"]).to_csv(path, index=False)
+    old.drop(columns=["strategy", "sparsity", "settings"]).to_csv(path, index=False)
     manifest["columns"] |= {"task": task}
-    for name in ("strategy", "sparsity"):
+    for name in ("strategy", "sparsity", "settings"):
         del manifest["columns"][name]
     write_manifest(store.folder, manifest)
     archive = Archive(tmp_path, "mini")
     assert archive.rows(store.run_id)[0].columns["strategy"] == ""
     (collected_path,) = collect(tmp_path)
     assert path.read_text() == collected_path.read_text() == before
+
+
+def test_published_rows_get_the_later_columns_from_their_manifests(
+    tmp_path: Path, make_config: Make, make_run: MakeRun, tome: dict[str, Any]
+) -> None:
+    """Also where the folder of the run is gone."""
+    store = make_run(tmp_path, make_config(operator={**tome, "draws": "per_sample"}))
+    publish_runs(tmp_path, "mini", [store.run_id])
+    path, archive = tmp_path / "mini" / "runs.csv", Archive(tmp_path, "mini")
+    whole = path.read_text()
+    assert "draws=per_sample" in whole
+    old = pd.read_csv(path, dtype=str, keep_default_na=False).drop(columns="settings")
+    old.to_csv(path, index=False)
+    shutil.rmtree(store.folder)
+    assert archive.rows(store.run_id)[0].columns["settings"] == ""
+    assert collect(tmp_path) == [path]
+    assert path.read_text() == whole
 
 
 def test_publishing_computes_only_what_is_missing(

@@ -45,6 +45,17 @@ def test_a_run_against_the_baseline(
     assert other["eps_error_rise"].result.mean == pytest.approx(1 / 1.25 - 1)
 
 
+def test_a_run_without_a_readable_image_is_no_race(
+    tmp_path: Path, make_config: Make, make_run: MakeRun, tome: dict[str, Any]
+) -> None:
+    stores = [make_run(tmp_path, make_config(operator=tome)), make_run(tmp_path, make_config())]
+    first, reference = read_runs(tmp_path, [store.run_id for store in stores])
+    failed = replace(first, samples=first.samples.assign(true_errors=None))
+    (comparison,) = compare_all([failed, reference])
+    why = comparison.absent["eps_error_rise"]
+    assert why.startswith(f"run {first.run_id} has no image ")
+
+
 def test_runs_of_other_limits_meet_on_their_common_images(
     tmp_path: Path, make_config: Make, make_run: MakeRun, tome: dict[str, Any]
 ) -> None:

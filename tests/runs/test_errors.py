@@ -195,7 +195,7 @@ def test_a_run_from_before_errors_were_kept_is_read_and_published_as_ever(
     assert np.isnan(found.errors).any(axis=(1, 2)).tolist() == [True, False]
 
 
-@pytest.mark.parametrize("damage", ["values", "order", "lost"])
+@pytest.mark.parametrize("damage", ["values", "order", "lost", "gone", "none", "times"])
 def test_errors_that_contradict_the_records_are_named(
     tmp_path: Path, make_config: Make, make_run: MakeRun, damage: str
 ) -> None:
@@ -211,7 +211,13 @@ def test_errors_that_contradict_the_records_are_named(
         ids, message = ids[::-1], "has other images than"
     elif damage == "lost":
         errors[4, 0, 1] = np.nan
-    np.savez(path, image_ids=ids, timesteps=found.timesteps, errors=errors)
+    elif damage == "gone":
+        errors[4] = np.nan
+    elif damage == "none":
+        errors[:], message = np.nan, "image 100 has other errors than"
+    times = found.timesteps + (50 if damage == "times" else 0)
+    message = "has timesteps" if damage == "times" else message
+    np.savez(path, image_ids=ids, timesteps=times, errors=errors)
     with pytest.raises(UserError, match=f"{path}: {message}"):
         check_published(tmp_path)
 
@@ -232,9 +238,11 @@ def test_errors_of_several_labels_agree_with_their_records(
     others = [c for c in range(10) if c not in (0, 3)]
     margins[0] = np.mean([errors[0, :, c] - true_errors[0] for c in others])
     several = frame.assign(labels=pd.Series(labels), true_errors=true_errors, margin_mean=margins)
-    check_errors(path, several, Path("records"))
+    timesteps = read_errors(path).timesteps.tolist()
+    check_errors(path, several, Path("records"), timesteps)
+    several = several.assign(labels=pd.Series([[3, 4], *labels[1:]]))
     with pytest.raises(UserError, match="image 100 has other errors than records"):
-        check_errors(path, several.assign(labels=pd.Series([[3, 4], *labels[1:]])), Path("records"))
+        check_errors(path, several, Path("records"), timesteps)
 
 
 def test_errors_without_records_are_named(

@@ -11,6 +11,7 @@ import pytest
 
 from bigain.config import NEUTRAL, RunConfig
 from bigain.errors import UserError
+from bigain.launch.compose import compose_config
 from bigain.runs.identity import (
     DESCRIBING_COLUMNS,
     EXCLUDED,
@@ -253,8 +254,36 @@ def test_describing_columns_of_a_merger(make_config: Make, tome: dict[str, Any])
         "scope": "self",
         "strategy": None,
         "sparsity": None,
+        "settings": "cell=[2,2] random=true",
         "seed": 3,
     }
+
+
+def test_operators_that_differ_in_one_setting_have_other_rows() -> None:
+    """All settings of an operator are in the columns; neutral ones are left out."""
+    common = ["operator=lgtm", "operator.ratio=0.7"]
+    variants = [
+        *([], ["operator.padding=replicate"], ["operator.plan=shared"]),
+        *(["operator.destinations=as_released"], ["operator.protect_ratio=0.05"]),
+        *(["operator.cell=[4,4]"], ["operator.scope=self+mlp"]),
+    ]
+    rows = []
+    for own in variants:
+        columns = describing_columns(compose_config([*common, *own]))
+        rows.append(tuple(value for key, value in columns.items() if key != "run_id"))
+    assert len(set(rows)) == len(variants)
+    assert describing_columns(compose_config(common))["settings"] == "cell=[2,2]"
+    plain = describing_columns(compose_config([*common, *variants[2]]))
+    assert plain["settings"] == "cell=[2,2] plan=shared"
+    batches = [
+        describing_columns(
+            compose_config(["operator=tome", "operator.draws=per_forward", f"batch_size={size}"])
+        )["settings"]
+        for size in (8, 32)
+    ]
+    ending = "cell=[2,2] draws=per_forward random=true batch_size"
+    assert batches == [f"{ending}=8", f"{ending}=32"]
+    assert describing_columns(compose_config(["operator=none"]))["settings"] is None
 
 
 def test_describing_columns_of_a_schedule_are_one_cell(make_config: Make) -> None:

@@ -1,5 +1,6 @@
 """Statistics of single trials of finished runs, paired with a reference."""
 
+import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -9,12 +10,14 @@ import numpy as np
 import pytest
 
 from bigain.config import RunConfig
+from bigain.launch.compose import compose_config
 from bigain.metrics import paired_accuracy, paired_difference, relative_rise
 from bigain.runs.archive import Archive
+from bigain.runs.baselines import making_baseline
 from bigain.runs.compare import as_plain, compare_runs, describe
 from bigain.runs.errors import ERRORS, packed
 from bigain.runs.files import Evaluation
-from bigain.runs.identity import run_id
+from bigain.runs.identity import baseline_id, run_id
 from bigain.runs.pairing import read_finished
 from bigain.runs.store import RunStore
 from bigain.runs.trials import DECISIONS, ERROR_RISES, SCALED, TrialPairs, read_trials, scale_of
@@ -113,6 +116,33 @@ def test_a_run_without_errors_has_empty_cells(tmp_path: Path, names: list[str]) 
         assert all(record.keys() == empty[0].keys() for record in as_plain([comparison]))
         shutil.move(tmp_path / "kept", path)
     assert compare_runs(tmp_path, *names[:2]).absent == {}
+
+
+def test_a_baseline_that_was_not_made_is_told_from_one_without_errors(
+    tmp_path: Path, names: list[str]
+) -> None:
+    shutil.rmtree(tmp_path / "runs" / names[2])
+    (why,) = set(compare_runs(tmp_path, *names[:2]).absent.values())
+    assert why.startswith(f"the baseline, run {names[2]}, was not made; make it: ")
+    command = shlex.split(why.partition("make it: ")[2])
+    assert command[:3] == ["python", "-m", "bigain"]
+    assert run_id(compose_config(command[3:])) == names[2]
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["backbone=mini_unet", "dataset.limit=7", "seed=3", "dtype=bfloat16"],
+        ["task.trial_list=[5]", "task.keep_list=[1]", "operator.draws=per_forward"],
+        ["backbone=sd20", "profile=paper", "dataset=pets", "dataset.limit=null"],
+        ["backbone=dit_xl2_512", "dataset=imagenet100", 'backbone.revision="12345e678901"'],
+        ["backbone=sd20", "dataset=pets", "backbone.path='/a/folder with spaces,x'"],
+    ],
+)
+def test_the_command_makes_the_baseline(overrides: list[str]) -> None:
+    config = compose_config(["operator=tome", *overrides])
+    command = shlex.split(making_baseline(config))
+    assert run_id(compose_config(command[3:])) == baseline_id(config)
 
 
 def test_published_errors_are_compared_as_in_the_folders(tmp_path: Path, names: list[str]) -> None:
