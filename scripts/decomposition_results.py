@@ -215,6 +215,8 @@ def draw(found: Sequence[dict[str, Any]], path: Path) -> list[Path]:
         _panel(axis, backbone, found)
     axes[0].set_yticks(range(len(VARIANTS)), VARIANTS)
     axes[0].invert_yaxis()
+    axes[0].legend(frameon=False, fontsize="small")
+    figure.supxlabel("best-wrong margin minus the baseline's, sigma_t", fontsize="medium")
     return save(figure, path)
 
 
@@ -228,11 +230,10 @@ def _panel(axis: Any, backbone: str, found: Sequence[dict[str, Any]]) -> None:
                     y = place + 0.22 * (shift - 1)
                     axis.plot([row["ci_low"], row["ci_high"]], [y, y], color=shade, lw=1.5)
                     axis.plot(row["value"], y, "o", color=shade, ms=4)
-        axis.plot([], [], "o-", color=shade, label=f"ratio {ratio}")
+        if any(row["ratio"] == ratio for row in own):
+            axis.plot([], [], "o-", color=shade, label=f"ratio {ratio}")
     axis.axvline(0, color="0.6", lw=0.8)
     axis.set_title(backbone)
-    axis.set_xlabel("best-wrong margin minus the baseline's, sigma_t")
-    axis.legend(frameon=False, fontsize="small")
 
 
 def main(arguments: list[str] | None = None) -> int:
