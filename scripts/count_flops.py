@@ -1,4 +1,4 @@
-"""Count the FLOPs of every run of the tables, for `--dry-run`; writes bigain/assets/flops.json.
+"""Count the FLOPs of the runs of tables and decomposition; writes bigain/assets/flops.json.
 
     python scripts/count_flops.py
 
@@ -9,8 +9,10 @@ import json
 import sys
 from collections.abc import Iterator
 
+from decomposition import registered
+
 from bigain.files import replace_text
-from bigain.launch.compose import compose_configs
+from bigain.launch.compose import compose_config, compose_configs
 from bigain.runs.flops import SHIPPED_FLOPS, flops_name
 from bigain.tables.dry_run import counted_flops
 from bigain.tables.planner import PlannedRun, plan_table
@@ -31,6 +33,11 @@ def main() -> int:
         sys.stdout.write(f"table {number}: {len(found)} counts\n")
         sys.stdout.flush()
         replace_text(SHIPPED_FLOPS, json.dumps(known | found, indent=0, sort_keys=True) + "\n")
+    for own in registered():
+        config = compose_config(own.overrides)
+        name = flops_name(config)
+        if name not in found:
+            found[name] = known.get(name) or counted_flops(config)
     replace_text(SHIPPED_FLOPS, json.dumps(found, indent=0, sort_keys=True) + "\n")
     return 0
 

@@ -60,7 +60,10 @@ MANIFEST = "manifest.json"
 SAMPLES = "samples.csv"
 METRICS = "metrics.csv"
 
-METRIC_COLUMNS = (*DESCRIBING_COLUMNS, "metric", "value", "n", "ci_low", "ci_high", "unit")
+METRIC_COLUMNS = (
+    *(name for name in DESCRIBING_COLUMNS if name != "settings"),
+    *("metric", "value", "n", "ci_low", "ci_high", "unit", "settings"),
+)
 NOT_IN_SAMPLES = ("seconds", "adopted_from", "images_per_forward")
 """Parts of a journal record that depend on when and where it was computed."""
 

@@ -214,9 +214,10 @@ def joint_view(runs: Sequence[JointRun]) -> JointView:
     """The rows of finished runs, and what is left out.
 
     Rows of a backbone and dataset are only comparable if each task was done alike in all of them.
-    Of the settings of a task (steps, guidance, trial list, precision, ...) those with the largest
-    product of runs and images are shown, and of these runs those of one number of images, the one
-    with the largest product of operators and images.  FLOPs and times do not depend on a dataset
+    Of the settings of a task (steps, guidance, trial list, precision, ...) those are shown under
+    which most operators also have the other task, and of equals those with the largest product of
+    runs and images.  Of these runs those of one number of images are shown, the one with the
+    largest product of operators and images.  FLOPs and times do not depend on a dataset
     and stand in every row of their operator.
     """
     measured = sorted((run for run in runs if run.task != "efficiency"), key=lambda r: r.run_id)
@@ -252,18 +253,25 @@ def _run(manifest: Manifest, metrics: Mapping[str, Metric], usual: Mapping[str, 
 def _weightiest(
     runs: Sequence[JointRun], owner: Callable[[JointRun], str], choice: Callable[[JointRun], Any]
 ) -> dict[str, Any]:
-    """`JointRun.group` -> the choice with the largest product of owners and images of all of them.
+    """`JointRun.group` -> the choice with most rows of several tasks, then the weightiest.
+
+    The weight of a choice is the product of owners and images of all its runs.
 
     So a first look of two images at many operators does not displace a smaller number of real runs,
     nor does a single large run displace many that can be compared.
     """
     found: dict[str, defaultdict[Any, set[str]]] = {}
     images: Counter[tuple[str, Any]] = Counter()
+    rows: defaultdict[tuple[str, Any], set[str]] = defaultdict(set)
+    tasks = Counter(row for row, _ in {(_row_key(run), run.task) for run in runs})
     for run in runs:
+        rows[run.group, choice(run)] |= {row for row in [_row_key(run)] if tasks[row] > 1}
         found.setdefault(run.group, defaultdict(set))[choice(run)].add(owner(run))
         images[run.group, choice(run)] += run.images
     return {
-        group: max(owners, key=lambda c: (len(owners[c]) * images[group, c], c))
+        group: max(
+            owners, key=lambda c: (len(rows[group, c]), len(owners[c]) * images[group, c], c)
+        )
         for group, owners in found.items()
     }
 

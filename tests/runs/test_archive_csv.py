@@ -99,7 +99,10 @@ def test_a_run_of_another_profile_is_named(tmp_path: Path) -> None:
     ("damage", "expected"),
     [
         (lambda data: data.replace(b"metric,value", b"metric,worth"), "lacks the columns value;"),
-        (lambda data: data.replace(b"unit\n", b"unit,note\n"), "has other columns than run_id"),
+        (
+            lambda data: data.replace(b"settings\n", b"settings,note\n"),
+            "has other columns than run_id",
+        ),
         (lambda data: data[:0], "lacks the columns run_id, profile"),
         (lambda data: data[:-20], "line 2: has more or fewer cells than there are columns"),
         (lambda data: data + b"\xff", "cannot be read"),

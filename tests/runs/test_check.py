@@ -62,9 +62,10 @@ def test_what_is_committed_agrees() -> None:
     for name in names:
         columns, manifest = archive.rows(name)[0].columns, archive.manifest(name)
         assert manifest is not None
-        limit = manifest["config"]["dataset"].get("limit")
-        described.add((*(cell for key, cell in columns.items() if key != "run_id"), limit))
-    assert len(described) == len(names), "columns and number of images tell runs apart"
+        config = manifest["config"]
+        size = config["dataset"].get("limit"), str(config["task"].get("trial_list"))
+        described.add((*(cell for key, cell in columns.items() if key != "run_id"), *size))
+    assert len(described) == len(names), "columns, trials and number of images tell runs apart"
 
 
 def test_what_was_published_agrees(tmp_path: Path, names: tuple[str, str]) -> None:

@@ -181,7 +181,8 @@ def test_folders_without_the_later_columns_are_read_and_get_them(
     store = make_run(tmp_path, make_config(operator=select))
     path, manifest = store.folder / "metrics.csv", store.manifest()
     before = path.read_text()
-    assert ',laplacian_l1,self,high_frequency,0.75,"cell=[2,2]",0,' in before
+    assert ",laplacian_l1,self,high_frequency,0.75,0," in before
+    assert ',"cell=[2,2]"\n' in before
     old = pd.read_csv(path, dtype=str, keep_default_na=False)
     old.drop(columns=["strategy", "sparsity", "settings"]).to_csv(path, index=False)
     manifest["columns"] |= {"task": task}

@@ -39,7 +39,7 @@ def test_the_columns_of_metrics_are_those_of_the_contract() -> None:
         "run_id, profile, backbone, dataset, task, operator, ratio, factor, alpha, score, scope, "
         "strategy, sparsity, seed, metric, value, n, ci_low, ci_high, unit"
     )
-    assert ", ".join(METRIC_COLUMNS) == contract
+    assert ", ".join(METRIC_COLUMNS) == f"{contract}, settings"
 
 
 def test_cells_are_text_json_or_empty() -> None:
