@@ -164,7 +164,7 @@ def _timers(clock: Clock) -> Iterator[None]:
     from bigain.patching.sharing import Sharing  # noqa: PLC0415
     from bigain.runs.progress import Meter  # noqa: PLC0415
     from bigain.runs.session import RunSession  # noqa: PLC0415
-    from bigain.tasks import classification, classifier, packing  # noqa: PLC0415
+    from bigain.tasks import classification, classifier, evaluations, packing  # noqa: PLC0415
     from bigain.tracking.sink import Sinks  # noqa: PLC0415
 
     def build(config: Any) -> Any:
@@ -187,7 +187,7 @@ def _timers(clock: Clock) -> Iterator[None]:
     undo[-1].start()
     places = (
         (MiniBackbone, "encode", "encoder"),
-        (classifier, "keyed_noise", "noise"),
+        (evaluations, "keyed_noise", "noise"),
         (packing.Packed, "take", "batches"),
         (Sharing, "_narrow", "equal rows"),
         (Sharing, "_repeat", "equal rows"),
