@@ -45,6 +45,9 @@ HYPOTHESES = {
 }
 """Name -> (first, second, where first - second is expected)."""
 
+UNREGISTERED = (("L-GTM, as released", "ToMe, paired"),)
+"""What is described beside the hypotheses, without a test: (first, second)."""
+
 TESTS = len(BACKBONES) * len(HYPOTHESES)
 """The registered tests, corrected together; one that was not run counts with p = 1."""
 
@@ -118,8 +121,8 @@ def _compared(runs: dict[Run, Finished]) -> Iterator[dict[str, Any]]:
     for place in places:
         for name, pair in pairs.items():
             yield from _differences(runs, place, name, *pair)
-        for variant in VARIANTS:
-            yield from _differences(runs, place, "", variant, BASELINE)
+        for pair in (*UNREGISTERED, *((variant, BASELINE) for variant in VARIANTS)):
+            yield from _differences(runs, place, "", *pair)
 
 
 def _differences(
@@ -193,7 +196,7 @@ def markdown(found: Sequence[dict[str, Any]]) -> Iterator[str]:
         quantities = "margin, sigma_t | accuracy, points | AUC, points | noise error, %"
         yield f"| ratio, seed | variant | {quantities} |"
         yield "|---|---|---|---|---|---|"
-        own = [row for row in found if row["backbone"] == backbone and not row["hypothesis"]]
+        own = [row for row in found if row["backbone"] == backbone and row["second"] == BASELINE]
         cells: dict[tuple[float, int, str], list[str]] = {}
         for row in own:
             cells.setdefault((row["ratio"], row["seed"], row["first"]), []).append(_text(row))
@@ -222,7 +225,7 @@ def draw(found: Sequence[dict[str, Any]], path: Path) -> list[Path]:
 
 def _panel(axis: Any, backbone: str, found: Sequence[dict[str, Any]]) -> None:
     own = [row for row in found if row["backbone"] == backbone and row["seed"] == 0]
-    own = [row for row in own if not row["hypothesis"] and row["quantity"] == _ENDPOINT]
+    own = [row for row in own if row["second"] == BASELINE and row["quantity"] == _ENDPOINT]
     for shift, (ratio, shade) in enumerate(((0.3, "#9db7d5"), (0.5, "#5b86b8"), (0.7, "#1f4e8c"))):
         for place, variant in enumerate(VARIANTS):
             for row in own:

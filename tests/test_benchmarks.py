@@ -13,6 +13,8 @@ import racing
 import timing
 import workers
 
+from bigain.tasks.packing import Packed
+
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> harness.Clock:
@@ -26,6 +28,12 @@ def test_time_belongs_to_the_innermost_part(clock: harness.Clock) -> None:
     with clock.part("run"):
         assert clock.timed("denoiser", abs)(-3) == 3
     assert clock.costs() == {"run": (2000 + 5000, 6000 + 16000), "denoiser": (1000, 8000)}
+
+
+def test_all_parts_that_are_timed_exist() -> None:
+    with harness._timers(harness.Clock()):
+        assert Packed.take.__name__ == "timed"
+    assert Packed.take.__name__ == "take"
 
 
 def test_time_of_a_generator_is_that_in_which_it_makes_its_items(clock: harness.Clock) -> None:

@@ -156,6 +156,10 @@ def test_the_page_has_the_numbers_of_the_file() -> None:
             assert text == _text(own, 3 if quantity == "margin" else 2)
             shown += 1
     assert shown == len(beside)
+    plain = " ".join(page.split())
+    described = [r for r in ROWS if not r["hypothesis"] and r["second"] == "ToMe, paired"]
+    for row in (each for each in described if each["quantity"] == "margin"):
+        assert _text(row, 3) in plain
 
 
 def _text(row: dict[str, str], digits: int) -> str:
