@@ -4,7 +4,8 @@ import sys
 from collections.abc import Sequence
 
 from bigain.cli.arguments import VerbParser, results_folder
-from bigain.runs.collect import check_published, collect
+from bigain.runs.check import check_published
+from bigain.runs.collect import collect
 from bigain.runs.files import check_results, need_results
 from bigain.runs.store import damaged_runs
 

@@ -13,7 +13,8 @@ from bigain.engine.run import run
 from bigain.errors import UserError
 from bigain.launch.compose import compose_config
 from bigain.metrics.ranking import class_ranks
-from bigain.runs.collect import check_published, publish_runs
+from bigain.runs.check import check_published
+from bigain.runs.collect import publish_runs
 from bigain.runs.compare import compare_runs, describe
 from bigain.runs.samples import read_samples
 from bigain.testing.runs import read_metrics

@@ -21,7 +21,8 @@ from bigain.runs.calibrations import (
     read_calibration,
     write_calibration,
 )
-from bigain.runs.collect import check_published, publish_runs
+from bigain.runs.check import check_published
+from bigain.runs.collect import publish_runs
 from bigain.runs.compare import compare_runs
 from bigain.runs.files import METRICS
 from bigain.runs.identity import baseline_id, run_id

@@ -19,7 +19,8 @@ from bigain.config import RunConfig
 from bigain.errors import UserError
 from bigain.metrics import Metric, frechet_with_interval, moments_of, wilson
 from bigain.runs.archive import Archive
-from bigain.runs.collect import check_metrics, check_published, collect, publish_runs
+from bigain.runs.check import check_metrics, check_published
+from bigain.runs.collect import collect, publish_runs
 from bigain.runs.identity import baseline_id, run_id
 from bigain.runs.store import RunStore
 

@@ -15,7 +15,8 @@ import pytest
 from bigain.config import RunConfig
 from bigain.errors import UserError
 from bigain.runs.archive import Archive
-from bigain.runs.collect import check_published, publish_runs
+from bigain.runs.check import check_published
+from bigain.runs.collect import publish_runs
 from bigain.runs.errors import ERRORS, Values, check_errors, packed, read_errors, write_errors
 from bigain.runs.files import Evaluation, Record
 from bigain.runs.identity import run_id
