@@ -27,13 +27,14 @@ from bigain.runs.archive_csv import (
     ADDED_COLUMNS,
     MetricRow,
     metrics_of,
+    place_in_file,
     read_own_rows,
     read_runs_csv,
     with_added_columns,
 )
-from bigain.runs.errors import ERRORS, FirstStage, publish_errors, read_errors
+from bigain.runs.arrays import publish_arrays
+from bigain.runs.errors import ERRORS, FirstStage, read_errors
 from bigain.runs.files import MANIFEST, METRIC_COLUMNS, SAMPLES, csv_text, unreadable
-from bigain.runs.identity import DESCRIBING_COLUMNS
 from bigain.runs.manifests import Manifest, check_name, portable, read_published
 from bigain.runs.provenance import changed
 from bigain.runs.published_calibrations import publish_calibration
@@ -225,7 +226,7 @@ class Archive:
         merged = {**read_runs_csv(self.runs_csv), **rows}
         if merged:
             merged = {name: self._filled(name, of_run) for name, of_run in merged.items()}
-            ordered = sorted(merged.values(), key=_place)
+            ordered = sorted(merged.values(), key=place_in_file)
             text = csv_text(METRIC_COLUMNS, (row.plain for of_run in ordered for row in of_run))
             _replace_if_other(self.runs_csv, text)
 
@@ -257,28 +258,13 @@ class Archive:
     def _publish_errors(self, run_id: str) -> None:
         own = RunStore(self.results, run_id).folder / ERRORS
         if own.is_file():
-            publish_errors(own, self.published_errors_path(run_id))
+            publish_arrays(own, self.published_errors_path(run_id))
 
     def _publish_samples(self, run_id: str) -> None:
         path, text = self.published_samples_path(run_id), self._own_samples(run_id)
         if text is not None and _unpacked(path) != text:
             packed = gzip.compress(text.encode("utf-8"), mtime=0)
             replace_file(path, lambda temporary: temporary.write_bytes(packed))
-
-
-def _place(rows: tuple[MetricRow, ...]) -> list[tuple[int, float, str]]:
-    """Runs are sorted by their describing columns, then run id."""
-    return [_sortable(rows[0].cells[name]) for name in (*DESCRIBING_COLUMNS[1:], "run_id")]
-
-
-def _sortable(cell: str) -> tuple[int, float, str]:
-    """Empty first, numbers by value, then text."""
-    if not cell:
-        return 0, 0.0, ""
-    try:
-        return 1, float(cell), ""
-    except ValueError:
-        return 2, 0.0, cell
 
 
 def _replace_if_other(path: Path, text: str) -> None:

@@ -23,6 +23,7 @@ __all__ = [
     "MetricRow",
     "Rows",
     "metrics_of",
+    "place_in_file",
     "read_own_rows",
     "read_runs_csv",
     "with_added_columns",
@@ -112,6 +113,11 @@ def with_added_columns(
     return tuple(replace(row, cells={**row.cells, **added}) for row in rows)
 
 
+def place_in_file(rows: tuple[MetricRow, ...]) -> list[tuple[int, float, str]]:
+    """Runs are sorted by their describing columns, then run id."""
+    return [_sortable(rows[0].cells[name]) for name in (*DESCRIBING_COLUMNS[1:], "run_id")]
+
+
 @functools.lru_cache(maxsize=8)
 def _rows_of_profile(path: Path, _state: tuple[int, int, int]) -> Rows:
     rows, allowed = _parse_rows(path, _RESTORE), path.parent.name
@@ -186,3 +192,13 @@ def _number_at(place: str, name: str, row: Mapping[str, str]) -> float:
         return float(row[name]) if row[name] else math.nan
     except ValueError:
         raise UserError(f"{place}: {name}={row[name]}: allowed: a number") from None
+
+
+def _sortable(cell: str) -> tuple[int, float, str]:
+    """Empty first, numbers by value, then text."""
+    if not cell:
+        return 0, 0.0, ""
+    try:
+        return 1, float(cell), ""
+    except ValueError:
+        return 2, 0.0, cell

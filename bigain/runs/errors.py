@@ -10,13 +10,11 @@ classified before errors were kept, has NaN.  A run of which no image has such e
 race, has no file.
 
 In a record they are text, because a thousand numbers as JSON are slow to read.  The file is written
-one image after the other, packed, and without a time, so equal numbers give equal bytes.
+one image after the other (`bigain.runs.arrays`).
 """
 
 import base64
-import zipfile
-import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,21 +23,19 @@ import numpy as np
 import numpy.typing as npt
 
 from bigain.errors import UserError
-from bigain.files import replace_file
+from bigain.runs.arrays import Array, InParts, read_arrays, write_arrays
 from bigain.runs.files import FIRST_STAGE, Record, Records
 
 if TYPE_CHECKING:
     import pandas as pd  # a finished run is skipped without it
 
-__all__ = ["ERRORS", "FirstStage", "Values", "has_errors", "packed", "read_errors", "write_errors"]
-__all__ += ["check_errors", "publish_errors"]
+__all__ = ["ERRORS", "FirstStage", "Values", "check_errors", "has_errors", "packed", "read_errors"]
+__all__ += ["write_errors"]
 
 ERRORS = "errors.npz"
 _REPEAT = "restore the file, or start the run again with force=true"
 _RESTORE = "restore the committed file, or `bigain collect` where its run has a folder"
 _TOLERANCE = 1e-4
-_TIME = (1980, 1, 1, 0, 0, 0)
-_UNIX = 3
 
 Values = npt.NDArray[np.float32]
 """Errors, shape (trials, classes) of an image, or (images, trials, classes)."""
@@ -97,13 +93,12 @@ def write_errors(folder: Path, records: Records) -> None:
         _unpacked(folder, record, trials) if has_errors(record) else missing for record in records
     )
 
-    def write(temporary: Path) -> None:
-        with zipfile.ZipFile(temporary, "w") as archive:
-            _add(archive, "image_ids", image_ids.shape, iter([image_ids]))
-            _add(archive, "timesteps", (trials,), iter([np.array(timesteps, "<i8")]))
-            _add(archive, "errors", (len(image_ids), trials, classes), rows)
-
-    replace_file(folder / ERRORS, write)
+    arrays: dict[str, Array | InParts] = {
+        "image_ids": image_ids,
+        "timesteps": np.array(timesteps, "<i8"),
+        "errors": InParts((len(image_ids), trials, classes), rows),
+    }
+    write_arrays(folder / ERRORS, arrays)
 
 
 def read_errors(path: Path) -> FirstStage:
@@ -113,11 +108,7 @@ def read_errors(path: Path) -> FirstStage:
         UserError: It is damaged.
 
     """
-    try:
-        with np.load(path, allow_pickle=False) as members:
-            found = FirstStage(members["image_ids"], members["timesteps"], members["errors"])
-    except (OSError, ValueError, KeyError, EOFError, zlib.error, zipfile.BadZipFile) as error:
-        raise UserError(f"{path}: damaged: {error}; {_REPEAT}") from error
+    found = FirstStage(*read_arrays(path, ["image_ids", "timesteps", "errors"]))
     if found.errors.shape[:2] != (len(found.image_ids), len(found.timesteps)):
         raise UserError(f"{path}: damaged: the shapes of its arrays do not agree; {_REPEAT}")
     return found
@@ -159,22 +150,6 @@ def check_errors(
             )
 
 
-def publish_errors(own: Path, published: Path) -> None:
-    """Copy the file `own` unless the one that is `published` has the same numbers."""
-    if not published.is_file() or _contents(own) != _contents(published):
-        data = own.read_bytes()
-        replace_file(published, lambda temporary: temporary.write_bytes(data))
-
-
-def _contents(path: Path) -> list[tuple[str, int, int]]:
-    """Name, checksum and size of each array; the bytes also depend on the version of zlib."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return [(each.filename, each.CRC, each.file_size) for each in archive.infolist()]
-    except zipfile.BadZipFile as error:
-        raise UserError(f"{path}: damaged: {error}; {_REPEAT}") from error
-
-
 def _unpacked(folder: Path, record: Record, trials: int) -> Values:
     """The errors of a record, shape (trials, classes)."""
     try:
@@ -185,21 +160,3 @@ def _unpacked(folder: Path, record: Record, trials: int) -> Values:
             f"{folder}: the errors of image {record['image_id']} in its journal are damaged; "
             "start the run again with force=true"
         ) from None
-
-
-def _add(
-    archive: zipfile.ZipFile,
-    name: str,
-    shape: tuple[int, ...],
-    parts: Iterator[npt.NDArray[Any]],
-) -> None:
-    """Add an array, given in parts along its first axis, in the format of `numpy.load`."""
-    entry = zipfile.ZipInfo(f"{name}.npy", _TIME)
-    entry.compress_type, entry.create_system = zipfile.ZIP_DEFLATED, _UNIX
-    first = next(parts)
-    header = {"descr": first.dtype.str, "fortran_order": False, "shape": shape}
-    with archive.open(entry, "w", force_zip64=True) as member:
-        np.lib.format.write_array_header_1_0(member, header)
-        member.write(first.tobytes())
-        for part in parts:
-            member.write(part.tobytes())
