@@ -1,6 +1,8 @@
 """Commit finished runs without their folders: `python scripts/publish.py RUN_ID ...`.
 
-Each gives `results/<profile>/samples/<run_id>.csv.gz` and its rows in `results/<profile>/runs.csv`.
+Each gives `results/<profile>/samples/<run_id>.csv.gz`, its rows in `results/<profile>/runs.csv`,
+its manifest, and the errors or features that it kept.  A generation from before features were kept
+gets them from its images, if these are still there; otherwise a line on stderr says so.
 """
 
 import argparse
@@ -8,8 +10,10 @@ import sys
 from pathlib import Path
 
 from bigain.cli.arguments import find_runs
+from bigain.engine.keep_features import keep_features
 from bigain.errors import UserError
 from bigain.runs.collect import publish_run
+from bigain.runs.store import RunStore
 
 __all__ = ["main"]
 
@@ -22,11 +26,19 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         for name in find_runs(options.results, options.run):
-            print(publish_run(options.results, name))
+            _publish(options.results, name)
     except UserError as error:
         sys.stderr.write(f"{error}\n")
         return 2
     return 0
+
+
+def _publish(results: Path, run_id: str) -> None:
+    store = RunStore(results, run_id)
+    lacking = keep_features(store) if store.is_finished() else None
+    if lacking:
+        sys.stderr.write(f"run_id={run_id}: is published without features: {lacking}\n")
+    print(publish_run(results, run_id))
 
 
 if __name__ == "__main__":

@@ -4,6 +4,8 @@
     <results>/<profile>/runs.csv                   metrics of all published runs
     <results>/<profile>/samples/<run_id>.csv.gz    records, one row per image
     <results>/<profile>/errors/<run_id>.npz        errors of the first stage, of classifications
+    <results>/<profile>/features/<run_id>.npz      features of generated images
+    <results>/<profile>/references/<name>.npz      features of the real images
     <results>/<profile>/manifests/<run_id>.json    configuration and origin, without paths
     <results>/<profile>/calibrations/<hash>.json   what races were calibrated with
 
@@ -34,6 +36,7 @@ from bigain.runs.archive_csv import (
 )
 from bigain.runs.arrays import publish_arrays
 from bigain.runs.errors import ERRORS, FirstStage, read_errors
+from bigain.runs.features import publish_features
 from bigain.runs.files import MANIFEST, METRIC_COLUMNS, SAMPLES, csv_text, unreadable
 from bigain.runs.manifests import Manifest, check_name, portable, read_published
 from bigain.runs.provenance import changed
@@ -218,6 +221,7 @@ class Archive:
         for name in names:
             self._publish_samples(name)
             self._publish_errors(name)
+            publish_features(RunStore(self.results, name).folder, self.runs_csv.parent)
             self._publish_manifest(name)
 
     def publish_metrics(self, run_ids: Iterable[str]) -> None:

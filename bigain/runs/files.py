@@ -1,6 +1,7 @@
 """The files of a run folder: config.yaml, manifest.json, samples.csv, metrics.csv (contract C2).
 
-A classification also has `errors.npz` (`bigain.runs.errors`).
+A classification also has `errors.npz` (`bigain.runs.errors`), a generation `features.npz` and
+`reference.npz` (`bigain.runs.features`).
 
 Each file is replaced atomically.  manifest.json is written last, so if it says `done` the other
 files are complete.  samples.csv contains only what is the same in every execution, so its bytes do
@@ -28,6 +29,7 @@ from bigain.runs.identity import DESCRIBING_COLUMNS
 
 if TYPE_CHECKING:
     from bigain.metrics import Metric  # loads pandas, which a finished run does not need
+    from bigain.runs.features import Features
 
 __all__ = [
     "CONFIG",
@@ -93,10 +95,18 @@ class Records(Protocol):
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The result of a run: its records, in dataset order, and the metrics of all of them."""
+    """The result of a run: its records, in dataset order, and the metrics of all of them.
+
+    Attributes:
+        records: With what the evaluation adds to them.
+        metrics: In the order of metrics.csv.
+        features: Of generated images, if they are kept.
+
+    """
 
     records: Records
     metrics: Sequence["Metric"]
+    features: "Features | None" = None
 
 
 Evaluate = Callable[[Records], Evaluation]

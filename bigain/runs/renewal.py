@@ -15,6 +15,7 @@ from bigain.errors import UserError
 from bigain.files import parse_json, replace_text
 from bigain.runs.beats import lives_here, read_beat
 from bigain.runs.errors import ERRORS
+from bigain.runs.features import FEATURES, REFERENCE
 from bigain.runs.files import MANIFEST, METRICS, SAMPLES
 from bigain.runs.journal import journal_name, journal_paths, shard_of
 from bigain.runs.leases import HeldError, wait_for_silence
@@ -101,7 +102,7 @@ class Renewal:
 
         """
         self.announce(own)
-        for name in (MANIFEST, SAMPLES, ERRORS, METRICS):
+        for name in (MANIFEST, SAMPLES, ERRORS, FEATURES, REFERENCE, METRICS):
             (self._folder / name).unlink(missing_ok=True)
         for path in journal_paths(self._folder):
             path.unlink(missing_ok=True)

@@ -16,6 +16,7 @@ from bigain.errors import FaultError
 from bigain.runs.adoption import manifest_or_none, related_runs, usable_records
 from bigain.runs.beats import Heartbeat
 from bigain.runs.errors import write_errors
+from bigain.runs.features import write_features
 from bigain.runs.files import (
     METRIC_COLUMNS,
     Evaluate,
@@ -177,6 +178,7 @@ class RunSession:
             evaluation = evaluate(records)
             write_samples(self._folder, evaluation.records)
             write_errors(self._folder, evaluation.records)
+            write_features(self._folder, evaluation.features)
             write_metrics(self._folder, map(self._row, evaluation.metrics))
             self._update(
                 **facts,
