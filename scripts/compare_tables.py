@@ -79,7 +79,10 @@ def _csv(text: str) -> Cells:
     return found
 
 
-_VALUES = ("value", "ci_low", "ci_high", "p", "p_holm", "n", "unit", "run_id", *WORDS)
+_VALUES = (
+    *("value", "ci_low", "ci_high", "p", "p_holm", "n", "unit", "run_id", "versus_run_id"),
+    *WORDS,
+)
 """Columns that a row's place does not depend on."""
 
 

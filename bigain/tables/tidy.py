@@ -29,10 +29,12 @@ COLUMNS = (
         "unit",
         "run_id",
         "note",
+        "versus_run_id",
     ),
 )
-"""`source` is measured or paper; `versus` is set for differences; numbers have 6 digits.
+"""`source` is measured or paper; numbers have 6 digits.
 
+`versus` and `versus_run_id` are set for differences: the first run minus that one.
 `p_holm` is set where a difference is one of the paper's orderings (`bigain.tables.families`).
 """
 
@@ -88,7 +90,9 @@ def _deltas(sources: Sources) -> Iterator[Row]:
     known = {cell: None for pair in measured.deltas for cell in pair}
     for cell, versus in named_pairs(sources.plan, known):
         across = cell.column != versus.column
-        place = _place(sources, cell) | {"versus": versus.column if across else versus.row}
+        runs = (sources.plan.runs[each].run_id for each in (cell, versus))
+        place = _place(sources, cell) | dict(zip(("run_id", "versus_run_id"), runs, strict=True))
+        place["versus"] = versus.column if across else versus.row
         for name, difference in measured.deltas[cell, versus].items():
             corrected = sources.corrected.get(sources.hypothesis(cell, versus, name), math.nan)
             yield (

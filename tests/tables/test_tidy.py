@@ -69,7 +69,10 @@ def test_differences_name_the_rival_and_have_a_p_value(make_sources: MakeSources
     assert {(row["row"], row["versus"]) for row in rows} == {("lgtm", "tome")}
     paired = {"delta_acc1", "delta_eps_error_rise"}
     assert paired <= {row["metric"] for row in rows}
+    names = {(r["row"], r["setting"]): r["run_id"] for r in measured(make_sources(4))}
     for row in rows:
+        assert row["run_id"] == names["lgtm", row["setting"]]
+        assert row["versus_run_id"] == names["tome", row["setting"]]
         assert bool(row["p"]) == (row["metric"] in paired), row["metric"]
     assert all(0 <= float(row["p"]) <= 1 for row in rows if row["p"])
 
