@@ -146,6 +146,15 @@ class Operator(Compression):
         del grid, channels
         return 0
 
+    def apply_flops(self, grid: tuple[int, int], channels: int) -> int:
+        """FLOPs of applying a plan at one module per sample, counted as those of planning.
+
+        That is `reduce` and, for a `TokenReducer`, `restore`.  Indexing costs nothing; operators
+        that multiply matrices there override this method.
+        """
+        del grid, channels
+        return 0
+
     @property
     def planner(self) -> "Operator":
         """The operator whose settings decide the plan: itself, or the one that it wraps."""

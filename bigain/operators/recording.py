@@ -44,6 +44,10 @@ class _Recorded(Operator):
         """The FLOPs of `operator`'s plan."""
         return self.operator.plan_flops(grid, channels)
 
+    def apply_flops(self, grid: tuple[int, int], channels: int) -> int:
+        """The FLOPs of applying a plan of `operator`."""
+        return self.operator.apply_flops(grid, channels)
+
 
 @dataclass(frozen=True)
 class Recording(_Recorded, TokenReducer):

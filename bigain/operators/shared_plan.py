@@ -70,6 +70,10 @@ class _Shared(Operator):
         """The FLOPs of `operator`'s plan, which the rows of a group need once."""
         return self.operator.plan_flops(grid, channels)
 
+    def apply_flops(self, grid: tuple[int, int], channels: int) -> int:
+        """The FLOPs of applying a plan of `operator`, which every row needs."""
+        return self.operator.apply_flops(grid, channels)
+
 
 @dataclass(frozen=True)
 class _SharedTokens(_Shared, TokenReducer):

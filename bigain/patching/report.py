@@ -97,7 +97,7 @@ class SiteUse:
 
     @property
     def flops_saved(self) -> int | None:
-        """FLOPs saved here in the last forward per sample, minus the plan's; None: not known."""
+        """FLOPs saved here in the last forward per sample, less the operator's; None: unknown."""
         before, after = self.before, self.after
         if not self.reached:
             return 0
@@ -108,13 +108,13 @@ class SiteUse:
         queries = before if isinstance(self.operator, KeyValueReducer) else after
         keys = (before, after) if self.part == "self" else (self.context or 0, self.context or 0)
         saved = self.cost.flops(before, keys[0]) - self.cost.flops(queries, keys[1])
-        return saved - self._plan_flops(self.grid)
+        return saved - self._operator_flops(self.grid)
 
-    def _plan_flops(self, grid: tuple[int, int]) -> int:
-        if not self.plans:
-            return 0
+    def _operator_flops(self, grid: tuple[int, int]) -> int:
+        """Of the plan, if it counts here, and of applying it."""
         width = self.site.block.get_submodule("attn1.to_q").get_parameter("weight").shape[1]
-        return self.operator.plan_flops(grid, int(width))
+        applied = self.operator.apply_flops(grid, int(width))
+        return applied + (self.operator.plan_flops(grid, int(width)) if self.plans else 0)
 
     def __str__(self) -> str:
         shown = "?" if self.grid is None else f"{self.grid[0]}x{self.grid[1]}"
@@ -163,8 +163,8 @@ class SiteReport:
     def flops_saved(self) -> int | None:
         """FLOPs saved at all sites in the last forward per sample; None: not known at one of them.
 
-        In closed form (`bigain.patching.cost`, `Operator.plan_flops`); `bigain.tasks.flops` counts
-        the FLOPs of complete models.
+        In closed form (`bigain.patching.cost`, `plan_flops` and `apply_flops` of the operator);
+        `bigain.tasks.flops` counts the FLOPs of complete models.
         """
         saved = [use.flops_saved for use in self.sites]
         return None if None in saved else sum(part for part in saved if part is not None)

@@ -7,7 +7,9 @@ shapes but no numbers, counting a model of any size needs neither weights nor me
 
 Closed form: the count of the baseline minus `SiteReport.flops_saved`, the sum over all sites of
 
-    cost(N queries, N keys) - cost(q queries, k keys) - plan        (`bigain.patching.cost`)
+    cost(N queries, N keys) - cost(q queries, k keys) - plan - reduce and restore
+
+(`bigain.patching.cost`, `Operator.plan_flops`, `Operator.apply_flops`).
 
 Both are integers and must be equal; otherwise one of them is wrong.
 

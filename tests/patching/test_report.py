@@ -7,7 +7,18 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import bigain
 from bigain.errors import UserError
-from bigain.operators import IEKVD, LGTM, ByStage, CachedAssignment, Operator, SiTo, ToDo, ToMe
+from bigain.operators import (
+    IEKVD,
+    LGTM,
+    ByStage,
+    CachedAssignment,
+    Operator,
+    SharedPlan,
+    SiTo,
+    ToDo,
+    ToMe,
+)
+from bigain.operators.recording import Recorder
 from bigain.patching.cost import AttentionCost
 from bigain.patching.report import Seen, SiteReport, SiteUse
 from bigain.patching.sites import Site
@@ -142,6 +153,24 @@ def test_a_shared_plan_is_paid_for_once() -> None:
     both = report(first.operator, first, second)
     assert first.flops_saved is not None
     assert both.flops_saved == first.flops_saved + second.flops_saved
+
+
+class Applied(ToMe):
+    """A merge that costs something at every module that it is applied to."""
+
+    def apply_flops(self, grid: tuple[int, int], channels: int) -> int:
+        return 7 * grid[0] * grid[1] * channels
+
+
+@pytest.mark.parametrize("wrap", [None, SharedPlan, lambda merge: Recorder(merge, [])])
+def test_applying_a_plan_is_paid_for_at_every_module(wrap: Any) -> None:
+    operator = (wrap(Applied(0.5)) if wrap else Applied(0.5)).for_stage("encoder")
+    planned, other = (use(operator, plans=plans) for plans in (True, False))
+    mlp = use(operator, part="mlp", module=nn.Linear(10, 10), plans=False)
+    saved = attention(64, 64) - attention(32, 32) - 7 * 64 * WIDTH
+    assert forward(planned, (8, 8), 32).flops_saved == saved - 2 * 48 * 16 * WIDTH
+    assert forward(other, (8, 8), 32).flops_saved == saved
+    assert forward(mlp, (8, 8), 32).flops_saved == 2 * 32 * 100 - 7 * 64 * WIDTH
 
 
 def test_cross_attention_saves_queries_once_the_text_is_seen() -> None:
