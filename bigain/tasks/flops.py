@@ -175,17 +175,22 @@ def _count(model: nn.Module, inputs: Mapping[str, Any]) -> FlopCount:
 
 @dataclass
 class _Hooked:
-    """FLOPs of the hooks around modules, by the last part of the module's name."""
+    """FLOPs of the hooks around modules, by the last part of the module's name.
 
-    flops: dict[str, int] = field(default_factory=dict)
+    Torch's counter takes what runs before a module as part of it, and what runs after it as part of
+    the module around it.
+    """
+
+    before: dict[str, int] = field(default_factory=dict)
+    after: dict[str, int] = field(default_factory=dict)
     _before: int = 0
 
     def begin(self, counter: FlopCounterMode) -> None:
         self._before = counter.get_total_flops()
 
-    def end(self, part: str, counter: FlopCounterMode) -> None:
+    def end(self, part: str, counter: FlopCounterMode, found: dict[str, int]) -> None:
         spent = counter.get_total_flops() - self._before
-        self.flops[part] = self.flops.get(part, 0) + spent
+        found[part] = found.get(part, 0) + spent
 
 
 @contextmanager
@@ -205,14 +210,17 @@ def _brackets(module: nn.Module, part: str, hooked: _Hooked, counter: FlopCounte
     def begin(*_: object) -> None:
         hooked.begin(counter)
 
-    def end(*_: object) -> None:
-        hooked.end(part, counter)
+    def end_before(*_: object) -> None:
+        hooked.end(part, counter, hooked.before)
+
+    def end_after(*_: object) -> None:
+        hooked.end(part, counter, hooked.after)
 
     return [
         module.register_forward_pre_hook(begin, prepend=True),
-        module.register_forward_pre_hook(end),
+        module.register_forward_pre_hook(end_before),
         module.register_forward_hook(begin, prepend=True),
-        module.register_forward_hook(end),
+        module.register_forward_hook(end_after),
     ]
 
 
@@ -222,7 +230,7 @@ _PARTS = ("attn1", "attn2", "ff")
 def _by_kind(counts: _Counts, hooked: _Hooked, total: int) -> dict[str, int]:
     """Split `counts`, the FLOPs by module (including submodules) and operation, by kind."""
     inside = {part: _inside(counts, part) for part in _PARTS}
-    work = {part: inside[part] - hooked.flops.get(part, 0) for part in _PARTS}
+    work = {part: inside[part] - hooked.before.get(part, 0) for part in _PARTS}
     projections = _inside(counts, "attn1", below=1)
     kinds = {
         "convolution": _convolutions(counts),
@@ -230,7 +238,7 @@ def _by_kind(counts: _Counts, hooked: _Hooked, total: int) -> dict[str, int]:
         "self_attention": work["attn1"] - projections,
         "self_projections": projections,
         "cross_attention": work["attn2"],
-        "operator": sum(hooked.flops.values()),
+        "operator": sum((*hooked.before.values(), *hooked.after.values())),
     }
     return {**kinds, "other": total - sum(kinds.values())}
 
