@@ -32,6 +32,7 @@ from bigain.operators.scores import SCORES, score_formula, score_map, token_scor
 from bigain.operators.selection import KVSelect, SelectReduction
 from bigain.operators.shared_plan import SharedPlan
 from bigain.operators.sito import SiTo
+from bigain.operators.toma import MapReduction, ToMA
 
 # Their names before version 0.2.
 Acceleration = Compression
@@ -58,6 +59,7 @@ __all__ = [
     "KeyValueDownsampler",
     "KeyValueReducer",
     "LinearAlpha",
+    "MapReduction",
     "MergeReduction",
     "Operator",
     "RandomKey",
@@ -66,6 +68,7 @@ __all__ = [
     "SharedPlan",
     "SiTo",
     "ToDo",
+    "ToMA",
     "ToMe",
     "TokenReducer",
     "Unchanged",

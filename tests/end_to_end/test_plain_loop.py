@@ -19,7 +19,7 @@ PROTOCOL = StagedProtocol((1, 2), (3, 1))
 MERGING = ("ratio=0.5",)
 OPERATORS: dict[str, tuple[str, ...]] = {
     "none": (),
-    **dict.fromkeys(("tome", "lgtm", "abm", "cached", "sito"), MERGING),
+    **dict.fromkeys(("tome", "lgtm", "abm", "cached", "sito", "toma"), MERGING),
     **dict.fromkeys(("todo", "avg_pool"), ("factor=2",)),
     "ie_kvd": ("factor=2", "alpha=0.9"),
     "kv_select": ("sparsity=0.5",),

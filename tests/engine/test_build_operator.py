@@ -1,5 +1,6 @@
 """From the settings of an operator to the object: wrong values, places, foreign operators."""
 
+import math
 import os
 import re
 import subprocess
@@ -26,6 +27,7 @@ from bigain.operators import (
     SharedPlan,
     SiTo,
     ToDo,
+    ToMA,
     ToMe,
 )
 from bigain.runs.identity import canonical, describing_columns, run_id
@@ -33,6 +35,7 @@ from bigain.runs.identity import canonical, describing_columns, run_id
 ROOT = Path(__file__).parents[2]
 NAMES = sorted(path.stem for path in (CONFIGS / "operator").glob("*.yaml"))
 LATE = IEKVD(3, alpha=0.5, align="window", skip_final_step=True)
+HARD = ToMA(0.5, tau=math.inf, one_map_per_stage=True)
 HYBRID = "operator.ratio=0.6 operator.score=l1_norm operator.factor=3 operator.alpha=0.5"
 HYBRID += " operator.align=window operator.skip_final_step=true"
 OPERATORS = [
@@ -86,6 +89,7 @@ OPERATORS = [
         for name, operator in (
             *(("lgtm", LGTM(0.5)), ("cached", CachedAssignment(0.5)), ("abm", ABM(0.5))),
             *(("tome", ToMe(0.5)), ("sito", SiTo(0.5)), ("kv_select", KVSelect())),
+            ("toma", ToMA(0.5)),
             ("lgtm_enc_ie_kvd_dec", ByStage(LGTM(0.7), IEKVD(2))),
             ("ie_kvd_enc_lgtm_dec", ByStage(IEKVD(2), LGTM(0.7))),
         )
@@ -93,6 +97,8 @@ OPERATORS = [
     ("abm operator.aggregate=sum", ABM(0.5, aggregate="sum")),
     ("abm operator.score=dft_amplitude operator.cell=[1,2]", ABM(0.5, (1, 2), "dft_amplitude")),
     ("sito operator.noise_alpha=0 operator.sim_beta=2", SiTo(0.5, sim_beta=2, noise_alpha=0)),
+    ("toma operator.ratio=0.7 operator.tile=4 operator.tau=50", ToMA(0.7, 4, 50)),
+    ("toma operator.tau=hard operator.one_map_per_stage=true", HARD),
     ("todo operator.factor=3 operator.skip_final_step=true", ToDo(3, skip_final_step=True)),
     ("avg_pool operator.factor=4", AvgPool(4)),
     ("ie_kvd operator.alpha=0.5", IEKVD(2, alpha=0.5)),

@@ -202,6 +202,48 @@ def sito(
     return kept, [kept.index(token) for token in copied]
 
 
+def tiles(h: int, w: int, side: int) -> list[list[int]]:
+    """Tiles of equal sides together: complete ones, then those at the right, bottom, corner."""
+    found: dict[tuple[bool, bool], list[list[int]]] = {}
+    for top in range(0, h, side):
+        for left in range(0, w, side):
+            rows, columns = range(top, min(top + side, h)), range(left, min(left + side, w))
+            kind = (top + side > h, left + side > w)
+            found.setdefault(kind, []).append([y * w + x for y in rows for x in columns])
+    return [tile for kind in sorted(found) for tile in found[kind]]
+
+
+def facility(similar: list[list[float]], count: int) -> list[int]:
+    """Greedy facility location: what adds most to sum_i max_j S_ij, the first if (almost) equal."""
+    n, chosen, covered = range(len(similar)), list[int](), list[float]()
+    for _ in range(count):
+        gains = [
+            sum(max(similar[i][j] - covered[i], 0) if covered else similar[i][j] for i in n)
+            for j in n
+        ]
+        most = max(gains[j] for j in n if j not in chosen)
+        chosen.append(next(j for j in n if j not in chosen and gains[j] >= most - 1e-5))
+        covered = [max(similar[i][j] for j in chosen) for i in n]
+    return chosen
+
+
+def toma(metric: Array, tile: list[int], count: int, tau: float, rule: str) -> tuple[Array, Array]:
+    """Destinations of one tile (token numbers, ascending), and A (D, n)."""
+    similar = [[cosine(metric[i], metric[j]) for j in tile] for i in tile]
+    chosen = facility(similar, count)
+    if rule == "representative":
+        chosen = order_of([sum(row) for row in similar], -1)[:count]
+    chosen = sorted(chosen)
+    columns = []
+    for i in range(len(tile)):
+        logits = [similar[j][i] for j in chosen]
+        nearest = chosen.index(i) if i in chosen else order_of(logits, -1)[0]
+        hard = [float(place == nearest) for place in range(count)]
+        soft = [] if tau == math.inf else [math.exp(tau * (a - max(logits))) for a in logits]
+        columns.append([a / sum(soft) for a in soft] or hard)
+    return np.array([tile[j] for j in chosen]), np.array(columns).T
+
+
 def nearest(x: Array, h: int, w: int, s: int, align: str = "reference") -> Array:
     rows, columns = h // s, w // s
     height, width = (h, w) if align == "reference" else (rows * s, columns * s)
@@ -235,6 +277,7 @@ def slow() -> SimpleNamespace:
         average=average,
         cells=cells,
         cosine=cosine,
+        facility=facility,
         lowest_of_each_cell=lowest_of_each_cell,
         merge=merge,
         nearest=nearest,
@@ -242,6 +285,8 @@ def slow() -> SimpleNamespace:
         pool_tiles=pool_tiles,
         score=score,
         sito=sito,
+        tiles=tiles,
+        toma=toma,
     )
 
 

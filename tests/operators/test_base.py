@@ -28,6 +28,7 @@ from bigain.operators import (
     Reduction,
     SiTo,
     ToDo,
+    ToMA,
     ToMe,
 )
 from bigain.operators.base import Unchanged
@@ -54,7 +55,10 @@ KEYS: list[Operator] = [
     KVSelect(0.4, "high_frequency"),
 ]
 TIMED: list[Operator] = [IEKVD(2, LinearAlpha(0.8, 1.2)), ToDo(2, skip_final_step=True)]
+MAPS: list[Operator] = [ToMA(0.5), ToMA(0.6, 3, "hard"), ToMA(0.5, 4, 30.0, "representative")]
+"""Their reductions are products with matrices of single precision."""
 ALL: list[Operator] = [Identity(), *MERGES, *KEYS]
+EVERY: list[Operator] = [*ALL, *MAPS]
 NOTHING_TO_DO: list[Operator] = [
     Identity(),
     *(ToMe(0), LGTM(0.0), CachedAssignment(0), ABM(0), SiTo(0)),
@@ -74,6 +78,8 @@ SHOWN = {
     ToDo(2): "ToDo(factor=2, skip_final_step=False)",
     IEKVD(2, LinearAlpha(0.8, 1.2)): "IEKVD(factor=2, skip_final_step=False, "
     "alpha=LinearAlpha(start=0.8, end=1.2), align='reference')",
+    ToMA(0.5): "ToMA(ratio=0.5, tile=8, tau=1000.0, destinations='facility', "
+    "one_map_per_stage=False)",
     KVSelect(): "KVSelect(sparsity=0.75, strategy='low_frequency', score='laplacian_l1', "
     "padding='zero')",
 }
@@ -146,7 +152,7 @@ def slow_cells(operator: Operator, grid: tuple[int, int]) -> range:
     return range((grid[0] // rows) * (grid[1] // columns))
 
 
-@pytest.mark.parametrize("operator", [*ALL, *TIMED], ids=repr)
+@pytest.mark.parametrize("operator", [*EVERY, *TIMED], ids=repr)
 @pytest.mark.parametrize("batch", [1, 3])
 def test_a_sample_is_treated_the_same_alone_and_in_a_batch(operator: Operator, batch: int) -> None:
     torch.manual_seed(0)
@@ -161,7 +167,7 @@ def test_a_sample_is_treated_the_same_alone_and_in_a_batch(operator: Operator, b
         assert torch.equal(alone, together[part])
 
 
-@pytest.mark.parametrize("operator", [*ALL, *TIMED], ids=repr)
+@pytest.mark.parametrize("operator", [*EVERY, *TIMED], ids=repr)
 @settings(max_examples=4, deadline=None)
 @given(st.permutations(range(5)), st.sampled_from(SIZES), st.integers(0, 9999))
 def test_permuting_the_batch_permutes_the_result(
@@ -202,7 +208,7 @@ def test_every_precision_is_kept_and_decides_as_its_wide_copy(
     assert torch.equal(reduced, expected.to(dtype))
 
 
-@pytest.mark.parametrize("operator", ALL, ids=repr)
+@pytest.mark.parametrize("operator", EVERY, ids=repr)
 def test_inference_mode_gives_the_same(operator: Operator) -> None:
     x = torch.randn(2, 36, 8)
     expected = operator.plan(x, (6, 6)).reduce(x)
@@ -210,7 +216,7 @@ def test_inference_mode_gives_the_same(operator: Operator) -> None:
         assert torch.equal(operator.plan(x, (6, 6)).reduce(x), expected)
 
 
-@pytest.mark.parametrize("operator", ALL, ids=repr)
+@pytest.mark.parametrize("operator", EVERY, ids=repr)
 def test_a_sample_of_nothing_but_nan_stays_so(operator: Operator) -> None:
     x = torch.randn(2, 64, 8)
     x[0] = float("nan")
@@ -219,7 +225,7 @@ def test_a_sample_of_nothing_but_nan_stays_so(operator: Operator) -> None:
     assert reduced[1].isfinite().all()
 
 
-@pytest.mark.parametrize("operator", [Identity(), *MERGES], ids=repr)
+@pytest.mark.parametrize("operator", [Identity(), *MERGES, *MAPS], ids=repr)
 @settings(max_examples=8, deadline=None)
 @given(st.integers(0, 63), st.integers(0, 99))
 def test_a_token_that_is_not_a_number_comes_out_as_such(
@@ -252,13 +258,13 @@ def test_a_query_that_is_not_a_number_comes_out_as_such(
     assert output[[0, 2]].isfinite().all()
 
 
-@pytest.mark.parametrize("operator", ALL, ids=repr)
+@pytest.mark.parametrize("operator", EVERY, ids=repr)
 def test_the_grid_must_fit_the_tensor(operator: Operator) -> None:
     with pytest.raises(UserError, match="grid=5x7: has 35 tokens, but the tensor has 36"):
         operator.plan(torch.randn(1, 36, 4), (5, 7))
 
 
-@pytest.mark.parametrize("operator", ALL, ids=repr)
+@pytest.mark.parametrize("operator", EVERY, ids=repr)
 def test_operators_are_immutable_values(operator: Operator) -> None:
     assert dataclasses.is_dataclass(operator)
     copy = dataclasses.replace(operator)
@@ -269,7 +275,7 @@ def test_operators_are_immutable_values(operator: Operator) -> None:
             setattr(operator, setting.name, None)
 
 
-@pytest.mark.parametrize("operator", [*ALL, TIMED[0]], ids=repr)
+@pytest.mark.parametrize("operator", [*EVERY, TIMED[0]], ids=repr)
 @pytest.mark.parametrize(("grid", "channels"), [((9, 7), 48), ((33, 17), 1)], ids=str)
 def test_planning_costs_what_torch_counts(
     operator: Operator, grid: tuple[int, int], channels: int

@@ -21,6 +21,7 @@ from bigain.operators import (
     Identity,
     KeyValueReducer,
     KVSelect,
+    MapReduction,
     MergeReduction,
     Operator,
     RandomKey,
@@ -30,6 +31,7 @@ from bigain.operators import (
     SiTo,
     ToDo,
     TokenReducer,
+    ToMA,
     ToMe,
 )
 from bigain.operators.recording import Recorder
@@ -42,6 +44,7 @@ OPERATORS: list[Operator] = [
     *(ToMe(0.6), ToMe(0.6, random=False), LGTM(0.6), LGTM(0.5, padding="replicate")),
     *(CachedAssignment(0.6), ABM(0.4), SiTo(0.6), SiTo(0.6, noise_alpha=0.0), KVSelect(0.6)),
     *(KVSelect(0.3, "high_frequency"), ToMe(0.6, draws="per_sample")),
+    *(ToMA(0.5, 3), ToMA(0.5, 4, "hard")),
 ]
 
 
@@ -59,6 +62,8 @@ def key() -> RandomKey:
 def parts(plan: Reduction) -> list[Tensor]:
     if isinstance(plan, MergeReduction):
         return [plan.assignment, plan.dst]
+    if isinstance(plan, MapReduction):
+        return [each for part in plan.tiles for each in (part.dst, part.weights)]
     assert isinstance(plan, SelectReduction)
     return [plan.kept] if plan.assignment is None else [plan.kept, plan.assignment]
 
@@ -77,7 +82,7 @@ def test_the_plan_of_a_group_is_that_of_its_mean(operator: Operator, grid: tuple
         expected = operator.plan(mean[None], grid, own)
         for row in rows:
             for a, b in zip(parts(found), parts(expected), strict=True):
-                assert torch.equal(a[row], b[0])
+                torch.testing.assert_close(a[row], b[0])
     x = torch.randn(6, grid[0] * grid[1], 3, dtype=torch.float64)
     assert found.reduce(x).shape == (6, operator.num_kept(grid), 3)
     each = operator.plan(metric, grid, RandomKey(3, "site", TIMES, sample=draw.sample))

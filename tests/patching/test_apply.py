@@ -27,6 +27,7 @@ from bigain.operators import (
     Operator,
     SiTo,
     ToDo,
+    ToMA,
     ToMe,
 )
 from bigain.operators.recording import Recording
@@ -35,7 +36,7 @@ from bigain.patching.hooks import block_hooks
 
 Run = Callable[..., Tensor]
 OPERATORS: list[Operator] = [
-    *(ToMe(0.6), LGTM(0.6), CachedAssignment(0.6), ABM(0.6), SiTo(0.6)),
+    *(ToMe(0.6), LGTM(0.6), CachedAssignment(0.6), ABM(0.6), SiTo(0.6), ToMA(0.6, 4)),
     *(ToDo(2), AvgPool(2), IEKVD(3, 0.9), KVSelect(0.6, "high_frequency")),
 ]
 HYBRIDS = [ByStage(LGTM(0.6), IEKVD(2)), ByStage(ToDo(2), CachedAssignment(0.6))]

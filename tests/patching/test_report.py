@@ -16,6 +16,7 @@ from bigain.operators import (
     SharedPlan,
     SiTo,
     ToDo,
+    ToMA,
     ToMe,
 )
 from bigain.operators.recording import Recorder
@@ -202,7 +203,8 @@ def test_the_report_of_a_model_is_what_torch_counts_less(tiny_unet: Any) -> None
 
     bare = count()
     sites = bigain.SiteSelection(scope="self+cross+mlp")
-    for operator in (LGTM(0.5), CachedAssignment(0.7), SiTo(0.6)):
+    toma = (ToMA(0.5, 3), ToMA(0.6, 4, one_map_per_stage=True))
+    for operator in (LGTM(0.5), CachedAssignment(0.7), SiTo(0.6), *toma):
         with bigain.apply(model, operator, sites=sites) as done:
             assert bare - count() == done.flops_saved
     hybrid = ByStage(LGTM(0.5), IEKVD(2))

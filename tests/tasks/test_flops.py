@@ -30,6 +30,7 @@ from bigain.operators import (
     Reduction,
     SiTo,
     ToDo,
+    ToMA,
     ToMe,
 )
 from bigain.operators.scores import SCORES, token_score
@@ -168,6 +169,14 @@ def test_closed_form_of_key_value_reducers(backbone: str, operator: Compression)
     assert count.total == count.closed_form < count.baseline
 
 
+@pytest.mark.parametrize("backbone", ["sd20", "dit_xl2_512"])
+@pytest.mark.parametrize("scope", ["self", "self+mlp"])
+def test_closed_form_of_products_with_maps(backbone: str, scope: str) -> None:
+    for operator in (ToMA(0.5), ToMA(0.7, 6, one_map_per_stage=True)):
+        count = count_flops(backbone, operator, SiteSelection(scope=scope))
+        assert count.total == count.closed_form < count.baseline
+
+
 @pytest.mark.parametrize("score", SCORES)
 @pytest.mark.parametrize("kind", [LGTM, ABM, CachedAssignment])
 def test_closed_form_of_every_score(kind: Any, score: str) -> None:
@@ -227,6 +236,8 @@ def test_resnets_are_most_of_the_convolutions_of_sd20() -> None:
         (ABM(0.7), 5 * 18 * 4096 * 320),
         (SiTo(0.7), 5 * 2 * 4096 * 4096 * 320),
         (ToDo(2), 0),
+        (ToMA(0.5), 5 * (2 * 4096 + 4 * 2048) * 64 * 320),
+        (ToMA(0.5, one_map_per_stage=True), (2 * 2 * 4096 + 5 * 4 * 2048) * 64 * 320),
     ],
     ids=repr,
 )
