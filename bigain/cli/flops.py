@@ -35,7 +35,7 @@ DEFAULT = "default"
 
 _RATIOS = ("0.1", "0.2", "0.3", "0.4", "0.5", "0.6", "0.7")
 _FACTORS = ("2", "3", "4", "5", "6", "7", "8")
-_MERGING = ("tome", "lgtm", "cached", "abm", "sito")
+_MERGING = ("tome", "lgtm", "cached", "abm", "sito", "toma")
 _DOWNSAMPLING = ("todo", "avg_pool", "ie_kvd")
 _HYBRIDS = ("lgtm_enc_ie_kvd_dec", "ie_kvd_enc_lgtm_dec")
 

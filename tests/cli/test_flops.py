@@ -19,7 +19,7 @@ FEW = [
     SweepCase("tome", "ratio=0.3"),
 ]
 OPERATORS = {"none", "tome", "lgtm", "cached", "abm", "sito", "todo", "avg_pool", "ie_kvd"}
-OPERATORS |= {"kv_select"}
+OPERATORS |= {"kv_select", "toma"}
 HYBRIDS = {"lgtm_enc_ie_kvd_dec", "ie_kvd_enc_lgtm_dec"}
 
 
@@ -67,10 +67,10 @@ def test_rows_are_printed_in_three_formats(
 def test_counting_a_mini_backbone(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Every ninth case: the baseline and six operators."""
+    """Every ninth case: the baseline and seven operators."""
     monkeypatch.setattr(flops, "sweep", lambda backbone: sweep(backbone)[::9])
     rows = flops_rows("mini_unet")
-    assert len({row["operator"] for row in rows}) == len(rows) == 7
+    assert len({row["operator"] for row in rows}) == len(rows) == 8
     assert all(row["counted_g"] == row["closed_form_g"] for row in rows)
     monkeypatch.setattr(flops, "sweep", lambda _: FEW[:2])
     main(["--backbone", "mini_dit"])
@@ -85,9 +85,9 @@ def test_an_unknown_backbone_is_one_line() -> None:
 @pytest.mark.parametrize(
     ("backbone", "count", "blocks"),
     [
-        ("sd20", 1 + 5 * 7 + 3 * 7 + 1 + 2, {DEFAULT}),
-        ("mini_dit", 1 + 5 * 7 + 3 * 7 + 1, {DEFAULT}),
-        ("dit_xl2_512", 1 + 2 * (5 * 7 + 3 * 7 + 1), {DEFAULT, "first12"}),
+        ("sd20", 1 + 6 * 7 + 3 * 7 + 1 + 2, {DEFAULT}),
+        ("mini_dit", 1 + 6 * 7 + 3 * 7 + 1, {DEFAULT}),
+        ("dit_xl2_512", 1 + 2 * (6 * 7 + 3 * 7 + 1), {DEFAULT, "first12"}),
     ],
 )
 def test_every_case_is_a_run_of_its_own_that_is_allowed(
