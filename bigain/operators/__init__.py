@@ -26,7 +26,8 @@ from bigain.operators.downsampling import (
     LinearAlpha,
     ToDo,
 )
-from bigain.operators.merge import LGTM, BipartiteMerge, CachedAssignment, MergeReduction, ToMe
+from bigain.operators.merge import LGTM, BipartiteMerge, CachedAssignment, ToMe
+from bigain.operators.merge_reduction import MergeReduction
 from bigain.operators.random_key import Groups, RandomKey
 from bigain.operators.scores import SCORES, score_formula, score_map, token_score
 from bigain.operators.selection import KVSelect, SelectReduction

@@ -18,7 +18,7 @@ from bigain.errors import UserError
 from bigain.operators.base import UNCHANGED, Reduction, TokenReducer
 from bigain.operators.cells import cell_count, cell_tokens
 from bigain.operators.matching import mark
-from bigain.operators.merge import MergeReduction
+from bigain.operators.merge_reduction import MergeReduction
 from bigain.operators.random_key import RandomKey
 from bigain.operators.scores import score_flops, token_score
 from bigain.operators.validation import (

@@ -38,7 +38,8 @@ from bigain.operators.cells import (
     removed_tokens,
     top_left,
 )
-from bigain.operators.matching import assign_tokens, at_least_float32, matching_flops
+from bigain.operators.matching import assign_tokens, matching_flops
+from bigain.operators.merge_reduction import MergeReduction
 from bigain.operators.random_key import RandomKey
 from bigain.operators.scores import score_flops, token_score
 from bigain.operators.validation import (
@@ -51,56 +52,7 @@ from bigain.operators.validation import (
     check_tokens,
 )
 
-__all__ = ["LGTM", "BipartiteMerge", "CachedAssignment", "Choice", "MergeReduction", "ToMe"]
-
-
-@dataclass(frozen=True, eq=False)
-class MergeReduction(Reduction):
-    """Merge N tokens into N'.
-
-    Attributes:
-        assignment: (B, N) places 0..N'-1 in the reduced sequence, or (1, N) for any batch.
-        tokens: N', the length of the reduced sequence.
-        dst: (B, D) or (1, D) token numbers of the destinations (for pictures of the map).
-
-    """
-
-    assignment: Tensor
-    tokens: int
-    dst: Tensor
-
-    def reduce(self, x: Tensor) -> Tensor:
-        """(B, N, C) -> (B, N', C): means over the tokens of each place, summed in fp32."""
-        batch, _, channels = x.shape
-        rows = at_least_float32(x).reshape(-1, channels)
-        total = rows.new_zeros(batch * self.tokens, channels)
-        total = total.index_add_(0, self._rows(batch), rows).view(batch, self.tokens, channels)
-        return total.div_(self.counts.unsqueeze(-1)).to(x.dtype)
-
-    def restore(self, y: Tensor) -> Tensor:
-        """(B, N', C) -> (B, N, C): every token receives the output at its place."""
-        batch, _, channels = y.shape
-        rows = y.reshape(-1, channels).index_select(0, self._rows(batch))
-        return rows.view(batch, -1, channels)
-
-    def for_rows(self, index: Tensor) -> "MergeReduction":
-        """Row b merges as row `index[b]` does here."""
-        return MergeReduction(self.assignment[index], self.tokens, self.dst[index])
-
-    @property
-    def counts(self) -> Tensor:
-        """(B, N') or (1, N'): the number of tokens at each place, at least 1."""
-        ones = torch.ones_like(self.assignment)
-        zeros = ones.new_zeros(len(self.assignment), self.tokens)
-        return zeros.scatter_add_(1, self.assignment, ones)
-
-    def _rows(self, batch: int) -> Tensor:
-        """(B * N,) places in the flattened reduced batch."""
-        offsets = torch.arange(batch, device=self.assignment.device)[:, None] * self.tokens
-        return (self.assignment + offsets).flatten()
-
-    def __repr__(self) -> str:
-        return f"MergeReduction({self.assignment.shape[1]} -> {self.tokens} tokens)"
+__all__ = ["LGTM", "BipartiteMerge", "CachedAssignment", "Choice", "ToMe"]
 
 
 class Choice(NamedTuple):
