@@ -35,6 +35,7 @@ NEUTRAL: Mapping[str, Any] = {
     "operator.draws": "paired",
     "operator.padding": "zero",
     "operator.plan": "each_class",
+    "operator.average": "mean",
 }
 """Dotted key of a setting that was added later -> the value at which it has no effect.
 

@@ -27,7 +27,7 @@ from bigain.operators.downsampling import (
     ToDo,
 )
 from bigain.operators.merge import LGTM, BipartiteMerge, CachedAssignment, ToMe
-from bigain.operators.merge_reduction import MergeReduction
+from bigain.operators.merge_reduction import MergeReduction, NormedMergeReduction
 from bigain.operators.random_key import Groups, RandomKey
 from bigain.operators.scores import SCORES, score_formula, score_map, token_score
 from bigain.operators.selection import KVSelect, SelectReduction
@@ -62,6 +62,7 @@ __all__ = [
     "LinearAlpha",
     "MapReduction",
     "MergeReduction",
+    "NormedMergeReduction",
     "Operator",
     "RandomKey",
     "Reduction",

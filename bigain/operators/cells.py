@@ -16,6 +16,7 @@ from typing import TypeVarTuple
 import torch
 from torch import Tensor
 
+from bigain.operators.matching import unit_tokens
 from bigain.operators.random_key import RandomKey
 from bigain.operators.validation import check_cell_fits
 
@@ -28,6 +29,8 @@ __all__ = [
     "lowest_score_of_strip",
     "random_position",
     "removed_tokens",
+    "representative",
+    "representative_flops",
     "top_left",
 ]
 
@@ -115,6 +118,21 @@ def lowest_score_of_strip(scores: Tensor, grid: tuple[int, int], cell: tuple[int
     rows, columns = grid[0] // cell[0] * cell[0], grid[1] // cell[1] * cell[1]
     bands = scores.unflatten(1, grid)[:, :rows, :columns]
     return _at(bands.reshape(len(scores), *tokens.shape).argmin(dim=-1), tokens)
+
+
+def representative(metric: Tensor, grid: tuple[int, int], cell: tuple[int, int]) -> Tensor:
+    """The token of every cell that is most similar to its cell on average; if equal, the first.
+
+    The mean of its cosines to all tokens of the cell of `metric` (B, N, C) is the largest.
+    """
+    tokens = cell_tokens(grid, cell, metric.device)
+    own = unit_tokens(metric).index_select(1, tokens.flatten()).unflatten(1, tokens.shape)
+    return _at((own @ own.transpose(-1, -2)).sum(dim=-1).argmax(dim=-1), tokens)
+
+
+def representative_flops(grid: tuple[int, int], cell: tuple[int, int], channels: int) -> int:
+    """FLOPs of the cosines of `representative`, 2 A^2 C for each cell of A tokens."""
+    return 2 * cell_count(grid, cell) * (cell[0] * cell[1]) ** 2 * channels
 
 
 DestinationRule = Callable[[Tensor, tuple[int, int], tuple[int, int]], Tensor]

@@ -20,6 +20,7 @@ class _OfLGTM(TypedDict, total=False):
     destinations: str
     protect_ratio: float
     padding: str
+    average: str
 
 
 class _OfBoth(_OfLGTM, total=False):

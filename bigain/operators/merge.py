@@ -18,9 +18,13 @@ so unmerged tokens pass through both exactly.
   score F, by default the l1 norm of the Laplacian (Eq. 7).  Deterministic.  High-frequency
   tokens are only kept from being destinations, unless a share of them is protected from merging.
   The released code takes another token of the cell (`bigain.operators.cells.DESTINATIONS`).
+  With `destinations="representative"` it is ReToM's: the token of largest mean similarity to its
+  cell (arXiv 2507.12771), and no score is computed unless tokens are protected.
 * Cached assignment (BiGain): L-GTM with one assignment per stage and forward, made at the stage's
   first site and used at its other sites with the same grid (SD-2.0: 2 assignments for 2 encoder and
   3 decoder sites).  Each site merges its own tensor; nothing is kept after the forward.
+
+With `average="mlerp"` a group keeps the norm of its largest token (`NormedMergeReduction`).
 """
 
 from abc import abstractmethod
@@ -30,16 +34,19 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
+from bigain.errors import UserError
 from bigain.operators.base import UNCHANGED, Reduction, TokenReducer
 from bigain.operators.cells import (
     DESTINATIONS,
     cell_count,
     random_position,
     removed_tokens,
+    representative,
+    representative_flops,
     top_left,
 )
 from bigain.operators.matching import assign_tokens, matching_flops
-from bigain.operators.merge_reduction import MergeReduction
+from bigain.operators.merge_reduction import AVERAGES
 from bigain.operators.random_key import RandomKey
 from bigain.operators.scores import score_flops, token_score
 from bigain.operators.validation import (
@@ -53,6 +60,8 @@ from bigain.operators.validation import (
 )
 
 __all__ = ["LGTM", "BipartiteMerge", "CachedAssignment", "Choice", "ToMe"]
+
+_REPRESENTATIVE = "representative"
 
 
 class Choice(NamedTuple):
@@ -75,18 +84,21 @@ class BipartiteMerge(TokenReducer):
     Args:
         ratio: share of tokens to remove, in [0, 1 - 1/A], A = area of the cell.
         cell: (rows, columns) of a cell.
+        average: what a group becomes: its `mean`, or `mlerp` (`AVERAGES`).
 
     Raises:
-        UserError: ratio or cell out of range.
+        UserError: ratio, cell or average out of range.
 
     """
 
     ratio: float
     cell: tuple[int, int] = (2, 2)
+    average: str = field(default="mean", kw_only=True)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "cell", check_cell(self.cell))
         check_ratio(self.ratio, self.cell)
+        check_choice("average", self.average, AVERAGES)
 
     @abstractmethod
     def choose(self, metric: Tensor, grid: tuple[int, int], draw: RandomKey) -> Choice:
@@ -103,7 +115,7 @@ class BipartiteMerge(TokenReducer):
             return UNCHANGED
         choice = self.choose(metric, grid, draw or RandomKey())
         assignment = assign_tokens(metric, choice.dst, removed, choice.protected)
-        return MergeReduction(assignment, metric.shape[1] - removed, choice.dst)
+        return AVERAGES[self.average](assignment, metric.shape[1] - removed, choice.dst)
 
     def num_kept(self, grid: tuple[int, int]) -> int:
         """N - r."""
@@ -115,11 +127,11 @@ class BipartiteMerge(TokenReducer):
             return 0
         tokens = grid[0] * grid[1]
         similarities = matching_flops(tokens, cell_count(grid, self.cell), channels)
-        return similarities + self.choice_flops(tokens, channels)
+        return similarities + self.choice_flops(grid, channels)
 
-    def choice_flops(self, tokens: int, channels: int) -> int:
+    def choice_flops(self, grid: tuple[int, int], channels: int) -> int:
         """FLOPs of `choose` per sample."""
-        del tokens, channels
+        del grid, channels
         return 0
 
 
@@ -132,9 +144,10 @@ class ToMe(BipartiteMerge):
         cell: (rows, columns) of a cell.
         random: False takes the top-left token of every cell instead.
         draws: `paired`, or with a random choice also `per_sample` or `per_forward`.
+        average: as in `BipartiteMerge`.
 
     Raises:
-        UserError: ratio, cell, random or draws out of range.
+        UserError: a setting out of range.
 
     """
 
@@ -161,13 +174,15 @@ class LGTM(BipartiteMerge):
         ratio: share of tokens to remove, in [0, 1 - 1/A], A = area of the cell.
         cell: (rows, columns) of a cell.
         score: name of the token score (`bigain.operators.SCORES`).
-        destinations: `eq7`, or `as_released` (`bigain.operators.cells.DESTINATIONS`).
+        destinations: `eq7`, or `as_released` (`bigain.operators.cells.DESTINATIONS`), or
+            `representative`, which takes no score.
         protect_ratio: share of all tokens, those of highest score, that are never merged, in
             [0, 1 - 1/A - ratio].
         padding: beyond the border of a Laplacian score (`bigain.operators.scores.PADDINGS`).
+        average: as in `BipartiteMerge`.
 
     Raises:
-        UserError: a setting out of range, or unknown score.
+        UserError: a setting out of range, unknown score, or one that would decide nothing.
 
     """
 
@@ -179,23 +194,39 @@ class LGTM(BipartiteMerge):
     def __post_init__(self) -> None:
         super().__post_init__()
         token_score(self.score, self.padding)
-        check_choice("destinations", self.destinations, DESTINATIONS)
+        check_choice("destinations", self.destinations, (*DESTINATIONS, _REPRESENTATIVE))
         check_protected(self.protect_ratio, self.ratio, self.cell)
+        if not self._takes_score:
+            _check_unused("score", self.score, "laplacian_l1")
+            _check_unused("padding", self.padding, "zero")
 
     def choose(self, metric: Tensor, grid: tuple[int, int], draw: RandomKey) -> Choice:
         """Destinations by lowest score and, of equal scores, the first; protected by highest."""
         del draw
+        own = None
+        if self.destinations == _REPRESENTATIVE:
+            own = representative(metric, grid, self.cell)
+            if not self._takes_score:
+                return Choice(own)
         scores = token_score(self.score, self.padding)(metric, grid)
-        dst = DESTINATIONS[self.destinations](scores, grid, self.cell)
+        dst = DESTINATIONS[self.destinations](scores, grid, self.cell) if own is None else own
         protected = int(metric.shape[1] * self.protect_ratio)
         if not protected:
             return Choice(dst)
         order = scores.argsort(dim=-1, descending=True, stable=True)
         return Choice(dst, order[:, :protected])
 
-    def choice_flops(self, tokens: int, channels: int) -> int:
-        """FLOPs of the score."""
-        return score_flops(self.score, tokens, channels)
+    def choice_flops(self, grid: tuple[int, int], channels: int) -> int:
+        """FLOPs of the score, and of the similarities inside of the cells."""
+        flops = score_flops(self.score, grid[0] * grid[1], channels) if self._takes_score else 0
+        if self.destinations == _REPRESENTATIVE:
+            flops += representative_flops(grid, self.cell, channels)
+        return flops
+
+    @property
+    def _takes_score(self) -> bool:
+        """Whether anything depends on the score."""
+        return self.destinations != _REPRESENTATIVE or self.protect_ratio > 0
 
 
 @dataclass(frozen=True)
@@ -208,3 +239,11 @@ class CachedAssignment(LGTM):
     """
 
     shared_in_stage: ClassVar[bool] = True
+
+
+def _check_unused(key: str, value: str, default: str) -> None:
+    if value != default:
+        raise UserError(
+            f"{key}={value}: allowed: {default}, because destinations=representative takes no "
+            "score; with protect_ratio others too"
+        )

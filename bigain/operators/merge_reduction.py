@@ -4,17 +4,20 @@ With the assignment o: {0..N-1} -> {0..N'-1} of N tokens to N' places,
 
     reduce:   y_j = mean of x_i over o(i) = j
     restore:  z_i = y_{o(i)}
+
+ToFu's norm-preserving average (MLERP, arXiv 2312.01026) keeps the direction of the mean and takes
+the norm of the largest token, y_j = mean_j / |mean_j| * max |x_i| over o(i) = j.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from bigain.operators.base import Reduction
-from bigain.operators.matching import at_least_float32
+from bigain.operators.matching import at_least_float32, unit_tokens
 
-__all__ = ["MergeReduction"]
+__all__ = ["AVERAGES", "MergeReduction", "NormedMergeReduction"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +51,7 @@ class MergeReduction(Reduction):
 
     def for_rows(self, index: Tensor) -> "MergeReduction":
         """Row b merges as row `index[b]` does here."""
-        return MergeReduction(self.assignment[index], self.tokens, self.dst[index])
+        return replace(self, assignment=self.assignment[index], dst=self.dst[index])
 
     @property
     def counts(self) -> Tensor:
@@ -63,4 +66,29 @@ class MergeReduction(Reduction):
         return (self.assignment + offsets).flatten()
 
     def __repr__(self) -> str:
-        return f"MergeReduction({self.assignment.shape[1]} -> {self.tokens} tokens)"
+        return f"{type(self).__name__}({self.assignment.shape[1]} -> {self.tokens} tokens)"
+
+
+@dataclass(frozen=True, eq=False)
+class NormedMergeReduction(MergeReduction):
+    """Merge N tokens into N'; a group gets the norm of its largest token (MLERP).
+
+    A mean of zero has no direction and stays zero.  Tokens that are alone stay as they are.
+    """
+
+    def reduce(self, x: Tensor) -> Tensor:
+        """(B, N, C) -> (B, N', C): means, scaled to the largest norm of their places."""
+        wide = at_least_float32(x)
+        mean = super().reduce(wide)
+        norms = torch.linalg.vector_norm(wide, dim=-1)
+        places = self.assignment.expand(len(x), -1)
+        largest = norms.new_zeros(mean.shape[:2]).scatter_reduce(1, places, norms, "amax")
+        scaled = unit_tokens(mean) * largest.unsqueeze(-1)
+        return torch.where(self.counts.unsqueeze(-1) == 1, mean, scaled).to(x.dtype)
+
+
+AVERAGES: dict[str, type[MergeReduction]] = {
+    "mean": MergeReduction,
+    "mlerp": NormedMergeReduction,
+}
+"""What becomes of the tokens of a group."""

@@ -69,6 +69,20 @@ OPERATORS = [
         "ie_kvd_enc_lgtm_dec operator.destinations=as_released operator.protect_ratio=0.05",
         ByStage(IEKVD(2), LGTM(0.7, destinations="as_released", protect_ratio=0.05)),
     ),
+    ("tome operator.average=mlerp", ToMe(0.5, average="mlerp")),
+    ("lgtm operator.destinations=representative", LGTM(0.5, destinations="representative")),
+    (
+        "cached operator.average=mlerp operator.destinations=representative",
+        CachedAssignment(0.5, average="mlerp", destinations="representative"),
+    ),
+    (
+        "lgtm_enc_ie_kvd_dec operator.average=mlerp operator.destinations=representative",
+        ByStage(LGTM(0.7, average="mlerp", destinations="representative"), IEKVD(2)),
+    ),
+    (
+        "ie_kvd_enc_lgtm_dec operator.average=mlerp",
+        ByStage(IEKVD(2), LGTM(0.7, average="mlerp")),
+    ),
     ("lgtm operator.padding=replicate", LGTM(0.5, padding="replicate")),
     (
         "cached operator.padding=replicate operator.score=laplacian_l2",

@@ -40,6 +40,7 @@ MERGES: list[Operator] = [
     LGTM(0.75, score="cosine_neighbors"),
     LGTM(0.5, destinations="as_released", protect_ratio=0.2),
     LGTM(0.6, padding="replicate"),
+    LGTM(0.6, destinations="representative"),
     CachedAssignment(0.6),
     ABM(0.6),
     ABM(0.4, (3, 2), aggregate="mean"),
@@ -58,7 +59,7 @@ TIMED: list[Operator] = [IEKVD(2, LinearAlpha(0.8, 1.2)), ToDo(2, skip_final_ste
 MAPS: list[Operator] = [ToMA(0.5), ToMA(0.6, 3, "hard"), ToMA(0.5, 4, 30.0, "representative")]
 """Their reductions are products with matrices of single precision."""
 ALL: list[Operator] = [Identity(), *MERGES, *KEYS]
-EVERY: list[Operator] = [*ALL, *MAPS]
+EVERY: list[Operator] = [*ALL, *MAPS, ToMe(0.6, average="mlerp")]
 NOTHING_TO_DO: list[Operator] = [
     Identity(),
     *(ToMe(0), LGTM(0.0), CachedAssignment(0), ABM(0), SiTo(0)),
@@ -68,10 +69,12 @@ NOTHING_TO_DO: list[Operator] = [
     KVSelect(0, "high_frequency"),
 ]
 SHOWN = {
-    ToMe(0.7): "ToMe(ratio=0.7, cell=(2, 2), random=True, draws='paired')",
-    LGTM(0.5): "LGTM(ratio=0.5, cell=(2, 2), score='laplacian_l1', "
+    ToMe(0.7): "ToMe(ratio=0.7, cell=(2, 2), average='mean', random=True, draws='paired')",
+    LGTM(0.5): "LGTM(ratio=0.5, cell=(2, 2), average='mean', score='laplacian_l1', "
     "destinations='eq7', protect_ratio=0.0, padding='zero')",
-    CachedAssignment(0.5): "CachedAssignment(ratio=0.5, cell=(2, 2), score='laplacian_l1', "
+    CachedAssignment(
+        0.5
+    ): "CachedAssignment(ratio=0.5, cell=(2, 2), average='mean', score='laplacian_l1', "
     "destinations='eq7', protect_ratio=0.0, padding='zero')",
     ABM(0.5): "ABM(ratio=0.5, cell=(2, 2), score='laplacian_l1', aggregate='max', padding='zero')",
     SiTo(0.5): "SiTo(ratio=0.5, cell=(2, 2), sim_beta=1.0, noise_alpha=0.1, draws='paired')",

@@ -265,7 +265,7 @@ def test_operators_that_differ_in_one_setting_have_other_rows() -> None:
     variants = [
         *([], ["operator.padding=replicate"], ["operator.plan=shared"]),
         *(["operator.destinations=as_released"], ["operator.protect_ratio=0.05"]),
-        *(["operator.cell=[4,4]"], ["operator.scope=self+mlp"]),
+        *(["operator.cell=[4,4]"], ["operator.scope=self+mlp"], ["operator.average=mlerp"]),
     ]
     rows = []
     for own in variants:
@@ -312,6 +312,7 @@ def test_describing_columns_of_a_schedule_are_one_cell(make_config: Make) -> Non
         ({"name": "sito", "ratio": 0.7}, "draws", "paired", "per_forward"),
         ({"name": "abm", "ratio": 0.7}, "padding", "zero", "replicate"),
         ({"name": "tome", "ratio": 0.7}, "plan", "each_class", "shared"),
+        ({"name": "tome", "ratio": 0.7}, "average", "mean", "mlerp"),
     ],
 )
 def test_a_setting_that_came_later_leaves_old_names_alone(
