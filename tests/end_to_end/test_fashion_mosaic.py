@@ -1,9 +1,12 @@
 """Both shipped backbones on mosaics: several labels per image, in a fresh clone, paired as ever."""
 
+import csv
+import json
 import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.metrics import average_precision_score
 
@@ -13,7 +16,7 @@ from bigain.engine.run import run
 from bigain.errors import UserError
 from bigain.launch.compose import compose_config
 from bigain.metrics.ranking import class_ranks
-from bigain.runs.check import check_published
+from bigain.runs.check import check_published, examine_published
 from bigain.runs.collect import publish_runs
 from bigain.runs.compare import compare_runs, describe
 from bigain.runs.samples import read_samples
@@ -59,12 +62,32 @@ def test_metrics_are_those_of_several_labels_and_operators_pair(
 
 
 def check_map_class(results: Path, run_id: str) -> None:
-    """What is published gives the class-wise precision again, and another one is named."""
+    """What is published gives the class-wise precision again, and another one is named.
+
+    By code of its own: winners first, then by error; scikit-learn's precision of each class.
+    """
     publish_runs(results, "mini", [run_id])
     shutil.rmtree(results / "runs")
-    assert check_published(results) == {"mini": 1}
+    (found,) = examine_published(results).values()
+    assert (found.runs, found.as_stated) == (1, {})
     path = results / "mini" / "runs.csv"
     lines = path.read_text().splitlines(keepends=True)
+    (stated,) = (
+        float(row["value"]) for row in csv.DictReader(lines) if row["metric"] == "map_class"
+    )
+    records = pd.read_csv(results / "mini" / "samples" / f"{run_id}.csv.gz")
+    places = [
+        sorted(range(10), key=lambda c: (c != winner, scores[c], c)).index
+        for winner, scores in zip(
+            records["prediction"], map(json.loads, records["scores"]), strict=True
+        )
+    ]
+    truth = [json.loads(own) for own in records["labels"]]
+    precisions = [
+        average_precision_score([c in own for own in truth], [-place(c) for place in places])
+        for c in sorted({c for own in truth for c in own})
+    ]
+    assert stated == pytest.approx(100 * np.mean(precisions))
     changed = [line.replace(",4,", ",3,", 1) if ",map_class," in line else line for line in lines]
     assert changed != lines
     path.write_text("".join(changed))
