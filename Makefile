@@ -23,7 +23,7 @@ TABLE_FLAGS := $(PLAN_FLAGS) $(if $(FORMAT),--format $(FORMAT))
 .DEFAULT_GOAL := help
 # Tables share runs: one after the other finds them done, two at once would meet at a lock.
 .NOTPARALLEL:
-.PHONY: help setup demo test test-slow slurm-check ray-check chaos lint format tables campaign figures report dashboard bench bench-journal bench-unet bench-harness bench-workers gpu-check flops collect train-mini lock clean
+.PHONY: help setup demo test test-slow slurm-check ray-check chaos lint format tables campaign figures report pareto dashboard bench bench-journal bench-unet bench-harness bench-workers gpu-check flops collect train-mini lock clean
 .PHONY: $(addprefix table,$(ALL_TABLES))
 
 help: ## list the targets
@@ -84,6 +84,9 @@ figures: $(STAMP) ## Figures 2-6 from what was measured; starts no run; ARGS="5 
 
 report: $(STAMP) ## results/<profile>/report.html: tables, figures, runs, where they ran; PROFILE=mini|paper
 	$(OFFLINE) $(PYTHON_BIN) -m bigain report --profile $(PROFILE) $(ARGS)
+
+pareto: $(STAMP) ## results/<profile>/pareto.html and figures/pareto.png: quality against cost of every finished run; PROFILE=mini|paper
+	$(OFFLINE) $(PYTHON_BIN) -m bigain pareto --profile $(PROFILE) $(ARGS)
 
 dashboard: $(STAMP) ## the finished runs on a local page, without an account, until Ctrl-C; ARGS="--table 4 --port 7860"
 	$(OFFLINE) $(PYTHON_BIN) -m bigain dashboard --profile $(PROFILE) $(ARGS)

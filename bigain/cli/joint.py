@@ -4,27 +4,20 @@ Of the runs that have a folder, and of those published in `<results>/<profile>/r
 """
 
 import csv
-import hashlib
 import io
 import json
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from functools import partial
-from importlib.metadata import version
 from itertools import groupby
-from pathlib import Path
 from textwrap import wrap
 from typing import Any
 
-from pydantic import ValidationError
 from tabulate import tabulate
 
 from bigain.cli.arguments import VerbParser, results_folder
-from bigain.config import RunConfig
-from bigain.errors import UserError
-from bigain.files import parse_json, replace_text
+from bigain.cli.joint_answers import Answers, count_missing_flops, defaults_of
 from bigain.locations import CONFIGS
 from bigain.metrics import Metric
 from bigain.runs.files import need_results
@@ -32,9 +25,8 @@ from bigain.runs.joint import JOINT_METRICS, JointRow, joint_runs, joint_view
 from bigain.runs.store import damaged_runs
 from bigain.tables.spec import choose
 
-__all__ = ["Answers", "main"]
+__all__ = ["main"]
 
-_PACKAGE = Path(__file__).parents[1]
 _WIDTH = 120
 _OPERATOR_WIDTH = 26
 _DASH = "\N{EM DASH}"
@@ -71,8 +63,8 @@ def main(arguments: Sequence[str]) -> int:
     from bigain.launch.compose import compose_config  # noqa: PLC0415 -- loads hydra
 
     known = Answers(compose_config().paths.cache)
-    view = joint_view(joint_runs(results, partial(_defaults, known), options.backbone))
-    _count_missing_flops(view.rows, known)
+    view = joint_view(joint_runs(results, partial(defaults_of, known), options.backbone))
+    count_missing_flops(view.rows, known)
     known.save()
     if not view.rows:
         sys.stdout.write(f"no finished run in {results}\n")
@@ -86,88 +78,6 @@ def main(arguments: Sequence[str]) -> int:
 def _name_left_out(why: str, run_ids: Sequence[str]) -> None:
     if run_ids:
         sys.stderr.write(f"left out, {why}: {', '.join(run_ids)}\n")
-
-
-class Answers:
-    """Answers that depend on the code and its configuration alone, in `<cache>/joint.json`.
-
-    Composing a configuration takes a tenth of a second, and counting FLOPs takes longer.  The
-    file is begun anew when the package, `configs/`, torch or diffusers changed; it can be deleted.
-    """
-
-    def __init__(self, cache: Path) -> None:
-        self._path = cache / "joint.json"
-        self._stamp = _stamp()
-        self._before = self._read()
-        self._known = dict(self._before)
-
-    def get(self, question: Sequence[Any], answer: Callable[[], Any]) -> Any:
-        """The answer to `question`, as JSON data; `answer` finds it the first time."""
-        key = json.dumps(question, sort_keys=True)
-        if key not in self._known:
-            self._known[key] = answer()
-        return self._known[key]
-
-    def save(self) -> None:
-        """Write the file if there are new answers and the folder can be written to."""
-        if self._known != self._before:
-            with suppress(OSError):
-                replace_text(self._path, json.dumps({"of": self._stamp, "answers": self._known}))
-
-    def _read(self) -> dict[str, Any]:
-        try:
-            found = parse_json(self._path.read_text("utf-8"))
-            return dict(found["answers"]) if found["of"] == self._stamp else {}
-        except (OSError, ValueError, KeyError, TypeError):
-            return {}
-
-
-def _stamp() -> str:
-    """A hash of the package, its configuration and the packages that count FLOPs."""
-    digest = hashlib.sha256(f"{version('torch')} {version('diffusers')}".encode())
-    for path in sorted([*_PACKAGE.rglob("*.py"), *CONFIGS.rglob("*.yaml")]):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
-
-
-def _defaults(known: Answers, config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The configuration with the same choices and default settings; {} if there is none now."""
-    groups = ("backbone", "dataset", "task", "operator")
-    chosen = [f"profile={config['profile']}", *(f"{key}={config[key]['name']}" for key in groups)]
-
-    from bigain.launch.compose import compose_config  # noqa: PLC0415 -- loads hydra
-
-    def compose() -> dict[str, Any]:
-        try:
-            return compose_config(chosen).model_dump(mode="json")
-        except UserError:  # of a version with other settings
-            return {}
-
-    answer: Mapping[str, Any] = known.get(["defaults", *chosen], compose)
-    return answer
-
-
-def _count_missing_flops(rows: Sequence[JointRow], known: Answers) -> None:
-    """FLOPs need no run: those that no efficiency run measured are counted now."""
-    for row in (row for row in rows if "flops_g" not in row.metrics):
-        config, usual = row.run.config, _defaults(known, row.run.config)
-        # A published configuration lacks what names a place.
-        backbone = {**usual.get("backbone", {}), **config["backbone"]}
-        question = ["flops_g", row.backbone, config["operator"], backbone.get("sites")]
-        plain = {**usual, "backbone": backbone, "operator": config["operator"]}
-        value = known.get(question, partial(_gigaflops, plain))
-        if value is not None:
-            row.metrics["flops_g"] = Metric.exact("flops_g", value, "GFLOPs")
-
-
-def _gigaflops(plain: Mapping[str, Any]) -> float | None:
-    from bigain.engine.build import build_flops  # noqa: PLC0415 -- loads torch
-
-    try:
-        run = RunConfig.model_validate(plain)
-    except ValidationError:  # of a version with other settings
-        return None
-    return build_flops(run).total / 1e9
 
 
 def _text(rows: Sequence[JointRow]) -> str:

@@ -25,6 +25,7 @@ VERBS = {
     "compare": "bigain.cli.compare",
     "analysis": "bigain.cli.analysis",
     "joint": "bigain.cli.joint",
+    "pareto": "bigain.cli.pareto",
     "table": "bigain.cli.table",
     "figures": "bigain.cli.figures",
     "report": "bigain.cli.report",

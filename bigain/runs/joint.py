@@ -16,7 +16,13 @@ from bigain.runs.archive import Archive
 from bigain.runs.archive_csv import metrics_of, read_own_rows
 from bigain.runs.files import MANIFEST
 from bigain.runs.identity import dataset_name
-from bigain.runs.joint_settings import Defaults, changed_settings, compared_settings, usual_settings
+from bigain.runs.joint_settings import (
+    Defaults,
+    changed_settings,
+    compared_settings,
+    in_words,
+    usual_settings,
+)
 from bigain.runs.manifests import Manifest, check_name
 from bigain.runs.races import calibrated, without_stages
 from bigain.runs.store import RunStore, run_folders
@@ -96,12 +102,14 @@ class JointRow:
         run: The run that the row began with.
         metrics: Metric id -> value, those of `JOINT_METRICS` that were measured.
         images: Task -> number of images of its run.
+        runs: Task -> the run that is shown; those of efficiency are `flops` and `time`.
 
     """
 
     run: JointRun
     metrics: dict[str, Metric] = field(default_factory=dict)
     images: dict[str, int] = field(default_factory=dict)
+    runs: dict[str, str] = field(default_factory=dict)
 
     @property
     def backbone(self) -> str:
@@ -121,7 +129,7 @@ class JointRow:
     @property
     def operator(self) -> str:
         """Its name, and the settings that differ from the defaults."""
-        changed = (f"{key}={_word(value)}" for key, value in self.run.changed.items())
+        changed = (f"{key}={in_words(value)}" for key, value in self.run.changed.items())
         return " ".join([self.run.config["operator"]["name"], *changed])
 
     def has_operator(self, run: JointRun) -> bool:
@@ -142,6 +150,7 @@ class JointRow:
         if run.task not in self.images:
             self.images[run.task] = run.images
             self.metrics |= run.metrics
+            self.runs[run.task] = run.run_id
 
 
 @dataclass(frozen=True)
@@ -235,6 +244,7 @@ def joint_view(runs: Sequence[JointRun]) -> JointView:
         is_cost = run.task == "efficiency" and row.backbone == run.config["backbone"]["name"]
         if is_cost and row.has_operator(run):
             row.metrics |= run.metrics
+            row.runs["time" if "time_ms_per_step" in run.metrics else "flops"] = run.run_id
     shown = {(name, task) for name, row in rows.items() for task in row.images}
     return JointView(
         sorted(rows.values(), key=_order),
@@ -283,13 +293,6 @@ def _row_key(run: JointRun) -> str:
 def _order(row: JointRow) -> tuple[Any, ...]:
     is_baseline = row.run.config["operator"]["name"] == "none"
     return row.backbone, row.dataset, row.seed, not is_baseline, row.operator
-
-
-def _word(value: Any) -> str:
-    """A setting in a few characters; a schedule of alpha as tables write it."""
-    if isinstance(value, Mapping) and set(value) == {"start", "end"}:
-        return f"{value['start']:g}->{value['end']:g}"
-    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
 
 
 def _text(value: Any) -> str:

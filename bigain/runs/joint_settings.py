@@ -1,11 +1,12 @@
 """Which settings of a run name its row in `bigain joint`: those that differ from what is usual."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from bigain.runs.identity import depends_on_batch_size
 
-__all__ = ["Defaults", "changed_settings", "compared_settings", "usual_settings"]
+__all__ = ["Defaults", "changed_settings", "compared_settings", "in_words", "usual_settings"]
 
 Config = Mapping[str, Any]
 
@@ -44,6 +45,13 @@ def changed_settings(config: Config, usual: Mapping[str, Any]) -> dict[str, Any]
     if not depends_on_batch_size(config):
         del mine["batch_size"]
     return {key: value for key, value in mine.items() if key not in usual or usual[key] != value}
+
+
+def in_words(value: Any) -> str:
+    """A setting in a few characters; a schedule of alpha as tables write it."""
+    if isinstance(value, Mapping) and set(value) == {"start", "end"}:
+        return f"{value['start']:g}->{value['end']:g}"
+    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
 
 
 def _settings(config: Config) -> dict[str, Any]:

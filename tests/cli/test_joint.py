@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from bigain.cli.joint import main
+from bigain.cli.joint_answers import Answers, counted_flops
 from bigain.errors import UserError
 from bigain.operators import ToMe
 from bigain.tasks.flops import count_flops
@@ -56,12 +57,29 @@ def test_accuracy_and_counted_flops_stand_in_one_row(
     assert [row["metric"] for row in rows] == [record["metric"] for record in records]
 
 
+def test_flops_of_older_published_runs_are_counted(tmp_path: Path) -> None:
+    """Their configuration names no class, and lacks settings that were added later."""
+    (config, *_) = (
+        found["config"]
+        for path in sorted((ROOT / "results" / "mini" / "manifests").glob("*.json"))
+        if (found := json.loads(path.read_text("utf-8")))["config"]["operator"]["name"] == "tome"
+        and "_target_" not in found["config"]["operator"]
+        and found["config"]["backbone"]["name"] == "mini_unet"
+    )
+    assert "plan" not in config["operator"]
+    counted = counted_flops(Answers(tmp_path), config)
+    bare = counted_flops(Answers(tmp_path), {**config, "operator": {"name": "none"}})
+    assert counted is not None
+    assert bare is not None
+    assert counted.value < bare.value
+
+
 @pytest.mark.parametrize("backbone", ["mini_unet", "mini_dit"])
 def test_a_fresh_clone_shows_both_tasks_of_the_headline_operators(
     capsys: pytest.CaptureFixture[str], backbone: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Runs have no folder in git; what is published has all of them."""
-    monkeypatch.setattr("bigain.cli.joint._gigaflops", lambda _: 1.0)  # counted above
+    monkeypatch.setattr("bigain.cli.joint_answers._gigaflops", lambda _: 1.0)  # counted above
     text = output(capsys, "--results", ROOT / "results", "--backbone", backbone)
     assert max(map(len, text.splitlines())) <= 120
     title = f"{backbone}, fashion_mnist, seed 0: classification of 400 images, generation of 1000"
@@ -121,11 +139,11 @@ def test_flops_and_defaults_are_found_once(
     make_run()
     cache = tmp_path / "cache"
     monkeypatch.setenv("BIGAIN_CACHE", str(cache))
-    monkeypatch.setattr("bigain.cli.joint._gigaflops", lambda _: 1.5)
+    monkeypatch.setattr("bigain.cli.joint_answers._gigaflops", lambda _: 1.5)
     shown = output(capsys, "--results", tmp_path)
     assert "1.5" in shown
     kept = (cache / "joint.json").read_text()
-    monkeypatch.setattr("bigain.cli.joint._gigaflops", lambda _: 2.5)
+    monkeypatch.setattr("bigain.cli.joint_answers._gigaflops", lambda _: 2.5)
     assert output(capsys, "--results", tmp_path) == shown
     for damage in (kept[:-9], "[]", kept.replace('"of": "', '"of": "0')):
         (cache / "joint.json").write_text(damage)
