@@ -1,4 +1,8 @@
-"""The curves of Figure 2 as data: measured values and the paper's, against token sparsity.
+"""The curves of Figure 2 as data: differences to the baseline, against token sparsity.
+
+A measured point is the mean difference of a run and the run without an operator over the images of
+both, with its 95 % interval: by McNemar's counts for accuracy, by t for the Frechet distance.  The
+paper prints values, so its points are differences of two values, without an interval.
 
 A curve shows the runs that Tables 2 to 5 plan for the profile, found by their run ids.  Runs with
 another protocol, seed or number of images have other ids and are never part of a curve.
@@ -6,14 +10,15 @@ another protocol, seed or number of images have other ids and are never part of 
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from bigain.config import RunConfig
 from bigain.config.paper import PaperValues
 from bigain.figures.request import FigureRequest
-from bigain.metrics import Metric
+from bigain.metrics import PairedResult, paired_accuracy, paired_difference
+from bigain.runs.archive import Archive
 from bigain.runs.archive_csv import read_runs_csv
 from bigain.runs.identity import run_id
 
@@ -131,7 +136,7 @@ class PlannedPoint:
 
 @dataclass(frozen=True)
 class Point:
-    """One value with its 95 % interval (NaN where there is none)."""
+    """One difference to the baseline with its 95 % interval (NaN where there is none)."""
 
     sparsity: float
     value: float
@@ -147,8 +152,8 @@ class Curve:
     points: tuple[Point, ...]
 
 
-Runs = Mapping[tuple[str, str], Point]
-"""(run id, metric) -> measured value; its sparsity is NaN, since only the variant knows it."""
+Runs = Collection[tuple[str, str]]
+"""(run id, metric) of everything that was measured."""
 
 
 def table_points(
@@ -186,29 +191,51 @@ def plan_points(
 
 
 def read_runs(path: Path) -> Runs:
-    """The measured values in a runs.csv; empty if there is no such file.
+    """What is in a runs.csv; empty if there is no such file.
 
     Raises:
         UserError: The file is damaged, or two lines have the same run and metric.
 
     """
     rows = (row for own in read_runs_csv(path).values() for row in own)
-    return {(row.cells["run_id"], row.metric.metric): _point(row.metric) for row in rows}
+    return {(row.cells["run_id"], row.metric.metric) for row in rows}
 
 
-def measured_curves(planned: Sequence[PlannedPoint], runs: Runs, metric: str) -> list[Curve]:
-    """One curve for each operator that has at least one run."""
+def measured_curves(planned: Sequence[PlannedPoint], archive: Archive) -> list[Curve]:
+    """One curve for each operator that has at least one run; none without the baseline's run.
+
+    Raises:
+        UserError: Records are damaged, or a run is of other weights or images than the baseline.
+
+    """
+    available = [plan for plan in planned if archive.is_available(plan.run_id)]
+    baseline = next((plan for plan in available if plan.variant.operator == "none"), None)
     points: dict[str, list[Point]] = {}
-    for plan in planned:
-        measured = runs.get((plan.run_id, metric))
-        if measured is not None:
-            point = Point(plan.variant.sparsity, measured.value, measured.low, measured.high)
-            points.setdefault(plan.variant.operator, []).append(point)
+    for plan in available if baseline else ():
+        if baseline is not None and plan is not baseline:
+            archive.check_comparable(plan.run_id, baseline.run_id)
+            found = _difference(archive, plan, baseline)
+            scale = 100.0 if plan.task == "classification" else 1.0
+            numbers = (scale * each for each in (found.mean, found.ci_low, found.ci_high))
+            points.setdefault(plan.variant.operator, []).append(
+                Point(plan.variant.sparsity, *numbers)
+            )
     return _curves(points)
 
 
+def _difference(archive: Archive, plan: PlannedPoint, baseline: PlannedPoint) -> PairedResult:
+    column = "correct" if plan.task == "classification" else "frechet_value"
+    values = []
+    for run in (plan, baseline):
+        frame = archive.samples(run.run_id)
+        assert frame is not None, "only finished runs are asked for"
+        values.append(frame.set_index("image_id")[column])
+    is_share = plan.task == "classification"
+    return paired_accuracy(*values) if is_share else paired_difference(*values)
+
+
 def paper_curves(paper: PaperValues, pair: Pair, task: str) -> list[Curve]:
-    """The paper's curves for a pair, from its Tables 2 to 5."""
+    """The paper's curves for a pair, from its Tables 2 to 5; none if it prints no baseline."""
     metric = "acc1" if task == "classification" else "fid"
     points: dict[str, list[Point]] = {}
     for key, value in paper.items():
@@ -216,10 +243,17 @@ def paper_curves(paper: PaperValues, pair: Pair, task: str) -> list[Curve]:
         drawn = key.method in _OPERATORS and (not key.setting or _STRENGTH.fullmatch(key.setting))
         if here and key.table in _TABLES and drawn and value.text:
             variant = _variant(key.method, key.setting)
-            point = Point(variant.sparsity, float(value.text))
-            known = points.setdefault(variant.operator, [])
-            known += [] if point in known else [point]  # two tables print the baseline
-    return _curves(points)
+            points.setdefault(variant.operator, []).append(
+                Point(variant.sparsity, float(value.text))
+            )
+    baseline = {point.value for point in points.pop("none", [])}  # two tables print it
+    if len(baseline) != 1:
+        return []
+    return _curves({name: _minus(own, min(baseline)) for name, own in points.items()})
+
+
+def _minus(points: Sequence[Point], baseline: float) -> list[Point]:
+    return [Point(point.sparsity, point.value - baseline) for point in points]
 
 
 def missing_commands(
@@ -250,10 +284,6 @@ def _sweep(request: FigureRequest, pair: Pair, points: Sequence[PlannedPoint]) -
 
 def _place(pair: Pair) -> tuple[str, ...]:
     return f"backbone={pair.backbone}", f"dataset={pair.dataset}"
-
-
-def _point(metric: Metric) -> Point:
-    return Point(math.nan, metric.value, metric.ci_low, metric.ci_high)
 
 
 def _curves(points: Mapping[str, Sequence[Point]]) -> list[Curve]:

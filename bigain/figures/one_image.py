@@ -197,12 +197,14 @@ def token_kinds(each: TokenMap) -> npt.NDArray[np.int64]:
 @publication()
 def draw_masks(rows: Sequence[MaskRow]) -> Figure:
     """Figure 6: per scene the image, the score, the mask of ToMe and that of L-GTM."""
-    figure = Figure(figsize=(8.0, 0.4 + 2.2 * len(rows)), layout="constrained")
+    figure = Figure(figsize=(8.6, 0.4 + 2.2 * len(rows)), layout="constrained")
     grid = figure.subplots(len(rows), 4, squeeze=False)
     for line, row in zip(grid, rows, strict=True):
         tokens = row.lgtm.grid
         show.show_image(line[0], row.scene.image, tokens)
-        show.show_scores(line[1], row.lgtm.scores(SCORE), CELL)
+        scores = show.show_scores(line[1], row.lgtm.scores(SCORE), CELL)
+        bar = figure.colorbar(scores, ax=line[1], fraction=0.046, pad=0.03)
+        bar.ax.tick_params(labelsize=5)
         _show_mask(line[2], row.scene.image, row.tome)
         _show_mask(line[3], row.scene.image, row.lgtm)
         line[0].set_ylabel(f"{row.scene.title}, {tokens[0]}x{tokens[1]} tokens", color=INK)

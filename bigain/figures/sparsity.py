@@ -1,10 +1,12 @@
-"""Figure 2: accuracy and Frechet distance against token sparsity, beside the paper's curves.
+"""Figure 2: what operators cost in accuracy and Frechet distance, beside the paper's curves.
 
-A pure function of the configuration, runs.csv and the paper's CSV.  Merging removes up to 70 % of
+Measured points are paired differences to the baseline with their intervals.  A pure function of the
+configuration, the records, runs.csv and the paper's CSV.  Merging removes up to 70 % of
 the tokens, downsampling 75 to 98 % of the keys and values, so the axis is stretched above 72.5 %.
 """
 
 import math
+import statistics
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+from matplotlib.ticker import NullFormatter, StrMethodFormatter
 
 from bigain.config.paper import PaperValues, load_paper
 from bigain.figures.curves import (
@@ -22,7 +24,6 @@ from bigain.figures.curves import (
     Curve,
     Pair,
     PlannedPoint,
-    Point,
     Runs,
     measured_curves,
     missing_commands,
@@ -32,11 +33,12 @@ from bigain.figures.curves import (
 )
 from bigain.figures.request import FigureRequest
 from bigain.figures.style import INK, OPERATORS, publication, save
+from bigain.runs.archive import Archive
 
 __all__ = ["Chart", "charts_of", "draw_charts", "place_of", "produce"]
 
 _LABELS = {
-    "acc1": "Acc@1, %",
+    "acc1": "Acc@1, points",
     "frechet_mini": "Frechet distance (mini)",
     "fid": "FID",
 }
@@ -46,13 +48,14 @@ _RATIOS, _FACTORS = (0, 20, 40, 60), (2, 3, 4, 8)
 _DODGE = {"tome": -0.8, "lgtm": 0.8, "todo": -1.8, "ie_kvd": 1.8}
 """Sideways shift in axis units, so that intervals at the same sparsity do not overlap."""
 
-_LOG_FROM = 4.0
-"""An axis is logarithmic if the largest distance is at least this multiple of the smallest."""
+_WIDE = 10.0
+"""An axis is logarithmic away from 0 if the largest difference of distances is at least this
+multiple of their median."""
 
 
 @dataclass(frozen=True)
 class Chart:
-    """One square of the figure: curves of one metric, either measured or from the paper.
+    """One square of the figure: differences in one metric, either measured or from the paper.
 
     Attributes:
         title: One or two lines.
@@ -74,7 +77,8 @@ def produce(request: FigureRequest) -> Iterator[str]:
     """Write Figure 2; yield the files written, and commands for the missing runs."""
     names = request.chosen([pair.backbone for pair in PAIRS[request.profile]])
     pairs = [pair for pair in PAIRS[request.profile] if pair.backbone in names]
-    runs, paper = read_runs(request.results / request.profile / "runs.csv"), load_paper()
+    archive, paper = Archive(request.results, request.profile), load_paper()
+    runs = read_runs(archive.runs_csv)
     rows: list[list[Chart]] = []
     notes: list[str] = []
     for pair in pairs:
@@ -82,7 +86,8 @@ def produce(request: FigureRequest) -> Iterator[str]:
         for task in TASKS:
             points = table_points(request, pair, task)
             wanted = table_points(request, pair, task, "default")
-            row += charts_of(request, pair, points, wanted, runs, paper)
+            commands = missing_commands(request, pair, wanted, runs)
+            row += charts_of(pair, points, archive, paper, commands)
             notes += _coverage(request, pair, wanted, runs)
         rows.append(row)
     yield from map(str, save(draw_charts(rows), request.folder / "figure2"))
@@ -90,22 +95,21 @@ def produce(request: FigureRequest) -> Iterator[str]:
 
 
 def charts_of(
-    request: FigureRequest,
     pair: Pair,
     points: Sequence[PlannedPoint],
-    wanted: Sequence[PlannedPoint],
-    runs: Runs,
+    archive: Archive,
     paper: PaperValues,
+    missing: Sequence[str],
 ) -> list[Chart]:
-    """Two charts of one task: measured values, and those that the paper prints.
+    """Two charts of one task: what was measured, and what the paper prints.
 
-    A point of `points` is drawn if it has a run; `wanted` are the points the figure should have.
+    A point of `points` is drawn if it and the baseline have a run; `missing` are the commands that
+    a chart without any curve shows.
     """
     task, images = points[0].task, points[0].config.dataset.num_images
     metric, printed = pair.metric(task), "acc1" if task == "classification" else "fid"
-    curves = tuple(measured_curves(points, runs, metric))
-    empty = all(curve.operator == "none" for curve in curves)
-    commands = tuple(missing_commands(request, pair, wanted, runs)) if empty else ()
+    curves = tuple(measured_curves(points, archive))
+    commands = () if curves else tuple(missing)
     title = f"{pair.title}\nmeasured, n = {images:,} {_NOUNS[task]}"
     papers = f"{pair.paper_title}\nas the paper prints"
     return [
@@ -147,14 +151,14 @@ def _coverage(
 
 
 def _draw(axis: Axes, chart: Chart) -> None:
+    if chart.curves:
+        look = OPERATORS["none"]
+        axis.axhline(0, color=look.colour, linewidth=0.9, linestyle=(0, (4, 2)), zorder=1)
     for curve in chart.curves:
-        if curve.operator == "none":
-            _draw_baseline(axis, curve.points[0])
-        else:
-            _draw_operator(axis, curve)
+        _draw_operator(axis, curve)
     axis.set_title(chart.title, loc="left", color=INK)
     log = ", log scale" if _made_logarithmic(axis, chart) else ""
-    axis.set_ylabel(f"{_LABELS[chart.metric]}{log}")
+    axis.set_ylabel(f"{_LABELS[chart.metric]},\nminus no acceleration{log}")
     axis.margins(y=0.1)
     _sparsity_axis(axis)
     if chart.is_paper:
@@ -163,13 +167,6 @@ def _draw(axis: Axes, chart: Chart) -> None:
         _say_no_run(axis, chart.commands)
     if not chart.curves:
         axis.set_yticks([])
-
-
-def _draw_baseline(axis: Axes, point: Point) -> None:
-    look = OPERATORS["none"]
-    axis.axhline(point.value, color=look.colour, linewidth=0.9, linestyle=(0, (4, 2)), zorder=1)
-    if not math.isnan(point.low):
-        axis.axhspan(point.low, point.high, color=look.colour, alpha=0.08, linewidth=0, zorder=0)
 
 
 def _draw_operator(axis: Axes, curve: Curve) -> None:
@@ -193,14 +190,12 @@ def _draw_operator(axis: Axes, curve: Curve) -> None:
 
 
 def _made_logarithmic(axis: Axes, chart: Chart) -> bool:
-    """Make the axis of a wide range of distances logarithmic, with plain numbers on it."""
-    values = [point.value for curve in chart.curves for point in curve.points]
-    if chart.metric == "acc1" or not values or min(values) <= 0:
+    """Make the axis of a wide range of distances logarithmic, but linear around 0."""
+    sizes = [abs(point.value) for curve in chart.curves for point in curve.points]
+    if chart.metric == "acc1" or not sizes or max(sizes) < _WIDE * statistics.median(sizes):
         return False
-    if max(values) / min(values) < _LOG_FROM:
-        return False
-    axis.set_yscale("log")
-    axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    linear = 10 ** math.ceil(math.log10(max(statistics.median(sizes), max(sizes) / 1000)))
+    axis.set_yscale("symlog", linthresh=linear)
     axis.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axis.yaxis.set_minor_formatter(NullFormatter())
     return True

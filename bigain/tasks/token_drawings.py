@@ -13,6 +13,7 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, PatchCollection
 from matplotlib.colors import to_rgba_array
+from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 
 from bigain.operators import KeyValueDownsampler
@@ -48,13 +49,14 @@ def show_image(axis: Axes, image: Image, grid: tuple[int, int]) -> None:
 
 def show_scores(
     axis: Axes, scores: npt.NDArray[np.float32], cell: tuple[int, int] | None = None
-) -> None:
-    """Scores (h, w), dark is low, and the borders of cells."""
+) -> AxesImage:
+    """Scores (h, w), dark is low, and the borders of cells; returns what a colour bar is of."""
     grid = (scores.shape[0], scores.shape[1])
-    axis.imshow(scores, cmap="cividis", extent=(0, grid[1], grid[0], 0))
+    shown = axis.imshow(scores, cmap="cividis", extent=(0, grid[1], grid[0], 0))
     _frame(axis, grid)
     if cell is not None:
         _grid_lines(axis, grid, cell, "white", 0.5)
+    return shown
 
 
 def mark_destinations(axis: Axes, each: TokenMap) -> None:

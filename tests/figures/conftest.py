@@ -1,6 +1,7 @@
 """One image, the shipped mini U-Net, and what any operator plans there."""
 
-from collections.abc import Callable, Mapping
+import gzip
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from bigain.tasks.token_maps import TokenMap, token_maps
 
 Plan = Callable[..., tuple[TokenMap, ...]]
 WriteRuns = Callable[[Mapping[tuple[str, str], float]], Path]
+WriteRecords = Callable[[str, Sequence[float]], Path]
 
 
 @pytest.fixture(scope="session")
@@ -78,6 +80,30 @@ def write_runs(call: FigureRequest) -> WriteRuns:
         path = call.results / "mini" / "runs.csv"
         path.parent.mkdir(exist_ok=True)
         path.write_text(csv_text(METRIC_COLUMNS, rows))
+        return path
+
+    return write
+
+
+@pytest.fixture
+def write_records(call: FigureRequest) -> WriteRecords:
+    """Publish the records of a run: whether images are right, or their shares in the distance."""
+
+    def write(run: str, values: Sequence[float]) -> Path:
+        rows: list[dict[str, object]] = [
+            {"position": at, "image_id": at}
+            | (
+                {"label": 0, "prediction": 0 if value else 1, "correct": str(value).lower()}
+                | {"true_errors": "[1.0]", "margin_mean": 1.0, "margin_variance": 1.0}
+                if isinstance(value, bool)
+                else {"frechet_value": value}
+            )
+            for at, value in enumerate(values)
+        ]
+        path = call.results / "mini" / "samples" / f"{run}.csv.gz"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with gzip.open(path, "wt", encoding="utf-8") as handle:
+            handle.write(csv_text(tuple(rows[0]), rows))
         return path
 
     return write

@@ -1,4 +1,4 @@
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,8 +19,10 @@ from bigain.figures.curves import (
     table_points,
 )
 from bigain.figures.request import FigureRequest
+from bigain.runs.archive import Archive
 
 WriteRuns = Callable[[Mapping[tuple[str, str], float]], Path]
+WriteRecords = Callable[[str, Sequence[float]], Path]
 UNET, DIT = PAIRS["mini"]
 TOME, LGTM = Variant("tome", "ratio", 0.7), Variant("lgtm", "ratio", 0.7)
 
@@ -89,31 +91,49 @@ def test_points_are_the_profiles_own_runs(call: FigureRequest, points: list[Plan
 
 
 def test_curves_hold_the_planned_runs_and_no_others(
-    points: list[PlannedPoint], write_runs: WriteRuns, tmp_path: Path
+    call: FigureRequest,
+    points: list[PlannedPoint],
+    write_runs: WriteRuns,
+    write_records: WriteRecords,
 ) -> None:
-    none, tome, _ = (point.run_id for point in points)
+    archive = Archive(call.results, "mini")
+    none, tome, lgtm = (point.run_id for point in points)
     other = "2c507d4e499e2bdb"  # the same operator, 1,000 images
-    runs = read_runs(
-        write_runs(
-            {(none, "acc1"): 86.5, (tome, "acc1"): 80.0, (tome, "kid"): 1.0, (other, "acc1"): 1.0}
-        )
-    )
-    curves = {curve.operator: curve.points for curve in measured_curves(points, runs, "acc1")}
-    assert set(curves) == {"none", "tome"}
-    (point,) = curves["tome"]
-    assert (point.sparsity, point.value, point.low, point.high) == (0.7, 80.0, 78.0, 82.0)
-    assert measured_curves(points, read_runs(tmp_path / "no.csv"), "acc1") == []
+    rows = {(name, "acc1"): 1.0 for name in (tome, other)}
+    write_runs(rows)
+    for name in (tome, other):
+        write_records(name, [True, False, False, True])
+    assert measured_curves(points, archive) == [], "nothing without the baseline"
+    write_records(none, [True, True, True, True])
+    write_runs(rows | {(none, "acc1"): 1.0, (lgtm, "acc1"): 1.0})
+    (curve,) = measured_curves(points, archive)
+    (point,) = curve.points
+    assert (curve.operator, point.sparsity, point.value) == ("tome", 0.7, -50.0)
+    assert point.low < -50.0 < point.high
 
 
-def test_the_papers_curves_are_its_printed_values() -> None:
+def test_distances_are_paired_over_samples(
+    call: FigureRequest, write_runs: WriteRuns, write_records: WriteRecords
+) -> None:
+    none, tome = plan_points(call, UNET, "generation", [Variant("none"), TOME])
+    write_runs({(each.run_id, "frechet_mini"): 1.0 for each in (none, tome)})
+    write_records(none.run_id, [0.0, 9.0, 1.0])
+    write_records(tome.run_id, [1.0, 11.0, 4.0])
+    (curve,) = measured_curves([none, tome], Archive(call.results, "mini"))
+    (point,) = curve.points
+    half = 4.302653 / 3**0.5  # t quantile of 2 degrees times the standard error of 1, 2, 3
+    assert (point.value, point.low, point.high) == pytest.approx((2.0, 2 - half, 2 + half))
+
+
+def test_the_papers_curves_are_its_printed_values_minus_the_baselines() -> None:
     curves = {c.operator: c.points for c in paper_curves(load_paper(), UNET, "classification")}
-    assert [point.value for point in curves["tome"]] == [
-        *(80.10, 79.88, 78.44, 76.42, 72.96, 69.93, 65.76),
-    ]
-    assert [point.value for point in curves["none"]] == [81.03], "in two tables, shown once"
+    assert [point.value + 81.03 for point in curves["tome"]] == pytest.approx(
+        [80.10, 79.88, 78.44, 76.42, 72.96, 69.93, 65.76]
+    )
+    assert set(curves) == {"tome", "lgtm", "todo", "avg_pool", "ie_kvd"}
     assert [point.sparsity for point in curves["todo"]][:2] == [0.75, pytest.approx(8 / 9)]
     distances = {c.operator: c.points for c in paper_curves(load_paper(), DIT, "generation")}
-    assert distances["todo"][1].value == 190.18
+    assert distances["todo"][1].value == pytest.approx(190.18 - 47.53)
     key = PaperKey(4, "sd20", "pets", "tome", "ratio=0.7", "acc1")
     lost = {key: PaperValue("", "lost", "", "classification")}
     assert paper_curves(lost, UNET, "classification") == []

@@ -108,11 +108,13 @@ def test_every_token_is_merged_a_destination_or_left_alone(plan: Plan) -> None:
 def test_figure_6_shows_image_score_and_both_masks(scene: Scene, plan: Plan) -> None:
     tome, lgtm = (plan(kind(RATIO, cell=CELL))[0] for kind in (ToMe, LGTM))
     axes = draw_masks([MaskRow(scene, tome, lgtm)]).axes
-    assert len(axes) == 4
-    assert {axis.get_xlabel() for axis in axes[2:]} == {
+    assert len(axes) == 5
+    assert {axis.get_xlabel() for axis in axes[2:4]} == {
         "230 merged, 16 destinations, 10 left alone"
     }
-    first, second = (np.asarray(axis.images[-1].get_array()) for axis in axes[2:])
+    scores, bar = np.asarray(axes[1].images[0].get_array()), axes[4].get_ylim()
+    assert bar == pytest.approx((scores.min(), scores.max()))
+    first, second = (np.asarray(axis.images[-1].get_array()) for axis in axes[2:4])
     assert not np.array_equal(first, second)
 
 
