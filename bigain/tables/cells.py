@@ -149,7 +149,7 @@ def cell_pairs(plan: Plan, known: Mapping[CellKey, object]) -> Iterator[CellPair
 
 def named_pairs(plan: Plan, known: Mapping[CellKey, object]) -> Iterator[CellPair]:
     """Those of `cell_pairs` that the table names as its comparisons."""
-    deltas = plan.spec.deltas_of(plan.grid)
+    deltas = plan.deltas
     named = {(each.row or each.column, each.versus or each.versus_column) for each in deltas}
     for one, other in cell_pairs(plan, known):
         across = one.column != other.column

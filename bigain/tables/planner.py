@@ -17,7 +17,7 @@ from bigain.errors import UserError
 from bigain.runs.archive import Archive
 from bigain.runs.identity import run_id
 from bigain.tables.quantities import QUANTITIES
-from bigain.tables.spec import Block, Column, Row, TableSpec
+from bigain.tables.spec import Block, Column, Delta, Row, TableSpec
 from bigain.tasks.protocol import StagedProtocol
 
 __all__ = [
@@ -129,7 +129,12 @@ class Plan:
     @property
     def rows(self) -> tuple[Row, ...]:
         """The rows."""
-        return self.spec.rows_of(self.grid)
+        return self.spec.rows_of(self.profile, self.grid)
+
+    @property
+    def deltas(self) -> tuple[Delta, ...]:
+        """The comparisons."""
+        return self.spec.deltas_of(self.profile, self.grid)
 
     @property
     def command(self) -> str:
@@ -251,7 +256,7 @@ def _cells(spec: TableSpec, profile: str, grid: str) -> Iterator[tuple[CellKey, 
         for column in columns if _needs_none(spec, blocks) else []:
             key = CellKey(place, NONE, column.id if column.of_run else "")
             yield key, (*common, f"operator={NONE}", *column.of_run, *chosen.set)
-        for row in spec.rows_of(grid):
+        for row in spec.rows_of(profile, grid):
             for column in columns if row.run and row.method != NONE else []:
                 method = (f"operator={column.method or row.method}",)
                 overrides = (*common, *method, *column.set, *row.set, *chosen.set)

@@ -123,7 +123,7 @@ class Sources:
     def pairs_of_rows(self) -> Iterator[tuple[str, Row, Row]]:
         """Label and both rows of every comparison between rows."""
         rows = {row.id: row for row in self.plan.rows}
-        for delta in self.plan.spec.deltas_of(self.plan.grid):
+        for delta in self.plan.deltas:
             if delta.row is not None and delta.versus is not None:
                 yield delta.label, rows[delta.row], rows[delta.versus]
 

@@ -47,7 +47,8 @@ class Row(Part):
     """One operator with the settings that do not vary along the columns.
 
     `set` are its overrides and `setting` what the paper's CSV calls them.  `only` names the grids
-    that have the row; a row that is not `in_paper` is ours, and one that is not `run` the paper's.
+    that have the row, `profiles` the profiles; a row that is not `in_paper` is ours, and one that
+    is not `run` the paper's.
     """
 
     id: str
@@ -58,6 +59,7 @@ class Row(Part):
     in_paper: bool = True
     run: bool = True
     only: tuple[str, ...] | None = None
+    profiles: tuple[str, ...] | None = None
 
 
 class Column(Part):
@@ -263,13 +265,18 @@ class TableSpec(Part):
             id=name, label=name.replace("=", " "), set=(f"operator.{name}",), setting=name
         )
 
-    def rows_of(self, grid: str) -> tuple[Row, ...]:
-        """The rows that a grid has, in order."""
-        return tuple(row for row in self.rows if row.only is None or grid in row.only)
+    def rows_of(self, profile: str, grid: str) -> tuple[Row, ...]:
+        """The rows that a grid of a profile has, in order."""
+        return tuple(
+            row
+            for row in self.rows
+            if (row.only is None or grid in row.only)
+            and (row.profiles is None or profile in row.profiles)
+        )
 
-    def deltas_of(self, grid: str) -> tuple[Delta, ...]:
-        """The comparisons that a grid has, in order."""
-        ids = {row.id for row in self.rows_of(grid)}
+    def deltas_of(self, profile: str, grid: str) -> tuple[Delta, ...]:
+        """The comparisons that a grid of a profile has, in order."""
+        ids = {row.id for row in self.rows_of(profile, grid)}
         return tuple(delta for delta in self.deltas if {delta.row, delta.versus} - {None} <= ids)
 
 

@@ -28,7 +28,8 @@ from bigain.tables.ranks import LEVEL
 from bigain.tables.sources import Hypothesis, Sources
 from bigain.tables.spec import Block, Column, Row
 
-__all__ = ["VERDICTS", "Kind", "Ordering", "orderings", "verdict_panels"]
+__all__ = ["VERDICTS", "Kind", "Ordering", "excludes_size", "orderings", "verdict_of"]
+__all__ += ["verdict_panels"]
 
 VERDICTS = ("supported", "contradicted", "level", "inconclusive")
 
@@ -109,7 +110,7 @@ def _panel(title: str, kind: Kind, found: Sequence[Ordering]) -> Panel:
 def _of_block(sources: Sources, block: Block) -> Iterator[Ordering]:
     rows = {row.id: row for row in sources.plan.rows}
     columns = {column.id: column for column in sources.plan.columns_of(block)}
-    for delta in sources.plan.spec.deltas_of(sources.plan.grid):
+    for delta in sources.plan.deltas:
         if delta.row is not None and delta.versus is not None:
             for column in columns.values():
                 where = f"{delta.label}, {column.label}" if column.label else delta.label
@@ -147,8 +148,8 @@ def _ordering(
         hypothesis=sources.hypothesis(one, other, block.metric)
         if difference and says is not None
         else None,
-        verdict=_verdict(block.metric, says, difference, adjusted),
-        excludes_paper=_excludes(difference, paper) if difference and is_same else None,
+        verdict=verdict_of(block.metric, says, difference, adjusted),
+        excludes_paper=excludes_size(difference, paper) if difference and is_same else None,
     )
 
 
@@ -165,7 +166,16 @@ def _kind(block: Block) -> Kind:
     return "margin" if block.metric == "best_margin" else "noise error"
 
 
-def _verdict(name: str, says: bool | None, difference: Difference | None, adjusted: float) -> str:
+def verdict_of(name: str, says: bool | None, difference: Difference | None, adjusted: float) -> str:
+    """The verdict of a difference in the metric `name`; empty without one.
+
+    Args:
+        name: Id of the quantity.
+        says: Whether the paper has the first one ahead; None if it orders nothing.
+        difference: First minus second.
+        adjusted: Its p value with Holm's correction.
+
+    """
     if difference is None:
         return ""
     metric, delta = difference.metric, level_bounds()[name]
@@ -177,7 +187,8 @@ def _verdict(name: str, says: bool | None, difference: Difference | None, adjust
     return "supported" if measured == says else "contradicted"
 
 
-def _excludes(difference: Difference, size: float) -> bool | None:
+def excludes_size(difference: Difference, size: float) -> bool | None:
+    """Whether the interval excludes a size; None if there is no interval."""
     low, high = difference.metric.ci_low, difference.metric.ci_high
     if math.isnan(low) or math.isnan(high):
         return None

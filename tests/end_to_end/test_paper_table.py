@@ -38,7 +38,7 @@ def test_a_table_of_the_paper_profile_runs_and_is_rendered(
     tables = tmp_path / "results" / "paper" / "tables"
     page = (tables / "table05.md").read_text(encoding="utf-8")
     text = " ".join(page.split())
-    assert "30 of 30 runs done" in text
+    assert "44 of 44 runs done" in text
     assert f"the first {IMAGES} test images, trial list [2, 4], keep list [2, 1]" in text
     assert "float16" in text
     assert f"n = {IMAGES} images." in text

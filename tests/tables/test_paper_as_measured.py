@@ -27,8 +27,10 @@ def pairs(sources: Sources) -> Iterator[tuple[tuple[int, str, str, str], str, st
     own = {(block.dataset, block.metric): block for block in plan.spec.profile("paper").blocks}
     for block in plan.spec.paper.blocks:
         ours = own[block.dataset, OURS.get(block.metric, block.metric)]
-        for delta in plan.spec.deltas_of(plan.grid):
+        for delta in plan.deltas:
             row, versus = rows[str(delta.row)], rows[str(delta.versus)]
+            if not row.in_paper:
+                continue
             for column in plan.columns_of(ours):
                 printed = sources.printed_delta(block, row, versus, column)
                 assert printed is not None

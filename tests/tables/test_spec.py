@@ -66,7 +66,7 @@ def test_rows_and_backbones(
 ) -> None:
     spec = load_spec(number)
     assert spec.axis == axis
-    assert [row.method for row in spec.rows_of("default")] == methods
+    assert [row.method for row in spec.rows_of("mini", "default")] == methods
     assert spec.profile("mini").backbone == backbone
     assert spec.profile("paper").backbone == spec.paper.backbone == paper
 
@@ -101,7 +101,7 @@ def expected_cells(spec: TableSpec) -> set[tuple[PaperKey, str]]:
                 each if isinstance(each, str) else spec.column_at(each).id for each in block.columns
             }:
                 continue
-            for row in spec.rows_of("default"):
+            for row in spec.rows_of("paper", "default"):
                 setting = normal_setting(column.setting, row.setting)
                 setting = block.settings.get(setting, setting)
                 if row.in_paper and row.method != NONE:
@@ -205,12 +205,12 @@ def test_named_columns_exist(number: int, profile: str) -> None:
 
 def test_comparisons_need_their_rows() -> None:
     spec = load_spec(3)
-    assert [delta.label for delta in spec.deltas_of("default")] == ["IE-KVD minus ToDo"]
+    assert [delta.label for delta in spec.deltas_of("mini", "default")] == ["IE-KVD minus ToDo"]
     more = spec.model_copy(
         update={"deltas": (Delta(label="x", row="ie_kvd_0.5", versus="todo"), *spec.deltas)}
     )
-    assert [delta.label for delta in more.deltas_of("full")] == ["x", "IE-KVD minus ToDo"]
-    assert [delta.label for delta in more.deltas_of("default")] == ["IE-KVD minus ToDo"]
+    assert [delta.label for delta in more.deltas_of("mini", "full")] == ["x", "IE-KVD minus ToDo"]
+    assert [delta.label for delta in more.deltas_of("mini", "default")] == ["IE-KVD minus ToDo"]
 
 
 def test_doubtful_digits_of_table_2_are_marked() -> None:
@@ -234,9 +234,20 @@ def test_table_5_says_what_its_generation_half_repeats() -> None:
 
 def test_the_full_grid_of_table_3_sweeps_alpha() -> None:
     spec = load_spec(3)
-    more = set(spec.rows_of("full")) - set(spec.rows_of("default"))
+    more = set(spec.rows_of("mini", "full")) - set(spec.rows_of("mini", "default"))
     assert {row.id for row in more} == {"ie_kvd_0.5", "ie_kvd_0.9"}
     assert not any(row.in_paper for row in more)
+
+
+@pytest.mark.parametrize("number", [4, 5])
+def test_the_rule_as_released_is_a_row_of_the_paper_profile_alone(number: int) -> None:
+    spec = load_spec(number)
+    more = set(spec.rows_of("paper", "default")) - set(spec.rows_of("mini", "default"))
+    assert [row.set for row in more] == [("operator.destinations=as_released",)]
+    assert not any(row.in_paper for row in more)
+    compared = [(each.row, each.versus) for each in spec.deltas_of("paper", "default")]
+    assert compared == [("lgtm", "tome"), ("lgtm_released", "tome"), ("lgtm_released", "lgtm")]
+    assert len(spec.deltas_of("mini", "full")) == 1
 
 
 @pytest.mark.parametrize("text", ["44", "0", "four", "19"])
