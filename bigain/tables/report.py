@@ -30,6 +30,7 @@ from bigain.tables.render import (
     render_table,
     table_numbers,
 )
+from bigain.tables.report_verdicts import verdict_groups
 
 __all__ = [
     "Figure",
@@ -154,6 +155,7 @@ def render_report(results: Path, profile: str, tables: Sequence[ReportTable]) ->
         .get_template("report.html.j2")
         .render(
             profile=profile,
+            verdicts=verdict_groups([each.document for each in tables]),
             legend=legend(profile),
             coverage=[(each.document, *_coverage(each, known, results)) for each in tables],
             figures=find_figures(results / profile / "figures"),

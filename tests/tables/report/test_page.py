@@ -15,7 +15,7 @@ from bigain.errors import UserError
 from bigain.launch.compose import compose_configs
 from bigain.runs.manifests import Manifest
 from bigain.tables import report
-from bigain.tables.document import MARKS, Document
+from bigain.tables.document import MARKS, Cell, Document, Line, Panel
 from bigain.tables.render import table_numbers
 from bigain.tables.report import (
     FILTERS,
@@ -28,6 +28,7 @@ from bigain.tables.report import (
     report_path,
     where,
 )
+from bigain.tables.report_verdicts import verdict_groups
 
 Row = dict[str, str]
 WriteRuns = Callable[..., Path]
@@ -331,3 +332,28 @@ def test_every_table_comes_with_the_runs_that_it_needs(
         assert f"paths.results={tmp_path}" in table.document.command
     configured = planned_tables(compose_configs, "mini", None)
     assert not [c for table in configured for c in table.document.commands if "paths" in c]
+
+
+def test_the_page_opens_with_the_verdicts(results: Path, small_document: Document) -> None:
+    """What two tables print alike is one line."""
+    line, other = (
+        Line("measured", label, (Cell("accuracy"), Cell("+1.00"), Cell(verdict)))
+        for label, verdict in (("A minus B", "level"), ("A minus C", "supported"))
+    )
+    panel = Panel("Orderings", ("quantity", "measured", "verdict"), (line,))
+    documents = [
+        replace(small_document, number=4, findings=(panel,)),
+        replace(small_document, number=17, findings=(replace(panel, lines=(line, other)),)),
+    ]
+    (group,) = verdict_groups(documents)
+    assert [(each.label, each.tables) for each in group.lines] == [
+        *(("A minus B", (4, 17)), ("A minus C", (17,))),
+    ]
+    assert dict(group.counts) == {
+        **{"supported": 1, "contradicted": 0, "level": 1, "inconclusive": 0},
+    }
+    page = render_report(results, "mini", [ReportTable(each) for each in documents])
+    Page(page)
+    assert page.index('id="verdicts"') < page.index('id="coverage"')
+    assert '<a href="#table4">4</a>, <a href="#table17">17</a>' in page
+    assert "1 supported, 0 contradicted, 1 level, 0 inconclusive." in page
