@@ -23,7 +23,7 @@ TABLE_FLAGS := $(PLAN_FLAGS) $(if $(FORMAT),--format $(FORMAT))
 .DEFAULT_GOAL := help
 # Tables share runs: one after the other finds them done, two at once would meet at a lock.
 .NOTPARALLEL:
-.PHONY: help setup demo test test-slow slurm-check ray-check chaos lint format tables campaign figures report pareto dashboard bench bench-journal bench-unet bench-harness bench-workers gpu-check flops collect train-mini lock clean
+.PHONY: help setup demo test test-slow slurm-check ray-check chaos lint format tables claims campaign figures report pareto dashboard bench bench-journal bench-unet bench-harness bench-workers gpu-check flops collect train-mini lock clean
 .PHONY: $(addprefix table,$(ALL_TABLES))
 
 help: ## list the targets
@@ -77,7 +77,10 @@ tables: $(STAMP) ## all 18, each run once; RUN=0 renders the finished runs; FORM
 campaign: $(STAMP) ## every missing run of all tables, with an estimate first; goes on where it stopped
 	$(PYTHON_BIN) -m bigain table all $(PLAN_FLAGS) --dry-run | tail -n 1
 	@status=0; $(PYTHON_BIN) -m bigain table all $(TABLE_FLAGS) || status=$$?; \
-	    $(MAKE) figures report ARGS= || status=$$?; exit $$status
+	    $(MAKE) claims figures report ARGS= || status=$$?; exit $$status
+
+claims: $(STAMP) ## the paper's claims, from the committed runs: results/mini/claims.*, docs/results.md, README.md; starts no run
+	$(OFFLINE) $(PYTHON_BIN) scripts/claims.py $(ARGS)
 
 figures: $(STAMP) ## Figures 2-6 from what was measured; starts no run; ARGS="5 6"
 	$(OFFLINE) $(PYTHON_BIN) -m bigain figures --profile $(PROFILE) $(ARGS)

@@ -1,7 +1,7 @@
 """Metrics of a classification run: accuracy, error of the true class, margins.
 
-Accuracy is what users want.  On small backbones it hardly moves, because errors common to all
-classes cancel in the argmin.  The noise-prediction error of the true class does move: every
+Accuracy is what users want.  It resolves little, because errors common to all classes cancel in the
+argmin.  The noise-prediction error of the true class does move: every
 operator sees the same (image, t, eps), so its rise over the baseline is paired (protocol 1).
 
 Images with any number of labels (COCO): a prediction is correct if it is one of them, and two

@@ -1,0 +1,296 @@
+"""What the committed runs say of the paper's claims, with the statistics of the tables.
+
+Differences are those of `bigain.tables.differences` and `bigain.tables.trial_cells`.  A test of
+growth is the paired difference of two differences, by t over images:
+(first - second) - (third - fourth).
+
+p values have Holm's correction.  A hypothesis of a table has the corrected p of the tables' family,
+one that docs/decomposition.md registered has that of its twelve tests.  The others form families of
+their own, one for each kind of `bigain.tables.verdicts`.
+
+The verdict of a test is that of the tables; with two more expectations:
+
+* level: supported where tables say level, contradicted where p < 0.05 and it is not level;
+* not_worse: supported if the interval does not reach further than delta to the worse side,
+  contradicted if it is worse with p < 0.05.
+"""
+
+import csv
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pandas as pd
+
+from bigain.config.paper import PaperKey, PaperValues, normal_setting
+from bigain.metrics import Metric, holm, paired_difference
+from bigain.tables.bounds import level_bounds
+from bigain.tables.claim_runs import ClaimRuns
+from bigain.tables.claims import BandTest, Claim, ClaimsSpec, CountTest, Expected, PairTest
+from bigain.tables.differences import Difference, paired_differences, scaled
+from bigain.tables.families import Corrected
+from bigain.tables.quantities import QUANTITIES
+from bigain.tables.ranks import LEVEL
+from bigain.tables.sources import Hypothesis
+from bigain.tables.trial_cells import trial_differences
+from bigain.tables.verdicts import excludes_size, verdict_of
+
+__all__ = ["Finding", "claim_verdict", "measure_claims", "overall", "read_registered"]
+
+_PRINTED = {"acc1": "acc1", "map_image": "map", "frechet_mini": "fid"}
+"""Metric -> that of the paper's cells."""
+_SAME_UNIT = ("acc1", "map_image")
+NOT_RUN = "not run"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One test of a claim on one backbone.
+
+    Attributes:
+        claim: The claim.
+        backbone: Where.
+        label: What is compared.
+        metric: In what.
+        expected: What the paper says of it.
+        paper: The paper's size; None if it prints none.
+        measured: The number with its interval; None if a run is missing.
+        beside: Of bands: the number that it is compared with.
+        p: Of the single test; NaN without one.
+        adjusted: With Holm's correction.
+        family: Which correction: `tables`, `decomposition` or `claims`; empty without a test.
+        verdict: One of the four, or `not run`.
+        excludes: Whether the interval excludes the paper's size; None where units differ.
+        runs: Ids of the runs, first minus second (and of the pair it grew from).
+        missing: Overrides of the runs that are missing, as a user types them.
+
+    """
+
+    claim: Claim
+    backbone: str
+    label: str
+    metric: str
+    expected: str
+    paper: float | None
+    measured: Metric | None = None
+    beside: Metric | None = None
+    p: float = math.nan
+    adjusted: float = math.nan
+    family: str = ""
+    verdict: str = NOT_RUN
+    excludes: bool | None = None
+    runs: tuple[str, ...] = ()
+    missing: tuple[tuple[str, ...], ...] = ()
+
+    @property
+    def hypothesis(self) -> Hypothesis:
+        """What it tests."""
+        return Hypothesis(frozenset(self.runs), self.metric)
+
+
+def measure_claims(
+    spec: ClaimsSpec,
+    runs: ClaimRuns,
+    paper: PaperValues,
+    tables: Corrected,
+    registered: Corrected,
+) -> list[Finding]:
+    """All tests, claim by claim and backbone by backbone; untested claims have none.
+
+    Args:
+        spec: The claims.
+        runs: What is finished.
+        paper: The paper's values.
+        tables: Corrected p values of the tables' hypotheses (`bigain.tables.families`).
+        registered: Those of docs/decomposition.md (`read_registered`).
+
+    Raises:
+        UserError: Records are damaged, or two runs are of other weights or images.
+
+    """
+    found: list[Finding] = []
+    for claim in spec.claims:
+        for backbone in claim.backbones:
+            found += [_paired(spec, runs, paper, claim, backbone, test) for test in claim.tests]
+            found += [_counted(runs, paper, claim, backbone, test) for test in claim.counts]
+            found += [_of_band(runs, claim, backbone, test) for test in claim.bands]
+    return list(_judged(found, {"tables": tables, "decomposition": registered}))
+
+
+def read_registered(path: Path) -> Corrected:
+    """The registered tests of `decomposition.csv`; {} if there is no such file."""
+    if not path.is_file():
+        return {}
+    with path.open(encoding="utf-8", newline="") as handle:
+        return {
+            Hypothesis(frozenset((row["first_run"], row["second_run"])), "best_margin"): float(
+                row["p_holm"]
+            )
+            for row in csv.DictReader(handle)
+            if row["quantity"] == "margin" and row["p_holm"]
+        }
+
+
+def overall(findings: Sequence[Finding]) -> str:
+    """The verdict of a claim on a backbone.
+
+    Contradicted if one test is, supported or level if all are, not run if none was made.
+    """
+    verdicts = {each.verdict for each in findings}
+    if "contradicted" in verdicts:
+        return "contradicted"
+    return verdicts.pop() if len(verdicts) == 1 else "inconclusive"
+
+
+def claim_verdict(expected: Expected, name: str, difference: Difference, adjusted: float) -> str:
+    """The verdict of a paired test in the metric `name`."""
+    is_lower = QUANTITIES[name].lower_is_better
+    is_better = is_lower if expected in ("below", "level") else not is_lower
+    found = verdict_of(name, is_better, difference, adjusted)
+    if expected == "level":
+        return {"level": "supported", "supported": "contradicted"}.get(found, found)
+    if expected == "not_worse":
+        low, high = difference.metric.ci_low, difference.metric.ci_high
+        worst = -high if is_lower else low
+        if worst > -level_bounds()[name]:
+            return "supported"
+        is_worse = (difference.metric.value > 0) == is_lower
+        return "contradicted" if adjusted < LEVEL and is_worse else "inconclusive"
+    return found
+
+
+def _paired(
+    spec: ClaimsSpec,
+    runs: ClaimRuns,
+    paper: PaperValues,
+    claim: Claim,
+    backbone: str,
+    test: PairTest,
+) -> Finding:
+    names = (*test.runs, "none") if test.metric == "best_margin" else test.runs
+    words = [spec.words(backbone, test.metric, name, test.set) for name in names]
+    ids = [runs.run_id(each) for each in words]
+    finding = Finding(
+        *(claim, backbone, test.label, test.metric, test.expected),
+        _size(spec, paper, backbone, test),
+        runs=tuple(ids[: len(test.runs)]),
+        missing=tuple(own for own, name in zip(words, ids, strict=True) if not runs.has(name)),
+    )
+    if finding.missing:
+        return finding
+    runs.check(ids)
+    difference = _difference(runs, test, ids)
+    return replace(finding, measured=difference.metric, p=difference.p)
+
+
+def _difference(runs: ClaimRuns, test: PairTest, ids: Sequence[str]) -> Difference:
+    if test.metric == "best_margin":
+        first, second = (runs.trials(name, ids[-1]) for name in ids[:2])
+        return trial_differences(first, second, None)[test.metric]
+    frames = [runs.frame(name) for name in ids]
+    work = QUANTITIES[test.metric].work
+    if test.start is None:
+        return paired_differences(work, frames[0], frames[1], None)[test.metric]
+    values = [_by_image(test.metric, frame) for frame in frames]
+    found = paired_difference(values[0] - values[1], values[2] - values[3])
+    unit = "points" if test.metric == "acc1" else "feature^2"
+    return Difference(scaled(test.metric, found, 1.0, unit), found.p)
+
+
+def _by_image(metric: str, frame: pd.DataFrame) -> "pd.Series[float]":
+    indexed = frame.set_index("image_id")
+    return 100.0 * indexed["correct"] if metric == "acc1" else indexed["frechet_value"]
+
+
+def _size(spec: ClaimsSpec, paper: PaperValues, backbone: str, test: PairTest) -> float | None:
+    place = test.paper.get(backbone)  # type: ignore[call-overload]
+    if place is None:
+        return None
+    metric = _PRINTED[test.metric]
+    cells = [_printed(paper, f"{place}/{spec.runs[name].cell}/{metric}") for name in test.runs]
+    return sum(sign * cell for sign, cell in zip((1, -1, -1, 1), cells, strict=False))
+
+
+def _printed(paper: PaperValues, key: str) -> float:
+    """The value of table/backbone/dataset/method/setting/metric."""
+    table, backbone, dataset, method, setting, metric = key.split("/")
+    cell = PaperKey(int(table), backbone, dataset, method, normal_setting(setting), metric)
+    number = paper[cell].number
+    assert number is not None, f"the paper's {key} is lost"
+    return number
+
+
+def _counted(
+    runs: ClaimRuns, paper: PaperValues, claim: Claim, backbone: str, test: CountTest
+) -> Finding:
+    words = tuple(test.run.split())
+    name = runs.run_id(words)
+    size = _printed(paper, test.paper) if test.size is None else test.size
+    finding = Finding(claim, backbone, test.label, test.metric, "equal", size, runs=(name,))
+    if not runs.has(name):
+        return replace(finding, missing=(words,))
+    metric = runs.metric(name, test.metric)
+    is_equal = abs(metric.value - size) <= test.within
+    return replace(
+        finding,
+        measured=metric,
+        verdict="supported" if is_equal else "contradicted",
+    )
+
+
+def _of_band(runs: ClaimRuns, claim: Claim, backbone: str, test: BandTest) -> Finding:
+    expected = "level" if test.within is not None else "above"
+    finding = Finding(claim, backbone, test.label, test.quantity, expected, None)
+    own = runs.band(backbone, test.quantity, test.band)
+    other = runs.band(backbone, test.quantity, test.above) if test.above else None
+    if own is None or (test.above and other is None):
+        return replace(finding, missing=(("analysis", "bands", f"backbone={backbone}"),))
+    ends = (other.ci_low, other.ci_high) if other else (-(test.within or 0), test.within or 0)
+    verdict = _band_verdict(own, ends, is_above=other is not None)
+    return replace(finding, measured=own, beside=other, verdict=verdict)
+
+
+def _band_verdict(own: Metric, ends: tuple[float, float], *, is_above: bool) -> str:
+    """Of an interval beside another: above it, or within it, or neither."""
+    low, high = ends
+    inside = own.ci_low > high if is_above else low < own.ci_low and own.ci_high < high
+    outside = own.ci_high < low or (not is_above and own.ci_low > high)
+    if inside:
+        return "supported"
+    return "contradicted" if outside else "inconclusive"
+
+
+def _judged(findings: Iterable[Finding], known: Mapping[str, Corrected]) -> Iterator[Finding]:
+    findings = list(findings)
+    tested = [each for each in findings if each.measured and not math.isnan(each.p)]
+    places = {**known, "claims": _own_families(tested, known)}
+    for each in findings:
+        if each.measured is None or math.isnan(each.p):
+            yield each
+            continue
+        family = next(name for name, own in places.items() if each.hypothesis in own)
+        adjusted = places[family][each.hypothesis]
+        difference = Difference(each.measured, each.p)
+        same = each.metric in _SAME_UNIT and each.paper is not None
+        yield replace(
+            each,
+            family=family,
+            adjusted=adjusted,
+            verdict=claim_verdict(each.expected, each.metric, difference, adjusted),  # type: ignore[arg-type]
+            excludes=excludes_size(difference, each.paper or 0.0) if same else None,
+        )
+
+
+def _own_families(tested: Sequence[Finding], known: Mapping[str, Corrected]) -> Corrected:
+    """Corrected p values of the hypotheses that no other family has, by kind."""
+    kinds: dict[str, dict[Hypothesis, float]] = {}
+    for each in tested:
+        if not any(each.hypothesis in own for own in known.values()):
+            kind = "margin" if each.metric == "best_margin" else "paper"
+            kinds.setdefault(kind, {})[each.hypothesis] = each.p
+    return {
+        hypothesis: p
+        for family in kinds.values()
+        for hypothesis, p in zip(family, holm(list(family.values())), strict=True)
+    }

@@ -1,0 +1,275 @@
+"""Every number of claims.csv, again from the committed records.
+
+The rows of the file say what to compute; `scripts/recompute*.py` compute it without the library.
+"""
+
+import math
+from functools import cache
+from typing import Any
+
+import pytest
+import yaml  # type: ignore[import-untyped]
+
+from bigain.launch.compose import compose_config
+from bigain.runs.identity import run_id
+from tests.end_to_end.recomputed import (
+    MINI,
+    ROOT,
+    Found,
+    difference,
+    holm,
+    read_csv,
+)
+
+ROWS = read_csv(MINI / "claims.csv")
+SPEC: dict[str, Any] = yaml.safe_load((ROOT / "configs" / "claims.yaml").read_text("utf-8"))
+DELTAS = yaml.safe_load((ROOT / "configs" / "verdicts.yaml").read_text("utf-8"))["level"]
+TESTED = [row for row in ROWS if row["p"]]
+LOWER = {"frechet_mini"}
+PRINTED = {"acc1": "acc1", "map_image": "map", "frechet_mini": "fid"}
+
+
+def baseline(backbone: str) -> str:
+    """The run of the first stage without an operator, on 1,000 images."""
+    return next(
+        row["second_run"]
+        for row in read_csv(MINI / "decomposition.csv")
+        if (row["backbone"], row["second"], row["seed"]) == (backbone, "baseline", "0")
+    )
+
+
+def recomputed(row: dict[str, str]) -> Found:
+    return difference(row["runs"].split(), row["metric"], baseline(row["backbone"]))
+
+
+def number(row: dict[str, str], key: str) -> float:
+    return float(row[key])
+
+
+# claims.csv.
+
+
+def test_most_claims_have_a_test() -> None:
+    assert {row["claim"] for row in ROWS} == {
+        each["id"] for each in SPEC["claims"] if "untested" not in each
+    }
+    assert len({row["claim"] for row in TESTED}) >= 20
+
+
+def test_values_intervals_and_p_follow_from_the_records() -> None:
+    for row in TESTED:
+        found = recomputed(row)
+        assert int(row["n"]) == found.n, row
+        for key, other in (("value", found.value), ("ci_low", found.low), ("ci_high", found.high)):
+            assert number(row, key) == pytest.approx(other, rel=1e-6, abs=1e-8), row
+        assert number(row, "p") == pytest.approx(found.p, rel=1e-4), row
+
+
+def is_published(run: str) -> bool:
+    return (MINI / "samples" / f"{run}.csv.gz").is_file()
+
+
+@cache
+def named(*words: str) -> str:
+    return run_id(compose_config([*words]))
+
+
+def test_the_runs_are_those_that_the_claims_name() -> None:
+    for claim in SPEC["claims"]:
+        for test in claim.get("tests", ()):
+            for backbone in claim.get("backbones", ("mini_unet", "mini_dit")):
+                names = [test["first"], test["second"], *test.get("from", ())]
+                words = [*SPEC["protocols"][test["metric"]], *test.get("set", ())]
+                ids = [
+                    named(f"backbone={backbone}", *words, *SPEC["runs"][name]["run"].split())
+                    for name in names
+                ]
+                (own,) = (
+                    row
+                    for row in ROWS
+                    if (row["claim"], row["backbone"], row["label"])
+                    == (claim["id"], backbone, test["label"])
+                )
+                assert own["runs"].split() == ids
+                assert (own["metric"], own["expected"]) == (test["metric"], test["expected"])
+                assert bool(own["value"]) != bool(own["missing"])
+                if own["missing"]:
+                    needed = [*ids, *([baseline(backbone)] if "margin" in own["metric"] else [])]
+                    assert not all(map(is_published, needed)), "make claims was forgotten"
+
+
+def printed(cell: str) -> float:
+    """table/backbone/dataset/method/setting/metric of the paper's values."""
+    table, backbone, dataset, method, setting, metric = cell.split("/")
+    wanted = (table, backbone, dataset, method, parts(setting), metric)
+    (found,) = (
+        row["value"]
+        for row in read_csv(ROOT / "bigain" / "assets" / "paper_tables.csv")
+        if (
+            *(row[key] for key in ("table", "backbone", "dataset", "method")),
+            parts(row["setting"]),
+            row["metric"],
+        )
+        == wanted
+    )
+    return float(found)
+
+
+def parts(setting: str) -> tuple[str, ...]:
+    """In one order, with numbers by value."""
+    named = (each.partition("=") for each in setting.split(";") if each)
+    return tuple(sorted(f"{key}={plain(value)}" for key, _, value in named))
+
+
+def plain(value: str) -> str:
+    try:
+        return str(float(value))
+    except ValueError:
+        return value
+
+
+def test_the_papers_sizes_are_those_of_its_tables() -> None:
+    seen = 0
+    for claim in SPEC["claims"]:
+        for test in (*claim.get("tests", ()), *claim.get("counts", ())):
+            rows = [
+                row for row in ROWS if (row["claim"], row["label"]) == (claim["id"], test["label"])
+            ]
+            for row in rows:
+                place = test.get("paper")
+                if "run" in test:
+                    size = test["size"] if "size" in test else printed(place)
+                elif place is None or row["backbone"] not in place:
+                    assert row["paper"] == ""
+                    continue
+                else:
+                    names = [test["first"], test["second"], *test.get("from", ())]
+                    cells = [
+                        printed(
+                            f"{place[row['backbone']]}/{SPEC['runs'][name]['cell']}/"
+                            f"{PRINTED[test['metric']]}"
+                        )
+                        for name in names
+                    ]
+                    size = cells[0] - cells[1]
+                    size -= cells[2] - cells[3] if len(cells) == 4 else 0.0
+                assert number(row, "paper") == pytest.approx(size, abs=1e-4)
+                seen += 1
+    assert seen > 40
+
+
+def test_counted_numbers_and_bands_are_those_of_their_files() -> None:
+    runs = {(row["run_id"], row["metric"]): row["value"] for row in read_csv(MINI / "runs.csv")}
+    bands = read_csv(MINI / "bands.csv")
+    counted = [row for row in ROWS if row["expected"] == "equal" and row["value"]]
+    assert len(counted) >= 4
+    for row in counted:
+        assert number(row, "value") == pytest.approx(float(runs[row["runs"], row["metric"]]), 1e-5)
+    for row in (each for each in ROWS if each["metric"].startswith("margin")):
+        band = "all" if row["metric"] == "margin_covariance" else "high"
+        (own,) = (
+            each
+            for each in bands
+            if (each["backbone"], each["operator"], each["timestep"], each["band"])
+            == (row["backbone"], "none", "all", band)
+            and each["quantity"] == row["metric"]
+        )
+        for key in ("value", "ci_low", "ci_high"):
+            assert number(row, key) == pytest.approx(number(own, key), rel=1e-4)
+
+
+# Corrections and verdicts.
+
+
+def test_own_families_have_holms_correction() -> None:
+    own = [row for row in TESTED if row["family"] == "claims"]
+    for is_margin in (True, False):
+        kind = [row for row in own if (row["metric"] == "best_margin") == is_margin]
+        hypotheses = {(frozenset(row["runs"].split()), row["metric"]): row for row in kind}
+        corrected = holm([number(row, "p") for row in hypotheses.values()])
+        for (name, metric), p in zip(hypotheses, corrected, strict=True):
+            for row in kind:
+                if (frozenset(row["runs"].split()), row["metric"]) == (name, metric):
+                    assert number(row, "p_holm") == pytest.approx(p, rel=1e-4)
+    assert own
+
+
+def test_other_families_have_the_p_of_their_files() -> None:
+    registered = {
+        frozenset((row["first_run"], row["second_run"])): number(row, "p_holm")
+        for row in read_csv(MINI / "decomposition.csv")
+        if row["p_holm"]
+    }
+    tables = [
+        row
+        for path in sorted((MINI / "tables").glob("table*.csv"))
+        for row in read_csv(path)
+        if row.get("p_holm")
+    ]
+    for row in TESTED:
+        if row["family"] == "decomposition":
+            p = registered[frozenset(row["runs"].split())]
+            assert number(row, "p_holm") == pytest.approx(p, rel=1e-4)
+        elif row["family"] == "tables":
+            assert any(is_same(row, each) for each in tables), row
+
+
+def is_same(row: dict[str, str], other: dict[str, str]) -> bool:
+    """Whether a table has this comparison, either way round, with this corrected p."""
+    if (other["metric"], other["backbone"]) != (f"delta_{row['metric']}", row["backbone"]):
+        return False
+    return math.isclose(abs(number(row, "value")), abs(number(other, "value")), rel_tol=1e-4) and (
+        math.isclose(number(row, "p_holm"), number(other, "p_holm"), rel_tol=0.01)
+    )
+
+
+def test_corrected_p_values_of_the_tables_are_steps_of_holm() -> None:
+    """Sorted by p, p_holm / p is a falling whole number, or p_holm stays where it was."""
+    kinds: dict[str, set[tuple[float, float]]] = {}
+    for path in sorted((MINI / "tables").glob("table*.csv")):
+        for row in read_csv(path):
+            if row.get("p_holm"):
+                kind = {"delta_best_margin": "margin"}.get(row["metric"], row["metric"][:9])
+                kind = kind if kind in ("margin", "delta_eps") else "paper"
+                kinds.setdefault(kind, set()).add((number(row, "p"), number(row, "p_holm")))
+    assert {"paper", "delta_eps"} <= set(kinds)
+    for family in kinds.values():
+        last, steps = 0.0, math.inf
+        for p, corrected in sorted(family):
+            times = round(corrected / p) if p else 0
+            is_step = times <= steps and math.isclose(corrected, times * p, rel_tol=0.02)
+            is_kept = math.isclose(corrected, last, rel_tol=0.02) or corrected == 1
+            assert is_step or is_kept, (p, corrected)
+            last, steps = max(last, corrected), min(steps, times) if is_step else steps
+        assert round(min(family)[1] / min(family)[0]) >= len(family)
+
+
+def expected_verdict(row: dict[str, str]) -> str:
+    low, high, p = (number(row, key) for key in ("ci_low", "ci_high", "p_holm"))
+    delta, metric, expected = DELTAS[row["metric"]], row["metric"], row["expected"]
+    is_level = -delta < low and high < delta
+    if expected == "level":
+        return "supported" if is_level else "contradicted" if p < 0.05 else "inconclusive"
+    if expected == "not_worse":
+        if (high < delta) if metric in LOWER else (low > -delta):
+            return "supported"
+        is_worse = (number(row, "value") > 0) == (metric in LOWER)
+        return "contradicted" if is_worse and p < 0.05 else "inconclusive"
+    if is_level:
+        return "level"
+    if p >= 0.05:
+        return "inconclusive"
+    is_above = number(row, "value") > 0
+    return "supported" if is_above == (expected == "above") else "contradicted"
+
+
+def test_verdicts_follow_from_intervals_and_corrected_p() -> None:
+    for row in TESTED:
+        assert row["verdict"] == expected_verdict(row), row
+        if row["papers_size"]:
+            inside = number(row, "ci_low") <= number(row, "paper") <= number(row, "ci_high")
+            assert row["papers_size"] == ("possible" if inside else "excluded")
+        assert bool(row["papers_size"]) == (
+            row["metric"] in ("acc1", "map_image") and bool(row["paper"])
+        )
+    assert {row["verdict"] for row in ROWS if not row["value"]} <= {"not run"}

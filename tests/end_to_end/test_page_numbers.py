@@ -1,0 +1,153 @@
+"""Every number of docs/results.md and README.md, again from claims.csv and the committed records.
+
+`test_claim_numbers` computes those of claims.csv again.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import claims
+import pytest
+import yaml  # type: ignore[import-untyped]
+
+from bigain.launch.compose import compose_config
+from bigain.runs.identity import run_id
+from tests.end_to_end.recomputed import (
+    MINI,
+    ROOT,
+    difference,
+    read_csv,
+    value,
+)
+
+ROWS = read_csv(MINI / "claims.csv")
+SPEC: dict[str, Any] = yaml.safe_load((ROOT / "configs" / "claims.yaml").read_text("utf-8"))
+DIGITS = {"best_margin": 3, "frechet_mini": 3}
+RESULTS = (ROOT / "docs" / "results.md").read_text("utf-8")
+README = (ROOT / "README.md").read_text("utf-8")
+
+
+def between(text: str, name: str) -> list[list[str]]:
+    """The rows of the table between two marks."""
+    own = text.partition(f"<!-- {name}:begin -->")[2].partition(f"<!-- {name}:end -->")[0]
+    lines = [line for line in own.splitlines() if line.startswith("| ")]
+    return [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[1:]]
+
+
+def shown(row: dict[str, str]) -> str:
+    """A measured test as the page prints it."""
+    numbers = [float(row[key]) for key in ("value", "ci_low", "ci_high") if row[key]]
+    if row["expected"] == "equal":
+        text = f"{numbers[0]:.2f}"
+    else:
+        digits = DIGITS.get(row["metric"], 3 if row["metric"].startswith("margin") else 2)
+        sign = "" if row["metric"].startswith("margin") else "+"
+        own = [f"{each:{sign}.{digits}f}" for each in numbers]
+        own = [each.lstrip("+") if float(each) == 0 and digits == 2 else each for each in own]
+        text = f"{own[0]} [{own[1]}, {own[2]}], n = {int(row['n']):,}"
+    return f"{row['label']}: {text}".replace(": -0.00 ", ": 0.00 ").replace("-", "−")
+
+
+def test_the_page_has_the_numbers_of_the_file() -> None:
+    rows = between(RESULTS, "claims")
+    assert len(rows) == len(SPEC["claims"])
+    for claim, cells in zip(SPEC["claims"], rows, strict=True):
+        assert cells[0].startswith(claim["text"])
+        for row in (each for each in ROWS if each["claim"] == claim["id"]):
+            cell = cells[3 if row["backbone"] == "mini_unet" else 4]
+            texts = [each.replace("-", "−") for each in cell.split("<br>")]
+            (text,) = (
+                each for each in texts if each.startswith(f"{row['label']}:".replace("-", "−"))
+            )
+            if row["value"]:
+                assert text.startswith(shown(row)), (text, shown(row))
+                assert row["verdict"] in text
+                assert row["metric"] != "margin" or low_band(row["backbone"]) in text
+                assert not row["papers_size"] or row["papers_size"] in text
+            else:
+                assert "—" in text
+
+
+def low_band(backbone: str) -> str:
+    """The margin of the low band of the baseline, beside which that of the high band stands."""
+    (own,) = (
+        row
+        for row in read_csv(MINI / "bands.csv")
+        if (row["backbone"], row["operator"], row["timestep"]) == (backbone, "none", "all")
+        and (row["band"], row["quantity"]) == ("low", "margin")
+    )
+    value, low, high = (f"{float(own[key]):.3f}" for key in ("value", "ci_low", "ci_high"))
+    return f", to {value} [{low}, {high}]"
+
+
+def numbers_of(text: str) -> list[float]:
+    return [float(each) for each in re.findall(r"[-+]?\d+\.\d+", text.replace("−", "-"))]
+
+
+def readme_cells() -> Iterator[tuple[str, str, str, str]]:
+    """Backbone, metric, name of the run, and the cell."""
+    places = [
+        (b, m) for b in ("mini_dit", "mini_unet") for m in ("best_margin", "acc1", "frechet_mini")
+    ]
+    for rival, row in zip(SPEC["rivals"], between(README, "results"), strict=True):
+        assert row[0] == rival["label"]
+        for (backbone, metric), cell in zip(places, row[1:], strict=True):
+            yield backbone, metric, rival["run"], cell
+
+
+def test_the_table_of_the_readme_follows_from_the_records() -> None:
+    seen = 0
+    for backbone, metric, name, cell in readme_cells():
+        words = [f"backbone={backbone}", *SPEC["protocols"][metric]]
+        own, none = (
+            run_id(compose_config([*words, *SPEC["runs"][each]["run"].split()]))
+            for each in (name, "none")
+        )
+        if cell == "—":
+            assert not (MINI / "samples" / f"{own}.csv.gz").is_file()
+            continue
+        seen += 1
+        found = value(none, metric) if name == "none" else difference((own, none), metric, none)
+        assert numbers_of(cell) == pytest.approx(
+            [found.value, found.low, found.high], abs=0.00501 if metric == "acc1" else 0.000501
+        )
+    assert seen >= 22
+
+
+def test_the_rows_of_1000_images_follow_from_the_records() -> None:
+    rows = re.findall(r"^\| (mini_\w+) \| (\w+)(?: (\S+))? \| (.+?) \| (.*?) ?\|$", RESULTS, re.M)
+    assert len(rows) == 6
+    for backbone, operator, setting, cell, minus in rows:
+        words = [f"backbone={backbone}", "dataset.limit=1000"]
+        own, none = (
+            run_id(compose_config([*words, *each]))
+            for each in (
+                [f"operator={operator}", *([f"operator.{setting}"] if setting else [])],
+                ["operator=none"],
+            )
+        )
+        found = value(own, "acc1")
+        assert found.n == 1000
+        assert numbers_of(cell) == pytest.approx([found.value, found.low, found.high], abs=0.0501)
+        if minus:
+            gap = difference((own, none), "acc1")
+            assert numbers_of(minus) == pytest.approx([gap.value, gap.low, gap.high], abs=0.0501)
+
+
+@pytest.mark.slow
+def test_files_and_pages_are_those_that_make_claims_writes(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert claims.main(["--check"]) == 0, capsys.readouterr().out
+
+
+def test_no_other_interval_stands_on_the_pages() -> None:
+    """So that every number with an interval is one of those above."""
+    interval = re.compile(r"\[[-+−]?\d+\.\d+, [-+−]?\d+\.\d+\]")
+    rest = RESULTS.partition("<!-- claims:begin -->")[0]
+    rest += RESULTS.partition("<!-- claims:end -->")[2]
+    assert len(interval.findall(rest)) == 6 + 4
+    outside = README.partition("<!-- results:begin -->")[0]
+    outside += README.partition("<!-- results:end -->")[2]
+    assert not interval.findall(outside)

@@ -1,0 +1,148 @@
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml  # type: ignore[import-untyped]
+
+from bigain.errors import UserError
+from bigain.locations import CONFIGS
+from bigain.metrics import Metric
+from bigain.tables.claim_page import claims_csv, claims_markdown
+from bigain.tables.claim_results import Finding, claim_verdict, overall, read_registered
+from bigain.tables.claims import BandTest, Claim, ClaimsSpec, Expected, load_claims
+from bigain.tables.differences import Difference
+
+NAN = math.nan
+
+
+def difference(metric: str, low: float, high: float) -> Difference:
+    return Difference(Metric(metric, (low + high) / 2, 100, low, high, "points"), 0.01)
+
+
+@pytest.mark.parametrize(
+    ("expected", "metric", "low", "high", "p", "verdict"),
+    [
+        ("above", "acc1", 2.0, 4.0, 0.01, "supported"),
+        ("above", "acc1", -4.0, -2.0, 0.01, "contradicted"),
+        ("above", "acc1", -4.0, 4.0, 0.9, "inconclusive"),
+        ("above", "acc1", -1.0, 1.0, 0.9, "level"),
+        ("below", "acc1", -4.0, -2.0, 0.01, "supported"),
+        ("below", "frechet_mini", -0.4, -0.2, 0.01, "supported"),
+        ("below", "frechet_mini", 0.2, 0.4, 0.01, "contradicted"),
+        ("above", "frechet_mini", 0.2, 0.4, 0.01, "supported"),
+        ("level", "acc1", -1.0, 1.0, 0.9, "supported"),
+        ("level", "acc1", 2.0, 4.0, 0.01, "contradicted"),
+        ("level", "acc1", -4.0, -2.0, 0.01, "contradicted"),
+        ("level", "acc1", -2.0, 4.0, 0.5, "inconclusive"),
+        ("not_worse", "acc1", -1.0, 9.0, 0.5, "supported"),
+        ("not_worse", "acc1", -2.0, 9.0, 0.5, "inconclusive"),
+        ("not_worse", "acc1", -9.0, -2.0, 0.01, "contradicted"),
+        ("not_worse", "acc1", -9.0, -2.0, 0.06, "inconclusive"),
+        ("not_worse", "frechet_mini", -0.4, 0.04, 0.5, "supported"),
+        ("not_worse", "frechet_mini", 0.2, 0.4, 0.01, "contradicted"),
+    ],
+)
+def test_verdicts(
+    expected: Expected, metric: str, low: float, high: float, p: float, verdict: str
+) -> None:
+    """The deltas are 1.5 points of accuracy and 0.05 of the distance."""
+    assert claim_verdict(expected, metric, difference(metric, low, high), p) == verdict
+
+
+CLAIM = Claim(id="x", text="A is better", place="section 4", table=4, untested="no model")
+
+
+def finding(verdict: str, **more: Any) -> Finding:
+    return Finding(CLAIM, "mini_dit", "accuracy", "acc1", "above", 8.87, verdict=verdict, **more)
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "whole"),
+    [
+        (["supported", "supported"], "supported"),
+        (["level", "level"], "level"),
+        (["supported", "contradicted", "not run"], "contradicted"),
+        (["supported", "not run"], "inconclusive"),
+        (["supported", "level"], "inconclusive"),
+        (["not run", "not run"], "not run"),
+    ],
+)
+def test_a_claim_has_one_verdict(verdicts: list[str], whole: str) -> None:
+    assert overall([finding(each) for each in verdicts]) == whole
+
+
+def test_the_page_says_what_was_found_and_what_is_missing() -> None:
+    band = BandTest(label="x", quantity="margin", band="all", within=0.1)
+    tested = CLAIM.model_copy(update={"id": "y", "untested": "", "bands": (band,)})
+    spec = ClaimsSpec(protocols={}, runs={}, rivals=(), claims=(tested, CLAIM))
+    measured = finding(
+        "inconclusive",
+        measured=Metric("acc1", -0.25, 400, -2.43, 1.93, "points"),
+        excludes=True,
+        runs=("a", "b"),
+    )
+    missing = finding("not run", missing=(("operator=tome", "task.trial_list=[5]"),))
+    found = [
+        Finding(**{**vars(each), "claim": tested, "label": label})
+        for each, label in ((measured, "0.7"), (missing, "0.5"))
+    ]
+    page = claims_markdown(spec, [*found], "there/")
+    assert "2 tests: 0 supported, 0 contradicted, 0 level, 1 inconclusive, 1 not run." in page
+    cells = [cell.strip() for cell in page.splitlines()[4].split("|")[1:-1]]
+    assert cells[0] == "A is better"
+    assert cells[2] == "0.7: +8.87 (DiT-XL/2)<br>0.5: +8.87 (DiT-XL/2)"
+    assert cells[3] == "not in the paper"
+    assert cells[4] == (
+        "**inconclusive**<br>0.7: −0.25 [−2.43, +1.93], n = 400: inconclusive, paper's size "
+        "excluded<br>0.5: — [1]"
+    )
+    assert cells[5] == "[Table 4](there/tables/table04.md)"
+    assert "python -m bigain operator=tome 'task.trial_list=[5]'  # [1]" in page
+    assert "not tested: no model" in page.splitlines()[5]
+    first, second = claims_csv(found).splitlines()[1:]
+    assert first.endswith(",inconclusive,excluded,a b,")
+    assert second.endswith(",not run,,,operator=tome 'task.trial_list=[5]'")
+
+
+def test_registered_tests_are_those_with_a_corrected_p(tmp_path: Path) -> None:
+    path = tmp_path / "decomposition.csv"
+    assert read_registered(path) == {}
+    path.write_text(
+        "first_run,second_run,quantity,p_holm\na,b,margin,0.5\na,b,auc,\na,c,margin,\n",
+        encoding="utf-8",
+    )
+    ((hypothesis, p),) = read_registered(path).items()
+    assert (hypothesis.runs, hypothesis.metric, p) == (frozenset("ab"), "best_margin", 0.5)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"first": "lgtm_9"}, "run=lgtm_9: allowed: lgtm_0.7, tome_0.7"),
+        ({"metric": "acc5"}, "metric=acc5: allowed: acc1, map_image"),
+        ({"expected": "more"}, "'above', 'below', 'level' or 'not_worse'"),
+        ({"paper": {"mini_unet": "4/sd20/pets"}, "colour": 1}, "colour"),
+    ],
+)
+def test_a_mistake_in_the_file_is_one_line(
+    tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    content = yaml.safe_load((CONFIGS / "claims.yaml").read_text("utf-8"))
+    content["claims"][0]["tests"][0] |= change
+    path = tmp_path / "claims.yaml"
+    path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+    with pytest.raises(UserError) as caught:
+        load_claims(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_claims_of_the_paper_are_there() -> None:
+    spec = load_claims()
+    assert len(spec.claims) >= 26
+    places = {each.place.split()[0] for each in spec.claims}
+    assert {"abstract", "section", "appendix"} <= {each.rstrip(",") for each in places}
+    assert spec.rivals[0].run == "none"
+    assert len(spec.rivals) == 5
