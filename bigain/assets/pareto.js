@@ -120,12 +120,14 @@
     if (point.settings) row(table, "settings", point.settings);
     Object.entries(point.runs).forEach(([task, id]) => row(table, `run, ${task}`, id));
     tip.replaceChildren(head, table);
+    [tip.style.left, tip.style.top] = ["0", "0"];
     tip.hidden = false;
     const box = node.getBoundingClientRect();
     const right = box.right + 12 + tip.offsetWidth;
     const left = right > window.innerWidth ? box.left - 12 - tip.offsetWidth : box.right + 12;
     tip.style.left = `${Math.max(4, left) + window.scrollX}px`;
-    tip.style.top = `${box.top + window.scrollY}px`;
+    const top = Math.max(4, Math.min(box.top, window.innerHeight - tip.offsetHeight - 4));
+    tip.style.top = `${top + window.scrollY}px`;
   };
 
   const drawPoint = (group, point, look, across, up, x, y) => {

@@ -17,7 +17,7 @@ from bigain.runs.pareto import COSTS, QUALITIES, Group, Point, fronts
 from bigain.tables.formats import html_environment
 from bigain.tables.quantities import QUANTITIES, format_metric
 
-__all__ = ["axis_title", "render_pareto"]
+__all__ = ["axis_title", "render_pareto", "written"]
 
 _TITLES = {"precision": "Precision", "recall": "Recall"}
 
@@ -25,6 +25,11 @@ _TITLES = {"precision": "Precision", "recall": "Recall"}
 def axis_title(metric: str) -> str:
     """The name of a metric with its unit, for the axis of a drawing."""
     return _TITLES[metric] if metric in _TITLES else QUANTITIES[metric].title
+
+
+def written(metric: Metric) -> str:
+    """A value with its interval; FLOPs with four digits, since small models have few."""
+    return f"{metric.value:.4g}" if metric.metric == "flops_g" else format_metric(metric)
 
 
 def render_pareto(groups: Sequence[Group], profile: str) -> str:
@@ -37,7 +42,7 @@ def render_pareto(groups: Sequence[Group], profile: str) -> str:
             profile=profile,
             groups=groups,
             title=axis_title,
-            written=format_metric,
+            written=written,
             # Inside a script, a "<" could end it.
             data=json.dumps(data, sort_keys=True, indent=1).replace("<", "\\u003c"),
             script=(ASSETS / "pareto.js").read_text(encoding="utf-8"),
@@ -89,4 +94,4 @@ def _numbers(metric: Metric) -> dict[str, Any]:
         "n": metric.n,
         "ends": None if any(map(math.isnan, ends)) else ends,
     }
-    return parts | {"text": format_metric(metric)}
+    return parts | {"text": written(metric)}
