@@ -56,7 +56,7 @@ class Subplot:
 
     title: str
     note: str
-    draw: Callable[[Axes], None]
+    draw: Callable[[Axes], object]
 
 
 def operator_subplots(maps: Sequence[TokenMap], image: Image) -> list[Subplot]:
