@@ -51,6 +51,9 @@ UNREGISTERED = (("L-GTM, as released", "ToMe, paired"),)
 TESTS = len(BACKBONES) * len(HYPOTHESES)
 """The registered tests, corrected together; one that was not run counts with p = 1."""
 
+_SHADES = {0.3: "#9db7d5", 0.5: "#5b86b8", 0.7: "#1f4e8c"}
+"""Merge ratio -> its colour in the figure."""
+
 _ENDPOINT = "margin"
 _UNITS = {"margin": 1.0, "accuracy": 100.0, "auc": 100.0, "noise_error": 100.0}
 _COLUMNS = (
@@ -226,15 +229,16 @@ def draw(found: Sequence[dict[str, Any]], path: Path) -> list[Path]:
 def _panel(axis: Any, backbone: str, found: Sequence[dict[str, Any]]) -> None:
     own = [row for row in found if row["backbone"] == backbone and row["seed"] == 0]
     own = [row for row in own if row["second"] == BASELINE and row["quantity"] == _ENDPOINT]
-    for shift, (ratio, shade) in enumerate(((0.3, "#9db7d5"), (0.5, "#5b86b8"), (0.7, "#1f4e8c"))):
+    shown = [ratio for ratio in _SHADES if any(row["ratio"] == ratio for row in own)]
+    for shift, ratio in enumerate(shown):
+        shade = _SHADES[ratio]
         for place, variant in enumerate(VARIANTS):
             for row in own:
                 if row["ratio"] == ratio and row["first"] == variant:
-                    y = place + 0.22 * (shift - 1)
+                    y = place + 0.22 * (shift - (len(shown) - 1) / 2)
                     axis.plot([row["ci_low"], row["ci_high"]], [y, y], color=shade, lw=1.5)
                     axis.plot(row["value"], y, "o", color=shade, ms=4)
-        if any(row["ratio"] == ratio for row in own):
-            axis.plot([], [], "o-", color=shade, label=f"ratio {ratio}")
+        axis.plot([], [], "o-", color=shade, label=f"ratio {ratio}")
     axis.axvline(0, color="0.6", lw=0.8)
     axis.set_title(backbone)
 
