@@ -190,10 +190,10 @@ PAPER = ("PROFILE=paper", "RUN=0", "LIMIT=20")
             ["train-mini"],
             r"(?s)train_mini\.py training=mini_unet.*train_mini\.py training=mini_dit",
         ),
-        *(([f"table{n}"], rf"{TABLE} {n} --profile mini\s*$") for n in (1, 4, 18)),
+        *(([f"table{n}"], rf"{TABLE} {n} --profile mini\s*$") for n in (1, 4, 19)),
         *(
             ([f"table{n}", *PAPER], f"{TABLE} {n} --profile paper --no-run --limit 20")
-            for n in (1, 4, 18)
+            for n in (1, 4, 19)
         ),
     ],
 )

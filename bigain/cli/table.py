@@ -15,7 +15,7 @@ from bigain.runs.identity import EXCLUDED
 from bigain.runs.store import RunStore, damaged_runs
 from bigain.tables.dry_run import PRINTERS, CountFlops, costed_runs, estimate, kept_flops
 from bigain.tables.formats import render_markdown
-from bigain.tables.planner import Compose, Plan, PlannedRun, remembering
+from bigain.tables.planner import Compose, Plan, PlannedRun, pending, remembering
 from bigain.tables.render import (
     families_of_all,
     load_table,
@@ -84,9 +84,9 @@ def _tables(request: Request, compose: Compose, launch: Launch, flops: CountFlop
     failures = ""
     if request.run:
         _check_inputs(_distinct(plans))
-    pending = [run for run in _shown(plans) if run.config.force or not run.finished]
-    if request.run and pending:
-        failures = list_failures(pending, launch(pending, request.hydra))
+    runs = pending(_shown(plans))
+    if request.run and runs:
+        failures = list_failures(runs, launch(runs, request.hydra))
         plans = _plan(request, compose)
     _render(plans, request, results, compose)
     _note_settings(request)

@@ -53,8 +53,9 @@ def _summary(sources: Sources) -> str:
     grid = "" if plan.grid == "default" else f" Grid `{plan.grid}`."
     runs = len(plan.distinct())
     done = f"{runs - len(plan.missing())} of {runs} runs done"
-    paper = f"the paper used {plan.spec.paper.label}"
-    return f"Profile `{plan.profile}`, {done}: {where}; {paper}.{grid}"
+    paper = plan.spec.paper.label
+    compared = f"; the paper used {paper}" if paper else ""
+    return f"Profile `{plan.profile}`, {done}: {where}{compared}.{grid}"
 
 
 def _measured(sources: Sources) -> tuple[int, int]:

@@ -1,5 +1,7 @@
 """The rectangles of a table: one for each block (`stacked`), or a column for each (`beside`).
 
+In a table of matched settings (`matched`) each backbone and column of the specification has one.
+
 Every row gives a line of measured values.  Below it stand its difference to the baseline, the
 paper's values and, where both are of the same model and data, the difference to them.  The
 differences between rows end a block.  Rows without any run share one line.  What only the paper has
@@ -35,7 +37,10 @@ def number_panels(sources: Sources) -> Iterator[Panel]:
     """The panels of a table: what was measured, then what only the paper has."""
     spec = sources.plan.spec
     if spec.layout == "beside":
-        yield _beside(sources, sources.blocks)
+        heads = tuple((b, column) for b in sources.blocks for column in sources.plan.columns_of(b))
+        yield _beside(sources, heads, "Measured, and the paper's values")
+    elif spec.layout == "matched":
+        yield from _matched(sources)
     else:
         yield from (_stacked(sources, block) for block in sources.blocks)
     beside = {block.beside for block in spec.profile(sources.plan.profile).blocks}
@@ -69,9 +74,23 @@ def _stacked(sources: Sources, block: Block) -> Panel:
     )
 
 
-def _beside(sources: Sources, blocks: Sequence[Block]) -> Panel:
-    """All blocks as the columns of one rectangle."""
-    heads = tuple((b, column) for b in blocks for column in sources.plan.columns_of(b))
+def _matched(sources: Sources) -> Iterator[Panel]:
+    """For each backbone and column all blocks beside each other, with the rows that are there."""
+    placed = [(block, sources.plan.place(block).backbone) for block in sources.blocks]
+    for backbone in dict.fromkeys(name for _, name in placed):
+        for column in sources.plan.columns:
+            heads = tuple(
+                (block, column.model_copy(update={"label": ""}))
+                for block, name in placed
+                if name == backbone and column in sources.plan.columns_of(block)
+            )
+            yield _beside(sources, heads, f"`{backbone}`: {column.label}")
+
+
+def _beside(sources: Sources, heads: tuple[Head, ...], title: str) -> Panel:
+    """The blocks of `heads` as the columns of one rectangle."""
+    blocks: list[Block] = []
+    blocks += (block for block, _ in heads if block not in blocks)
     lines, folded = _Rectangle(sources, heads, has_baseline=False).lines()
     counts: dict[str, list[str]] = {}
     for block in blocks:
@@ -82,7 +101,7 @@ def _beside(sources: Sources, blocks: Sequence[Block]) -> Panel:
         f"{QUANTITIES[b.metric].title}: {QUANTITIES[b.metric].explanation}" for b in blocks
     )
     return Panel(
-        title="Measured, and the paper's values",
+        title=title,
         columns=tuple(
             " ".join(filter(None, (_head(block), column.label))) for block, column in heads
         ),
@@ -108,7 +127,7 @@ class _Rectangle:
         """All lines of the rows, and the rows without any run."""
         lines: list[Line] = []
         folded = []
-        for row in self.sources.plan.rows:
+        for row in filter(self._has, self.sources.plan.rows):
             measured = self._cells(_measured, row)
             texts = {cell.text for cell in measured} - {""}
             if not row.run:
@@ -121,6 +140,17 @@ class _Rectangle:
         if folded:
             lines.insert(self._place_of_folded(lines), self._folded(folded))
         return lines, folded
+
+    def _has(self, row: Row) -> bool:
+        """Whether the row has a cell here; rows of the paper and of one setting always do."""
+        cells = (self.sources.key(block, row, column) for block, column in self.heads)
+        return row.levels is None or any(cell in self.sources.plan.runs for cell in cells)
+
+    def _label(self, row: Row) -> str:
+        """Its name, with the settings that it has only here."""
+        (block, column), *_ = self.heads
+        here = row.settings(self.sources.plan.place(block).backbone, column.id)
+        return ", ".join((row.label, *filter(None, here.replace("=", " ").split(";"))))
 
     def _folded(self, rows: Sequence[Row]) -> Line:
         label = f"not run: {len(rows)} row{'s' * (len(rows) > 1)}"
@@ -135,7 +165,7 @@ class _Rectangle:
 
     def _row(self, row: Row, measured: tuple[Cell, ...]) -> Iterator[Line]:
         baseline = _at_baseline(self.sources, self.heads[0][0])
-        yield self._line("measured", row.label, measured, baseline)
+        yield self._line("measured", self._label(row), measured, baseline)
         if row.method != NONE:
             compared = self._cells(_to_baseline, row)
             if any(cell.text not in ("", DASH) for cell in compared):

@@ -33,6 +33,7 @@ __all__ = [
     "commands_of",
     "concerning",
     "has_setting",
+    "pending",
     "place_of",
     "plan_cells",
     "plan_table",
@@ -68,11 +69,12 @@ _FIXED_KEYS = ("backbone", "dataset", "dataset.name", "operator", "task", "profi
 
 
 class Place(NamedTuple):
-    """Where something is measured; the dataset of what reads none is empty."""
+    """Where something is measured; the dataset of what reads none is empty, as is any device."""
 
     backbone: str
     dataset: str
     work: str
+    device: str = ""
 
 
 class CellKey(NamedTuple):
@@ -93,6 +95,7 @@ class PlannedRun:
         run_id: Its name in the run store.
         finished: Whether its records are available.
         evaluations: Denoiser evaluations of one sample that it takes in all.
+        on_request: Whether a table leaves it to its own command: it needs a device of its own.
 
     """
 
@@ -101,6 +104,7 @@ class PlannedRun:
     run_id: str
     finished: bool
     evaluations: int
+    on_request: bool = False
 
     @property
     def command(self) -> str:
@@ -171,13 +175,18 @@ class Plan:
 
     def pending(self) -> list[PlannedRun]:
         """The distinct runs to make: the missing ones, or with `force=true` all."""
-        return [run for run in self.distinct() if run.config.force or not run.finished]
+        return pending(self.distinct())
+
+
+def pending(runs: Iterable[PlannedRun]) -> list[PlannedRun]:
+    """Those to make: missing or forced, and not left to their own command."""
+    return [run for run in runs if (run.config.force or not run.finished) and not run.on_request]
 
 
 def place_of(spec: TableSpec, profile: str, block: Block) -> Place:
     """Where a block is measured."""
     backbone = block.backbone or spec.profile(profile).backbone
-    return Place(backbone, block.dataset, QUANTITIES[block.metric].work)
+    return Place(backbone, block.dataset, QUANTITIES[block.metric].work, block.device)
 
 
 def plan_table(
@@ -237,7 +246,7 @@ def plan_cells(
         )
     classes = {name: each.classes for name, each in spec.profile(profile).datasets.items()}
     runs = {
-        cell: _planned(command, config, classes.get(cell.place.dataset, 0))
+        cell: _planned(command, config, classes.get(cell.place.dataset, 0), cell.place.device)
         for (cell, command), config in zip(commands.items(), configs, strict=True)
     }
     return Plan(spec, profile, grid, tuple(extra), runs)
@@ -247,7 +256,8 @@ def _cells(spec: TableSpec, profile: str, grid: str) -> Iterator[tuple[CellKey, 
     chosen = spec.profile(profile)
     for place, blocks in _places(spec, profile).items():
         dataset = (f"dataset={place.dataset}",) if place.dataset else ()
-        common = (f"backbone={place.backbone}", *dataset, *_WORK[place.work])
+        device = (f"device={place.device}",) if place.device else ()
+        common = (f"backbone={place.backbone}", *dataset, *_WORK[place.work], *device)
         columns = [
             column
             for column in spec.columns(profile, grid)
@@ -258,9 +268,11 @@ def _cells(spec: TableSpec, profile: str, grid: str) -> Iterator[tuple[CellKey, 
             yield key, (*common, f"operator={NONE}", *column.of_run, *chosen.set)
         for row in spec.rows_of(profile, grid):
             for column in columns if row.run and row.method != NONE else []:
-                method = (f"operator={column.method or row.method}",)
-                overrides = (*common, *method, *column.set, *row.set, *chosen.set)
-                yield CellKey(place, row.id, column.id), overrides
+                own = row.overrides(place.backbone, column.id)
+                if own is not None:
+                    method = (f"operator={column.method or row.method}",)
+                    overrides = (*common, *method, *column.set, *own, *chosen.set)
+                    yield CellKey(place, row.id, column.id), overrides
 
 
 def _places(spec: TableSpec, profile: str) -> dict[Place, list[Block]]:
@@ -282,10 +294,13 @@ def _needs_none(spec: TableSpec, blocks: Iterable[Block]) -> bool:
     return spec.baseline != "absent" or any(each.needs_none or each.scaled for each in needed)
 
 
-def _planned(overrides: tuple[str, ...], config: RunConfig, classes: int) -> PlannedRun:
+def _planned(
+    overrides: tuple[str, ...], config: RunConfig, classes: int, device: str
+) -> PlannedRun:
     name = run_id(config)
     finished = Archive(config.paths.results, config.profile).is_available(name)
-    return PlannedRun(overrides, config, name, finished, _evaluations(config, classes))
+    evaluations = _evaluations(config, classes)
+    return PlannedRun(overrides, config, name, finished, evaluations, bool(device))
 
 
 def _evaluations(config: RunConfig, classes: int) -> int:

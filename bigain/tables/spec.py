@@ -48,7 +48,8 @@ class Row(Part):
 
     `set` are its overrides and `setting` what the paper's CSV calls them.  `only` names the grids
     that have the row, `profiles` the profiles; a row that is not `in_paper` is ours, and one that
-    is not `run` the paper's.
+    is not `run` the paper's.  `levels` are further overrides by backbone and column, of a row whose settings vary with both:
+    it has cells at these places alone.
     """
 
     id: str
@@ -60,6 +61,19 @@ class Row(Part):
     run: bool = True
     only: tuple[str, ...] | None = None
     profiles: tuple[str, ...] | None = None
+    levels: dict[str, dict[str, tuple[str, ...]]] | None = None
+
+    def overrides(self, backbone: str, column: str) -> tuple[str, ...] | None:
+        """Its overrides in a column on a backbone; None if it has no cell there."""
+        if self.levels is None:
+            return self.set
+        own = self.levels.get(backbone, {}).get(column)
+        return None if own is None else (*self.set, *own)
+
+    def settings(self, backbone: str, column: str) -> str:
+        """What it sets by `levels` there, as `factor=2;ratio=0.7`; empty without any."""
+        own = (self.levels or {}).get(backbone, {}).get(column, ())
+        return ";".join(each.removeprefix("operator.") for each in own)
 
 
 class Column(Part):
@@ -133,6 +147,7 @@ class Block(Part):
         backbone: Another than the profile's.
         label: What to call the place; by default backbone and dataset.
         columns: Those that it has; by default all.
+        device: A device that its runs need; a table starts none of them by itself.
         settings: What the paper's CSV calls a setting in this block, where it says less.
 
     """
@@ -145,6 +160,7 @@ class Block(Part):
     backbone: str | None = None
     label: str | None = None
     columns: tuple[Value, ...] | None = None
+    device: str = ""
     settings: dict[str, str] = {}
 
     @model_validator(mode="after")
@@ -203,14 +219,15 @@ class TableSpec(Part):
     """A whole table.
 
     Attributes:
-        number: Of the paper's table.
+        number: Of the paper's table, or above its 18 for one of our own.
         title: Its heading.
         axis: The operator setting along the columns.
-        layout: `stacked`, a rectangle per block, or `beside`, a column per block.
+        layout: `stacked`, a rectangle per block; `beside`, a column per block; or `matched`, a
+            rectangle per backbone and column, with a column per block.
         baseline: `column`, a column of its own; `row`, among the rows; `absent`.
         rows: From top to bottom.
         deltas: What is compared.
-        paper: Its values.
+        paper: Its values; by default none.
         profiles: Name -> what is measured.
         footnotes: On the paper's values.
 
@@ -219,11 +236,11 @@ class TableSpec(Part):
     number: int = Field(ge=1)
     title: str
     axis: Literal["ratio", "factor", "alpha"] | None = None
-    layout: Literal["stacked", "beside"] = "stacked"
+    layout: Literal["stacked", "beside", "matched"] = "stacked"
     baseline: Literal["column", "row", "absent"] = "column"
     rows: tuple[Row, ...]
     deltas: tuple[Delta, ...] = ()
-    paper: PaperColumns
+    paper: PaperColumns = PaperColumns(backbone="", label="", blocks=())
     profiles: dict[str, ProfileSpec]
     footnotes: tuple[Footnote, ...] = ()
 

@@ -135,14 +135,15 @@ def _place(sources: Sources, cell: CellKey) -> Row:
     columns = {column.id: column for column in plan.columns}
     row = next((each for each in plan.rows if each.id == cell.row), None)
     column = columns.get(cell.column)
-    settings = (column.setting if column else "", row.setting if row else "")
+    levels = row.settings(cell.place.backbone, cell.column) if row else ""
+    settings = (column.setting if column else "", row.setting if row else "", levels)
     return {
         "table": plan.spec.number,
         "source": "measured",
         "profile": plan.profile,
         "backbone": cell.place.backbone,
         "dataset": cell.place.dataset,
-        "task": cell.place.work,
+        "task": " ".join(filter(None, (cell.place.work, cell.place.device))),
         "row": cell.row,
         "method": (column.method if column else None) or methods[cell.row],
         "setting": ";".join(filter(None, settings)),

@@ -34,7 +34,15 @@ MakeSources = Callable[..., Sources]
 Record = dict[str, Any]
 
 HARM = {
-    **{"none": 0.0, "tome": 0.10, "lgtm": 0.08, "sito": 0.12, "cached": 0.09, "abm": 0.095},
+    **{
+        "none": 0.0,
+        "tome": 0.10,
+        "lgtm": 0.08,
+        "sito": 0.12,
+        "cached": 0.09,
+        "abm": 0.095,
+        "toma": 0.085,
+    },
     **{"todo": 0.04, "avg_pool": 0.05, "ie_kvd": 0.03, "kv_select": 0.06},
     **{"lgtm_enc_ie_kvd_dec": 0.02, "ie_kvd_enc_lgtm_dec": 0.025},
 }

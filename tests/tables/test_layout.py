@@ -77,7 +77,7 @@ def test_only_the_marks_that_are_printed_are_explained(make_sources: MakeSources
     assert "a" in dict(lay_out(make_sources(4, nothing, grid="full")).footnotes)
 
 
-@pytest.mark.parametrize("number", [1, 2, 3, 4, 5, 6, 7, 8, 11, 12, 14, 15, 16, 17, 18])
+@pytest.mark.parametrize("number", [1, 2, 3, 4, 5, 6, 7, 8, 11, 12, 14, 15, 16, 17, 18, 19])
 def test_every_line_of_every_table_has_a_cell_per_column(
     make_sources: MakeSources, number: int
 ) -> None:

@@ -124,7 +124,7 @@ def test_several_tables_share_their_runs(
 def test_all_tables(table: Table, tmp_path: Path) -> None:
     assert table("all", "--no-run", launch=forbidden) == 0
     names = {path.name for path in folder(tmp_path).glob("*.md")}
-    assert names == {f"table{number:02d}.md" for number in range(1, 19)} | {"README.md"}
+    assert names == {f"table{number:02d}.md" for number in range(1, 20)} | {"README.md"}
 
 
 def test_dry_run_lists_runs_and_costs(
