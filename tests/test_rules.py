@@ -23,6 +23,7 @@ LIGHT += ["bigain.locations", "bigain.metrics", "bigain.runs", "bigain.tables"]
 LONG: dict[str, str] = {
     "bigain/operators/downsampling.py": "pooling, schedules of alpha and the three operators",
     "bigain/tables/planner.py": "a plan, and which of its runs get a user's overrides",
+    "bigain/tables/spec.py": "all parts of the specification of a table",
     "bigain/tables/panels.py": "all rectangles of a table, of measured and of printed values",
     "bigain/launch/compose.py": "composing, and one line for what Hydra refuses",
 }
