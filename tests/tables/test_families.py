@@ -29,7 +29,7 @@ ACC1 = Block(dataset="fashion_mnist", metric="acc1")
 def run_some(make_plan: MakePlan, runner: Runner, number: int, *rows: str) -> None:
     """Classifications of Fashion-MNIST by some rows of a table, at ratio 0.7."""
     for cell, run in make_plan(number).runs.items():
-        of_fashion = cell.place[1:] == ("fashion_mnist", "classification")
+        of_fashion = cell.place[1:3] == ("fashion_mnist", "classification")
         is_wanted = cell.row in rows and cell.column in ("", "ratio=0.7")
         if of_fashion and is_wanted and not run.finished:
             runner(run.config)
