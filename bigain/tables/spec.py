@@ -48,8 +48,8 @@ class Row(Part):
 
     `set` are its overrides and `setting` what the paper's CSV calls them.  `only` names the grids
     that have the row, `profiles` the profiles; a row that is not `in_paper` is ours, and one that
-    is not `run` the paper's.  `levels` are further overrides by backbone and column, of a row whose settings vary with both:
-    it has cells at these places alone.
+    is not `run` the paper's.  `levels` are further overrides by backbone and column, of a row whose
+    settings vary with both: it has cells at these places alone.
     """
 
     id: str
