@@ -28,11 +28,11 @@ class _Counting(RandomBackbone):
     forwards = 0
     rows = 0
 
-    def predict_noise(self, latents: Tensor, timesteps: Tensor, classes: Tensor) -> Tensor:
+    def predict(self, latents: Tensor, timesteps: Tensor, classes: Tensor) -> Tensor:
         """See `RandomBackbone`."""
         self.forwards += 1
         self.rows += len(latents)
-        return super().predict_noise(latents, timesteps, classes)
+        return super().predict(latents, timesteps, classes)
 
 
 def throughput(plan: Plan, file: RowFile, deadline: Deadline) -> bool:

@@ -49,7 +49,7 @@ def classify_plainly(
                 times = torch.tensor([t for _, t in chunk])
                 labels = torch.tensor([label for label, _ in chunk], device=device)
                 wanted = torch.cat([noise[t] for _, t in chunk]).to(device)
-                abar = backbone.alphas_cumprod[times].float().view(-1, 1, 1, 1).to(device)
+                abar = backbone.schedule.alphas_cumprod[times].float().view(-1, 1, 1, 1).to(device)
                 noisy = abar.sqrt() * latents.to(device) + (1 - abar).sqrt() * wanted
                 predicted = backbone.predict_noise(noisy, times.to(device), labels)
                 found = (predicted - wanted).square().flatten(1).mean(dim=1).tolist()

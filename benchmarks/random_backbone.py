@@ -5,7 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bigain.backbones.base import Classes
+from bigain.backbones.base import Classes, PredictsNoise
+from bigain.backbones.noise_schedules import variance_preserving
 from bigain.config.architectures import ARCHITECTURES
 from bigain.tasks.efficiency import TimeSettings, build_random
 
@@ -15,7 +16,7 @@ _PROMPT_TOKENS = 77
 _MINI_TOKENS = 4
 
 
-class RandomBackbone:
+class RandomBackbone(PredictsNoise):
     """A `Backbone` (`bigain.backbones.base`) without files; SDXL is not supported.
 
     Args:
@@ -42,7 +43,8 @@ class RandomBackbone:
         channels = int(architecture.settings["in_channels"])
         side = side or int(architecture.settings["sample_size"])
         self.latent_shape = (channels, side, side)
-        self.alphas_cumprod = torch.cumprod(1 - torch.linspace(1e-4, 0.02, 1000).double(), dim=0)
+        abar = torch.cumprod(1 - torch.linspace(1e-4, 0.02, 1000).double(), dim=0)
+        self.schedule = variance_preserving(abar)
         self.hashes: dict[str, str] = {}
         self.source: dict[str, Any] = {}
         self._dtype = dtype
@@ -72,7 +74,7 @@ class RandomBackbone:
         """(number, latents) of `count` images, as a classifier takes them."""
         return [(number, self.encode(number)) for number in range(count)]
 
-    def predict_noise(self, latents: Tensor, timesteps: Tensor, classes: Tensor) -> Tensor:
+    def predict(self, latents: Tensor, timesteps: Tensor, classes: Tensor) -> Tensor:
         """eps_theta(x_t, c, t) in fp32, shape of `latents`."""
         condition = (
             {"class_labels": classes}

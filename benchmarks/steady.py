@@ -68,7 +68,7 @@ class _Counted:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._backbone, name)
 
-    def predict_noise(self, *arguments: torch.Tensor) -> torch.Tensor:
+    def predict(self, *arguments: torch.Tensor) -> torch.Tensor:
         """See `Backbone`."""
         self._owner.rows[-1] += len(arguments[0])
-        return self._backbone.predict_noise(*arguments)
+        return self._backbone.predict(*arguments)

@@ -49,7 +49,7 @@ def forward_of(name: str, images: int) -> Callable[[Operator, int], Tensor]:
     noise = torch.cat([keyed_noise(0, "size", at, shape=shape) for at in range(images)])
 
     def predict(operator: Operator, timestep: int) -> Tensor:
-        kept = backbone.alphas_cumprod[timestep]
+        kept = backbone.schedule.alphas_cumprod[timestep]
         noisy = kept.sqrt().float() * latents + (1 - kept).sqrt().float() * noise
         with torch.inference_mode(), apply(backbone.denoiser, operator):
             return backbone.predict_noise(noisy, torch.full((images,), timestep), labels)

@@ -6,7 +6,9 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor, nn
 
-__all__ = ["Backbone", "Classes"]
+from bigain.backbones.noise_schedules import NoiseSchedule
+
+__all__ = ["Backbone", "Classes", "PredictsNoise"]
 
 
 class Classes(Protocol):
@@ -36,7 +38,7 @@ class Backbone(Protocol):
         encoder_hidden_states: What the cross-attentions of `denoiser` get under each condition, the
             null class last, in its precision and on its device, shape (num_classes + 1, tokens, C);
             None if classes enter in another way, or before `condition_on`.
-        alphas_cumprod: abar_t for t = 0..T-1, float64, shape (T,), on the CPU (Eq. 1).
+        schedule: How noise is added at t = 0..T-1, and what the network predicts.
         hashes: sha256 of every file that was loaded, by its name.
         source: Where these files came from, as JSON data for the manifest.
 
@@ -46,7 +48,7 @@ class Backbone(Protocol):
     num_classes: int
     latent_shape: tuple[int, int, int]
     encoder_hidden_states: Tensor | None
-    alphas_cumprod: Tensor
+    schedule: NoiseSchedule
     hashes: dict[str, str]
     source: dict[str, Any]
 
@@ -71,8 +73,10 @@ class Backbone(Protocol):
         """The image of clean latents (1, C, H, W), as bytes in the shape that `encode` takes."""
         ...
 
-    def predict_noise(self, latents: Tensor, timesteps: Tensor, classes: Tensor) -> Tensor:
-        """eps_theta(x_t, c, t) in fp32, shape of `latents` (B, C, H, W).
+    def predict(self, latents: Tensor, timesteps: Tensor, classes: Tensor) -> Tensor:
+        """What the network gives for x_t, in fp32, shape of `latents` (B, C, H, W).
+
+        The noise eps_theta(x_t, c, t) or the velocity, see `schedule.predicts`.
 
         Args:
             latents: Noisy latents in fp32; cast to the network's own precision inside.
@@ -81,3 +85,22 @@ class Backbone(Protocol):
 
         """
         ...
+
+    def predict_noise(self, latents: Tensor, timesteps: Tensor, classes: Tensor) -> Tensor:
+        """eps_theta(x_t, c, t), whatever the network predicts; see `PredictsNoise`."""
+        ...
+
+
+class PredictsNoise:
+    """`predict_noise` of any backbone, by the map of its schedule."""
+
+    schedule: NoiseSchedule
+
+    def predict(self, latents: Tensor, timesteps: Tensor, classes: Tensor) -> Tensor:
+        """See `Backbone.predict`."""
+        raise NotImplementedError
+
+    def predict_noise(self, latents: Tensor, timesteps: Tensor, classes: Tensor) -> Tensor:
+        """eps_theta(x_t, c, t) in fp32, shape of `latents`; arguments of `predict`."""
+        output = self.predict(latents, timesteps, classes)
+        return self.schedule.as_score("noise", output, latents, timesteps)

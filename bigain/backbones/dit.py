@@ -52,7 +52,7 @@ class ClassConditionalDiT(Pipeline):
         self.num_classes = len(ids)
         self._ids = torch.tensor([*ids, known], device=self._device)
 
-    def predict_noise(self, latents: Tensor, timesteps: Tensor, classes: Tensor) -> Tensor:
+    def predict(self, latents: Tensor, timesteps: Tensor, classes: Tensor) -> Tensor:
         """eps_theta(x_t, c, t) in fp32, shape of `latents` (B, 4, h, w); see `Backbone`."""
         if self._ids is None:
             raise RuntimeError("the backbone has no classes yet: call condition_on first")

@@ -27,7 +27,8 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from bigain.backbones.base import Classes
+from bigain.backbones.base import Classes, PredictsNoise
+from bigain.backbones.noise_schedules import variance_preserving
 from bigain.backbones.weight_files import check_revision, weights_path
 from bigain.config.architectures import ARCHITECTURES
 from bigain.data.images import centre_crop_resize
@@ -181,7 +182,7 @@ def crop_and_quantise(images: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
     return np.clip(bytes_, 0, 255).astype(np.uint8)
 
 
-class MiniBackbone:
+class MiniBackbone(PredictsNoise):
     """A trained mini denoiser behind the `Backbone` protocol."""
 
     num_classes = NUM_CLASSES
@@ -201,7 +202,7 @@ class MiniBackbone:
         self._dtype = dtype
         self.denoiser = self._model.denoiser
         betas = self._model.scheduler.betas.double()
-        self.alphas_cumprod = torch.cumprod(1.0 - betas, dim=0)
+        self.schedule = variance_preserving(torch.cumprod(1.0 - betas, dim=0))
 
     def condition_on(self, classes: Classes) -> None:
         """Nothing to do: the ten classes were learned with the weights."""
@@ -219,7 +220,7 @@ class MiniBackbone:
         image: npt.NDArray[np.uint8] = images[0]
         return image
 
-    def predict_noise(self, latents: Tensor, timesteps: Tensor, classes: Tensor) -> Tensor:
+    def predict(self, latents: Tensor, timesteps: Tensor, classes: Tensor) -> Tensor:
         """eps_theta(x_t, c, t) in fp32; class 10 is the null class."""
         prediction: Tensor = self._model(latents.to(self._dtype), timesteps, classes)
         return prediction.float()

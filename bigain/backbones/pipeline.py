@@ -11,9 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from bigain.backbones.autoencoder import Autoencoder
+from bigain.backbones.base import PredictsNoise
 from bigain.backbones.cache import TensorCache
 from bigain.backbones.loading import load_component, read_settings
-from bigain.backbones.schedules import alphas_cumprod
+from bigain.backbones.noise_schedules import NoiseSchedule
+from bigain.backbones.schedules import read_schedule
 from bigain.backbones.sources import Source, file_hashes, find_source, fingerprint
 from bigain.backbones.weight_files import components_of
 from bigain.config import HubBackboneConfig
@@ -34,7 +36,7 @@ class Caches:
     prompts: TensorCache
 
 
-class Pipeline:
+class Pipeline(PredictsNoise):
     """The denoiser of a published model with its VAE and schedule; the base of its backbone.
 
     Args:
@@ -64,7 +66,9 @@ class Pipeline:
         part = components[0].folder
         _check_settings(config, source, part, self.source)
         scheduler = source.folder / "scheduler" / "scheduler_config.json"
-        self.alphas_cumprod = alphas_cumprod(read_settings(scheduler), str(scheduler))
+        self.schedule: NoiseSchedule = read_schedule(
+            read_settings(scheduler), config.name, str(scheduler)
+        )
         model = getattr(diffusers, ARCHITECTURES[config.name].model)
         loaded = load_component(model, source.folder, part, variant=config.variant, dtype=dtype)
         self.denoiser: nn.Module = loaded.to(device)

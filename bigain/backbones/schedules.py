@@ -14,25 +14,47 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bigain.backbones.noise_schedules import NoiseSchedule, variance_preserving
+from bigain.config.architectures import ARCHITECTURES, Prediction
 from bigain.errors import UserError
 
-__all__ = ["alphas_cumprod"]
+__all__ = ["alphas_cumprod", "read_schedule"]
 
 _STEPS = 1000
 
 
-def alphas_cumprod(settings: Mapping[str, Any], place: str) -> Tensor:
+def read_schedule(settings: Mapping[str, Any], name: str, place: str) -> NoiseSchedule:
+    """The schedule of backbone `name`, with what its network predicts.
+
+    Args:
+        settings: The content of `scheduler_config.json`.
+        name: The backbone.
+        place: The file, for messages.
+
+    Raises:
+        UserError: as `alphas_cumprod`; the network predicts something else than that of `name`.
+
+    """
+    prediction = ARCHITECTURES[name].prediction
+    abar = alphas_cumprod(settings, place, prediction)
+    return variance_preserving(abar, "noise" if prediction == "epsilon" else "velocity")
+
+
+def alphas_cumprod(
+    settings: Mapping[str, Any], place: str, prediction: Prediction = "epsilon"
+) -> Tensor:
     """abar_t for t = 0..T-1, float64, shape (T,).
 
     Args:
         settings: The content of `scheduler_config.json`.
         place: The file, for messages.
+        prediction: What the network must predict.
 
     Raises:
         UserError: a schedule or prediction type is not implemented, or a number is missing.
 
     """
-    _check(settings, place)
+    _check(settings, place, prediction)
     start, end = float(settings["beta_start"]), float(settings["beta_end"])
     steps = int(settings["num_train_timesteps"])
     if settings["beta_schedule"] == "linear":
@@ -42,10 +64,11 @@ def alphas_cumprod(settings: Mapping[str, Any], place: str) -> Tensor:
     return torch.cumprod(1 - betas, dim=0)
 
 
-def _check(settings: Mapping[str, Any], place: str) -> None:
+def _check(settings: Mapping[str, Any], place: str, prediction: Prediction) -> None:
+    absent = (None,) if prediction == "epsilon" else ()  # in the files of older versions
     allowed: dict[str, tuple[Any, ...]] = {
         "beta_schedule": ("linear", "scaled_linear"),
-        "prediction_type": ("epsilon", None),  # absent in the files of older versions
+        "prediction_type": (prediction, *absent),
         "trained_betas": (None,),
         "rescale_betas_zero_snr": (False, None),
         "num_train_timesteps": (_STEPS,),

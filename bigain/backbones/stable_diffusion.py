@@ -1,7 +1,7 @@
-"""Stable Diffusion as a backbone: `sd20`, `sd15` and `sdxl`.  A class is a prompt.
+"""Stable Diffusion as a backbone: `sd20`, `sd21`, `sd15` and `sdxl`.  A class is a prompt.
 
-The noise of a class is the U-Net's prediction under the prompt of the class.  Guidance, which
-subtracts the prediction under the empty prompt (the null class), happens in the sampler.
+The U-Net predicts the noise, that of `sd21` the velocity, under the prompt of the class.  Guidance,
+which subtracts the prediction under the empty prompt (the null class), happens in the sampler.
 """
 
 import hashlib
@@ -51,8 +51,8 @@ class StableDiffusion(Pipeline):
         )
         return Prompts(kept["context"], kept.get("pooled"))
 
-    def predict_noise(self, latents: Tensor, timesteps: Tensor, classes: Tensor) -> Tensor:
-        """eps_theta(x_t, c, t) in fp32, shape of `latents` (B, 4, h, w); see `Backbone`."""
+    def predict(self, latents: Tensor, timesteps: Tensor, classes: Tensor) -> Tensor:
+        """Noise or velocity in fp32, shape of `latents` (B, 4, h, w); see `Backbone`."""
         if self.encoder_hidden_states is None:
             raise RuntimeError("the backbone has no classes yet: call condition_on first")
         conditions = {}

@@ -185,6 +185,7 @@ def damage(path: Path) -> str | None:
 
 DENOISER_MILLIONS: Mapping[str, int] = {
     "sd20": 866,
+    "sd21": 866,
     "sd15": 860,
     "sdxl": 2567,
     "dit_xl2_512": 750,
@@ -192,6 +193,7 @@ DENOISER_MILLIONS: Mapping[str, int] = {
 _VAE_MILLIONS = 84
 OTHER_MILLIONS: Mapping[str, int] = {
     "sd20": 340 + _VAE_MILLIONS,
+    "sd21": 340 + _VAE_MILLIONS,
     "sd15": 123 + _VAE_MILLIONS,
     "sdxl": 123 + 695 + _VAE_MILLIONS,
     "dit_xl2_512": _VAE_MILLIONS,

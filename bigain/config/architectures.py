@@ -14,10 +14,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-__all__ = ["ARCHITECTURES", "Architecture", "Conditioning"]
+__all__ = ["ARCHITECTURES", "Architecture", "Conditioning", "Prediction"]
 
 Conditioning = Literal["fashion_labels", "prompts", "imagenet_classes"]
 """What names a class: learned Fashion-MNIST labels, a text, or an index of ImageNet-1K."""
+
+Prediction = Literal["epsilon", "v_prediction"]
+"""What a network predicts, as the schedulers of diffusers name it."""
 
 
 @dataclass(frozen=True)
@@ -28,12 +31,14 @@ class Architecture:
         model: The class of diffusers, `UNet2DConditionModel` or `DiTTransformer2DModel`.
         conditioning: How a class reaches the model.
         settings: What the class is built with.
+        prediction: What the network predicts.
 
     """
 
     model: Literal["UNet2DConditionModel", "DiTTransformer2DModel"]
     conditioning: Conditioning
     settings: Mapping[str, Any]
+    prediction: Prediction = "epsilon"
 
     @property
     def grids(self) -> tuple[int, ...]:
@@ -124,6 +129,7 @@ _SD20 = {
     "attention_head_dim": (5, 10, 20, 20),
     "use_linear_projection": True,
 }
+_SD21 = {**_SD20, "sample_size": 96}
 _SDXL = {
     "sample_size": 128,
     "in_channels": 4,
@@ -158,6 +164,7 @@ ARCHITECTURES: Mapping[str, Architecture] = {
     "mini_unet": Architecture("UNet2DConditionModel", "fashion_labels", _MINI_UNET),
     "mini_dit": Architecture("DiTTransformer2DModel", "fashion_labels", _MINI_DIT),
     "sd20": Architecture("UNet2DConditionModel", "prompts", _SD20),
+    "sd21": Architecture("UNet2DConditionModel", "prompts", _SD21, "v_prediction"),
     "sd15": Architecture("UNet2DConditionModel", "prompts", _SD15),
     "sdxl": Architecture("UNet2DConditionModel", "prompts", _SDXL),
     "dit_xl2_512": Architecture("DiTTransformer2DModel", "imagenet_classes", _DIT_XL2_512),

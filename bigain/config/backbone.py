@@ -24,6 +24,7 @@ __all__ = [
     "MiniUNetConfig",
     "SD15Config",
     "SD20Config",
+    "SD21Config",
     "SDXLConfig",
     "SitesConfig",
 ]
@@ -212,6 +213,12 @@ class SD20Config(HubBackboneConfig):
     name: Literal["sd20"]
 
 
+class SD21Config(HubBackboneConfig):
+    """Stable Diffusion 2.1, 768 px, which predicts the velocity."""
+
+    name: Literal["sd21"]
+
+
 class SD15Config(HubBackboneConfig):
     """Stable Diffusion 1.5, 512 px."""
 
@@ -231,8 +238,17 @@ class DiTXL2Config(HubBackboneConfig):
 
 
 BackboneConfig = Annotated[
-    MiniUNetConfig | MiniDiTConfig | SD20Config | SD15Config | SDXLConfig | DiTXL2Config,
-    Field(discriminator="name", description="mini_unet, mini_dit, sd20, sd15, sdxl or dit_xl2_512"),
+    MiniUNetConfig
+    | MiniDiTConfig
+    | SD20Config
+    | SD21Config
+    | SD15Config
+    | SDXLConfig
+    | DiTXL2Config,
+    Field(
+        discriminator="name",
+        description="mini_unet, mini_dit, sd20, sd21, sd15, sdxl or dit_xl2_512",
+    ),
 ]
 
 

@@ -43,8 +43,16 @@ class ClassificationConfig(Settings):
         min_length=1, description="decreasing integers that end in 1, one per stage, such as [5,1]"
     )
     loss: Literal["l2", "l1", "huber"] = Field(description="l2, l1 or huber")
+    score: Literal["noise", "velocity", "x0"] | None = Field(
+        None, description="noise, velocity or x0, what the errors of the classes are of"
+    )
     allocation: Literal["staged", "racing"] | None = Field(None, description="staged or racing")
     race: RaceConfig | None = Field(None, description="the settings of task.allocation=racing")
+
+    @property
+    def scored(self) -> Literal["noise", "velocity", "x0"]:
+        """`score` by its name."""
+        return self.score or "noise"
 
     @property
     def is_race(self) -> bool:
@@ -56,6 +64,11 @@ class ClassificationConfig(Settings):
         """The settings of the race."""
         assert self.race is not None
         return self.race
+
+    @field_validator("score")
+    @classmethod
+    def _noise_is_none(cls, score: str | None) -> str | None:
+        return None if score == "noise" else score
 
     @field_validator("allocation")
     @classmethod
@@ -69,9 +82,10 @@ class ClassificationConfig(Settings):
 
     @model_serializer(mode="wrap")
     def _without_what_is_unused(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """As before there were races: manifests and run ids of the staged protocol stay."""
+        """As before there were races and scores: manifests and run ids of earlier runs stay."""
         plain: dict[str, Any] = dump(self)
         new = () if self.is_race else ("allocation", "race")
+        new = new if self.score else (*new, "score")
         return {key: value for key, value in plain.items() if key not in new}
 
     @model_validator(mode="after")

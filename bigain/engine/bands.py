@@ -80,23 +80,24 @@ def measure_bands(configs: Sequence[RunConfig]) -> list[BandRow]:
 
 def _check(config: RunConfig) -> None:
     """Raise UserError for a setting under which the maps would not be those of a run."""
-    task, wrong = config.task, ""
+    task = config.task
     if not isinstance(task, ClassificationConfig):
         raise UserError(f"task={task.name}: allowed: classification (analysis bands)")
-    if task.is_race:
-        wrong = "task.allocation=racing: allowed: staged, whose classes share trials"
-    elif task.loss != "l2":
-        wrong = f"task.loss={task.loss}: allowed: l2, which is a sum over frequencies"
-    elif config.operator.draws_per_forward:
-        wrong = "operator.draws=per_forward: allowed: paired, per_sample"
-    elif config.operator.shares_plans:
-        wrong = "operator.plan=shared: allowed: each_class, because two classes are computed"
-    elif config.compile:
-        wrong = "compile=true: allowed: false"
-    elif config.shard.count > 1:
-        wrong = f"shard.count={config.shard.count}: allowed: 1"
-    if wrong:
-        raise UserError(f"{wrong} (analysis bands)")
+    operator, shards = config.operator, config.shard.count
+    checks = {
+        "task.allocation=racing: allowed: staged, whose classes share trials": task.is_race,
+        f"task.loss={task.loss}: allowed: l2, a sum over frequencies": task.loss != "l2",
+        f"task.score={task.scored}: allowed: noise": task.scored != "noise",
+        "operator.draws=per_forward: allowed: paired, per_sample": operator.draws_per_forward,
+        "operator.plan=shared: allowed: each_class, because two classes are computed": (
+            operator.shares_plans
+        ),
+        "compile=true: allowed: false": config.compile,
+        f"shard.count={shards}: allowed: 1": shards > 1,
+    }
+    for line, is_wrong in checks.items():
+        if is_wrong:
+            raise UserError(f"{line} (analysis bands)")
     if StagedProtocol(task.trial_list, task.keep_list).first_stage < 2:
         trials = list(task.trial_list)
         raise UserError(f"task.trial_list={trials}: allowed: at least 2 first (analysis bands)")

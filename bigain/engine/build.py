@@ -147,7 +147,7 @@ def build_classifier(
     return DiffusionClassifier(
         backbone,
         protocol,
-        LOSSES[task.loss],
+        LOSSES[task.loss].of(task.scored),
         seed=config.seed,
         batch_size=build_batch_size(config, backbone, device),
         device=device,

@@ -81,7 +81,7 @@ def _errors(
     classifier = DiffusionClassifier(
         backbone,
         grid,
-        LOSSES[task.loss],
+        LOSSES[task.loss].of(task.scored),
         seed=config.seed,
         batch_size=build.build_batch_size(config, backbone, device),
         device=device,

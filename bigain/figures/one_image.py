@@ -239,7 +239,7 @@ def _scores(scene: Scene, noisy: Tensor, timestep: int) -> Maps:
     conditions = torch.full((batch,), scene.backbone.null_class)
     inputs = (noisy, torch.full((batch,), timestep), conditions)
     with apply(scene.backbone.denoiser, recorder, seed=scene.seed) as report:
-        scene.backbone.predict_noise(*(each.to(scene.device) for each in inputs))
+        scene.backbone.predict(*(each.to(scene.device) for each in inputs))
     uses = {use.site.name: use for use in report.sites if use.part == "self"}
     upward = [call for call in recorder.calls if uses[call[0]].site.stage == "decoder"]
     name, metric, _ = (upward or recorder.calls)[0]

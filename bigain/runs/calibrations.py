@@ -157,7 +157,8 @@ def _identity(config: RunConfig) -> dict[str, Any]:
         dataset["fingerprint"] = config.dataset.facts.fingerprint
     race = {"images": task.of_race.images, "classes": task.of_race.classes}
     weights = {} if task.of_race.weighing == "ones" else {"weights": task.of_race.weighing}
-    own = {"name": "calibration", "loss": task.loss, "trials": task.trial_list[-1]}
+    score = {} if task.score is None else {"score": task.score}
+    own = {"name": "calibration", "loss": task.loss, "trials": task.trial_list[-1], **score}
     return {**plain, "dataset": dataset, "task": {**own, **race, **weights}}
 
 

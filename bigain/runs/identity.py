@@ -201,6 +201,8 @@ def describing_columns(config: Config) -> dict[str, Any]:
 def _other_settings(plain: Mapping[str, Any]) -> str | None:
     """What tells runs apart whose `SETTING_COLUMNS` agree, in one cell; None if nothing does."""
     words = other_settings(plain["operator"])
+    score = plain.get("task", {}).get("score")
+    words |= {"task.score": score} if score else {}
     words |= {"batch_size": plain["batch_size"]} if depends_on_batch_size(plain) else {}
     return " ".join(f"{key}={value}" for key, value in words.items()) or None
 

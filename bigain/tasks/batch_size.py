@@ -125,13 +125,13 @@ def evaluations_per_second(
     with suppress(torch.OutOfMemoryError), Sharing(backbone.denoiser) as sharing:
         groups = torch.arange(size) // classes_each
         latents = torch.randn(size, *backbone.latent_shape)[groups].to(device)
-        timesteps = groups * 37 % len(backbone.alphas_cumprod)
+        timesteps = groups * 37 % len(backbone.schedule)
         classes = (torch.arange(size) % backbone.num_classes).to(device)
         for _ in range(_FORWARDS):
             synchronize(device)
             began = time.perf_counter()
             with sharing.rows(groups, timesteps):
-                backbone.predict_noise(latents, timesteps.to(device), classes)
+                backbone.predict(latents, timesteps.to(device), classes)
             synchronize(device)
             seconds.append(time.perf_counter() - began)
     if len(seconds) == _FORWARDS:

@@ -1,8 +1,9 @@
-"""The diffusion classifier: it predicts the class with the smallest noise error.
+"""The diffusion classifier: it predicts the class with the smallest error.
 
 Forward process (Eq. 1): x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) eps.
 Error of a draw (Eq. 3): l(x, c; t, eps) = mean over elements of (eps - eps_theta(x_t, c, t))^2.
 Score (Eq. 4): mean error over the draws; the prediction is the class of lowest score.
+The error may be that of the velocity or of x_0 instead (`bigain.backbones.noise_schedules`).
 
 All classes and all operators share the (t, eps) of a trial, so every comparison is paired.  Which
 (trial, class) an image gets is up to its protocol (`bigain.tasks.protocol`).  Batches are filled
@@ -14,7 +15,7 @@ always in the same batch.  So shards and resumes change no result.
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import overload
 
@@ -23,6 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bigain.backbones.base import Backbone
+from bigain.backbones.noise_schedules import Score
 from bigain.devices import Fetched, to_device
 from bigain.errors import UserError
 from bigain.patching.projections import KeptProjections
@@ -32,24 +34,39 @@ from bigain.tasks.evaluations import Batch, ImageInFlight, Work, draw_trials
 from bigain.tasks.packing import Packed, Waiting
 from bigain.tasks.protocol import Allocation, Ledger, Round
 
-__all__ = ["LOSSES", "Classification", "DiffusionClassifier"]
+__all__ = ["LOSSES", "Classification", "DiffusionClassifier", "Loss"]
 
 _Elementwise = Callable[[Tensor, Tensor], Tensor]
 
 
-def _per_sample(elementwise: _Elementwise) -> _Elementwise:
-    def loss(prediction: Tensor, noise: Tensor) -> Tensor:
-        return elementwise(prediction.float(), noise.float()).flatten(1).mean(dim=1)
+@dataclass(frozen=True)
+class Loss:
+    """The error of a prediction, and of what.
 
-    return loss
+    Attributes:
+        elementwise: Takes two (B, C, H, W) tensors, prediction and target, and gives another.
+        score: What is predicted: the noise, the velocity or the clean latents.
+
+    """
+
+    elementwise: _Elementwise
+    score: Score = "noise"
+
+    def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """The mean over the elements of each sample, shape (B,), in fp32."""
+        return self.elementwise(prediction.float(), target.float()).flatten(1).mean(dim=1)
+
+    def of(self, score: Score) -> "Loss":
+        """The same error of another prediction."""
+        return replace(self, score=score)
 
 
-LOSSES: dict[str, _Elementwise] = {
-    "l2": _per_sample(lambda prediction, noise: (prediction - noise).square()),
-    "l1": _per_sample(lambda prediction, noise: (prediction - noise).abs()),
-    "huber": _per_sample(lambda p, noise: F.huber_loss(p, noise, reduction="none")),
+LOSSES: dict[str, Loss] = {
+    "l2": Loss(lambda prediction, target: (prediction - target).square()),
+    "l1": Loss(lambda prediction, target: (prediction - target).abs()),
+    "huber": Loss(lambda prediction, target: F.huber_loss(prediction, target, reduction="none")),
 }
-"""Losses by name.  Each takes two (B, C, H, W) tensors and gives (B,); `l2` is Eq. 3's."""
+"""Losses by name, of the noise; `l2` is Eq. 3's."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +104,7 @@ class DiffusionClassifier:
     Args:
         backbone: The denoiser; an operator may be applied to it.
         protocol: Which evaluations an image gets.
-        loss: Per-sample error of (prediction, noise), one of `LOSSES`.
+        loss: One of `LOSSES`, of the noise or another score.
         seed: Seed of the noise.
         batch_size: Evaluations per forward; changes speed and memory only, unless the operator
             draws once per forward.
@@ -104,7 +121,7 @@ class DiffusionClassifier:
         self,
         backbone: Backbone,
         protocol: Allocation,
-        loss: Callable[[Tensor, Tensor], Tensor],
+        loss: Loss,
         *,
         seed: int,
         batch_size: int,
@@ -197,12 +214,12 @@ class DiffusionClassifier:
 
     @torch.inference_mode()
     def _work(self, image: ImageInFlight, round_: Round) -> Work:
-        """A round with its noise and its noisy latents, which do not depend on the class."""
+        """A round with its targets and its noisy latents, which do not depend on the class."""
         timesteps = self._timesteps[round_.trials.start : round_.trials.stop]
-        backbone, seed = self._backbone, self._seed
-        noise, noisy = draw_trials(backbone, seed, image.image_id, image.latents, timesteps)
-        noise, noisy = to_device(noise, self.device), to_device(noisy, self.device)
-        return Work(image, round_, noise, noisy, timesteps)
+        about = (self._backbone, self._loss.score, self._seed)
+        target, noisy = draw_trials(*about, image.image_id, image.latents, timesteps)
+        target, noisy = to_device(target, self.device), to_device(noisy, self.device)
+        return Work(image, round_, target, noisy, timesteps)
 
     @torch.inference_mode()
     def _launch(self, batch: Batch, sharing: Sharing, kept: KeptProjections) -> Fetched:
@@ -218,14 +235,12 @@ class DiffusionClassifier:
         rows = slice(int(chunk[0]), int(chunk[-1]) + 1)
         distinct = batch.distinct if len(chunk) == len(batch) else None
         classes = to_device(batch.classes[rows], self.device)
-        shared = sharing.rows(batch.trials[rows], batch.timesteps[rows], distinct)
+        noisy, timesteps = batch.noisy[rows], batch.timesteps[rows]
+        shared = sharing.rows(batch.trials[rows], timesteps, distinct)
         with shared, kept.of(classes):
-            prediction = self._backbone.predict_noise(
-                batch.noisy[rows],
-                to_device(batch.timesteps[rows], self.device),
-                classes,
-            )
-        return self._loss(prediction, batch.noise[rows])
+            output = self._backbone.predict(noisy, to_device(timesteps, self.device), classes)
+        prediction = self._backbone.schedule.as_score(self._loss.score, output, noisy, timesteps)
+        return self._loss(prediction, batch.target[rows])
 
     def _collect(self, batch: Batch, errors: Fetched, waiting: Waiting) -> None:
         """Hand out the errors of a batch; images whose round is complete go on."""
@@ -254,7 +269,7 @@ class DiffusionClassifier:
             trial, column = wrong[0].tolist()
             label = work.round.classes[column]
             raise UserError(
-                f"image_id={work.image.image_id}: the noise error at timestep "
+                f"image_id={work.image.image_id}: the error at timestep "
                 f"{int(work.timesteps[trial])}, class {label} is {float(errors[trial, label])}; "
                 "the network overflows in this precision, allowed: dtype=float32 or bfloat16"
             )

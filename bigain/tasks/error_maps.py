@@ -63,7 +63,7 @@ class BandRecorder:
 
         """
         timesteps = torch.tensor(self.timesteps)
-        noise, noisy = draw_trials(self.backbone, self.seed, image_id, latents, timesteps)
+        noise, noisy = draw_trials(self.backbone, "noise", self.seed, image_id, latents, timesteps)
         classes = torch.arange(self.backbone.num_classes).expand(len(timesteps), -1)
         plain = noise[:, None] - self._predicted(noisy, timesteps, classes)
         losses = plain.square().flatten(2).mean(dim=2)

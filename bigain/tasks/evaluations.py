@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from bigain.backbones.base import Backbone
+from bigain.backbones.noise_schedules import Score
 from bigain.devices import to_device
 from bigain.tasks.batches import keyed_noise
 from bigain.tasks.protocol import Allocation, Decision, Round
@@ -22,14 +23,16 @@ __all__ = ["Batch", "ImageInFlight", "Part", "Work", "draw_trials"]
 
 
 def draw_trials(
-    backbone: Backbone, seed: int, image_id: int, latents: Tensor, timesteps: Tensor
+    backbone: Backbone, score: Score, seed: int, image_id: int, latents: Tensor, timesteps: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Noise and noisy latents (Eq. 1) of an image at some timesteps, fp32, shape (S, C, H, W).
+    """Targets and noisy latents of an image at some timesteps, fp32, each (S, C, H, W).
 
-    They depend on no class and no operator, so that all of these are compared in pairs.
+    They depend on no class and no operator, so that all of these are compared in pairs.  The noise
+    is a function of the integer timestep, whatever the schedule makes of it.
 
     Args:
         backbone: Its noise schedule counts.
+        score: What the errors are of; the target of `noise` is the noise.
         seed: Seed of the noise.
         image_id: Its number, part of the key of the noise.
         latents: Its clean latents on the CPU, shape (1, C, H, W).
@@ -39,8 +42,8 @@ def draw_trials(
     shape = tuple(latents.shape)
     keys = [("classification", image_id, timestep) for timestep in timesteps.tolist()]
     noise = torch.cat([keyed_noise(seed, *key, shape=shape) for key in keys])
-    abar = backbone.alphas_cumprod[timesteps].view(-1, 1, 1, 1)
-    return noise, abar.sqrt().float() * latents + (1 - abar).sqrt().float() * noise
+    noisy = backbone.schedule.add_noise(latents, noise, timesteps)
+    return backbone.schedule.target(score, latents, noise, timesteps), noisy
 
 
 class ImageInFlight:
@@ -89,7 +92,7 @@ class Work:
     Args:
         image: The image.
         round_: Its trials and classes.
-        noise: Noise of each trial, on the device, shape (S, C, H, W).
+        target: What the errors of each trial are measured from, on the device, (S, C, H, W).
         noisy: Noisy latents of each trial, on the device, shape (S, C, H, W).
         timesteps: Of each trial, on the CPU, shape (S,).
 
@@ -99,11 +102,11 @@ class Work:
     """
 
     def __init__(
-        self, image: ImageInFlight, round_: Round, noise: Tensor, noisy: Tensor, timesteps: Tensor
+        self, image: ImageInFlight, round_: Round, target: Tensor, noisy: Tensor, timesteps: Tensor
     ) -> None:
         self.image = image
         self.round = round_
-        self.noise = noise
+        self.target = target
         self.noisy = noisy
         self.timesteps = timesteps
         self.pairs = torch.cartesian_prod(
@@ -133,7 +136,7 @@ class Batch:
 
     Attributes:
         parts: Where they come from, in the order of the rows.
-        noisy, noise: Of each row, on the device, shape (B, C, H, W).
+        noisy, target: Of each row, on the device, shape (B, C, H, W).
         timesteps: On the CPU, shape (B,).
         classes: On the CPU, shape (B,).
         trials: Numbers on the CPU, shape (B,), equal for neighbours of the same (image, trial).
@@ -144,7 +147,7 @@ class Batch:
 
     parts: tuple[Part, ...]
     noisy: Tensor
-    noise: Tensor
+    target: Tensor
     timesteps: Tensor
     classes: Tensor
     trials: Tensor
@@ -167,12 +170,12 @@ class Batch:
         for work, begin, end in (*parts, *unused):
             trial, label = work.pairs[begin:end].unbind(1)
             own, mark = to_device(trial, work.noisy.device), trial + before
-            columns.append((work.noisy[own], work.noise[own], work.timesteps[trial], label, mark))
+            columns.append((work.noisy[own], work.target[own], work.timesteps[trial], label, mark))
             before += len(work.timesteps)
-        noisy, noise, timesteps, classes, trials = (
+        noisy, target, timesteps, classes, trials = (
             _filled(torch.cat(column), size) for column in zip(*columns, strict=True)
         )
-        return cls(tuple(parts), noisy, noise, timesteps, classes, trials, distinct)
+        return cls(tuple(parts), noisy, target, timesteps, classes, trials, distinct)
 
     def __len__(self) -> int:
         return len(self.classes)

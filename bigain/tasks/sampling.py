@@ -97,7 +97,9 @@ class Sampler:
         return latents
 
     def _denoise(self, indices: Tensor, conditions: Tensor) -> Tensor:
-        scheduler = build_scheduler(self._scheduler, self._backbone.alphas_cumprod, self._steps)
+        scheduler = build_scheduler(
+            self._scheduler, self._backbone.schedule.alphas_cumprod, self._steps
+        )
         latents: Tensor = self.initial_noise(indices).to(self._device) * scheduler.init_noise_sigma
         for timestep in scheduler.timesteps:
             scaled = scheduler.scale_model_input(latents, timestep)

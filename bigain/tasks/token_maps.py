@@ -164,14 +164,13 @@ def token_maps(
     inputs = (noisy, torch.tensor([timestep]), torch.tensor([label]))
     recorder = Recorder(operator)
     with apply(backbone.denoiser, recorder, sites=sites, seed=seed) as report:
-        backbone.predict_noise(*(each.to(device or "cpu") for each in inputs))
+        backbone.predict(*(each.to(device or "cpu") for each in inputs))
     return tuple(_token_map(operator, report, timestep, call) for call in recorder.calls)
 
 
 def add_noise(backbone: Backbone, latents: Tensor, noise: Tensor, timestep: int) -> Tensor:
-    """sqrt(abar) latents + sqrt(1 - abar) noise at `timestep`, on the CPU."""
-    abar = backbone.alphas_cumprod[timestep]
-    return abar.sqrt().float() * latents.cpu() + (1 - abar).sqrt().float() * noise
+    """The noisy latents at `timestep`, on the CPU."""
+    return backbone.schedule.add_noise(latents.cpu(), noise, torch.tensor([timestep]))
 
 
 def first_of_each_stage(maps: Sequence[TokenMap]) -> tuple[TokenMap, ...]:

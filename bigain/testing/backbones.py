@@ -23,7 +23,7 @@ from bigain.files import replace_text
 
 __all__ = ["LAYOUTS", "byte_pair_vocabulary", "save_tiny_pipeline"]
 
-LAYOUTS = ("sd20", "sd15", "sdxl", "dit_xl2_512")
+LAYOUTS = ("sd20", "sd21", "sd15", "sdxl", "dit_xl2_512")
 """Backbones of which there is a tiny version."""
 
 _START, _END = "<|startoftext|>", "<|endoftext|>"
@@ -67,7 +67,8 @@ def save_tiny_pipeline(
     for part in [part for part in parts if part.startswith("text_encoder")]:
         tokenizer = part.replace("text_encoder", "tokenizer")
         index[tokenizer] = ["transformers", "CLIPTokenizer"]
-        _save_tokenizer(folder / tokenizer, "!" if name == "sd20" or part.endswith("2") else _END)
+        pad = "!" if name in ("sd20", "sd21") or part.endswith("2") else _END
+        _save_tokenizer(folder / tokenizer, pad)
     pipeline = {"sdxl": "StableDiffusionXLPipeline", "dit_xl2_512": "DiTPipeline"}
     if name not in pipeline:
         index |= {"safety_checker": [None, None], "feature_extractor": [None, None]}
@@ -139,6 +140,7 @@ def _unet_parts(name: str) -> dict[str, Any]:
         clip_sample=False,
         set_alpha_to_one=False,
         steps_offset=1,
+        prediction_type=ARCHITECTURES[name].prediction,
     )
     unet = diffusers.UNet2DConditionModel(**settings)
     return {"unet": unet, "vae": _vae(), **encoders, "scheduler": scheduler}

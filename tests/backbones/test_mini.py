@@ -82,7 +82,7 @@ def test_weights_of_another_architecture_are_refused(
 
 @pytest.mark.parametrize("name", NAMES)
 def test_schedule_is_cumulative_double_precision_and_falling(name: str) -> None:
-    abar = shipped(name).alphas_cumprod
+    abar = shipped(name).schedule.alphas_cumprod
     assert abar.dtype == torch.float64
     assert abar.shape == (1000,)
     assert bool((abar.diff() < 0).all())
@@ -99,7 +99,7 @@ def test_the_true_class_explains_the_noise_better_than_the_others(name: str) -> 
         sample = dataset[position]
         latents = backbone.encode(sample.image)
         noise = keyed_noise(0, sample.image_id, shape=tuple(latents.shape))
-        abar = backbone.alphas_cumprod[525].float()
+        abar = backbone.schedule.alphas_cumprod[525].float()
         noisy = abar.sqrt() * latents + (1 - abar).sqrt() * noise
         prediction = backbone.predict_noise(
             noisy.expand(10, *noisy.shape[1:]), torch.full((10,), 525), torch.arange(10)

@@ -83,8 +83,10 @@ def test_attention_is_as_configured(
 def test_the_schedule_is_the_models_own(
     hub_config: MakeConfig, caches: Caches, tmp_path: Path, pipelines: dict[str, Path]
 ) -> None:
-    assert float(load(hub_config("sd20"), caches).alphas_cumprod[0]) == pytest.approx(1 - 0.00085)
-    assert float(load(hub_config("dit_xl2_512"), caches).alphas_cumprod[0]) == pytest.approx(0.9999)
+    for name, first in (("sd20", 1 - 0.00085), ("dit_xl2_512", 0.9999)):
+        schedule = load(hub_config(name), caches).schedule
+        assert float(schedule.alphas_cumprod[0]) == pytest.approx(first)
+        assert schedule.predicts == "noise"
     folder = tmp_path / "velocity"
     shutil.copytree(pipelines["sd20"], folder)
     file = folder / "scheduler" / "scheduler_config.json"
@@ -92,6 +94,9 @@ def test_the_schedule_is_the_models_own(
     file.write_text(json.dumps(velocity))
     with pytest.raises(UserError, match="prediction_type=v_prediction; allowed: epsilon"):
         load(hub_config("sd20", path=folder), caches)
+    with pytest.raises(UserError, match=r"prediction_type=epsilon; allowed: v_prediction$"):
+        load(hub_config("sd21", path=pipelines["sd20"]), caches)
+    assert load(hub_config("sd21", path=folder), caches).schedule.predicts == "velocity"
 
 
 def test_half_precision_files_are_found_by_their_variant(

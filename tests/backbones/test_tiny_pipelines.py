@@ -14,6 +14,7 @@ from bigain.testing.backbones import LAYOUTS, byte_pair_vocabulary, save_tiny_pi
 
 PIPELINES: dict[str, Any] = {
     "sd20": diffusers.StableDiffusionPipeline,
+    "sd21": diffusers.StableDiffusionPipeline,
     "sd15": diffusers.StableDiffusionPipeline,
     "sdxl": diffusers.StableDiffusionXLPipeline,
     "dit_xl2_512": diffusers.DiTPipeline,

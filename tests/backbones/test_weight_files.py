@@ -38,6 +38,7 @@ PICKLED = "unet/diffusion_pytorch_model.bin"
     ("name", "folders"),
     [
         ("sd20", "unet vae text_encoder tokenizer scheduler"),
+        ("sd21", "unet vae text_encoder tokenizer scheduler"),
         ("sd15", "unet vae text_encoder tokenizer scheduler"),
         ("sdxl", "unet vae text_encoder text_encoder_2 tokenizer tokenizer_2 scheduler"),
         ("dit_xl2_512", "transformer vae scheduler"),

@@ -7,18 +7,20 @@ from bigain.config.architectures import ARCHITECTURES
 from bigain.patching.selection import STAGES, SiteSelection
 from bigain.patching.sites import find_sites
 
-UNETS = ["mini_unet", "sd20", "sd15", "sdxl"]
+UNETS = ["mini_unet", "sd20", "sd21", "sd15", "sdxl"]
 DITS = ["mini_dit", "dit_xl2_512"]
 GRIDS = {
     "mini_unet": (16, 8),
     "mini_dit": (16,),
     "sd20": (64, 32, 16, 8),
+    "sd21": (96, 48, 24, 12),
     "sd15": (64, 32, 16, 8),
     "sdxl": (128, 64, 32),
     "dit_xl2_512": (32,),
 }
 PARAMETERS = {
     "sd20": 865_910_724,
+    "sd21": 865_910_724,
     "sd15": 859_520_964,
     "sdxl": 2_567_463_684,
 }

@@ -14,7 +14,7 @@ from bigain.locations import CONFIGS
 from bigain.patching.selection import SiteSelection
 from bigain.patching.sites import find_sites
 
-HUB = ["sd20", "sd15", "sdxl", "dit_xl2_512"]
+HUB = ["sd20", "sd21", "sd15", "sdxl", "dit_xl2_512"]
 PLACE: dict[str, Any] = {
     "repository": "owner/name",
     "revision": "main",

@@ -17,7 +17,8 @@ import torch
 from sklearn.metrics import average_precision_score
 from torch import Tensor, nn
 
-from bigain.backbones.base import Classes
+from bigain.backbones.base import Classes, PredictsNoise
+from bigain.backbones.noise_schedules import variance_preserving
 from bigain.config import RunConfig
 from bigain.data.images import centre_crop_resize
 from bigain.engine import build
@@ -36,7 +37,7 @@ CLASSES = {"pets": 37, "imagenet1k": 1000, "imagenet100": 100, "coco2017": 80}
 Make = Callable[..., RunConfig]
 
 
-class ColourBackbone:
+class ColourBackbone(PredictsNoise):
     """Sees the centre square of an image in 8x8 pixels of two colours."""
 
     def __init__(self, denoiser: nn.Module, num_classes: int) -> None:
@@ -44,7 +45,8 @@ class ColourBackbone:
         self.denoiser = denoiser
         self.num_classes = num_classes
         self._conditions = 3 * torch.randn(num_classes, 1, 6, generator=generator)
-        self.alphas_cumprod = torch.cumprod(1 - torch.linspace(1e-4, 0.02, 1000).double(), 0)
+        abar = torch.cumprod(1 - torch.linspace(1e-4, 0.02, 1000).double(), 0)
+        self.schedule = variance_preserving(abar)
         self.encoder_hidden_states: Tensor | None = None
         self.hashes: dict[str, str] = {}
         self.source: dict[str, Any] = {}
@@ -57,7 +59,7 @@ class ColourBackbone:
         square = torch.from_numpy(centre_crop_resize(image, 8))
         return square.permute(2, 0, 1)[None, :2].float() / 127.5 - 1
 
-    def predict_noise(self, latents: Tensor, timesteps: Tensor, classes: Tensor) -> Tensor:
+    def predict(self, latents: Tensor, timesteps: Tensor, classes: Tensor) -> Tensor:
         conditions = self._conditions[classes]
         output: Tensor = self.denoiser(latents, timesteps, encoder_hidden_states=conditions).sample
         return output

@@ -14,7 +14,9 @@ import torch
 from torch import Tensor, nn
 
 import bigain
+from bigain.backbones.base import PredictsNoise
 from bigain.backbones.denoisers import build_denoiser, example_inputs
+from bigain.backbones.noise_schedules import variance_preserving
 from bigain.backbones.schedules import alphas_cumprod
 from bigain.operators import LGTM, Operator
 from bigain.tasks.batches import keyed_noise
@@ -33,7 +35,7 @@ SITES = {"sd20": (5, 4096), "dit_xl2_512": (10, 1024)}
 CLASSES = 2
 
 
-class RandomBackbone:
+class RandomBackbone(PredictsNoise):
     """A denoiser of full size behind the protocol; conditions are random but different."""
 
     num_classes = CLASSES
@@ -47,7 +49,7 @@ class RandomBackbone:
         self.denoiser = denoiser
         self._name = name
         settings = {"num_train_timesteps": 1000, **SCHEDULES[name]}
-        self.alphas_cumprod = alphas_cumprod(settings, "test")
+        self.schedule = variance_preserving(alphas_cumprod(settings, "test"))
         self._context = example_inputs("sd20", CLASSES)["encoder_hidden_states"]
 
     def condition_on(self, classes: object) -> None:
@@ -59,7 +61,7 @@ class RandomBackbone:
     def decode(self, latents: object) -> npt.NDArray[np.uint8]:
         raise NotImplementedError
 
-    def predict_noise(self, latents: Tensor, timesteps: Tensor, classes: Tensor) -> Tensor:
+    def predict(self, latents: Tensor, timesteps: Tensor, classes: Tensor) -> Tensor:
         if self._name == "sd20":
             context = self._context[classes]
             output: Tensor = self.denoiser(latents, timesteps, encoder_hidden_states=context).sample

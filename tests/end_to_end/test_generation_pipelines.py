@@ -33,6 +33,7 @@ from bigain.testing.runs import read_metrics
 CPU = torch.device("cpu")
 DATASETS = {
     "sd20": "pets",
+    "sd21": "pets",
     "sd15": "imagenet1k",
     "sdxl": "coco2017",
     "dit_xl2_512": "imagenet100",
@@ -87,14 +88,15 @@ def assert_alike(images: list[Any], theirs: Any) -> None:
     assert not np.array_equal(images[0], images[1])
 
 
-@pytest.mark.parametrize("name", ["sd20", "sd15", "sdxl"])
+@pytest.mark.parametrize("name", ["sd20", "sd21", "sd15", "sdxl"])
 def test_images_are_those_of_the_text_pipeline(make: MakeConfig, place: Path, name: str) -> None:
     config = make(name)
     conditions = conditions_of(build.build_dataset(config.dataset))
     load: Any = diffusers.DiffusionPipeline.from_pretrained
     pipeline = load(place / "models" / name, use_safetensors=True)
     settings = {
-        k: pipeline.scheduler.config[k] for k in ("beta_start", "beta_end", "beta_schedule")
+        k: pipeline.scheduler.config[k]
+        for k in ("beta_start", "beta_end", "beta_schedule", "prediction_type")
     }
     pipeline.scheduler = diffusers.EulerDiscreteScheduler(num_train_timesteps=1000, **settings)
     pipeline.set_progress_bar_config(disable=True)

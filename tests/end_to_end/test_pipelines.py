@@ -40,7 +40,7 @@ from bigain.testing.datasets import write_tiny
 
 ROOT = Path(__file__).parents[2]
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
-DATASETS = {"sd20": "pets", "sdxl": "pets", "dit_xl2_512": "imagenet100"}
+DATASETS = {"sd20": "pets", "sd21": "pets", "sdxl": "pets", "dit_xl2_512": "imagenet100"}
 IMAGES = 3
 Overrides = Callable[..., list[str]]
 
@@ -102,6 +102,15 @@ class Plain:
             )
             context = self.pipeline.text_encoder(tokens.input_ids)[0]
             yield lambda x, t, c=context: self.pipeline.unet(x, t, encoder_hidden_states=c).sample
+
+    def _sd21(self, dataset: Dataset) -> Any:
+        """The noise that the velocity says: sqrt(abar) v + sqrt(1 - abar) x."""
+        for velocity in self._sd20(dataset):
+            yield (
+                lambda x, t, v=velocity: (
+                    self.abar[t].sqrt() * v(x, t).double() + (1 - self.abar[t]).sqrt() * x
+                )
+            )
 
     def _sdxl(self, dataset: Dataset) -> Any:
         for prompt in dataset.prompts:
@@ -231,7 +240,7 @@ def test_memory_that_runs_out_under_an_operator_changes_nothing_but_the_batch(
     """The forward fails in the middle, after the operator's hooks have run at some sites."""
     operator = ["operator=lgtm", "operator.ratio=0.7"]
     expected, _ = finished(overrides("sd20", *operator))
-    original = StableDiffusion.predict_noise
+    original = StableDiffusion.predict
 
     def predict(self: StableDiffusion, *arguments: torch.Tensor) -> torch.Tensor:
         denoiser: Any = self.denoiser
@@ -245,7 +254,7 @@ def test_memory_that_runs_out_under_an_operator_changes_nothing_but_the_batch(
         if len(inputs[0]) > 6:
             raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(StableDiffusion, "predict_noise", predict)
+    monkeypatch.setattr(StableDiffusion, "predict", predict)
     found, manifest = finished(overrides("sd20", *operator, results="small"))
     assert manifest["micro_batch"] == 4
     assert found["prediction"].equals(expected["prediction"])

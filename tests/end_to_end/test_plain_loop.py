@@ -47,7 +47,7 @@ def looped(backbone: Backbone, image_id: int, latents: Tensor) -> tuple[int, np.
     alive = list(range(backbone.num_classes))
     for row, (t, keep) in enumerate(grid):
         noise = keyed_noise(0, "classification", image_id, t, shape=tuple(latents.shape))
-        abar = float(backbone.alphas_cumprod[t])
+        abar = float(backbone.schedule.alphas_cumprod[t])
         noisy = math.sqrt(abar) * latents + math.sqrt(1 - abar) * noise
         for label in alive:
             predicted = backbone.predict_noise(noisy, torch.tensor([t]), torch.tensor([label]))

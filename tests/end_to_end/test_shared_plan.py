@@ -52,7 +52,7 @@ def looped(backbone: Backbone, image_id: int, latents: Tensor) -> np.ndarray:
             means = errors[:2].mean(axis=0)
             alive = sorted(sorted(alive, key=lambda label: means[label])[:3])
         noise = keyed_noise(0, "classification", image_id, t, shape=tuple(latents.shape))
-        abar = float(backbone.alphas_cumprod[t])
+        abar = float(backbone.schedule.alphas_cumprod[t])
         noisy = (math.sqrt(abar) * latents + math.sqrt(1 - abar) * noise).expand(
             len(alive), -1, -1, -1
         )

@@ -288,7 +288,7 @@ MISTAKES: list[tuple[str, str]] = [
         "allowed: abm, avg_pool, cached, ie_kvd, ie_kvd_enc_lgtm_dec, kv_select, lgtm, "
         "lgtm_enc_ie_kvd_dec, none, sito, todo, tome; did you mean tome?",
     ),
-    ("backbone=sd21", "allowed: dit_xl2_512, mini_dit, mini_unet, sd15, sd20, sdxl; did you mean"),
+    ("backbone=sd22", "allowed: dit_xl2_512, mini_dit, mini_unet, sd15, sd20, sd21, sdxl; did"),
     ("backbone=sd20 | dataset=fashion_mnist", "allowed: coco2017, imagenet100, imagenet1k or pets"),
     ("task=generate", "allowed: classification"),
     ("tracking=nope", "allowed: none, trackio, wandb"),

@@ -68,7 +68,7 @@ def test_a_network_is_measured_by_its_fastest_forward(
     backbone: Backbone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now, calls = [0.0], [0]
-    original = backbone.predict_noise
+    original = backbone.predict
 
     def slow(latents: Tensor, timesteps: Tensor, classes: Tensor) -> Tensor:
         if len(latents) > 16:

@@ -43,7 +43,7 @@ def plain_loop(
     for timesteps, keep in zip(protocol.stages(), protocol.keep_list, strict=True):
         for t in timesteps:
             eps = keyed_noise(4, "classification", image_id, t, shape=tuple(latents.shape))
-            abar = float(backbone.alphas_cumprod[t])
+            abar = float(backbone.schedule.alphas_cumprod[t])
             noisy = math.sqrt(abar) * latents + math.sqrt(1 - abar) * eps
             for c in alive:
                 predicted = backbone.predict_noise(noisy, torch.tensor([t]), torch.tensor([c]))
@@ -81,14 +81,14 @@ def test_equals_the_plain_loop(
 def test_memory_that_runs_out_changes_no_result(backbone: Backbone, room: int) -> None:
     latents = {i: keyed_noise(0, "image", i, shape=(1, 1, 8, 8)) for i in range(3)}
     expected = {i: one(make(backbone, (5, 20), (5, 1)), i, x) for i, x in latents.items()}
-    original = backbone.predict_noise
+    original = backbone.predict
 
     def predict(latents: Tensor, timesteps: Tensor, classes: Tensor) -> Tensor:
         if len(latents) > room:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return original(latents, timesteps, classes)
 
-    backbone.predict_noise = predict  # type: ignore[method-assign]
+    backbone.predict = predict  # type: ignore[method-assign]
     classifier = make(backbone, (5, 20), (5, 1))
     for i, x in latents.items():
         assert equal(one(classifier, i, x), expected[i])
@@ -104,13 +104,13 @@ def test_pruned_classes_keep_their_first_trials_only(backbone: Backbone) -> None
 
 def test_noise_does_not_depend_on_the_class_but_on_seed_image_and_time(backbone: Backbone) -> None:
     seen: list[Tensor] = []
-    original = backbone.predict_noise
+    original = backbone.predict
 
     def spy(latents: Tensor, timesteps: Tensor, classes: Tensor) -> Tensor:
         seen.append(latents.clone())
         return original(latents, timesteps, classes)
 
-    backbone.predict_noise = spy  # type: ignore[method-assign]
+    backbone.predict = spy  # type: ignore[method-assign]
     one(make(backbone, (3,), (1,), batch_size=10), 0, torch.zeros(1, 1, 8, 8))
     assert len(seen) == 3
     assert all(torch.equal(batch, batch[:1].expand_as(batch)) for batch in seen)
@@ -118,7 +118,7 @@ def test_noise_does_not_depend_on_the_class_but_on_seed_image_and_time(backbone:
 
 
 def test_ties_go_to_the_lower_class(backbone: Backbone) -> None:
-    backbone.predict_noise = lambda latents, *_: torch.zeros_like(latents)  # type: ignore[method-assign]
+    backbone.predict = lambda latents, *_: torch.zeros_like(latents)  # type: ignore[method-assign]
     result = one(make(backbone, (5, 20), (5, 1)), 0, torch.zeros(1, 1, 8, 8))
     assert result.prediction == 0
     assert result.trials.tolist() == [20] * 5 + [5] * 5
@@ -148,14 +148,14 @@ def test_every_valid_protocol_classifies(
 def test_an_overflow_is_named_and_never_taken_for_a_pruned_class(
     backbone: Backbone, value: float
 ) -> None:
-    original = backbone.predict_noise
+    original = backbone.predict
 
     def overflowing(latents: Tensor, timesteps: Tensor, classes: Tensor) -> Tensor:
         prediction = original(latents, timesteps, classes)
         prediction[(timesteps == 325) & (classes == 4)] = value
         return prediction
 
-    backbone.predict_noise = overflowing  # type: ignore[method-assign]
+    backbone.predict = overflowing  # type: ignore[method-assign]
     with pytest.raises(UserError, match=r"image_id=7: .*timestep 325, class 4 .*dtype=float32"):
         one(make(backbone, (5, 20), (5, 1)), 7, torch.zeros(1, 1, 8, 8))
 

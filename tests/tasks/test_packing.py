@@ -44,13 +44,13 @@ def images(count: int) -> Iterator[tuple[int, Tensor]]:
 def sizes(backbone: Backbone) -> list[int]:
     """Of each forward from now on."""
     seen: list[int] = []
-    original = backbone.predict_noise
+    original = backbone.predict
 
     def spy(latents: Tensor, timesteps: Tensor, classes: Tensor) -> Tensor:
         seen.append(len(latents))
         return original(latents, timesteps, classes)
 
-    backbone.predict_noise = spy  # type: ignore[method-assign]
+    backbone.predict = spy  # type: ignore[method-assign]
     return seen
 
 
