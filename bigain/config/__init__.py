@@ -9,13 +9,13 @@ from bigain.config.backbone import (
     BackboneConfig,
     HubBackboneConfig,
     MiniBackboneConfig,
-    SitesConfig,
 )
 from bigain.config.base import NEUTRAL, SETTING_COLUMNS
 from bigain.config.dataset import DatasetConfig, DatasetFacts
 from bigain.config.messages import format_validation_error
 from bigain.config.operator import OperatorConfig, other_settings, setting_cell
 from bigain.config.run import CacheConfig, PathsConfig, RunConfig, ShardConfig
+from bigain.config.sites import SitesConfig
 from bigain.config.task import (
     ClassificationConfig,
     EfficiencyConfig,
