@@ -138,14 +138,17 @@ def set_attention(model: nn.Module, name: str) -> None:
     Args:
         model: The model; its attentions get a new processor.
         name: `sdpa`: fused, as torch sees fit; `eager`: the attention matrix is materialised.
+            Joint attention (SD3, FLUX) is always fused and keeps its processor.
 
     """
     from diffusers.models import attention_processor  # noqa: PLC0415 - slow to import
 
     kinds = {"sdpa": "AttnProcessor2_0", "eager": "AttnProcessor"}
     kind = getattr(attention_processor, kinds[name])
+    joint = attention_processor.JointAttnProcessor2_0
     for module in model.modules():
-        if isinstance(module, attention_processor.Attention):
+        is_joint = isinstance(getattr(module, "processor", None), joint)
+        if isinstance(module, attention_processor.Attention) and not is_joint:
             module.set_processor(kind())
 
 

@@ -1,4 +1,6 @@
-"""Images to latents, x_0 = scaling factor x mean of the VAE's posterior, and back.
+"""Images to latents, x_0 = scaling factor x (mean of the VAE's posterior - shift), and back.
+
+The shift is 0 in Stable Diffusion 1, 2 and XL.
 
 The image is resized so that its shorter side is what the model was made for (bicubic), its centre
 square is cut out, and bytes 0..255 become -1..1.  The VAE always computes in full precision: it
@@ -56,10 +58,12 @@ class Autoencoder:
         self._vae = vae.to(device)
         self._device = device
         self._cache = cache
+        self._shift = float(getattr(vae.config, "shift_factor", None) or 0.0)
         self._made_by = {
             "vae": dict(hashes),
             "scaling_factor": float(vae.config.scaling_factor),
             "preprocessing": PREPROCESSING,
+            **({"shift_factor": self._shift} if self._shift else {}),
         }
         self.side = sample_size * 2 ** (len(vae.config.block_out_channels) - 1)
 
@@ -74,7 +78,7 @@ class Autoencoder:
     def _encode(self, square: npt.NDArray[np.uint8]) -> Tensor:
         pixels = torch.from_numpy(square).permute(2, 0, 1)[None].float() / 127.5 - 1
         posterior = self._vae.encode(pixels.to(self._device)).latent_dist
-        latents: Tensor = posterior.mean * self._vae.config.scaling_factor
+        latents: Tensor = (posterior.mean - self._shift) * self._vae.config.scaling_factor
         return latents.float().cpu()
 
     @torch.inference_mode()
@@ -85,7 +89,7 @@ class Autoencoder:
             UserError: the image is not finite.
 
         """
-        scaled = latents.to(self._device).float() / self._vae.config.scaling_factor
+        scaled = latents.to(self._device).float() / self._vae.config.scaling_factor + self._shift
         pixels: Tensor = self._vae.decode(scaled, return_dict=False)[0][0].float().cpu()
         if not pixels.isfinite().all():
             raise UserError("the autoencoder gave an image that is not finite")

@@ -9,6 +9,7 @@ import diffusers
 import torch
 from torch import Tensor, nn
 
+from bigain.backbones.packed_latents import packed, token_places
 from bigain.config.architectures import ARCHITECTURES, Architecture
 from bigain.errors import UserError
 
@@ -18,6 +19,7 @@ PROMPT_TOKENS = 77
 """Length of the text encoders' context."""
 
 _MINI_CONTEXT = 4
+_WORDS = {"SD3Transformer2DModel": PROMPT_TOKENS + 256, "FluxTransformer2DModel": 512}
 _LAST_TIMESTEP = 999
 _SDXL_TIME_IDS = 6
 
@@ -46,12 +48,21 @@ def example_inputs(
     batch: int = 1,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
+    side: int | None = None,
 ) -> dict[str, Any]:
     """Keyword arguments of one forward of `build_denoiser(name)`: seeded noise at t = 999.
 
     A U-Net gets `sample` (B, 4, H, W), `timestep` (B,) and `encoder_hidden_states` (B, 77, C), SDXL
     also `added_cond_kwargs`; a DiT gets `hidden_states` (B, C, H, W), `timestep` and `class_labels`
-    (B,).  The context of the mini U-Net has 4 tokens.
+    (B,).  The context of the mini U-Net has 4 tokens.  SD3 gets `hidden_states` and a text of 333
+    tokens, FLUX packed ones, a text of 512 tokens and the places of both.
+
+    Args:
+        name: A backbone of the configuration.
+        batch: B.
+        device: Where they are.
+        dtype: Of the latents and the text.
+        side: Of the latents; None: that of the backbone.  Only SD3 and FLUX have another.
 
     Raises:
         UserError: there is no such backbone.
@@ -59,9 +70,11 @@ def example_inputs(
     """
     architecture = _architecture(name)
     settings = architecture.settings
-    side = settings["sample_size"]
-    latents = _noise((batch, settings["in_channels"], side, side), device, dtype)
+    side = side or architecture.latent_side
+    latents = _noise((batch, architecture.latent_channels, side, side), device, dtype)
     times = torch.full((batch,), _LAST_TIMESTEP, device=device)
+    if architecture.is_joint:
+        return {"timestep": times, **_joint_inputs(architecture, latents)}
     if architecture.blocks is not None:
         labels = torch.zeros(batch, dtype=torch.int64, device=device)
         return {"hidden_states": latents, "timestep": times, "class_labels": labels}
@@ -69,6 +82,24 @@ def example_inputs(
     context = _noise((batch, tokens, settings["cross_attention_dim"]), device, dtype)
     inputs = {"sample": latents, "timestep": times, "encoder_hidden_states": context}
     return {**inputs, **_added_conditions(architecture, batch, device, dtype)}
+
+
+def _joint_inputs(architecture: Architecture, latents: Tensor) -> dict[str, Any]:
+    """Latents, text, pooled text, and of FLUX the guidance and the places of all tokens."""
+    settings, batch, side = architecture.settings, len(latents), latents.shape[-1]
+    about = (latents.device, latents.dtype)
+    words = _WORDS[architecture.model]
+    inputs = {
+        "hidden_states": latents,
+        "encoder_hidden_states": _noise((batch, words, settings["joint_attention_dim"]), *about),
+        "pooled_projections": _noise((batch, settings["pooled_projection_dim"]), *about),
+    }
+    if architecture.is_packed:
+        inputs["hidden_states"] = packed(latents)
+        inputs["guidance"] = torch.ones(batch, device=latents.device)
+        inputs["img_ids"] = token_places(side // architecture.patch).to(latents.device)
+        inputs["txt_ids"] = torch.zeros(words, 3, device=latents.device)
+    return inputs
 
 
 def _added_conditions(

@@ -57,7 +57,11 @@ class Pipeline(PredictsNoise):
         dtype: torch.dtype,
         caches: Caches,
     ) -> None:
+        self._config = config
         source = find_source(config)
+        self._folder, self._variant = source.folder, config.variant
+        self._device, self._dtype = device, dtype
+        self._caches = caches
         components = components_of(config.name)
         self.hashes = file_hashes(source.folder, components, config.variant)
         self.source = _describe(config, source, fingerprint(self.hashes))
@@ -65,27 +69,30 @@ class Pipeline(PredictsNoise):
         self.encoder_hidden_states: Tensor | None = None
         part = components[0].folder
         _check_settings(config, source, part, self.source)
-        scheduler = source.folder / "scheduler" / "scheduler_config.json"
-        self.schedule: NoiseSchedule = read_schedule(
-            read_settings(scheduler), config.name, str(scheduler)
-        )
+        self.schedule: NoiseSchedule = self._read_schedule()
         model = getattr(diffusers, ARCHITECTURES[config.name].model)
         loaded = load_component(model, source.folder, part, variant=config.variant, dtype=dtype)
         self.denoiser: nn.Module = loaded.to(device)
-        side = int(loaded.config.sample_size)
-        self.latent_shape = (int(loaded.config.in_channels), side, side)
+        self.latent_shape = self._shape_of_latents(loaded.config)
         set_attention(self.denoiser, config.attention)
         self._autoencoder = Autoencoder(
             source.folder,
-            sample_size=side,
+            sample_size=self.latent_shape[1],
             variant=config.variant,
             hashes={name: h for name, h in self.hashes.items() if name.startswith("vae/")},
             device=device,
             cache=caches.latents,
         )
-        self._folder, self._variant = source.folder, config.variant
-        self._device, self._dtype = device, dtype
-        self._caches = caches
+
+    def _read_schedule(self) -> NoiseSchedule:
+        """That of the pipeline's scheduler; raises UserError if it is not the backbone's kind."""
+        file = self._folder / "scheduler" / "scheduler_config.json"
+        return read_schedule(read_settings(file), self._config.name, str(file))
+
+    def _shape_of_latents(self, settings: Any) -> tuple[int, int, int]:
+        """(C, H, W) that the denoiser was made for, by its `config.json`."""
+        side = int(settings.sample_size)
+        return int(settings.in_channels), side, side
 
     def encode(self, image: npt.NDArray[np.uint8]) -> Tensor:
         """Latents (1, 4, h, w), fp32, on the CPU, of an image (H, W) or (H, W, 3) of any size."""

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+from collections.abc import Callable
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -16,7 +18,14 @@ __all__ = ["TextPipeline"]
 
 
 class TextPipeline(Pipeline):
-    """A pipeline whose conditions are encoded prompts; see `Pipeline`."""
+    """A pipeline whose conditions are encoded prompts; see `Pipeline`.
+
+    Attributes:
+        encoder: Encodes the prompts, one of `bigain.backbones.text`.
+
+    """
+
+    encoder: ClassVar[Callable[..., Prompts]] = staticmethod(encode_prompts)
 
     def __init__(
         self,
@@ -42,7 +51,9 @@ class TextPipeline(Pipeline):
         kept = self._caches.prompts.get(
             {"prompts": list(prompts), **self._made_by},
             lambda: _tensors(
-                encode_prompts(self._folder, prompts, variant=self._variant, device=self._device)
+                type(self).encoder(
+                    self._folder, prompts, variant=self._variant, device=self._device
+                )
             ),
         )
         return Prompts(kept["context"], kept.get("pooled"))

@@ -12,14 +12,14 @@ Only safetensors files are read: a `.bin` file is a pickle, which can run code w
 
 Sizes are in millions of parameters.  Those of the denoisers are counted from their architectures (a
 test counts them again); the others are those of OpenCLIP ViT-H's text encoder (340), CLIP ViT-L's
-(123), OpenCLIP bigG's (695) and Stable Diffusion's VAE (84).
+(123), OpenCLIP bigG's (695), T5-XXL's encoder (4762) and Stable Diffusion's VAE (84).
 """
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from bigain.config.architectures import ARCHITECTURES
+from bigain.config.architectures import ARCHITECTURES, Architecture
 from bigain.errors import UserError
 from bigain.files import file_sha256, parse_json
 from bigain.locations import ASSETS
@@ -68,12 +68,20 @@ def components_of(name: str) -> tuple[Component, ...]:
     architecture = ARCHITECTURES[name]
     if architecture.conditioning != "prompts":
         return (Component("transformer", _DIFFUSERS), _VAE, _SCHEDULER)
-    encoders = [Component("text_encoder", _TRANSFORMERS)]
-    tokenizers = [Component("tokenizer", needed=(_VOCABULARY,))]
-    if architecture.settings.get("addition_embed_type") == "text_time":
-        encoders.append(Component("text_encoder_2", _TRANSFORMERS))
-        tokenizers.append(Component("tokenizer_2", needed=(_VOCABULARY,)))
-    return (Component("unet", _DIFFUSERS), _VAE, *encoders, *tokenizers, _SCHEDULER)
+    denoiser = Component("transformer" if architecture.is_joint else "unet", _DIFFUSERS)
+    ends = ["", "_2", "_3"][: _number_of_encoders(architecture)]
+    encoders = [Component(f"text_encoder{end}", _TRANSFORMERS) for end in ends]
+    tokenizers = [Component(f"tokenizer{end}", needed=(_VOCABULARY,)) for end in ends]
+    if architecture.is_joint:
+        tokenizers[-1] = Component(f"tokenizer{ends[-1]}", needed=("tokenizer.json",))
+    return (denoiser, _VAE, *encoders, *tokenizers, _SCHEDULER)
+
+
+def _number_of_encoders(architecture: Architecture) -> int:
+    """SD3: two of CLIP and T5; FLUX: CLIP and T5; SDXL: two of CLIP."""
+    if architecture.is_joint:
+        return 2 if architecture.is_packed else 3
+    return 2 if architecture.settings.get("addition_embed_type") == "text_time" else 1
 
 
 def list_files(folder: Path) -> set[str]:
@@ -189,21 +197,29 @@ DENOISER_MILLIONS: Mapping[str, int] = {
     "sd15": 860,
     "sdxl": 2567,
     "dit_xl2_512": 750,
+    "sd3_medium": 2028,
+    "sd35_medium": 2243,
+    "flux_dev": 11901,
 }
 _VAE_MILLIONS = 84
+_T5_MILLIONS = 4762
 OTHER_MILLIONS: Mapping[str, int] = {
     "sd20": 340 + _VAE_MILLIONS,
     "sd21": 340 + _VAE_MILLIONS,
     "sd15": 123 + _VAE_MILLIONS,
     "sdxl": 123 + 695 + _VAE_MILLIONS,
     "dit_xl2_512": _VAE_MILLIONS,
+    "sd3_medium": 123 + 695 + _T5_MILLIONS + _VAE_MILLIONS,
+    "sd35_medium": 123 + 695 + _T5_MILLIONS + _VAE_MILLIONS,
+    "flux_dev": 123 + _T5_MILLIONS + _VAE_MILLIONS,
 }
 """VAE and text encoders."""
 
 
 def download_bytes(name: str, variant: str | None) -> float:
     """Approximate size in bytes of the weight files of a published backbone."""
-    return (DENOISER_MILLIONS[name] + OTHER_MILLIONS[name]) * 1e6 * (2 if variant else 4)
+    is_half = variant is not None or ARCHITECTURES[name].is_joint  # published in half precision
+    return (DENOISER_MILLIONS[name] + OTHER_MILLIONS[name]) * 1e6 * (2 if is_half else 4)
 
 
 def weights_path(name: str) -> Path:

@@ -1,6 +1,6 @@
 """`bigain analysis [RUN ... REFERENCE]`: Appendix A of the paper, measured on finished runs.
 
-`bigain analysis bands` is in `bigain.cli.bands`.
+`bigain analysis bands` is in `bigain.cli.bands`, `timesteps` in `bigain.cli.timesteps`.
 """
 
 import csv
@@ -9,7 +9,7 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 
-from bigain.cli import bands
+from bigain.cli import bands, timesteps
 from bigain.cli.arguments import VerbParser, find_runs, results_folder
 from bigain.errors import UserError
 from bigain.runs.analysis import COLUMNS, MarginRow, analyse, groups_of, markdown, tidy
@@ -22,7 +22,7 @@ _DESCRIPTION = (
     "Mean and variance of the best-wrong margins, between and within timesteps, their ratio, and "
     "Theorem 1's criterion against the reference, with 95 % intervals. Without run ids: all "
     "classifications of a profile, each against its baseline. `bigain analysis bands` splits "
-    "errors by frequency; it has a --help of its own."
+    "errors by frequency, `bigain analysis timesteps` accuracy by timestep; each has a --help."
 )
 
 
@@ -49,6 +49,8 @@ def main(arguments: Sequence[str]) -> int:
     """Print a table per backbone, dataset and weighting; name the runs that are left out."""
     if arguments[:1] == ["bands"]:
         return bands.main(arguments[1:])
+    if arguments[:1] == ["timesteps"]:
+        return timesteps.main(arguments[1:])
     parser = VerbParser("analysis", _DESCRIPTION)
     parser.add_argument(
         "runs", nargs="*", metavar="RUN", help="run ids, or their beginnings; the last: REFERENCE"

@@ -72,6 +72,8 @@ class SweepCase:
 def sweep(backbone: str) -> list[SweepCase]:
     """All cases for a backbone of the configuration, the baseline first."""
     depth = ARCHITECTURES[backbone].blocks
+    if ARCHITECTURES[backbone].is_joint:
+        return [SweepCase("none")]
     cases = [SweepCase("none"), *_operators(DEFAULT)]
     if depth is None:
         return [*cases, *(SweepCase(name, "factor=2;ratio=0.7") for name in _HYBRIDS)]

@@ -7,6 +7,8 @@ field is the sentence that a user reads after `allowed:` when the value is wrong
 
 from bigain.config.backbone import (
     BackboneConfig,
+    FlowConfig,
+    FluxDevConfig,
     HubBackboneConfig,
     MiniBackboneConfig,
 )
@@ -34,6 +36,8 @@ __all__ = [
     "DatasetConfig",
     "DatasetFacts",
     "EfficiencyConfig",
+    "FlowConfig",
+    "FluxDevConfig",
     "GenerationConfig",
     "HubBackboneConfig",
     "MiniBackboneConfig",

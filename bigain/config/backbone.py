@@ -4,19 +4,23 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from bigain.config.base import Folder
+from bigain.config.base import Folder, Integer, Number
 from bigain.config.sites import AnyBackboneConfig
 
 __all__ = [
     "BackboneConfig",
     "DiTXL2Config",
+    "FlowConfig",
+    "FluxDevConfig",
     "HubBackboneConfig",
     "MiniBackboneConfig",
     "MiniDiTConfig",
     "MiniUNetConfig",
+    "SD3MediumConfig",
     "SD15Config",
     "SD20Config",
     "SD21Config",
+    "SD35MediumConfig",
     "SDXLConfig",
 ]
 
@@ -102,6 +106,49 @@ class DiTXL2Config(HubBackboneConfig):
     name: Literal["dit_xl2_512"]
 
 
+class FlowConfig(HubBackboneConfig):
+    """A transformer with joint attention that predicts the velocity of flow matching."""
+
+    attention: Literal["sdpa"] = Field(
+        description="sdpa, because joint attention has no eager form here"
+    )
+    image_side: Annotated[Integer, Field(ge=64, le=1024, multiple_of=16)] = Field(
+        description="a multiple of 16 from 64 to 1024, the side of the images in pixels"
+    )
+    schedule: Literal["shifted", "uniform", "ddim"] = Field(
+        description="shifted (the model's own), uniform or ddim, the noise level of each timestep"
+    )
+
+    @property
+    def latent_side(self) -> int:
+        """Side of the latents, of which each is 8 pixels wide."""
+        return self.image_side // 8
+
+    @property
+    def grids(self) -> tuple[int, ...]:
+        """Side of the token grid; a token is 2 latents wide."""
+        return (self.latent_side // self.architecture.patch,)
+
+
+class SD3MediumConfig(FlowConfig):
+    """Stable Diffusion 3 medium."""
+
+    name: Literal["sd3_medium"]
+
+
+class SD35MediumConfig(FlowConfig):
+    """Stable Diffusion 3.5 medium."""
+
+    name: Literal["sd35_medium"]
+
+
+class FluxDevConfig(FlowConfig):
+    """FLUX.1-dev, whose guidance is an input of the network."""
+
+    name: Literal["flux_dev"]
+    guidance: Number = Field(ge=0, description="a number >= 0; the model's own default is 3.5")
+
+
 BackboneConfig = Annotated[
     MiniUNetConfig
     | MiniDiTConfig
@@ -109,9 +156,13 @@ BackboneConfig = Annotated[
     | SD21Config
     | SD15Config
     | SDXLConfig
-    | DiTXL2Config,
+    | DiTXL2Config
+    | SD3MediumConfig
+    | SD35MediumConfig
+    | FluxDevConfig,
     Field(
         discriminator="name",
-        description="mini_unet, mini_dit, sd20, sd21, sd15, sdxl or dit_xl2_512",
+        description="mini_unet, mini_dit, sd20, sd21, sd15, sdxl, dit_xl2_512, sd3_medium, "
+        "sd35_medium or flux_dev",
     ),
 ]

@@ -68,13 +68,23 @@ class AnyBackboneConfig(Settings):
         return ARCHITECTURES[self.name]
 
     @property
+    def latent_side(self) -> int:
+        """Side of the latents."""
+        return self.architecture.latent_side
+
+    @property
+    def grids(self) -> tuple[int, ...]:
+        """Side of the token grid at each level."""
+        return self.architecture.grids
+
+    @property
     def is_mini(self) -> bool:
         """Whether the weights come with the package."""
         return self.architecture.conditioning == "fashion_labels"
 
     def smallest_grid(self) -> int:
         """Side of the smallest token grid among the sites that are selected."""
-        grids, levels = self.architecture.grids, self._selected_levels()
+        grids, levels = self.grids, self._selected_levels()
         if isinstance(self.sites.blocks, tuple) and levels:
             levels = [levels[position] for position in self.sites.blocks]
         return min(grids[level] for level in levels or self.sites.levels)

@@ -100,7 +100,7 @@ def _ways(config: HubBackboneConfig) -> tuple[str, ...]:
     online = ", without HF_HUB_OFFLINE" if constants.is_offline_mode() else ""
     return (
         f"bigain doctor backbone={config.name} --download    ({size}{online})",
-        f"hf download {config.repository} {branch}    (all files, or a mirror's)",
+        f"hf download {config.repository} {branch}    (or a mirror's)",
         "backbone.path=FOLDER    (a copy; docs/backbones.md)",
     )
 

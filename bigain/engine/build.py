@@ -26,6 +26,7 @@ from bigain.config import (
 from bigain.data.base import SELECTIONS, OpenedDataset, load_dataset, load_reference
 from bigain.data.contents import files_hash, require_readable
 from bigain.devices import DTYPES, device_name, reset_peak_memory, resolve_device
+from bigain.engine.build_backbone import published_class
 from bigain.engine.build_operator import build_operator, build_sites
 from bigain.engine.build_protocol import build_packing
 from bigain.errors import UserError
@@ -99,15 +100,7 @@ def build_backbone(
     if isinstance(config, MiniBackboneConfig):
         return load_mini(config.name, config.revision, device, DTYPES[dtype])
     caches = caches or Caches(TensorCache(None, 0), TensorCache(None, 0))
-    return _published(config.name)(config, device, DTYPES[dtype], caches)
-
-
-def _published(name: str) -> Callable[..., Backbone]:
-    """The class of a published backbone; imported here because the import takes a second."""
-    from bigain.backbones.dit import ClassConditionalDiT  # noqa: PLC0415
-    from bigain.backbones.stable_diffusion import StableDiffusion  # noqa: PLC0415
-
-    return ClassConditionalDiT if name == "dit_xl2_512" else StableDiffusion
+    return published_class(config)(config, device, DTYPES[dtype], caches)
 
 
 def build_caches(config: RunConfig) -> Caches:
@@ -182,9 +175,9 @@ def build_batch_size(config: RunConfig, backbone: Backbone, device: torch.device
 def build_flops(config: RunConfig) -> FlopCount:
     """FLOPs of one forward of the run's backbone with its operator at its sites."""
     if config.operator.is_baseline:
-        return count_flops(config.backbone.name)
+        return count_flops(config.backbone.name, side=config.backbone.latent_side)
     operator, sites = build_operator(config.operator), build_sites(config)
-    return count_flops(config.backbone.name, operator, sites)
+    return count_flops(config.backbone.name, operator, sites, config.backbone.latent_side)
 
 
 def build_stopwatch(config: RunConfig) -> Stopwatch:
@@ -197,6 +190,7 @@ def build_stopwatch(config: RunConfig) -> Stopwatch:
         warmup=task.warmup,
         device=resolve_device(config.device),
         dtype=DTYPES[config.dtype],
+        side=config.backbone.latent_side,
     )
     attention = getattr(config.backbone, "attention", "sdpa")
     denoiser = build_random(config.backbone.name, attention, config.seed, settings)

@@ -56,6 +56,11 @@ def check_operator(config: RunConfig) -> None:
 
     """
     operator, name = build_operator(config.operator), config.operator.name
+    if config.backbone.architecture.is_joint and not config.operator.is_baseline:
+        raise UserError(
+            f"operator={name}: allowed: none, because backbone={config.backbone.name} attends to "
+            "image and text jointly"
+        )
     _check_scope(config, operator)
     side = config.backbone.smallest_grid()
     is_flat = config.backbone.architecture.blocks is not None

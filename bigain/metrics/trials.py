@@ -114,6 +114,15 @@ class Trials:
         right = self.truth[np.arange(len(best)), best]
         return pd.Series(right, index=self._index(self.image_ids), dtype=bool)
 
+    def is_right_alone(self) -> NDArray[np.bool_]:
+        """Whether the class of the lowest error of a trial is true, shape (images, trials)."""
+        best = self.errors.argmin(axis=2)
+        return np.take_along_axis(self.truth, best, axis=1)
+
+    def noise_errors_alone(self) -> Floats:
+        """Error of the true class at each trial, mean over the images, shape (trials,)."""
+        return np.asarray(np.nanmean(self._true_errors(), axis=0))
+
     def noise_errors(self, scale: Scale | None = None, third: str | None = None) -> Values:
         """Error of the true class, mean over the trials.
 

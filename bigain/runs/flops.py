@@ -22,7 +22,7 @@ _KEPT = "flops.json"
 
 
 def flops_name(config: Config) -> str:
-    """What the count of a run depends on: backbone, operator and sites, as its name has them.
+    """What the count of a run depends on: backbone, operator, sites and size of the image.
 
     Args:
         config: The configuration of the run, or what is published of it.
@@ -30,7 +30,8 @@ def flops_name(config: Config) -> str:
     """
     plain = json.loads(canonical(config))
     parts = [plain["backbone"]["name"], plain["operator"], plain["backbone"].get("sites")]
-    return json.dumps(parts, sort_keys=True)
+    side = plain["backbone"].get("image_side")
+    return json.dumps([*parts, *([side] if side else [])], sort_keys=True)
 
 
 def known_flops(config: Config, cache: Path | None = None) -> int | None:

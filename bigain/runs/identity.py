@@ -118,6 +118,9 @@ A time depends on device, precision, batch size and threads, so they are part of
 
 EXCLUDED_WITHOUT_OPERATOR = {"backbone.sites": "operator `none` does nothing at any site"}
 
+_OF_FLOW = ("schedule", "guidance", "image_side")
+"""Settings of the backbones that predict a velocity."""
+
 _UNNAMED = "is chosen when a run starts; allowed here: an integer from 1 to 256, the one chosen"
 
 DESCRIBING_COLUMNS = (
@@ -203,6 +206,8 @@ def _other_settings(plain: Mapping[str, Any]) -> str | None:
     words = other_settings(plain["operator"])
     score = plain.get("task", {}).get("score")
     words |= {"task.score": score} if score else {}
+    flow = {key: plain["backbone"].get(key) for key in _OF_FLOW}
+    words |= {f"backbone.{key}": value for key, value in flow.items() if value is not None}
     words |= {"batch_size": plain["batch_size"]} if depends_on_batch_size(plain) else {}
     return " ".join(f"{key}={value}" for key, value in words.items()) or None
 

@@ -62,6 +62,7 @@ class TimeSettings:
         warmup: Untimed forwards before the first repeat, without operator and with it.
         device: Where the denoiser runs.
         dtype: Its precision.
+        side: Side of the latents; None: that of the backbone.
 
     """
 
@@ -71,6 +72,7 @@ class TimeSettings:
     warmup: int
     device: torch.device
     dtype: torch.dtype
+    side: int | None = None
 
 
 def flops_record(count: FlopCount, *, has_operator: bool) -> dict[str, Any]:
@@ -191,7 +193,11 @@ class Stopwatch:
         self._settings = settings
         self._timesteps = sampler_timesteps(settings.backbone, settings.steps)
         self._inputs = example_inputs(
-            settings.backbone, settings.batch_size, settings.device, settings.dtype
+            settings.backbone,
+            settings.batch_size,
+            settings.device,
+            settings.dtype,
+            settings.side,
         )
 
     def records(self, repeats: Iterable[int]) -> Iterator[dict[str, Any]]:

@@ -76,7 +76,10 @@ class FlopCount:
 
 
 def count_flops(
-    backbone: str, operator: Compression | None = None, sites: SiteSelection | None = None
+    backbone: str,
+    operator: Compression | None = None,
+    sites: SiteSelection | None = None,
+    side: int | None = None,
 ) -> FlopCount:
     """FLOPs of one forward of a backbone: batch 1, no guidance, meta device, no weights.
 
@@ -84,12 +87,13 @@ def count_flops(
         backbone: a name in the configuration, such as "sd20" or "dit_xl2_512".
         operator: the operator to apply; None: the baseline.
         sites: where to apply it; None: at the paper's sites (`bigain.patching.sites`).
+        side: side of the latents; None: that of the backbone.
 
     Raises:
         UserError: unknown backbone, or the operator cannot act at these sites.
 
     """
-    model, inputs, baseline = _on_meta(backbone)
+    model, inputs, baseline = _on_meta(backbone, side)
     if operator is None:
         return baseline
     return _count_operator(model, inputs, baseline, operator, sites)
@@ -138,9 +142,9 @@ FUSED_ATTENTION: Mapping[Any, Callable[..., int]] = _missing_formulas()
 
 # One model serves all counts of a backbone: it has no weights, and `apply` restores it.
 @cache
-def _on_meta(backbone: str) -> tuple[nn.Module, dict[str, Any], FlopCount]:
+def _on_meta(backbone: str, side: int | None) -> tuple[nn.Module, dict[str, Any], FlopCount]:
     model = build_denoiser(backbone, "meta")
-    inputs = example_inputs(backbone, device="meta")
+    inputs = example_inputs(backbone, device="meta", side=side)
     return model, inputs, _count(model, inputs)
 
 

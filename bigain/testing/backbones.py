@@ -14,16 +14,22 @@ from typing import Any
 
 import diffusers
 import torch
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    T5EncoderModel,
+)
 
 from bigain.backbones.loading import quiet_libraries
 from bigain.config.architectures import ARCHITECTURES
 from bigain.errors import UserError
 from bigain.files import replace_text
+from bigain.testing.flow_backbones import flow_parts, save_t5_tokenizer
 
 __all__ = ["LAYOUTS", "byte_pair_vocabulary", "save_tiny_pipeline"]
 
-LAYOUTS = ("sd20", "sd21", "sd15", "sdxl", "dit_xl2_512")
+LAYOUTS = ("sd20", "sd21", "sd15", "sdxl", "dit_xl2_512", "sd3_medium", "sd35_medium", "flux_dev")
 """Backbones of which there is a tiny version."""
 
 _START, _END = "<|startoftext|>", "<|endoftext|>"
@@ -35,6 +41,13 @@ _TEXT = (
 _WIDTH = 16
 _HALF_WIDTH = 8
 _ADDED_TIME = 4
+_PIPELINES = {
+    "sdxl": "StableDiffusionXLPipeline",
+    "dit_xl2_512": "DiTPipeline",
+    "sd3_medium": "StableDiffusion3Pipeline",
+    "sd35_medium": "StableDiffusion3Pipeline",
+    "flux_dev": "FluxPipeline",
+}
 
 
 def save_tiny_pipeline(
@@ -58,7 +71,7 @@ def save_tiny_pipeline(
     folder.mkdir(parents=True, exist_ok=True)
     with torch.random.fork_rng(devices=[]), quiet_libraries():
         torch.manual_seed(seed)
-        parts = _dit_parts(classes) if name == "dit_xl2_512" else _unet_parts(name)
+        parts = _parts(name, classes)
         for part, model in parts.items():
             _save(model, folder / part, variant)
     index: dict[str, list[str | None]] = {
@@ -66,13 +79,16 @@ def save_tiny_pipeline(
     }
     for part in [part for part in parts if part.startswith("text_encoder")]:
         tokenizer = part.replace("text_encoder", "tokenizer")
-        index[tokenizer] = ["transformers", "CLIPTokenizer"]
-        pad = "!" if name in ("sd20", "sd21") or part.endswith("2") else _END
-        _save_tokenizer(folder / tokenizer, pad)
-    pipeline = {"sdxl": "StableDiffusionXLPipeline", "dit_xl2_512": "DiTPipeline"}
-    if name not in pipeline:
+        is_t5 = isinstance(parts[part], T5EncoderModel)
+        index[tokenizer] = ["transformers", "T5TokenizerFast" if is_t5 else "CLIPTokenizer"]
+        if is_t5:
+            save_t5_tokenizer(folder / tokenizer)
+        else:
+            pad = "!" if name in ("sd20", "sd21") or part.endswith("2") else _END
+            _save_tokenizer(folder / tokenizer, pad)
+    if name not in _PIPELINES:
         index |= {"safety_checker": [None, None], "feature_extractor": [None, None]}
-    named = {"_class_name": pipeline.get(name, "StableDiffusionPipeline"), **index}
+    named = {"_class_name": _PIPELINES.get(name, "StableDiffusionPipeline"), **index}
     replace_text(folder / "model_index.json", json.dumps(named, indent=2) + "\n")
 
 
@@ -109,6 +125,13 @@ def _merged(word: tuple[str, ...], pair: tuple[str, str]) -> tuple[str, ...]:
         else:
             joined.append(symbol)
     return tuple(joined)
+
+
+def _parts(name: str, classes: int) -> dict[str, Any]:
+    if name == "dit_xl2_512":
+        return _dit_parts(classes)
+    is_flow = ARCHITECTURES[name].is_flow
+    return flow_parts(name, _text_config()) if is_flow else _unet_parts(name)
 
 
 def _unet_parts(name: str) -> dict[str, Any]:

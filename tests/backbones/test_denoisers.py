@@ -23,10 +23,11 @@ def forward(name: str, device: str, batch: int = 1) -> Any:
 def test_one_forward_of_every_denoiser_on_the_meta_device(name: str) -> None:
     model = build_denoiser(name, "meta")
     assert {p.device.type for p in model.parameters()} == {"meta"}
-    settings = ARCHITECTURES[name].settings
-    side = settings["sample_size"]
+    architecture = ARCHITECTURES[name]
+    settings, side = architecture.settings, architecture.latent_side
     out = forward(name, "meta", batch=2)
-    assert out.shape == (2, settings["out_channels"], side, side)
+    channels = settings.get("out_channels", settings["in_channels"])
+    assert out.shape == ((2, 1024, 64) if name == "flux_dev" else (2, channels, side, side))
 
 
 @pytest.mark.parametrize(("name", "gflops"), GFLOPS.items())
@@ -72,5 +73,5 @@ def test_inputs_are_the_same_every_time() -> None:
 
 @pytest.mark.parametrize("function", [build_denoiser, example_inputs])
 def test_an_unknown_name_is_one_line(function: Any) -> None:
-    with pytest.raises(UserError, match=r"^backbone=sd3: allowed: mini_unet, .*dit_xl2_512$"):
+    with pytest.raises(UserError, match=r"^backbone=sd3: allowed: mini_unet, .*flux_dev$"):
         function("sd3")

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from bigain.backbones import text_pipeline
 from bigain.backbones.cache import TensorCache
 from bigain.backbones.pipeline import Caches
 from bigain.backbones.stable_diffusion import StableDiffusion
@@ -122,7 +121,7 @@ def test_prompts_are_encoded_once_for_all_runs(
 ) -> None:
     caches = Caches(TensorCache(None, 0), TensorCache(tmp_path, 1))
     first = make(hub_config(name), caches)
-    monkeypatch.setattr(text_pipeline, "encode_prompts", None)
+    monkeypatch.setattr(StableDiffusion, "encoder", None)
     second = make(hub_config(name), caches)
     assert (caches.prompts.hits, caches.prompts.misses) == (2, 2), "prompts, and the empty one"
     with torch.inference_mode():

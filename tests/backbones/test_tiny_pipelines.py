@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import CLIPTokenizer
 
+from bigain.config.architectures import ARCHITECTURES
 from bigain.errors import UserError
 from bigain.testing.backbones import LAYOUTS, byte_pair_vocabulary, save_tiny_pipeline
 
@@ -18,6 +19,9 @@ PIPELINES: dict[str, Any] = {
     "sd15": diffusers.StableDiffusionPipeline,
     "sdxl": diffusers.StableDiffusionXLPipeline,
     "dit_xl2_512": diffusers.DiTPipeline,
+    "sd3_medium": diffusers.StableDiffusion3Pipeline,
+    "sd35_medium": diffusers.StableDiffusion3Pipeline,
+    "flux_dev": diffusers.FluxPipeline,
 }
 
 
@@ -29,8 +33,10 @@ def test_diffusers_own_pipeline_loads_it_and_makes_an_image(
     pipeline.set_progress_bar_config(disable=True)
     wanted: dict[str, Any] = {"prompt": "a photo of a dog"}
     wanted = {"class_labels": [3]} if name == "dit_xl2_512" else wanted
+    side = 64 if ARCHITECTURES[name].is_flow else 16
+    wanted |= {"height": side, "width": side} if side == 64 else {}
     image = pipeline(**wanted, num_inference_steps=2, output_type="np").images[0]
-    assert image.shape == (16, 16, 3)
+    assert image.shape == (side, side, 3)
 
 
 @pytest.mark.parametrize("name", LAYOUTS)

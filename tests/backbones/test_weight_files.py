@@ -31,6 +31,8 @@ SHARDS = [f"unet/diffusion_pytorch_model-0000{i}-of-00002.safetensors" for i in 
 HALF_SHARDS = [f"unet/diffusion_pytorch_model.fp16-0000{i}-of-00002.safetensors" for i in (1, 2)]
 INDEX = "unet/diffusion_pytorch_model.safetensors.index.json"
 HALF_INDEX = "unet/diffusion_pytorch_model.safetensors.index.fp16.json"
+SDXL_TEXTS = "text_encoder text_encoder_2 tokenizer tokenizer_2"
+SD3_TEXTS = "text_encoder text_encoder_2 text_encoder_3 tokenizer tokenizer_2 tokenizer_3"
 PICKLED = "unet/diffusion_pytorch_model.bin"
 
 
@@ -40,8 +42,11 @@ PICKLED = "unet/diffusion_pytorch_model.bin"
         ("sd20", "unet vae text_encoder tokenizer scheduler"),
         ("sd21", "unet vae text_encoder tokenizer scheduler"),
         ("sd15", "unet vae text_encoder tokenizer scheduler"),
-        ("sdxl", "unet vae text_encoder text_encoder_2 tokenizer tokenizer_2 scheduler"),
+        ("sdxl", f"unet vae {SDXL_TEXTS} scheduler"),
         ("dit_xl2_512", "transformer vae scheduler"),
+        ("sd3_medium", f"transformer vae {SD3_TEXTS} scheduler"),
+        ("sd35_medium", f"transformer vae {SD3_TEXTS} scheduler"),
+        ("flux_dev", f"transformer vae {SDXL_TEXTS} scheduler"),
     ],
 )
 def test_components_of_every_backbone(name: str, folders: str) -> None:

@@ -6,11 +6,13 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from bigain.cli import main as cli
 from bigain.launch.compose import compose_config
 from bigain.runs.identity import run_id
+from bigain.runs.samples import read_samples
 
 ONE = ["task.trial_list=[3]", "task.keep_list=[1]", "dataset.limit=6"]
 
@@ -48,6 +50,27 @@ def test_three_formats_have_the_same_runs(
     assert [line.count("|") for line in text.splitlines() if line.startswith("| ")] == [13] * 6
     (other,) = (name for name in names if name != reference)
     assert output(capsys, other[:8], reference, *place) == text
+
+
+def test_every_timestep_alone_has_its_accuracy(
+    results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = ["timesteps", "--results", str(results)]
+    rows = list(csv.DictReader(io.StringIO(output(capsys, *place, "--format", "csv"))))
+    assert [int(row["timestep"]) for row in rows] == [166, 499, 832] * 2
+    name = rows[0]["run"]
+    errors = np.load(results / "runs" / name / "errors.npz")
+    samples = read_samples(results / "runs" / name)
+    labels = samples["label"].to_numpy()
+    right = errors["errors"].argmin(axis=2) == labels[:, None]
+    of_true = errors["errors"][np.arange(6), :, labels].mean(axis=0)
+    for column, row in enumerate(rows[:3]):
+        assert float(row["accuracy"]) == pytest.approx(right[:, column].mean())
+        assert float(row["error"]) == pytest.approx(of_true[column], rel=1e-5)
+        assert float(row["chance"]) == pytest.approx(0.1)
+        assert float(row["ci_low"]) <= float(row["accuracy"]) <= float(row["ci_high"])
+    text = output(capsys, "timesteps", name[:8], "--results", str(results))
+    assert [line.split("|")[5].strip() for line in text.splitlines()[2:]] == ["166", "499", "832"]
 
 
 def test_a_race_leaves_the_reference_alone_which_is_a_mistake(

@@ -144,7 +144,7 @@ def test_a_sweep_is_checked_as_a_whole(capsys: pytest.CaptureFixture[str]) -> No
     ("settings", "reason"),
     [
         (["backbone=dit_xl2_512", "dataset=pets"], "class-index conditioning"),
-        (["backbone=sd21"], "did you mean"),
+        (["backbone=sd22"], "did you mean"),
         (["operator=tomee"], "did you mean tome"),
         (
             ["backbone=sd20", "dataset=pets", "operator=tome", "operator.ratio=2"],

@@ -9,6 +9,7 @@ from bigain.patching.sites import find_sites
 
 UNETS = ["mini_unet", "sd20", "sd21", "sd15", "sdxl"]
 DITS = ["mini_dit", "dit_xl2_512"]
+JOINT = ["sd3_medium", "sd35_medium", "flux_dev"]
 GRIDS = {
     "mini_unet": (16, 8),
     "mini_dit": (16,),
@@ -17,17 +18,21 @@ GRIDS = {
     "sd15": (64, 32, 16, 8),
     "sdxl": (128, 64, 32),
     "dit_xl2_512": (32,),
+    **dict.fromkeys(JOINT, (32,)),
 }
 PARAMETERS = {
     "sd20": 865_910_724,
     "sd21": 865_910_724,
     "sd15": 859_520_964,
     "sdxl": 2_567_463_684,
+    "sd3_medium": 2_028_328_000,
+    "sd35_medium": 2_243_171_520,
+    "flux_dev": 11_901_408_320,
 }
 
 
 def test_the_tables_of_this_file_cover_all() -> None:
-    assert set(ARCHITECTURES) == set(GRIDS) == {*UNETS, *DITS}
+    assert set(ARCHITECTURES) == set(GRIDS) == {*UNETS, *DITS, *JOINT}
 
 
 @pytest.mark.parametrize("name", list(GRIDS))
@@ -58,6 +63,19 @@ def test_blocks_are_those_of_the_model(name: str) -> None:
     side = architecture.settings["sample_size"]
     sites = find_sites(model, all_blocks)
     assert {site.grid(side, side) for site in sites} == {(GRIDS[name][0],) * 2}
+    assert architecture.sites == ()
+    assert not architecture.has_cross_attention
+
+
+@pytest.mark.parametrize("name", JOINT)
+def test_joint_transformers_at_512_pixels(name: str) -> None:
+    architecture = ARCHITECTURES[name]
+    model: Any = build_denoiser(name, "meta")
+    single = getattr(model, "single_transformer_blocks", ())
+    assert len(model.transformer_blocks) + len(single) == architecture.blocks
+    assert (architecture.latent_channels, architecture.latent_side) == (16, 64)
+    assert architecture.is_joint
+    assert architecture.is_flow
     assert architecture.sites == ()
     assert not architecture.has_cross_attention
 

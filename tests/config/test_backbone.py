@@ -15,6 +15,7 @@ from bigain.patching.selection import SiteSelection
 from bigain.patching.sites import find_sites
 
 HUB = ["sd20", "sd21", "sd15", "sdxl", "dit_xl2_512"]
+FLOW = ["sd3_medium", "sd35_medium", "flux_dev"]
 PLACE: dict[str, Any] = {
     "repository": "owner/name",
     "revision": "main",
@@ -29,7 +30,9 @@ VALIDATE: Any = TypeAdapter(BackboneConfig)
 
 def settings(name: str, **sites: object) -> dict[str, Any]:
     default = {"stages": ["encoder", "decoder"], "levels": [0], "blocks": None}
-    weights = PLACE if name in HUB else {"revision": "0123456789ab"}
+    weights = PLACE if name in (*HUB, *FLOW) else {"revision": "0123456789ab"}
+    weights = {**weights, "image_side": 512, "schedule": "shifted"} if name in FLOW else weights
+    weights = {**weights, "guidance": 1.0} if name == "flux_dev" else weights
     return {"name": name, **weights, "sites": {**default, **sites}}
 
 
@@ -40,7 +43,7 @@ def test_every_backbone_has_an_architecture_and_a_file() -> None:
     assert sorted(names) == sorted(file.stem for file in (CONFIGS / "backbone").glob("*.yaml"))
 
 
-@pytest.mark.parametrize("name", list(ARCHITECTURES))
+@pytest.mark.parametrize("name", [name for name in ARCHITECTURES if name not in FLOW])
 def test_what_is_accepted_is_what_the_model_has(name: str) -> None:
     """Every choice of stages and levels or blocks, held against the model itself."""
     model, side = build_denoiser(name, "meta"), ARCHITECTURES[name].settings["sample_size"]
@@ -68,6 +71,17 @@ def test_what_is_accepted_is_what_the_model_has(name: str) -> None:
     assert min(agreed.values()) >= 4
 
 
+@pytest.mark.parametrize("name", FLOW)
+def test_flow_backbones_have_an_image_side_and_a_schedule(name: str) -> None:
+    plain: Any = OmegaConf.to_container(OmegaConf.load(CONFIGS / "backbone" / f"{name}.yaml"))
+    config = VALIDATE.validate_python(plain)
+    assert (config.image_side, config.latent_side, config.grids) == (512, 64, (32,))
+    assert VALIDATE.validate_python({**plain, "image_side": 1024}).grids == (64,)
+    for change in ({"image_side": 520}, {"schedule": "cosine"}, {"attention": "eager"}):
+        with pytest.raises(ValidationError):
+            VALIDATE.validate_python({**plain, **change})
+
+
 @pytest.mark.parametrize("name", HUB)
 def test_files_of_the_hub_backbones_name_a_source(name: str) -> None:
     plain = OmegaConf.to_container(OmegaConf.load(CONFIGS / "backbone" / f"{name}.yaml"))
@@ -77,7 +91,7 @@ def test_files_of_the_hub_backbones_name_a_source(name: str) -> None:
     assert config.path is None
     assert config.repository not in config.mirrors
     found = find_sites(build_denoiser(name, "meta"), selection(config))
-    assert len(found) == {"sd20": 5, "sd15": 5, "sdxl": 10, "dit_xl2_512": 10}[name]
+    assert len(found) == {"sd20": 5, "sd21": 5, "sd15": 5, "sdxl": 10, "dit_xl2_512": 10}[name]
 
 
 def selection(config: Any) -> SiteSelection:
@@ -199,6 +213,16 @@ def test_wrong_sources_are_refused(key: str, value: object) -> None:
             ["backbone=dit_xl2_512", "backbone.sites.blocks=[28]"],
             "backbone.sites.blocks=[28]: allowed: null, first12 or a list of distinct integers "
             "from 0 to 27, the blocks of backbone=dit_xl2_512",
+        ),
+        (
+            ["backbone=flux_dev", "backbone.sites.blocks=[57]"],
+            "backbone.sites.blocks=[57]: allowed: null, first12 or a list of distinct integers "
+            "from 0 to 56, the blocks of backbone=flux_dev",
+        ),
+        (
+            ["backbone=sd3_medium", "dataset=pets", "task=generation"],
+            "task=generation: allowed: classification or efficiency, because backbone=sd3_medium "
+            "predicts a velocity, for which there is no sampler here",
         ),
     ],
 )

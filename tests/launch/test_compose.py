@@ -21,8 +21,8 @@ from bigain.tasks.protocol import StagedProtocol
 
 GROUPS = ("backbone", "dataset", "operator", "task", "profile", "tracking", "paths", "experiment")
 OPTIONS = {group: sorted(f.stem for f in (CONFIGS / group).glob("*.yaml")) for group in GROUPS}
-EXPERIMENTS = {"merging_sweep", "downsampling_sweep"}
-"""All of configs/experiment: a new one is named here, and tested in test_cli_plan.py."""
+EXPERIMENTS = {"merging_sweep": "mini", "downsampling_sweep": "mini", "velocity": "paper"}
+"""All of configs/experiment, with their profiles; each is tested in test_sweep.py."""
 
 
 @pytest.fixture(autouse=True)
@@ -118,9 +118,9 @@ def test_the_profile_sets_device_and_precision_and_the_command_line_wins() -> No
 
 
 def test_every_experiment_is_tested_and_composes() -> None:
-    assert set(OPTIONS["experiment"]) == EXPERIMENTS
-    for experiment in EXPERIMENTS:
-        assert compose_config([f"experiment={experiment}"]).profile == "mini"
+    assert set(OPTIONS["experiment"]) == set(EXPERIMENTS)
+    for experiment, profile in EXPERIMENTS.items():
+        assert compose_config([f"experiment={experiment}"]).profile == profile
 
 
 @pytest.mark.parametrize("group", ["backbone", "dataset", "operator", "task", "paths"])
@@ -288,7 +288,9 @@ MISTAKES: list[tuple[str, str]] = [
         "allowed: abm, avg_pool, cached, ie_kvd, ie_kvd_enc_lgtm_dec, kv_select, lgtm, "
         "lgtm_enc_ie_kvd_dec, none, sito, todo, tome; did you mean tome?",
     ),
-    ("backbone=sd22", "allowed: dit_xl2_512, mini_dit, mini_unet, sd15, sd20, sd21, sdxl; did"),
+    ("backbone=sd22", "allowed: dit_xl2_512, flux_dev, mini_dit, mini_unet, sd15, sd20, sd21, sd"),
+    ("task.score=eps", "allowed: noise, velocity or x0"),
+    ("backbone=sd20 | backbone.schedule=ddim", "belongs to backbone=sd3_medium|sd35_medium|flux_"),
     ("backbone=sd20 | dataset=fashion_mnist", "allowed: coco2017, imagenet100, imagenet1k or pets"),
     ("task=generate", "allowed: classification"),
     ("tracking=nope", "allowed: none, trackio, wandb"),

@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 import bigain.engine.run
 from bigain.cli.main import main
-from bigain.config import RunConfig
+from bigain.config import ClassificationConfig, RunConfig
 from bigain.engine.run import RunOutcome
 from bigain.errors import UserError
 from bigain.launch import sweep
@@ -251,3 +251,19 @@ def test_a_sweep_that_cannot_write_its_files_is_one_line(
     message = capfd.readouterr().err.splitlines()[-1]
     assert message.startswith(f"{tmp_path / 'sweeps'}")
     assert "Traceback" not in message
+
+
+@pytest.mark.parametrize(
+    ("backbone", "more", "count"), [("sd3_medium", (), 6), ("flux_dev", ("1,3.5",), 12)]
+)
+def test_the_experiment_of_velocity_models_is_every_score_under_every_schedule(
+    backbone: str, more: tuple[str, ...], count: int
+) -> None:
+    words = [f"backbone={backbone}", *(f"backbone.guidance={each}" for each in more)]
+    configs = [each.config for each in plan_runs(["experiment=velocity", *words]).runs]
+    assert len(configs) == count
+    assert {(c.task.name, c.dataset.name, c.profile) for c in configs} == {
+        ("classification", "pets", "paper")
+    }
+    scores = {(c.task_as(ClassificationConfig).scored, c.backbone.schedule) for c in configs}  # type: ignore[union-attr]
+    assert len(scores) == 6
