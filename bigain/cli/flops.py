@@ -73,7 +73,9 @@ def sweep(backbone: str) -> list[SweepCase]:
     """All cases for a backbone of the configuration, the baseline first."""
     depth = ARCHITECTURES[backbone].blocks
     if ARCHITECTURES[backbone].is_joint:
-        return [SweepCase("none")]
+        has_sites = not ARCHITECTURES[backbone].is_packed
+        merging = [each for each in _operators(DEFAULT) if each.operator in _MERGING]
+        return [SweepCase("none"), *(merging if has_sites else [])]
     cases = [SweepCase("none"), *_operators(DEFAULT)]
     if depth is None:
         return [*cases, *(SweepCase(name, "factor=2;ratio=0.7") for name in _HYBRIDS)]

@@ -136,12 +136,12 @@ class RunConfig(Settings):
         if self.profile == "paper" and self.backbone.is_mini:
             allowed = f"mini, because backbone={self.backbone.name} is not one of the paper's"
             raise not_allowed("profile", "paper", f"{allowed} (sd20, dit_xl2_512, sd15, sdxl)")
+        if self.needs_images and self.dataset.is_known:
+            self._check_dataset()
         if isinstance(self.task, GenerationConfig) and self.backbone.architecture.is_flow:
             allowed = f"classification or efficiency, because backbone={self.backbone.name} "
             allowed = f"{allowed}predicts a velocity, for which there is no sampler here"
             raise not_allowed("task", "generation", allowed)
-        if self.needs_images and self.dataset.is_known:
-            self._check_dataset()
         if isinstance(self.task, GenerationConfig):
             self._check_draws(self.task)
         if self.operator.shares_plans:

@@ -57,10 +57,7 @@ def check_operator(config: RunConfig) -> None:
     """
     operator, name = build_operator(config.operator), config.operator.name
     if config.backbone.architecture.is_joint and not config.operator.is_baseline:
-        raise UserError(
-            f"operator={name}: allowed: none, because backbone={config.backbone.name} attends to "
-            "image and text jointly"
-        )
+        _check_joint(config, operator)
     _check_scope(config, operator)
     side = config.backbone.smallest_grid()
     is_flat = config.backbone.architecture.blocks is not None
@@ -81,6 +78,21 @@ def check_operator(config: RunConfig) -> None:
             acting.num_kept((side, side))
         except UserError as error:
             raise UserError(f"operator.{error} of backbone={config.backbone.name}") from error
+
+
+def _check_joint(config: RunConfig, operator: Compression) -> None:
+    """Joint attention: merging of image tokens, where these have no places in the attention."""
+    name, backbone = config.operator.name, config.backbone
+    if backbone.architecture.is_packed:
+        raise UserError(
+            f"operator={name}: allowed: none, because backbone={backbone.name} turns queries and "
+            "keys by one table of places for all samples, and a plan differs by sample"
+        )
+    if isinstance(operator.for_stage("transformer"), KeyValueReducer):
+        raise UserError(
+            f"operator={name}: allowed: one that merges tokens, such as tome or lgtm, because "
+            f"backbone={backbone.name} has keys of image and text in one attention"
+        )
 
 
 def _planned(operator: Compression, plan: str) -> Compression:

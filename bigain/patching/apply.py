@@ -153,15 +153,20 @@ def _operator_at(site: Site, operator: Compression) -> Operator:
 
 
 def _check_fits(site: Site, operator: Operator) -> None:
-    """A key/value operator needs scope `self` and separate projections."""
+    """A key/value operator needs scope `self`, separate projections and keys of the image alone."""
     if not isinstance(operator, KeyValueReducer):
         return
+    if site.is_joint:
+        raise UserError(
+            f"operator={operator!r}: reduces keys and values of the image's own tokens, and "
+            f"{site.name} attends to image and text jointly; allowed: one that merges tokens"
+        )
     if site.parts != ("self",):
         raise UserError(
             f"scope={'+'.join(site.parts)}: {operator!r} reduces keys and values of the image's "
             "own tokens; allowed: self"
         )
-    check_projections(operator, site.block.get_submodule("attn1"))
+    check_projections(operator, site.attention)
 
 
 def _uses(

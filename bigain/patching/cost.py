@@ -3,6 +3,8 @@
 With q queries, k keys, width C and inner width I (heads times head size),
 
     attention:  2 q C I + 4 k K I + 4 q k I + 2 q I O      (K: width of the keys' tokens, O: output)
+    joint:      attention of all N' + n tokens of image and text: 2 per weight of the projections of
+                either and token of it, and 4 (N' + n)^2 I
     MLP:        2 per token and weight of its linear layers
 
 For a self-attention with I = C this is `4 q C^2 + 4 k C^2 + 4 q k C`.  Soft-max, norms and other
@@ -14,13 +16,16 @@ from typing import Protocol
 
 from torch import Tensor, nn
 
-__all__ = ["AttentionCost", "MLPCost", "ModuleCost", "cost_of"]
+__all__ = ["AttentionCost", "JointCost", "MLPCost", "ModuleCost", "cost_of"]
 
 _SOFTMAX = {
     *("AttnProcessor", "AttnProcessor2_0", "AttnProcessorNPU", "FusedAttnProcessor2_0"),
     *("SanaAttnProcessor2_0", "SlicedAttnProcessor", "XFormersAttnProcessor"),
 }
 """Attention processors of diffusers that compute soft-max attention of all queries and keys."""
+
+_JOINT = "JointAttnProcessor2_0"
+"""That of all tokens of image and text together."""
 
 
 class ModuleCost(Protocol):
@@ -55,6 +60,27 @@ class AttentionCost:
 
 
 @dataclass(frozen=True)
+class JointCost:
+    """An attention of image and text together, each with projections of its own.
+
+    Attributes:
+        image: weights of the projections of an image token.
+        text: weights of the projections of a text token.
+        inner: heads times head size.
+
+    """
+
+    image: int
+    text: int
+    inner: int
+
+    def flops(self, queries: int, keys: int) -> int:
+        """`queries` are the image tokens, `keys` those of image and text; all attend to all."""
+        projections = queries * self.image + (keys - queries) * self.text
+        return 2 * projections + 4 * keys**2 * self.inner
+
+
+@dataclass(frozen=True)
 class MLPCost:
     """Linear layers that act on each token.
 
@@ -82,12 +108,30 @@ def cost_of(part: str, module: nn.Module) -> ModuleCost | None:
         linears = [layer for layer in module.modules() if isinstance(layer, nn.Linear)]
         return MLPCost(sum(layer.in_features * layer.out_features for layer in linears))
     kind = type(getattr(module, "processor", None))
-    if not kind.__module__.startswith("diffusers.") or kind.__name__ not in _SOFTMAX:
+    if not kind.__module__.startswith("diffusers.") or kind.__name__ not in {*_SOFTMAX, _JOINT}:
         return None
+    if kind.__name__ == _JOINT:
+        return _joint_cost(module)
     query, key, out = (_shape(module, name) for name in ("to_q", "to_k", "to_out.0"))
     if query is None or key is None or out is None:
         return None
     return AttentionCost(query[1], key[1], query[0], out[0])
+
+
+_OF_IMAGE = ("to_q", "to_k", "to_v", "to_out.0")
+_OF_TEXT = ("add_q_proj", "add_k_proj", "add_v_proj", "to_add_out")
+
+
+def _joint_cost(module: nn.Module) -> JointCost | None:
+    """None if a projection is no matrix; the last block of SD3 has no output of the text."""
+    has_output = getattr(module, "to_add_out", None) is not None
+    texts = _OF_TEXT if has_output else _OF_TEXT[:-1]
+    shapes = [[_shape(module, name) for name in names] for names in (_OF_IMAGE, texts)]
+    found = [[each for each in own if each is not None] for own in shapes]
+    if found != shapes:
+        return None
+    image, text = (sum(rows * columns for rows, columns in own) for own in found)
+    return JointCost(image, text, found[0][0][0])
 
 
 def _shape(module: nn.Module, name: str) -> tuple[int, int] | None:

@@ -7,6 +7,9 @@ called, and then
     TokenReducer:     f(x)      ->  P.restore(f(P.reduce(x)))      f: attn1, and by scope attn2, ff
     KeyValueReducer:  attn1(x)  ->  attn1(x, encoder_hidden_states=P.reduce(x))
 
+At a joint attention of image and text (SD3), x is the image alone: the text enters and leaves as it
+is, and only the image part of the output is restored.
+
 If the plan changes nothing, the hooks change nothing, and the model runs as it is.  What the report
 counts was seen: the tokens of the module's output, or those that its keys were projected from.
 """
@@ -96,7 +99,7 @@ class _TokenHooks(BlockHooks):
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> _Arguments | None:
         del module
-        _refuse_other_tokens(kwargs)
+        _refuse_other_tokens(kwargs, is_joint=self._site.is_joint)
         forward = self._call.forward_at(self._site.name)
         metric = forward.metrics.pop(self._site.name, None)
         if metric is None:
@@ -152,19 +155,26 @@ class _TokenHooks(BlockHooks):
         module: nn.Module,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
-        output: Tensor,
-    ) -> Tensor | None:
+        output: Any,
+    ) -> Any:
         forward, reduction = self._reduction()
         given = _hidden_states(args, kwargs).shape[1]
+        text: list[Tensor] = []
+        is_joint = part == "self" and self._site.is_joint
+        if is_joint and isinstance(output, tuple):
+            output, *text = output
         if not isinstance(output, Tensor) or output.shape[1] != given:
             what = f"{output.shape[1]} tokens" if isinstance(output, Tensor) else type(output)
             raise UserError(
                 f"site={self._uses[part].name}: {type(module).__name__} returned {what} for "
                 f"{given} tokens; allowed: a module that returns as many tokens as it takes"
             )
-        context = _context_tokens(args, kwargs) if part == "cross" else None
+        context = _context_tokens(args, kwargs) if part == "cross" or is_joint else None
         self._see(forward, part, output.shape[1], context)
-        return None if reduction is UNCHANGED else reduction.restore(output)
+        if reduction is UNCHANGED:
+            return None
+        restored = reduction.restore(output)
+        return (restored, *text) if is_joint else restored
 
 
 class _KeyValueHooks(BlockHooks):
@@ -182,7 +192,7 @@ class _KeyValueHooks(BlockHooks):
     def _before(
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> _Arguments | None:
-        _refuse_other_tokens(kwargs)
+        _refuse_other_tokens(kwargs, is_joint=False)
         check_projections(self._operator, module)
         forward = self._call.forward_at(self._site.name)
         hidden_states = _hidden_states(args, kwargs)
@@ -245,12 +255,15 @@ def check_projections(operator: Operator, attention: nn.Module) -> None:
 _OF_ALL_TOKENS = ("attention_mask", "image_rotary_emb", "rotary_emb")
 
 
-def _refuse_other_tokens(kwargs: dict[str, Any]) -> None:
-    """A self-attention must attend to all image tokens and nothing else, whatever their places."""
+def _refuse_other_tokens(kwargs: dict[str, Any], *, is_joint: bool) -> None:
+    """A self-attention must attend to all image tokens and nothing else, whatever their places.
+
+    A joint attention must attend to all image and text tokens.
+    """
     for name in _OF_ALL_TOKENS:
         if kwargs.get(name) is not None:
             raise UserError(f"{name}: is not supported over image tokens; allowed: none")
-    if kwargs.get("encoder_hidden_states") is not None:
+    if not is_joint and kwargs.get("encoder_hidden_states") is not None:
         raise UserError(
             "encoder_hidden_states: this model passes text to `attn1`; allowed: models whose "
             "`attn1` is a self-attention of image tokens (U-Nets, DiT, PixArt)"

@@ -23,7 +23,7 @@ class Seen(NamedTuple):
         grid: token grid (h, w).
         after: tokens that left the module before they were restored; for a key/value reducer, the
             tokens that keys were projected from.
-        context: tokens of keys and values of a cross-attention, else None.
+        context: text tokens of a cross-attention or a joint attention, else None.
         planned: whether the plan was made here, and not by another site or module.
 
     """
@@ -49,7 +49,8 @@ class SiteUse:
         grid: token grid (h, w). Before the first forward it is the one expected at the model's
             configured sample size, None if the model has none.
         before, after: tokens (of keys and values, for a key/value reducer) before and after.
-        context: tokens of keys and values of a cross-attention, None before the first forward.
+        context: text tokens of a cross-attention or a joint attention, None before the first
+            forward.
         calls: forwards in which the operator acted here.
         reached: whether it acted in the last forward; True before the first one.
         cost: closed form of the module's FLOPs, None if its kind of attention has none here.
@@ -103,16 +104,18 @@ class SiteUse:
             return 0
         if self.cost is None or self.grid is None or before is None or after is None:
             return None
-        if self.part == "cross" and self.context is None:
+        is_joint = self.part == "self" and self.site.is_joint
+        if (self.part == "cross" or is_joint) and self.context is None:
             return None
         queries = before if isinstance(self.operator, KeyValueReducer) else after
-        keys = (before, after) if self.part == "self" else (self.context or 0, self.context or 0)
+        text, own = self.context or 0, self.part == "self"
+        keys = (before * own + text, after * own + text)
         saved = self.cost.flops(before, keys[0]) - self.cost.flops(queries, keys[1])
         return saved - self._operator_flops(self.grid)
 
     def _operator_flops(self, grid: tuple[int, int]) -> int:
         """Of the plan, if it counts here, and of applying it."""
-        width = self.site.block.get_submodule("attn1.to_q").get_parameter("weight").shape[1]
+        width = self.site.attention.get_submodule("to_q").get_parameter("weight").shape[1]
         applied = self.operator.apply_flops(grid, int(width))
         return applied + (self.operator.plan_flops(grid, int(width)) if self.plans else 0)
 

@@ -2,7 +2,8 @@
 
 A *site* is one transformer block: its self-attention `attn1` and, depending on the scope, its
 cross-attention `attn2` and MLP `ff`.  Blocks are found by structure, not by class.  A model has
-sites if its blocks have a self-attention `attn1` and it is built in one of two ways:
+sites if its blocks have a self-attention `attn1`, or a joint attention `attn` of image and text
+without rotary places (SD3), and it is built in one of two ways:
 
 * U-Net (`down_blocks`, `mid_block`, `up_blocks`, each with `attentions` of `transformer_blocks`,
   such as `UNet2DConditionModel`): `down_blocks.i` is level i of stage `encoder`, the up blocks
@@ -12,11 +13,14 @@ sites if its blocks have a self-attention `attn1` and it is built in one of two 
   blocks those that the paper's released code enables, otherwise (and with `first12`) the first
   12/28, rounded, at least one.
 
+At a joint attention the image tokens are reduced and the text stays as it is.  The second attention
+of SD3.5's blocks, of the image alone, keeps all tokens.
+
 The metric tensor of a U-Net block is its input before the norm, that of a flat transformer's block
 the input of the self-attention.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import nn
@@ -27,6 +31,7 @@ from bigain.patching.selection import SiteSelection, default_blocks, first_share
 __all__ = ["Site", "find_sites"]
 
 _MODULES = {"self": "attn1", "cross": "attn2", "mlp": "ff"}
+_OF_JOINT = {"self": "attn", "mlp": "ff"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,11 +42,12 @@ class Site:
         name: path of the block inside the model; the site's key for random draws.
         stage, level, index: `encoder`, `mid` or `decoder`, the level, and the position in them; for
             block i of a flat transformer: `transformer`, 0, i.
-        block: the transformer block; its self-attention is `block.attn1`.
+        block: the transformer block.
         patch: side of the patches that the model cuts its input into; 1 without patches.
         halvings: how often the map was halved (rounded up) before this block.
         metric: `block` (the block's input, before the norm) or `attention` (that of `attn1`).
         parts: the modules of the scope: `self`, then `cross` and `mlp`.
+        is_joint: whether its attention is that of image and text together.
 
     """
 
@@ -54,11 +60,22 @@ class Site:
     halvings: int
     metric: str
     parts: tuple[str, ...] = ("self",)
+    is_joint: bool = False
+
+    @property
+    def names(self) -> Mapping[str, str]:
+        """Part -> name of its module in the block."""
+        return _OF_JOINT if self.is_joint else _MODULES
+
+    @property
+    def attention(self) -> nn.Module:
+        """The self-attention, or the joint attention."""
+        return self.block.get_submodule(self.names["self"])
 
     @property
     def modules(self) -> tuple[tuple[str, str, nn.Module], ...]:
         """(part, path in the model, module) of each module that the operator acts on."""
-        names = [(part, _MODULES[part]) for part in self.parts]
+        names = [(part, self.names[part]) for part in self.parts]
         return tuple(
             (part, f"{self.name}.{name}", self.block.get_submodule(name)) for part, name in names
         )
@@ -84,12 +101,17 @@ def find_sites(model: nn.Module, selection: SiteSelection | None = None) -> tupl
     selection = selection or SiteSelection()
     if hasattr(model, "down_blocks") and hasattr(model, "up_blocks"):
         return _select_unet(list(_unet_sites(model, selection.parts)), selection)
+    if hasattr(model, "single_transformer_blocks"):
+        raise UserError(
+            f"model={type(model).__name__}: turns queries and keys by one table of places for all "
+            "samples, and a plan differs by sample; allowed: SD3, DiT, PixArt or a U-Net"
+        )
     if hasattr(model, "transformer_blocks"):
         sites = list(_transformer_sites(model, selection.parts))
         if not sites:
             raise UserError(
                 f"model={type(model).__name__}: its blocks have no self-attention `attn1`; "
-                "allowed: blocks like those of DiT (SD3 and Flux attend to image and text jointly)"
+                "allowed: blocks like those of DiT or SD3"
             )
         return _select_transformer(sites, selection)
     raise UserError(
@@ -125,9 +147,10 @@ def _blocks(parent: nn.Module, path: str) -> Iterator[tuple[str, nn.Module]]:
 def _transformer_sites(model: nn.Module, parts: tuple[str, ...]) -> Iterator[Site]:
     patch = int(getattr(getattr(model, "config", model), "patch_size", None) or 1)
     for i, block in enumerate(_children(model, "transformer_blocks")):
-        if _has_self_attention(block):
+        is_joint = _has_joint_attention(block)
+        if is_joint or _has_self_attention(block):
             name = f"transformer_blocks.{i}"
-            yield Site(name, "transformer", 0, i, block, patch, 0, "attention", parts)
+            yield Site(name, "transformer", 0, i, block, patch, 0, "attention", parts, is_joint)
 
 
 def _children(parent: nn.Module, name: str) -> Iterator[nn.Module]:
@@ -137,6 +160,11 @@ def _children(parent: nn.Module, name: str) -> Iterator[nn.Module]:
 def _has_self_attention(block: nn.Module) -> bool:
     has_attention = isinstance(getattr(block, "attn1", None), nn.Module)
     return has_attention and not getattr(block, "only_cross_attention", False)
+
+
+def _has_joint_attention(block: nn.Module) -> bool:
+    attention = getattr(block, "attn", None)
+    return getattr(attention, "added_kv_proj_dim", None) is not None
 
 
 def _select_unet(sites: list[Site], selection: SiteSelection) -> tuple[Site, ...]:
@@ -208,17 +236,17 @@ def _with_parts(sites: tuple[Site, ...]) -> tuple[Site, ...]:
     for site in sites:
         for part in site.parts:
             scope = f"scope={'+'.join(site.parts)}: {site.name}"
-            module = getattr(site.block, _MODULES[part], None)
+            name = site.names.get(part, _MODULES[part])
+            module = getattr(site.block, name, None) if part in site.names else None
             if not isinstance(module, nn.Module):
                 raise UserError(
-                    f"{scope} has no {part} module `{_MODULES[part]}`; allowed: a scope without "
-                    f"{part}"
+                    f"{scope} has no {part} module `{name}`; allowed: a scope without {part}"
                 )
             mixing = next((type(m).__name__ for m in module.modules() if _mixes(m)), "")
             if mixing:
                 allowed = "a model without it" if part == "self" else f"a scope without {part}"
                 raise UserError(
-                    f"{scope}.{_MODULES[part]} ({type(module).__name__}) has a {mixing}, which "
+                    f"{scope}.{name} ({type(module).__name__}) has a {mixing}, which "
                     f"mixes neighbouring tokens; allowed: {allowed}"
                 )
     return sites

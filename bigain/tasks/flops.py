@@ -37,9 +37,10 @@ __all__ = ["FUSED_ATTENTION", "KINDS", "FlopCount", "count_flops", "count_model_
 KINDS: Mapping[str, str] = {
     "convolution": "all convolutions outside operators",
     "mlp": "the feed-forward `ff` of transformer blocks",
-    "self_attention": "the two products of the self-attention `attn1`",
+    "self_attention": "the two products of the self-attention `attn1`, of SD3 the joint `attn`",
     "self_projections": "its projections of queries, keys, values and output",
-    "cross_attention": "the cross-attention `attn2`: products and projections",
+    "cross_attention": "the cross-attention `attn2`: products and projections (of SD3.5 the second "
+    "self-attention)",
     "operator": "what the operator itself computes: planning, reducing, restoring",
     "other": "the rest: embeddings, modulation, projections in and out of transformers",
 }
@@ -199,7 +200,7 @@ class _Hooked:
 
 @contextmanager
 def _watched(model: nn.Module, counter: FlopCounterMode) -> Iterator[_Hooked]:
-    """Count what the hooks of each `attn1`, `attn2` and `ff` compute, with hooks around them."""
+    """Count what the hooks of each of `_PARTS` compute, with hooks around them."""
     hooked = _Hooked()
     with ExitStack() as installed:
         for name, module in model.named_modules():
@@ -228,18 +229,18 @@ def _brackets(module: nn.Module, part: str, hooked: _Hooked, counter: FlopCounte
     ]
 
 
-_PARTS = ("attn1", "attn2", "ff")
+_PARTS = ("attn1", "attn", "attn2", "ff")
 
 
 def _by_kind(counts: _Counts, hooked: _Hooked, total: int) -> dict[str, int]:
     """Split `counts`, the FLOPs by module (including submodules) and operation, by kind."""
     inside = {part: _inside(counts, part) for part in _PARTS}
     work = {part: inside[part] - hooked.before.get(part, 0) for part in _PARTS}
-    projections = _inside(counts, "attn1", below=1)
+    projections = sum(_inside(counts, part, below=1) for part in ("attn1", "attn"))
     kinds = {
         "convolution": _convolutions(counts),
         "mlp": work["ff"],
-        "self_attention": work["attn1"] - projections,
+        "self_attention": work["attn1"] + work["attn"] - projections,
         "self_projections": projections,
         "cross_attention": work["attn2"],
         "operator": sum((*hooked.before.values(), *hooked.after.values())),

@@ -147,7 +147,7 @@ def test_no_setting_has_a_default(plain: dict[str, Any], key: str) -> None:
 def test_every_model_refuses_unknown_keys_and_has_no_default() -> None:
     later = {  # manifests of before lack them
         DatasetConfig: {"index", "labels", "prompts", "fingerprint"},
-        ClassificationConfig: {"allocation", "race"},
+        ClassificationConfig: {"score", "allocation", "race"},
     }
     for model in models(RunConfig):
         assert model.model_config["extra"] == ("allow" if model is OperatorConfig else "forbid")

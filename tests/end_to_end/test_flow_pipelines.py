@@ -173,10 +173,31 @@ def test_the_command_line_runs_both_and_says_what_tells_them_apart(
     assert run_id(config) != run_id(compose_config([*command, "task.score=noise"]))
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_an_operator_is_refused_by_name_before_anything_is_loaded(
-    overrides: Callable[..., list[str]], name: str
+def test_merging_changes_the_errors_of_sd3_whatever_the_batch(
+    overrides: Callable[..., list[str]],
 ) -> None:
-    command = overrides(name, "operator=tome", "backbone.path=/nowhere")
-    with pytest.raises(UserError, match=f"^operator=tome: allowed: none, because backbone={name} "):
+    def scores(*more: str, results: str) -> np.ndarray[Any, Any]:
+        command = overrides("sd3_medium", "dataset.limit=1", *more, results=results)
+        outcome = run(compose_config(command), progress=False)
+        return np.array(read_samples(outcome.folder)["scores"][0])
+
+    tome = ("operator=tome", "operator.ratio=0.5")
+    merged, again = (scores(*tome, f"batch_size={n}", results=f"of {n}") for n in (5, 32))
+    assert np.allclose(merged, again, rtol=0, atol=1e-5)
+    assert not np.allclose(merged, scores(results="none"), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "operator", "told"),
+    [
+        ("flux_dev", "tome", "none, because backbone=flux_dev turns queries and keys by one table"),
+        ("sd3_medium", "todo", "one that merges tokens, such as tome or lgtm, because backbone=sd"),
+        ("sd3_medium", "lgtm_enc_ie_kvd_dec", "on a backbone with encoder and decoder, such as"),
+    ],
+)
+def test_an_operator_without_a_place_is_refused_by_name_before_anything_is_loaded(
+    overrides: Callable[..., list[str]], name: str, operator: str, told: str
+) -> None:
+    command = overrides(name, f"operator={operator}", "backbone.path=/nowhere")
+    with pytest.raises(UserError, match=f"^operator={operator}: allowed: {told}"):
         run(compose_config(command), progress=False)

@@ -41,18 +41,23 @@ GROUPS = ("backbone", "dataset", "operator", "task")
 BACKBONES, DATASETS, OPERATORS, TASKS = map(options, GROUPS)
 WITHOUT_IMAGES = {"efficiency"}
 """Tasks that read no dataset, so that any goes with any backbone."""
+PHOTOGRAPHS = {"pets", "imagenet100", "imagenet1k", "coco2017"}
+JOINT = {"sd3_medium", "sd35_medium", "flux_dev"}
+"""Backbones of flow matching, which attend to image and text jointly; nothing is generated."""
+KEYS = {"todo", "avg_pool", "ie_kvd", "kv_select"}
 GOES_WITH = {
+    **dict.fromkeys(("sd21", *JOINT), PHOTOGRAPHS),
     "mini_unet": {"fashion_mnist", "fashion_mosaic"},
     "mini_dit": {"fashion_mnist", "fashion_mosaic"},
-    "sd20": {"pets", "imagenet100", "imagenet1k", "coco2017"},
-    "sd15": {"pets", "imagenet100", "imagenet1k", "coco2017"},
-    "sdxl": {"pets", "imagenet100", "imagenet1k", "coco2017"},
+    "sd20": PHOTOGRAPHS,
+    "sd15": PHOTOGRAPHS,
+    "sdxl": PHOTOGRAPHS,
     "dit_xl2_512": {"imagenet100", "imagenet1k"},
 }
 WITHOUT_CONDITIONS = {"fashion_mosaic"}
 """Datasets that no image can be generated of."""
 HYBRIDS = {"lgtm_enc_ie_kvd_dec", "ie_kvd_enc_lgtm_dec"}
-TRANSFORMERS = {"mini_dit", "dit_xl2_512"}
+TRANSFORMERS = {"mini_dit", "dit_xl2_512", *JOINT}
 
 Combination = tuple[str, str, str, str]
 Outcome = RunConfig | str
@@ -65,8 +70,13 @@ def reason(backbone: str, dataset: str, operator: str, task: str) -> str:
     if task not in WITHOUT_IMAGES and dataset not in GOES_WITH[backbone]:
         suited = "".join(f"(?=.*\\b{name}\\b)" for name in GOES_WITH[backbone])
         return f"^dataset={dataset}: allowed: {suited}.*because backbone={backbone} "
+    if task == "generation" and backbone in JOINT:
+        return f"^task=generation: allowed: classification or .* because backbone={backbone} "
     if task == "generation" and dataset in WITHOUT_CONDITIONS:
         return f"^dataset={dataset}: allowed: .*fashion_mnist, because task=generation "
+    if backbone in JOINT and (operator in KEYS or (backbone == "flux_dev" and operator != "none")):
+        allowed = "none" if backbone == "flux_dev" else "one that merges tokens"
+        return f"^operator={operator}: allowed: {allowed}.* backbone={backbone} "
     if operator in HYBRIDS and backbone in TRANSFORMERS:
         return f"^operator={operator}: allowed: .*encoder and decoder, .* backbone={backbone} "
     return ""
