@@ -17,9 +17,8 @@ A trap: torch has no formula for the fused attention of the CPU and of Metal, so
 all attention on real CPU tensors.  `FUSED_ATTENTION` adds the formula.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -31,22 +30,9 @@ from bigain.backbones.denoisers import build_denoiser, example_inputs
 from bigain.operators import Compression
 from bigain.patching.apply import apply
 from bigain.patching.selection import SiteSelection
+from bigain.tasks.flop_kinds import KINDS, by_kind, watched
 
 __all__ = ["FUSED_ATTENTION", "KINDS", "FlopCount", "count_flops", "count_model_flops"]
-
-KINDS: Mapping[str, str] = {
-    "convolution": "all convolutions outside operators",
-    "mlp": "the feed-forward `ff` of transformer blocks",
-    "self_attention": "the two products of the self-attention `attn1`, of SD3 the joint `attn`",
-    "self_projections": "its projections of queries, keys, values and output",
-    "cross_attention": "the cross-attention `attn2`: products and projections (of SD3.5 the second "
-    "self-attention)",
-    "operator": "what the operator itself computes: planning, reducing, restoring",
-    "other": "the rest: embeddings, modulation, projections in and out of transformers",
-}
-"""The kinds of work in a `FlopCount`, by diffusers' module names (except convolution)."""
-
-_Counts = Mapping[str, Mapping[Any, int]]
 
 
 @dataclass(frozen=True)
@@ -172,98 +158,7 @@ def _batch(inputs: Mapping[str, Any]) -> int:
 @torch.no_grad()
 def _count(model: nn.Module, inputs: Mapping[str, Any]) -> FlopCount:
     counter = FlopCounterMode(display=False, custom_mapping=dict(FUSED_ATTENTION))
-    with counter, _watched(model, counter) as hooked:
+    with counter, watched(model, counter) as hooked:
         model(**inputs)
     total = int(counter.get_total_flops())
-    return FlopCount(total, _by_kind(counter.get_flop_counts(), hooked, total), total, total)
-
-
-@dataclass
-class _Hooked:
-    """FLOPs of the hooks around modules, by the last part of the module's name.
-
-    Torch's counter takes what runs before a module as part of it, and what runs after it as part of
-    the module around it.
-    """
-
-    before: dict[str, int] = field(default_factory=dict)
-    after: dict[str, int] = field(default_factory=dict)
-    _before: int = 0
-
-    def begin(self, counter: FlopCounterMode) -> None:
-        self._before = counter.get_total_flops()
-
-    def end(self, part: str, counter: FlopCounterMode, found: dict[str, int]) -> None:
-        spent = counter.get_total_flops() - self._before
-        found[part] = found.get(part, 0) + spent
-
-
-@contextmanager
-def _watched(model: nn.Module, counter: FlopCounterMode) -> Iterator[_Hooked]:
-    """Count what the hooks of each of `_PARTS` compute, with hooks around them."""
-    hooked = _Hooked()
-    with ExitStack() as installed:
-        for name, module in model.named_modules():
-            part = name.rpartition(".")[2]
-            if part in _PARTS:
-                for handle in _brackets(module, part, hooked, counter):
-                    installed.callback(handle.remove)
-        yield hooked
-
-
-def _brackets(module: nn.Module, part: str, hooked: _Hooked, counter: FlopCounterMode) -> list[Any]:
-    def begin(*_: object) -> None:
-        hooked.begin(counter)
-
-    def end_before(*_: object) -> None:
-        hooked.end(part, counter, hooked.before)
-
-    def end_after(*_: object) -> None:
-        hooked.end(part, counter, hooked.after)
-
-    return [
-        module.register_forward_pre_hook(begin, prepend=True),
-        module.register_forward_pre_hook(end_before),
-        module.register_forward_hook(begin, prepend=True),
-        module.register_forward_hook(end_after),
-    ]
-
-
-_PARTS = ("attn1", "attn", "attn2", "ff")
-
-
-def _by_kind(counts: _Counts, hooked: _Hooked, total: int) -> dict[str, int]:
-    """Split `counts`, the FLOPs by module (including submodules) and operation, by kind."""
-    inside = {part: _inside(counts, part) for part in _PARTS}
-    work = {part: inside[part] - hooked.before.get(part, 0) for part in _PARTS}
-    projections = sum(_inside(counts, part, below=1) for part in ("attn1", "attn"))
-    kinds = {
-        "convolution": _convolutions(counts),
-        "mlp": work["ff"],
-        "self_attention": work["attn1"] + work["attn"] - projections,
-        "self_projections": projections,
-        "cross_attention": work["attn2"],
-        "operator": sum((*hooked.before.values(), *hooked.after.values())),
-    }
-    return {**kinds, "other": total - sum(kinds.values())}
-
-
-def _inside(counts: _Counts, part: str, below: int = 0) -> int:
-    """FLOPs of the modules named `part`, or of those `below` levels under them."""
-    found = (name.split(".") for name in counts)
-    named = [".".join(path) for path in found if _is_below(path, part, below)]
-    return sum(sum(counts[name].values()) for name in named)
-
-
-def _is_below(path: list[str], part: str, below: int) -> bool:
-    """Whether `path` is `below` levels under `part`; numbers do not count: `to_out.0` is one."""
-    rest = path[path.index(part) + 1 :] if part in path else None
-    return rest is not None and sum(not name.isdigit() for name in rest) == below
-
-
-def _convolutions(counts: _Counts) -> int:
-    """All convolutions except those inside `_PARTS`, where only operators convolve."""
-    inside = [name for name in counts if name.rpartition(".")[2] in _PARTS]
-    packets = torch.ops.aten.convolution, torch.ops.aten._convolution
-    everywhere = sum(counts.get("Global", {}).get(packet, 0) for packet in packets)
-    return everywhere - sum(counts[name].get(packet, 0) for name in inside for packet in packets)
+    return FlopCount(total, by_kind(counter.get_flop_counts(), hooked, total), total, total)
