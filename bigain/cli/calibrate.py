@@ -1,13 +1,17 @@
-"""`bigain calibrate key=value ...`: what `task.allocation=racing` needs once for its runs.
+"""`bigain calibrate key=value ...`: what a race or an operator needs once for its runs.
 
 The arguments are those of the run, also `-m` and several values.
 """
 
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from bigain.config import ClassificationConfig, RunConfig
 from bigain.errors import UserError
+
+if TYPE_CHECKING:
+    from bigain.launch.plan import Plan
 
 __all__ = ["main"]
 
@@ -15,8 +19,13 @@ _HELP = """usage: bigain calibrate [-m] [--choose-z] key=value ...
 
 Calibrate the race of task.allocation=racing (docs/racing.md) for the run that the same arguments
 make: the last task.race.images images of the dataset's order take all trials, without labels.
-One calibration serves all runs of one backbone, operator, loss, grid, precision and seed.  One that
-is there is kept; force=true makes it again, which renames the runs.
+One calibration serves all runs of one backbone, operator, loss, grid, precision and seed.
+
+With operator=dip_go or another operator that is calibrated (docs/pruning.md), make what it runs
+from: the last operator.images images, with their labels.  It serves all runs of one backbone,
+operator, trial and keep list, and dataset.
+
+A calibration that is there is kept; force=true makes it again, which renames the runs.
 
   --choose-z   then try falling z on as many images before those, with all classes, and print the
                smallest that changes at most 2 % of the decisions (95 % confidence)
@@ -39,7 +48,34 @@ def main(arguments: Sequence[str]) -> int:
     flag = next((each for each in overrides if each.startswith("-") and "=" not in each), None)
     if flag is not None:
         raise UserError(f"{flag}: no such flag; allowed: -m, --multirun, {_CHOOSE}, --help")
-    plan = plan_runs([_RACING, *overrides], is_sweep)
+    # The operator is known without the task, whose settings may be those of a race only.
+    beside = [each for each in overrides if not each.startswith("task")]
+    kinds = {run.config.operator.is_calibrated for run in plan_runs(beside, is_sweep).runs}
+    if kinds == {True}:
+        return _calibrate_operators(plan_runs(overrides, is_sweep), chooses=chooses)
+    if len(kinds) > 1:
+        raise UserError("operator: allowed: only operators that are calibrated, or only others")
+    return _calibrate_races(plan_runs([_RACING, *overrides], is_sweep), chooses=chooses)
+
+
+def _calibrate_operators(plan: "Plan", *, chooses: bool) -> int:
+    if chooses:
+        raise UserError(f"{_CHOOSE}: allowed: without it, because no race is calibrated")
+    from bigain.engine.calibrate_operator import (  # noqa: PLC0415 -- loads torch
+        calibrate_operator,
+        check_images_of_operator,
+    )
+
+    for run in plan.runs:
+        check_images_of_operator(run.config)
+    for run in plan.runs:
+        found = calibrate_operator(run.config)
+        measured = f"{found.computed} images measured"
+        sys.stdout.write(f"{run.config.title}: {found.path} ({found.summary}; {measured})\n")
+    return 0
+
+
+def _calibrate_races(plan: "Plan", *, chooses: bool) -> int:
     for run in plan.runs:
         task = run.config.task
         if not (isinstance(task, ClassificationConfig) and task.is_race):

@@ -13,7 +13,7 @@ settings an operator has is stated once too, in its YAML; `bigain.launch.compose
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
@@ -76,10 +76,25 @@ class OperatorConfig(Settings):
         return self.plan == "shared"
 
     @property
+    def is_calibrated(self) -> bool:
+        """Whether it needs `bigain calibrate` before its runs."""
+        return "calibration" in (self.model_extra or {})
+
+    @property
+    def calibration(self) -> str | None:
+        """The hash of the file that the operator is made from; None if it is not known yet."""
+        digest: str | None = (self.model_extra or {}).get("calibration")
+        return digest
+
+    def made_from(self, calibration: str) -> Self:
+        """The same operator with this `calibration`."""
+        return self.model_validate({**self.model_dump(), "calibration": calibration})
+
+    @property
     def arguments(self) -> dict[str, Any]:
-        """What the class is called with: every setting but `name`, `scope` and `plan`."""
-        extra = self.model_extra or {}
-        return {key: value for key, value in extra.items() if key not in {"scope", "plan"}}
+        """What the class is called with: every setting but `name` and those that it is not told."""
+        extra, untold = self.model_extra or {}, {"scope", "plan", "calibration"}
+        return {key: value for key, value in extra.items() if key not in untold}
 
     @property
     def title(self) -> str:

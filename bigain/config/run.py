@@ -148,6 +148,8 @@ class RunConfig(Settings):
             self._check_plans()
         if isinstance(self.task, ClassificationConfig) and self.task.is_race:
             self._check_race()
+        if self.operator.is_calibrated:
+            self._check_calibrated()
         if isinstance(self.task, EfficiencyConfig):
             self._check_timing(self.task)
         if isinstance(self.task, ClassificationConfig) and self.operator.draws_per_forward:
@@ -242,6 +244,30 @@ class RunConfig(Settings):
         if self.operator.draws_per_forward:
             allowed = "staged, because with operator.draws=per_forward a batch shares a draw"
             raise not_allowed("task.allocation", "racing", allowed)
+
+    def _check_calibrated(self) -> None:
+        """What was calibrated for the evaluations of a staged classification is used for these."""
+        task, name = self.task, self.operator.name
+        because = f"because operator={name} is calibrated for a staged classification"
+        if isinstance(task, GenerationConfig):
+            raise not_allowed("task", task.name, f"classification or efficiency, {because}")
+        if isinstance(task, EfficiencyConfig) and task.measure != "flops":
+            raise not_allowed("task.measure", task.measure, f"flops, {because}")
+        if self.compile:
+            allowed = f"false, because operator={name} calls other modules at other timesteps"
+            raise not_allowed("compile", "true", allowed)
+        if isinstance(task, ClassificationConfig):
+            if task.is_race:
+                raise not_allowed("task.allocation", "racing", f"staged, {because}")
+            for key in ("trial_list", "keep_list"):
+                self._check_of_task(key, list(getattr(task, key)))
+
+    def _check_of_task(self, key: str, of_task: list[int]) -> None:
+        """The operator's copy of a setting of the task, which is its default, is no other."""
+        own = (self.operator.model_extra or {}).get(key, of_task)
+        if own != of_task:
+            shown = str(of_task).replace(" ", "")
+            raise not_allowed(f"operator.{key}", own, f"{shown}, that of task.{key}")
 
     def _check_stages(self, kept: int, shown: str) -> None:
         """The first stage of a race drops a class; of one's own few, see `_check_classes`."""

@@ -27,7 +27,7 @@ from bigain.data.base import SELECTIONS, OpenedDataset, load_dataset, load_refer
 from bigain.data.contents import files_hash, require_readable
 from bigain.devices import DTYPES, device_name, reset_peak_memory, resolve_device
 from bigain.engine.build_backbone import published_class
-from bigain.engine.build_operator import build_operator, build_sites
+from bigain.engine.build_calibrated import build_placed
 from bigain.engine.build_protocol import build_packing
 from bigain.errors import UserError
 from bigain.features.base import DatasetImages, Extractor, decode_workers
@@ -127,7 +127,7 @@ def build_compression(config: RunConfig, denoiser: nn.Module) -> AbstractContext
     """
     if config.operator.is_baseline:
         return nullcontext()
-    operator, sites = build_operator(config.operator), build_sites(config)
+    operator, sites = build_placed(config)
     return apply(denoiser, operator, sites=sites, seed=config.seed)
 
 
@@ -176,7 +176,7 @@ def build_flops(config: RunConfig) -> FlopCount:
     """FLOPs of one forward of the run's backbone with its operator at its sites."""
     if config.operator.is_baseline:
         return count_flops(config.backbone.name, side=config.backbone.latent_side)
-    operator, sites = build_operator(config.operator), build_sites(config)
+    operator, sites = build_placed(config)
     return count_flops(config.backbone.name, operator, sites, config.backbone.latent_side)
 
 

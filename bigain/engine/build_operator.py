@@ -9,7 +9,7 @@ from typing import Any
 from bigain.config import OperatorConfig, RunConfig
 from bigain.config.base import import_target
 from bigain.errors import UserError
-from bigain.operators import Compression, KeyValueReducer, SharedPlan
+from bigain.operators import Calibrated, Compression, KeyValueReducer, SharedPlan
 from bigain.operators.shared_plan import PLANS
 from bigain.operators.validation import check_choice
 from bigain.patching.selection import SiteSelection
@@ -58,6 +58,8 @@ def check_operator(config: RunConfig) -> None:
     operator, name = build_operator(config.operator), config.operator.name
     if config.backbone.architecture.is_joint and not config.operator.is_baseline:
         _check_joint(config, operator)
+    if isinstance(operator, Calibrated):
+        return
     _check_scope(config, operator)
     side = config.backbone.smallest_grid()
     is_flat = config.backbone.architecture.blocks is not None

@@ -31,9 +31,10 @@ _PADDING = 2
 
 
 def wants_merge_map(config: RunConfig) -> bool:
-    """Whether somebody shows the run, and it has images and an operator to show."""
+    """Whether somebody shows the run, and it has images and merged tokens to show."""
     is_shown = bool(config.tracking.trackers) and config.tracking.mode != "disabled"
-    return is_shown and config.needs_images and not config.operator.is_baseline
+    reduces_tokens = not (config.operator.is_baseline or config.operator.is_calibrated)
+    return is_shown and config.needs_images and reduces_tokens
 
 
 def draw_merge_map(config: RunConfig, task: Task, folder: Path) -> None:

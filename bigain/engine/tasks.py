@@ -10,6 +10,7 @@ from bigain.backbones.base import Backbone, Classes
 from bigain.config import EfficiencyConfig, GenerationConfig, RunConfig
 from bigain.devices import attention_backend, reset_peak_memory, resolve_device
 from bigain.engine import build
+from bigain.engine.build_calibrated import check_calibrated
 from bigain.engine.build_operator import check_operator
 from bigain.engine.build_protocol import build_protocol, check_weights
 from bigain.engine.inputs import contents_of, stamps_of
@@ -48,6 +49,7 @@ def _classification(config: RunConfig) -> ClassificationTask:
     protocol, calibrated_with = build_protocol(config, dataset)
     backbone = _backbone(config, device, dataset)
     check_weights(config, calibrated_with, backbone.hashes)
+    check_calibrated(config, set(dataset.image_ids), backbone.hashes)
     origin = _origin(config, backbone, dataset.content_hash, stamps)
     check_baseline(config, config.paths.results, origin.hashes)
     build.warn_of_lists(config.dataset, dataset)

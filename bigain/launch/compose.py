@@ -37,6 +37,7 @@ from bigain.launch.overrides import (
 from bigain.launch.resolvers import register_resolvers
 from bigain.locations import CONFIGS
 from bigain.runs.calibrations import with_calibration
+from bigain.runs.operator_calibrations import with_operator_calibration
 
 __all__ = [
     "CONFIG_NAME",
@@ -88,6 +89,7 @@ def compose_with(loader: ConfigLoader, overrides: Sequence[str]) -> RunConfig:
         raise UserError(_diagnose(loader, parsed, error)) from error
     config = validate(composed, _typed(parsed), groups)
     _check_race(config, parsed)
+    _check_sites(config, parsed)
     return config
 
 
@@ -103,7 +105,7 @@ def validate(
         data = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
         config = RunConfig.model_validate(data)
         rooted = config.model_copy(update={"dataset": with_root(config.dataset)})
-        return with_calibration(rooted)
+        return with_operator_calibration(with_calibration(rooted))
     except ValidationError as error:
         raise UserError(format_validation_error(error, typed, groups)) from error
     except UserError:
@@ -239,6 +241,16 @@ def _check_race(config: RunConfig, parsed: Sequence[Override]) -> None:
                 f"{override.input_line}: is a setting of races; allowed: with "
                 "task.allocation=racing (docs/racing.md)"
             )
+
+
+def _check_sites(config: RunConfig, parsed: Sequence[Override]) -> None:
+    """An operator that is calibrated has places of its own, so typed ones are refused."""
+    typed = [each for each in parsed if each.key_or_group.startswith("backbone.sites")]
+    if typed and config.operator.is_calibrated:
+        raise UserError(
+            f"{typed[0].input_line}: allowed: no sites with operator={config.operator.name}, whose "
+            "calibration says where it acts"
+        )
 
 
 def _check_operator_keys(loader: ConfigLoader, parsed: Sequence[Override]) -> None:

@@ -21,6 +21,7 @@ from bigain.launch.overrides import SEARCH_PATH, parse_overrides, refuse_tracker
 from bigain.launch.summary import Launched
 from bigain.runs.calibrations import need_calibration
 from bigain.runs.identity import run_id
+from bigain.runs.operator_calibrations import need_operator_calibration
 from bigain.runs.store import RunStore
 
 __all__ = ["Plan", "PlannedRun", "check_calibrations", "check_operators", "name_runs"]
@@ -91,9 +92,10 @@ def _need_root(config: RunConfig) -> None:
 
 
 def check_calibrations(runs: Sequence[PlannedRun]) -> None:
-    """Raise UserError if a run of `task.allocation=racing` has no calibration."""
+    """Raise UserError if a race or an operator has no calibration and needs one."""
     for run in runs:
         need_calibration(run.config, run.overrides)
+        need_operator_calibration(run.config, run.overrides)
 
 
 def check_operators(runs: Sequence[Launched]) -> None:

@@ -17,6 +17,7 @@ from bigain.operators.base import (
     TokenReducer,
     Unchanged,
 )
+from bigain.operators.by_timestep import ByTimestep, Calibrated
 from bigain.operators.downsampling import (
     IEKVD,
     AlphaSchedule,
@@ -26,6 +27,7 @@ from bigain.operators.downsampling import (
     LinearAlpha,
     ToDo,
 )
+from bigain.operators.masks import DiPGO, MaskTable
 from bigain.operators.merge import LGTM, BipartiteMerge, CachedAssignment, ToMe
 from bigain.operators.merge_reduction import MergeReduction, NormedMergeReduction
 from bigain.operators.random_key import Groups, RandomKey
@@ -33,6 +35,7 @@ from bigain.operators.scores import SCORES, score_formula, score_map, token_scor
 from bigain.operators.selection import KVSelect, SelectReduction
 from bigain.operators.shared_plan import SharedPlan
 from bigain.operators.sito import SiTo
+from bigain.operators.stage_weights import MosaicDiff, StageWeights
 from bigain.operators.toma import MapReduction, ToMA
 
 # Their names before version 0.2.
@@ -50,9 +53,12 @@ __all__ = [
     "AvgPool",
     "BipartiteMerge",
     "ByStage",
+    "ByTimestep",
     "CachedAssignment",
+    "Calibrated",
     "Compression",
     "ConstantAlpha",
+    "DiPGO",
     "Draw",
     "Groups",
     "Identity",
@@ -61,7 +67,9 @@ __all__ = [
     "KeyValueReducer",
     "LinearAlpha",
     "MapReduction",
+    "MaskTable",
     "MergeReduction",
+    "MosaicDiff",
     "NormedMergeReduction",
     "Operator",
     "RandomKey",
@@ -69,6 +77,7 @@ __all__ = [
     "SelectReduction",
     "SharedPlan",
     "SiTo",
+    "StageWeights",
     "ToDo",
     "ToMA",
     "ToMe",

@@ -10,12 +10,15 @@ __all__ = [
     "check_cell",
     "check_cell_fits",
     "check_choice",
+    "check_count",
     "check_draws",
     "check_factor",
     "check_factor_fits",
     "check_finite",
     "check_protected",
     "check_ratio",
+    "check_seed",
+    "check_share",
     "check_sparsity",
     "check_switch",
     "check_tokens",
@@ -170,6 +173,39 @@ def check_choice(key: str, value: object, allowed: Iterable[str]) -> None:
     names = list(allowed)
     if value not in names:
         raise UserError(f"{key}={_shown(value)}: allowed: {', '.join(names)}")
+
+
+def check_share(key: str, share: float) -> None:
+    """`share` in [0, 1).
+
+    Raises:
+        UserError: not a number, or outside of that range; the line names `key`.
+
+    """
+    if not (_is_number(share) and 0 <= share < 1):
+        raise UserError(f"{key}={_shown(share)}: allowed: a number from 0 to below 1")
+
+
+def check_count(key: str, count: int) -> None:
+    """`count` an integer >= 1.
+
+    Raises:
+        UserError: anything else; the line names `key`.
+
+    """
+    if not _is_positive_integer(count):
+        raise UserError(f"{key}={_shown(count)}: allowed: an integer >= 1")
+
+
+def check_seed(seed: int) -> None:
+    """`seed` an integer >= 0.
+
+    Raises:
+        UserError: anything else.
+
+    """
+    if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
+        raise UserError(f"seed={_shown(seed)}: allowed: an integer >= 0")
 
 
 def check_draws(draws: object, lacks: str | None) -> None:

@@ -8,15 +8,17 @@ No class or forward method is replaced (see `bigain.patching.hooks`), so every a
 keeps working, and removing the hooks restores the model bit for bit.
 """
 
-from typing import Any
+from typing import Any, overload
 
 from torch import nn
 
 from bigain.errors import UserError
-from bigain.operators import Compression, KeyValueReducer, Operator
+from bigain.operators import ByTimestep, Calibrated, Compression, KeyValueReducer, Operator
+from bigain.patching.applied import Applied
 from bigain.patching.compiling import forget_compiled
 from bigain.patching.forward import ModelCall
 from bigain.patching.hooks import block_hooks, check_projections
+from bigain.patching.pruned import PruningReport, apply_by_timestep
 from bigain.patching.report import SiteReport, SiteUse
 from bigain.patching.selection import SiteSelection
 from bigain.patching.sites import Site, find_sites
@@ -27,13 +29,25 @@ _BLOCKS = {"down_blocks", "up_blocks", "transformer_blocks"}
 """Children of a model itself, not of a wrapper around one."""
 
 
+@overload
+def apply(
+    model: Any, operator: ByTimestep, *, sites: SiteSelection | None = None, seed: int = 0
+) -> PruningReport: ...
+
+
+@overload
+def apply(
+    model: Any, operator: Compression, *, sites: SiteSelection | None = None, seed: int = 0
+) -> SiteReport: ...
+
+
 def apply(
     model: Any,
     operator: Compression,
     *,
     sites: SiteSelection | None = None,
     seed: int = 0,
-) -> SiteReport:
+) -> SiteReport | PruningReport:
     """Run `operator` at the selected sites of `model` from now on.
 
     If `torch.compile` is in use, applying and removing discard all compiled code of this process,
@@ -42,8 +56,9 @@ def apply(
     Args:
         model: a diffusers U-Net or DiT, compiled or not, or a pipeline that has one as `unet` or
             `transformer`.
-        operator: any `bigain.operators.Operator`, or `ByStage` of two.
-        sites: where to apply it; by default the paper's sites (`bigain.patching.sites`).
+        operator: any `bigain.operators.Operator`, `ByStage` of two, or a `ByTimestep`.
+        sites: where to apply it; by default the paper's sites (`bigain.patching.sites`).  An
+            operator that acts by timestep has places of its own.
         seed: seed of the operator's random draws.
 
     Returns:
@@ -57,6 +72,10 @@ def apply(
     """
     if not isinstance(operator, Compression):
         raise UserError(f"operator={operator!r}: must be an operator object, e.g. LGTM(ratio=0.5)")
+    if isinstance(operator, Calibrated):
+        raise UserError(
+            f"operator={operator!r}: is not calibrated; allowed: the result of `bigain calibrate`"
+        )
     if not isinstance(sites, SiteSelection | None):
         raise UserError(f"sites={sites!r}: must be a SiteSelection, or None for the default")
     if isinstance(seed, bool) or not isinstance(seed, int):
@@ -68,6 +87,8 @@ def apply(
             f"model={type(denoiser).__name__}: {applied.operator!r} is applied already; "
             "remove it first, with bigain.remove(model)"
         )
+    if isinstance(operator, ByTimestep):
+        return _by_timestep(denoiser, operator, sites)
     placed = [(site, _operator_at(site, operator)) for site in find_sites(denoiser, sites)]
     for site, acting in placed:
         _check_fits(site, acting)
@@ -86,6 +107,17 @@ def apply(
     return report
 
 
+def _by_timestep(
+    denoiser: nn.Module, operator: ByTimestep, sites: SiteSelection | None
+) -> PruningReport:
+    if sites is not None:
+        raise UserError(f"sites={sites!r}: allowed: None, because {operator!r} has its own places")
+    report = apply_by_timestep(denoiser, operator)
+    report.on_removal(forget_compiled)
+    forget_compiled()
+    return report
+
+
 def remove(model: Any) -> None:
     """Remove the operator from `model`; does nothing if none is applied.
 
@@ -99,7 +131,7 @@ def remove(model: Any) -> None:
         report.remove()
 
 
-def _applied_to(denoiser: nn.Module) -> SiteReport | None:
+def _applied_to(denoiser: nn.Module) -> Applied | None:
     """The report of the operator that `denoiser` has now.
 
     Copies that share their hooks with the original (`copy.copy`, replicas) are refused.

@@ -6,6 +6,7 @@ With q queries, k keys, width C and inner width I (heads times head size),
     joint:      attention of all N' + n tokens of image and text: 2 per weight of the projections of
                 either and token of it, and 4 (N' + n)^2 I
     MLP:        2 per token and weight of its linear layers
+    convolution 2 per place of its output and weight
 
 For a self-attention with I = C this is `4 q C^2 + 4 k C^2 + 4 q k C`.  Soft-max, norms and other
 element-wise operations count nothing, as in torch's `FlopCounterMode`.
@@ -16,7 +17,7 @@ from typing import Protocol
 
 from torch import Tensor, nn
 
-__all__ = ["AttentionCost", "JointCost", "MLPCost", "ModuleCost", "cost_of"]
+__all__ = ["AttentionCost", "ConvolutionCost", "JointCost", "MLPCost", "ModuleCost", "cost_of"]
 
 _SOFTMAX = {
     *("AttnProcessor", "AttnProcessor2_0", "AttnProcessorNPU", "FusedAttnProcessor2_0"),
@@ -93,6 +94,23 @@ class MLPCost:
 
     def flops(self, queries: int, keys: int) -> int:
         """2 per token and weight; `queries` is the number of tokens, `keys` is not used."""
+        del keys
+        return 2 * queries * self.weights
+
+
+@dataclass(frozen=True)
+class ConvolutionCost:
+    """A convolution.
+
+    Attributes:
+        weights: their number.
+
+    """
+
+    weights: int
+
+    def flops(self, queries: int, keys: int) -> int:
+        """2 per place and weight; `queries` is the number of places, `keys` is not used."""
         del keys
         return 2 * queries * self.weights
 

@@ -27,8 +27,9 @@ from bigain.errors import UserError
 from bigain.operators import Groups, RandomKey, Reduction
 from bigain.operators.random_key import fingerprints
 from bigain.operators.shared_plan import equal_rows
+from bigain.patching.applied import Applied
 from bigain.patching.not_copied import NotCompiled, NotCopied
-from bigain.patching.report import Seen, SiteReport
+from bigain.patching.report import Seen
 
 __all__ = ["Forward", "ModelCall"]
 
@@ -85,6 +86,14 @@ class Forward:
             return batch
         return batch[rows[batch.device.type == "cpu"]]
 
+    def times_at(self, place: str) -> list[float]:
+        """The timesteps of the rows that the module `place` computes; one stands for all rows."""
+        if self.on_cpu is None:
+            assert self.timesteps is not None
+            self.on_cpu = self.timesteps.cpu()
+        times: list[float] = self.narrowed(place, self.on_cpu.reshape(-1)).tolist()
+        return times
+
     def draw_key(self, seed: int, site: str) -> RandomKey:
         """The key of the random draws of the module `site`."""
         whole = (self.timesteps, self.on_cpu, self.sample)
@@ -138,7 +147,7 @@ class ModelCall(NotCopied):
 
     """
 
-    def __init__(self, model: nn.Module, report: SiteReport) -> None:
+    def __init__(self, model: nn.Module, report: Applied) -> None:
         super().__init__(report.operator)
         self.model = model
         self.report = report

@@ -1,15 +1,14 @@
 """Report of an applied operator: its sites, their tokens before and after, the FLOPs saved."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import NamedTuple
 
 from torch import nn
-from torch.utils.hooks import RemovableHandle
 
 from bigain.errors import UserError
-from bigain.operators import Compression, KeyValueReducer, Operator
+from bigain.operators import KeyValueReducer, Operator
+from bigain.patching.applied import Applied
 from bigain.patching.cost import ModuleCost, cost_of
 from bigain.patching.sites import Site
 
@@ -127,25 +126,15 @@ class SiteUse:
 
 
 @dataclass(eq=False)
-class SiteReport:
-    """An operator applied to a model. As a context manager it removes the operator on exit.
+class SiteReport(Applied):
+    """A token operator applied to a model, see `Applied`.
 
     Attributes:
-        model: class name of the model.
-        operator: the applied operator.
         sites: one `SiteUse` per module of each site, in the order of the forward pass.
-        forwards: completed forwards of the model with the operator.
-        active: False after removal.
 
     """
 
-    model: str
-    operator: Compression
     sites: tuple[SiteUse, ...]
-    forwards: int = 0
-    active: bool = True
-    _handles: list[RemovableHandle] = field(default_factory=list)
-    _on_removal: list[Callable[[], None]] = field(default_factory=list)
 
     @property
     def calls(self) -> dict[str, int]:
@@ -178,21 +167,10 @@ class SiteReport:
         for use in self.sites:
             use.count(seen.get(use.name))
 
-    def on_removal(self, action: Callable[[], None]) -> None:
-        """Call `action` when the operator is removed."""
-        self._on_removal.append(action)
-
-    def keep(self, handles: list[RemovableHandle]) -> None:
-        """Store hooks for `remove`."""
-        self._handles.extend(handles)
-
-    def remove(self) -> None:
-        """Remove the operator from the model; calling it again does nothing."""
-        while self._handles:
-            self._handles.pop().remove()
-        while self._on_removal:
-            self._on_removal.pop()()
-        self.active = False
+    def is_alone(self, block: str) -> bool:
+        """Whether only the self-attention of `block` uses the plan that is made there, if any."""
+        uses = [use for use in self.sites if use.site.name == block]
+        return all(use.site.parts == ("self",) and not use.operator.shared_in_stage for use in uses)
 
     def verify(self) -> None:
         """Check that the operator did something.
@@ -206,19 +184,6 @@ class SiteReport:
                 f"operator={self.operator!r}: {self.forwards} forwards of {self.model} reached "
                 f"none of its {len(self.sites)} sites: something replaced its attention calls"
             )
-
-    def __enter__(self) -> "SiteReport":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.remove()
-        if kind is None:
-            self.verify()
 
     def __repr__(self) -> str:
         state = "" if self.active else ", removed"

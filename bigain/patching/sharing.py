@@ -24,9 +24,9 @@ from torch.utils.hooks import RemovableHandle
 
 from bigain.devices import to_device
 from bigain.operators import Groups
+from bigain.patching.applied import Applied
 from bigain.patching.compiling import forget_compiled
 from bigain.patching.forward import ModelCall
-from bigain.patching.report import SiteReport
 
 __all__ = ["Sharing", "grouped_rows", "shared_modules"]
 
@@ -52,10 +52,9 @@ class Sharing:
         self._call = ModelCall.on(self._denoiser)
         report = self._call.report if self._call else None
         for name, module in shared_modules(self._denoiser, report):
-            site = name.removesuffix(".attn1")
             # The sample is seen before it is narrowed; an operator acts on what is narrowed.
             is_input = name == "conv_in"
-            narrow = self._noted(site) if site != name else self._narrow
+            narrow = self._narrow if is_input else self._noted(name)
             self._handles += [
                 module.register_forward_pre_hook(narrow, with_kwargs=True, prepend=not is_input),
                 module.register_forward_hook(self._repeat),
@@ -112,10 +111,13 @@ class Sharing:
             if self._call is not None:
                 self._call.on_cpu = self._call.groups = None
 
-    def _noted(self, site: str) -> Any:
+    def _noted(self, name: str) -> Any:
+        """Note the rows of a module; those of a self-attention are also those of its block."""
+
         def narrow(module: nn.Module, args: Any, kwargs: Any) -> Any:
             if self._first is not None and self._call is not None:
-                self._call.forward_at(site).rows[site] = self._first
+                rows = self._call.forward_at(name).rows
+                rows[name] = rows[name.removesuffix(".attn1")] = self._first
             return self._narrow(module, args, kwargs)
 
         return narrow
@@ -152,7 +154,7 @@ def grouped_rows(denoiser: nn.Module, groups: Groups) -> Iterator[None]:
 
 
 def shared_modules(
-    denoiser: nn.Module, report: SiteReport | None = None
+    denoiser: nn.Module, report: Applied | None = None
 ) -> list[tuple[str, nn.Module]]:
     """(path, module) of each module of `denoiser` whose input does not depend on the class.
 
@@ -175,9 +177,17 @@ def shared_modules(
         *("conv_in", "down_blocks.0.resnets.0", f"{attention}.proj_in"),
         *(f"{block}.attn1", f"{block}.attn2.to_q"),
     ]
-    if report is not None and not _is_alone(report, block):
+    if report is not None and not report.is_alone(block):
         names = names[:3]
-    return [(name, denoiser.get_submodule(name)) for name in names]
+    return [(name, module) for name in names if (module := _found(denoiser, name)) is not None]
+
+
+def _found(denoiser: nn.Module, name: str) -> nn.Module | None:
+    """The module of this path; None where an operator has put several in its parent's place."""
+    try:
+        return denoiser.get_submodule(name)
+    except AttributeError:
+        return None
 
 
 def _has_rows(argument: object) -> bool:
@@ -194,9 +204,3 @@ def _begins_with_attention(denoiser: nn.Module) -> bool:
         return False
     is_plain = getattr(block, "norm_type", None) == "layer_norm" and not hasattr(block, "fuser")
     return is_plain and not getattr(block, "only_cross_attention", True)
-
-
-def _is_alone(report: SiteReport, block: str) -> bool:
-    """Whether only the self-attention of `block` uses the plan that is made there, if any is."""
-    uses = [use for use in report.sites if use.site.name == block]
-    return all(use.site.parts == ("self",) and not use.operator.shared_in_stage for use in uses)

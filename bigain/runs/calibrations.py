@@ -15,9 +15,13 @@ from typing import Any
 from bigain.config import ClassificationConfig, RunConfig
 from bigain.errors import UserError
 from bigain.files import file_sha256, parse_json, replace_text
+from bigain.locations import ASSETS
 from bigain.runs.identity import Config, canonical, resolved, run_id
 
 __all__ = [
+    "FOLDER",
+    "OF_IMAGES",
+    "SHIPPED",
     "baseline_calibration",
     "calibration_id",
     "calibration_path",
@@ -30,8 +34,15 @@ __all__ = [
     "write_calibration",
 ]
 
-_FOLDER = "calibrations"
-_OF_IMAGES = ("limit", "index", "fingerprint")
+FOLDER = "calibrations"
+"""The name of every folder of calibrations."""
+
+SHIPPED = ASSETS / FOLDER
+"""Calibrations of operators for the two mini backbones, by their ids."""
+
+OF_IMAGES = ("limit", "index", "fingerprint")
+"""Settings of a dataset that say which images a run has."""
+
 _NEEDED = ("calibration", "hashes", "image_ids", "order", "fit", "covariance")
 _AGAIN = "make it again with `bigain calibrate` of the same arguments and force=true"
 
@@ -66,7 +77,7 @@ def hash_of(path: Path) -> str:
 
 def find_calibration(results: Path, digest: str) -> Path | None:
     """The calibration of this hash; None if there is none."""
-    files = sorted((results / _FOLDER).glob("*.json"))
+    files = sorted((results / FOLDER).glob("*.*"))
     return next((path for path in files if hash_of(path) == digest), None)
 
 
@@ -77,7 +88,7 @@ def errors_folder(config: RunConfig) -> Path:
     """
     identity = _identity(config)
     task = {k: v for k, v in identity["task"].items() if k not in ("images", "weights")}
-    return config.paths.cache / _FOLDER / run_id({**identity, "task": task})
+    return config.paths.cache / FOLDER / run_id({**identity, "task": task})
 
 
 def with_calibration(config: RunConfig) -> RunConfig:
@@ -152,7 +163,7 @@ def write_calibration(config: RunConfig, content: Mapping[str, Any]) -> Path:
 def _identity(config: RunConfig) -> dict[str, Any]:
     """The settings of the run that can change an error, and what is learned from the errors."""
     plain, task = resolved(config), config.task_as(ClassificationConfig)
-    dataset = {k: v for k, v in plain["dataset"].items() if k not in _OF_IMAGES}
+    dataset = {k: v for k, v in plain["dataset"].items() if k not in OF_IMAGES}
     if config.dataset.facts.fingerprint is not None:
         dataset["fingerprint"] = config.dataset.facts.fingerprint
     race = {"images": task.of_race.images, "classes": task.of_race.classes}
@@ -168,7 +179,7 @@ def _is_calibrated(config: RunConfig) -> bool:
 
 
 def _path(config: RunConfig, name: str) -> Path:
-    return config.paths.results / _FOLDER / f"{name}.json"
+    return config.paths.results / FOLDER / f"{name}.json"
 
 
 def _missing(config: RunConfig, command: str) -> UserError:

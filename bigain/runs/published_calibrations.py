@@ -1,8 +1,8 @@
-"""The calibrations of published races: `<results>/<profile>/calibrations/<hash>.json`.
+"""The calibrations of published runs: `<results>/<profile>/calibrations/<hash>.json`.
 
-A file is named by the first 12 hex digits of its sha256, which the manifest of a race has as
-`task.race.calibration`.  So races from before and after `bigain calibrate force=true` each have
-theirs.
+A file is named by the first 12 hex digits of its sha256, which the manifest of a run has as
+`task.race.calibration` (a race) or `operator.calibration`.  So runs from before and after
+`bigain calibrate force=true` each have theirs.  Those that ship with the package are not copied.
 """
 
 import shutil
@@ -12,39 +12,35 @@ from typing import Any
 
 from bigain.errors import UserError
 from bigain.files import replace_file
-from bigain.runs.calibrations import find_calibration, hash_of
+from bigain.runs.calibrations import FOLDER, SHIPPED, find_calibration, hash_of
 
 __all__ = ["check_calibration", "publish_calibration"]
-
-_FOLDER = "calibrations"
 
 
 def publish_calibration(
     results: Path, profile: str, run_id: str, config: Mapping[str, Any]
 ) -> None:
-    """Copy the calibration that a finished race was made with; other runs have none.
+    """Copy the calibration that a finished run was made with; most runs have none.
 
     Raises:
         UserError: It is neither in `<results>/calibrations` nor published.
 
     """
     digest = _digest(config)
-    if digest is None:
-        return
-    path = _path(results / profile, digest)
-    if path.is_file() and hash_of(path) == digest:
+    if digest is None or _published(results / profile, digest) is not None:
         return
     own = find_calibration(results, digest)
     if own is None:
         raise UserError(
-            f"run {run_id}: its calibration {digest} is not in {results / _FOLDER}; allowed: "
+            f"run {run_id}: its calibration {digest} is not in {results / FOLDER}; allowed: "
             "restore the file, or do the run again with the calibration that is there"
         )
+    path = results / profile / FOLDER / f"{digest}{own.suffix}"
     replace_file(path, lambda temporary: shutil.copyfile(own, temporary))
 
 
 def check_calibration(folder: Path, run_id: str, config: Mapping[str, Any]) -> None:
-    """Raise UserError if the published calibration of a published race is missing or another.
+    """Raise UserError if the published calibration of a published run is missing or another.
 
     Args:
         folder: Of the profile.
@@ -53,14 +49,13 @@ def check_calibration(folder: Path, run_id: str, config: Mapping[str, Any]) -> N
 
     """
     digest = _digest(config)
-    if digest is None:
+    if digest is None or _published(folder, digest) is not None:
         return
-    path = _path(folder, digest)
-    if not path.is_file():
+    path = next(iter(sorted((folder / FOLDER).glob(f"{digest}.*"))), None)
+    if path is None:
+        path = folder / FOLDER / f"{digest}.json"
         raise UserError(f"{path}: is missing, run {run_id} was made with it; {_REMEDY}")
-    found = hash_of(path)
-    if found != digest:
-        raise UserError(f"{path}: has the hash {found}, run {run_id} has {digest}; {_REMEDY}")
+    raise UserError(f"{path}: has the hash {hash_of(path)}, run {run_id} has {digest}; {_REMEDY}")
 
 
 _REMEDY = "restore the committed file, or `bigain collect` where its run has a folder"
@@ -68,10 +63,12 @@ _REMEDY = "restore the committed file, or `bigain collect` where its run has a f
 
 def _digest(config: Mapping[str, Any]) -> str | None:
     """The hash of the calibration; None if the run has none."""
-    race = config["task"].get("race") or {}
-    digest: str | None = race.get("calibration")
+    race, operator = config["task"].get("race") or {}, config.get("operator") or {}
+    digest: str | None = race.get("calibration") or operator.get("calibration")
     return digest
 
 
-def _path(folder: Path, digest: str) -> Path:
-    return folder / _FOLDER / f"{digest}.json"
+def _published(folder: Path, digest: str) -> Path | None:
+    """The file with this hash that the profile has or that ships."""
+    own = (folder / FOLDER).glob(f"{digest}.*")
+    return next((path for path in (*own, *SHIPPED.glob("*.*")) if hash_of(path) == digest), None)

@@ -102,7 +102,9 @@ def _inside(counts: _Counts, part: str, below: int = 0) -> int:
     """FLOPs of the modules named `part`, or of those `below` levels under them."""
     found = (name.split(".") for name in counts)
     named = [".".join(path) for path in found if _is_below(path, part, below)]
-    return sum(sum(counts[name].values()) for name in named)
+    # `attn1.0` is a version of the module that stands in the place `attn1`, and counted there.
+    outer = [n for n in named if not any(n.startswith(f"{other}.") for other in named)]
+    return sum(sum(counts[name].values()) for name in outer)
 
 
 def _is_below(path: list[str], part: str, below: int) -> bool:

@@ -13,11 +13,13 @@ Closed form: the count of the baseline minus `SiteReport.flops_saved`, the sum o
 
 Both are integers and must be equal; otherwise one of them is wrong.
 
+Of an operator that acts by timestep both are means over the evaluations of an image.
+
 A trap: torch has no formula for the fused attention of the CPU and of Metal, so its counter misses
 all attention on real CPU tensors.  `FUSED_ATTENTION` adds the formula.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -27,8 +29,9 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from bigain.backbones.denoisers import build_denoiser, example_inputs
-from bigain.operators import Compression
+from bigain.operators import ByTimestep, Compression
 from bigain.patching.apply import apply
+from bigain.patching.forward import ModelCall
 from bigain.patching.selection import SiteSelection
 from bigain.tasks.flop_kinds import KINDS, by_kind, watched
 
@@ -142,6 +145,8 @@ def _count_operator(
     operator: Compression,
     sites: SiteSelection | None,
 ) -> FlopCount:
+    if isinstance(operator, ByTimestep):
+        return _count_by_timestep(model, inputs, baseline, operator)
     with apply(model, operator, sites=sites) as report:
         counted = _count(model, inputs)
         saved = report.flops_saved
@@ -149,6 +154,43 @@ def _count_operator(
         raise RuntimeError(f"{report!r}: the counted forward did not reach a site")
     closed = baseline.total - _batch(inputs) * saved
     return FlopCount(counted.total, counted.by_kind, baseline.total, closed)
+
+
+def _count_by_timestep(
+    model: nn.Module, inputs: Mapping[str, Any], baseline: FlopCount, operator: ByTimestep
+) -> FlopCount:
+    """The mean over the evaluations of an image, rounded; equal timesteps are counted once."""
+    evaluations: dict[Hashable, int] = {}
+    example: dict[Hashable, int] = {}
+    for timestep, count in operator.evaluations.items():
+        pattern = operator.pattern(timestep)
+        evaluations[pattern] = evaluations.get(pattern, 0) + count
+        example.setdefault(pattern, timestep)
+    totals, kinds, closed = 0, dict.fromkeys(baseline.by_kind, 0), 0
+    with apply(model, operator) as report:
+        for pattern, count in evaluations.items():
+            counted = _count_at(model, inputs, example[pattern])
+            if report.flops_saved is None:
+                raise RuntimeError(f"{report!r}: an attention has no closed form")
+            totals += count * counted.total
+            closed += count * (baseline.total - _batch(inputs) * report.flops_saved)
+            kinds = {kind: kinds[kind] + count * own for kind, own in counted.by_kind.items()}
+    number = sum(evaluations.values())
+    total = round(totals / number)
+    rounded = {kind: round(own / number) for kind, own in kinds.items() if kind != "other"}
+    parts = {**rounded, "other": total - sum(rounded.values())}
+    return FlopCount(total, parts, baseline.total, round(closed / number))
+
+
+def _count_at(model: nn.Module, inputs: Mapping[str, Any], timestep: int) -> FlopCount:
+    """The count at one timestep, which inputs on the meta device do not tell."""
+    call = ModelCall.on(model)
+    assert call is not None
+    call.on_cpu = torch.tensor([timestep])
+    try:
+        return _count(model, inputs)
+    finally:
+        call.on_cpu = None
 
 
 def _batch(inputs: Mapping[str, Any]) -> int:

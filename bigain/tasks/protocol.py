@@ -150,8 +150,13 @@ class StagedProtocol:
 
     def evaluations(self, num_classes: int) -> int:
         """Denoiser evaluations per image (Table 10): e.g. 260 for 37 classes, [5, 20], [5, 1]."""
+        return sum(self.evaluations_at(num_classes).values())
+
+    def evaluations_at(self, num_classes: int) -> dict[int, int]:
+        """Timestep -> denoiser evaluations per image there: the classes that are left."""
         alive = (num_classes, *self.keep_list[:-1])
-        return sum(
-            min(classes, num_classes) * len(new)
+        return {
+            timestep: min(classes, num_classes)
             for classes, new in zip(alive, self.stages(), strict=True)
-        )
+            for timestep in new
+        }

@@ -57,6 +57,8 @@ GOES_WITH = {
 WITHOUT_CONDITIONS = {"fashion_mosaic"}
 """Datasets that no image can be generated of."""
 HYBRIDS = {"lgtm_enc_ie_kvd_dec", "ie_kvd_enc_lgtm_dec"}
+CALIBRATED = {"dip_go", "mosaic_diff"}
+"""Operators of a staged classification and its FLOPs alone; the default of efficiency is both."""
 TRANSFORMERS = {"mini_dit", "dit_xl2_512", *JOINT}
 
 Combination = tuple[str, str, str, str]
@@ -77,6 +79,8 @@ def reason(backbone: str, dataset: str, operator: str, task: str) -> str:
     if backbone in JOINT and (operator in KEYS or (backbone == "flux_dev" and operator != "none")):
         allowed = "none" if backbone == "flux_dev" else "one that merges tokens"
         return f"^operator={operator}: allowed: {allowed}.* backbone={backbone} "
+    if operator in CALIBRATED and task == "generation":
+        return f"^task=generation: allowed: .*because operator={operator} is calibrated "
     if operator in HYBRIDS and backbone in TRANSFORMERS:
         return f"^operator={operator}: allowed: .*encoder and decoder, .* backbone={backbone} "
     return ""

@@ -1,0 +1,114 @@
+"""H = 2 E[x x^T] of the inputs of layers, over the tokens of calibration images in one stage."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bigain.backbones.base import Backbone
+from bigain.devices import to_device
+from bigain.patching.branches import Branch
+from bigain.patching.narrow import last_layer
+from bigain.tasks.batches import MicroBatches
+from bigain.tasks.evaluations import draw_trials
+
+__all__ = ["Curvature", "Image", "curvatures", "drawn_timestep"]
+
+
+@dataclass(frozen=True)
+class Image:
+    """A calibration image: its number, its class and its clean latents (1, C, H, W) on the CPU."""
+
+    image_id: int
+    label: int
+    latents: Tensor
+
+
+class Curvature:
+    """H of one layer, gathered by a hook, fp32.
+
+    Attributes:
+        h: the running mean, shape (in, in).
+        tokens: of one sample of the module's input.
+        context: tokens of the sequence of its keys and values, None if that is the same.
+
+    """
+
+    def __init__(self) -> None:
+        self.h = torch.zeros(())
+        self.tokens = 0
+        self.context: int | None = None
+        self._seen = 0
+
+    def see(self, module: nn.Module, args: tuple[Tensor, ...]) -> None:
+        """A forward pre-hook of the layer."""
+        del module
+        x = args[0].flatten(0, -2).float()
+        self.tokens = int(args[0].shape[1])
+        self._seen += len(x)
+        self.h = self.h + (2 * x.T @ x - len(x) * self.h) / self._seen
+
+    def see_context(self, module: nn.Module, args: Any, kwargs: Any) -> None:
+        """A forward pre-hook of the attention around it."""
+        del module
+        context = kwargs.get("encoder_hidden_states", args[1] if len(args) > 1 else None)
+        self.context = None if context is None else int(context.shape[1])
+
+
+def drawn_timestep(seed: int, image_id: int, stage: tuple[int, int]) -> int:
+    """A timestep of the stage, uniform, a function of seed, image and stage."""
+    digest = hashlib.sha256(repr((seed, "stage", image_id, *stage)).encode()).digest()
+    return stage[0] + int.from_bytes(digest[:8], "little") % (stage[1] - stage[0])
+
+
+@torch.inference_mode()
+def curvatures(
+    backbone: Backbone,
+    branches: Sequence[Branch],
+    images: Sequence[Image],
+    stage: tuple[int, int],
+    seed: int,
+    batches: MicroBatches,
+) -> Mapping[str, Curvature]:
+    """Path of each branch -> H of its last linear layer, with the model as it is.
+
+    Every image has one timestep of the stage and one noise, under its own class.
+
+    Args:
+        backbone: conditioned on the classes.
+        branches: attentions and MLPs.
+        images: at least one.
+        stage: its first timestep, and the one after its last.
+        seed: of timesteps and noise.
+        batches: cuts the images into batches.
+
+    """
+    device = next(backbone.denoiser.parameters()).device
+    times = torch.tensor([drawn_timestep(seed, image.image_id, stage) for image in images])
+    labels = torch.tensor([image.label for image in images])
+    noisy = torch.cat(
+        [
+            draw_trials(backbone, seed, image.image_id, image.latents, times[n : n + 1])[1]
+            for n, image in enumerate(images)
+        ]
+    )
+
+    def evaluate(rows: Tensor) -> Tensor:
+        parts = (to_device(each[rows], device) for each in (noisy, times, labels))
+        return backbone.predict_noise(*parts)
+
+    found = {branch.name: Curvature() for branch in branches}
+    with ExitStack() as hooks:
+        for branch in branches:
+            ((_, module),) = branch.modules
+            own, layer = found[branch.name], last_layer(branch.part, module)
+            hooks.callback(layer.register_forward_pre_hook(own.see).remove)
+            around = module.register_forward_pre_hook(own.see_context, with_kwargs=True)
+            hooks.callback(around.remove)
+        for _ in batches.run(torch.arange(len(images)), evaluate):
+            pass
+    return found
