@@ -70,6 +70,20 @@ def apply(
             argument has the wrong type.
 
     """
+    _check_arguments(operator, sites, seed)
+    denoiser = _denoiser(model)
+    applied = _applied_to(denoiser)
+    if applied is not None:
+        raise UserError(
+            f"model={type(denoiser).__name__}: {applied.operator!r} is applied already; "
+            "remove it first, with bigain.remove(model)"
+        )
+    if isinstance(operator, ByTimestep):
+        return _by_timestep(denoiser, operator, sites)
+    return _at_sites(denoiser, operator, sites, seed)
+
+
+def _check_arguments(operator: object, sites: object, seed: object) -> None:
     if not isinstance(operator, Compression):
         raise UserError(f"operator={operator!r}: must be an operator object, e.g. LGTM(ratio=0.5)")
     if isinstance(operator, Calibrated):
@@ -80,15 +94,11 @@ def apply(
         raise UserError(f"sites={sites!r}: must be a SiteSelection, or None for the default")
     if isinstance(seed, bool) or not isinstance(seed, int):
         raise UserError(f"seed={seed!r}: must be an integer")
-    denoiser = _denoiser(model)
-    applied = _applied_to(denoiser)
-    if applied is not None:
-        raise UserError(
-            f"model={type(denoiser).__name__}: {applied.operator!r} is applied already; "
-            "remove it first, with bigain.remove(model)"
-        )
-    if isinstance(operator, ByTimestep):
-        return _by_timestep(denoiser, operator, sites)
+
+
+def _at_sites(
+    denoiser: nn.Module, operator: Compression, sites: SiteSelection | None, seed: int
+) -> SiteReport:
     placed = [(site, _operator_at(site, operator)) for site in find_sites(denoiser, sites)]
     for site, acting in placed:
         _check_fits(site, acting)

@@ -20,7 +20,8 @@ from bigain.files import file_sha256
 from bigain.launch.compose import compose_config
 from bigain.operators import MaskTable, StageWeights
 from bigain.operators.masks import branch_shares
-from bigain.runs.collect import check_published, publish_run
+from bigain.runs.check import check_published
+from bigain.runs.collect import publish_run
 from bigain.runs.identity import baseline_id, run_id
 from bigain.runs.operator_calibrations import need_operator_calibration, planned_calibration
 

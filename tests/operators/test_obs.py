@@ -24,7 +24,9 @@ def random_layer(seed: int, out: int = 5, inputs: int = 12) -> tuple[Tensor, Ten
     return w, x, 2 * x.T @ x / len(x)
 
 
-def transcribed(w: np.ndarray, h: np.ndarray, heads: int, remove: int) -> tuple[np.ndarray, list]:
+def transcribed(
+    w: np.ndarray, h: np.ndarray, heads: int, remove: int
+) -> tuple[np.ndarray, list[int]]:
     """One head after the other, with the inverse of the remaining H computed anew each time."""
     size = w.shape[1] // heads
     kept, w = list(range(heads)), w.copy()
