@@ -21,9 +21,11 @@ from bigain.operators import (
     AvgPool,
     ByStage,
     CachedAssignment,
+    DiPGO,
     Identity,
     KVSelect,
     LinearAlpha,
+    MosaicDiff,
     SharedPlan,
     SiTo,
     ToDo,
@@ -39,6 +41,8 @@ HARD = ToMA(0.5, tau=math.inf, one_map_per_stage=True)
 HYBRID = "operator.ratio=0.6 operator.score=l1_norm operator.factor=3 operator.alpha=0.5"
 HYBRID += " operator.align=window operator.skip_final_step=true"
 OPERATORS = [
+    ("dip_go operator.target=0.2 operator.objective=contrast", DiPGO(0.2, objective="contrast")),
+    ("mosaic_diff operator.allocation=uniform", MosaicDiff(0.1, allocation="uniform")),
     ("none", Identity()),
     ("tome operator.ratio=0.3", ToMe(0.3)),
     ("tome operator.ratio=0.9 operator.cell=[4,4]", ToMe(0.9, cell=(4, 4))),
@@ -193,6 +197,8 @@ def test_ie_kvd_takes_the_alpha_of_its_backbone_and_task() -> None:
             )
             for name in ("lgtm", "cached", "abm", "kv_select", "ie_kvd_enc_lgtm_dec")
         ),
+        ("dip_go operator.target=1.0", "operator.target=1.0", "from 0 to below 1"),
+        ("mosaic_diff operator.allocation=even", "operator.allocation=even", "score, uniform"),
         ("lgtm operator.plan=mean", "operator.plan=mean", "each_class, shared"),
         ("tome operator.plan=shared operator.draws=per_forward", "operator.plan=shared", "each_"),
         ("abm operator.aggregate=median", "operator.aggregate=median", "max, sum, mean"),
