@@ -90,6 +90,11 @@ def _check_joint(config: RunConfig, operator: Compression) -> None:
             f"operator={name}: allowed: none, because backbone={backbone.name} turns queries and "
             "keys by one table of places for all samples, and a plan differs by sample"
         )
+    if isinstance(operator, Calibrated):
+        raise UserError(
+            f"operator={name}: allowed: one that merges tokens, such as tome or lgtm, because "
+            f"backbone={backbone.name} has blocks of image and text, which it does not prune"
+        )
     if isinstance(operator.for_stage("transformer"), KeyValueReducer):
         raise UserError(
             f"operator={name}: allowed: one that merges tokens, such as tome or lgtm, because "

@@ -66,7 +66,7 @@ def calibrate_stages(material: Material, settings: MosaicDiff) -> Made:
     protocol = StagedProtocol(settings.trial_list, settings.keep_list)
     counts = protocol.evaluations_at(material.backbone.num_classes)
     energy = float(torch.cat([image.latents for image in images]).double().square().mean())
-    scores = stage_scores(material.backbone.alphas_cumprod, energy)
+    scores = stage_scores(material.backbone.schedule.alphas_cumprod, energy)
     weights = _weights(counts)
     total = _total(material, images[0])
     saving = _Saving(branches, found[0], weights, total)

@@ -105,8 +105,9 @@ class Delta(Part):
 
     @model_validator(mode="after")
     def _is_one_kind(self) -> Self:
-        pairs = (self.row, self.versus), (self.column, self.versus_column)
-        if sum(None not in pair for pair in pairs) != 1:
+        by_rows = self.row is not None and self.versus is not None
+        by_columns = self.column is not None and self.versus_column is not None
+        if by_rows == by_columns:
             raise ValueError("a delta has row and versus, or column and versus_column")
         return self
 

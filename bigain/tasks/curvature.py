@@ -92,7 +92,7 @@ def curvatures(
     labels = torch.tensor([image.label for image in images])
     noisy = torch.cat(
         [
-            draw_trials(backbone, seed, image.image_id, image.latents, times[n : n + 1])[1]
+            draw_trials(backbone, "noise", seed, image.image_id, image.latents, times[n : n + 1])[1]
             for n, image in enumerate(images)
         ]
     )

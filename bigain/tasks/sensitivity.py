@@ -62,7 +62,7 @@ def image_sensitivity(
         batches: cuts the rows into batches.
 
     """
-    noise, noisy = draw_trials(backbone, seed, *image, timesteps)
+    noise, noisy = draw_trials(backbone, "noise", seed, *image, timesteps)
     at = noisy, timesteps
     full = _changed(backbone, gates, at, classes, None, batches)
     target = noise.double() if len(classes) == 1 else torch.zeros(())

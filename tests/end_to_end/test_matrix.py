@@ -72,15 +72,17 @@ def reason(backbone: str, dataset: str, operator: str, task: str) -> str:
     if task not in WITHOUT_IMAGES and dataset not in GOES_WITH[backbone]:
         suited = "".join(f"(?=.*\\b{name}\\b)" for name in GOES_WITH[backbone])
         return f"^dataset={dataset}: allowed: {suited}.*because backbone={backbone} "
-    if task == "generation" and backbone in JOINT:
-        return f"^task=generation: allowed: classification or .* because backbone={backbone} "
+    is_classifier = operator in CALIBRATED and dataset not in WITHOUT_CONDITIONS
+    if task == "generation" and (backbone in JOINT or is_classifier):
+        because = f"because (backbone={backbone}|operator={operator}) "
+        return f"^task=generation: allowed: classification or .* {because}"
     if task == "generation" and dataset in WITHOUT_CONDITIONS:
         return f"^dataset={dataset}: allowed: .*fashion_mnist, because task=generation "
-    if backbone in JOINT and (operator in KEYS or (backbone == "flux_dev" and operator != "none")):
+    if backbone in JOINT and (
+        operator in KEYS | CALIBRATED or (backbone == "flux_dev" and operator != "none")
+    ):
         allowed = "none" if backbone == "flux_dev" else "one that merges tokens"
         return f"^operator={operator}: allowed: {allowed}.* backbone={backbone} "
-    if operator in CALIBRATED and task == "generation":
-        return f"^task=generation: allowed: .*because operator={operator} is calibrated "
     if operator in HYBRIDS and backbone in TRANSFORMERS:
         return f"^operator={operator}: allowed: .*encoder and decoder, .* backbone={backbone} "
     return ""

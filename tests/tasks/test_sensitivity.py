@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from bigain.backbones.mini import load_mini
+from bigain.backbones.noise_schedules import variance_preserving
 from bigain.launch.compose import compose_config
 from bigain.patching.pruned import Gates
 from bigain.tasks.batches import MicroBatches
@@ -40,7 +41,7 @@ class Block(nn.Module):
 class Additive:
     """A backbone that predicts the sum of its branches, the latents apart; class c adds c."""
 
-    alphas_cumprod = torch.linspace(0.99, 0.01, 1000, dtype=torch.float64)
+    schedule = variance_preserving(torch.linspace(0.99, 0.01, 1000, dtype=torch.float64))
 
     def __init__(self, *values: float) -> None:
         pairs = zip(values[::2], values[1::2], strict=True)
@@ -69,7 +70,7 @@ def test_constant_branches_have_their_squares(size: int) -> None:
     squares = np.square(values)
     assert found.without.numpy() == pytest.approx(np.stack([squares, squares]), rel=1e-6)
     image, times = torch.zeros(1, 1, 4, 4), torch.tensor([100, 500])
-    noise, _ = draw_trials(backbone, 0, 7, image, times)  # type: ignore[arg-type]
+    noise, _ = draw_trials(backbone, "noise", 0, 7, image, times)  # type: ignore[arg-type]
     errors = (noise.double() - 3 - sum(values)).square().flatten(1).mean(1)
     assert found.base.numpy() == pytest.approx(errors.numpy(), rel=1e-6)
 
@@ -98,7 +99,7 @@ def test_a_mini_is_measured_as_by_forwards_with_zeros(classes: tuple[int, ...]) 
             backbone, gates, (11, latents), classes, times, 0, MicroBatches(5)
         )
         branches = gates.branches
-    noise, noisy = draw_trials(backbone, 0, 11, latents, times)
+    noise, noisy = draw_trials(backbone, "noise", 0, 11, latents, times)
 
     def predicted() -> Tensor:
         with torch.no_grad():
