@@ -53,7 +53,7 @@ PARTS = {
     ),
     "full_size": Part(
         "engine",
-        "--backbones sd20 dit_xl2_512 --processes 1",
+        "--backbones sd20 dit_xl2_512 --rounds 3 --processes 1",
         "--backbones mini_dit --images 1 --sizes 32 --rounds 1",
     ),
     "operators": Part("operators", "", "--repeats 1 --processes 1 --shapes 1"),

@@ -10,13 +10,13 @@
     compile             ours with compile=true; time to compile does not count; only with --compile
     compile + bfloat16  both; only with --compile
 
-The best batch sizes are found first, in turn.  The mini backbones have their weights and the
-protocol of the profile `mini`, one thread, and processor time is counted.  Images never end there:
-a call classifies until so many images were decided, and its time is divided by the rows that it
-computed, so the end of a run does not count.  The others have random weights, few classes, one
-trial, which fill one batch, and all threads; wall time is counted, and only the first four are
-measured.  The predictions of each variant are compared with those of the plain loop; in float32,
-not compiled, those of a mini backbone must be equal.
+All have one thread, and processor time is counted.  The best batch sizes are found first, in turn.
+The mini backbones have their weights and the protocol of the profile `mini`.  Images never end
+there: a call classifies until so many images were decided, and its time is divided by the rows that
+it computed, so the end of a run does not count.  The others have random weights, few classes and
+one trial, which fill one batch; only the first three are measured.  The predictions of each variant
+are compared with those of the plain loop; in float32, not compiled, those of a mini backbone must
+be equal.
 """
 
 import argparse
@@ -71,30 +71,27 @@ def main() -> None:
     parser.add_argument("--backbones", nargs="+", default=[*_MINI, "sd20", "dit_xl2_512"])
     parser.add_argument("--images", type=int, default=4, help="of the mini backbones")
     parser.add_argument("--sizes", type=int, nargs="+", default=[10, 20, 32, 64])
-    parser.add_argument("--rounds", type=int, default=2, help="of the mini backbones; others: 1")
+    parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--processes", type=int, default=3, help="at most 2 for the others")
-    parser.add_argument("--threads", type=int, default=2, help="of the others")
     parser.add_argument("--compile", action="store_true", help="of the mini backbones")
     parser.add_argument("--csv", type=Path)
     options = parser.parse_args()
-    file = timing.RowFile(options.csv, timing.conditions())
+    file = timing.RowFile(options.csv, {**timing.conditions(), "threads": 1})
     for name in options.backbones:
         is_mini = name in _MINI
-        threads = 1 if is_mini else options.threads
         sizes = Sizes(_FULL_SIZE_BATCH, _FULL_SIZE_BATCH)
         if is_mini:
             found = timing.in_fresh_process(_try_sizes, name, options.sizes, 2)
             for row in found:
-                file.add(**row, threads=threads)
+                file.add(**row)
             sizes = Sizes(best_size(found, "ours"), best_size(found, "plain loop"))
         for process in range(options.processes if is_mini else min(2, options.processes)):
-            rounds = options.rounds if is_mini else 1
             images = options.images if is_mini else 1
             compiled = _COMPILED if options.compile else {}
             compare = partial(_compare_mini, compiled) if is_mini else _compare
-            rows = timing.in_fresh_process(compare, name, sizes, images, rounds, threads)
+            rows = timing.in_fresh_process(compare, name, sizes, images, options.rounds)
             for row in rows:
-                file.add(**{**row, "process": process}, threads=threads)
+                file.add(**{**row, "process": process})
         _show(name, [row for row in file.rows if row["backbone"] == name and row["process"] >= 0])
 
 
@@ -144,17 +141,15 @@ def _try_sizes(name: str, sizes: list[int], count: int) -> list[dict[str, Any]]:
     variants: Variants = {f"ours/{size}": Steady(_work(name, count), size) for size in sizes}
     variants |= {f"plain loop/{size}": partial(_plain, work, size) for size in sizes}
     rows = []
-    for row in _timed(name, work, variants, rounds=2, clock=time.process_time):
+    for row in _timed(name, work, variants, rounds=2):
         variant, _, size = row["variant"].partition("/")
         rows.append({**row, "variant": variant, "batch_size": int(size), "process": -1})
     return rows
 
 
-def _compare(
-    name: str, sizes: Sizes, count: int, rounds: int, threads: int
-) -> list[dict[str, Any]]:
+def _compare(name: str, sizes: Sizes, count: int, rounds: int) -> list[dict[str, Any]]:
     """Rows of the variants of a large backbone in this process, whose calls are single batches."""
-    torch.set_num_threads(threads)
+    torch.set_num_threads(1)
     work = _work(name, count)
     variants: Variants = {
         "ours": partial(_ours, work, sizes.ours),
@@ -162,15 +157,15 @@ def _compare(
     }
     if ARCHITECTURES[name].blocks is None:
         variants["no sharing"] = partial(_unshared, work, sizes.ours)
-    rows = _timed(name, work, variants, rounds=rounds, clock=time.perf_counter)
+    rows = _timed(name, work, variants, rounds=rounds)
     return [{**row, "batch_size": _size(row["variant"], sizes)} for row in rows]
 
 
 def _compare_mini(
-    compiled: dict[str, str], name: str, sizes: Sizes, count: int, rounds: int, threads: int
+    compiled: dict[str, str], name: str, sizes: Sizes, count: int, rounds: int
 ) -> list[dict[str, Any]]:
     """Rows of all variants of a mini backbone; raises SystemExit if predictions differ."""
-    torch.set_num_threads(threads)
+    torch.set_num_threads(1)
     plain = _work(name, count)
     make = partial(_work, name, count)
     variants: Variants = {
@@ -190,7 +185,7 @@ def _compare_mini(
             variants[variant] = Steady(work, sizes.ours)
         # Each beginning discards what others compiled: the first round, which does not count,
         # finds it in the folder.
-        rows = _timed(name, plain, variants, rounds=rounds, clock=time.process_time)
+        rows = _timed(name, plain, variants, rounds=rounds)
     wrong = {
         row["variant"]
         for row in rows
@@ -205,9 +200,7 @@ def _size(variant: str, sizes: Sizes) -> int:
     return sizes.plain if variant == "plain loop" else sizes.ours
 
 
-def _timed(
-    name: str, work: Work, variants: Variants, *, rounds: int, clock: Callable[[], float]
-) -> list[dict[str, Any]]:
+def _timed(name: str, work: Work, variants: Variants, *, rounds: int) -> list[dict[str, Any]]:
     """A row for each round that counts; seconds are those of the images' evaluations."""
     predictions: dict[str, list[int]] = {}
 
@@ -215,8 +208,7 @@ def _timed(
         predictions[variant] = variants[variant]()
 
     tasks = {variant: partial(noted, variant) for variant in variants}
-    warmup = 1 if name in _MINI else 0
-    found = timing.interleaved(tasks, rounds, warmup=warmup, clock=clock)
+    found = timing.interleaved(tasks, rounds, clock=time.process_time)
     plain = next(value for key, value in predictions.items() if key.startswith("plain loop"))
     classes, count = work.backbone.num_classes, len(work.images)
     evaluations = count * work.protocol.evaluations(classes)
