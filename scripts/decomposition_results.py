@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from decomposition import BACKBONES, BASELINE, VARIANTS, Run, registered
 from matplotlib.figure import Figure
@@ -81,6 +81,21 @@ class Finished:
         }
 
 
+class Place(NamedTuple):
+    """What runs have in common that are compared.
+
+    Attributes:
+        backbone: Its name.
+        ratio: Merge ratio.
+        seeds: Of one run each; an image's value is their mean.
+
+    """
+
+    backbone: str
+    ratio: float
+    seeds: tuple[int, ...]
+
+
 def read_runs(results: Path) -> dict[Run, Finished]:
     """The registered runs that are finished and whose baseline is.
 
@@ -120,33 +135,51 @@ def rows(runs: dict[Run, Finished]) -> list[dict[str, Any]]:
 
 def _compared(runs: dict[Run, Finished]) -> Iterator[dict[str, Any]]:
     pairs = {name: (first, second) for name, (first, second, _) in HYPOTHESES.items()}
-    places = dict.fromkeys((run.backbone, run.ratio, run.seed) for run in runs if run.ratio)
-    for place in places:
+    for place in _places(runs):
         for name, pair in pairs.items():
             yield from _differences(runs, place, name, *pair)
         for pair in (*UNREGISTERED, *((variant, BASELINE) for variant in VARIANTS)):
             yield from _differences(runs, place, "", *pair)
 
 
+def _places(runs: dict[Run, Finished]) -> dict[Place, None]:
+    """Each backbone, ratio and seed with runs, and then all seeds of those with several."""
+    single = dict.fromkeys(Place(run.backbone, run.ratio, (run.seed,)) for run in runs if run.ratio)
+    seeds: dict[tuple[str, float], set[int]] = {}
+    for backbone, ratio, (seed,) in single:
+        seeds.setdefault((backbone, ratio), set()).add(seed)
+    pooled = (Place(*key, tuple(sorted(own))) for key, own in seeds.items() if len(own) > 1)
+    return single | dict.fromkeys(pooled)
+
+
 def _differences(
-    runs: dict[Run, Finished], place: tuple[str, float, int], name: str, first: str, second: str
+    runs: dict[Run, Finished], place: Place, name: str, first: str, second: str
 ) -> Iterator[dict[str, Any]]:
-    backbone, ratio, seed = place
-    one = runs.get(Run(backbone, first, ratio, seed))
-    other = runs.get(Run(backbone, second, ratio if second != BASELINE else 0.0, seed))
-    if one is None or other is None:
+    backbone, ratio, seeds = place
+    level = ratio if second != BASELINE else 0.0
+    one = [runs.get(Run(backbone, first, ratio, seed)) for seed in seeds]
+    other = [runs.get(Run(backbone, second, level, seed)) for seed in seeds]
+    ours, theirs = ([each for each in found if each] for found in (one, other))
+    if len(ours) < len(seeds) or len(theirs) < len(seeds):
         return
     for quantity, unit in _UNITS.items():
-        found = paired_difference(one.quantities[quantity], other.quantities[quantity])
-        is_tested = bool(name) and quantity == _ENDPOINT and ratio == 0.7 and seed == 0
+        found = paired_difference(_mean(ours, quantity), _mean(theirs, quantity))
+        is_tested = bool(name) and quantity == _ENDPOINT and (ratio, seeds) == (0.7, (0,))
+        words = (backbone, ratio, " ".join(map(str, seeds)), name, first, second, quantity)
         yield {
-            **dict(zip(_COLUMNS, (*place, name, first, second, quantity), strict=False)),
+            **dict(zip(_COLUMNS, words, strict=False)),
             **_numbers(found, unit),
             "p_holm": 1.0 if is_tested else None,
             "verdict": "",
-            "first_run": one.run_id,
-            "second_run": other.run_id,
+            "first_run": " ".join(each.run_id for each in ours),
+            "second_run": " ".join(each.run_id for each in theirs),
         }
+
+
+def _mean(runs: list[Finished], quantity: str) -> Values:
+    """The quantity of each image: of one run, or its mean over several seeds."""
+    first, *others = (run.quantities[quantity] for run in runs)
+    return (first + sum(others)) / len(runs) if others else first
 
 
 def _numbers(found: PairedResult, unit: float) -> dict[str, float]:
@@ -200,7 +233,7 @@ def markdown(found: Sequence[dict[str, Any]]) -> Iterator[str]:
         yield f"| ratio, seed | variant | {quantities} |"
         yield "|---|---|---|---|---|---|"
         own = [row for row in found if row["backbone"] == backbone and row["second"] == BASELINE]
-        cells: dict[tuple[float, int, str], list[str]] = {}
+        cells: dict[tuple[float, str, str], list[str]] = {}
         for row in own:
             cells.setdefault((row["ratio"], row["seed"], row["first"]), []).append(_text(row))
         for (ratio, seed, variant), texts in cells.items():
@@ -227,7 +260,7 @@ def draw(found: Sequence[dict[str, Any]], path: Path) -> list[Path]:
 
 
 def _panel(axis: Any, backbone: str, found: Sequence[dict[str, Any]]) -> None:
-    own = [row for row in found if row["backbone"] == backbone and row["seed"] == 0]
+    own = [row for row in found if row["backbone"] == backbone and row["seed"] == "0"]
     own = [row for row in own if row["second"] == BASELINE and row["quantity"] == _ENDPOINT]
     shown = [ratio for ratio in _SHADES if any(row["ratio"] == ratio for row in own)]
     for shift, ratio in enumerate(shown):

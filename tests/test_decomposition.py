@@ -67,10 +67,29 @@ def test_all_tests_of_the_largest_ratio_are_one_family_and_no_others() -> None:
     }
     tested = [row for row in rows(runs) if row["p_holm"] is not None]
     assert [row["hypothesis"] for row in tested] == list(HYPOTHESES)
-    assert {(row["ratio"], row["seed"], row["quantity"]) for row in tested} == {(0.7, 0, "margin")}
+    assert {(row["ratio"], row["seed"], row["quantity"]) for row in tested} == {
+        (0.7, "0", "margin")
+    }
     smallest = min(tested, key=lambda row: row["p"])
     assert smallest["p_holm"] == pytest.approx(min(1, TESTS * smallest["p"]))
     assert TESTS == 12
+
+
+def test_several_seeds_are_also_described_by_the_mean_of_each_image() -> None:
+    names = ("ToMe, paired", "L-GTM, Eq. 7", BASELINE)
+    keys = [Run("mini_unet", n, 0.7 if n != BASELINE else 0.0, s) for s in (0, 1, 2) for n in names]
+    runs = {run: finished(run, 1.0 + (run.variant == names[1]), 0.5) for run in keys}
+    compared = [row for row in rows(runs) if row["quantity"] == "margin"]
+    h2 = {row["seed"]: row for row in compared if row["hypothesis"] == "H2"}
+    assert set(h2) == {"0", "1", "2", "0 1 2"}
+    pooled, single = h2["0 1 2"], [h2[each] for each in "012"]
+    assert pooled["value"] == pytest.approx(np.mean([row["value"] for row in single]))
+    # The seeds' noises are independent, so that of their mean is smaller by sqrt(3).
+    widths = [row["ci_high"] - row["ci_low"] for row in (pooled, *single)]
+    assert widths[0] == pytest.approx(np.mean(widths[1:]) / 3**0.5, rel=0.25)
+    assert pooled["n"] == IMAGES
+    assert (pooled["p_holm"], pooled["verdict"]) == (None, "")
+    assert pooled["first_run"] == " ".join(row["first_run"] for row in single)
 
 
 @pytest.mark.parametrize(
