@@ -157,10 +157,9 @@ def _differences(
 ) -> Iterator[dict[str, Any]]:
     backbone, ratio, seeds = place
     level = ratio if second != BASELINE else 0.0
-    one = [runs.get(Run(backbone, first, ratio, seed)) for seed in seeds]
-    other = [runs.get(Run(backbone, second, level, seed)) for seed in seeds]
-    ours, theirs = ([each for each in found if each] for found in (one, other))
-    if len(ours) < len(seeds) or len(theirs) < len(seeds):
+    ours = [runs[key] for seed in seeds if (key := Run(backbone, first, ratio, seed)) in runs]
+    theirs = [runs[key] for seed in seeds if (key := Run(backbone, second, level, seed)) in runs]
+    if not len(ours) == len(theirs) == len(seeds):
         return
     for quantity, unit in _UNITS.items():
         found = paired_difference(_mean(ours, quantity), _mean(theirs, quantity))
