@@ -3,7 +3,7 @@
     python scripts/claims.py            # or: make claims
     python scripts/claims.py --check    # exit code 1 and their names if files would change
 
-Writes `results/mini/claims.md` and `claims.csv`, the part of docs/results.md between the marks
+Writes `results/mini/claims.csv`, the part of docs/results.md between the marks
 `<!-- claims:begin -->` and `<!-- claims:end -->`, and the one of README.md between those of
 `results`.  What is tested stands in configs/claims.yaml.  It starts no run.
 """
@@ -20,26 +20,21 @@ from bigain.launch.compose import compose_configs
 from bigain.tables.claim_page import claims_csv, claims_markdown, rivals_markdown
 from bigain.tables.claim_results import measure_claims, read_registered
 from bigain.tables.claim_runs import ClaimRuns
-from bigain.tables.claims import load_claims
+from bigain.tables.claims import ClaimsSpec, load_claims
 from bigain.tables.planner import plan_table, remembering
 from bigain.tables.render import families_of_all, load_spec
 
 __all__ = ["main", "texts"]
 
 ROOT = Path(__file__).parents[1]
-_HEAD = """# The claims of the paper on the mini models
-
-How to read this: [docs/results.md](../../docs/results.md#how-to-read-the-numbers). Made by
-`python scripts/claims.py` from `configs/claims.yaml` and the committed runs.
-
-"""
 
 
 def texts(root: Path) -> Mapping[Path, str]:
     """The files with what they should contain.
 
     Raises:
-        UserError: Records are damaged, or a file has no marks.
+        UserError: Records are damaged, a claim names a page that is not there, or a file has no
+            marks.
 
     """
     results = root / "results"
@@ -48,15 +43,22 @@ def texts(root: Path) -> Mapping[Path, str]:
     plan = plan_table(load_spec(4), "mini", "default", extra, compose)
     tables = families_of_all(compose).of(plan)
     spec, runs = load_claims(), ClaimRuns(results, compose)
+    _check_pages(spec, root / "docs")
     registered = read_registered(results / "mini" / "decomposition.csv")
     found = measure_claims(spec, runs, load_paper(), tables, registered)
     page, readme = root / "docs" / "results.md", root / "README.md"
     return {
         results / "mini" / "claims.csv": claims_csv(found),
-        results / "mini" / "claims.md": _HEAD + claims_markdown(spec, found),
-        page: _between(page, "claims", claims_markdown(spec, found, "../results/mini/")),
+        page: _between(page, "claims", claims_markdown(spec, found)),
         readme: _between(readme, "results", rivals_markdown(spec, runs)),
     }
+
+
+def _check_pages(spec: ClaimsSpec, docs: Path) -> None:
+    for claim in spec.claims:
+        page = docs / claim.page.partition("#")[0]
+        if claim.page and not page.is_file():
+            raise UserError(f"configs/claims.yaml: {claim.id}: page={claim.page}: no such file")
 
 
 def _between(path: Path, name: str, text: str) -> str:

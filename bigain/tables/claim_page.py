@@ -1,10 +1,13 @@
-"""The claims as a Markdown table, one row a claim, and as a tidy CSV, one line a test."""
+"""The claims as Markdown tables, one row a claim, and as a tidy CSV, one line a test.
+
+Questions of ours, and counts for which no model ran, are in tables of their own.
+"""
 
 import csv
 import io
 import math
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from bigain.metrics import Metric
 from bigain.tables.claim_results import NOT_RUN, Finding, overall
@@ -30,28 +33,56 @@ _RIVALS = ("best_margin", "acc1", "frechet_mini")
 """What the README's table shows of each backbone."""
 
 
-def claims_markdown(spec: ClaimsSpec, findings: Sequence[Finding], folder: str = "") -> str:
-    """The table, and below it the commands of the runs that are missing.
+def claims_markdown(spec: ClaimsSpec, findings: Sequence[Finding]) -> str:
+    """The tables, and below them the commands of the runs that are missing; links are from docs/.
 
     Args:
         spec: The claims.
         findings: Their tests.
-        folder: Of results/mini, relative to the page; empty or with a slash at its end.
 
     """
     commands = _commands(findings)
-    heads = ["claim", "where", "the paper's size", *_BACKBONES.values(), "shown in"]
-    lines = [_counts(findings), "", f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
-    for claim in spec.claims:
-        own = [each for each in findings if each.claim.id == claim.id]
-        texts = [_cell(claim, own, backbone, commands) for backbone in _BACKBONES]
-        row = (_text(claim), claim.place, _sizes(own), *texts, _link(claim, folder))
-        lines.append(f"| {' | '.join(row)} |")
+    claims = [each for each in spec.claims if not each.question and not each.counts]
+    questions = [each for each in spec.claims if each.question]
+    counted = [each for each in spec.claims if each.counts and not each.question]
+    lines = [_counts(findings), "", *_table("claim", claims, findings, commands)]
+    if questions:
+        lines += ["", "Questions of ours, with the same tests:", ""]
+        lines += _table("question", questions, findings, commands)
+    if counted:
+        lines += ["", "Counted, with no model run: FLOPs of SD-2.0.", ""]
+        lines += _counted(counted, findings, commands)
     if commands:
         lines += ["", "Runs that are missing, by the number in the table:", "", "```"]
         lines += [f"{command}  # [{number}]" for command, number in commands.items()]
         lines += ["```"]
     return "\n".join(lines) + "\n"
+
+
+def _table(
+    kind: str, claims: Sequence[Claim], findings: Sequence[Finding], commands: Mapping[str, int]
+) -> Iterator[str]:
+    """The lines of a table of tests, one row a claim."""
+    heads = [kind, "where", "the paper's size", *_BACKBONES.values(), "shown in"]
+    yield f"| {' | '.join(heads)} |"
+    yield "|" + "---|" * len(heads)
+    for claim in claims:
+        own = [each for each in findings if each.claim.id == claim.id]
+        texts = [_cell(claim, own, backbone, commands) for backbone in _BACKBONES]
+        yield f"| {' | '.join((_text(claim), claim.place, _sizes(own), *texts, _link(claim)))} |"
+
+
+def _counted(
+    claims: Sequence[Claim], findings: Sequence[Finding], commands: Mapping[str, int]
+) -> Iterator[str]:
+    """The lines of the table of counts."""
+    yield "| claim | where | the paper's | ours | shown in |"
+    yield "|" + "---|" * 5
+    for claim in claims:
+        own = [each for each in findings if each.claim.id == claim.id]
+        sizes = "<br>".join(f"{each.label}: {_size(each)}" for each in own)
+        ours = "<br>".join(_line(each, commands, len(own)) for each in own)
+        yield f"| {_text(claim)} | {claim.place} | {sizes} | {ours} | {_link(claim)} |"
 
 
 def claims_csv(findings: Sequence[Finding]) -> str:
@@ -111,13 +142,21 @@ def _commands(findings: Sequence[Finding]) -> Mapping[str, int]:
 
 
 def _counts(findings: Sequence[Finding]) -> str:
-    verdicts = [each.verdict for each in findings]
-    counts = [f"{verdicts.count(name)} {name}" for name in (*VERDICTS, NOT_RUN)]
-    return f"{len(verdicts)} tests: {', '.join(counts)}."
+    """How many comparisons have each verdict, as that claim expects them that names them first."""
+    verdicts: dict[object, str] = {}
+    for each in findings:
+        if not each.claim.question and not each.is_counted:
+            key = each.hypothesis if each.runs else (each.claim.id, each.backbone, each.label)
+            verdicts.setdefault(key, each.verdict)
+    own = list(verdicts.values())
+    counts = [f"{own.count(name)} {name}" for name in (*VERDICTS, NOT_RUN)]
+    once = "each once, with the verdict of the first claim that names it"
+    return f"{len(own)} comparisons, {once}: {', '.join(counts)}."
 
 
 def _text(claim: Claim) -> str:
-    return f"{claim.text}. *{claim.note}*" if claim.note else claim.text
+    end = "" if claim.text.endswith("?") else "."
+    return f"{claim.text}{end} *{claim.note}*" if claim.note else claim.text
 
 
 def _sizes(findings: Sequence[Finding]) -> str:
@@ -131,8 +170,8 @@ def _sizes(findings: Sequence[Finding]) -> str:
 
 def _size(finding: Finding) -> str:
     assert finding.paper is not None, "only printed sizes are asked for"
-    if finding.expected == "equal":
-        return f"{finding.paper:.2f}"
+    if finding.is_counted:
+        return f"{finding.paper:.2f}".replace("-", "−")
     return f"{finding.paper:+.2f}".replace("-", "−")
 
 
@@ -144,8 +183,23 @@ def _cell(
     own = [each for each in findings if each.backbone == backbone]
     if not own:
         return "not in the paper"
-    lines = [f"**{overall(own)}**"] if len(own) > 1 else []
+    lines = [_overall(own)] if len(own) > 1 else []
     return "<br>".join((*lines, *(_line(each, commands, len(own)) for each in own)))
+
+
+def _overall(findings: Sequence[Finding]) -> str:
+    """The verdict by the paper's metrics and that by the margin, with the tests behind each."""
+    ours = [each for each in findings if each.metric == "best_margin"]
+    papers = [each for each in findings if each.metric != "best_margin"]
+    if ours and papers:
+        return f"{_whole(papers)}; by the margin: {_whole(ours)}"
+    return _whole(findings)
+
+
+def _whole(findings: Sequence[Finding]) -> str:
+    made = sum(each.verdict != NOT_RUN for each in findings)
+    behind = f" ({made} of {len(findings)} run)" if len(findings) > 1 else ""
+    return f"**{overall(findings)}**{behind}"
 
 
 def _line(finding: Finding, commands: Mapping[str, int], tests: int) -> str:
@@ -160,12 +214,13 @@ def _line(finding: Finding, commands: Mapping[str, int], tests: int) -> str:
 
 def _number(finding: Finding) -> str:
     assert finding.measured is not None, "only measured tests are printed"
-    if finding.expected == "equal":
+    if finding.is_counted:
         return format_metric(finding.measured)
     if finding.metric in QUANTITIES:
         return f"{format_difference(finding.measured)}, n = {finding.measured.n:,}"
-    text = f"{_share(finding.measured)}, n = {finding.measured.n:,}"
-    return f"{text}, to {_share(finding.beside)}" if finding.beside else text
+    text = _share(finding.measured)
+    text = f"{text}, low {_share(finding.beside)}" if finding.beside else text
+    return f"{text}, n = {finding.measured.n:,}"
 
 
 def _share(metric: Metric) -> str:
@@ -173,10 +228,10 @@ def _share(metric: Metric) -> str:
     return f"{value} [{low}, {high}]"
 
 
-def _link(claim: Claim, folder: str) -> str:
+def _link(claim: Claim) -> str:
     if claim.table is not None:
-        return f"[Table {claim.table}]({folder}tables/table{claim.table:02d}.md)"
-    return f"[page]({folder}{claim.page})" if claim.page else ""
+        return f"[Table {claim.table}](../results/mini/tables/table{claim.table:02d}.md)"
+    return f"[page]({claim.page})" if claim.page else ""
 
 
 def _row(finding: Finding) -> dict[str, object]:

@@ -23,10 +23,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from bigain.config.paper import PaperKey, PaperValues, normal_setting
+from bigain.config.paper import PaperValues
 from bigain.metrics import Metric, holm, paired_difference
 from bigain.tables.bounds import level_bounds
 from bigain.tables.claim_runs import ClaimRuns
+from bigain.tables.claim_sizes import counted_size, printed_size
 from bigain.tables.claims import BandTest, Claim, ClaimsSpec, CountTest, Expected, PairTest
 from bigain.tables.differences import Difference, paired_differences, scaled
 from bigain.tables.families import Corrected
@@ -38,8 +39,6 @@ from bigain.tables.verdicts import excludes_size, verdict_of
 
 __all__ = ["Finding", "claim_verdict", "measure_claims", "overall", "read_registered"]
 
-_PRINTED = {"acc1": "acc1", "map_image": "map", "frechet_mini": "fid"}
-"""Metric -> that of the paper's cells."""
 _SAME_UNIT = ("acc1", "map_image")
 NOT_RUN = "not run"
 
@@ -88,6 +87,11 @@ class Finding:
         """What it tests."""
         return Hypothesis(frozenset(self.runs), self.metric)
 
+    @property
+    def is_counted(self) -> bool:
+        """Whether it is a count, for which no model ran."""
+        return self.expected == "equal"
+
 
 def measure_claims(
     spec: ClaimsSpec,
@@ -135,11 +139,14 @@ def read_registered(path: Path) -> Corrected:
 def overall(findings: Sequence[Finding]) -> str:
     """The verdict of a claim on a backbone.
 
-    Contradicted if one test is, supported or level if all are, not run if none was made.
+    Contradicted if one test is, supported or level if all are, not run if none was made; supported
+    in part if some are supported and all others level.
     """
     verdicts = {each.verdict for each in findings}
     if "contradicted" in verdicts:
         return "contradicted"
+    if verdicts == {"supported", "level"}:
+        return "supported in part"
     return verdicts.pop() if len(verdicts) == 1 else "inconclusive"
 
 
@@ -173,7 +180,7 @@ def _paired(
     ids = [runs.run_id(each) for each in words]
     finding = Finding(
         *(claim, backbone, test.label, test.metric, test.expected),
-        _size(spec, paper, backbone, test),
+        printed_size(spec, paper, backbone, test),
         runs=tuple(ids[: len(test.runs)]),
         missing=tuple(own for own, name in zip(words, ids, strict=True) if not runs.has(name)),
     )
@@ -203,40 +210,20 @@ def _by_image(metric: str, frame: pd.DataFrame) -> "pd.Series[float]":
     return 100.0 * indexed["correct"] if metric == "acc1" else indexed["frechet_value"]
 
 
-def _size(spec: ClaimsSpec, paper: PaperValues, backbone: str, test: PairTest) -> float | None:
-    place = test.paper.get(backbone)  # type: ignore[call-overload]
-    if place is None:
-        return None
-    metric = _PRINTED[test.metric]
-    cells = [_printed(paper, f"{place}/{spec.runs[name].cell}/{metric}") for name in test.runs]
-    return sum(sign * cell for sign, cell in zip((1, -1, -1, 1), cells, strict=False))
-
-
-def _printed(paper: PaperValues, key: str) -> float:
-    """The value of table/backbone/dataset/method/setting/metric."""
-    table, backbone, dataset, method, setting, metric = key.split("/")
-    cell = PaperKey(int(table), backbone, dataset, method, normal_setting(setting), metric)
-    number = paper[cell].number
-    assert number is not None, f"the paper's {key} is lost"
-    return number
-
-
 def _counted(
     runs: ClaimRuns, paper: PaperValues, claim: Claim, backbone: str, test: CountTest
 ) -> Finding:
-    words = tuple(test.run.split())
-    name = runs.run_id(words)
-    size = _printed(paper, test.paper) if test.size is None else test.size
-    finding = Finding(claim, backbone, test.label, test.metric, "equal", size, runs=(name,))
-    if not runs.has(name):
-        return replace(finding, missing=(words,))
-    metric = runs.metric(name, test.metric)
+    words = [tuple(each.split()) for each in (test.run, test.minus) if each]
+    names = tuple(map(runs.run_id, words))
+    size = counted_size(paper, test)
+    finding = Finding(claim, backbone, test.label, test.metric, "equal", size, runs=names)
+    missing = tuple(own for own, name in zip(words, names, strict=True) if not runs.has(name))
+    if missing:
+        return replace(finding, missing=missing)
+    own, *other = (runs.metric(name, test.metric) for name in names)
+    metric = replace(own, value=own.value - sum(each.value for each in other))
     is_equal = abs(metric.value - size) <= test.within
-    return replace(
-        finding,
-        measured=metric,
-        verdict="supported" if is_equal else "contradicted",
-    )
+    return replace(finding, measured=metric, verdict="equal" if is_equal else "not equal")
 
 
 def _of_band(runs: ClaimRuns, claim: Claim, backbone: str, test: BandTest) -> Finding:

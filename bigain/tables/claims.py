@@ -19,10 +19,13 @@ from bigain.locations import CONFIGS
 from bigain.tables.spec import Part
 
 __all__ = ["BandTest", "Claim", "ClaimRun", "ClaimsSpec", "CountTest", "Expected", "PairTest"]
-__all__ += ["Rival", "load_claims"]
+__all__ += ["GROWTH", "Rival", "load_claims"]
 
 Expected = Literal["above", "below", "level", "not_worse"]
 """What the paper says of a difference; `not_worse` is level or better."""
+
+GROWTH = ("acc1", "frechet_mini")
+"""Metrics with a value of each image, which a test of growth needs."""
 
 Backbone = Literal["mini_unet", "mini_dit"]
 
@@ -53,6 +56,7 @@ class PairTest(Part):
         start: Names of a second pair; the test is then whether the difference is another one.
         set: Settings of all its runs.
         paper: Backbone -> table/backbone/dataset of the paper's cells.
+        cells: Run -> method/setting of its cell, where this table names it in another way.
 
     """
 
@@ -64,6 +68,14 @@ class PairTest(Part):
     start: tuple[str, str] | None = Field(None, alias="from")
     set: tuple[str, ...] = ()
     paper: Mapping[Backbone, str] = Field(default_factory=dict)
+    cells: Mapping[str, str] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _grows_in_a_metric_of_images(self) -> Self:
+        if self.start is not None and self.metric not in GROWTH:
+            raise ValueError(f"from: metric={self.metric}: allowed: {', '.join(GROWTH)}")
+        _check("cells", list(self.cells), dict.fromkeys(self.runs))
+        return self
 
     @property
     def runs(self) -> tuple[str, ...]:
@@ -74,7 +86,8 @@ class PairTest(Part):
 class CountTest(Part):
     """A number that is counted, beside the paper's: a cell or, where that is lost, its text.
 
-    Supported if the two differ by at most `within`.
+    With `minus`, words of a second run, and `minus_paper`, its cell: the difference of two numbers.
+    The two counts are equal if they differ by at most `within`.
     """
 
     label: str
@@ -83,11 +96,15 @@ class CountTest(Part):
     within: float = Field(gt=0)
     paper: str = ""
     size: float | None = None
+    minus: str = ""
+    minus_paper: str = ""
 
     @model_validator(mode="after")
     def _has_one_size(self) -> Self:
         if bool(self.paper) == (self.size is not None):
             raise ValueError("a count has a cell of the paper or a size")
+        if bool(self.minus) != bool(self.minus_paper) or (self.minus and not self.paper):
+            raise ValueError("minus needs minus_paper and paper")
         return self
 
 
@@ -118,7 +135,8 @@ class Claim(Part):
         text: What the paper says.
         place: Where.
         table: The table that shows the same runs.
-        page: What shows them, if it is no table; relative to results/mini.
+        page: What shows them, if it is no table; relative to docs/.
+        question: Whether it is a question of ours, which the paper does not answer.
         backbones: On which it is tested.
         note: What a reader must know.
         untested: Why it cannot be tested here, and what would do it.
@@ -131,11 +149,12 @@ class Claim(Part):
     id: str
     text: str
     place: str
-    table: int | None = None
+    table: int | None = Field(None, ge=1, le=19)
     page: str = ""
     backbones: tuple[Backbone, ...] = ("mini_unet", "mini_dit")
     note: str = ""
     untested: str = ""
+    question: bool = False
     tests: tuple[PairTest, ...] = ()
     counts: tuple[CountTest, ...] = ()
     bands: tuple[BandTest, ...] = ()
@@ -144,6 +163,8 @@ class Claim(Part):
     def _is_tested_or_not(self) -> Self:
         if bool(self.untested) == bool(self.tests or self.counts or self.bands):
             raise ValueError(f"{self.id}: a claim has tests, or says why it is untested")
+        if self.counts and (self.tests or self.bands):
+            raise ValueError(f"{self.id}: counts stand in a claim of their own")
         return self
 
 

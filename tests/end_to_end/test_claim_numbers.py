@@ -139,18 +139,16 @@ def test_the_papers_sizes_are_those_of_its_tables() -> None:
                 place = test.get("paper")
                 if "run" in test:
                     size = test["size"] if "size" in test else printed(place)
+                    size -= printed(test["minus_paper"]) if "minus" in test else 0.0
                 elif place is None or row["backbone"] not in place:
                     assert row["paper"] == ""
                     continue
                 else:
                     names = [test["first"], test["second"], *test.get("from", ())]
-                    cells = [
-                        printed(
-                            f"{place[row['backbone']]}/{SPEC['runs'][name]['cell']}/"
-                            f"{PRINTED[test['metric']]}"
-                        )
-                        for name in names
-                    ]
+                    own = {name: SPEC["runs"][name]["cell"] for name in names}
+                    own |= test.get("cells", {})
+                    where, metric = place[row["backbone"]], PRINTED[test["metric"]]
+                    cells = [printed(f"{where}/{own[name]}/{metric}") for name in names]
                     size = cells[0] - cells[1]
                     size -= cells[2] - cells[3] if len(cells) == 4 else 0.0
                 assert number(row, "paper") == pytest.approx(size, abs=1e-4)
@@ -163,8 +161,14 @@ def test_counted_numbers_and_bands_are_those_of_their_files() -> None:
     bands = read_csv(MINI / "bands.csv")
     counted = [row for row in ROWS if row["expected"] == "equal" and row["value"]]
     assert len(counted) >= 4
+    within = {
+        test["label"]: test["within"] for each in SPEC["claims"] for test in each.get("counts", ())
+    }
     for row in counted:
-        assert number(row, "value") == pytest.approx(float(runs[row["runs"], row["metric"]]), 1e-5)
+        counted_here, *other = (float(runs[name, row["metric"]]) for name in row["runs"].split())
+        assert number(row, "value") == pytest.approx(counted_here - sum(other), 1e-5)
+        is_equal = abs(counted_here - sum(other) - number(row, "paper")) <= within[row["label"]]
+        assert row["verdict"] == ("equal" if is_equal else "not equal")
     for row in (each for each in ROWS if each["metric"].startswith("margin")):
         band = "all" if row["metric"] == "margin_covariance" else "high"
         (own,) = (
@@ -176,6 +180,28 @@ def test_counted_numbers_and_bands_are_those_of_their_files() -> None:
         )
         for key in ("value", "ci_low", "ci_high"):
             assert number(row, key) == pytest.approx(number(own, key), rel=1e-4)
+        assert row["verdict"] == band_verdict(row, bands)
+
+
+def band_verdict(row: dict[str, str], bands: list[dict[str, str]]) -> str:
+    """Of the intervals: within the bound, or above that of the low band."""
+    (test,) = next(each["bands"] for each in SPEC["claims"] if each["id"] == row["claim"])
+    low, high = number(row, "ci_low"), number(row, "ci_high")
+    if "within" in test:
+        bound = test["within"]
+        if -bound < low and high < bound:
+            return "supported"
+        return "contradicted" if high < -bound or low > bound else "inconclusive"
+    (other,) = (
+        each
+        for each in bands
+        if (each["backbone"], each["operator"], each["timestep"])
+        == (row["backbone"], "none", "all")
+        and (each["band"], each["quantity"]) == (test["above"], row["metric"])
+    )
+    if low > number(other, "ci_high"):
+        return "supported"
+    return "contradicted" if high < number(other, "ci_low") else "inconclusive"
 
 
 # Corrections and verdicts.

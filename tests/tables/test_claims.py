@@ -1,16 +1,27 @@
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml  # type: ignore[import-untyped]
+from pydantic import ValidationError
 
+from bigain.config.paper import load_paper
 from bigain.errors import UserError
 from bigain.locations import CONFIGS
 from bigain.metrics import Metric
 from bigain.tables.claim_page import claims_csv, claims_markdown
 from bigain.tables.claim_results import Finding, claim_verdict, overall, read_registered
-from bigain.tables.claims import BandTest, Claim, ClaimsSpec, Expected, load_claims
+from bigain.tables.claim_sizes import counted_size, printed_size
+from bigain.tables.claims import (
+    BandTest,
+    Claim,
+    ClaimsSpec,
+    CountTest,
+    Expected,
+    load_claims,
+)
 from bigain.tables.differences import Difference
 
 NAN = math.nan
@@ -64,7 +75,8 @@ def finding(verdict: str, **more: Any) -> Finding:
         (["level", "level"], "level"),
         (["supported", "contradicted", "not run"], "contradicted"),
         (["supported", "not run"], "inconclusive"),
-        (["supported", "level"], "inconclusive"),
+        (["supported", "level"], "supported in part"),
+        (["supported", "level", "inconclusive"], "inconclusive"),
         (["not run", "not run"], "not run"),
     ],
 )
@@ -87,22 +99,71 @@ def test_the_page_says_what_was_found_and_what_is_missing() -> None:
         Finding(**{**vars(each), "claim": tested, "label": label})
         for each, label in ((measured, "0.7"), (missing, "0.5"))
     ]
-    page = claims_markdown(spec, [*found], "there/")
-    assert "2 tests: 0 supported, 0 contradicted, 0 level, 1 inconclusive, 1 not run." in page
+    page = claims_markdown(spec, [*found])
+    assert page.startswith("2 comparisons, ")
+    assert ": 0 supported, 0 contradicted, 0 level, 1 inconclusive, 1 not run." in page
     cells = [cell.strip() for cell in page.splitlines()[4].split("|")[1:-1]]
     assert cells[0] == "A is better"
     assert cells[2] == "0.7: +8.87 (DiT-XL/2)<br>0.5: +8.87 (DiT-XL/2)"
     assert cells[3] == "not in the paper"
     assert cells[4] == (
-        "**inconclusive**<br>0.7: −0.25 [−2.43, +1.93], n = 400: inconclusive, paper's size "
-        "excluded<br>0.5: — [1]"
+        "**inconclusive** (1 of 2 run)<br>0.7: −0.25 [−2.43, +1.93], n = 400: inconclusive, "
+        "paper's size excluded<br>0.5: — [1]"
     )
-    assert cells[5] == "[Table 4](there/tables/table04.md)"
+    assert cells[5] == "[Table 4](../results/mini/tables/table04.md)"
     assert "python -m bigain operator=tome 'task.trial_list=[5]'  # [1]" in page
     assert "not tested: no model" in page.splitlines()[5]
     first, second = claims_csv(found).splitlines()[1:]
     assert first.endswith(",inconclusive,excluded,a b,")
     assert second.endswith(",not run,,,operator=tome 'task.trial_list=[5]'")
+
+
+def claim(name: str, **more: Any) -> Claim:
+    band = BandTest(label="x", quantity="margin", band="all", within=0.1)
+    return CLAIM.model_copy(update={"id": name, "untested": "", "bands": (band,), **more})
+
+
+def of(own: Claim, verdict: str, metric: str = "acc1", **more: Any) -> Finding:
+    measured = Metric(metric, 0.0, 400, -1.0, 1.0, "points")
+    found = Finding(own, "mini_unet", verdict, metric, "above", None, measured, verdict=verdict)
+    return replace(found, **more)
+
+
+def test_a_comparison_of_two_claims_counts_once() -> None:
+    claims = (claim("y"), claim("z"), claim("q", question=True))
+    spec = ClaimsSpec(protocols={}, runs={}, rivals=(), claims=claims)
+    found = [
+        of(claims[0], "supported", runs=("a", "b")),
+        of(claims[1], "contradicted", runs=("b", "a")),
+        of(claims[1], "level", runs=("a", "c")),
+        of(claims[2], "supported", runs=("a", "d")),
+    ]
+    page = claims_markdown(spec, found)
+    assert page.startswith("2 comparisons, ")
+    assert ": 1 supported, 0 contradicted, 1 level, 0 inconclusive, 0 not run." in page
+    assert page.index("| question |") > page.index("| claim |")
+
+
+def test_the_margin_has_a_verdict_beside_that_of_the_papers_metrics() -> None:
+    own = claim("y")
+    spec = ClaimsSpec(protocols={}, runs={}, rivals=(), claims=(own,))
+    found = [
+        of(own, "inconclusive", runs=("a", "b")),
+        of(own, "contradicted", "best_margin", runs=("a", "b")),
+    ]
+    cell = claims_markdown(spec, found).splitlines()[4].split("|")[4].strip()
+    assert cell.startswith("**inconclusive**; by the margin: **contradicted**<br>")
+
+
+def test_counts_have_a_table_of_their_own() -> None:
+    count = CountTest(label="x", run="a=b", metric="flops_g", within=0.1, size=2.0)
+    own = claim("y", bands=(), counts=(count,))
+    spec = ClaimsSpec(protocols={}, runs={}, rivals=(), claims=(own,))
+    counted = Metric("flops_g", 2.05, 1, NAN, NAN, "GFLOPs")
+    found = [of(own, "equal", "flops_g", expected="equal", paper=2.0, measured=counted)]
+    page = claims_markdown(spec, found)
+    assert page.startswith("0 comparisons, ")
+    assert "| equal: 2.00 | equal: 2.05: **equal** |" in page
 
 
 def test_registered_tests_are_those_with_a_corrected_p(tmp_path: Path) -> None:
@@ -123,6 +184,9 @@ def test_registered_tests_are_those_with_a_corrected_p(tmp_path: Path) -> None:
         ({"metric": "acc5"}, "metric=acc5: allowed: acc1, map_image"),
         ({"expected": "more"}, "'above', 'below', 'level' or 'not_worse'"),
         ({"paper": {"mini_unet": "4/sd20/pets"}, "colour": 1}, "colour"),
+        ({"metric": "best_margin", "from": ["lgtm_0.3", "tome_0.3"]}, "allowed: acc1, frechet"),
+        ({"metric": "map_image", "from": ["lgtm_0.3", "tome_0.3"]}, "allowed: acc1, frechet"),
+        ({"cells": {"none": "none/"}}, "cells=none: allowed: lgtm_0.7, tome_0.7"),
     ],
 )
 def test_a_mistake_in_the_file_is_one_line(
@@ -139,10 +203,31 @@ def test_a_mistake_in_the_file_is_one_line(
     assert "\n" not in str(caught.value)
 
 
-def test_the_claims_of_the_paper_are_there() -> None:
+@pytest.mark.parametrize("table", [0, 44])
+def test_a_table_that_the_paper_does_not_have_is_refused(table: int) -> None:
+    with pytest.raises(ValidationError, match="table"):
+        Claim(id="x", text="A", place="section 4", table=table, untested="no model")
+
+
+@pytest.mark.parametrize("cell", ["4/sd20/pets/lgtm/ratio=0.71/acc1", "4/sd20/pets", "x/a/b/c/d/e"])
+def test_a_cell_that_the_paper_does_not_print_is_one_line(cell: str) -> None:
+    test = CountTest(label="x", run="a=b", metric="flops_g", within=0.1, paper=cell)
+    with pytest.raises(UserError, match=cell) as caught:
+        counted_size(load_paper(), test)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_lost_cell_is_one_line() -> None:
+    cell = "1/sd20/pets/tome/ratio=0.5/flops_reduction_pct"
+    test = CountTest(label="x", run="a=b", metric="flops_g", within=0.1, paper=cell)
+    with pytest.raises(UserError, match="lost"):
+        counted_size(load_paper(), test)
+
+
+def test_the_margin_has_no_cell_of_the_paper() -> None:
     spec = load_claims()
-    assert len(spec.claims) >= 26
-    places = {each.place.split()[0] for each in spec.claims}
-    assert {"abstract", "section", "appendix"} <= {each.rstrip(",") for each in places}
-    assert spec.rivals[0].run == "none"
-    assert len(spec.rivals) == 5
+    tests = (test for each in spec.claims for test in each.tests)
+    own = next(test for test in tests if test.metric == "best_margin")
+    own = own.model_copy(update={"paper": {"mini_unet": "4/sd20/pets"}})
+    with pytest.raises(UserError, match="best_margin: allowed: acc1"):
+        printed_size(spec, load_paper(), "mini_unet", own)
