@@ -43,7 +43,7 @@ DESTINATIONS = ("facility", "representative")
 """The greedy search, or the D tokens of largest mean similarity to their tile."""
 
 _ROUNDING = 1e-5
-"""Far above the rounding of a gain in fp32, and below any difference that matters."""
+"""Above the rounding of a gain in fp32 in tiles of 8 x 8 (5e-6 at C = 320), not in larger tiles."""
 
 
 class Tiles(NamedTuple):
