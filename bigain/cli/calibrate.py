@@ -70,7 +70,7 @@ def _calibrate_operators(plan: "Plan", *, chooses: bool) -> int:
         check_images_of_operator(run.config)
     for run in plan.runs:
         found = calibrate_operator(run.config)
-        measured = f"{found.computed} images measured"
+        measured = f"{_images(found.computed)} measured"
         sys.stdout.write(f"{run.config.title}: {found.path} ({found.summary}; {measured})\n")
     return 0
 
@@ -92,12 +92,16 @@ def _calibrate_races(plan: "Plan", *, chooses: bool) -> int:
         found = calibrate(run.config)
         fit = ", ".join(f"{ratio:.2f} after {k}" for k, ratio in found.fit.items())
         sys.stdout.write(
-            f"{run.config.title}: {found.path} ({found.computed} images computed; variance of the "
-            f"unseen trials over the predicted one: {fit})\n"
+            f"{run.config.title}: {found.path} ({_images(found.computed)} computed; variance of "
+            f"the unseen trials over the predicted one: {fit})\n"
         )
         if chooses:
             _choose(run.config)
     return 0
+
+
+def _images(count: int) -> str:
+    return "1 image" if count == 1 else f"{count} images"
 
 
 def _choose(config: RunConfig) -> None:

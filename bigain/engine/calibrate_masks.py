@@ -13,7 +13,7 @@ from bigain.backbones.base import Backbone
 from bigain.engine.calibration_material import Made, Material
 from bigain.files import parse_json, replace_text
 from bigain.operators import DiPGO
-from bigain.operators.masks import branch_shares, choose_mask
+from bigain.operators.masks import branch_shares, check_target, choose_mask
 from bigain.patching.pruned import Gates
 from bigain.runs.operator_calibrations import measurements_folder
 from bigain.runs.progress import Meter
@@ -42,12 +42,14 @@ def calibrate_masks(material: Material, settings: DiPGO) -> Made:
     times = sorted(counts)
     with Gates(material.backbone.denoiser) as gates:
         names = [branch.name for branch in gates.branches]
-        free = [not settings.protect_cross_attention or b.part != "cross" for b in gates.branches]
-        measured, computed = _measured(material, settings, gates, times)
+        protects = settings.protect_cross_attention
+        free = torch.tensor([not protects or b.part != "cross" for b in gates.branches])
         flops, total = _flops(material.backbone, gates, times[0], material.latents(0))
-    shares = branch_shares(flops, total, [counts[t] for t in times])
+        shares = branch_shares(flops, total, [counts[t] for t in times])
+        check_target(shares, settings.target, free)
+        measured, computed = _measured(material, settings, gates, times)
     d = _means([each.without for each in measured]) / _means([e.base for e in measured])[:, None]
-    mask = choose_mask(d, shares, settings.target, torch.tensor(free))
+    mask = choose_mask(d, shares, settings.target, free)
     content: dict[str, Any] = {
         "branches": names,
         "flops": {"total": total, "branches": flops},

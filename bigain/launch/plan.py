@@ -92,9 +92,14 @@ def _need_root(config: RunConfig) -> None:
 
 
 def check_calibrations(runs: Sequence[PlannedRun]) -> None:
-    """Raise UserError if a race or an operator has no calibration and needs one."""
+    """Raise UserError if a race or an operator has no calibration and needs one.
+
+    The settings of such an operator are checked first: none can be calibrated with wrong ones.
+    """
     for run in runs:
         need_calibration(run.config, run.overrides)
+        if run.config.operator.is_calibrated:
+            check_operators([run])
         need_operator_calibration(run.config, run.overrides)
 
 

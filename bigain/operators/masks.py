@@ -30,7 +30,7 @@ from bigain.operators.validation import (
     check_switch,
 )
 
-__all__ = ["OBJECTIVES", "DiPGO", "MaskTable", "branch_shares", "choose_mask"]
+__all__ = ["OBJECTIVES", "DiPGO", "MaskTable", "branch_shares", "check_target", "choose_mask"]
 
 OBJECTIVES = ("output", "contrast")
 """What must not change: the predicted noise, or its difference between two classes."""
@@ -134,6 +134,16 @@ def branch_shares(flops: Sequence[int], total: int, evaluations: Sequence[int]) 
     return times[:, None] / times.sum() * own
 
 
+def check_target(shares: Tensor, target: float, free: Tensor) -> None:
+    """Raise UserError if all free branches together have less than the target."""
+    covered = float(shares[:, free].sum())
+    if target > covered + _ROUNDING:
+        raise UserError(
+            f"operator.target={target:g}: allowed: a number from 0 to {covered:.4g}, the share of "
+            "all branches that may be skipped"
+        )
+
+
 def choose_mask(sensitivity: Tensor, shares: Tensor, target: float, free: Tensor) -> Tensor:
     """Which gates stay on, bool, shape (T, b); ties go to the earlier timestep, then branch.
 
@@ -147,13 +157,8 @@ def choose_mask(sensitivity: Tensor, shares: Tensor, target: float, free: Tensor
         UserError: all free branches together have less than the target.
 
     """
+    check_target(shares, target, free)
     mask = torch.ones(shares.shape, dtype=torch.bool)
-    covered = float(shares[:, free].sum())
-    if target > covered + _ROUNDING:
-        raise UserError(
-            f"target={target:g}: allowed: a number from 0 to {covered:.4g}, the share of all "
-            "branches that may be skipped"
-        )
     candidates = free.expand(shares.shape).flatten().nonzero()[:, 0]
     cost = (sensitivity.double() / shares).flatten()[candidates]
     removed = 0.0

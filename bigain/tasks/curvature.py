@@ -31,6 +31,8 @@ class Image:
 class Curvature:
     """H of one layer, gathered by a hook, fp32.
 
+    What a forward adds is pending until `commit`: one that runs out of memory is repeated.
+
     Attributes:
         h: the running mean, shape (in, in).
         tokens: of one sample of the module's input.
@@ -43,14 +45,25 @@ class Curvature:
         self.tokens = 0
         self.context: int | None = None
         self._seen = 0
+        self._pending: list[tuple[Tensor, int]] = []
+
+    def discard(self) -> None:
+        """Forget what an unfinished forward has added."""
+        self._pending.clear()
+
+    def commit(self) -> None:
+        """Add what the last forward has seen to H."""
+        for product, rows in self._pending:
+            self._seen += rows
+            self.h = self.h + (product - rows * self.h) / self._seen
+        self._pending.clear()
 
     def see(self, module: nn.Module, args: tuple[Tensor, ...]) -> None:
         """A forward pre-hook of the layer."""
         del module
         x = args[0].flatten(0, -2).float()
         self.tokens = int(args[0].shape[1])
-        self._seen += len(x)
-        self.h = self.h + (2 * x.T @ x - len(x) * self.h) / self._seen
+        self._pending.append((2 * x.T @ x, len(x)))
 
     def see_context(self, module: nn.Module, args: Any, kwargs: Any) -> None:
         """A forward pre-hook of the attention around it."""
@@ -97,11 +110,14 @@ def curvatures(
         ]
     )
 
+    found = {branch.name: Curvature() for branch in branches}
+
     def evaluate(rows: Tensor) -> Tensor:
+        for own in found.values():
+            own.discard()
         parts = (to_device(each[rows], device) for each in (noisy, times, labels))
         return backbone.predict_noise(*parts)
 
-    found = {branch.name: Curvature() for branch in branches}
     with ExitStack() as hooks:
         for branch in branches:
             ((_, module),) = branch.modules
@@ -110,5 +126,6 @@ def curvatures(
             around = module.register_forward_pre_hook(own.see_context, with_kwargs=True)
             hooks.callback(around.remove)
         for _ in batches.run(torch.arange(len(images)), evaluate):
-            pass
+            for each in found.values():
+                each.commit()
     return found

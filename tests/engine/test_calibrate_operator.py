@@ -17,13 +17,18 @@ from bigain.engine.calibrate_stages import units_removed
 from bigain.engine.run import run
 from bigain.errors import UserError
 from bigain.files import file_sha256
+from bigain.launch.app import run_command_line
 from bigain.launch.compose import compose_config
 from bigain.operators import MaskTable, StageWeights
 from bigain.operators.masks import branch_shares
 from bigain.runs.check import check_published
 from bigain.runs.collect import publish_run
 from bigain.runs.identity import baseline_id, run_id
-from bigain.runs.operator_calibrations import need_operator_calibration, planned_calibration
+from bigain.runs.operator_calibrations import (
+    measurements_folder,
+    need_operator_calibration,
+    planned_calibration,
+)
 
 SHORT = ["backbone=mini_dit", "task.trial_list=[1,2]", "task.keep_list=[3,1]", "operator.images=2"]
 OPERATORS = ("dip_go", "mosaic_diff")
@@ -235,6 +240,36 @@ def test_the_verb_makes_a_file_and_refuses_what_it_does_not_know(
         UserError, match=r"^target=0.99: allowed: .* from 0 to 0\.99|^operator.targ"
     ):
         main(["operator=mosaic_diff", *SHORT, "operator.target=0.99", *paths])
+
+
+def test_a_target_that_cannot_be_met_is_refused_before_an_image_is_measured(
+    tmp_path: Path,
+) -> None:
+    config = composed(tmp_path, "dip_go", "operator.target=0.9999")
+    line = r"^operator\.target=0\.9999: allowed: a number from 0 to 0\.9\d+, the share of all "
+    with pytest.raises(UserError, match=line):
+        calibrate_operator(config)
+    assert not list(measurements_folder(config, ()).parent.rglob("*.json"))
+
+
+def test_one_image_is_not_many(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    paths = [f"paths.results={tmp_path}", f"paths.cache={tmp_path}"]
+    assert main(["operator=dip_go", *SHORT[:3], "operator.images=1", *paths]) == 0
+    assert capsys.readouterr().out.rstrip().endswith("; 1 image measured)")
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["operator.images=-1: allowed: an integer >= 1", "operator.seed=-1: allowed: an integer >= 0"],
+)
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_a_run_with_a_wrong_setting_is_refused_for_it_and_not_for_its_calibration(
+    operator: str, line: str, tmp_path: Path
+) -> None:
+    setting = line.partition(":")[0]
+    with pytest.raises(UserError) as refused:
+        run_command_line([f"operator={operator}", setting, f"paths.results={tmp_path}"])
+    assert str(refused.value) == line
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,9 @@ def test_target_zero_keeps_everything_and_all_of_it_takes_everything() -> None:
 def test_a_target_above_what_may_go_is_refused() -> None:
     d, shares, free = random_case(3)
     covered = float(shares[:, free].sum())
-    with pytest.raises(UserError, match=rf"^target={covered + 0.1:g}: allowed: .* {covered:.4g}, "):
+    with pytest.raises(
+        UserError, match=rf"^operator.target={covered + 0.1:g}: allowed: .* {covered:.4g}, "
+    ):
         choose_mask(d, shares, covered + 0.1, free)
 
 
