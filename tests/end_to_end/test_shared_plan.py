@@ -117,5 +117,8 @@ def test_generation_has_one_plan_for_both_halves_of_guidance(backbone_name: str)
             return sampler.sample(torch.arange(3), torch.tensor([4, 7, 2]))
 
     shared = latents("shared", 1)
-    torch.testing.assert_close(latents("shared", 2), shared, rtol=0, atol=1e-4)
-    assert not torch.allclose(latents("each_class", 1), shared, rtol=0, atol=1e-3)
+    # Rounding of another batch grows with the steps; another plan changes far more.
+    rounding = (latents("shared", 2) - shared).abs().max()
+    other_plan = (latents("each_class", 1) - shared).abs().max()
+    assert rounding < 1e-3
+    assert other_plan > 20 * rounding

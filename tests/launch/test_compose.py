@@ -281,12 +281,15 @@ MISTAKES: list[tuple[str, str]] = [
     ("+training=mini_unet", "no such key; allowed: profile"),
     ("foo/bar=x", "no such key; allowed: profile"),
     ("hydra.run.dirr=x", "did you mean hydra.run.dir?"),
-    ("operator@other=tome", "a group has one place; allowed: abm, avg_pool, cached, ie_kvd"),
+    (
+        "operator@other=tome",
+        "a group has one place; allowed: abm, avg_pool, cached, dip_go, ie_kvd",
+    ),
     # options
     (
         "operator=tomee",
-        "allowed: abm, avg_pool, cached, ie_kvd, ie_kvd_enc_lgtm_dec, kv_select, lgtm, "
-        "lgtm_enc_ie_kvd_dec, none, sito, todo, tome; did you mean tome?",
+        "allowed: abm, avg_pool, cached, dip_go, ie_kvd, ie_kvd_enc_lgtm_dec, kv_select, lgtm, "
+        "lgtm_enc_ie_kvd_dec, mosaic_diff, none, sito, todo, toma, tome; did you mean tome?",
     ),
     ("backbone=sd22", "allowed: dit_xl2_512, flux_dev, mini_dit, mini_unet, sd15, sd20, sd21, sd"),
     ("task.score=eps", "allowed: noise, velocity or x0"),
@@ -309,13 +312,13 @@ MISTAKES: list[tuple[str, str]] = [
     ("profile=papr", "did you mean paper?"),
     ("profile=paper", "allowed: mini, because backbone=mini_dit is not one of the paper's"),
     ("hydra/launcher=submitit", "submitit_local, submitit_slurm; did you mean submitit_"),
-    ("operator=null", "allowed: abm, avg_pool, cached, ie_kvd"),
-    ("operator={name: tome}", "allowed: abm, avg_pool, cached, ie_kvd"),
+    ("operator=null", "allowed: abm, avg_pool, cached, dip_go, ie_kvd"),
+    ("operator={name: tome}", "allowed: abm, avg_pool, cached, dip_go, ie_kvd"),
     (
         "~dataset",
         "allowed: coco2017, fashion_mnist, fashion_mosaic, folder, imagenet100, imagenet1k",
     ),
-    ("~operator", "allowed: abm, avg_pool, cached, ie_kvd"),
+    ("~operator", "allowed: abm, avg_pool, cached, dip_go, ie_kvd"),
     ("operator.name=lgtm", "allowed: operator=OPTION, one of"),
     ("operator._target_=a.B", "allowed: operator=OPTION, one of"),
     # values
@@ -336,7 +339,7 @@ MISTAKES: list[tuple[str, str]] = [
     ("operator=tome | +operator.ratio=0.5", "allowed: operator.ratio=0.5 (the key exists, so no"),
     ("+experiment=merging_sweep", "allowed: experiment=merging_sweep (the key exists"),
     ("task.trial_list=5,20", "allowed: one value, a list task.trial_list=[5,20], or a sweep"),
-    ("operator=tome,lgtm", "allowed: one of abm, avg_pool, cached, ie_kvd"),
+    ("operator=tome,lgtm", "allowed: one of abm, avg_pool, cached, dip_go, ie_kvd"),
 ]
 
 

@@ -48,7 +48,7 @@ def test_ranges_choices_and_globs_are_expanded() -> None:
     runs = settings("seed=range(0,5,2)", "operator=choice(todo,none)", multirun=True)
     assert [seed for _, _, seed in runs] == [0, 0, 2, 2, 4, 4]
     names = [name for name, _, _ in settings("operator=glob([t*,avg*])", multirun=True)]
-    assert names == ["avg_pool", "todo", "tome"]
+    assert names == ["avg_pool", "todo", "toma", "tome"]
 
 
 def test_the_merging_experiment_is_a_sweep_by_itself() -> None:

@@ -64,9 +64,12 @@ def test_what_is_committed_agrees() -> None:
         columns, manifest = archive.rows(name)[0].columns, archive.manifest(name)
         assert manifest is not None
         config = manifest["config"]
-        size = config["dataset"].get("limit"), str(config["task"].get("trial_list"))
+        task = config["task"]
+        size = config["dataset"].get("limit"), str(task.get("trial_list")), task.get("measure")
         described.add((*(cell for key, cell in columns.items() if key != "run_id"), *size))
-    assert len(described) == len(names), "columns, trials and number of images tell runs apart"
+    assert len(described) == len(names), (
+        "columns, trials, images and what is measured tell runs apart"
+    )
 
 
 def test_what_was_published_agrees(tmp_path: Path, names: tuple[str, str]) -> None:

@@ -19,7 +19,7 @@ def test_published_runs_have_the_flops_that_their_efficiency_runs_counted() -> N
         metric = archive.metrics(name).get("flops_g")
         if metric is not None:
             counted[name] = (known / 1e9, metric.value)
-    assert len(counted) == 20
+    assert len(counted) >= 57
     assert all(known == value for known, value in counted.values())
 
 

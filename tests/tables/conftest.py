@@ -45,6 +45,7 @@ HARM = {
     },
     **{"todo": 0.04, "avg_pool": 0.05, "ie_kvd": 0.03, "kv_select": 0.06},
     **{"lgtm_enc_ie_kvd_dec": 0.02, "ie_kvd_enc_lgtm_dec": 0.025},
+    **{"dip_go": 0.07, "mosaic_diff": 0.065},
 }
 FIRST_IMAGE = 100
 IMAGES = 30

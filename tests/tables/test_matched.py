@@ -22,6 +22,7 @@ MakePlan = Callable[..., Plan]
 MakeSources = Callable[..., Sources]
 OF_BOTH = {"tome", "lgtm", "cached", "abm", "toma", "sito", "todo", "ie_kvd"}
 HYBRIDS = {"lgtm_enc_ie_kvd_dec", "ie_kvd_enc_lgtm_dec"}
+CALIBRATED = {"dip_go", "mosaic_diff"}  # they only classify, and stand in Table 1
 TARGETS = {
     ("mini_unet", "low"): 10.5,
     ("mini_unet", "high"): 12.3,
@@ -56,7 +57,7 @@ def test_a_row_has_cells_where_its_levels_are_and_nowhere_else() -> None:
 def test_every_operator_is_in_it() -> None:
     spec = load_spec(19)
     names = {path.stem for path in (CONFIGS / "operator").glob("*.yaml")}
-    assert {row.method for row in spec.rows_of("mini", "full")} == names
+    assert {row.method for row in spec.rows_of("mini", "full")} == names - CALIBRATED
     assert {row.id for row in spec.rows_of("mini", "default")} == OF_BOTH | HYBRIDS | {"none"}
 
 

@@ -314,7 +314,7 @@ def test_the_paper_profile_is_planned(
         (["4", "twelve"], "table=twelve: allowed: "),
         (["13", "--profile", "papr"], "profile=papr: allowed: mini, paper (did you mean paper?)"),
         (["13", "--grid", "ful"], "grid=ful: allowed: default, full (did you mean full?)"),
-        (["19"], "table=19: allowed: 1, 2, 3, "),
+        (["20"], "table=20: allowed: 1, 2, 3, "),
         (["4", "--format", "csv"], "--format=csv: allowed without --dry-run: tex, html"),
         (["4", "--format", "tex,doc"], "--format=tex,doc: allowed without --dry-run: tex, html"),
         (["4", "--dry-run", "--format", "xml"], "--format=xml: allowed with --dry-run: text, csv"),

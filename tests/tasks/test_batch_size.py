@@ -77,7 +77,7 @@ def test_a_network_is_measured_by_its_fastest_forward(
         now[0] += 5.0 if calls[0] == 1 else 0.5 + len(latents) / 8
         return original(latents, timesteps, classes)
 
-    monkeypatch.setattr(backbone, "predict_noise", slow)
+    monkeypatch.setattr(backbone, "predict", slow)
     monkeypatch.setattr(time, "perf_counter", lambda: now[0])
     assert evaluations_per_second(backbone, CPU, 4) == pytest.approx(4.0)
     assert evaluations_per_second(backbone, CPU, 16) == pytest.approx(6.4)

@@ -199,8 +199,8 @@ def test_sdxl_whose_highest_level_has_no_attention() -> None:
 
 
 def test_what_cannot_be_counted_is_refused() -> None:
-    with pytest.raises(UserError, match="backbone=sd21: allowed: mini_unet, "):
-        count_flops("sd21")
+    with pytest.raises(UserError, match="backbone=sd22: allowed: mini_unet, "):
+        count_flops("sd22")
     with pytest.raises(UserError, match="first12"):
         count_flops("mini_unet", ToMe(0.5), FIRST12)
 

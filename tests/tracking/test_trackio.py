@@ -190,7 +190,7 @@ def test_files_that_cannot_be_written_are_one_warning(tmp_path: Path, fault: str
     ("arguments", "message"),
     [
         (["dashboard", "--all", "--table", "4"], "dashboard: allowed: run ids, --all"),
-        (["dashboard", "--table", "19"], "--table=19: allowed: 1, 2"),
+        (["dashboard", "--table", "20"], "--table=20: allowed: 1, 2"),
         (["dashboard", "--port", "0"], "--port=0: allowed: 1 to 65535"),
         (["dashboard", "0123456789abcdef"], "run_id=0123456789abcdef: no such run"),
         (["-m", "tracking=wandb,trackio"], "tracking=wandb,trackio: would make each run once"),

@@ -198,7 +198,7 @@ def test_without_the_package_of_the_views_one_line_names_the_extra(
     [
         (("sync-wandb",), "sync-wandb: allowed: run ids, --all, or --table N"),
         (("sync-wandb", "--all", "--table", "4"), "sync-wandb: allowed: run ids, --all, or --tab"),
-        (("sync-wandb", "--table", "19"), "--table=19: allowed: 1, 2"),
+        (("sync-wandb", "--table", "20"), "--table=20: allowed: 1, 2"),
         (("sync-wandb", "--mode", "on"), "--mode=on: allowed: online, offline"),
         (("sync-wandb", "0123456789abcdef"), "run_id=0123456789abcdef: no such run"),
         (("tracking=wandb", "tracking.mode=on", *QUICK), "tracking.mode=on: allowed: null"),

@@ -102,7 +102,7 @@ def test_each_operator_has_a_colour_of_its_own_in_all_views(
         colours |= view["spec"]["section"]["customRunColors"]
     used = {(colours[run.view.run_id], run.view.config["operator"]["name"]) for run in runs}
     operators = {operator for _, operator in used}
-    assert len(operators) == 12
+    assert len(operators) == 15
     assert len(used) == len({colour for colour, _ in used}) == len(operators)
 
 
