@@ -52,7 +52,8 @@ def test_quantities_of_single_trials_are_those_of_the_decomposition(
 ) -> None:
     """They stand in tables as soon as a run of a table kept its errors."""
     with (MINI / "decomposition.csv").open(encoding="utf-8", newline="") as handle:
-        lines = [row for row in csv.DictReader(handle) if row["quantity"] == metric]
+        rows = [row for row in csv.DictReader(handle) if row["quantity"] == metric]
+    lines = [row for row in rows if " " not in row["seed"]]
     for row in random.Random(5).sample(lines, 4):
         own, versus = (recompute.run_of(MINI, row[key]) for key in ("first_run", "second_run"))
         none = recompute.run_of(MINI, own.manifest["baseline_id"])
