@@ -1,9 +1,9 @@
 """`bigain calibrate operator=...`: what an operator is made from, once for all its runs.
 
-The images are the last of the dataset's order, with their own labels.  What is measured on an image
-is kept as soon as it is there, so a killed calibration goes on.  The file is written at the end, as
-a whole.  A calibration that is there is kept: another device would change its last digits, and with
-its hash the names of the runs that were made with it.
+The images are the last of the dataset's order, with their own labels.  What is measured is kept as
+soon as it is there (`bigain.engine.kept_measurements`), so a killed calibration goes on.  The file
+is written at the end, as a whole.  A calibration that is there is kept: another device would change
+its last digits, and with its hash the names of the runs that were made with it.
 """
 
 import json

@@ -1,13 +1,19 @@
-"""The weights of `operator=mosaic_diff`: how much each stage loses, and what of which module."""
+"""The weights of `operator=mosaic_diff`: how much each stage loses, and what of which module.
 
-from collections.abc import Mapping, Sequence
+What goes follows from one forward and the target, before anything is measured.  The curvatures are
+kept stage by stage, so a killed calibration goes on, and another target measures nothing again.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from bigain.engine.calibration_material import Made, Material
+from bigain.engine.kept_measurements import KeptMeasurements, as_tensors
 from bigain.errors import UserError
 from bigain.operators import MosaicDiff
 from bigain.operators.obs import prune_heads, prune_units
@@ -15,12 +21,15 @@ from bigain.operators.stage_weights import STAGES, allocate, stage_of, stage_sco
 from bigain.patching.branches import Branch, find_branches
 from bigain.patching.cost import cost_of
 from bigain.patching.narrow import last_layer, units_of
+from bigain.runs.operator_calibrations import measurements_folder
 from bigain.tasks.batches import MicroBatches
-from bigain.tasks.curvature import Curvature, Image, curvatures
-from bigain.tasks.flops import FUSED_ATTENTION
+from bigain.tasks.curvature import Image, Tokens, curvatures, seen_tokens
 from bigain.tasks.protocol import StagedProtocol
 
 __all__ = ["calibrate_stages", "units_removed"]
+
+_NOT_MEASURED = ("target", "allocation", "images", "trial_list", "keep_list")
+"""Settings that curvatures do not depend on; on which images they do, the folder says itself."""
 
 _STEPS = 1000
 """Mean sparsities that are tried: multiples of 1 / _STEPS."""
@@ -43,7 +52,7 @@ def units_removed(part: str, units: int, sparsity: float) -> int:
 
 
 def calibrate_stages(material: Material, settings: MosaicDiff) -> Made:
-    """Measure the curvatures, find the sparsity that meets the target, and prune each stage.
+    """Find the sparsity that meets the target, measure what is not kept yet, and prune each stage.
 
     Raises:
         UserError: An image cannot be read, or the target is more than may go.
@@ -58,19 +67,16 @@ def calibrate_stages(material: Material, settings: MosaicDiff) -> Made:
     images = [
         Image(material.image_ids[n], labels[n], material.latents(n)) for n in range(len(material))
     ]
-    batches = MicroBatches(material.batch_size)
-    found = [
-        curvatures(material.backbone, branches, images, stage, settings.seed, batches)
-        for stage in STAGES
-    ]
     protocol = StagedProtocol(settings.trial_list, settings.keep_list)
     counts = protocol.evaluations_at(material.backbone.num_classes)
     energy = float(torch.cat([image.latents for image in images]).double().square().mean())
     scores = stage_scores(material.backbone.schedule.alphas_cumprod, energy)
     weights = _weights(counts)
-    total = _total(material, images[0])
-    saving = _Saving(branches, found[0], weights, total)
+    with seen_tokens(branches) as tokens:
+        total = material.count_forward()
+    saving = _Saving(branches, tokens, weights, total)
     sparsities, removed = _meeting(settings, scores, weights, saving)
+    found, computed = _measured(material, settings, branches, images)
     kept, tensors = _pruned(branches, found, removed)
     share = saving.of(removed)
     content: dict[str, Any] = {
@@ -83,7 +89,36 @@ def calibrate_stages(material: Material, settings: MosaicDiff) -> Made:
         "modules": [branch.name for branch in branches],
         "kept": kept,
     }
-    return Made(content, tensors, len(images), f"{100 * share:.2f} % of the FLOPs removed")
+    return Made(content, tensors, computed, f"{100 * share:.2f} % of the FLOPs removed")
+
+
+def _measured(
+    material: Material,
+    settings: MosaicDiff,
+    branches: Sequence[Branch],
+    images: Sequence[Image],
+) -> tuple[KeptMeasurements[Mapping[str, Tensor]], int]:
+    """H of every layer in each stage, and how many images were measured in at least one."""
+    ids = hashlib.sha256(json.dumps(material.image_ids).encode()).hexdigest()[:12]
+    folder = measurements_folder(material.config, _NOT_MEASURED) / material.digest / ids
+    kept = as_tensors(folder)
+    stages = {_named(stage): stage for stage in STAGES}
+
+    def measure(left: Sequence[str]) -> Iterator[tuple[str, Mapping[str, Tensor]]]:
+        batches = MicroBatches(material.batch_size)
+        for name in left:
+            own = curvatures(
+                material.backbone, branches, images, stages[name], settings.seed, batches
+            )
+            yield name, {path: curvature.h for path, curvature in own.items()}
+
+    title = f"calibration of {material.config.title}"
+    computed = kept.complete([*stages], measure, title, "stage")
+    return kept, len(images) if computed else 0
+
+
+def _named(stage: tuple[int, int]) -> str:
+    return f"{stage[0]}-{stage[1]}"
 
 
 class _Saving:
@@ -97,7 +132,7 @@ class _Saving:
     def __init__(
         self,
         branches: Sequence[Branch],
-        seen: Mapping[str, Curvature],
+        seen: Mapping[str, Tokens],
         weights: Sequence[float],
         total: int,
     ) -> None:
@@ -112,7 +147,7 @@ class _Saving:
         return float(saved / self._total)
 
 
-def _of_one_unit(branch: Branch, seen: Curvature) -> float:
+def _of_one_unit(branch: Branch, seen: Tokens) -> float:
     """FLOPs of one head or hidden unit; those of a module are as many times as many."""
     ((_, module),) = branch.modules
     cost = cost_of(branch.part, module)
@@ -121,8 +156,7 @@ def _of_one_unit(branch: Branch, seen: Curvature) -> float:
             f"module={branch.name}: the FLOPs of this kind of attention are not known; allowed: "
             "soft-max attention of diffusers"
         )
-    keys = seen.tokens if seen.context is None else seen.context
-    return cost.flops(seen.tokens, keys) / units_of(branch.part, module)
+    return cost.flops(seen.own, seen.keys) / units_of(branch.part, module)
 
 
 def _meeting(
@@ -151,18 +185,19 @@ def _removed(branches: Sequence[Branch], sparsity: float) -> dict[str, int]:
 
 
 def _pruned(
-    branches: Sequence[Branch], found: Sequence[Mapping[str, Curvature]], removed: Removed
+    branches: Sequence[Branch], found: KeptMeasurements[Mapping[str, Tensor]], removed: Removed
 ) -> tuple[list[dict[str, list[int]]], dict[str, Tensor]]:
     """For each stage what stays of the modules that lose something, and their last weights."""
     kept: list[dict[str, list[int]]] = []
     tensors = {}
-    for stage, (own, gone) in enumerate(zip(found, removed, strict=True)):
+    for stage, gone in enumerate(removed):
         kept.append({})
+        own = found[_named(STAGES[stage])]
         for branch in branches:
             if not gone[branch.name]:
                 continue
             ((_, module),) = branch.modules
-            w, h = last_layer(branch.part, module).weight.detach(), own[branch.name].h
+            w, h = last_layer(branch.part, module).weight.detach(), own[branch.name]
             if branch.part == "mlp":
                 left, numbers = prune_units(w, h, gone[branch.name])
             else:
@@ -180,13 +215,3 @@ def _weights(counts: Mapping[int, int]) -> list[float]:
     for timestep, count in counts.items():
         totals[stage_of(timestep)] += count
     return [total / sum(totals) for total in totals]
-
-
-def _total(material: Material, image: Image) -> int:
-    """FLOPs of one evaluation, counted."""
-    device = next(material.backbone.denoiser.parameters()).device
-    counter = FlopCounterMode(display=False, custom_mapping=dict(FUSED_ATTENTION))
-    inputs = torch.tensor([0], device=device), torch.tensor([image.label], device=device)
-    with counter, torch.inference_mode():
-        material.backbone.predict_noise(image.latents.to(device), *inputs)
-    return int(counter.get_total_flops())

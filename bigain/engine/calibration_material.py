@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from bigain.backbones.base import Backbone
 from bigain.config import RunConfig
@@ -14,6 +16,7 @@ from bigain.data.base import Sample
 from bigain.data.images import UnreadableImage
 from bigain.errors import UserError
 from bigain.runs.provenance import weights_of
+from bigain.tasks.flops import FUSED_ATTENTION
 
 __all__ = ["Made", "Material"]
 
@@ -89,6 +92,20 @@ class Material:
             return self.backbone.encode(self.samples[number].image)
         except UnreadableImage as error:
             raise UserError(f"{error}: no image to calibrate an operator with") from error
+
+    def count_forward(self) -> int:
+        """FLOPs of one evaluation of the first image, counted; hooks and gates see it.
+
+        Raises:
+            UserError: The image cannot be read.
+
+        """
+        device = next(self.backbone.denoiser.parameters()).device
+        counter = FlopCounterMode(display=False, custom_mapping=dict(FUSED_ATTENTION))
+        inputs = self.latents(0), torch.tensor([0]), torch.tensor(self.labels[:1])
+        with counter, torch.inference_mode():
+            self.backbone.predict_noise(*(each.to(device) for each in inputs))
+        return int(counter.get_total_flops())
 
     @property
     def weights(self) -> dict[str, str]:

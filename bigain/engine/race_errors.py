@@ -4,7 +4,6 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -14,9 +13,8 @@ from bigain.config import ClassificationConfig, RunConfig
 from bigain.data.base import Dataset
 from bigain.devices import choose_threads, limited_threads, resolve_device
 from bigain.engine import build
-from bigain.files import parse_json, replace_text
+from bigain.engine.kept_measurements import as_json
 from bigain.runs.calibrations import errors_folder
-from bigain.runs.progress import Meter
 from bigain.runs.provenance import weights_of
 from bigain.tasks.calibration import FullGrid, calibration_errors
 from bigain.tasks.classifier import LOSSES, DiffusionClassifier
@@ -55,18 +53,15 @@ def gather_errors(config: RunConfig, images: Dataset, positions: Sequence[int]) 
         backbone = build.build_backbone(config.backbone, device, config.dtype, caches)
         backbone.condition_on(images)
         weights = weights_of(backbone.hashes)
-        folder = errors_folder(config) / _digest(weights)
-        left = [
-            (at, i) for at, i in zip(positions, ids, strict=True) if not _file(folder, i).is_file()
-        ]
-        with Meter(len(left), f"calibration of {config.title}", "image", is_shown=True) as meter:
-            for image_id, errors in _errors(
-                config, backbone, images, device, [at for at, _ in left]
-            ):
-                replace_text(_file(folder, image_id), json.dumps(errors.tolist()))
-                meter.advance()
-    errors = torch.stack([_read(folder, image_id) for image_id in ids])
-    return RaceErrors(errors, weights, len(left))
+        kept = as_json(errors_folder(config) / _digest(weights), Tensor.tolist, _fp64)
+        at = dict(zip(ids, positions, strict=True))
+
+        def measure(left: Sequence[int]) -> Iterator[tuple[int, Tensor]]:
+            return _errors(config, backbone, images, device, [at[image] for image in left])
+
+        computed = kept.complete(ids, measure, f"calibration of {config.title}")
+    errors = torch.stack([kept[image_id] for image_id in ids])
+    return RaceErrors(errors, weights, computed)
 
 
 def _errors(
@@ -94,9 +89,5 @@ def _digest(weights: Mapping[str, str]) -> str:
     return hashlib.sha256(json.dumps(weights, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def _file(folder: Path, image_id: int) -> Path:
-    return folder / f"{image_id}.json"
-
-
-def _read(folder: Path, image_id: int) -> Tensor:
-    return torch.tensor(parse_json(_file(folder, image_id).read_text()), dtype=torch.float64)
+def _fp64(plain: Sequence[Sequence[float]]) -> Tensor:
+    return torch.tensor(plain, dtype=torch.float64)

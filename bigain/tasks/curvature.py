@@ -1,8 +1,8 @@
 """H = 2 E[x x^T] of the inputs of layers, over the tokens of calibration images in one stage."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from bigain.patching.narrow import last_layer
 from bigain.tasks.batches import MicroBatches
 from bigain.tasks.evaluations import draw_trials
 
-__all__ = ["Curvature", "Image", "curvatures", "drawn_timestep"]
+__all__ = ["Curvature", "Image", "Tokens", "curvatures", "drawn_timestep", "seen_tokens"]
 
 
 @dataclass(frozen=True)
@@ -35,15 +35,11 @@ class Curvature:
 
     Attributes:
         h: the running mean, shape (in, in).
-        tokens: of one sample of the module's input.
-        context: tokens of the sequence of its keys and values, None if that is the same.
 
     """
 
     def __init__(self) -> None:
         self.h = torch.zeros(())
-        self.tokens = 0
-        self.context: int | None = None
         self._seen = 0
         self._pending: list[tuple[Tensor, int]] = []
 
@@ -62,14 +58,47 @@ class Curvature:
         """A forward pre-hook of the layer."""
         del module
         x = args[0].flatten(0, -2).float()
-        self.tokens = int(args[0].shape[1])
         self._pending.append((2 * x.T @ x, len(x)))
 
-    def see_context(self, module: nn.Module, args: Any, kwargs: Any) -> None:
-        """A forward pre-hook of the attention around it."""
+
+class Tokens:
+    """Tokens of one sample that an attention or an MLP sees, gathered by hooks.
+
+    Attributes:
+        own: of its input.
+        keys: of the sequence of its keys and values; `own` for an MLP.
+
+    """
+
+    def __init__(self) -> None:
+        self.own = self.keys = 0
+        self._context: int | None = None
+
+    def enter(self, module: nn.Module, args: Any, kwargs: Any) -> None:
+        """A forward pre-hook of the module."""
         del module
         context = kwargs.get("encoder_hidden_states", args[1] if len(args) > 1 else None)
-        self.context = None if context is None else int(context.shape[1])
+        self._context = None if context is None else int(context.shape[1])
+
+    def see(self, module: nn.Module, args: tuple[Tensor, ...]) -> None:
+        """A forward pre-hook of its last linear layer."""
+        del module
+        self.own = int(args[0].shape[1])
+        self.keys = self.own if self._context is None else self._context
+
+
+@contextmanager
+def seen_tokens(branches: Sequence[Branch]) -> Iterator[Mapping[str, Tokens]]:
+    """Path of each branch, an attention or an MLP -> its tokens in the last forward inside."""
+    found = {branch.name: Tokens() for branch in branches}
+    with ExitStack() as hooks:
+        for branch in branches:
+            ((_, module),) = branch.modules
+            own, layer = found[branch.name], last_layer(branch.part, module)
+            around = module.register_forward_pre_hook(own.enter, with_kwargs=True)
+            hooks.callback(around.remove)
+            hooks.callback(layer.register_forward_pre_hook(own.see).remove)
+        yield found
 
 
 def drawn_timestep(seed: int, image_id: int, stage: tuple[int, int]) -> int:
@@ -123,8 +152,6 @@ def curvatures(
             ((_, module),) = branch.modules
             own, layer = found[branch.name], last_layer(branch.part, module)
             hooks.callback(layer.register_forward_pre_hook(own.see).remove)
-            around = module.register_forward_pre_hook(own.see_context, with_kwargs=True)
-            hooks.callback(around.remove)
         for _ in batches.run(torch.arange(len(images)), evaluate):
             for each in found.values():
                 each.commit()
