@@ -7,14 +7,14 @@ import io
 import json
 import os
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from bigain.errors import UserError
 
-__all__ = ["append_csv_row", "create_text", "file_sha256", "parse_json", "replace_file"]
-__all__ += ["replace_text", "sync_folder"]
+__all__ = ["append_csv_row", "create_text", "csv_text", "file_sha256", "parse_json"]
+__all__ += ["replace_file", "replace_text", "sync_folder"]
 
 _NO_FOLDER_SYNC = (errno.EINVAL, errno.EBADF, errno.EOPNOTSUPP)
 
@@ -73,6 +73,20 @@ def _write_new(path: Path, text: str) -> None:
         except BaseException:  # such as a full disk
             path.unlink(missing_ok=True)
             raise
+
+
+def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> str:
+    """A CSV with a header; a row that has no such column, or None there, has an empty cell.
+
+    Raises:
+        ValueError: A row has another column.
+
+    """
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return buffer.getvalue()
 
 
 def append_csv_row(path: Path, row: Mapping[str, object]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bigain.errors import UserError
-from bigain.files import append_csv_row, parse_json, replace_file, replace_text
+from bigain.files import append_csv_row, csv_text, parse_json, replace_file, replace_text
 
 
 def names(folder: Path) -> list[str]:
@@ -121,3 +121,11 @@ def test_what_is_no_json_is_one_kind_of_error(text: str | bytes) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 -- json's message, or ours
         parse_json(text)
     assert parse_json('{"a": [1]}') == {"a": [1]}
+
+
+def test_a_csv_has_its_columns_in_order_and_empty_cells_for_what_is_missing() -> None:
+    rows = [{"b": 1.5, "a": 'x,"y"'}, {"a": None}]
+    assert csv_text(("a", "b"), rows) == 'a,b\n"x,""y""",1.5\n,\n'
+    assert csv_text(["a"], []) == "a\n"
+    with pytest.raises(ValueError, match="'c'"):
+        csv_text(("a",), [{"c": 1}])

@@ -3,8 +3,6 @@
 `bigain analysis bands` is in `bigain.cli.bands`, `timesteps` in `bigain.cli.timesteps`.
 """
 
-import csv
-import io
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -12,6 +10,7 @@ from collections.abc import Callable, Sequence
 from bigain.cli import bands, timesteps
 from bigain.cli.arguments import VerbParser, find_runs, results_folder
 from bigain.errors import UserError
+from bigain.files import csv_text
 from bigain.runs.analysis import COLUMNS, MarginRow, analyse, groups_of, markdown, tidy
 from bigain.runs.compare import read_runs
 from bigain.runs.files import need_results
@@ -27,11 +26,7 @@ _DESCRIPTION = (
 
 
 def _csv(rows: Sequence[MarginRow]) -> str:
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(tidy(rows))
-    return buffer.getvalue()
+    return csv_text(COLUMNS, tidy(rows))
 
 
 def _json(rows: Sequence[MarginRow]) -> str:

@@ -1,13 +1,11 @@
 """`bigain analysis bands [key=value ...]`: errors by frequency, Appendix A.2 of the paper."""
 
-import csv
-import io
 import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from bigain.errors import UserError
-from bigain.files import replace_text
+from bigain.files import csv_text, replace_text
 
 if TYPE_CHECKING:
     from bigain.config import RunConfig
@@ -115,14 +113,12 @@ def _measured(rows: Iterable["BandRow"]) -> dict[tuple[str, str, str], "Estimate
 
 
 def _csv(rows: Iterable["BandRow"]) -> str:
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for row in rows:
-        numbers = (row.estimate.value, row.estimate.ci_low, row.estimate.ci_high)
-        names = [getattr(row, name) for name in COLUMNS[:-3]]
-        writer.writerow([*names, *(f"{each:.9g}" for each in numbers)])
-    return buffer.getvalue()
+    return csv_text(COLUMNS, map(_record, rows))
+
+
+def _record(row: "BandRow") -> dict[str, object]:
+    names = {name: getattr(row, name) for name in COLUMNS[:-3]}
+    return names | {name: f"{getattr(row.estimate, name):.9g}" for name in COLUMNS[-3:]}
 
 
 def _markdown(rows: Sequence["BandRow"]) -> str:

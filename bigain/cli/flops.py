@@ -4,8 +4,6 @@ The sweep follows the paper's tables: merging at ratios 0.1 to 0.7, key/value do
 8, and for a flat transformer also the first 12/28 of its blocks, if these are not the default.
 """
 
-import csv
-import io
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +17,7 @@ from bigain.cli.arguments import VerbParser
 from bigain.config import RunConfig
 from bigain.config.architectures import ARCHITECTURES
 from bigain.config.paper import load_paper
+from bigain.files import csv_text
 from bigain.patching.selection import default_blocks, first_share
 
 __all__ = ["COLUMNS", "DEFAULT", "SweepCase", "flops_rows", "main", "published_flops", "sweep"]
@@ -149,14 +148,6 @@ def _row(case: SweepCase, config: RunConfig, published: Mapping[tuple[str, str],
     }
 
 
-def _csv(rows: Sequence[_Row]) -> str:
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return buffer.getvalue()
-
-
 def _table(rows: Sequence[_Row], style: str) -> str:
     cells = [[_cell(key, row[key]) for key in COLUMNS] for row in rows]
     alignment = ["left"] * 3 + ["right"] * (len(COLUMNS) - 3)
@@ -184,6 +175,6 @@ _NOTE = (
 )
 _FORMATS: dict[str, Callable[[Sequence[_Row]], str]] = {
     "text": partial(_table, style="simple"),
-    "csv": _csv,
+    "csv": partial(csv_text, COLUMNS),
     "markdown": partial(_table, style="github"),
 }

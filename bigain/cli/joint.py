@@ -3,8 +3,6 @@
 Of the runs that have a folder, and of those published in `<results>/<profile>/runs.csv`.
 """
 
-import csv
-import io
 import json
 import math
 import sys
@@ -18,6 +16,7 @@ from tabulate import tabulate
 
 from bigain.cli.arguments import VerbParser, results_folder
 from bigain.cli.joint_answers import Answers, count_missing_flops, defaults_of
+from bigain.files import csv_text
 from bigain.locations import CONFIGS
 from bigain.metrics import Metric
 from bigain.runs.files import need_results
@@ -159,11 +158,7 @@ def _json(rows: Sequence[JointRow]) -> str:
 
 def _csv(rows: Sequence[JointRow]) -> str:
     records = _records(rows)
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, list(records[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(records)
-    return buffer.getvalue()
+    return csv_text(list(records[0]), records)
 
 
 _FORMATS: Mapping[str, Callable[[Sequence[JointRow]], str]] = {

@@ -30,8 +30,10 @@ from bigain.tables.trial_cells import trial_metrics, trial_values
 __all__ = ["main"]
 
 _DESCRIPTION = (
-    "Write pareto.html and figures/pareto.png: accuracy, margin, Frechet distance, FLOPs and time "
-    "of every finished run, on axes that you choose. It starts no run."
+    "Draw quality against cost of every finished run of a profile: an interactive page, "
+    "pareto.html, that needs no network, and a picture, figures/pareto.png. On the page you choose "
+    "the quality (accuracy, margin, Frechet distance) and the cost (FLOPs, time). Operators that "
+    "another one beats in both are grey. No run is started."
 )
 _PROFILES = ("mini", "paper")
 _MACHINE = ("device", "cpu_model", "threads", "attention_backend")
@@ -40,9 +42,15 @@ _MACHINE = ("device", "cpu_model", "threads", "attention_backend")
 def main(arguments: Sequence[str]) -> int:
     """Write the page and the picture, and print their paths."""
     parser = VerbParser("pareto", _DESCRIPTION)
-    parser.add_argument("--profile", default="mini", help="mini (default) or paper")
-    parser.add_argument("--backbone", help="only this backbone")
-    parser.add_argument("--output", type=path_argument, help="default: RESULTS/PROFILE")
+    parser.add_argument("--profile", default="mini", help="whose runs: mini (default) or paper")
+    parser.add_argument("--backbone", metavar="NAME", help="only the runs of this backbone")
+    parser.add_argument(
+        "--output",
+        type=path_argument,
+        metavar="DIR",
+        help="the folder to write to (default: mini or paper, the profile, in the folder of "
+        "--results)",
+    )
     options = parser.parse_args(arguments)
     profile = choose("--profile", options.profile, _PROFILES)
     if options.backbone is not None:

@@ -5,12 +5,11 @@ it, and a run whose files cannot be read is shown as damaged.  Runs that wait in
 as long as the process that launched the sweep is there.
 """
 
-import csv
-import io
 import json
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from tabulate import tabulate
 from bigain.cli.arguments import VerbParser, results_folder
 from bigain.config import SETTING_COLUMNS
 from bigain.errors import UserError
+from bigain.files import csv_text
 from bigain.runs.beats import Beat, file_clock, is_alive, whereabouts
 from bigain.runs.files import need_results
 from bigain.runs.journal import count_records
@@ -190,20 +190,12 @@ def _remark(row: dict[str, Any]) -> str:
     return f"left to do: {row['shards_left']}" if row["shards_left"] else ""
 
 
-def _csv(rows: Sequence[dict[str, Any]]) -> str:
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return buffer.getvalue()
-
-
 def _json(rows: Sequence[dict[str, Any]]) -> str:
     return json.dumps(rows, indent=2) + "\n"
 
 
 _FORMATS: dict[str, Callable[[Sequence[dict[str, Any]]], str]] = {
     "text": _text,
-    "csv": _csv,
+    "csv": partial(csv_text, COLUMNS),
     "json": _json,
 }

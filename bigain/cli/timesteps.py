@@ -5,8 +5,6 @@ accuracy over all timesteps hides which of them know anything; here each has a r
 beside the accuracy that guessing has.
 """
 
-import csv
-import io
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,6 +14,7 @@ from tabulate import tabulate
 
 from bigain.cli.arguments import VerbParser, find_runs, results_folder
 from bigain.errors import UserError
+from bigain.files import csv_text
 from bigain.metrics import wilson
 from bigain.runs.analysis import groups_of
 from bigain.runs.files import need_results
@@ -57,7 +56,7 @@ def main(arguments: Sequence[str]) -> int:
     rows = [row for run in _runs(results, options) for row in _rows(run)]
     if not rows:
         raise UserError("analysis timesteps: no run has errors of all classes; see docs/runs.md")
-    sys.stdout.write(_csv(rows) if options.format == "csv" else _markdown(rows))
+    sys.stdout.write(csv_text(COLUMNS, rows) if options.format == "csv" else _markdown(rows))
     return 0
 
 
@@ -84,14 +83,6 @@ def _rows(run: FinishedRun) -> Iterator[dict[str, Any]]:
         found |= {"chance": chance, "error": float(errors[column])}
         own = {**described, "timestep": timestep, "n": n, **found}
         yield {key: own[key] for key in COLUMNS}
-
-
-def _csv(rows: Sequence[dict[str, Any]]) -> str:
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return buffer.getvalue()
 
 
 def _markdown(rows: Sequence[dict[str, Any]]) -> str:

@@ -6,8 +6,6 @@ the same backbone, the median over those with a manifest (published ones too), o
 states.
 """
 
-import csv
-import io
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +14,7 @@ from statistics import median
 from tqdm import tqdm
 
 from bigain.config import RunConfig
+from bigain.files import csv_text
 from bigain.runs.archive import Archive
 from bigain.runs.flops import flops_name, keep_flops, known_flops
 from bigain.tables.planner import PlannedRun
@@ -164,12 +163,8 @@ def _text(runs: Sequence[CostedRun]) -> str:
 
 def _csv(runs: Sequence[CostedRun]) -> str:
     """One line per run; unknown seconds are empty."""
-    buffer = io.StringIO()
     columns = list(runs[0].row) if runs else ["run_id"]
-    writer = csv.DictWriter(buffer, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(each.row for each in runs)
-    return buffer.getvalue().rstrip("\n")
+    return csv_text(columns, (each.row for each in runs)).rstrip("\n")
 
 
 def _json(runs: Sequence[CostedRun]) -> str:

@@ -1,11 +1,10 @@
 """A table as a tidy CSV: one line per number, measured ones and the paper's."""
 
-import csv
-import io
 import math
 from collections.abc import Iterator
 
 from bigain.config.paper import PaperKey
+from bigain.files import csv_text
 from bigain.metrics import Metric
 from bigain.tables.cells import named_pairs
 from bigain.tables.document import Document
@@ -43,7 +42,7 @@ Row = dict[str, object]
 
 def render_csv(sources: Sources) -> str:
     """The CSV text; the same bytes for the same input.  Cells without a run have an empty value."""
-    return _text(COLUMNS, (*_runs(sources), *_deltas(sources), *_paper(sources)))
+    return csv_text(COLUMNS, (*_runs(sources), *_deltas(sources), *_paper(sources)))
 
 
 def render_static_csv(document: Document) -> str:
@@ -54,15 +53,7 @@ def render_static_csv(document: Document) -> str:
         for line in p.lines
         for c, v in zip(p.columns, (cell.text for cell in line.cells), strict=True)
     )
-    return _text(("table", "panel", "line", "column", "value"), rows)
-
-
-def _text(columns: tuple[str, ...], rows: "Iterator[Row] | tuple[Row, ...]") -> str:
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, columns, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return buffer.getvalue()
+    return csv_text(("table", "panel", "line", "column", "value"), rows)
 
 
 def _runs(sources: Sources) -> Iterator[Row]:
