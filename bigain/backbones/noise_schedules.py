@@ -56,6 +56,7 @@ class NoiseSchedule:
         alphas_cumprod: abar_t; along a straight path that of the same ratio of signal to noise,
             a^2 / (a^2 + b^2).
         predicts: What the network gives.
+        is_straight: Whether the path is that of flow matching, otherwise it preserves the variance.
 
     """
 
@@ -65,6 +66,7 @@ class NoiseSchedule:
     q: Tensor
     alphas_cumprod: Tensor
     predicts: Predicts
+    is_straight: bool = False
 
     def __len__(self) -> int:
         """T, the number of timesteps."""
@@ -98,7 +100,8 @@ class NoiseSchedule:
             score: Which of them.
             output: Of the network, at `x`, shape (B, C, H, W).
             x: Noisy latents x_t.
-            timesteps: Shape (B,); fractions interpolate b / a, as samplers do.
+            timesteps: Shape (B,); at fractions b / a is interpolated, as samplers do, and s_t along
+                a straight path.
 
         """
         if score == self.predicts:
@@ -120,13 +123,17 @@ class NoiseSchedule:
         return _Weights(*(to_device(each, like.device) for each in shaped))
 
     def _between(self, timesteps: Tensor) -> _Weights:
-        """The weights of a variance-preserving schedule at fractions of timesteps."""
-        ratio = self.b / self.a
+        """The weights at fractions of timesteps, between those of the two neighbours."""
         low = timesteps.floor().long().clamp(0, len(self) - 1)
         high = (low + 1).clamp(max=len(self) - 1)
-        ratio = torch.lerp(ratio[low], ratio[high], timesteps - low)
-        a = (1 + ratio.square()).rsqrt()
-        return _Weights(a, ratio * a, a, ratio * a)
+        table = self.b if self.is_straight else self.b / self.a
+        between = torch.lerp(table[low], table[high], timesteps - low)
+        if self.is_straight:
+            one = torch.ones_like(between)
+            return _Weights(1 - between, between, one, one)
+        a = (1 + between.square()).rsqrt()
+        b = between * a
+        return _Weights(a, b, a, b)
 
 
 def variance_preserving(alphas_cumprod: Tensor, predicts: Predicts = "noise") -> NoiseSchedule:
@@ -150,4 +157,4 @@ def straight(levels: Tensor) -> NoiseSchedule:
     """
     a, one = 1 - levels, torch.ones_like(levels)
     abar = a.square() / (a.square() + levels.square())
-    return NoiseSchedule(a, levels, one, one, abar, "velocity")
+    return NoiseSchedule(a, levels, one, one, abar, "velocity", is_straight=True)

@@ -109,6 +109,29 @@ def test_fractions_of_timesteps_are_between_their_neighbours(predicts: Predicts)
     assert not torch.equal(low, middle)
 
 
+def test_fractions_along_a_straight_path_have_levels_between_their_neighbours() -> None:
+    """Levels of a shift, which are not proportional to t: s is a line between two of them."""
+    u = torch.arange(1000, dtype=torch.float64) / 1000
+    levels = 3 * u / (1 + 2 * u)
+    flow = straight(levels)
+    x, _, v = drawn(3, (1, 1, 2, 2))
+    for t, fraction in ((0, 0.5), (500, 0.25), (998, 0.9)):
+        at = torch.tensor([t + fraction], dtype=torch.float64)
+        s = float((1 - fraction) * levels[t] + fraction * levels[t + 1])
+        for score, expected in (("velocity", v), ("x0", x - s * v), ("noise", x + (1 - s) * v)):
+            assert torch.allclose(flow.as_score(score, v, x, at), expected, atol=1e-12)
+        for score in SCORES:
+            whole = flow.as_score(score, v, x, torch.tensor([t]))
+            assert torch.allclose(flow.as_score(score, v, x, torch.tensor([float(t)])), whole)
+    clean, eps, _ = drawn(4, (1, 1, 2, 2))
+    noisy = flow.add_noise(clean, eps, torch.tensor([700.5]))
+    velocity = flow.target("velocity", clean, eps, torch.tensor([700.5]))
+    assert torch.allclose(velocity, eps - clean)
+    assert torch.allclose(
+        flow.as_score("x0", velocity, noisy, torch.tensor([700.5])), clean, atol=1e-6
+    )
+
+
 def test_the_networks_own_score_is_its_output_bit_for_bit() -> None:
     x, _, output = (each.float() for each in drawn(1))
     own: list[tuple[str, Score]] = [("noise", "noise"), ("v", "velocity"), ("flow", "velocity")]
