@@ -23,6 +23,8 @@ from bigain.errors import UserError
 
 __all__ = ["Flux", "StableDiffusion3"]
 
+_PIXELS = 8
+
 
 class _FlowPipeline(TextPipeline):
     """What both have in common."""
@@ -32,11 +34,12 @@ class _FlowPipeline(TextPipeline):
     ) -> None:
         self._flow = config
         super().__init__(config, device, dtype, caches)
-        found = self._autoencoder.side // config.latent_side
         if self._autoencoder.side != config.image_side:
+            file = self._folder / "vae" / "config.json"
+            widths = read_settings(file)["block_out_channels"]
             raise UserError(
-                f"{self._folder / 'vae'}: a latent is {found} pixels wide; allowed: 8, as in "
-                f"backbone={config.name}"
+                f"{file}: block_out_channels={widths}; allowed: four numbers, with which a latent "
+                f"of backbone={config.name} is {_PIXELS} pixels wide, not {2 ** (len(widths) - 1)}"
             )
         self._levels = self.schedule.b.float().to(device)
 

@@ -35,15 +35,13 @@ from bigain.operators.base import UNCHANGED, Reduction, TokenReducer
 from bigain.operators.cells import constant
 from bigain.operators.matching import unit_tokens, without_autocast
 from bigain.operators.random_key import RandomKey
+from bigain.operators.tile_destinations import facility_location, representatives
 from bigain.operators.validation import check_choice, check_switch, check_tokens
 
-__all__ = ["DESTINATIONS", "MapReduction", "Tiles", "ToMA", "facility_location"]
+__all__ = ["DESTINATIONS", "MapReduction", "Tiles", "ToMA"]
 
 DESTINATIONS = ("facility", "representative")
 """The greedy search, or the D tokens of largest mean similarity to their tile."""
-
-_ROUNDING = 1e-5
-"""Above the rounding of a gain in fp32 in tiles of 8 x 8 (5e-6 at C = 320), not in larger tiles."""
 
 
 class Tiles(NamedTuple):
@@ -191,38 +189,10 @@ class ToMA(TokenReducer):
     def _mapped(self, unit: Tensor, tokens: Tensor) -> Tiles:
         own = unit.index_select(1, tokens.flatten()).unflatten(1, tokens.shape)
         similarity = own @ own.transpose(-1, -2)
-        choose = facility_location if self.destinations == "facility" else _representatives
+        choose = facility_location if self.destinations == "facility" else representatives
         dst = choose(similarity, self._kept(tokens.shape[1])).sort(dim=-1).values
         assert not isinstance(self.tau, str)
         return Tiles(tokens, dst, _map(similarity, dst, self.tau))
-
-
-def facility_location(similarity: Tensor, count: int) -> Tensor:
-    """(..., D) places of the destinations in `similarity` (..., n, n), in the order of the choice.
-
-    Of equal gains the lowest place is taken; nothing is chosen twice.  Two tokens that would add
-    only themselves and each other gain the same, so ties are common: gains that differ by less than
-    `_ROUNDING` are equal.
-    """
-    gains = similarity.sum(dim=-2)
-    covered = torch.full_like(similarity[..., :1], -torch.inf)
-    chosen = torch.zeros_like(gains, dtype=torch.bool)
-    picks = []
-    for _ in range(count):
-        left = gains.nan_to_num().masked_fill(chosen, -torch.inf)
-        is_best = left >= left.amax(dim=-1, keepdim=True) - _ROUNDING
-        pick = is_best.byte().argmax(dim=-1, keepdim=True)
-        picks.append(pick)
-        chosen = chosen.scatter(-1, pick, value=True)
-        covered = torch.maximum(covered, similarity.take_along_dim(pick[..., None, :], dim=-1))
-        gains = (similarity - covered).clamp_min_(0).sum(dim=-2)
-    return torch.cat(picks, dim=-1)
-
-
-def _representatives(similarity: Tensor, count: int) -> Tensor:
-    """(..., D): the places of largest mean similarity; if equal, the first."""
-    order = similarity.sum(dim=-2).argsort(dim=-1, descending=True, stable=True)
-    return order[..., :count]
 
 
 def _map(similarity: Tensor, dst: Tensor, tau: float) -> Tensor:

@@ -1,3 +1,4 @@
+import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -214,6 +215,24 @@ def test_latents_are_shifted_and_scaled(
     assert torch.allclose(latents, expected, atol=1e-5)
     own = backbone.decode(latents).astype(float)
     assert np.abs(own - (decoded / 2 + 0.5).clamp(0, 1).numpy() * 255).max() <= 1.01
+
+
+@pytest.mark.parametrize("name", ["sd3_medium", "flux_dev"])
+def test_an_autoencoder_with_latents_of_another_width_is_named_with_what_it_has(
+    hub_config: MakeConfig, caches: Caches, pipelines: dict[str, Path], tmp_path: Path, name: str
+) -> None:
+    folder = tmp_path / "own"
+    shutil.copytree(pipelines[name], folder)
+    file = folder / "vae" / "config.json"
+    settings = json.loads(file.read_text("utf-8"))
+    narrow = {k: v[:3] if isinstance(v, list) else v for k, v in settings.items()}
+    diffusers.AutoencoderKL.from_config(narrow).save_pretrained(folder / "vae")
+    with pytest.raises(UserError) as refused:
+        make(hub_config(name, image_side=64, path=folder), caches)
+    line = str(refused.value)
+    assert line.startswith(f"{file}: block_out_channels=[8, 8, 8]; allowed: four numbers")
+    assert f"backbone={name} is 8 pixels wide, not 4" in line
+    assert "\n" not in line
 
 
 def test_another_size_of_image_has_other_latents_and_another_shift(

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from bigain.errors import UserError
 from bigain.operators import UNCHANGED, MapReduction, RandomKey, ToMA
-from bigain.operators.toma import facility_location
+from bigain.operators.tile_destinations import facility_location, representatives
 
 
 def mapped(metric: Tensor, grid: tuple[int, int], operator: ToMA) -> MapReduction:
@@ -130,6 +130,62 @@ def test_equal_tokens_stay_as_they_are(tau: float | str) -> None:
     assert len(set(plan.dst[0].tolist())) == ToMA(0.5, 4).num_kept((12, 7))
     torch.testing.assert_close(plan.restore(plan.reduce(x)), x)
     assert mapped(x, (12, 7), ToMA(0.5, 8)).dst[0].tolist()[:3] == [0, 1, 2]
+
+
+def clusters(tokens: int, seed: int) -> tuple[Tensor, list[int]]:
+    """(tokens, 320) in groups of equal tokens, the groups at right angles; the group of each."""
+    generator = torch.Generator().manual_seed(seed)
+    sizes = [tokens // 2, tokens // 4, tokens // 8]
+    sizes.append(tokens - sum(sizes) - 1)
+    group = torch.tensor([g for g, size in enumerate([*sizes, 1]) for _ in range(size)])
+    group = group[torch.randperm(tokens, generator=generator)]
+    return torch.eye(5, 320)[group] * 3.7, group.tolist()
+
+
+def expected(group: list[int], count: int, rule: str) -> list[int]:
+    """The first token of each group, the larger before, and then the first tokens of all."""
+    by_size = sorted(set(group), key=lambda g: (-group.count(g), group.index(g)))
+    if rule == "representative":
+        return [i for g in by_size for i, own in enumerate(group) if own == g][:count]
+    chosen = [group.index(g) for g in by_size][:count]
+    return chosen + [i for i in range(len(group)) if i not in chosen][: count - len(chosen)]
+
+
+@pytest.mark.parametrize("side", [8, 16, 32, 48])
+@pytest.mark.parametrize("rule", ["facility", "representative"])
+def test_what_is_equal_up_to_rounding_is_equal_in_tiles_of_any_size(side: int, rule: str) -> None:
+    """Similarities are wrong by 7e-8 each, in the same direction for all of a token's."""
+    tokens = side**2
+    metric, group = clusters(tokens, side)
+    unit = metric / metric.norm(dim=-1, keepdim=True)
+    exact = unit @ unit.T
+    count = tokens // 8 + 3
+    for seed in range(3):
+        generator = torch.Generator().manual_seed(seed)
+        signs = torch.randint(0, 2, (1, tokens), generator=generator) * 2.0 - 1
+        rounded = exact + 7e-8 * signs * exact.ceil()
+        found = {"facility": facility_location, "representative": representatives}[rule](
+            rounded, count
+        )
+        assert sorted(found.tolist()) == sorted(expected(group, count, rule))
+
+
+@pytest.mark.parametrize("side", [16, 32])
+@pytest.mark.parametrize("rule", ["facility", "representative"])
+def test_a_batch_of_another_size_has_the_same_destinations(side: int, rule: str) -> None:
+    """Pairs of equal tokens: either of a pair gains the same, so every choice is a tie."""
+    generator = torch.Generator().manual_seed(side)
+    half = torch.randn(2, side**2 // 2, 64, generator=generator)
+    metric = torch.cat([half, half.flip(1)], dim=1)
+    operator = ToMA(0.9, side, destinations=rule)
+    alone = [mapped(metric[i : i + 1], (side, side), operator).dst[0] for i in range(2)]
+    for repeats in (1, 2, 4):
+        together = mapped(metric.repeat(repeats, 1, 1), (side, side), operator).dst
+        assert all(torch.equal(own, alone[i % 2]) for i, own in enumerate(together))
+    # The first of each pair, unless both are destinations.
+    for dst in alone:
+        pairs = [min(i, side**2 - 1 - i) for i in dst.tolist()]
+        assert all(pair in dst.tolist() for pair in pairs)
 
 
 def test_zero_tokens_make_no_nan() -> None:
