@@ -12,6 +12,7 @@ from bigain.config import (
 )
 from bigain.tables.document import MARKS, Cell, Document, Panel
 from bigain.tables.panels import number_panels
+from bigain.tables.planner import Plan
 from bigain.tables.sources import Sources, footnotes_of
 from bigain.tables.verdicts import verdict_panels
 
@@ -49,13 +50,21 @@ def _summary(sources: Sources) -> str:
     plan = sources.plan
     profile = plan.spec.profile(plan.profile)
     names = ", ".join(f"{each.label} (`{name}`)" for name, each in profile.datasets.items())
-    where = f"{profile.label} (`{profile.backbone}`){f' on {names}' if names else ''}"
+    backbones = ", ".join(f"`{name}`" for name in _backbones(plan))
+    where = f"{profile.label} ({backbones}){f' on {names}' if names else ''}"
     grid = "" if plan.grid == "default" else f" Grid `{plan.grid}`."
     runs = len(plan.distinct())
     done = f"{runs - len(plan.missing())} of {runs} runs done"
     paper = plan.spec.paper.label
     compared = f"; the paper used {paper}" if paper else ""
     return f"Profile `{plan.profile}`, {done}: {where}{compared}.{grid}"
+
+
+def _backbones(plan: Plan) -> list[str]:
+    """Those that see images; the profile's own if none does."""
+    profile = plan.spec.profile(plan.profile)
+    seeing = (plan.place(block).backbone for block in profile.blocks if block.dataset)
+    return list(dict.fromkeys(seeing)) or [profile.backbone]
 
 
 def _measured(sources: Sources) -> tuple[int, int]:
