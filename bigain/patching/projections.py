@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from bigain.patching.compiling import forget_compiled
+from bigain.patching.versions import Versions
 
 __all__ = ["LARGEST", "KeptProjections"]
 
@@ -109,11 +110,15 @@ class _Table(nn.Module):
 
 
 def _cross_attentions(denoiser: nn.Module) -> list[nn.Module]:
-    """The cross-attentions of `denoiser` that project its encoder_hidden_states as they are."""
+    """The cross-attentions of `denoiser` that project its encoder_hidden_states as they are.
+
+    One of several versions sees some rows of a batch only, so it keeps its own projections.
+    """
     if getattr(denoiser, "encoder_hid_proj", None) is not None:
         return []
     found = [getattr(module, "attn2", None) for module in denoiser.modules()]
-    return [each for each in found if each is not None and _projects_context(each)]
+    plain = (each for each in found if each is not None and not isinstance(each, Versions))
+    return [each for each in plain if _projects_context(each)]
 
 
 def _projects_context(attention: Any) -> bool:
