@@ -22,8 +22,9 @@ make: the last task.race.images images of the dataset's order take all trials, w
 One calibration serves all runs of one backbone, operator, loss, grid, precision and seed.
 
 With operator=dip_go or another operator that is calibrated (docs/pruning.md), make what it runs
-from: the last operator.images images, with their labels.  It serves all runs of one backbone,
-operator, trial and keep list, and dataset.
+from: operator.images images with their labels, the first of the training split where the dataset
+has one, otherwise the last of its order (operator.split).  It serves all runs of one backbone,
+operator, trial and keep list, and dataset.  A killed one goes on where it stopped.
 
 A calibration that is there is kept; force=true makes it again, which renames the runs.
 

@@ -36,6 +36,7 @@ NEUTRAL: Mapping[str, Any] = {
     "operator.padding": "zero",
     "operator.plan": "each_class",
     "operator.average": "mean",
+    "operator.split": "evaluated",
 }
 """Dotted key of a setting that was added later -> the value at which it has no effect.
 

@@ -34,6 +34,8 @@ class DatasetFacts:
         num_classes: Number of classes.
         split: Name of the split that is evaluated.
         split_size: Number of images of the published split.
+        training_split: Name of a split that is never evaluated, whose images may calibrate an
+            operator; None if none is read.
         label_space: Where the classes come from, which decides what backbones can tell them apart.
         further_spaces: Other spaces in which the same classes are.
         generates: Whether every image has one class, or a caption, to generate another from.
@@ -53,6 +55,7 @@ class DatasetFacts:
     num_classes: int
     split: str
     split_size: int
+    training_split: str | None = None
     label_space: LabelSpace
     further_spaces: tuple[LabelSpace, ...] = ()
     generates: bool = True

@@ -81,6 +81,11 @@ class OperatorConfig(Settings):
         return "calibration" in (self.model_extra or {})
 
     @property
+    def trains_apart(self) -> bool:
+        """Whether it is calibrated on images of the training split, which no run evaluates."""
+        return (self.model_extra or {}).get("split") == "training"
+
+    @property
     def calibration(self) -> str | None:
         """The hash of the file that the operator is made from; None if it is not known yet."""
         digest: str | None = (self.model_extra or {}).get("calibration")

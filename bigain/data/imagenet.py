@@ -6,6 +6,9 @@ The first 2,000 and 10,000 images, 2 and 10 of each class, are also published as
 (`bigain/assets/classes/imagenet1k_val_*.csv`); the paper's 2,000 are not known.  The names of the
 classes are the CLIP-style ones of OpenCLIP.
 
+The training split has one folder a class, `train/<wnid>/<wnid>_<number>.JPEG`.  Which numbers there
+are is not known here, so its order is one of the files that are there.
+
 The files are addressed directly instead of through torchvision's ImageFolder, which would list
 50,000 files before a run of twenty and number the classes by what is there.
 """
@@ -13,16 +16,27 @@ The files are addressed directly instead of through torchvision's ImageFolder, w
 import functools
 from abc import abstractmethod
 from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 
-from bigain.data.base import CLASSES, ClassList, class_table
-from bigain.data.files import Entry, PublishedFiles
+from bigain.data.base import CLASSES, ClassList, Dataset, class_table
+from bigain.data.files import Entry, ImageFiles, PublishedFiles
 from bigain.data.layouts import Layout
 from bigain.data.orders import hashed_order
+from bigain.errors import UserError
 
-__all__ = ["LISTS", "ORDER_SEED", "VAL_LABELS", "ImageNet1K", "ImageNet100", "val_order"]
+__all__ = [
+    "LISTS",
+    "ORDER_SEED",
+    "TRAINING_IDS",
+    "VAL_LABELS",
+    "ImageNet1K",
+    "ImageNet100",
+    "val_order",
+]
 
 ORDER_SEED = 20261125
+TRAINING_IDS = 10**7
 VAL_LABELS = CLASSES / "imagenet_val_labels.csv"
 """Class index of validation image 1, 2, ..., 50,000."""
 LISTS = {size: CLASSES / f"imagenet1k_val_{size}.csv" for size in (2000, 10_000)}
@@ -51,6 +65,7 @@ class _ImageNet(PublishedFiles):
     """
 
     split = "val"
+    training_split = "train"
     label_space = "imagenet"
 
     @classmethod
@@ -77,6 +92,41 @@ class _ImageNet(PublishedFiles):
             file = f"{place}/ILSVRC2012_val_{number:08d}.JPEG"
             entries.append(Entry(number, file, label_of[index]))
         return entries
+
+    @classmethod
+    def open_training(cls, root: Path | None, count: int) -> Dataset:
+        """The first images of `train/`, one of each class, then a second one, and so on.
+
+        Only the folders of the classes that are used are read.  Ids are ImageNet's index of the
+        class, times `TRAINING_IDS`, plus the number in the file name.
+
+        Raises:
+            UserError: A folder is missing.
+
+        """
+        folder = cls.layout.find(root)
+        order = hashed_order(range(cls.num_classes), None, ORDER_SEED)
+        of_class = [cls._of_class(folder, label) for label in order[:count]]
+        rounds = zip_longest(*of_class)
+        entries = [entry for each in rounds for entry in each if entry is not None]
+        return ImageFiles(entries[:count], folder, cls.classes())
+
+    @classmethod
+    def _of_class(cls, folder: Path, label: int) -> list[Entry]:
+        """The training images of a class, in the order of the hashes of their numbers."""
+        index = cls.indices()[label]
+        wnid = class_table("imagenet")[index]["wnid"]
+        place = folder / "train" / wnid
+        names = [path.stem.removeprefix(f"{wnid}_") for path in place.glob(f"{wnid}_*.JPEG")]
+        numbers = sorted(int(name) for name in names if name.isdecimal())
+        if not numbers:
+            raise UserError(
+                f"{place}: has no training image; allowed: {wnid}_<number>.JPEG of image-net.org's "
+                "ILSVRC2012_img_train.tar"
+            )
+        files = {number: f"train/{wnid}/{wnid}_{number}.JPEG" for number in numbers}
+        order = [numbers[position] for position in hashed_order(numbers, None, index)]
+        return [Entry(index * TRAINING_IDS + number, files[number], label) for number in order]
 
 
 class ImageNet1K(_ImageNet):

@@ -1,6 +1,7 @@
 """Oxford-IIIT Pets, test split: 3,669 images of 37 breeds of cats and dogs.
 
-Read from `annotations/test.txt` as torchvision's OxfordIIITPet reads it; its lines are
+Read from `annotations/test.txt`, and the training split from `trainval.txt` beside it, as
+torchvision's OxfordIIITPet reads them; a line is
 `<image> <breed 1..37> <species: 1 cat, 2 dog> <breed within the species>`.
 Breeds and species are those of TensorFlow Datasets' list; the prompt of a class is
 "a photo of a {breed} {cat|dog}, a type of pet.".  As in the paper's released code, American Bulldog
@@ -22,6 +23,7 @@ __all__ = ["ORDER_SEED", "Pets"]
 
 ORDER_SEED = 20261126
 _LIST = "annotations/test.txt"
+_TRAINING_LIST = "annotations/trainval.txt"
 _SPECIES = ("cat", "dog")
 _WITHOUT_SPECIES = "American Bulldog"
 
@@ -40,6 +42,7 @@ class Pets(PublishedFiles):
     num_classes = 37
     split = "test"
     split_size = 3669
+    training_split = "trainval"
     all_size: ClassVar[int] = 7390
     """Number of all images, those of both splits and the 41 in no list."""
     label_space = "open"
@@ -67,7 +70,18 @@ class Pets(PublishedFiles):
     @classmethod
     def list_entries(cls, folder: Path) -> list[Entry]:
         """The images of the test list."""
-        pairs = sorted(_read_list(folder / _LIST).items())
+        return cls._listed(folder / _LIST)
+
+    @classmethod
+    def open_training(cls, root: Path | None, count: int) -> Dataset:
+        """The first images of `trainval.txt`; ids are positions in its sorted names."""
+        folder = cls.layout.find(root)
+        return ImageFiles(cls._listed(folder / _TRAINING_LIST)[:count], folder, cls.classes())
+
+    @classmethod
+    def _listed(cls, path: Path) -> list[Entry]:
+        """The images of a list in the fixed order."""
+        pairs = sorted(_read_list(path).items())
         entries = [Entry(i, f"images/{name}", label) for i, (name, label) in enumerate(pairs)]
         order = hashed_order(range(len(pairs)), [label for _, label in pairs], ORDER_SEED)
         return [entries[position] for position in order]
@@ -117,7 +131,7 @@ def _read_list(path: Path) -> dict[str, int]:
             raise UserError(f"{where}: has no prompt; allowed: the 37 breeds of Oxford-IIIT Pets")
         labels[name] = int(fields[1]) - 1
     if not labels:
-        raise UserError(f"{path}: is empty; allowed: the list of the test split")
+        raise UserError(f"{path}: is empty; allowed: the list of a split")
     return labels
 
 

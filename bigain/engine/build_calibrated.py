@@ -93,7 +93,12 @@ def check_calibrated(config: RunConfig, image_ids: set[int], weights: Mapping[st
 
 
 def check_apart_from(config: RunConfig, image_ids: set[int], calibrated: Sequence[int]) -> None:
-    """Raise UserError if the run has images that its operator is calibrated on."""
+    """Raise UserError if the run has images that its operator is calibrated on.
+
+    Those of the training split have numbers of their own, and no run has one of them.
+    """
+    if config.operator.trains_apart:
+        return
     common = image_ids & set(calibrated)
     if common:
         limit = "null" if config.dataset.limit is None else config.dataset.limit

@@ -59,6 +59,7 @@ def check_operator(config: RunConfig) -> None:
     if config.backbone.architecture.is_joint and not config.operator.is_baseline:
         _check_joint(config, operator)
     if isinstance(operator, Calibrated):
+        _check_split(config)
         return
     _check_scope(config, operator)
     side = config.backbone.smallest_grid()
@@ -80,6 +81,15 @@ def check_operator(config: RunConfig) -> None:
             acting.num_kept((side, side))
         except UserError as error:
             raise UserError(f"operator.{error} of backbone={config.backbone.name}") from error
+
+
+def _check_split(config: RunConfig) -> None:
+    dataset = config.dataset
+    if config.operator.trains_apart and dataset.kind.training_split is None:
+        raise UserError(
+            "operator.split=training: allowed: evaluated, because no training split of "
+            f"dataset={dataset.name} is read"
+        )
 
 
 def _check_joint(config: RunConfig, operator: Compression) -> None:

@@ -1,9 +1,10 @@
 """`bigain calibrate operator=...`: what an operator is made from, once for all its runs.
 
-The images are the last of the dataset's order, with their own labels.  What is measured is kept as
-soon as it is there (`bigain.engine.kept_measurements`), so a killed calibration goes on.  The file
-is written at the end, as a whole.  A calibration that is there is kept: another device would change
-its last digits, and with its hash the names of the runs that were made with it.
+The images are the first of the dataset's training split, or the last of the evaluated one
+(`operator.split`), with their own labels.  What is measured is kept as soon as it is there
+(`bigain.engine.kept_measurements`), so a killed calibration goes on.  The file is written at the
+end, as a whole.  A calibration that is there is kept: another device would change its last digits,
+and with its hash the names of the runs that were made with it.
 """
 
 import json
@@ -16,8 +17,8 @@ from safetensors.torch import save
 from torch import Tensor
 
 from bigain.config import RunConfig
-from bigain.data.base import Dataset, load_dataset
-from bigain.data.whole import load_whole
+from bigain.data.base import Dataset, Selected, load_dataset
+from bigain.data.whole import load_training, load_whole
 from bigain.devices import choose_threads, limited_threads, resolve_device
 from bigain.engine import build
 from bigain.engine.build_calibrated import CONTENT, check_apart_from, read_content
@@ -66,8 +67,7 @@ def check_images_of_operator(config: RunConfig) -> list[int]:
     if _is_there(config):
         ids = list(read_content(config, planned_calibration(config))["image_ids"])
     else:
-        images = load_whole(config.dataset)
-        ids = [images.image_ids[position] for position in _positions(config, images)]
+        ids = _images(config).image_ids
     check_apart_from(config, set(load_dataset(config.dataset).image_ids), ids)
     return ids
 
@@ -85,13 +85,13 @@ def calibrate_operator(config: RunConfig) -> CalibratedOperator:
         return CalibratedOperator(path, 0, str(read_content(config, path)["summary"]))
     device = resolve_device(config.device)
     threads = choose_threads(config.threads, is_mini=config.backbone.is_mini)
-    images = load_whole(config.dataset)
+    images = _images(config)
     with limited_threads(threads.count):
         backbone = build.build_backbone(
             config.backbone, device, config.dtype, build.build_caches(config)
         )
         backbone.condition_on(images)
-        samples = [images[position] for position in _positions(config, images)]
+        samples = [images[position] for position in range(len(images))]
         size = build.build_batch_size(_as_it_is(config), backbone, device)
         material = Material(config, backbone, samples, size)
         operator = build_operator(config.operator)
@@ -130,12 +130,27 @@ def _as_it_is(config: RunConfig) -> RunConfig:
     return config.model_copy(update={"operator": type(config.operator).model_validate(plain)})
 
 
-def _positions(config: RunConfig, images: Dataset) -> range:
+def _images(config: RunConfig) -> Dataset:
+    """The images of the calibration."""
     wanted = int(config.operator.arguments["images"])
+    if config.operator.trains_apart:
+        return _of_training_split(config, wanted)
+    images = load_whole(config.dataset)
     if wanted >= len(images):
         allowed = f"an integer from 1 to {len(images) - 1}, fewer than the images of the dataset"
         raise UserError(f"operator.images={wanted}: allowed: {allowed}")
-    return range(len(images) - wanted, len(images))
+    return Selected(images, range(len(images) - wanted, len(images)))
+
+
+def _of_training_split(config: RunConfig, wanted: int) -> Dataset:
+    try:
+        images = load_training(config.dataset, wanted)
+    except UserError as error:
+        raise UserError(f"operator.split=training: {error}; or operator.split=evaluated") from error
+    if len(images) < wanted:
+        allowed = f"an integer from 1 to {len(images)}, the images of the training split"
+        raise UserError(f"operator.images={wanted}: allowed: {allowed}")
+    return images
 
 
 _MAKERS: Mapping[type[object], Callable[[Material, Any], Made]] = {

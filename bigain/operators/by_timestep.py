@@ -12,7 +12,11 @@ from collections.abc import Hashable, Mapping
 
 from bigain.operators.base import Compression, Operator
 
-__all__ = ["ByTimestep", "Calibrated"]
+__all__ = ["SPLITS", "ByTimestep", "Calibrated"]
+
+SPLITS = ("evaluated", "training")
+"""Which images of a dataset calibrate: the last of the split that runs evaluate, or those of the
+training split."""
 
 
 class Calibrated(Compression):

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from bigain.errors import UserError
-from bigain.operators.by_timestep import ByTimestep, Calibrated
+from bigain.operators.by_timestep import SPLITS, ByTimestep, Calibrated
 from bigain.operators.validation import (
     check_choice,
     check_count,
@@ -50,6 +50,7 @@ class DiPGO(Calibrated):
         seed: of the noise of these images, and of the other class of `contrast`.
         trial_list: the trials whose timesteps have masks.
         keep_list: classes kept after each stage, which gives the evaluations of each timestep.
+        split: which images of the dataset these are, `evaluated` or `training` (`SPLITS`).
 
     Raises:
         UserError: a setting is not allowed.
@@ -63,6 +64,7 @@ class DiPGO(Calibrated):
     seed: int = 0
     trial_list: tuple[int, ...] = (5, 20)
     keep_list: tuple[int, ...] = (5, 1)
+    split: str = "evaluated"
 
     def __post_init__(self) -> None:
         check_share("target", self.target)
@@ -70,6 +72,7 @@ class DiPGO(Calibrated):
         check_switch("protect_cross_attention", self.protect_cross_attention)
         check_count("images", self.images)
         check_seed(self.seed)
+        check_choice("split", self.split, SPLITS)
 
 
 @dataclass(frozen=True, repr=False)

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from bigain.errors import UserError
-from bigain.operators.by_timestep import ByTimestep, Calibrated
+from bigain.operators.by_timestep import SPLITS, ByTimestep, Calibrated
 from bigain.operators.validation import (
     check_choice,
     check_count,
@@ -53,6 +53,7 @@ class MosaicDiff(Calibrated):
         seed: of their noise and timesteps.
         trial_list: the trials of a classification.
         keep_list: classes kept after each stage of the protocol.
+        split: which images of the dataset these are, `evaluated` or `training` (`SPLITS`).
 
     Raises:
         UserError: a setting is not allowed.
@@ -66,6 +67,7 @@ class MosaicDiff(Calibrated):
     seed: int = 0
     trial_list: tuple[int, ...] = (5, 20)
     keep_list: tuple[int, ...] = (5, 1)
+    split: str = "evaluated"
 
     def __post_init__(self) -> None:
         check_share("target", self.target)
@@ -73,6 +75,7 @@ class MosaicDiff(Calibrated):
         check_switch("cross_attention", self.cross_attention)
         check_count("images", self.images)
         check_seed(self.seed)
+        check_choice("split", self.split, SPLITS)
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,8 +2,8 @@
 
 Among the first images of each dataset's order are a file with an alpha channel, a grey one, a CMYK
 one, a tiny one and one that is cut short; all carry the usual file names.  Everything else is a
-coloured pattern whose colour depends on the class.  For tests, and for trying a set-up:
-`scripts/make_tiny_datasets.py`.
+coloured pattern whose colour depends on the class, also the training images.  For tests, and for
+trying a set-up: `scripts/make_tiny_datasets.py`.
 """
 
 import io
@@ -17,6 +17,7 @@ from PIL import Image
 
 from bigain.data.base import class_table
 from bigain.data.coco import ORDER_SEED as COCO_ORDER
+from bigain.data.imagenet import ORDER_SEED as IMAGENET_ORDER
 from bigain.data.imagenet import ImageNet1K, ImageNet100
 from bigain.data.orders import hashed_order
 from bigain.data.pets import ORDER_SEED as PETS_ORDER
@@ -30,6 +31,8 @@ IMAGENET_IMAGES = 20
 COCO_IMAGES = 12
 TRUNCATED = 4
 """Position, in the fixed order, of the image that is cut short."""
+_PLAIN = 10
+"""A position without an oddity."""
 _CAPTIONS = ("A {0} beside nothing else.", "Someone has made a picture of a {0}.")
 
 
@@ -37,20 +40,23 @@ def write_tiny(dataset: str, root: Path) -> int:
     """Write the tiny version of `dataset`, a key of `TINY`, below the folder `root`.
 
     Returns:
-        Number of images: 37 for Pets, 20 for either ImageNet, 12 for COCO.
+        Number of images to evaluate: 37 for Pets, 20 for either ImageNet, 12 for COCO.  Of training
+        images Pets has as many, and ImageNet 20, each of another class.
 
     """
     return TINY[dataset](root)
 
 
 def _pets(root: Path) -> int:
-    """One test image of each of the 37 breeds; the train list has another of each."""
+    """One test image of each of the 37 breeds, and one of each for training."""
     folder = root / "oxford-iiit-pet"
     breeds = class_table("pets")
     names = sorted(f"{row['file_name']}_{7 + i}" for i, row in enumerate(breeds))
     order = hashed_order(range(len(names)), range(len(names)), PETS_ORDER)
     for place, position in enumerate(order):
         _save(folder / "images" / f"{names[position]}.jpg", place, position)
+    for label, row in enumerate(breeds):
+        _save(folder / "images" / f"{row['file_name']}_300.jpg", _PLAIN, label)
     lines = {row["file_name"]: _pets_line(i, row) for i, row in enumerate(breeds)}
     test = [f"{name} {lines[name.rpartition('_')[0]]}\n" for name in names]
     train = [f"{breed}_300 {line}\n" for breed, line in lines.items()]
@@ -74,6 +80,10 @@ def _imagenet(kind: type[ImageNet1K] | type[ImageNet100]) -> Callable[[Path], in
         folder = root / kind.layout.folders[0]
         for place, entry in enumerate(kind.list_entries(folder)[:IMAGENET_IMAGES]):
             _save(folder / entry.file, place, entry.label or 0)
+        wnids = [row["wnid"] for row in class_table("imagenet")]
+        for label in hashed_order(range(kind.num_classes), None, IMAGENET_ORDER)[:IMAGENET_IMAGES]:
+            wnid = wnids[kind.indices()[label]]
+            _save(folder / "train" / wnid / f"{wnid}_{100 + label}.JPEG", _PLAIN, label)
         return IMAGENET_IMAGES
 
     return write

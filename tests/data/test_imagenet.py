@@ -6,8 +6,15 @@ import numpy as np
 import pytest
 from torchvision.datasets import ImageFolder
 
-from bigain.data.files import Entry
-from bigain.data.imagenet import LISTS, VAL_LABELS, ImageNet1K, ImageNet100, val_order
+from bigain.data.files import Entry, ImageFiles
+from bigain.data.imagenet import (
+    LISTS,
+    TRAINING_IDS,
+    VAL_LABELS,
+    ImageNet1K,
+    ImageNet100,
+    val_order,
+)
 from bigain.errors import UserError
 from bigain.testing.datasets import TRUNCATED, write_tiny
 
@@ -148,3 +155,36 @@ def test_a_file_beside_the_folders_of_the_classes_changes_nothing(tmp_path: Path
     for name in ("ILSVRC2012_val_00000001.JPEG", "._ILSVRC2012_val_00000002.JPEG", "Thumbs.db"):
         (val / name).write_bytes(b"")
     assert ImageNet1K(20, tmp_path).content_hash == before.content_hash
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_training_images_are_one_of_each_class_and_then_the_next(tmp_path: Path, name: str) -> None:
+    write_tiny(name, tmp_path)
+    folder = tmp_path / ("imagenet" if name == "imagenet1k" else name) / "train"
+    ours = CLASS[name].open_training(tmp_path, 20)
+    assert isinstance(ours, ImageFiles)
+    assert len({entry.label for entry in ours.entries}) == len(ours) == 20
+    theirs = {Path(path).name: Path(path).parent.name for path, _ in ImageFolder(folder).samples}
+    wnids = [row["wnid"] for row in rows(VAL_LABELS.with_name("imagenet.csv"))]
+    for entry in ours.entries:
+        place = Path(entry.file)
+        index = (ours.condition_ids or ())[entry.label or 0]
+        assert theirs[place.name] == place.parent.name == wnids[index]
+        number = int(place.stem.rpartition("_")[2])
+        assert entry.image_id == index * TRAINING_IDS + number
+    # A second image of the first class comes after one of each of the others that are asked for.
+    first = ours.entries[0]
+    more = folder / Path(first.file).parent.name
+    for number in (7, 10026):
+        (more / f"{more.name}_{number}.JPEG").write_bytes((folder.parent / first.file).read_bytes())
+    (more / "._cover.JPEG").write_bytes(b"")
+    shorter = CLASS[name].open_training(tmp_path, 3)
+    assert isinstance(shorter, ImageFiles)
+    assert [e.label for e in shorter.entries] == [e.label for e in ours.entries[:3]]
+    assert shorter.entries[1:] == ours.entries[1:3]
+
+
+def test_a_class_without_training_images_is_named(tmp_path: Path) -> None:
+    write_tiny("imagenet1k", tmp_path)
+    with pytest.raises(UserError, match=r"train/n\d{8}: has no training image; allowed: n\d{8}_<"):
+        ImageNet1K.open_training(tmp_path, 21)

@@ -5,6 +5,7 @@ import pytest
 from torchvision.datasets import OxfordIIITPet
 
 from bigain.config import DatasetConfig
+from bigain.data.files import ImageFiles
 from bigain.data.pets import Pets
 from bigain.errors import UserError
 from bigain.testing.datasets import TRUNCATED, write_tiny
@@ -140,10 +141,36 @@ def test_all_images_do_not_depend_on_what_else_lies_in_the_folder(
     assert (after.image_ids, after.content_hash) == (before.image_ids, before.content_hash)
 
 
-@pytest.mark.parametrize("kept", [0, 2, 36])
+@pytest.mark.parametrize("kept", [0, 2, 73])
 def test_an_incomplete_copy_is_no_reference(root: Path, kept: int) -> None:
     for path in sorted((root / "oxford-iiit-pet" / "images").glob("*.jpg"))[kept:]:
         path.unlink()
     told = rf"task\.reference=all: means all 7390 images .* holds {kept}; allowed: "
     with pytest.raises(UserError, match=told):
         Pets.reference("all", pets(root))
+
+
+@pytest.mark.parametrize("count", [1, 5, 37, 60])
+def test_the_training_split_is_torchvisions_trainval_and_balanced(root: Path, count: int) -> None:
+    """Fewer images where there are no more; none of them is in the test split."""
+    theirs = OxfordIIITPet(root, split="trainval")
+    ours = Pets.open_training(root, count)
+    assert len(ours) == min(count, 37)
+    names = sorted(path.name for path in theirs._images)
+    labels = {path.name: label for path, label in zip(theirs._images, theirs._labels, strict=True)}
+    assert isinstance(ours, ImageFiles)
+    for entry in ours.entries:
+        name = Path(entry.file).name
+        assert names[entry.image_id] == name
+        assert entry.label == labels[name]
+    assert len({entry.label for entry in ours.entries}) == len(ours)
+    assert not {e.file for e in ours.entries} & {e.file for e in Pets(37, root).entries}
+    assert ours.image_ids == Pets.open_training(root, 37).image_ids[:count]
+    assert ours.class_names == Pets(1, root).class_names
+    assert ours[0].image.shape[2] == 3
+
+
+def test_a_missing_list_of_the_training_split_is_named(root: Path) -> None:
+    annotations(root).with_name("trainval.txt").unlink()
+    with pytest.raises(UserError, match=r"annotations/trainval\.txt: cannot be read"):
+        Pets.open_training(root, 1)

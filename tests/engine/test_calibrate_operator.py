@@ -252,6 +252,35 @@ def test_a_target_that_cannot_be_met_is_refused_before_an_image_is_measured(
     assert not list(measurements_folder(config, ()).parent.rglob("*.json"))
 
 
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_a_dataset_without_a_training_split_keeps_its_last_images_and_its_names(
+    made: Path, operator: str
+) -> None:
+    """The setting has no effect there: what was calibrated before it existed is found."""
+    config = composed(made, operator)
+    assert config.operator.arguments["split"] == "evaluated"
+    plain = config.model_dump(mode="json")
+    del plain["operator"]["split"]
+    assert run_id(plain) == run_id(config)
+    with pytest.raises(UserError) as refused:
+        calibrate_operator(composed(made, operator, "operator.split=training"))
+    assert str(refused.value).startswith("operator.split=training: allowed: evaluated, because no ")
+    with pytest.raises(UserError, match=r"^operator\.split=train: allowed: evaluated, training"):
+        calibrate_operator(composed(made, operator, "operator.split=train"))
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+@pytest.mark.parametrize("dataset", ["pets", "imagenet100", "imagenet1k"])
+def test_a_dataset_with_a_training_split_takes_it_unless_told_otherwise(
+    operator: str, dataset: str
+) -> None:
+    given = [f"operator={operator}", "backbone=sd20", f"dataset={dataset}"]
+    assert compose_config(given).operator.trains_apart
+    other = compose_config([*given, "operator.split=evaluated"])
+    assert not other.operator.trains_apart
+    assert run_id(other) != run_id(compose_config(given))
+
+
 def test_one_image_is_not_many(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     paths = [f"paths.results={tmp_path}", f"paths.cache={tmp_path}"]
     assert main(["operator=dip_go", *SHORT[:3], "operator.images=1", *paths]) == 0

@@ -50,7 +50,6 @@ def command(folder: Path, operator: str, *more: str) -> list[str]:
     ]
 
 
-@pytest.mark.skipif(os.name == "nt", reason="SIGKILL")
 @pytest.mark.parametrize(
     ("operator", "module", "measuring", "pieces"),
     [
