@@ -4,6 +4,8 @@ Both compare sums of similarities.  Their rounding differs by the size of the ba
 differ by no more are equal, and of equal ones the first is taken.
 """
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -47,6 +49,10 @@ def representatives(similarity: Tensor, count: int) -> Tensor:
 def _rounding(tokens: int) -> float:
     """Sums over a tile of so many tokens that differ by less are equal.
 
-    Every similarity is wrong by about as much, so the sums of larger tiles by as many times more.
+    A sum of n terms in halves rounds log2(n) times, each time by a share of up to n: its error
+    grows as n log2(n).  At n = 900, C = 320, equal tokens were seen to differ by 1.2e-4, half of
+    this bound.
     """
-    return _ROUNDING * max(1.0, tokens / _OF_TOKENS)
+    if tokens <= _OF_TOKENS:
+        return _ROUNDING
+    return _ROUNDING * tokens * math.log2(tokens) / (_OF_TOKENS * math.log2(_OF_TOKENS))
