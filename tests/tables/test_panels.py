@@ -226,12 +226,21 @@ def test_blocks_side_by_side(make_sources: MakeSources) -> None:
     (panel,) = number_panels(sources)
     saved = ("FLOPs saved, % ↑ (SD-2.0)", "FLOPs saved, % ↑ (the mini U-Net)")
     assert panel.columns[:3] == (*saved, "Top-1 accuracy, % ↑")
-    assert {len(line.cells) for line in panel.lines} == {5}
+    assert [column.endswith(" (the mini DiT)") for column in panel.columns] == 5 * [False] + 3 * [
+        True
+    ]
+    assert {len(line.cells) for line in panel.lines} == {8}
     found = labelled(panel)
     assert texts(found["Baseline"])[0] == "", "nothing is saved"
-    assert texts(found["Baseline"])[3:] == ("", "")
+    assert texts(found["Baseline"])[3:6] == ("", "", "")
     not_run = found["DiP-GO (pruning), reported, not run"]
-    assert (not_run.kind, texts(not_run)) == ("paper", ("lost", "", "76.53", "4.50", ""))
+    assert (not_run.kind, texts(not_run)) == (
+        "paper",
+        ("lost", "", "76.53", "4.50", "", *3 * ("",)),
+    )
     assert not any(label.startswith("DiP-GO (pruning), reported, not run ·") for label in found)
-    assert DASH not in texts(found["SiTo, ratio 0.5 (pruning)"])
+    of_sito = texts(found["SiTo, ratio 0.5 (pruning)"])
+    assert [text == DASH for text in of_sito] == 5 * [False] + 3 * [True]
+    for label in ("Masks by timestep, after DiP-GO", "Weights by stage, after MosaicDiff"):
+        assert [text == DASH for text in texts(found[label])] == [True] + 7 * [False]
     assert panel.caption == "n = 30 images."
