@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from decomposition import BACKBONES, BASELINE, VARIANTS, Run, registered
 from matplotlib.figure import Figure
 
+from bigain.config import BACKBONE_TITLES
 from bigain.figures.style import save
 from bigain.launch.compose import compose_config
 from bigain.metrics.intervals import PairedResult, Values, holm, paired_difference
@@ -224,7 +225,7 @@ def markdown(found: Sequence[dict[str, Any]]) -> Iterator[str]:
     yield "|---|---|---|---|---|---|---|"
     for row in (each for each in found if each["p_holm"] is not None):
         what = f"{row['first']} - {row['second']}"
-        numbers = f"{_text(row)} | {row['p']:.2g} | {row['p_holm']:.2g} | {row['verdict']}"
+        numbers = f"{_text(row)} | {row['p']:.2g} | {row['p_holm']:.2g} | {_verdict(row)}"
         yield f"| {row['hypothesis']} | {what} | {row['backbone']} | {numbers} |"
     for backbone in BACKBONES:
         yield from ("", f"## Beside the baseline: {backbone}", "")
@@ -239,6 +240,12 @@ def markdown(found: Sequence[dict[str, Any]]) -> Iterator[str]:
             yield f"| {ratio}, {seed} | {variant} | {' | '.join(texts)} |"
 
 
+def _verdict(row: dict[str, Any]) -> str:
+    """With a mark where it rests on the interval, and the corrected p does not say so."""
+    by_interval = row["verdict"] == "contradicted" and row["p_holm"] >= LEVEL
+    return row["verdict"] + (" [by the interval]" if by_interval else "")
+
+
 def _text(row: dict[str, Any]) -> str:
     digits = 3 if row["quantity"] == _ENDPOINT else 2
     value, low, high = (f"{row[key]:+.{digits}f}" for key in ("value", "ci_low", "ci_high"))
@@ -248,7 +255,7 @@ def _text(row: dict[str, Any]) -> str:
 def draw(found: Sequence[dict[str, Any]], path: Path) -> list[Path]:
     """The endpoint of each variant minus the baseline's, by backbone and ratio."""
     figure = Figure(figsize=(7.0, 3.6), layout="constrained")
-    axes = figure.subplots(1, len(BACKBONES), sharey=True)
+    axes = figure.subplots(1, len(BACKBONES), sharex=True, sharey=True)
     for axis, backbone in zip(axes, BACKBONES, strict=True):
         _panel(axis, backbone, found)
     axes[0].set_yticks(range(len(VARIANTS)), VARIANTS)
@@ -272,7 +279,7 @@ def _panel(axis: Any, backbone: str, found: Sequence[dict[str, Any]]) -> None:
                     axis.plot(row["value"], y, "o", color=shade, ms=4)
         axis.plot([], [], "o-", color=shade, label=f"ratio {ratio}")
     axis.axvline(0, color="0.6", lw=0.8)
-    axis.set_title(backbone)
+    axis.set_title(BACKBONE_TITLES[backbone])
 
 
 def main(arguments: list[str] | None = None) -> int:

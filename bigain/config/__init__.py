@@ -6,6 +6,7 @@ field is the sentence that a user reads after `allowed:` when the value is wrong
 """
 
 from bigain.config.backbone import (
+    BACKBONE_TITLES,
     BackboneConfig,
     FlowConfig,
     FluxDevConfig,
@@ -28,6 +29,7 @@ from bigain.config.task import (
 from bigain.config.tracking import TrackerConfig, TrackingConfig
 
 __all__ = [
+    "BACKBONE_TITLES",
     "NEUTRAL",
     "SETTING_COLUMNS",
     "BackboneConfig",

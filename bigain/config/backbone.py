@@ -8,6 +8,7 @@ from bigain.config.base import Folder, Integer, Number
 from bigain.config.sites import AnyBackboneConfig
 
 __all__ = [
+    "BACKBONE_TITLES",
     "BackboneConfig",
     "DiTXL2Config",
     "FlowConfig",
@@ -23,6 +24,9 @@ __all__ = [
     "SD35MediumConfig",
     "SDXLConfig",
 ]
+
+BACKBONE_TITLES = {"mini_unet": "mini U-Net", "mini_dit": "mini DiT", "sd20": "SD-2.0"}
+"""Backbones as pages and figures call them; others go by their names."""
 
 _REPOSITORY = r"[\w.-]+/[\w.-]+"
 

@@ -25,7 +25,7 @@ from matplotlib.patches import Patch
 from torch import Tensor
 
 from bigain.backbones.base import Backbone
-from bigain.config import MiniBackboneConfig, RunConfig
+from bigain.config import BACKBONE_TITLES, MiniBackboneConfig, RunConfig
 from bigain.devices import limited_threads, resolve_device
 from bigain.engine import build
 from bigain.errors import UserError
@@ -75,7 +75,6 @@ _COLOURS = {
     KEPT: to_rgba("#F0E442", 0.78),
 }
 _NAMES = {MERGED: "merged", DESTINATION: "destinations", KEPT: "left alone"}
-_TITLES = {"mini_unet": "mini U-Net", "mini_dit": "mini DiT", "sd20": "SD-2.0"}
 _PADDING = 2
 _DRAWS_AT_ONCE = 25
 _NOTE = "Laplacian of the\nhidden states:\ndark is smooth,\nbright is contrast"
@@ -230,7 +229,9 @@ def _scene(config: RunConfig) -> Scene:
     latents = backbone.encode(sample.image)
     is_mini = isinstance(config.backbone, MiniBackboneConfig)
     image = np.pad(sample.image, _PADDING) if is_mini else backbone.decode(latents)
-    return Scene(_TITLES[name], backbone, device, config.seed, latents, image, sample.labels[0])
+    return Scene(
+        BACKBONE_TITLES[name], backbone, device, config.seed, latents, image, sample.labels[0]
+    )
 
 
 def _scores(scene: Scene, noisy: Tensor, timestep: int) -> Maps:

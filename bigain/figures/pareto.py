@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+from bigain.config import BACKBONE_TITLES
 from bigain.figures.style import INK, OPERATORS, publication
 from bigain.metrics import HIGHER_IS_BETTER, Metric
 from bigain.runs.pareto import COSTS, Group, Point, fronts
@@ -21,6 +22,9 @@ _CLASSIFIES = ("best_margin", "acc1", "map_image")
 _GENERATES = ("frechet_mini", "fid")
 _PANELS = ((COSTS, _CLASSIFIES), (COSTS, _GENERATES), (_GENERATES, _CLASSIFIES))
 """What is drawn across and up: of each the first that the group has."""
+_FONT = 6
+_LINE, _WIDTH, _BESIDE = 1.15 * _FONT, 0.56 * _FONT, 4
+"""Of a label: height of a line, mean width of a letter, distance from its point, in points."""
 _GREY = "#B0B5BA"
 _OTHER = "#555555"
 
@@ -48,6 +52,14 @@ def draw_pareto(groups: Sequence[Group], title: Callable[[str], str]) -> Figure:
             _draw(axis, group, x, y)
             axis.set(xlabel=_named(title, x), ylabel=_named(title, y))
         line[0].set_title(_heading(group), loc="left", color=INK)
+    figure.draw_without_rendering()  # so that the layout is settled before labels are placed
+    for line, (group, axes) in zip(grid, drawn, strict=False):
+        for axis, (x, y) in zip(line, axes, strict=False):
+            own = fronts(group)[x, y]
+            named = [
+                each for n, each in enumerate(group.points) if n in own or each.operator == "none"
+            ]
+            _label(axis, [each for each in named if {x, y} <= each.metrics.keys()], x, y)
     return figure
 
 
@@ -62,7 +74,8 @@ def _axes_of(group: Group) -> list[tuple[str, str]]:
 
 def _heading(group: Group) -> str:
     tasks = "\n".join(f"{task}: {words}" for task, words in group.tasks.items())
-    return f"{group.backbone}, {group.dataset}, seed {group.seed}\n{tasks}"
+    name = BACKBONE_TITLES.get(group.backbone, group.backbone)
+    return f"{name}, {group.dataset}, seed {group.seed}\n{tasks}"
 
 
 def _named(title: Callable[[str], str], metric: str) -> str:
@@ -102,9 +115,28 @@ def _draw_point(axis: Axes, point: Point, x: str, y: str, *, is_best: bool) -> N
         elinewidth=0.8,
         zorder=3 if is_best else 2,
     )
-    if is_best or point.operator == "none":
-        place = (a.value, b.value)
-        axis.annotate(point.label, place, (4, 4), textcoords="offset points", fontsize=6, color=INK)
+
+
+def _label(axis: Axes, points: Sequence[Point], x: str, y: str) -> None:
+    """Names beside the points, from the lowest up; one that would cover another moves up."""
+    to_points = 72.0 / axis.figure.dpi
+    taken: list[tuple[float, float, float]] = []
+    for point in sorted(points, key=lambda each: each.metrics[y].value):
+        value = point.metrics[x].value, point.metrics[y].value
+        left, bottom = to_points * axis.transData.transform(value) + _BESIDE
+        right, low = left + _WIDTH * len(point.label), bottom
+        for start, end, height in sorted(taken, key=lambda each: each[2]):
+            if start < right and left < end and abs(height - low) < _LINE:
+                low = height + _LINE
+        taken.append((left, right, low))
+        axis.annotate(
+            point.label,
+            value,
+            (_BESIDE, _BESIDE + low - bottom),
+            textcoords="offset points",
+            fontsize=_FONT,
+            color=INK,
+        )
 
 
 def _bar(metric: Metric) -> list[list[float]] | None:

@@ -9,6 +9,7 @@ import math
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 
+from bigain.config import BACKBONE_TITLES
 from bigain.metrics import Metric
 from bigain.tables.claim_results import NOT_RUN, Finding, overall
 from bigain.tables.claim_runs import ClaimRuns
@@ -21,7 +22,7 @@ from bigain.tables.verdicts import VERDICTS
 
 __all__ = ["claims_csv", "claims_markdown", "rivals_markdown"]
 
-_BACKBONES = {"mini_unet": "mini U-Net", "mini_dit": "mini DiT"}
+_BACKBONES = {name: BACKBONE_TITLES[name] for name in ("mini_unet", "mini_dit")}
 _PAPERS = {"mini_unet": "(SD-2.0)", "mini_dit": "(DiT-XL/2)"}
 _COLUMNS = (
     *("claim", "place", "backbone", "label", "metric", "expected", "paper", "n", "value"),

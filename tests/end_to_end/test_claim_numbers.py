@@ -249,25 +249,24 @@ def is_same(row: dict[str, str], other: dict[str, str]) -> bool:
     )
 
 
-def test_corrected_p_values_of_the_tables_are_steps_of_holm() -> None:
-    """Sorted by p, p_holm / p is a falling whole number, or p_holm stays where it was."""
-    kinds: dict[str, set[tuple[float, float]]] = {}
+def test_corrected_p_values_of_the_tables_are_holms() -> None:
+    """Of all hypotheses of one kind in all tables; one that several tables have counts once."""
+    kinds: dict[str, dict[tuple[frozenset[str], str], float]] = {}
+    rows = []
     for path in sorted((MINI / "tables").glob("table*.csv")):
         for row in read_csv(path):
             if row.get("p_holm"):
-                kind = {"delta_best_margin": "margin"}.get(row["metric"], row["metric"][:9])
-                kind = kind if kind in ("margin", "delta_eps") else "paper"
-                kinds.setdefault(kind, set()).add((number(row, "p"), number(row, "p_holm")))
-    assert {"paper", "delta_eps"} <= set(kinds)
-    for family in kinds.values():
-        last, steps = 0.0, math.inf
-        for p, corrected in sorted(family):
-            times = round(corrected / p) if p else 0
-            is_step = times <= steps and math.isclose(corrected, times * p, rel_tol=0.02)
-            is_kept = math.isclose(corrected, last, rel_tol=0.02) or corrected == 1
-            assert is_step or is_kept, (p, corrected)
-            last, steps = max(last, corrected), min(steps, times) if is_step else steps
-        assert round(min(family)[1] / min(family)[0]) >= len(family)
+                metric = row["metric"].removeprefix("delta_")
+                kind = {"best_margin": "margin", "eps_error_rise": "error"}.get(metric, "paper")
+                name = frozenset((row["run_id"], row["versus_run_id"])), metric
+                kinds.setdefault(kind, {})[name] = number(row, "p")
+                rows.append((kind, name, row))
+    assert {"paper", "error"} <= set(kinds)
+    corrected = {
+        kind: dict(zip(own, holm(list(own.values())), strict=True)) for kind, own in kinds.items()
+    }
+    for kind, name, row in rows:
+        assert number(row, "p_holm") == pytest.approx(corrected[kind][name], rel=0.02), row
 
 
 def expected_verdict(row: dict[str, str]) -> str:

@@ -51,11 +51,16 @@ def shown(row: dict[str, str]) -> str:
     return f"{row['label']}: {text}".replace(": -0.00 ", ": 0.00 ").replace("-", "−")
 
 
-def test_the_page_has_the_numbers_of_the_file() -> None:
+def claims_of_the_page() -> Iterator[tuple[dict[str, Any], list[str]]]:
+    """Each claim and the cells of its row: first the paper's, then our questions, then counts."""
     rows = [cells for cells in between(RESULTS, "claims") if cells[1] != "where"]
     kinds = [2 * ("counts" in each) or each.get("question", False) for each in SPEC["claims"]]
     shown_first = sorted(zip(kinds, SPEC["claims"], strict=True), key=lambda each: each[0])
-    for (_, claim), cells in zip(shown_first, rows, strict=True):
+    yield from ((claim, cells) for (_, claim), cells in zip(shown_first, rows, strict=True))
+
+
+def test_the_page_has_the_numbers_of_the_file() -> None:
+    for claim, cells in claims_of_the_page():
         assert cells[0].startswith(claim["text"])
         for row in (each for each in ROWS if each["claim"] == claim["id"]):
             cell = cells[3 if row["backbone"] == "mini_unet" or "counts" in claim else 4]
@@ -69,6 +74,53 @@ def test_the_page_has_the_numbers_of_the_file() -> None:
                 assert not row["papers_size"] or row["papers_size"] in text
             else:
                 assert "—" in text
+
+
+def whole(rows: list[dict[str, str]]) -> str:
+    """The verdict of several tests together."""
+    verdicts = {row["verdict"] for row in rows}
+    if "contradicted" in verdicts:
+        return "contradicted"
+    if verdicts == {"supported", "level"}:
+        return "supported in part"
+    return min(verdicts) if len(verdicts) == 1 else "inconclusive"
+
+
+def test_the_verdicts_in_bold_follow_from_those_of_the_file() -> None:
+    seen = 0
+    for claim, cells in claims_of_the_page():
+        for place, backbone in ((3, "mini_unet"), (4, "mini_dit")):
+            own = [
+                row for row in ROWS if (row["claim"], row["backbone"]) == (claim["id"], backbone)
+            ]
+            if not own or claim.get("counts"):
+                continue
+            margins = [row for row in own if row["metric"] == "best_margin"]
+            others = [row for row in own if row["metric"] != "best_margin"]
+            groups = [others, margins] if margins and others else [own]
+            is_run = len(own) > 1 or own[0]["verdict"] != "not run"
+            bold = re.findall(r"\*\*(.+?)\*\*", cells[place])
+            assert bold == [whole(group) for group in groups if is_run], claim["id"]
+            seen += len(bold)
+    assert seen > 40
+
+
+def test_the_total_counts_each_comparison_once() -> None:
+    verdicts: dict[object, str] = {}
+    for row in ROWS:
+        claim = next(each for each in SPEC["claims"] if each["id"] == row["claim"])
+        if not claim.get("question") and row["expected"] != "equal":
+            name = (frozenset(row["runs"].split()), row["metric"]) if row["runs"] else None
+            verdicts.setdefault(
+                name or (row["claim"], row["backbone"], row["label"]), row["verdict"]
+            )
+    own = list(verdicts.values())
+    (line,) = (each for each in RESULTS.splitlines() if " comparisons, each once" in each)
+    counts = {name: int(n) for n, name in re.findall(r"(\d+) ([a-z ]+?)(?=[,.]|$)", line)}
+    assert counts.pop("comparisons") == len(own)
+    assert sum(counts.values()) == len(own)
+    for name, n in counts.items():
+        assert n == own.count(name)
 
 
 def low_band(backbone: str) -> str:
