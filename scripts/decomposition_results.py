@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from decomposition import BACKBONES, BASELINE, VARIANTS, Run, registered
 from matplotlib.figure import Figure
+from matplotlib.ticker import MultipleLocator
 
 from bigain.config import BACKBONE_TITLES
 from bigain.figures.style import save
@@ -260,6 +261,7 @@ def draw(found: Sequence[dict[str, Any]], path: Path) -> list[Path]:
         _panel(axis, backbone, found)
     axes[0].set_yticks(range(len(VARIANTS)), VARIANTS)
     axes[0].invert_yaxis()
+    axes[0].xaxis.set_major_locator(MultipleLocator(0.1))
     axes[0].legend(frameon=False, fontsize="small")
     figure.supxlabel("best-wrong margin minus the baseline's, sigma_t", fontsize="medium")
     return save(figure, path)

@@ -140,14 +140,17 @@ def _verdict(row: dict[str, str]) -> str:
 
 def test_the_page_has_the_numbers_of_the_file() -> None:
     page = (ROOT / "docs" / "decomposition.md").read_text("utf-8")
-    cells = re.findall(r"^\| (H\d) \|.*?\| (mini_\w+) \| (.+?) \| (\S+) \| (\w+) \|$", page, re.M)
+    cells = re.findall(
+        r"^\| (H\d) \|.*?\| (mini_\w+) \| (.+?) \| (\S+) \| (\w+)( \[.+\])? \|$", page, re.M
+    )
     found = {(name, backbone): rest for name, backbone, *rest in cells}
     assert set(found) == {(row["hypothesis"], row["backbone"]) for row in TESTED}
     for row in TESTED:
-        text, p_holm, verdict = found[row["hypothesis"], row["backbone"]]
+        text, p_holm, verdict, mark = found[row["hypothesis"], row["backbone"]]
         assert text == _text(row, 3)
         assert p_holm == f"{float(row['p_holm']):.2g}"
         assert verdict == row["verdict"]
+        assert bool(mark) == (verdict == "contradicted" and float(row["p_holm"]) >= 0.05)
     beside = {
         (row["backbone"], row["first"], row["quantity"]): row
         for row in ROWS
