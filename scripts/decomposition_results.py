@@ -244,7 +244,7 @@ def markdown(found: Sequence[dict[str, Any]]) -> Iterator[str]:
 def _verdict(row: dict[str, Any]) -> str:
     """With a mark where it rests on the interval, and the corrected p does not say so."""
     by_interval = row["verdict"] == "contradicted" and row["p_holm"] >= LEVEL
-    return row["verdict"] + (" [by the interval]" if by_interval else "")
+    return f"{row['verdict']} [by the interval]" if by_interval else str(row["verdict"])
 
 
 def _text(row: dict[str, Any]) -> str:
