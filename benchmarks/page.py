@@ -172,7 +172,7 @@ SECTIONS: dict[str, tuple[str, str, Callable[[pd.DataFrame], Table]]] = {
     ),
     "compiled": (
         "The classifier compiled",
-        "The same with compile=true, too. Time to compile does not count.",
+        "The same, and variants with compile=true. Time to compile does not count.",
         _engine,
     ),
     "full_size": (

@@ -109,9 +109,15 @@ def conditions(device: str | None = None) -> dict[str, Any]:
     commit, torch = git_state(ROOT)["git_commit"] or "unknown", sys.modules.get("torch")
     changes = command_output("git", "-C", str(ROOT), "status", "--porcelain", "--", *_CODE)
     commit = commit[:12] + ("+" if changes else "")
-    values = (commit, now(), device or cpu_model(), os.cpu_count())
+    values = (commit, now(), device or _processor(torch), os.cpu_count())
     threads = torch.get_num_threads() if torch else 1
     return dict(zip(CONDITIONS, (*values, threads, package_version("torch")), strict=True))
+
+
+def _processor(torch: Any) -> str:
+    """Its model, and the widest instructions that torch uses: one name has several kinds."""
+    kind = torch.backends.cpu.get_cpu_capability() if torch else ""
+    return f"{cpu_model()}, {kind}" if kind else cpu_model()
 
 
 def write_rows(path: Path | None, rows: Sequence[Row]) -> None:

@@ -17,11 +17,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from decomposition import BACKBONES, BASELINE, VARIANTS, Run, registered
-from matplotlib.figure import Figure
-from matplotlib.ticker import MultipleLocator
+from decomposition_figure import draw
 
-from bigain.config import BACKBONE_TITLES
-from bigain.figures.style import save
 from bigain.launch.compose import compose_config
 from bigain.metrics.intervals import PairedResult, Values, holm, paired_difference
 from bigain.metrics.trials import Scale, Trials
@@ -53,10 +50,7 @@ UNREGISTERED = (("L-GTM, as released", "ToMe, paired"),)
 TESTS = len(BACKBONES) * len(HYPOTHESES)
 """The registered tests, corrected together; one that was not run counts with p = 1."""
 
-_SHADES = {0.3: "#9db7d5", 0.5: "#5b86b8", 0.7: "#1f4e8c"}
-"""Merge ratio -> its colour in the figure."""
-
-_ENDPOINT = "margin"
+ENDPOINT = "margin"
 _UNITS = {"margin": 1.0, "accuracy": 100.0, "auc": 100.0, "noise_error": 100.0}
 _COLUMNS = (
     *("backbone", "ratio", "seed", "hypothesis", "first", "second", "quantity", "n", "value"),
@@ -165,7 +159,7 @@ def _differences(
         return
     for quantity, unit in _UNITS.items():
         found = paired_difference(_mean(ours, quantity), _mean(theirs, quantity))
-        is_tested = bool(name) and quantity == _ENDPOINT and (ratio, seeds) == (0.7, (0,))
+        is_tested = bool(name) and quantity == ENDPOINT and (ratio, seeds) == (0.7, (0,))
         words = (backbone, ratio, " ".join(map(str, seeds)), name, first, second, quantity)
         yield {
             **dict(zip(_COLUMNS, words, strict=False)),
@@ -248,40 +242,9 @@ def _verdict(row: dict[str, Any]) -> str:
 
 
 def _text(row: dict[str, Any]) -> str:
-    digits = 3 if row["quantity"] == _ENDPOINT else 2
+    digits = 3 if row["quantity"] == ENDPOINT else 2
     value, low, high = (f"{row[key]:+.{digits}f}" for key in ("value", "ci_low", "ci_high"))
     return f"{value} [{low}, {high}]"
-
-
-def draw(found: Sequence[dict[str, Any]], path: Path) -> list[Path]:
-    """The endpoint of each variant minus the baseline's, by backbone and ratio."""
-    figure = Figure(figsize=(7.0, 3.6), layout="constrained")
-    axes = figure.subplots(1, len(BACKBONES), sharex=True, sharey=True)
-    for axis, backbone in zip(axes, BACKBONES, strict=True):
-        _panel(axis, backbone, found)
-    axes[0].set_yticks(range(len(VARIANTS)), VARIANTS)
-    axes[0].invert_yaxis()
-    axes[0].xaxis.set_major_locator(MultipleLocator(0.1))
-    axes[0].legend(frameon=False, fontsize="small")
-    figure.supxlabel("best-wrong margin minus the baseline's, sigma_t", fontsize="medium")
-    return save(figure, path)
-
-
-def _panel(axis: Any, backbone: str, found: Sequence[dict[str, Any]]) -> None:
-    own = [row for row in found if row["backbone"] == backbone and row["seed"] == "0"]
-    own = [row for row in own if row["second"] == BASELINE and row["quantity"] == _ENDPOINT]
-    shown = [ratio for ratio in _SHADES if any(row["ratio"] == ratio for row in own)]
-    for shift, ratio in enumerate(shown):
-        shade = _SHADES[ratio]
-        for place, variant in enumerate(VARIANTS):
-            for row in own:
-                if row["ratio"] == ratio and row["first"] == variant:
-                    y = place + 0.22 * (shift - (len(shown) - 1) / 2)
-                    axis.plot([row["ci_low"], row["ci_high"]], [y, y], color=shade, lw=1.5)
-                    axis.plot(row["value"], y, "o", color=shade, ms=4)
-        axis.plot([], [], "o-", color=shade, label=f"ratio {ratio}")
-    axis.axvline(0, color="0.6", lw=0.8)
-    axis.set_title(BACKBONE_TITLES[backbone])
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -299,7 +262,8 @@ def main(arguments: list[str] | None = None) -> int:
     write_csv(folder / "decomposition.csv", found)
     text = "\n".join(markdown(found)) + "\n"
     (folder / "decomposition.md").write_text(text, encoding="utf-8")
-    draw(found, folder / "figures" / "decomposition")
+    own = [row for row in found if row["second"] == BASELINE and row["quantity"] == ENDPOINT]
+    draw(own, folder / "figures" / "decomposition")
     sys.stdout.write(text)
     return 0
 

@@ -13,11 +13,16 @@ from unittest.mock import patch
 
 import pytest
 import torch
+from hypothesis import settings
 from torch import Tensor, nn
 
 from bigain.tables.document import DASH, Cell, Document, Line, Panel
 
 Run = Callable[..., Tensor]
+
+# No time limit for an example: a busy machine is slow.
+settings.register_profile("bigain", deadline=None)
+settings.load_profile("bigain")
 
 # A shell starts what is in its background with SIGINT ignored, and programs of tests inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -124,7 +124,7 @@ def test_what_is_no_json_is_one_kind_of_error(text: str | bytes) -> None:
 
 
 def test_a_csv_has_its_columns_in_order_and_empty_cells_for_what_is_missing() -> None:
-    rows = [{"b": 1.5, "a": 'x,"y"'}, {"a": None}]
+    rows: list[dict[str, object]] = [{"b": 1.5, "a": 'x,"y"'}, {"a": None}]
     assert csv_text(("a", "b"), rows) == 'a,b\n"x,""y""",1.5\n,\n'
     assert csv_text(["a"], []) == "a\n"
     with pytest.raises(ValueError, match="'c'"):

@@ -118,8 +118,9 @@ def test_fractions_along_a_straight_path_have_levels_between_their_neighbours() 
     for t, fraction in ((0, 0.5), (500, 0.25), (998, 0.9)):
         at = torch.tensor([t + fraction], dtype=torch.float64)
         s = float((1 - fraction) * levels[t] + fraction * levels[t + 1])
-        for score, expected in (("velocity", v), ("x0", x - s * v), ("noise", x + (1 - s) * v)):
-            assert torch.allclose(flow.as_score(score, v, x, at), expected, atol=1e-12)
+        expected = {"velocity": v, "x0": x - s * v, "noise": x + (1 - s) * v}
+        for score in SCORES:
+            assert torch.allclose(flow.as_score(score, v, x, at), expected[score], atol=1e-12)
         for score in SCORES:
             whole = flow.as_score(score, v, x, torch.tensor([t]))
             assert torch.allclose(flow.as_score(score, v, x, torch.tensor([float(t)])), whole)

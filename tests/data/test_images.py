@@ -191,7 +191,7 @@ def test_a_file_that_is_gone_stops_the_run_instead(tmp_path: Path) -> None:
 
 
 @given(st.integers(1, 60), st.integers(1, 60), st.integers(1, 48), st.integers(0, 9))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_it_is_torchvisions_resize_and_centre_crop(
     height: int, width: int, side: int, seed: int
 ) -> None:

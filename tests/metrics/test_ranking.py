@@ -72,7 +72,7 @@ def test_the_precision_of_an_image_is_scikit_learns(classes: int, seed: int) -> 
 
 
 @given(st.integers(2, 40), st.integers(2, 12), st.integers(0, 999))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_the_mean_over_classes_is_scikit_learns_with_its_ties(
     n: int, classes: int, seed: int
 ) -> None:

@@ -107,7 +107,7 @@ cases = given(
 
 
 @pytest.mark.parametrize("operator", ALL, ids=repr)
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @cases
 def test_every_place_is_a_convex_mean_of_tokens(
     operator: Operator, grid: tuple[int, int], seed: int
@@ -127,7 +127,7 @@ def test_every_place_is_a_convex_mean_of_tokens(
 
 
 @pytest.mark.parametrize("operator", MERGES, ids=repr)
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @cases
 def test_every_token_is_owned_once_and_what_is_alone_comes_back_to_the_bit(
     operator: Operator, grid: tuple[int, int], seed: int
@@ -171,7 +171,7 @@ def test_a_sample_is_treated_the_same_alone_and_in_a_batch(operator: Operator, b
 
 
 @pytest.mark.parametrize("operator", [*EVERY, *TIMED], ids=repr)
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=4)
 @given(st.permutations(range(5)), st.sampled_from(SIZES), st.integers(0, 9999))
 def test_permuting_the_batch_permutes_the_result(
     operator: Operator, order: list[int], grid: tuple[int, int], seed: int
@@ -229,7 +229,7 @@ def test_a_sample_of_nothing_but_nan_stays_so(operator: Operator) -> None:
 
 
 @pytest.mark.parametrize("operator", [Identity(), *MERGES, *MAPS], ids=repr)
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(st.integers(0, 63), st.integers(0, 99))
 def test_a_token_that_is_not_a_number_comes_out_as_such(
     operator: Operator, token: int, seed: int
@@ -245,7 +245,7 @@ def test_a_token_that_is_not_a_number_comes_out_as_such(
 
 
 @pytest.mark.parametrize("operator", KEYS, ids=repr)
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(st.integers(0, 63), st.integers(0, 99))
 def test_a_query_that_is_not_a_number_comes_out_as_such(
     operator: Operator, token: int, seed: int

@@ -24,7 +24,7 @@ def random_destinations(batch: int, tokens: int, count: int) -> Tensor:
     return torch.stack([torch.randperm(tokens)[:count] for _ in range(batch)])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(2, 30), st.data())
 def test_owners_are_those_of_the_definition(
     slow: SimpleNamespace, tokens: int, data: st.DataObject
@@ -107,7 +107,7 @@ def test_autocast_is_off_inside_and_as_before_outside() -> None:
         assert (a @ a).dtype == torch.float32
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(1, 3), st.integers(1, 40), st.data())
 def test_mark_and_complement_are_sets(batch: int, tokens: int, data: st.DataObject) -> None:
     count = data.draw(st.integers(0, tokens))

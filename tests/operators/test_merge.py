@@ -42,7 +42,7 @@ class LastOfCell(BipartiteMerge):
         return Choice(last.reshape(1, -1).expand(len(metric), -1))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.integers(2, 33),
     st.integers(2, 17),
@@ -121,7 +121,7 @@ sizes = st.tuples(
 ).map(lambda s: (s[0], s[1], max(1, s[1] // 4), min(s[2], s[1] - max(1, s[1] // 4)), s[3]))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(sizes)
 def test_reduce_and_restore_are_their_definitions(
     slow: SimpleNamespace, size: tuple[int, int, int, int, int]
@@ -141,7 +141,7 @@ def test_reduce_and_restore_are_their_definitions(
         np.testing.assert_array_equal(restored[b], expected.restore(y[b].numpy()))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(sizes)
 def test_merging_is_a_convex_combination_and_keeps_the_sum(
     size: tuple[int, int, int, int, int],

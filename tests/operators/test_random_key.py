@@ -26,7 +26,7 @@ def forget() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.integers(0, 999), min_size=1, max_size=9))
 def test_a_row_depends_on_its_own_timestep_only(kind: str, timesteps: list[int]) -> None:
     together = rows(kind, torch.tensor(timesteps), len(timesteps))
@@ -36,7 +36,7 @@ def test_a_row_depends_on_its_own_timestep_only(kind: str, timesteps: list[int])
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.lists(st.integers(0, 999), min_size=2, max_size=6, unique=True), st.randoms())
 def test_the_order_of_calls_does_not_matter(kind: str, times: list[int], shuffle: Random) -> None:
     forget()
@@ -206,7 +206,7 @@ def per_sample(kind: str, sample: Tensor, times: Tensor | None, **key: Any) -> T
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.permutations(range(6)), st.integers(1, 7))
 def test_a_draw_per_sample_depends_on_its_own_row_and_timestep_only(
     kind: str, order: list[int], size: int

@@ -130,7 +130,6 @@ def test_ties_go_to_the_lower_class(backbone: Backbone) -> None:
 )
 @settings(
     max_examples=40,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 def test_every_valid_protocol_classifies(

@@ -57,7 +57,7 @@ def test_equal_classes_are_never_separated_and_the_first_wins() -> None:
     assert (decision.prediction, ledger_of(decision).evaluations) == (0, 12)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 10_000), st.permutations(range(5)))
 def test_what_must_not_change_a_race(seed: int, order: list[int]) -> None:
     """A constant of each trial, the scale of all errors, and the numbers of the classes."""
