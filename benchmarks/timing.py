@@ -114,10 +114,11 @@ def conditions(device: str | None = None) -> dict[str, Any]:
     return dict(zip(CONDITIONS, (*values, threads, package_version("torch")), strict=True))
 
 
-def _processor(torch: Any) -> str:
+def _processor(torch: Any) -> str | None:
     """Its model, and the widest instructions that torch uses: one name has several kinds."""
     kind = torch.backends.cpu.get_cpu_capability() if torch else ""
-    return f"{cpu_model()}, {kind}" if kind else cpu_model()
+    model = cpu_model()
+    return f"{model}, {kind}" if model and kind else model
 
 
 def write_rows(path: Path | None, rows: Sequence[Row]) -> None:
