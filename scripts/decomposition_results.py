@@ -50,7 +50,7 @@ UNREGISTERED = (("L-GTM, as released", "ToMe, paired"),)
 TESTS = len(BACKBONES) * len(HYPOTHESES)
 """The registered tests, corrected together; one that was not run counts with p = 1."""
 
-ENDPOINT = "margin"
+_ENDPOINT = "margin"
 _UNITS = {"margin": 1.0, "accuracy": 100.0, "auc": 100.0, "noise_error": 100.0}
 _COLUMNS = (
     *("backbone", "ratio", "seed", "hypothesis", "first", "second", "quantity", "n", "value"),
@@ -159,7 +159,7 @@ def _differences(
         return
     for quantity, unit in _UNITS.items():
         found = paired_difference(_mean(ours, quantity), _mean(theirs, quantity))
-        is_tested = bool(name) and quantity == ENDPOINT and (ratio, seeds) == (0.7, (0,))
+        is_tested = bool(name) and quantity == _ENDPOINT and (ratio, seeds) == (0.7, (0,))
         words = (backbone, ratio, " ".join(map(str, seeds)), name, first, second, quantity)
         yield {
             **dict(zip(_COLUMNS, words, strict=False)),
@@ -242,7 +242,7 @@ def _verdict(row: dict[str, Any]) -> str:
 
 
 def _text(row: dict[str, Any]) -> str:
-    digits = 3 if row["quantity"] == ENDPOINT else 2
+    digits = 3 if row["quantity"] == _ENDPOINT else 2
     value, low, high = (f"{row[key]:+.{digits}f}" for key in ("value", "ci_low", "ci_high"))
     return f"{value} [{low}, {high}]"
 
@@ -262,7 +262,7 @@ def main(arguments: list[str] | None = None) -> int:
     write_csv(folder / "decomposition.csv", found)
     text = "\n".join(markdown(found)) + "\n"
     (folder / "decomposition.md").write_text(text, encoding="utf-8")
-    own = [row for row in found if row["second"] == BASELINE and row["quantity"] == ENDPOINT]
+    own = [row for row in found if row["second"] == BASELINE and row["quantity"] == _ENDPOINT]
     draw(own, folder / "figures" / "decomposition")
     sys.stdout.write(text)
     return 0

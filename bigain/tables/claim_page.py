@@ -3,13 +3,12 @@
 Questions of ours, and counts for which no model ran, are in tables of their own.
 """
 
-import csv
-import io
 import math
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 
 from bigain.config import BACKBONE_TITLES
+from bigain.files import csv_text
 from bigain.metrics import Metric
 from bigain.tables.claim_results import NOT_RUN, Finding, overall
 from bigain.tables.claim_runs import ClaimRuns
@@ -88,11 +87,7 @@ def _counted(
 
 def claims_csv(findings: Sequence[Finding]) -> str:
     """One line for each test and backbone; numbers with nine digits."""
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, _COLUMNS, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(map(_row, findings))
-    return buffer.getvalue()
+    return csv_text(_COLUMNS, map(_row, findings))
 
 
 def rivals_markdown(spec: ClaimsSpec, runs: ClaimRuns) -> str:
