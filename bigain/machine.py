@@ -1,5 +1,6 @@
 """Facts about this machine: its processors, the cores in reach, and its programs."""
 
+import ctypes
 import os
 import platform
 import re
@@ -9,10 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 __all__ = ["Cores", "command_output", "cpu_model", "thread_variable", "usable_cores"]
-__all__ += ["has_gpu", "wait_passively"]
+__all__ += ["has_gpu", "keep_freed_memory", "wait_passively"]
 
 _WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "KMP_LIBRARY")
 _BLAS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")
+
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
+"""Parameters of glibc's `mallopt`; environment variables set them, too."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,25 @@ def wait_passively() -> None:
         os.environ.update(OMP_WAIT_POLICY="PASSIVE", KMP_BLOCKTIME="0")
     if not any(map(thread_variable, _BLAS)):
         os.environ["OPENBLAS_NUM_THREADS"] = "1"
+
+
+def keep_freed_memory() -> bool:
+    """Let glibc keep freed memory for the next tensors; returns whether it was told so.
+
+    By itself it gives large blocks back to the kernel when they are freed, and the next layer of a
+    network gets them anew: each page is then cleared and mapped once more.  Now up to 2 GiB that
+    lie free at the end of the heap stay, and only blocks of 1 GiB and more are got one by one.
+    What the user has set in the environment stays.  Other C libraries are left as they are.
+    """
+    own = [name for name in os.environ if name.startswith("MALLOC_")]
+    if own or "malloc" in os.environ.get("GLIBC_TUNABLES", ""):
+        return False
+    if platform.libc_ver()[0] != "glibc":
+        return False
+    mallopt = ctypes.CDLL(None).mallopt
+    # Before version 2.35, glibc takes at most 32 MiB as the size of a block of its own.
+    is_set = mallopt(_MMAP_THRESHOLD, 1 << 30) or mallopt(_MMAP_THRESHOLD, 32 << 20)
+    return bool(is_set and mallopt(_TRIM_THRESHOLD, (1 << 31) - 1) and mallopt(_TOP_PAD, 64 << 20))
 
 
 def thread_variable(name: str) -> str | None:

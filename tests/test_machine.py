@@ -1,12 +1,19 @@
 """What a process may use of a machine, from made-up facts about it."""
 
+import mmap
 import os
+import platform
 import subprocess
 import sys
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
+from bigain.cli import main
+from bigain.launch import jobs
 from bigain.machine import Cores, has_gpu, usable_cores, wait_passively
 
 
@@ -127,6 +134,59 @@ def test_a_command_and_a_job_set_this_before_torch_is_loaded(
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[0] == "set()"
+
+
+FAULTS = """
+import resource
+from bigain.machine import keep_freed_memory
+
+def layers(count):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(count):
+        blocks = [bytes([1]) * (24 << 20) for _ in range(4)]
+        del blocks
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+is_kept = keep_freed_memory()
+layers(2)
+print(int(is_kept), layers(5))
+"""
+"""Prints whether memory is kept, and the page faults of five times 96 MiB, got and freed."""
+
+
+def page_faults(**environment: str) -> tuple[bool, int]:
+    own = {key: value for key, value in os.environ.items() if "MALLOC" not in key.upper()}
+    done = subprocess.run(
+        [sys.executable, "-c", FAULTS],
+        env=own | environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    is_kept, count = map(int, done.stdout.split())
+    return bool(is_kept), count
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of glibc")
+def test_freed_memory_stays_for_the_next_tensors_unless_the_user_says_otherwise() -> None:
+    pages = 5 * (96 << 20) // mmap.PAGESIZE
+    is_kept, faults = page_faults()
+    assert is_kept
+    assert faults < pages / 20
+    is_kept, faults = page_faults(MALLOC_TRIM_THRESHOLD_="131072")
+    assert not is_kept
+    assert faults > pages / 2
+    assert not page_faults(GLIBC_TUNABLES="glibc.malloc.top_pad=0")[0]
+
+
+def test_a_command_and_a_job_keep_freed_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    for module in (main, jobs):
+        monkeypatch.setattr(module, "keep_freed_memory", partial(calls.append, module))
+    main.main(["--version"])
+    with suppress(Exception):
+        jobs.job(OmegaConf.create())
+    assert calls == [main, jobs]
 
 
 @pytest.mark.parametrize(

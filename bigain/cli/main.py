@@ -14,7 +14,7 @@ from importlib import import_module
 
 from bigain.config.messages import did_you_mean
 from bigain.errors import FaultError, UserError
-from bigain.machine import wait_passively
+from bigain.machine import keep_freed_memory, wait_passively
 
 __all__ = ["FAILED", "STOPPED", "USER_ERROR", "VERBS", "main"]
 
@@ -48,6 +48,7 @@ STOPPED = 143
 def main(argv: Sequence[str] | None = None) -> int:
     """Carry out the command line `argv` (default: the process's); returns the exit code."""
     wait_passively()
+    keep_freed_memory()
     arguments = list(sys.argv[1:] if argv is None else argv)
     first = arguments[0] if arguments else ""
     try:

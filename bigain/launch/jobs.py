@@ -24,7 +24,7 @@ from bigain.config import RunConfig, format_validation_error
 from bigain.engine import run as engine
 from bigain.errors import FaultError, UserError
 from bigain.launch.summary import Failure, run_report
-from bigain.machine import wait_passively
+from bigain.machine import keep_freed_memory, wait_passively
 from bigain.runs.beats import Heartbeat
 from bigain.runs.identity import run_id
 from bigain.runs.sweeps import Job, SweepFolder
@@ -62,6 +62,7 @@ def job(composed: DictConfig) -> Failure | None:
     Hydra's launchers call this; those that use other processes send its name, not its code.
     """
     wait_passively()
+    keep_freed_memory()
     plain = cast(dict[str, Any], OmegaConf.to_container(composed))
     place = plain.pop(_PLACE, None)
     if place is None:
