@@ -130,7 +130,9 @@ def _imports() -> dict[str, Cost]:
     """Those that any loop around the denoisers has, and all others after them."""
     clock = Clock()
     with clock.part(_IMPORTS):
-        import_module("bigain.machine").wait_passively()
+        machine = import_module("bigain.machine")
+        machine.wait_passively()
+        machine.keep_freed_memory()
     with clock.part(_LIBRARIES):
         import_module("torch")
         diffusers = import_module("diffusers")  # it loads each model when it is asked for

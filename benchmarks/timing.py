@@ -16,15 +16,16 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from bigain.machine import command_output, cpu_model
 from bigain.runs.provenance import git_state, now, package_version
 
-__all__ = ["CONDITIONS", "ROOT", "RowFile", "Spread", "conditions", "in_fresh_process"]
-__all__ += ["interleaved", "ratios", "spread", "write_rows"]
+__all__ = ["CONDITIONS", "ROOT", "Apart", "RowFile", "Spread", "conditions", "in_fresh_process"]
+__all__ += ["in_turn", "interleaved", "ratios", "spread", "write_rows"]
 
 ROOT = Path(__file__).resolve().parents[1]
 CONDITIONS = ("commit", "made", "device", "cores", "threads", "torch")
@@ -57,6 +58,28 @@ def ratios(above: Sequence[float], below: Sequence[float]) -> list[float]:
     return [own / other for own, other in zip(above, below, strict=True)]
 
 
+def in_turn(
+    tasks: Mapping[str, Callable[[], Any]], rounds: int, *, warmup: int = 1
+) -> dict[str, list[Any]]:
+    """What each call of each task returns; a round calls every task once.
+
+    Every second round goes backwards, so a task does not always follow the same one.
+
+    Args:
+        tasks: Functions by name.
+        rounds: Rounds that count.
+        warmup: Rounds before them that do not.
+
+    """
+    found: dict[str, list[Any]] = {name: [] for name in tasks}
+    for number in range(-warmup, rounds):
+        for name in list(tasks)[:: 1 if number % 2 == 0 else -1]:
+            result = tasks[name]()
+            if number >= 0:
+                found[name].append(result)
+    return found
+
+
 def interleaved(
     tasks: Mapping[str, Callable[[], object]],
     rounds: int,
@@ -65,9 +88,7 @@ def interleaved(
     clock: Callable[[], float] = time.perf_counter,
     within: Mapping[str, Callable[[], AbstractContextManager[object]]] | None = None,
 ) -> dict[str, list[float]]:
-    """Seconds of each call of each task; a round calls every task once.
-
-    Every second round goes backwards, so a task does not always follow the same one.
+    """Seconds of each call of each task, in turn.
 
     Args:
         tasks: Functions by name.
@@ -79,16 +100,51 @@ def interleaved(
 
     """
     contexts = within or {}
-    seconds: dict[str, list[float]] = {name: [] for name in tasks}
-    for number in range(-warmup, rounds):
-        for name in list(tasks)[:: 1 if number % 2 == 0 else -1]:
-            with contexts.get(name, nullcontext)():
-                started = clock()
-                tasks[name]()
-                taken = clock() - started
-            if number >= 0:
-                seconds[name].append(taken)
-    return seconds
+
+    def timed(name: str) -> float:
+        with contexts.get(name, nullcontext)():
+            started = clock()
+            tasks[name]()
+            return clock() - started
+
+    return in_turn({name: partial(timed, name) for name in tasks}, rounds, warmup=warmup)
+
+
+class Apart:
+    """A task in a process of its own, to be called in turn with others.
+
+    Args:
+        make: Makes the task, in that process; a function that can be sent there.
+        *arguments: Those of `make`.
+
+    """
+
+    _task: ClassVar[Callable[[], Any]]
+    """In that process."""
+
+    def __init__(self, make: Callable[..., Callable[[], Any]], *arguments: Any) -> None:
+        self._pool = ProcessPoolExecutor(
+            1,
+            mp_context=get_context("spawn"),
+            initializer=self._begin,
+            initargs=(make, *arguments),
+        )
+
+    @classmethod
+    def _begin(cls, make: Callable[..., Callable[[], Any]], *arguments: Any) -> None:
+        cls._task = make(*arguments)
+
+    @classmethod
+    def _call(cls) -> Any:
+        return cls._task()
+
+    def __call__(self) -> Any:
+        """What the task returns."""
+        return self._pool.submit(self._call).result()
+
+    def close(self) -> None:
+        """End the process."""
+        self._pool.shutdown()
 
 
 def in_fresh_process(function: Callable[..., Any], *arguments: Any) -> Any:

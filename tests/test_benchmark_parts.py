@@ -50,24 +50,43 @@ def test_the_best_batch_size_is_that_of_the_least_seconds() -> None:
     assert engine.best_size(rows, "b") == 16
 
 
-def test_a_classifier_that_goes_on_counts_its_rows_and_repeats_its_images(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_classifier_that_goes_on_counts_its_rows_and_repeats_its_images() -> None:
     work = engine._work("mini_unet", 2)
     work = work._replace(protocol=StagedProtocol((1, 3), (4, 1)))
     plain = classify_plainly(work.backbone, work.protocol, work.images, 7, CPU)
     endless = steady.Steady(work, 16)
-    with monkeypatch.context() as context:
-        context.setattr("time.process_time", iter(range(99)).__next__)
-        variants: engine.Variants = {"plain loop": lambda: plain, "ours": endless}
-        rows = engine._timed("mini_unet", work, variants, rounds=3)
-    assert [row["equal_predictions"] for row in rows] == 6 * [2]
+    rounds = [engine._round(endless, work) for _ in range(3)]
+    assert [each.predictions for each in rounds] == 3 * [plain]
+    assert [each.rows for each in rounds] == endless.rows[1:]
     assert all(count % 16 == 0 for count in endless.rows)
     evaluations = 2 * (10 + 4 * 2)
     assert abs(sum(endless.rows) - 4 * evaluations) <= 2 * evaluations
-    assert [row["seconds"] for row in rows[3:]] == [
-        round(evaluations / count, 4) for count in endless.rows[2:]
-    ]
+
+
+def test_seconds_are_those_of_the_evaluations_of_the_images() -> None:
+    found = [engine.Round(3.0, 500, [1, 2]), engine.Round(8.0, 250, [1, 2])]
+    rows = engine._rows("mini_unet", "ours", 32, found, [1, 2])
+    assert [row["evaluations"] for row in rows] == [250, 250]  # two images, 50 + 75 of each
+    assert [row["seconds"] for row in rows] == [1.5, 8.0]
+    assert [row["equal_predictions"] for row in rows] == [2, 2]
+    compiled = engine._rows("mini_unet", "compile", 32, found, [1, 3])
+    assert [row["equal_predictions"] for row in compiled] == [1, 1]
+    with pytest.raises(SystemExit, match="ours"):
+        engine._rows("mini_unet", "ours", 32, found, [1, 3])
+
+
+@pytest.mark.parametrize(
+    ("variant", "is_kept"), [("ours", True), ("plain loop", False), ("memory not kept", False)]
+)
+def test_only_variants_that_say_so_keep_memory(
+    variant: str, is_kept: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+    monkeypatch.setattr(engine, "keep_freed_memory", lambda: calls.append(variant))
+    monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
+    classify = engine._begin(engine.VARIANTS[variant], "mini_unet", 16, 1, tmp_path)
+    assert len(classify().predictions) == 1
+    assert calls == [variant] * is_kept
 
 
 @pytest.mark.parametrize("axis", list(growth._AXES))

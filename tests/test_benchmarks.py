@@ -2,8 +2,11 @@
 
 import csv
 import os
+import random
 import time
 from collections.abc import Iterator
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import harness
@@ -73,6 +76,14 @@ def test_every_second_round_goes_backwards_and_the_first_does_not_count() -> Non
     found = timing.interleaved(tasks, 2, clock=lambda: float(next(ticks)))
     assert calls == ["b", "a", "a", "b", "b", "a"]
     assert found == {"a": [1.0, 1.0], "b": [1.0, 1.0]}
+
+
+def test_a_task_apart_has_its_own_process_and_keeps_its_state() -> None:
+    with closing(timing.Apart(partial, os.getpid)) as apart:
+        assert len({apart(), apart(), os.getpid()}) == 2
+    with closing(timing.Apart(partial, random.Random(3).random)) as apart:
+        mine = random.Random(3)
+        assert [apart() for _ in range(3)] == [mine.random() for _ in range(3)]
 
 
 def test_a_file_of_rows_is_whole_after_each_row_and_says_where_it_was_made(tmp_path: Path) -> None:

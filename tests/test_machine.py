@@ -180,7 +180,7 @@ def test_freed_memory_stays_for_the_next_tensors_unless_the_user_says_otherwise(
 
 
 def test_a_command_and_a_job_keep_freed_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = []
+    calls: list[object] = []
     for module in (main, jobs):
         monkeypatch.setattr(module, "keep_freed_memory", partial(calls.append, module))
     main.main(["--version"])
