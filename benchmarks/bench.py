@@ -43,13 +43,9 @@ class Part(NamedTuple):
 PARTS = {
     "engine": Part(
         "engine",
-        "--backbones mini_unet mini_dit --images 3 --sizes 10 32 --processes 1",
-        "--backbones mini_unet --images 1 --sizes 32 --rounds 1",
-    ),
-    "compiled": Part(
-        "engine",
-        "--compile --backbones mini_unet mini_dit --images 3 --sizes 10 32 --processes 1",
-        "--backbones mini_unet --images 1 --sizes 32 --rounds 1",
+        "--backbones mini_unet mini_dit --images 3 --sizes 10 32 --processes 2",
+        "--backbones mini_unet --images 1 --sizes 32 --rounds 1 --processes 1 "
+        "--variants ours 'plain loop'",
     ),
     "full_size": Part(
         "engine",

@@ -9,8 +9,8 @@
     no sharing               ours without computing once what does not depend on the class
     one image a time         ours, but batches are never filled with trials of the next images
     bfloat16                 ours in that precision
-    compile                  ours with compile=true, but for the time to compile; with --compile
-    compile + bfloat16       both; with --compile
+    compile                  ours with compile=true, but for the time to compile
+    compile + bfloat16       both
 
 Each variant has a process of its own, because what glibc does with freed memory is a setting of a
 process, and depends on what else the process has done.  The processes work in turn, on one thread,
@@ -18,9 +18,9 @@ and processor time is counted.  The best batch sizes are found first, in the sam
 backbones have their weights and the protocol of the profile `mini`.  Images never end there: a call
 classifies until so many images were decided, and its time is divided by the rows that it computed,
 so the end of a run does not count.  The others have random weights, few classes and one trial,
-which fill one batch; only the first five are measured.  The predictions of each variant are
-compared with those of the plain loop; in float32, not compiled, they must be equal on a mini
-backbone.
+which fill one batch; without `--variants` only ours, plain loop and no sharing are measured.  The
+predictions of each variant are compared with those of the plain loop; in float32, not compiled,
+they must be equal on a mini backbone.
 """
 
 import argparse
@@ -80,7 +80,8 @@ VARIANTS = {
 }
 """By the names in the CSV file."""
 
-_FULL_SIZE = ("ours", "plain loop", "plain loop, memory kept", "memory not kept", "no sharing")
+_FULL_SIZE = ("ours", "plain loop", "no sharing")
+"""Each process has its own weights; more than three do not fit in 24 GB."""
 
 
 class Round(NamedTuple):
@@ -108,7 +109,7 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[10, 20, 32, 64])
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--processes", type=int, default=3, help="of each variant")
-    parser.add_argument("--compile", action="store_true", help="of the mini backbones")
+    parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), help="the plain loop, too")
     parser.add_argument("--csv", type=Path)
     options = parser.parse_args()
     file = timing.RowFile(options.csv, {**timing.conditions(), "threads": 1})
@@ -122,23 +123,25 @@ def _of_backbone(name: str, options: argparse.Namespace) -> list[dict[str, Any]]
     """The rows of the batch sizes, process -1, and of all variants in each process."""
     rows: list[dict[str, Any]] = []
     ours = plain = _FULL_SIZE_BATCH
-    names = [each for each in VARIANTS if name in _MINI or each in _FULL_SIZE]
+    names = [each for each in VARIANTS if each in (options.variants or _default(name))]
     if name in _MINI:
         tried = [(each, size) for each in ("ours", "plain loop") for size in options.sizes]
         rows += [{**row, "process": -1} for row in _measured(name, tried, 2, 2)]
         ours, plain = best_size(rows, "ours"), best_size(rows, "plain loop")
-    if ARCHITECTURES[name].blocks is not None:
-        names.remove("no sharing")
-    wanted = [
-        (each, plain if VARIANTS[each].is_plain else ours)
-        for each in names
-        if options.compile or not VARIANTS[each].is_compiled
-    ]
+    wanted = [(each, plain if VARIANTS[each].is_plain else ours) for each in names]
     images = options.images if name in _MINI else 1
     for process in range(options.processes):
         found = _measured(name, wanted, images, options.rounds)
         rows += [{**row, "process": process} for row in found]
     return rows
+
+
+def _default(name: str) -> list[str]:
+    """The variants that are measured if none are named; a DiT shares nothing."""
+    names = [each for each in VARIANTS if name in _MINI or each in _FULL_SIZE]
+    if ARCHITECTURES[name].blocks is not None:
+        names.remove("no sharing")
+    return names
 
 
 def best_size(rows: list[dict[str, Any]], variant: str) -> int:

@@ -16,7 +16,7 @@ _TOP = """\
 
 Made by `make bench` from the CSV files in this folder; each row there has the commit, the time, the
 processor and the threads. A + after a commit: the code differed from it. What is compared ran in
-turn in one process, and ratios are those of one round: median (smallest-largest). With one thread,
+turn, and ratios are those of one round: median (smallest-largest). With one thread,
 times are of the processor. Each section has the command that repeats it.
 """
 
@@ -165,14 +165,9 @@ SECTIONS: dict[str, tuple[str, str, Callable[[pd.DataFrame], Table]]] = {
     "engine": (
         "The classifier beside a plain loop",
         "Ours and a loop over images, stages, classes and trials as published diffusion "
-        "classifiers have it (`benchmarks/plain_loop.py`), each at its best batch size, ours "
-        "without one part at a time. The end of a run, whose last batches are not full, does not "
-        "count. Predictions are compared with those of the plain loop.",
-        _engine,
-    ),
-    "compiled": (
-        "The classifier compiled",
-        "The same, and variants with compile=true. Time to compile does not count.",
+        "classifiers have it (`benchmarks/plain_loop.py`), each at its best batch size and in a "
+        "process of its own; ours without one part at a time, and with more. The end of a run, "
+        "whose last batches are not full, and the time to compile do not count. Predictions are compared with those of the plain loop.",
         _engine,
     ),
     "full_size": (
