@@ -16,8 +16,8 @@ _TOP = """\
 
 Made by `make bench` from the CSV files in this folder; each row there has the commit, the time, the
 processor and the threads. A + after a commit: the code differed from it. What is compared ran in
-turn, and ratios are those of one round: median (smallest-largest). With one thread,
-times are of the processor. Each section has the command that repeats it.
+turn, and ratios are those of one round: median (smallest-largest). With one thread, times are of
+the processor. Each section has the command that repeats it.
 """
 
 Table = tuple[list[str], list[list[object]]]
@@ -167,7 +167,8 @@ SECTIONS: dict[str, tuple[str, str, Callable[[pd.DataFrame], Table]]] = {
         "Ours and a loop over images, stages, classes and trials as published diffusion "
         "classifiers have it (`benchmarks/plain_loop.py`), each at its best batch size and in a "
         "process of its own; ours without one part at a time, and with more. The end of a run, "
-        "whose last batches are not full, and the time to compile do not count. Predictions are compared with those of the plain loop.",
+        "whose last batches are not full, and the time to compile do not count. Predictions are "
+        "compared with those of the plain loop.",
         _engine,
     ),
     "full_size": (
