@@ -24,6 +24,7 @@ they must be equal on a mini backbone.
 """
 
 import argparse
+import atexit
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -229,7 +230,9 @@ def _begin(variant: Variant, name: str, size: int, count: int, folder: Path) -> 
     if variant.is_plain:
         return partial(_round, partial(_plain, work, size), work)
     if variant.is_compiled:
-        Compiled(work.backbone.denoiser, folder, by_block=False).__enter__()
+        compiled = ExitStack()
+        compiled.enter_context(Compiled(work.backbone.denoiser, folder, by_block=False))
+        atexit.register(compiled.close)
     if name in _MINI:
         with _sharing(variant.is_shared):
             return partial(_round, Steady(work, size, is_separate=variant.is_separate), work)
