@@ -20,6 +20,7 @@ import torch
 from random_backbone import RandomBackbone
 
 import bigain
+from bigain.machine import keep_freed_memory
 from bigain.operators import Operator, ToMe
 from bigain.tasks.classifier import LOSSES, DiffusionClassifier
 from bigain.tasks.protocol import StagedProtocol
@@ -54,6 +55,7 @@ def main() -> None:
     parser.add_argument("--csv", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
+    keep_freed_memory()
     file = timing.RowFile(options.csv, timing.conditions())
     for axis in options.axes:
         tasks = {str(value): _task(axis, value) for value in _AXES[axis][: options.points]}

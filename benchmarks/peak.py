@@ -14,6 +14,7 @@ import timing
 import torch
 
 from bigain.backbones.denoisers import build_denoiser, example_inputs
+from bigain.machine import keep_freed_memory
 from bigain.tasks.flops import count_flops
 
 __all__ = ["main", "matrix_product"]
@@ -32,6 +33,7 @@ def main() -> None:
     parser.add_argument("--csv", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
+    keep_freed_memory()
     file = timing.RowFile(options.csv, timing.conditions())
     for name in options.backbones:
         batch = _BATCHES[name]

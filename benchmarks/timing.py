@@ -21,7 +21,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
-from bigain.machine import command_output, cpu_model
+from bigain.machine import command_output, cpu_model, keep_freed_memory
 from bigain.runs.provenance import git_state, now, package_version
 
 __all__ = ["CONDITIONS", "ROOT", "Apart", "RowFile", "Spread", "conditions", "in_fresh_process"]
@@ -148,8 +148,9 @@ class Apart:
 
 
 def in_fresh_process(function: Callable[..., Any], *arguments: Any) -> Any:
-    """What `function` returns in a new process, which imports everything anew."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+    """What `function` returns in a new process, which keeps freed memory as every command does."""
+    context = get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context, initializer=keep_freed_memory) as pool:
         return pool.submit(function, *arguments).result()
 
 
