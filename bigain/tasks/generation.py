@@ -4,7 +4,8 @@ Sample i is made from the condition of image i of the dataset's fixed order (pro
 caption where images have captions, otherwise the class, as a prompt or an index, whichever the
 backbone takes.
 
-A thread writes the images, so that the network does not wait for the compression of a PNG.
+A thread writes the images, so that the network does not wait for the compression of a PNG.  On CUDA
+it decodes their latents, too, beside the network.
 """
 
 import logging
@@ -24,7 +25,7 @@ import torch
 
 from bigain.backbones.base import Backbone, Classes
 from bigain.data.base import Dataset
-from bigain.devices import peak_memory
+from bigain.devices import on_own_stream, peak_memory
 from bigain.errors import UserError
 from bigain.patching.compiling import Compiled
 from bigain.runs.files import Evaluation, Record, Records
@@ -36,6 +37,7 @@ from bigain.tasks.task import Compress, Files
 __all__ = [
     "Captions",
     "Conditions",
+    "Decode",
     "Evaluator",
     "GenerationTask",
     "Write",
@@ -45,6 +47,9 @@ __all__ = [
 
 Write = Callable[[int, npt.NDArray[np.uint8]], str]
 """Writes the image with a sample index to disk and returns the sha256 of its file."""
+
+Decode = Callable[[torch.Tensor], npt.NDArray[np.uint8]]
+"""Makes the bytes of an image of clean latents (1, C, H, W)."""
 
 _LOG = logging.getLogger(__name__)
 
@@ -197,11 +202,14 @@ class GenerationTask(Files):
         if not ids:
             return
         self.evaluator.load_reference()  # a damaged real image ends the run before it starts
+        decode: Decode = self.backbone.decode
         # A forward of a CPU takes minutes: too much to lose for the time that writing takes.
-        ahead = 1 if self.device.type == "cuda" else 0
+        ahead = 0
+        if self.device.type == "cuda":
+            decode, ahead = on_own_stream(self.device, decode), 1
         with self.compressed(), self.compiled or nullcontext():
             yield from generate_images(
-                self.sampler, self.backbone, self.conditions, write, ids, ahead=ahead
+                self.sampler, decode, self.conditions, write, ids, ahead=ahead
             )
 
 
@@ -217,7 +225,7 @@ class _Drawn:
 
 def generate_images(
     sampler: Sampler,
-    backbone: Backbone,
+    decode: Decode,
     conditions: Conditions,
     write: Write,
     indices: Sequence[int],
@@ -227,22 +235,27 @@ def generate_images(
     """Generate the samples `indices` in order; a record is yielded after its image is written.
 
     `sampler.images_per_forward` samples are denoised at a time.  One thread writes them, in order.
-    A kill loses the images of at most `ahead` + 1 forwards.
+    If forwards are made ahead, it decodes them, too; their latents are on the CPU by then.  A kill
+    loses the images of at most `ahead` + 1 forwards.
 
     Args:
         sampler: Draws latents.
-        backbone: Decodes latents, in the thread of the caller.
+        decode: Makes an image of latents.
         conditions: One for each image.
         write: Writes an image; called in another thread.
         indices: The samples.
         ahead: Forwards that are made before the images of the last one must be written; 0: the
-            images of a forward are written before the next one begins.
+            images of a forward are decoded by the caller, and written before the next one begins.
 
     Raises:
         UserError: latents or an image are not finite, or a single image does not fit the memory.
         OSError: an image cannot be written.
 
     """
+
+    def decoded_and_written(index: int, latents: torch.Tensor) -> str:
+        return write(index, decode(latents))
+
     drawn: deque[_Drawn] = deque()
     with ThreadPoolExecutor(1, "writer") as writer:
         try:
@@ -251,7 +264,9 @@ def generate_images(
                 numbers = [conditions.numbers[index] for index in chunk]
                 latents = sampler.sample(torch.tensor(chunk), torch.tensor(numbers))
                 files = [
-                    writer.submit(write, index, backbone.decode(own[None]))
+                    writer.submit(decoded_and_written, index, own[None])
+                    if ahead
+                    else writer.submit(write, index, decode(own[None]))
                     for index, own in zip(chunk, latents, strict=True)
                 ]
                 seconds = time.perf_counter() - started

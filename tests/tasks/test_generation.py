@@ -44,7 +44,7 @@ def generated(
 ) -> Generator[dict[str, Any], None, None]:
     conditions = conditions_of(FashionMNIST(20))
     sampler = sampler_of(backbone)
-    yield from generate_images(sampler, backbone, conditions, write, indices, ahead=ahead)
+    yield from generate_images(sampler, backbone.decode, conditions, write, indices, ahead=ahead)
 
 
 def test_a_record_promises_an_image(backbone: Any) -> None:
@@ -68,18 +68,18 @@ def test_a_record_promises_an_image(backbone: Any) -> None:
 def test_so_many_forwards_are_made_ahead(
     backbone: Any, ahead: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    decoded, decode = [0], backbone.decode
+    drawn, sample = [0], Sampler.sample
 
-    def counted(latents: Any) -> Any:
-        decoded[0] += 1
-        return decode(latents)
+    def counted(own: Sampler, indices: Any, conditions: Any) -> Any:
+        drawn[0] += len(indices)
+        return sample(own, indices, conditions)
 
-    monkeypatch.setattr(backbone, "decode", counted)
+    monkeypatch.setattr(Sampler, "sample", counted)
     shelf = Shelf()
     records = generated(backbone, shelf.write, range(18), ahead)
     for number in range(5):
         next(records)
-        assert decoded[0] == 4 * (number // 4 + 1 + ahead)
+        assert drawn[0] == 4 * (number // 4 + 1 + ahead)
     assert [record["image_id"] for record in records] == list(range(5, 18))
     assert list(shelf.images) == list(range(18))
 
@@ -95,6 +95,40 @@ def test_images_and_records_are_the_same_however_many_are_ahead(backbone: Any) -
         assert np.array_equal(shelves[1].images[index], image)
 
 
+@pytest.mark.parametrize(("ahead", "thread"), [(0, "MainThread"), (1, "writer_0")])
+def test_images_are_decoded_beside_the_next_forward(
+    backbone: Any, ahead: int, thread: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads, decode = set[str](), backbone.decode
+
+    def noted(latents: Any) -> Any:
+        threads.add(threading.current_thread().name)
+        return decode(latents)
+
+    monkeypatch.setattr(backbone, "decode", noted)
+    assert len(list(generated(backbone, Shelf().write, range(6), ahead))) == 6
+    assert threads == {thread}
+
+
+@pytest.mark.parametrize("ahead", [0, 1])
+def test_an_image_that_cannot_be_decoded_ends_the_run_after_those_before_it(
+    backbone: Any, ahead: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf, decode = Shelf(), backbone.decode
+
+    def broken(latents: Any) -> Any:
+        if len(shelf.images) >= 4:
+            raise UserError("not finite")
+        return decode(latents)
+
+    monkeypatch.setattr(backbone, "decode", broken)
+    records = generated(backbone, shelf.write, range(12), ahead)
+    assert [next(records)["image_id"] for _ in range(4)] == [0, 1, 2, 3]
+    with pytest.raises(UserError, match="not finite"):
+        next(records)
+    assert len(shelf.images) < 8
+
+
 def test_memory_that_runs_out_is_noted_from_the_forward_on_where_it_did(
     backbone: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -108,7 +142,8 @@ def test_memory_that_runs_out_is_noted_from_the_forward_on_where_it_did(
 
     monkeypatch.setattr(backbone, "predict_noise", small)
     conditions = conditions_of(FashionMNIST(20))
-    records = generate_images(sampler, backbone, conditions, Shelf().write, range(10), ahead=1)
+    write = Shelf().write
+    records = generate_images(sampler, backbone.decode, conditions, write, range(10), ahead=1)
     assert [record["images_per_forward"] for record in records] == [4] * 4 + [2] * 6
 
 
