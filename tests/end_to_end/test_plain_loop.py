@@ -1,6 +1,12 @@
-"""The classifier against the straightforward loop: one evaluation after the other, alone."""
+"""The classifier against the straightforward loop: one evaluation after the other, alone.
+
+In the loop nothing is shared between evaluations: no batch, no rows computed once for all classes,
+no kept keys and values of prompts.  The operator is applied in both.
+"""
 
 import math
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +16,7 @@ from torch import Tensor
 from bigain.backbones.base import Backbone
 from bigain.config import RunConfig
 from bigain.engine import build
+from bigain.engine.calibrate_operator import calibrate_operator
 from bigain.launch.compose import compose_config
 from bigain.tasks.batches import keyed_noise
 from bigain.tasks.protocol import StagedProtocol
@@ -17,6 +24,7 @@ from bigain.tasks.protocol import StagedProtocol
 CPU = torch.device("cpu")
 PROTOCOL = StagedProtocol((1, 2), (3, 1))
 MERGING = ("ratio=0.5",)
+CALIBRATED = ("images=2",)
 OPERATORS: dict[str, tuple[str, ...]] = {
     "none": (),
     **dict.fromkeys(("tome", "lgtm", "abm", "cached", "sito", "toma"), MERGING),
@@ -24,18 +32,37 @@ OPERATORS: dict[str, tuple[str, ...]] = {
     "ie_kvd": ("factor=2", "alpha=0.9"),
     "kv_select": ("sparsity=0.5",),
     "tome draws=per_sample": MERGING,
+    "dip_go target=0.3": CALIBRATED,
+    "mosaic_diff": CALIBRATED,
 }
-HYBRIDS = ("lgtm_enc_ie_kvd_dec", "ie_kvd_enc_lgtm_dec")
+# Which a DiT, without decoder and cross-attentions, does not have.
+OF_UNETS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("lgtm_enc_ie_kvd_dec", "ie_kvd_enc_lgtm_dec"), ()),
+    "lgtm scope=self+cross+mlp": MERGING,
+    "dip_go target=0.3 protect_cross_attention=false": CALIBRATED,
+}
 CASES = [
-    *[(backbone, name) for backbone in ("mini_unet", "mini_dit") for name in OPERATORS],
-    *[("mini_unet", name) for name in HYBRIDS],
+    *[(name, operator) for name in ("mini_unet", "mini_dit", "sd20") for operator in OPERATORS],
+    *[(name, operator) for name in ("mini_unet", "sd20") for operator in OF_UNETS],
+    *[(name, "lgtm") for name in ("sd21", "sdxl", "dit_xl2_512")],
 ]
 
 
-def config_of(backbone: str, operator: str) -> RunConfig:
+def config_of(backbone: list[str], operator: str, folder: Path) -> RunConfig:
+    """The settings of a run; what its operator is made from is made now."""
     name, *further = operator.split()
-    settings = [f"operator.{each}" for each in (*OPERATORS.get(operator, ()), *further)]
-    return compose_config([f"backbone={backbone}", f"operator={name}", *settings])
+    own = {**OPERATORS, **OF_UNETS}[operator]
+    command = [
+        *(*backbone, f"operator={name}", *(f"operator.{each}" for each in (*own, *further))),
+        f"task.trial_list={list(PROTOCOL.trial_list)}",
+        f"task.keep_list={list(PROTOCOL.keep_list)}",
+        *("dataset.limit=2", f"paths.results={folder}", f"paths.cache={folder}"),
+    ]
+    config = compose_config(command)
+    if not config.operator.is_calibrated:
+        return config
+    calibrate_operator(config)
+    return compose_config(command)
 
 
 @torch.inference_mode()
@@ -60,16 +87,20 @@ def looped(backbone: Backbone, image_id: int, latents: Tensor) -> tuple[int, np.
 
 @pytest.mark.parametrize(("backbone_name", "operator"), CASES)
 def test_predictions_are_equal_and_errors_agree_to_rounding(
-    backbone_name: str, operator: str
+    named_backbone: Callable[[str], list[str]], tmp_path: Path, backbone_name: str, operator: str
 ) -> None:
-    config = config_of(backbone_name, operator)
+    config = config_of(named_backbone(backbone_name), operator, tmp_path)
     backbone = build.build_backbone(config.backbone, CPU, config.dtype)
     dataset = build.build_dataset(config.dataset)
+    backbone.condition_on(dataset)
     images = [(dataset[i].image_id, backbone.encode(dataset[i].image)) for i in range(2)]
     classifier = build.build_classifier(config, backbone, PROTOCOL, CPU)
     with build.build_compression(config, backbone.denoiser):
         found = list(classifier.classify(images))
-        for (image_id, latents), result in zip(images, found, strict=True):
-            prediction, errors = looped(backbone, image_id, latents)
-            assert result.prediction == prediction
-            np.testing.assert_allclose(result.errors.numpy(), errors, rtol=1e-5)
+        expected = [looped(backbone, *image) for image in images]
+    for result, (prediction, errors) in zip(found, expected, strict=True):
+        assert result.prediction == prediction
+        np.testing.assert_allclose(result.errors.numpy(), errors, rtol=1e-5)
+    # What was removed again acts nowhere, so an operator that changes nothing is seen.
+    _, without = looped(backbone, *images[0])
+    assert np.array_equal(expected[0][1], without, equal_nan=True) == (operator == "none")

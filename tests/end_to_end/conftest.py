@@ -1,0 +1,33 @@
+"""Tiny published backbones, each with a tiny dataset."""
+
+from collections.abc import Callable
+from functools import cache
+
+import pytest
+
+from bigain.testing.backbones import save_tiny_pipeline
+from bigain.testing.datasets import write_tiny
+
+DATASETS = {"sd20": "pets", "sd21": "pets", "sdxl": "pets", "dit_xl2_512": "imagenet100"}
+
+
+@pytest.fixture(scope="session")
+def named_backbone(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], list[str]]:
+    """What a command line says of a backbone and its images; not to be changed by a test.
+
+    One of a name in `DATASETS` has tiny weights, made at the first call.
+    """
+    folder = tmp_path_factory.mktemp("tiny")
+
+    @cache
+    def named(name: str) -> list[str]:
+        if name not in DATASETS:
+            return [f"backbone={name}"]
+        dataset = DATASETS[name]
+        save_tiny_pipeline(name, folder / name)
+        if not (folder / dataset).exists():
+            write_tiny(dataset, folder / dataset)
+        own = [f"backbone={name}", f"backbone.path={folder / name}"]
+        return [*own, f"dataset={dataset}", f"dataset.root={folder / dataset}"]
+
+    return named
