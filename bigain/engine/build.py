@@ -165,7 +165,7 @@ def build_batch_size(config: RunConfig, backbone: Backbone, device: torch.device
 
     def measure() -> int:
         with build_compression(config, backbone.denoiser):
-            size = fastest_size(rate)
+            size = fastest_size(partial(rate, keeps_projections=True))
         reset_peak_memory(device)
         return size
 

@@ -5,7 +5,8 @@ run and fills up incomplete batches, so it is the smallest that is hardly slower
 operator: all operators then have the same one.
 
 The modules are timed as they are, also with `compile=true`: compiling every candidate takes longer
-than what a better choice saves.
+than what a better choice saves.  What a classification computes once for all its batches, the keys
+and values of prompts, is there when its sizes are timed, and takes its memory.
 """
 
 import json
@@ -22,6 +23,7 @@ from bigain.backbones.base import Backbone
 from bigain.devices import synchronize
 from bigain.errors import UserError
 from bigain.files import parse_json, replace_text
+from bigain.patching.projections import KeptProjections
 from bigain.patching.sharing import Sharing
 
 __all__ = [
@@ -109,7 +111,12 @@ def _doubled(rate: _Rate, largest: int, setting: str) -> tuple[dict[int, float],
 
 @torch.inference_mode()
 def evaluations_per_second(
-    backbone: Backbone, device: torch.device, size: int, classes_each: int = 1
+    backbone: Backbone,
+    device: torch.device,
+    size: int,
+    classes_each: int = 1,
+    *,
+    keeps_projections: bool = False,
 ) -> float | None:
     """Of a batch of random latents; None if it does not fit the memory.
 
@@ -119,10 +126,17 @@ def evaluations_per_second(
         size: Evaluations in the batch.
         classes_each: How many classes in a row have the same latents and timestep.  What does not
             depend on the class is computed once for them (`bigain.patching.sharing`).
+        keeps_projections: Whether keys and values of prompts are taken from tables, as in a
+            classification (`bigain.patching.projections`).
 
     """
-    seconds = []
-    with suppress(torch.OutOfMemoryError), Sharing(backbone.denoiser) as sharing:
+    seconds, denoiser = [], backbone.denoiser
+    embedded = backbone.encoder_hidden_states if keeps_projections else None
+    with (
+        suppress(torch.OutOfMemoryError),
+        Sharing(denoiser) as sharing,
+        KeptProjections(denoiser, embedded) as kept,
+    ):
         groups = torch.arange(size) // classes_each
         latents = torch.randn(size, *backbone.latent_shape)[groups].to(device)
         timesteps = groups * 37 % len(backbone.schedule)
@@ -130,7 +144,7 @@ def evaluations_per_second(
         for _ in range(_FORWARDS):
             synchronize(device)
             began = time.perf_counter()
-            with sharing.rows(groups, timesteps):
+            with sharing.rows(groups, timesteps), kept.of(classes):
                 backbone.predict(latents, timesteps.to(device), classes)
             synchronize(device)
             seconds.append(time.perf_counter() - began)

@@ -58,9 +58,11 @@ def test_a_compiled_classification_says_what_compiling_took(
 def test_an_automatic_batch_size_is_measured_for_the_first_run_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        build, "evaluations_per_second", lambda *given, **_named: {1: 1.0, 2: 3.0}.get(given[-1])
-    )
+    def rate(_backbone: object, _device: object, size: int, **named: int | bool) -> float | None:
+        assert named == {"classes_each": 10, "keeps_projections": True}
+        return {1: 1.0, 2: 3.0}.get(size)
+
+    monkeypatch.setattr(build, "evaluations_per_second", rate)
     command = [*ONE_TRIAL, *LGTM_7, "batch_size=auto", f"paths.cache={tmp_path}"]
     assert build_task(compose_config(command)).facts()["micro_batch"] == 2
     monkeypatch.setattr(

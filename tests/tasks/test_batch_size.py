@@ -119,3 +119,19 @@ def test_what_classes_share_is_timed_once_for_all_of_them() -> None:
     handle.remove()
     assert set(rows[: len(rows) // 2]) == {2}
     assert set(rows[len(rows) // 2 :]) == {6}
+
+
+def test_keys_and_values_of_prompts_are_computed_before_a_classification_is_timed() -> None:
+    backbone = load_mini("mini_unet", REVISION, CPU, torch.float32)
+    backbone.encoder_hidden_states = torch.randn(11, 4, 48)
+    attention = "down_blocks.0.attentions.0.transformer_blocks.0.attn2"
+    rows: list[int] = []
+    handle = backbone.denoiser.get_submodule(f"{attention}.to_k").register_forward_hook(
+        lambda _module, args, _output: rows.append(len(args[0]))
+    )
+    evaluations_per_second(backbone, CPU, 6, keeps_projections=True)
+    assert rows == [11]
+    evaluations_per_second(backbone, CPU, 6)
+    handle.remove()
+    assert len(rows) > 2
+    assert set(rows[1:]) == {6}
