@@ -14,7 +14,7 @@ import shutil
 import sys
 import sysconfig
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -60,7 +60,7 @@ class Compiled:
         self._cache = cache
         self.seconds = 0.0
         self.graphs = 0
-        self._folder = ExitStack()
+        self._open = ExitStack()
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -68,7 +68,8 @@ class Compiled:
         return {"compiled": {"seconds": round(self.seconds, 2), "graphs": self.graphs}}
 
     def __enter__(self) -> Self:
-        self._folder.enter_context(_folder_of_code(self._cache))
+        self._open.enter_context(_folder_of_code(self._cache))
+        self._open.enter_context(_uncached_versions(self._modules))
         _LOG.info("compile=true: the first batches wait for the compiler")
         for module in self._modules:
             module.compile(dynamic=False, recompile_limit=_SIZES)
@@ -86,7 +87,7 @@ class Compiled:
         for module in self._modules:
             module._compiled_call_impl = None
         forget_compiled()
-        self._folder.close()
+        self._open.close()
         if self.graphs:
             _LOG.info("compile=true: %d graphs in %.1f s", self.graphs, self.seconds)
         if isinstance(error, BackendCompilerFailed):
@@ -159,6 +160,30 @@ def _folder_of_code(cache: Path) -> Iterator[None]:
         yield
     finally:
         os.environ[_CACHE] = default_cache_dir()
+
+
+@contextmanager
+def _uncached_versions(modules: Iterable[nn.Module]) -> Iterator[None]:
+    """Let the layers of `modules` ask for torch's version without the cache that diffusers has.
+
+    torch traces the function below a cache and warns of that.  It is what it would trace anyway.
+    """
+    from diffusers.utils import is_torch_version  # noqa: PLC0415 -- slow to import
+
+    name, plain = is_torch_version.__name__, getattr(is_torch_version, "__wrapped__", None)
+    files = {type(layer).__module__ for module in modules for layer in module.modules()}
+    using = [space for space in map(_names_in, files) if space.get(name) is is_torch_version]
+    for space in using if plain else ():
+        space[name] = plain
+    try:
+        yield
+    finally:
+        for space in using:
+            space[name] = is_torch_version
+
+
+def _names_in(module: str) -> dict[str, Any]:
+    return vars(sys.modules[module])
 
 
 def _unique_graphs() -> int:

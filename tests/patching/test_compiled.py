@@ -11,6 +11,9 @@ from unittest.mock import patch
 
 import pytest
 import torch
+from diffusers import DiTTransformer2DModel, UNet2DConditionModel
+from diffusers.models import upsampling
+from diffusers.utils import is_torch_version
 from torch import Tensor, nn
 from torch._inductor.runtime.cache_dir_utils import cache_dir, default_cache_dir
 
@@ -66,18 +69,22 @@ class Graphs:
 
 @pytest.fixture(autouse=True)
 def _fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Nothing compiled before; no trace of it in the log, which pytest would format."""
+    """Nothing compiled before; no trace of it in the log, which pytest would format.
+
+    Nor does torch warn, as it does where it traces a function with a cache.
+    """
+    said: list[str] = []
+    monkeypatch.setattr("torch._dynamo.utils.warn_once", lambda message, *_: said.append(message))
     monkeypatch.setattr(logging.getLogger("torch.__trace"), "disabled", True)
     torch.compiler.reset()
     yield
     torch.compiler.reset()
+    assert not said
 
 
 @pytest.fixture
 def tiny_unet() -> nn.Module:
     """One level: one site in the encoder, two in the decoder."""
-    from diffusers import UNet2DConditionModel  # noqa: PLC0415 - most tests need no diffusers
-
     torch.manual_seed(0)
     model: nn.Module = UNet2DConditionModel(
         sample_size=8,
@@ -98,8 +105,6 @@ def tiny_unet() -> nn.Module:
 @pytest.fixture
 def tiny_dit() -> nn.Module:
     """Two blocks on 8x8 tokens, the first of them a site."""
-    from diffusers import DiTTransformer2DModel  # noqa: PLC0415 - most tests need no diffusers
-
     torch.manual_seed(0)
     model: nn.Module = DiTTransformer2DModel(
         sample_size=16,
@@ -266,6 +271,33 @@ def test_blocks_of_a_unet_are_compiled_where_they_are(
     with Compiled(tiny_unet, tmp_path, by_block=True):
         assert all(map(torch.equal, shared(tiny_unet), expected))
     assert graphs.count > 2
+
+
+@pytest.mark.parametrize("by_block", [False, True])
+def test_upsampling_in_bfloat16_is_traced_without_a_warning(
+    graphs: Graphs, tmp_path: Path, by_block: bool
+) -> None:
+    """diffusers asks for torch's version there; its function has a cache again afterwards."""
+    model: nn.Module = UNet2DConditionModel(
+        sample_size=8,
+        in_channels=2,
+        out_channels=2,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        block_out_channels=(8, 8),
+        layers_per_block=1,
+        norm_num_groups=4,
+        cross_attention_dim=6,
+        attention_head_dim=2,
+    )
+    model.eval().to(torch.bfloat16)
+    given = torch.randn(1, 2, 8, 8).bfloat16(), 5, torch.randn(1, 3, 6).bfloat16()
+    with torch.inference_mode():
+        expected = model(*given)[0]
+        with Compiled(model, tmp_path, by_block=by_block):
+            assert torch.equal(model(*given)[0], expected)
+    assert graphs.count
+    assert upsampling.is_torch_version is is_torch_version
 
 
 def test_a_second_use_never_sees_the_hooks_of_the_first(
