@@ -11,6 +11,8 @@
     bfloat16                 ours in that precision
     compile                  ours with compile=true, but for the time to compile
     compile + bfloat16       both
+    channels_last            ours, with weights and feature maps in the layout (B, H, W, C)
+    compile + channels_last  both
 
 Each variant has a process of its own, because what glibc does with freed memory is a setting of a
 process, and depends on what else the process has done.  The processes work in turn, on one thread,
@@ -66,6 +68,7 @@ class Variant(NamedTuple):
     is_separate: bool = False
     dtype: str = "float32"
     is_compiled: bool = False
+    is_channels_last: bool = False
 
 
 VARIANTS = {
@@ -78,6 +81,8 @@ VARIANTS = {
     "bfloat16": Variant(dtype="bfloat16"),
     "compile": Variant(is_compiled=True),
     "compile + bfloat16": Variant(dtype="bfloat16", is_compiled=True),
+    "channels_last": Variant(is_channels_last=True),
+    "compile + channels_last": Variant(is_compiled=True, is_channels_last=True),
 }
 """By the names in the CSV file."""
 
@@ -229,6 +234,8 @@ def _begin(variant: Variant, name: str, size: int, count: int, folder: Path) -> 
     work = _work(name, count, variant.dtype)
     if variant.is_plain:
         return partial(_round, partial(_plain, work, size), work)
+    if variant.is_channels_last:
+        work.backbone.denoiser.to(memory_format=torch.channels_last)
     if variant.is_compiled:
         compiled = ExitStack()
         compiled.enter_context(Compiled(work.backbone.denoiser, folder, by_block=False))
