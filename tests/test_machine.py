@@ -167,15 +167,15 @@ def page_faults(**environment: str) -> tuple[bool, int]:
     return bool(is_kept), count
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of glibc")
 def test_freed_memory_stays_for_the_next_tensors_unless_the_user_says_otherwise() -> None:
     pages = 5 * (96 << 20) // mmap.PAGESIZE
+    is_glibc = platform.libc_ver()[0] == "glibc"
     is_kept, faults = page_faults()
-    assert is_kept
-    assert faults < pages / 20
+    assert is_kept == is_glibc
+    assert faults < pages / 20 or not is_glibc
     is_kept, faults = page_faults(MALLOC_TRIM_THRESHOLD_="131072")
     assert not is_kept
-    assert faults > pages / 2
+    assert faults > pages / 2 or not is_glibc
     assert not page_faults(GLIBC_TUNABLES="glibc.malloc.top_pad=0")[0]
 
 

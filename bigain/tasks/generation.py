@@ -4,8 +4,8 @@ Sample i is made from the condition of image i of the dataset's fixed order (pro
 caption where images have captions, otherwise the class, as a prompt or an index, whichever the
 backbone takes.
 
-A thread writes the images, so that the network does not wait for the compression of a PNG.  On CUDA
-it decodes their latents, too, beside the network.
+A thread writes the images, so that the network does not wait for the compression of a PNG; on CUDA
+it decodes their latents, too.
 """
 
 import logging
@@ -34,16 +34,8 @@ from bigain.runs.provenance import Origin
 from bigain.tasks.sampling import Sampler
 from bigain.tasks.task import Compress, Files
 
-__all__ = [
-    "Captions",
-    "Conditions",
-    "Decode",
-    "Evaluator",
-    "GenerationTask",
-    "Write",
-    "conditions_of",
-    "generate_images",
-]
+__all__ = ["Captions", "Conditions", "Decode", "Evaluator", "GenerationTask", "Write"]
+__all__ += ["conditions_of", "generate_images"]
 
 Write = Callable[[int, npt.NDArray[np.uint8]], str]
 """Writes the image with a sample index to disk and returns the sha256 of its file."""
@@ -202,15 +194,14 @@ class GenerationTask(Files):
         if not ids:
             return
         self.evaluator.load_reference()  # a damaged real image ends the run before it starts
-        decode: Decode = self.backbone.decode
         # A forward of a CPU takes minutes: too much to lose for the time that writing takes.
+        decode: Decode = self.backbone.decode
         ahead = 0
         if self.device.type == "cuda":
             decode, ahead = on_own_stream(self.device, decode), 1
+        images = generate_images(self.sampler, decode, self.conditions, write, ids, ahead=ahead)
         with self.compressed(), self.compiled or nullcontext():
-            yield from generate_images(
-                self.sampler, decode, self.conditions, write, ids, ahead=ahead
-            )
+            yield from images
 
 
 @dataclass(frozen=True)
