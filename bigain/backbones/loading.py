@@ -65,7 +65,8 @@ def load_component(
         reason = next((line for line in str(error).splitlines() if line.strip()), repr(error))
         raise UserError(f"{folder / part}: cannot be loaded ({reason.strip()})") from error
     _check(report, cls.__name__, folder / part)
-    loaded: nn.Module = model.eval().requires_grad_(False)
+    # diffusers leaves a model in the file's precision where it keeps the first weight in fp32.
+    loaded: nn.Module = model.to(dtype).eval().requires_grad_(False)
     return loaded
 
 

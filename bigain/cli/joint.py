@@ -63,7 +63,7 @@ def main(arguments: Sequence[str]) -> int:
 
     known = Answers(compose_config().paths.cache)
     view = joint_view(joint_runs(results, partial(defaults_of, known), options.backbone))
-    count_missing_flops(view.rows, known)
+    count_missing_flops(view.rows, known, results)
     known.save()
     if not view.rows:
         sys.stdout.write(f"no finished run in {results}\n")

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -20,6 +21,7 @@ from bigain.runs.joint import JointRow
 
 __all__ = ["Answers", "count_missing_flops", "counted_flops", "defaults_of"]
 
+_TRIALS = ("trial_list", "keep_list")
 _PACKAGE = Path(__file__).parents[1]
 
 
@@ -82,23 +84,42 @@ def defaults_of(known: Answers, config: Mapping[str, Any]) -> Mapping[str, Any]:
     return answer
 
 
-def count_missing_flops(rows: Sequence[JointRow], known: Answers) -> None:
-    """FLOPs need no run: those that no efficiency run measured are counted now."""
+def count_missing_flops(rows: Sequence[JointRow], known: Answers, results: Path) -> None:
+    """FLOPs need no run: those that no efficiency run measured are counted now.
+
+    Args:
+        rows: They get what is counted.
+        known: Earlier answers.
+        results: The folder of results, which has the calibrations of operators.
+
+    """
     for row in (row for row in rows if "flops_g" not in row.metrics):
-        if (metric := counted_flops(known, row.run.config)) is not None:
+        if (metric := counted_flops(known, row.run.config, results)) is not None:
             row.metrics["flops_g"] = metric
 
 
-def counted_flops(known: Answers, config: Mapping[str, Any]) -> Metric | None:
-    """The FLOPs of one forward of a run; None for one of a version with other settings."""
+def counted_flops(known: Answers, config: Mapping[str, Any], results: Path) -> Metric | None:
+    """The FLOPs of one forward of a run; None for one of a version with other settings.
+
+    None also if its operator's calibration is not in `results` any more; a line on stderr says so.
+    """
     usual = defaults_of(known, config)
     # A published configuration lacks what names a place.
     backbone = {**usual.get("backbone", {}), **config["backbone"]}
     name, sites = config["backbone"]["name"], backbone.get("sites")
     operator = {**_added_later(usual), **config["operator"]}
-    plain = {**usual, "backbone": backbone, "operator": operator}
+    paths = {**usual.get("paths", {}), "results": str(results)}
+    # A calibrated operator belongs to the trials of its run.
+    trials = {key: config["task"][key] for key in _TRIALS if key in config.get("task", {})}
+    task = {**usual.get("task", {}), **trials}
+    own = {"backbone": backbone, "operator": operator, "paths": paths, "task": task}
+    plain = {**usual, **own}
     question = ["flops_g", name, operator, sites]
-    value = known.get(question, partial(_gigaflops, plain))
+    try:
+        value = known.get(question, partial(_gigaflops, plain))
+    except UserError as error:
+        sys.stderr.write(f"FLOPs left out: {error}\n")
+        return None
     return None if value is None else Metric.exact("flops_g", value, "GFLOPs")
 
 

@@ -83,7 +83,7 @@ def _runs(archive: Archive, backbone: str | None) -> list[JointRun]:
 
 
 def _enriched(run: JointRun, archive: Archive, known: Answers) -> JointRun:
-    flops = counted_flops(known, run.config)
+    flops = counted_flops(known, run.config, archive.results)
     counted = {} if flops is None else {"flops_g": flops}
     return replace(run, metrics={**run.metrics, **counted, **_of_trials(run, archive)})
 

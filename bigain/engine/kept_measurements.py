@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from bigain.errors import UserError
 from bigain.files import parse_json, replace_file, replace_text
 from bigain.runs.progress import Meter
 
@@ -41,8 +43,19 @@ class KeptMeasurements(Generic[Value]):
     read: Callable[[Path], Value]
 
     def __getitem__(self, piece: int | str) -> Value:
-        """The measurement of a piece, read from its file."""
-        return self.read(self._file(piece))
+        """The measurement of a piece, read from its file.
+
+        Raises:
+            UserError: The file is damaged.
+
+        """
+        file = self._file(piece)
+        try:
+            return self.read(file)
+        except (ValueError, KeyError, TypeError, SafetensorError) as error:
+            raise UserError(
+                f"paths.cache: {file} is damaged ({error}); delete it, and it is measured again"
+            ) from error
 
     def complete(
         self,

@@ -71,6 +71,20 @@ OPERATORS = {
 """Name in the configuration -> its look, in every figure."""
 
 
+RIVALS = {
+    "cached": OperatorLook("cached assignment", "#56B4E9", "P"),
+    "abm": OperatorLook("adaptive block merge", "#8C4A1E", "X"),
+    "sito": OperatorLook("SiTo", "#B8860B", "<"),
+    "kv_select": OperatorLook("key/value selection", "#7F9F00", ">"),
+    "toma": OperatorLook("ToMA", "#6A3D9A", "h"),
+    "dip_go": OperatorLook("after DiP-GO", "#A00040", "*"),
+    "mosaic_diff": OperatorLook("after MosaicDiff", "#E0508A", "p"),
+    "lgtm_enc_ie_kvd_dec": OperatorLook("L-GTM + IE-KVD", "#00408A", "d"),
+    "ie_kvd_enc_lgtm_dec": OperatorLook("IE-KVD + L-GTM", "#00604A", "H"),
+}
+"""The same of the operators that the paper's figures do not have."""
+
+
 @contextmanager
 def publication() -> Iterator[None]:
     """Fonts, lines and sizes of all figures inside the context."""

@@ -165,6 +165,21 @@ def test_sd3_predicts_what_the_transformer_says_of_the_encoded_prompt(
         assert torch.allclose(found[i], expected[0], atol=1e-4)
 
 
+@pytest.mark.parametrize("name", CLASSES)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@torch.inference_mode()
+def test_files_in_full_precision_are_used_in_half(
+    hub_config: MakeConfig, caches: Caches, name: str, dtype: torch.dtype
+) -> None:
+    config = hub_config(name, image_side=64)
+    half: Any = CLASSES[name](config, CPU, dtype, caches)  # type: ignore[arg-type]
+    half.condition_on(Animals())
+    assert {each.dtype for each in half.denoiser.parameters()} == {dtype}
+    found, expected = half.predict(*batch()), make(config, caches).predict(*batch())
+    assert found.dtype == torch.float32
+    assert 0 < (found - expected).abs().max() < 0.1 * expected.abs().max()
+
+
 @pytest.mark.parametrize("guidance", [1.0, 3.5])
 @torch.inference_mode()
 def test_flux_is_told_the_level_the_guidance_and_the_places(

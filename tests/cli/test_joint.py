@@ -11,7 +11,9 @@ import pytest
 
 from bigain.cli.joint import main
 from bigain.cli.joint_answers import Answers, counted_flops
+from bigain.engine.calibrate_operator import calibrate_operator
 from bigain.errors import UserError
+from bigain.launch.compose import compose_config
 from bigain.operators import ToMe
 from bigain.tasks.flops import count_flops
 
@@ -67,11 +69,31 @@ def test_flops_of_older_published_runs_are_counted(tmp_path: Path) -> None:
         and found["config"]["backbone"]["name"] == "mini_unet"
     )
     assert "plan" not in config["operator"]
-    counted = counted_flops(Answers(tmp_path), config)
-    bare = counted_flops(Answers(tmp_path), {**config, "operator": {"name": "none"}})
+    counted = counted_flops(Answers(tmp_path), config, tmp_path)
+    bare = counted_flops(Answers(tmp_path), {**config, "operator": {"name": "none"}}, tmp_path)
     assert counted is not None
     assert bare is not None
     assert counted.value < bare.value
+
+
+def test_flops_of_a_calibrated_operator_need_the_calibration_of_its_results(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    overrides = [
+        *("backbone=mini_dit", "operator=dip_go", "operator.images=2"),
+        *("task.trial_list=[1,2]", "task.keep_list=[3,1]", "batch_size=8", "threads=1"),
+        *(f"paths.results={tmp_path / 'own'}", f"paths.cache={tmp_path / 'cache'}"),
+    ]
+    calibrate_operator(compose_config(overrides))
+    config = compose_config(overrides).model_dump(mode="json", exclude={"paths"})
+    assert counted_flops(Answers(tmp_path / "a"), config, tmp_path / "other") is None
+    assert "FLOPs left out" in capsys.readouterr().err
+    counted = counted_flops(Answers(tmp_path / "b"), config, tmp_path / "own")
+    bare = {**config, "operator": {"name": "none"}}
+    whole = counted_flops(Answers(tmp_path / "b"), bare, tmp_path / "own")
+    assert counted is not None
+    assert whole is not None
+    assert counted.value < whole.value
 
 
 @pytest.mark.parametrize("backbone", ["mini_unet", "mini_dit"])

@@ -124,6 +124,17 @@ def test_an_impossible_target_of_the_weights_is_refused_before_anything_is_measu
     assert not (tmp_path / "cache" / "calibrations").exists()
 
 
+@pytest.mark.parametrize("damage", [b"", b"{", b"[1, 2"])
+def test_a_damaged_measurement_is_one_line_with_its_file(tmp_path: Path, damage: bytes) -> None:
+    plain, tensors = as_json(tmp_path, dict, dict), as_tensors(tmp_path)
+    for kept, suffix in ((plain, "json"), (tensors, "safetensors")):
+        file = tmp_path / f"3.{suffix}"
+        file.write_bytes(damage)
+        with pytest.raises(UserError, match=r"^paths\.cache: .* is damaged") as caught:
+            kept[3]
+        assert str(file) in str(caught.value)
+
+
 def test_only_what_is_missing_is_measured_and_all_of_it_comes_from_the_files(
     tmp_path: Path,
 ) -> None:
