@@ -95,15 +95,17 @@ def _check_split(config: RunConfig) -> None:
 def _check_joint(config: RunConfig, operator: Compression) -> None:
     """Joint attention: merging of image tokens, where these have no places in the attention."""
     name, backbone = config.operator.name, config.backbone
-    if backbone.architecture.is_packed:
+    is_packed = backbone.architecture.is_packed
+    if isinstance(operator, Calibrated):
+        allowed = "none" if is_packed else "one that merges tokens, such as tome or lgtm"
+        raise UserError(
+            f"operator={name}: allowed: {allowed}, because backbone={backbone.name} has blocks of "
+            "image and text, which it does not prune"
+        )
+    if is_packed:
         raise UserError(
             f"operator={name}: allowed: none, because backbone={backbone.name} turns queries and "
             "keys by one table of places for all samples, and a plan differs by sample"
-        )
-    if isinstance(operator, Calibrated):
-        raise UserError(
-            f"operator={name}: allowed: one that merges tokens, such as tome or lgtm, because "
-            f"backbone={backbone.name} has blocks of image and text, which it does not prune"
         )
     if isinstance(operator.for_stage("transformer"), KeyValueReducer):
         raise UserError(

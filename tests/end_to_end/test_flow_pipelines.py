@@ -190,6 +190,7 @@ def test_merging_changes_the_errors_of_sd3_whatever_the_batch(
 @pytest.mark.parametrize(
     ("name", "operator", "told"),
     [
+        ("flux_dev", "dip_go", "none, because backbone=flux_dev has blocks of image and text"),
         ("flux_dev", "tome", "none, because backbone=flux_dev turns queries and keys by one table"),
         ("sd3_medium", "todo", "one that merges tokens, such as tome or lgtm, because backbone=sd"),
         ("sd3_medium", "lgtm_enc_ie_kvd_dec", "on a backbone with encoder and decoder, such as"),
