@@ -67,7 +67,9 @@ PARTS = {
     "peak": Part("peak", "", "--backbones mini_unet --rounds 1"),
     "growth": Part("growth", "", "--points 2 --rounds 1"),
     "harness": Part("harness", "--images 12 --repeats 2", "--images 2 --repeats 1"),
-    "workers": Part("workers", "--images 10 --rounds 4", "--backbones mini_unet --images 4 --rounds 1"),
+    "workers": Part(
+        "workers", "--images 10 --rounds 4", "--backbones mini_unet --images 4 --rounds 1"
+    ),
 }
 """Part -> what it runs.  On two idle cores they take half an hour together."""
 
