@@ -71,7 +71,7 @@ PARTS = {
         "workers", "--images 10 --rounds 4", "--backbones mini_unet --images 4 --rounds 1"
     ),
 }
-"""Part -> what it runs.  On two idle cores they take half an hour together."""
+"""Part -> what it runs; two cores must be idle."""
 
 
 def main(argv: list[str] | None = None) -> int:

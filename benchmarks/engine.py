@@ -115,7 +115,9 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[10, 20, 32, 64])
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--processes", type=int, default=3, help="of each variant")
-    parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), help="the plain loop, too")
+    parser.add_argument(
+        "--variants", nargs="+", choices=list(VARIANTS), help="beside the plain loop"
+    )
     parser.add_argument("--csv", type=Path)
     options = parser.parse_args()
     file = timing.RowFile(options.csv, {**timing.conditions(), "threads": 1})
@@ -129,7 +131,8 @@ def _of_backbone(name: str, options: argparse.Namespace) -> list[dict[str, Any]]
     """The rows of the batch sizes, process -1, and of all variants in each process."""
     rows: list[dict[str, Any]] = []
     ours = plain = _FULL_SIZE_BATCH
-    names = [each for each in VARIANTS if each in (options.variants or _default(name))]
+    chosen = {"plain loop", *(options.variants or _default(name))}
+    names = [each for each in VARIANTS if each in chosen]
     if name in _MINI:
         tried = [(each, size) for each in ("ours", "plain loop") for size in options.sizes]
         rows += [{**row, "process": -1} for row in _measured(name, tried, 2, 2)]

@@ -16,7 +16,9 @@ _WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "KMP_LIBRARY")
 _BLAS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")
 
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
-"""Parameters of glibc's `mallopt`; environment variables set them, too."""
+"""Parameters of glibc's `mallopt`."""
+_KEEPING = ("trim_threshold", "top_pad", "mmap_threshold", "mmap_max")
+"""What says how much freed memory is kept: names of glibc's tunables, and of `MALLOC_..._`."""
 
 
 @dataclass(frozen=True)
@@ -80,17 +82,17 @@ def keep_freed_memory() -> bool:
     By itself it gives large blocks back to the kernel when they are freed, and the next layer of a
     network gets them anew: each page is then cleared and mapped once more.  Now up to 2 GiB that
     lie free at the end of the heap stay, and only blocks of 1 GiB and more are got one by one.
-    What the user has set in the environment stays.  Other C libraries are left as they are.
+    If the user has set one of these sizes in the environment, all stay.  Other C libraries are left
+    as they are.
     """
-    own = [name for name in os.environ if name.startswith("MALLOC_")]
-    if own or "malloc" in os.environ.get("GLIBC_TUNABLES", ""):
-        return False
-    if platform.libc_ver()[0] != "glibc":
+    tunables = os.environ.get("GLIBC_TUNABLES", "")
+    is_set = any(f"MALLOC_{name.upper()}_" in os.environ or name in tunables for name in _KEEPING)
+    if is_set or platform.libc_ver()[0] != "glibc":
         return False
     mallopt = ctypes.CDLL(None).mallopt
     # Before version 2.35, glibc takes at most 32 MiB as the size of a block of its own.
-    is_set = mallopt(_MMAP_THRESHOLD, 1 << 30) or mallopt(_MMAP_THRESHOLD, 32 << 20)
-    return bool(is_set and mallopt(_TRIM_THRESHOLD, (1 << 31) - 1) and mallopt(_TOP_PAD, 64 << 20))
+    is_kept = mallopt(_MMAP_THRESHOLD, 1 << 30) or mallopt(_MMAP_THRESHOLD, 32 << 20)
+    return bool(is_kept and mallopt(_TRIM_THRESHOLD, (1 << 31) - 1) and mallopt(_TOP_PAD, 64 << 20))
 
 
 def thread_variable(name: str) -> str | None:

@@ -19,6 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from bigain.backbones.denoisers import build_denoiser, example_inputs
 from bigain.patching.projections import KeptProjections
 from bigain.patching.sharing import Sharing, shared_modules
+from bigain.tasks.flops import count_model_flops
 
 __all__ = ["forward", "kept", "main", "shared"]
 
@@ -97,9 +98,7 @@ def _model(backbone: str, batch: int = 1) -> tuple[nn.Module, dict[str, Any]]:
 
 
 def _total(model: nn.Module, inputs: Mapping[str, Any]) -> int:
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model(**inputs)
-    return int(counter.get_total_flops())
+    return count_model_flops(model, inputs).total
 
 
 def _giga(count: int) -> str:

@@ -20,6 +20,7 @@ from bigain.errors import UserError
 from bigain.features.mini import load_classifier
 from bigain.files import file_sha256
 from bigain.locations import CONFIGS
+from bigain.machine import keep_freed_memory
 from bigain.metrics import wilson
 from bigain.training.data import load_training_data
 from bigain.training.extractor import ExtractorRecipe, ExtractorTrainer, accuracy
@@ -66,6 +67,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         recipe = read_recipe(arguments)
         torch.set_num_threads(recipe.threads)
+        keep_freed_memory()
         ExtractorTrainer(recipe, load_training_data(recipe.data_root)).train()
     except UserError as error:
         print(" ".join(str(error).split()), file=sys.stderr)

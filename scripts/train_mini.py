@@ -16,6 +16,7 @@ from bigain.errors import UserError
 from bigain.launch.compose import config_loader
 from bigain.launch.overrides import parse_overrides
 from bigain.locations import CONFIGS
+from bigain.machine import keep_freed_memory
 from bigain.training.data import load_training_data
 from bigain.training.trainer import Trainer, TrainingConfig
 
@@ -30,6 +31,7 @@ def train(composed: DictConfig) -> None:
             OmegaConf.to_container(composed.training, resolve=True)
         )
         torch.set_num_threads(config.threads)
+        keep_freed_memory()
         Trainer(config, load_training_data(config.data_root)).train()
     except ValidationError as error:
         first = error.errors()[0]

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import StrMethodFormatter, SymmetricalLogLocator
 
-from bigain.figures.style import INK, OPERATORS, OperatorLook, publication
+from bigain.figures.style import INK, MORE_OPERATORS, OPERATORS, OperatorLook, publication
 from bigain.metrics.bands import ALL, BANDS
 from bigain.metrics.margins import Estimate
 
@@ -66,6 +66,7 @@ def _looks(rows: Sequence[Sequence[str]]) -> dict[str, OperatorLook]:
     Such is an operator whose settings are others on another backbone.
     """
     looks: dict[str, OperatorLook] = {}
+    known = OPERATORS | MORE_OPERATORS
     for title in dict.fromkeys(title for row in rows for title in row if title != "none"):
         name = title.partition(" ")[0]
         beside = {other for row in rows if title in row for other in row}
@@ -74,7 +75,7 @@ def _looks(rows: Sequence[Sequence[str]]) -> dict[str, OperatorLook]:
             for other, look in looks.items()
             if other in beside or other.partition(" ")[0] != name
         }
-        choices = [*([OPERATORS[name]] if name in OPERATORS else []), *_OTHERS]
+        choices = [*([known[name]] if name in known else []), *_OTHERS]
         free = [each for each in choices if each.colour not in taken]
         looks[title] = (free or choices[-1:])[0]
     return looks

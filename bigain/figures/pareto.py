@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from bigain.config import BACKBONE_TITLES
-from bigain.figures.style import INK, OPERATORS, RIVALS, publication
+from bigain.figures.style import INK, MORE_OPERATORS, OPERATORS, publication
 from bigain.metrics import HIGHER_IS_BETTER, Metric
 from bigain.runs.pareto import COSTS, Group, Point, fronts
 
@@ -26,7 +26,7 @@ _FONT = 6
 _LINE, _WIDTH, _BESIDE = 1.15 * _FONT, 0.56 * _FONT, 4
 """Of a label: height of a line, mean width of a letter, distance from its point, in points."""
 _GREY = "#B0B5BA"
-_LOOKS = OPERATORS | RIVALS
+_LOOKS = OPERATORS | MORE_OPERATORS
 _OTHER = "#C04000"
 """Of an operator that has no look: not a grey, which dominated points have."""
 

@@ -71,12 +71,12 @@ OPERATORS = {
 """Name in the configuration -> its look, in every figure."""
 
 
-RIVALS = {
-    "cached": OperatorLook("cached assignment", "#56B4E9", "P"),
-    "abm": OperatorLook("adaptive block merge", "#8C4A1E", "X"),
+MORE_OPERATORS = {
+    "cached": OperatorLook("cached assignment", "#8C4A1E", "P"),
+    "abm": OperatorLook("adaptive block merge", "#56B4E9", "h"),
     "sito": OperatorLook("SiTo", "#B8860B", "<"),
     "kv_select": OperatorLook("key/value selection", "#7F9F00", ">"),
-    "toma": OperatorLook("ToMA", "#6A3D9A", "h"),
+    "toma": OperatorLook("ToMA", "#6A3D9A", "X"),
     "dip_go": OperatorLook("after DiP-GO", "#A00040", "*"),
     "mosaic_diff": OperatorLook("after MosaicDiff", "#E0508A", "p"),
     "lgtm_enc_ie_kvd_dec": OperatorLook("L-GTM + IE-KVD", "#00408A", "d"),
