@@ -65,8 +65,10 @@ def load_component(
         reason = next((line for line in str(error).splitlines() if line.strip()), repr(error))
         raise UserError(f"{folder / part}: cannot be loaded ({reason.strip()})") from error
     _check(report, cls.__name__, folder / part)
-    # diffusers leaves a model in the file's precision where it keeps the first weight in fp32.
-    loaded: nn.Module = model.to(dtype).eval().requires_grad_(False)
+    # diffusers leaves a model in the file's precision where it keeps the first weight in fp32,
+    # and warns of every cast.
+    with quiet_libraries():
+        loaded: nn.Module = model.to(dtype).eval().requires_grad_(False)
     return loaded
 
 
