@@ -12,6 +12,11 @@ with Y = eps(x_t, c), Y_0 = eps (`objective: output`), or Y = eps(x_t, c) - eps(
 until the dropped share reaches the target; share[t, b] is the part of a classification's FLOPs:
 
     share[t, b] = e_t F_b / (F sum_t e_t)        e_t: evaluations of an image at t
+
+How DiP-GO was run as a classifier is not published.  Decided here: what a skipped branch gives
+(nothing), that no other branch goes with it (skip connections stay, so none feeds it alone), that a
+table takes the place of the trained gates, and that the target is a share of a classification's
+FLOPs, because timesteps of the first stage are evaluated more often.
 """
 
 from collections.abc import Mapping, Sequence

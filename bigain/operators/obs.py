@@ -11,6 +11,9 @@ of a group G raises the squared output error least, with the other weights free,
 
 A group is the columns of an attention head, or the column of one hidden unit of an MLP.  All of it
 is computed in fp64 on the CPU.
+
+MosaicDiff calls its pruning structured and of second order, and says no more.  Decided here: the
+groups, the damping, what an input that is always zero gets, and how many units go at once.
 """
 
 import torch

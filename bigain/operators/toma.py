@@ -18,6 +18,10 @@ The rows of A are nearly orthogonal for large tau, so its transpose takes the pl
 With tau = infinity each token goes to its most similar destination (if equal, the first), and a
 destination to itself: `reduce` is the mean of each group, and `restore` copies it.
 
+The sources leave open how a batch is treated where its rows differ (the released code takes the
+destinations of the first row for all), ties, and grids that tiles do not divide: decided here as
+above.  Maps of earlier timesteps, which the released code reuses, do not exist in a classifier.
+
 Nothing is random.  Similarities, choice and A are fp32 (fp64 for fp64 input) and of each sample by
 itself; the two products have the precision of the tensor.
 """

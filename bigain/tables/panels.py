@@ -4,8 +4,8 @@ In a table of matched settings (`matched`) each backbone and column of the speci
 
 Every row gives a line of measured values.  Below it stand its difference to the baseline, the
 paper's values and, where both are of the same model and data, the difference to them.  The
-differences between rows end a block.  Rows without any run share one line.  What only the paper has
-(blocks without a measurement, and its differences) follows in blocks of its own.
+differences between rows end a rectangle.  Rows without any run share one line.  What only the
+paper has (blocks without a measurement, and its differences) follows in blocks of its own.
 """
 
 import math
@@ -58,8 +58,7 @@ def _stacked(sources: Sources, block: Block) -> Panel:
         sources, tuple((block, column) for column in columns), sources.has_baseline_column
     )
     lines, folded = rectangle.lines()
-    if quantity.deltas:
-        lines += _deltas(sources, block, columns)
+    lines += _deltas(sources, rectangle.heads)
     labels = tuple(column.label or "value" for column in columns)
     caption = _count(sources, block)
     if quantity.at_none and rectangle.has_baseline:
@@ -92,6 +91,7 @@ def _beside(sources: Sources, heads: tuple[Head, ...], title: str) -> Panel:
     blocks: list[Block] = []
     blocks += (block for block, _ in heads if block not in blocks)
     lines, folded = _Rectangle(sources, heads, has_baseline=False).lines()
+    lines += _deltas(sources, heads)
     counts: dict[str, list[str]] = {}
     for block in blocks:
         if count := _count(sources, block):
@@ -204,6 +204,8 @@ class _Rectangle:
 
 def _measured(sources: Sources, block: Block, column: Column, row: Row) -> Cell:
     quantity, cell = QUANTITIES[block.metric], sources.key(block, row, column)
+    if cell not in sources.plan.runs:
+        return _EMPTY
     metric = sources.metric(cell, block.metric)
     is_own = quantity.needs_none or (metric is None and block.metric in _AGAINST_NONE)
     if row.method == NONE and is_own:
@@ -223,10 +225,10 @@ def _at_baseline(sources: Sources, block: Block) -> Cell:
 
 
 def _to_baseline(sources: Sources, block: Block, column: Column, row: Row) -> Cell:
-    name = QUANTITIES[block.metric].to_none
-    if name is None:
-        return Cell()
-    metric = sources.metric(sources.key(block, row, column), name)
+    name, cell = QUANTITIES[block.metric].to_none, sources.key(block, row, column)
+    if name is None or cell not in sources.plan.runs:
+        return _EMPTY
+    metric = sources.metric(cell, name)
     return Cell(_text(sources, block, metric, format_difference))
 
 
@@ -253,25 +255,35 @@ def _apart(sources: Sources, block: Block, column: Column, row: Row) -> Cell:
     return Cell(format_difference(Metric(metric.metric, away, metric.n, math.nan, math.nan, unit)))
 
 
-def _deltas(sources: Sources, block: Block, columns: Sequence[Column]) -> Iterator[Line]:
+def _deltas(sources: Sources, heads: Sequence[Head]) -> Iterator[Line]:
     """The differences between rows, and the paper's below them."""
-    paper = None if block.beside is None else sources.plan.spec.paper.block(*block.beside)
+    papers = [
+        sources.plan.spec.paper.block(*block.beside)
+        if block.beside and QUANTITIES[block.metric].deltas
+        else None
+        for block, _ in heads
+    ]
+    below = f"paper: {_paper_name(sources, [block for block, _ in heads])}"
     for label, row, versus in sources.pairs_of_rows():
-        cells = tuple(_delta(sources, block, row, versus, column) for column in columns)
-        is_known = any(cell.text != DASH for cell in cells)
+        cells = tuple(_delta(sources, *head, row, versus) for head in heads)
+        is_known = any(cell.text not in ("", DASH) for cell in cells)
         if is_known:
             yield line_after_baseline(sources, "measured", label, cells)
-        if paper is not None:
-            printed = tuple(paper_delta(sources, paper, row, versus, c) for c in columns)
-            below = f"paper: {_paper_name(sources, [block])}"
-            below = f"· {below}" if is_known else f"{label}, {below}"
-            line = line_after_baseline(sources, "paper", below, printed)
-            if line.says_something:
-                yield line
+        printed = tuple(
+            paper_delta(sources, paper, row, versus, column) if paper else _EMPTY
+            for paper, (_, column) in zip(papers, heads, strict=True)
+        )
+        line = line_after_baseline(
+            sources, "paper", f"· {below}" if is_known else f"{label}, {below}", printed
+        )
+        if line.says_something:
+            yield line
 
 
-def _delta(sources: Sources, block: Block, row: Row, versus: Row, column: Column) -> Cell:
+def _delta(sources: Sources, block: Block, column: Column, row: Row, versus: Row) -> Cell:
     first, second = (sources.key(block, each, column) for each in (row, versus))
+    if not QUANTITIES[block.metric].deltas or not {first, second} <= sources.plan.runs.keys():
+        return _EMPTY
     found = sources.difference(first, second, block.metric)
     return Cell(_text(sources, block, found.metric if found else None, format_difference))
 

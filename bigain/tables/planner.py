@@ -267,7 +267,8 @@ def _cells(spec: TableSpec, profile: str, grid: str) -> Iterator[tuple[CellKey, 
             key = CellKey(place, NONE, column.id if column.of_run else "")
             yield key, (*common, f"operator={NONE}", *column.of_run, *chosen.set)
         for row in spec.rows_of(profile, grid):
-            for column in columns if row.run and row.method != NONE else []:
+            runs = row.run and row.method != NONE and row.does(place.work)
+            for column in columns if runs else []:
                 own = row.overrides(place.backbone, column.id)
                 if own is not None:
                     method = (f"operator={column.method or row.method}",)

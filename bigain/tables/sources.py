@@ -86,7 +86,9 @@ class Sources:
     def printed(
         self, block: PaperBlock, row: Row, column: Column, own: Block | None = None
     ) -> PaperValue | None:
-        """The paper's value in the same place as ours, None if it has none."""
+        """The paper's value in the same place as ours; None if it has none, as for our own rows."""
+        if not row.in_paper:
+            return None
         setting = normal_setting(column.setting, row.setting)
         if row.method == NONE:
             setting = column.setting if column.of_run or not column.set else ""
@@ -98,6 +100,8 @@ class Sources:
         self, block: PaperBlock, row: Row, versus: Row, column: Column
     ) -> PaperValue | None:
         """The difference of two rows as the paper prints it, None if it prints none."""
+        if not (row.in_paper and versus.in_paper):
+            return None
         setting = normal_setting(column.setting, row.setting, f"vs={versus.method}")
         return self._value(block.dataset, row.method, setting, f"delta_{block.metric}")
 

@@ -14,7 +14,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from bigain.errors import UserError
-from bigain.tables.quantities import QUANTITIES
+from bigain.tables.quantities import QUANTITIES, Work
 
 __all__ = [
     "Block",
@@ -49,7 +49,8 @@ class Row(Part):
     `set` are its overrides and `setting` what the paper's CSV calls them.  `only` names the grids
     that have the row, `profiles` the profiles; a row that is not `in_paper` is ours, and one that
     is not `run` the paper's.  `levels` are further overrides by backbone and column, of a row whose
-    settings vary with both: it has cells at these places alone.
+    settings vary with both: it has cells at these places alone.  `works` are the kinds of work that
+    its operator can do; by default all.
     """
 
     id: str
@@ -62,6 +63,11 @@ class Row(Part):
     only: tuple[str, ...] | None = None
     profiles: tuple[str, ...] | None = None
     levels: dict[str, dict[str, tuple[str, ...]]] | None = None
+    works: tuple[Work, ...] | None = None
+
+    def does(self, work: str) -> bool:
+        """Whether it has cells of a kind of work."""
+        return self.works is None or work in self.works
 
     def overrides(self, backbone: str, column: str) -> tuple[str, ...] | None:
         """Its overrides in a column on a backbone; None if it has no cell there."""

@@ -12,6 +12,7 @@ from bigain.locations import CONFIGS
 from bigain.tables.document import DASH, Document, Panel
 from bigain.tables.layout import lay_out
 from bigain.tables.planner import Plan, pending
+from bigain.tables.quantities import format_difference
 from bigain.tables.render import load_spec
 from bigain.tables.sources import Sources
 from bigain.tables.spec import Row
@@ -20,9 +21,8 @@ from bigain.tasks.flops import count_flops
 
 MakePlan = Callable[..., Plan]
 MakeSources = Callable[..., Sources]
-OF_BOTH = {"tome", "lgtm", "cached", "abm", "toma", "sito", "todo", "ie_kvd"}
 HYBRIDS = {"lgtm_enc_ie_kvd_dec", "ie_kvd_enc_lgtm_dec"}
-CALIBRATED = {"dip_go", "mosaic_diff"}  # they only classify, and stand in Table 1
+CALIBRATED = {"dip_go", "mosaic_diff"}  # they only classify
 TARGETS = {
     ("mini_unet", "low"): 10.5,
     ("mini_unet", "high"): 12.3,
@@ -57,15 +57,19 @@ def test_a_row_has_cells_where_its_levels_are_and_nowhere_else() -> None:
 def test_every_operator_is_in_it() -> None:
     spec = load_spec(19)
     names = {path.stem for path in (CONFIGS / "operator").glob("*.yaml")}
-    assert {row.method for row in spec.rows_of("mini", "full")} == names - CALIBRATED
-    assert {row.id for row in spec.rows_of("mini", "default")} == OF_BOTH | HYBRIDS | {"none"}
+    assert {row.method for row in spec.rows_of("mini", "default")} == names
+    rivals = {row.id: row.set for row in spec.rows if row.set}
+    assert rivals == {
+        "tome_mlerp": ("operator.average=mlerp",),
+        "retom": ("operator.destinations=representative",),
+    }
 
 
 def test_its_runs(make_plan: MakePlan) -> None:
     plan = make_plan(19)
     found = Counter((cell.place.backbone, cell.place.work, cell.place.device) for cell in plan.runs)
-    for backbone, (first, second) in {"mini_unet": (10, 7), "mini_dit": (8, 7)}.items():
-        both = first + second + 1
+    for backbone, (first, second) in {"mini_unet": (14, 11), "mini_dit": (12, 10)}.items():
+        both = first + second + 1 + len(CALIBRATED)
         assert found[backbone, "classification", ""] == found[backbone, "flops", ""] == both
         assert found[backbone, "generation", ""] == found[backbone, "time", ""] == first + 1
         assert found[backbone, "time", "cuda"] == first + 1
@@ -100,8 +104,8 @@ def test_a_rectangle_for_each_backbone_and_level(document: Document) -> None:
     assert "the paper used" not in document.summary
     assert not [line for panel in document.panels for line in panel.lines if line.kind == "paper"]
     first, second, third, _ = document.panels
-    assert len(rows(first)) == 11
-    assert len(rows(third)) == 9
+    assert len(rows(first)) == 1 + 14 + len(CALIBRATED)
+    assert len(rows(third)) == 1 + 12 + len(CALIBRATED)
     assert "ToMA, ratio 0.8" in rows(second)
     assert any("Frechet" in column for column in first.columns)
     assert not any("Frechet" in column for column in second.columns)
@@ -112,8 +116,12 @@ def rows(panel: Panel) -> dict[str, list[str]]:
     return {
         line.label: [cell.text for cell in line.cells]
         for line in panel.lines
-        if not line.label.startswith("·")
+        if not line.label.startswith("·") and not is_pair(line.label)
     }
+
+
+def is_pair(label: str) -> bool:
+    return " minus " in label and not label.startswith("·")
 
 
 def test_marks_compare_operators_of_one_rectangle(document: Document) -> None:
@@ -123,6 +131,42 @@ def test_marks_compare_operators_of_one_rectangle(document: Document) -> None:
         assert "best" in marked
 
 
+def test_what_an_operator_cannot_do_is_empty_and_has_no_run(
+    document: Document, make_plan: MakePlan
+) -> None:
+    works = {cell.place.work for cell in make_plan(19).runs if cell.row == "structured_by_t"}
+    assert works == {"classification", "flops"}
+    first = document.panels[0]
+    cells = dict(
+        zip(
+            first.columns,
+            rows(first)["Weights by stage, after MosaicDiff, target 0.1"],
+            strict=True,
+        )
+    )
+    assert [bool(text) for head, text in cells.items() if "accuracy" in head] == [True]
+    for other in ("Frechet", "Class agreement", "Time", "Speed-up"):
+        assert {text for head, text in cells.items() if head.startswith(other)} == {""}
+
+
+def test_pairs_of_rows_end_a_rectangle(make_sources: MakeSources) -> None:
+    sources = make_sources(19)
+    panel = lay_out(sources).panels[0]
+    lines = {line.label: line.cells for line in panel.lines if is_pair(line.label)}
+    assert list(lines) == [delta.label for delta in sources.plan.deltas]
+    keys = {
+        (cell.row, cell.column): cell
+        for cell in sources.plan.runs
+        if cell.place.dataset
+        and cell.place.backbone == "mini_unet"
+        and cell.place.work == "classification"
+    }
+    found = sources.difference(keys["toma", "low"], keys["tome", "low"], "acc1")
+    assert found is not None
+    column = next(i for i, head in enumerate(panel.columns) if "accuracy" in head)
+    assert lines["ToMA minus ToMe"][column].text == format_difference(found.metric)
+
+
 def test_what_did_not_run_is_an_em_dash(make_sources: MakeSources) -> None:
     def on_cpu(config: RunConfig) -> bool:
         return config.device != "cuda"
@@ -130,8 +174,8 @@ def test_what_did_not_run_is_an_em_dash(make_sources: MakeSources) -> None:
     shown = lay_out(make_sources(19, on_cpu))
     first = shown.panels[0]
     gpu = next(i for i, head in enumerate(first.columns) if "on a GPU" in head)
-    cells = [texts[gpu] for label, texts in rows(first).items() if label != "Baseline"]
-    assert set(cells) == {DASH}
+    cells = {label: texts[gpu] for label, texts in rows(first).items() if label != "Baseline"}
+    assert {text for label, text in cells.items() if "after" not in label} == {DASH}
     assert all("device=cuda" in command for command in shown.commands)
     assert shown.command == "python -m bigain table 19 --profile mini dataset.limit=30"
 

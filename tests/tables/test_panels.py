@@ -239,8 +239,12 @@ def test_blocks_side_by_side(make_sources: MakeSources) -> None:
         ("lost", "", "76.53", "4.50", "", *3 * ("",)),
     )
     assert not any(label.startswith("DiP-GO (pruning), reported, not run ·") for label in found)
-    of_sito = texts(found["SiTo, ratio 0.5 (pruning)"])
-    assert [text == DASH for text in of_sito] == 5 * [False] + 3 * [True]
+    assert all(texts(found["SiTo, ratio 0.5 (pruning)"]))
     for label in ("Masks by timestep, after DiP-GO", "Weights by stage, after MosaicDiff"):
-        assert [text == DASH for text in texts(found[label])] == [True] + 7 * [False]
+        assert [bool(text) for text in texts(found[label])] == [False] + 7 * [True]
+    pairs = texts(found["Masks minus ToMe"])
+    assert [bool(text) for text in pairs] == [
+        head.startswith(("Top-1 accuracy", "Rise of the noise error")) for head in panel.columns
+    ]
+    assert DASH not in pairs
     assert panel.caption == "n = 30 images."

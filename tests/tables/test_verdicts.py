@@ -143,6 +143,13 @@ def test_an_ordering_holds_the_papers_difference_and_who_is_ahead() -> None:
     assert found.paper_says is True, "less FID is better"
 
 
+def test_a_re_creation_has_no_ordering_though_the_paper_names_its_method() -> None:
+    rows = {row.id: row for row in load_spec(1).rows}
+    assert rows["masks_by_t"].method == rows["dip_go"].method
+    names = {each.label for each in orderings(sources_of(1))}
+    assert names == {"L-GTM minus ToMe", "L-GTM minus SiTo", "IE-KVD minus ToDo"}
+
+
 def test_values_that_are_level_order_nothing() -> None:
     sources = sources_of(4)
     level = PaperValue("70.0", "reported", "", "classification")
