@@ -88,6 +88,11 @@ class Metric:
     ci_high: float
     unit: str
 
+    @property
+    def is_known(self) -> bool:
+        """Whether there is a number."""
+        return self.n > 0 and not math.isnan(self.value)
+
     @classmethod
     def of_mean(cls, metric: str, values: ArrayLike, unit: str) -> "Metric":
         """Mean of values, shape (n,), with Student's interval; NaN if there are none."""

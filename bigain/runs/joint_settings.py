@@ -18,10 +18,13 @@ _NOT_SETTINGS = ("name", "_target_")
 
 
 def compared_settings(config: Config) -> dict[str, Any]:
-    """The settings of the operator, and the sites of one that has any."""
+    """The settings of the operator, and the sites of one that has any.
+
+    Without an operator, or with one that is calibrated and acts in all blocks, there are no sites.
+    """
     operator = config.get("operator", {})
     settings = {key: value for key, value in operator.items() if key not in _NOT_SETTINGS}
-    if operator.get("name") != "none":
+    if operator.get("name") != "none" and "calibration" not in operator:
         settings["sites"] = config.get("backbone", {}).get("sites")
     return settings
 

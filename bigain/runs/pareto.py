@@ -168,7 +168,8 @@ def _group(
 
 
 def _point(row: JointRow) -> Point:
-    shown = {name: row.metrics[name] for name in (*QUALITIES, *COSTS) if name in row.metrics}
+    found = {name: row.metrics[name] for name in (*QUALITIES, *COSTS) if name in row.metrics}
+    shown = {name: metric for name, metric in found.items() if metric.is_known}
     config = row.run.config
     return Point(config["operator"]["name"], row.operator, row.runs, shown, config)
 

@@ -181,7 +181,8 @@ MARKS = (
     "__Underlined__: the second best. Ties share a mark. The baseline is not ranked. A quantity "
     "whose rows cannot be compared has no marks.",
     "An em dash (—) means that no finished run exists. The commands that fill the gaps are listed "
-    "at the end of the table. Rows without any run share one line.",
+    "at the end of the table. Rows without any run share one line. No run can fill an empty cell, "
+    "such as the samples of an operator that only classifies.",
     "↑ higher is better, ↓ lower is better.",
 )
 """What the marks mean."""

@@ -4,7 +4,6 @@ Remarks on single cells have letters, fixed by their order in the table's specif
 then aa, ab and so on.
 """
 
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count, product
@@ -20,7 +19,7 @@ from bigain.tables.planner import NONE, CellKey, Plan
 from bigain.tables.quantities import QUANTITIES
 from bigain.tables.spec import Block, Column, Footnote, PaperBlock, Row
 
-__all__ = ["Hypothesis", "Sources", "footnotes_of", "is_known", "paper_cell"]
+__all__ = ["Hypothesis", "Sources", "footnotes_of", "paper_cell"]
 
 
 class Hypothesis(NamedTuple):
@@ -68,7 +67,7 @@ class Sources:
     def metric(self, cell: CellKey, name: str) -> Metric | None:
         """What is known of a cell; None if that is nothing."""
         found = self.measured.runs.get(cell, {}).get(name)
-        return found if is_known(found) else None
+        return found if found is not None and found.is_known else None
 
     def difference(self, row: CellKey, versus: CellKey, name: str) -> Difference | None:
         """The first cell minus the second."""
@@ -150,7 +149,7 @@ class Sources:
         names = {block.metric, quantity.to_none, quantity.at_none}
         for cell, metrics in self.measured.runs.items():
             if cell.place == place:
-                yield from (m.n for name, m in metrics.items() if name in names and is_known(m))
+                yield from (m.n for name, m in metrics.items() if name in names and m.is_known)
 
     def _value(self, dataset: str, method: str, setting: str, metric: str) -> PaperValue | None:
         spec = self.plan.spec
@@ -158,11 +157,6 @@ class Sources:
         return self.paper.get(
             PaperKey(spec.number, spec.paper.backbone, dataset, method, name, metric)
         )
-
-
-def is_known(metric: Metric | None) -> bool:
-    """Whether there is a number."""
-    return metric is not None and metric.n > 0 and not math.isnan(metric.value)
 
 
 def paper_cell(value: PaperValue | None, marks: tuple[str, ...] = (), sign: str = "") -> Cell:

@@ -13,6 +13,7 @@ from bigain.runs.archive import Archive
 from bigain.runs.files import Evaluation
 from bigain.runs.identity import run_id
 from bigain.runs.joint import JOINT_METRICS, JointRun, JointView, joint_runs, joint_view
+from bigain.runs.joint_settings import compared_settings
 from bigain.runs.store import RunStore
 
 NONE = {"name": "none", "_target_": "bigain.operators.Identity"}
@@ -289,3 +290,10 @@ def test_races_of_two_operators_are_done_alike() -> None:
     assert of(z=2.54, calibration="a") == of(z=2.54, calibration="b")
     assert of(z=2.54, calibration="a") != of(z=3, calibration="a")
     assert of(z=2.54) == of([10, 20], z=2.54) != of([5, 10], z=2.54)
+
+
+def test_an_operator_that_acts_in_all_blocks_has_no_sites() -> None:
+    calibrated = {"name": "dip_go", "target": 0.1, "calibration": "0"}
+    for operator, keys in ((calibrated, {"target", "calibration"}), ({"name": "none"}, set())):
+        found = compared_settings({"operator": operator, "backbone": {"sites": SITES}})
+        assert set(found) == keys

@@ -1,5 +1,6 @@
 """Fronts against brute force, and groups in which nothing is compared that was made otherwise."""
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,15 @@ def test_both_tasks_of_an_operator_are_one_point(
     }
     assert group.measured() == ["acc1"], "one point alone is not compared"
     assert fronts(group) == {}
+
+
+def test_a_metric_that_is_no_number_is_not_compared(
+    tmp_path: Path, make_config: Make, tome: dict[str, Any]
+) -> None:
+    finished(tmp_path, make_config(), acc1=80.0, eps_error_rise=math.nan)
+    finished(tmp_path, make_config(operator=tome), acc1=70.0, eps_error_rise=math.nan)
+    (group,) = found_in(tmp_path)
+    assert [set(point.metrics) for point in group.points] == [{"acc1"}, {"acc1"}]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from bigain.tables.differences import Difference
 from bigain.tables.document import Cell
 from bigain.tables.planner import CellKey, Place, Plan
 from bigain.tables.render import load_spec
-from bigain.tables.sources import Sources, footnotes_of, is_known, paper_cell
+from bigain.tables.sources import Sources, footnotes_of, paper_cell
 from bigain.tables.spec import Block, Column, Footnote, PaperBlock, Row
 
 PLACE = Place("mini_unet", "fashion_mnist", "classification")
@@ -53,10 +53,10 @@ def test_what_is_known_of_a_cell() -> None:
 
 
 @pytest.mark.parametrize(
-    ("metric", "known"), [(None, False), (number(n=0), False), (number(), True)]
+    ("metric", "known"), [(number(math.nan), False), (number(n=0), False), (number(), True)]
 )
-def test_a_number_has_a_value_and_images(metric: Metric | None, known: bool) -> None:
-    assert is_known(metric) == known
+def test_a_number_has_a_value_and_images(metric: Metric, known: bool) -> None:
+    assert metric.is_known == known
 
 
 def test_differences_have_a_direction() -> None:
