@@ -257,7 +257,8 @@ def test_corrected_p_values_of_the_tables_are_holms() -> None:
         for row in read_csv(path):
             if row.get("p_holm"):
                 metric = row["metric"].removeprefix("delta_")
-                kind = {"best_margin": "margin", "eps_error_rise": "error"}.get(metric, "paper")
+                kind = "error" if metric in ("eps_error_rise", "eps_rise_equal") else "paper"
+                kind = "margin" if metric == "best_margin" else kind
                 name = frozenset((row["run_id"], row["versus_run_id"])), metric
                 kinds.setdefault(kind, {})[name] = number(row, "p")
                 rows.append((kind, name, row))
