@@ -24,6 +24,7 @@ chosen = rows[
     & (rows.scope == "self")
     & (rows.score.isna() | (rows.score == "laplacian_l1"))
     & (rows.n == 400)  # all of the same images
+    & ~rows.settings.str.contains("average=|destinations=", na=False)  # the plain variants
 ]
 print(chosen.pivot_table(index="ratio", columns="operator", values="value"))
 
