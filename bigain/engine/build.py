@@ -43,6 +43,7 @@ from bigain.features.reference import (
 from bigain.files import file_sha256
 from bigain.patching.apply import apply
 from bigain.patching.compiling import Compiled
+from bigain.patching.onednn import use_onednn
 from bigain.runs.identity import resolved
 from bigain.tasks.batch_size import evaluations_per_second, fastest_size, kept_size
 from bigain.tasks.classifier import LOSSES, DiffusionClassifier
@@ -97,10 +98,14 @@ def build_backbone(
     `condition_on` must follow, except for backbones that know the classes of one dataset.  Without
     `caches` every latent and every embedding is computed again.
     """
+    backbone: Backbone
     if isinstance(config, MiniBackboneConfig):
-        return load_mini(config.name, config.revision, device, DTYPES[dtype])
-    caches = caches or Caches(TensorCache(None, 0), TensorCache(None, 0))
-    return published_class(config)(config, device, DTYPES[dtype], caches)
+        backbone = load_mini(config.name, config.revision, device, DTYPES[dtype])
+    else:
+        caches = caches or Caches(TensorCache(None, 0), TensorCache(None, 0))
+        backbone = published_class(config)(config, device, DTYPES[dtype], caches)
+    use_onednn(backbone.denoiser)
+    return backbone
 
 
 def build_caches(config: RunConfig) -> Caches:
