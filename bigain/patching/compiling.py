@@ -1,7 +1,8 @@
 """Run a denoiser as the code that `torch.compile` makes of it.
 
 A small denoiser is compiled as a whole.  A large one repeats its blocks: these are compiled in its
-place, which takes less time, and equal blocks share their code.  Hooks (an operator, shared rows)
+place, which takes less time, and equal blocks share their code.  A denoiser without such blocks is
+compiled as a whole.  Hooks (an operator, shared rows)
 are traced with the module that they belong to.
 
 Every size of a batch has its own code, made at its first forward.  The classifier's batches have
@@ -29,7 +30,10 @@ __all__ = ["Compiled", "forget_compiled", "require_compiler"]
 
 _LOG = logging.getLogger(__name__)
 
-_REPEATED = {"BasicTransformerBlock", "ResnetBlock2D"}
+_REPEATED = {
+    *("BasicTransformerBlock", "ResnetBlock2D"),  # U-Nets and DiT
+    *("JointTransformerBlock", "FluxTransformerBlock", "FluxSingleTransformerBlock"),
+}
 """Classes of the blocks that diffusers' denoisers repeat."""
 
 _CACHE = "TORCHINDUCTOR_CACHE_DIR"
@@ -46,7 +50,7 @@ class Compiled:
         denoiser: A diffusers model.
         cache: Folder of code that earlier processes made; the environment variable
             `TORCHINDUCTOR_CACHE_DIR` wins.
-        by_block: Compile the repeated blocks, not the whole.
+        by_block: Compile the repeated blocks, not the whole, where there are any.
 
     Attributes:
         seconds: Time of the forwards that compiled something so far, s.
@@ -56,7 +60,7 @@ class Compiled:
 
     def __init__(self, denoiser: nn.Module, cache: Path, *, by_block: bool) -> None:
         blocks = [each for each in denoiser.modules() if type(each).__name__ in _REPEATED]
-        self._modules = blocks if by_block else [denoiser]
+        self._modules = blocks if by_block and blocks else [denoiser]
         self._cache = cache
         self.seconds = 0.0
         self.graphs = 0

@@ -5,10 +5,11 @@ from functools import cache
 
 import pytest
 
-from bigain.testing.backbones import save_tiny_pipeline
+from bigain.config.architectures import ARCHITECTURES
+from bigain.testing.backbones import LAYOUTS, save_tiny_pipeline
 from bigain.testing.datasets import write_tiny
 
-DATASETS = {"sd20": "pets", "sd21": "pets", "sdxl": "pets", "dit_xl2_512": "imagenet100"}
+DATASETS = {name: "imagenet100" if name == "dit_xl2_512" else "pets" for name in LAYOUTS}
 
 
 @pytest.fixture(scope="session")
@@ -28,6 +29,8 @@ def named_backbone(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], 
         if not (folder / dataset).exists():
             write_tiny(dataset, folder / dataset)
         own = [f"backbone={name}", f"backbone.path={folder / name}"]
+        if ARCHITECTURES[name].is_flow:
+            own.append("backbone.image_side=64")
         return [*own, f"dataset={dataset}", f"dataset.root={folder / dataset}"]
 
     return named

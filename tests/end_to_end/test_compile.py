@@ -1,13 +1,19 @@
-"""`compile=true` on the mini backbones with torch's own compiler; minutes."""
+"""`compile=true` of every backbone: what torch traces, and for the mini ones its own compiler."""
 
 import json
+import logging
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
+from bigain.config.architectures import ARCHITECTURES
 from bigain.engine.run import run
+from bigain.engine.tasks import build_task
 from bigain.launch.compose import compose_config
 from bigain.runs.samples import read_samples
 
@@ -18,6 +24,27 @@ OPERATORS = {
     "ie_kvd": ["operator=ie_kvd", "operator.factor=2", "operator.alpha=0.9"],
 }
 SHORT = ["task.trial_list=[2,4]", "task.keep_list=[3,1]", "dataset.limit=3", "batch_size=16"]
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_something_of_every_backbone_is_compiled(
+    name: str,
+    named_backbone: Callable[[str], list[str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The graphs run as they are, so the numbers are equal."""
+    monkeypatch.setattr(logging.getLogger("torch.__trace"), "disabled", True)
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    common = [*named_backbone(name), "task.trial_list=[1]", "task.keep_list=[1]"]
+    common += ["dataset.limit=1", f"paths.cache={tmp_path}", "cache.latents=false"]
+    plain, compiled = (
+        build_task(compose_config([*common, f"compile={switch}"])) for switch in ("false", "true")
+    )
+    (expected,) = plain.records(plain.ids)
+    (found,) = compiled.records(compiled.ids)
+    assert found["scores"] == expected["scores"]
+    assert compiled.facts()["compiled"]["graphs"] >= 1
 
 
 @pytest.mark.slow

@@ -273,6 +273,16 @@ def test_blocks_of_a_unet_are_compiled_where_they_are(
     assert graphs.count > 2
 
 
+def test_a_denoiser_without_repeated_blocks_is_compiled_as_a_whole(
+    graphs: Graphs, tmp_path: Path
+) -> None:
+    layer = nn.Linear(3, 2)
+    given = torch.randn(4, 3)
+    with torch.inference_mode(), Compiled(layer, tmp_path, by_block=True) as compiled:
+        assert torch.equal(layer(given), nn.functional.linear(given, layer.weight, layer.bias))
+    assert compiled.graphs == graphs.count == 1
+
+
 @pytest.mark.parametrize("by_block", [False, True])
 def test_upsampling_in_bfloat16_is_traced_without_a_warning(
     graphs: Graphs, tmp_path: Path, by_block: bool
