@@ -44,6 +44,7 @@ from bigain.files import file_sha256
 from bigain.patching.apply import apply
 from bigain.patching.compiling import Compiled
 from bigain.patching.onednn import use_onednn
+from bigain.patching.projections import KeptProjections
 from bigain.runs.identity import resolved
 from bigain.tasks.batch_size import evaluations_per_second, fastest_size, kept_size
 from bigain.tasks.classifier import LOSSES, DiffusionClassifier
@@ -160,17 +161,17 @@ def build_batch_size(config: RunConfig, backbone: Backbone, device: torch.device
         return config.batch_size
     plain = resolved(config)
     about = {
-        "machine": device_name(device),
-        "threads": torch.get_num_threads(),
+        **{"machine": device_name(device), "threads": torch.get_num_threads()},
         **{key: plain[key] for key in ("dtype", "operator")},
         **{key: plain["backbone"].get(key) for key in ("name", "sites", "attention")},
         "classes": backbone.num_classes,
     }
-    rate = partial(evaluations_per_second, backbone, device, classes_each=backbone.num_classes)
+    kept = KeptProjections(backbone.denoiser, backbone.encoder_hidden_states)
+    rate = partial(evaluations_per_second, backbone, device, kept=kept)
 
     def measure() -> int:
-        with build_compression(config, backbone.denoiser):
-            size = fastest_size(partial(rate, keeps_projections=True))
+        with build_compression(config, backbone.denoiser), kept:
+            size = fastest_size(partial(rate, classes_each=backbone.num_classes))
         reset_peak_memory(device)
         return size
 

@@ -15,7 +15,6 @@ from bigain.devices import choose_threads, device_name, limited_threads, resolve
 from bigain.engine import build
 from bigain.engine.stopping import named_faults
 from bigain.runs.identity import resolved
-from bigain.runs.leases import Lease
 from bigain.tasks.batch_size import evaluations_per_second, kept_size, sufficient_size
 from bigain.tasks.generation import conditions_of
 
@@ -48,9 +47,7 @@ def with_images_per_forward(config: RunConfig) -> RunConfig:
             "rows": rows,
             **{key: plain["backbone"].get(key) for key in ("name", "attention")},
         }
-        folder.mkdir(parents=True, exist_ok=True)
-        with Lease(folder, KEPT, waits=True):
-            number = kept_size(folder / KEPT, about, partial(_measured, config, device, rows))
+        number = kept_size(folder / KEPT, about, partial(_measured, config, device, rows))
     named = task.model_copy(update={"images_per_forward": number})
     return config.model_copy(update={"task": named})
 

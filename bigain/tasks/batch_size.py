@@ -4,6 +4,9 @@ The first never changes a result, so the fastest is taken, with the operator.  T
 run and fills up incomplete batches, so it is the smallest that is hardly slower, without an
 operator: all operators then have the same one.
 
+Sizes are timed in turn, several times, and the best time of each counts, because other work on the
+machine comes and goes.  Processes that need the same file measure one after another.
+
 The modules are timed as they are, also with `compile=true`: compiling every candidate takes longer
 than what a better choice saves.  What a classification computes once for all its batches, the keys
 and values of prompts, is there when its sizes are timed, and takes its memory.
@@ -13,7 +16,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +28,7 @@ from bigain.errors import UserError
 from bigain.files import parse_json, replace_text
 from bigain.patching.projections import KeptProjections
 from bigain.patching.sharing import Sharing
+from bigain.runs.leases import Lease
 
 __all__ = [
     "LARGEST",
@@ -46,8 +50,11 @@ MOST_IMAGES = 256
 _GAIN = 1.03
 """Twice the size must be this many times as fast as the best so far."""
 
-_FORWARDS = 4
-"""Forwards of each candidate; the fastest counts, so the first may be slow."""
+_ROUNDS = 3
+"""How often the candidates are timed in turn; the best rate of each counts."""
+
+_FORWARDS = 2
+"""Forwards of a candidate in a round; the faster counts, so the first may be slow."""
 
 
 _Rate = Callable[[int], float | None]
@@ -90,17 +97,23 @@ def sufficient_size(rate: _Rate) -> int:
 
 
 def _doubled(rate: _Rate, largest: int, setting: str) -> tuple[dict[int, float], bool]:
-    """Size -> rate of 1, 2, 4, ..., and whether memory ended."""
+    """Size -> best rate of 1, 2, 4, ..., and whether memory ended.
+
+    Each round goes as far as the best rates so far say that it pays.
+    """
     rates: dict[int, float] = {}
-    size, best, in_vain, is_full = 1, 0.0, 0, False
-    while size <= largest and in_vain < 2 and not is_full:
-        found = rate(size)
-        if found is None:
-            is_full = True
-        else:
-            rates[size] = found
-            in_vain = in_vain + 1 if found < _GAIN * best else 0
-            size, best = 2 * size, max(best, found)
+    is_full = False
+    for _ in range(_ROUNDS):
+        size, best, in_vain = 1, 0.0, 0
+        while size <= largest and in_vain < 2:
+            found = rate(size)
+            if found is None:
+                is_full, largest = True, size // 2
+                break
+            rates[size] = max(found, rates.get(size, 0.0))
+            in_vain = in_vain + 1 if rates[size] < _GAIN * best else 0
+            size, best = 2 * size, max(best, rates[size])
+    rates = {size: found for size, found in rates.items() if size <= largest}
     if not rates:
         raise UserError(
             f"{setting}=auto: one evaluation does not fit the device's memory; allowed: a device "
@@ -116,9 +129,11 @@ def evaluations_per_second(
     size: int,
     classes_each: int = 1,
     *,
-    keeps_projections: bool = False,
+    kept: KeptProjections | None = None,
 ) -> float | None:
     """Of a batch of random latents; None if it does not fit the memory.
+
+    On one thread of a CPU its time is that of the processor, which other work hardly changes.
 
     Args:
         backbone: The denoiser; an operator may be applied to it.
@@ -126,28 +141,23 @@ def evaluations_per_second(
         size: Evaluations in the batch.
         classes_each: How many classes in a row have the same latents and timestep.  What does not
             depend on the class is computed once for them (`bigain.patching.sharing`).
-        keeps_projections: Whether keys and values of prompts are taken from tables, as in a
-            classification (`bigain.patching.projections`).
+        kept: The tables from which keys and values of prompts are taken, as in a classification
+            (`bigain.patching.projections`); entered.
 
     """
-    seconds, denoiser = [], backbone.denoiser
-    embedded = backbone.encoder_hidden_states if keeps_projections else None
-    with (
-        suppress(torch.OutOfMemoryError),
-        Sharing(denoiser) as sharing,
-        KeptProjections(denoiser, embedded) as kept,
-    ):
+    seconds, clock = [], _clock(device)
+    with suppress(torch.OutOfMemoryError), Sharing(backbone.denoiser) as sharing:
         groups = torch.arange(size) // classes_each
         latents = torch.randn(size, *backbone.latent_shape)[groups].to(device)
         timesteps = groups * 37 % len(backbone.schedule)
         classes = (torch.arange(size) % backbone.num_classes).to(device)
         for _ in range(_FORWARDS):
             synchronize(device)
-            began = time.perf_counter()
-            with sharing.rows(groups, timesteps), kept.of(classes):
+            began = clock()
+            with sharing.rows(groups, timesteps), kept.of(classes) if kept else nullcontext():
                 backbone.predict(latents, timesteps.to(device), classes)
             synchronize(device)
-            seconds.append(time.perf_counter() - began)
+            seconds.append(clock() - began)
     if len(seconds) == _FORWARDS:
         return size / min(seconds)
     if device.type == "cuda":
@@ -155,8 +165,16 @@ def evaluations_per_second(
     return None
 
 
+def _clock(device: torch.device) -> Callable[[], float]:
+    """What tells the time of a forward, in s."""
+    is_alone = device.type == "cpu" and torch.get_num_threads() == 1
+    return time.process_time if is_alone else time.perf_counter
+
+
 def kept_size(path: Path, about: Mapping[str, Any], measure: Callable[[], int]) -> int:
     """The size that the JSON file `path` has for what `about` names; else measured and written.
+
+    Processes that start at the same time, such as shards of a run, measure once, one after another.
 
     Raises:
         UserError: The file is damaged.
@@ -164,13 +182,17 @@ def kept_size(path: Path, about: Mapping[str, Any], measure: Callable[[], int]) 
     """
     key = json.dumps(about, sort_keys=True)
     known = _read(path).get(key)
-    if known is not None:
-        _LOG.info("auto: %d, as measured earlier (%s)", known, path)
-        return known
-    size = measure()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    replace_text(path, json.dumps({**_read(path), key: size}, indent=2, sort_keys=True) + "\n")
-    return size
+    if known is None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with Lease(path.parent, path.name, waits=True):
+            known = _read(path).get(key)
+            if known is None:
+                size = measure()
+                text = json.dumps({**_read(path), key: size}, indent=2, sort_keys=True)
+                replace_text(path, f"{text}\n")
+                return size
+    _LOG.info("auto: %d, as measured earlier (%s)", known, path)
+    return known
 
 
 def _read(path: Path) -> dict[str, int]:

@@ -33,7 +33,7 @@ def command(tmp_path: Path) -> Callable[..., list[str]]:
 
 @pytest.fixture
 def measured(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The rows of forwards that are timed; 8 rows are as fast as any."""
+    """The rows of forwards that are timed, in three rounds; 8 rows are as fast as any."""
     rows: list[int] = []
 
     def rate(_backbone: Any, _device: Any, size: int) -> float:
@@ -49,10 +49,10 @@ def test_a_number_is_measured_once_for_all_operators(
 ) -> None:
     plain = with_images_per_forward(compose_config(command(AUTO)))
     assert number_of(plain) == 4, "guidance has two rows for each image"
-    assert measured == [2, 4, 8, 16, 32]
+    assert measured == 3 * [2, 4, 8, 16, 32]
     other = with_images_per_forward(compose_config(command(AUTO, "operator=tome", "seed=1")))
     assert number_of(other) == 4
-    assert measured == [2, 4, 8, 16, 32]
+    assert measured == 3 * [2, 4, 8, 16, 32]
     assert list(json.loads((tmp_path / "cache" / KEPT).read_text()).values()) == [4]
     unguided = compose_config(command(AUTO, "task.guidance_scale=1"))
     assert number_of(with_images_per_forward(unguided)) == 8
@@ -104,7 +104,7 @@ def test_a_sweep_has_one_number_where_it_is_auto(
     check_operators(plan.runs)
     assert not measured
     assert [number_of(each.config) for each in name_runs(plan).runs] == [3, 4, 3, 4]
-    assert measured == [2, 4, 8, 16, 32]
+    assert measured == 3 * [2, 4, 8, 16, 32]
 
 
 def test_runs_on_other_machines_need_a_number(

@@ -15,6 +15,7 @@ from bigain.engine.tasks import TASKS, build_task
 from bigain.errors import UserError
 from bigain.launch.compose import compose_config
 from bigain.operators import LGTM
+from bigain.patching.projections import KeptProjections
 from bigain.patching.selection import SiteSelection
 from bigain.runs.samples import read_samples
 from bigain.tasks.flops import count_flops
@@ -58,8 +59,9 @@ def test_a_compiled_classification_says_what_compiling_took(
 def test_an_automatic_batch_size_is_measured_for_the_first_run_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def rate(_backbone: object, _device: object, size: int, **named: int | bool) -> float | None:
-        assert named == {"classes_each": 10, "keeps_projections": True}
+    def rate(_backbone: object, _device: object, size: int, **named: object) -> float | None:
+        assert named["classes_each"] == 10
+        assert isinstance(named["kept"], KeptProjections)
         return {1: 1.0, 2: 3.0}.get(size)
 
     monkeypatch.setattr(build, "evaluations_per_second", rate)
