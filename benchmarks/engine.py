@@ -2,17 +2,21 @@
 
 `python benchmarks/engine.py` compares:
 
-    ours                     the classifier of `task=classification` at its best batch size
-    plain loop               one image at a time, as usually written (`plain_loop.py`), at its best
-    plain loop, memory kept  the same in a process that keeps freed memory, as ours does
-    memory not kept          ours in a process that gives freed memory back
-    no sharing               ours without computing once what does not depend on the class
-    one image a time         ours, but batches are never filled with trials of the next images
-    bfloat16                 ours in that precision
-    compile                  ours with compile=true, but for the time to compile
-    compile + bfloat16       both
-    channels_last            ours, with weights and feature maps in the layout (B, H, W, C)
-    compile + channels_last  both
+    ours                           the classifier of `task=classification` at its best batch size
+    plain loop                     one image at a time, as usually written (`plain_loop.py`), at its
+                                   best, with torch's own linear layers
+    plain loop, memory kept        the same in a process that keeps freed memory, as ours does
+    memory not kept                ours in a process that gives freed memory back
+    no sharing                     ours without computing once what does not depend on the class
+    no kept projections            ours with keys and values of prompts computed at every forward
+    linear layers by MKL           ours with torch's own linear layers
+    one image a time               ours, but batches are never filled with trials of the next images
+    bfloat16                       ours in that precision
+    compile                        ours with compile=true, but for the time to compile
+    compile, linear layers by MKL  the same with torch's own linear layers
+    compile + bfloat16             both
+    channels_last                  ours, with weights and feature maps in the layout (B, H, W, C)
+    compile + channels_last        both
 
 Each variant has a process of its own, because what glibc does with freed memory is a setting of a
 process, and depends on what else the process has done.  The processes work in turn, on one thread,
@@ -20,89 +24,36 @@ and processor time is counted.  The best batch sizes are found first, in the sam
 backbones have their weights and the protocol of the profile `mini`.  Images never end there: a call
 classifies until so many images were decided, and its time is divided by the rows that it computed,
 so the end of a run does not count.  The others have random weights, few classes and one trial,
-which fill one batch; without `--variants` only ours, plain loop and no sharing are measured.  The
-predictions of each variant are compared with those of the plain loop; in float32, not compiled,
-they must be equal on a mini backbone.
+which fill one batch; without `--variants` they have none that is compiled, or in another precision
+or layout.  Each process has weights of its own, so these are measured in groups of at most three,
+with a plain loop in each.
+
+Variants that are ours on a backbone or this processor are left out: a DiT shares nothing, only
+prompts have kept projections, and oneDNN is not always used.  The predictions of each variant are
+compared with those of the plain loop; in float32, not compiled, they must be equal on a mini
+backbone.
 """
 
 import argparse
-import atexit
 import tempfile
-import time
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
-from functools import partial
+from collections.abc import Mapping
+from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Any, NamedTuple
-from unittest import mock
+from typing import Any
 
 import timing
-import torch
-from plain_loop import classify_plainly
-from random_backbone import RandomBackbone
-from steady import Steady, Work
+from engine_variants import MINI, VARIANTS, Round, begin, can_differ, protocol_of
 
-from bigain.config.architectures import ARCHITECTURES
-from bigain.engine.build import build_backbone, build_dataset
-from bigain.launch.compose import compose_config
-from bigain.machine import keep_freed_memory
-from bigain.patching import sharing
-from bigain.patching.compiling import Compiled
-from bigain.tasks.classifier import LOSSES, DiffusionClassifier
-from bigain.tasks.protocol import StagedProtocol
+__all__ = ["best_size", "default_variants", "groups", "main"]
 
-__all__ = ["VARIANTS", "Round", "Variant", "best_size", "main"]
-
-_CPU = torch.device("cpu")
-_MINI = ("mini_unet", "mini_dit")
-_FULL_SIZE_CLASSES = 3
+_PLAIN = "plain loop"
 _FULL_SIZE_BATCH = 3
 
+_FULL_SIZE = ("ours", _PLAIN, "plain loop, memory kept", "memory not kept", "no sharing")
+_FULL_SIZE += ("no kept projections", "linear layers by MKL")
 
-class Variant(NamedTuple):
-    """What classifies: ours, unless a field says otherwise."""
-
-    is_plain: bool = False
-    keeps_memory: bool = True
-    is_shared: bool = True
-    is_separate: bool = False
-    dtype: str = "float32"
-    is_compiled: bool = False
-    is_channels_last: bool = False
-
-
-VARIANTS = {
-    "ours": Variant(),
-    "plain loop": Variant(is_plain=True, keeps_memory=False),
-    "plain loop, memory kept": Variant(is_plain=True),
-    "memory not kept": Variant(keeps_memory=False),
-    "no sharing": Variant(is_shared=False),
-    "one image a time": Variant(is_separate=True),
-    "bfloat16": Variant(dtype="bfloat16"),
-    "compile": Variant(is_compiled=True),
-    "compile + bfloat16": Variant(dtype="bfloat16", is_compiled=True),
-    "channels_last": Variant(is_channels_last=True),
-    "compile + channels_last": Variant(is_compiled=True, is_channels_last=True),
-}
-"""By the names in the CSV file."""
-
-_FULL_SIZE = ("ours", "plain loop", "no sharing")
-"""Each process has its own weights; more than three do not fit in 24 GB."""
-
-
-class Round(NamedTuple):
-    """One call of a variant.
-
-    Attributes:
-        seconds: Of the processor.
-        rows: Evaluations that it computed.
-        predictions: Of the images.
-
-    """
-
-    seconds: float
-    rows: int
-    predictions: list[int]
+_TOGETHER = 3
+"""Processes with weights of full size that fit in 24 GB."""
 
 
 def main() -> None:
@@ -110,7 +61,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--backbones", nargs="+", default=[*_MINI, "sd20", "dit_xl2_512"])
+    parser.add_argument("--backbones", nargs="+", default=[*MINI, "sd20", "dit_xl2_512"])
     parser.add_argument("--images", type=int, default=4, help="of the mini backbones")
     parser.add_argument("--sizes", type=int, nargs="+", default=[10, 20, 32, 64])
     parser.add_argument("--rounds", type=int, default=2)
@@ -131,26 +82,34 @@ def _of_backbone(name: str, options: argparse.Namespace) -> list[dict[str, Any]]
     """The rows of the batch sizes, process -1, and of all variants in each process."""
     rows: list[dict[str, Any]] = []
     ours = plain = _FULL_SIZE_BATCH
-    chosen = {"plain loop", *(options.variants or _default(name))}
-    names = [each for each in VARIANTS if each in chosen]
-    if name in _MINI:
-        tried = [(each, size) for each in ("ours", "plain loop") for size in options.sizes]
+    names = options.variants or default_variants(name)
+    if name in MINI:
+        tried = [(each, size) for each in ("ours", _PLAIN) for size in options.sizes]
         rows += [{**row, "process": -1} for row in _measured(name, tried, 2, 2)]
-        ours, plain = best_size(rows, "ours"), best_size(rows, "plain loop")
-    wanted = [(each, plain if VARIANTS[each].is_plain else ours) for each in names]
-    images = options.images if name in _MINI else 1
-    for process in range(options.processes):
-        found = _measured(name, wanted, images, options.rounds)
-        rows += [{**row, "process": process} for row in found]
+        ours, plain = best_size(rows, "ours"), best_size(rows, _PLAIN)
+    images = options.images if name in MINI else 1
+    process = 0
+    for _ in range(options.processes):
+        for group in groups(name, names):
+            wanted = [(each, plain if VARIANTS[each].is_plain else ours) for each in group]
+            found = _measured(name, wanted, images, options.rounds)
+            rows += [{**row, "process": process} for row in found]
+            process += 1
     return rows
 
 
-def _default(name: str) -> list[str]:
-    """The variants that are measured if none are named; a DiT shares nothing."""
-    names = [each for each in VARIANTS if name in _MINI or each in _FULL_SIZE]
-    if ARCHITECTURES[name].blocks is not None:
-        names.remove("no sharing")
-    return names
+def default_variants(name: str) -> list[str]:
+    """The variants that are measured if none are named."""
+    names = [each for each in VARIANTS if name in MINI or each in _FULL_SIZE]
+    return [each for each in names if can_differ(name, each)]
+
+
+def groups(name: str, names: list[str]) -> list[list[str]]:
+    """Variants whose processes exist at the same time, a plain loop in each group."""
+    others = [each for each in VARIANTS if each in names and each != _PLAIN]
+    size = max(1, len(others)) if name in MINI else _TOGETHER - 1
+    parts = [others[at : at + size] for at in range(0, len(others), size)]
+    return [[_PLAIN, *part] for part in parts or [[]]]
 
 
 def best_size(rows: list[dict[str, Any]], variant: str) -> int:
@@ -167,11 +126,11 @@ def _measured(
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         tasks = {}
         for variant, size in wanted:
-            apart = timing.Apart(_begin, VARIANTS[variant], name, size, count, folder)
+            apart = timing.Apart(begin, VARIANTS[variant], name, size, count, folder)
             tasks[f"{variant}/{size}"] = stack.enter_context(closing(apart))
         found: Mapping[str, list[Round]] = timing.in_turn(tasks, rounds)
     labels = {f"{variant}/{size}": (variant, size) for variant, size in wanted}
-    plain = next(found[key][-1] for key, (each, _) in labels.items() if each == "plain loop")
+    plain = next(found[key][-1] for key, (each, _) in labels.items() if each == _PLAIN)
     return [
         row
         for key, label in labels.items()
@@ -182,13 +141,17 @@ def _measured(
 def _rows(
     name: str, variant: str, size: int, found: list[Round], plain: list[int]
 ) -> list[dict[str, Any]]:
-    """A row for each round that counts; seconds are those of the images' evaluations."""
-    equal = sum(a == b for a, b in zip(found[-1].predictions, plain, strict=True))
+    """A row for each round that counts; seconds are those of the images' evaluations.
+
+    Predictions of an image are equal if they are in every round.
+    """
+    each_image = zip(plain, *(each.predictions for each in found), strict=True)
+    equal = sum(len(set(same)) == 1 for same in each_image)
     setting = VARIANTS[variant]
-    is_exact = name in _MINI and setting.dtype == "float32" and not setting.is_compiled
+    is_exact = name in MINI and setting.dtype == "float32" and not setting.is_compiled
     if is_exact and equal < len(plain):
         raise SystemExit(f"{name}: {variant} has other predictions than the plain loop")
-    classes, protocol = _protocol(name)
+    classes, protocol = protocol_of(name)
     evaluations = len(plain) * protocol.evaluations(classes)
     return [
         {
@@ -201,98 +164,21 @@ def _rows(
     ]
 
 
-def _protocol(name: str) -> tuple[int, StagedProtocol]:
-    """Classes, and how they are evaluated."""
-    if name in _MINI:
-        return 10, StagedProtocol((5, 20), (5, 1))
-    return _FULL_SIZE_CLASSES, StagedProtocol((1,), (1,))
-
-
-def _work(name: str, count: int, dtype: str = "float32") -> Work:
-    protocol = _protocol(name)[1]
-    if name not in _MINI:
-        backbone = RandomBackbone(name, _FULL_SIZE_CLASSES, _CPU)
-        return Work(backbone, protocol, backbone.images(count))
-    config = compose_config([f"backbone={name}"])
-    mini = build_backbone(config.backbone, _CPU, dtype)
-    data = build_dataset(config.dataset)
-    images = [(data[at].image_id, mini.encode(data[at].image)) for at in range(count)]
-    return Work(mini, protocol, images)
-
-
-def _begin(variant: Variant, name: str, size: int, count: int, folder: Path) -> Callable[[], Round]:
-    """Prepare this process for a variant; what it returns classifies `count` images.
-
-    Args:
-        variant: What classifies.
-        name: The backbone.
-        size: Batch size.
-        count: Images of a call.
-        folder: Of compiled code.
-
-    """
-    torch.set_num_threads(1)
-    if variant.keeps_memory:
-        keep_freed_memory()
-    work = _work(name, count, variant.dtype)
-    if variant.is_plain:
-        return partial(_round, partial(_plain, work, size), work)
-    if variant.is_channels_last:
-        work.backbone.denoiser.to(memory_format=torch.channels_last)
-    if variant.is_compiled:
-        compiled = ExitStack()
-        compiled.enter_context(Compiled(work.backbone.denoiser, folder, by_block=False))
-        atexit.register(compiled.close)
-    if name in _MINI:
-        with _sharing(variant.is_shared):
-            return partial(_round, Steady(work, size, is_separate=variant.is_separate), work)
-    return partial(_round, partial(_ours, work, size, is_shared=variant.is_shared), work)
-
-
-def _round(classify: Callable[[], list[int]], work: Work) -> Round:
-    started = time.process_time()
-    predictions = classify()
-    seconds = time.process_time() - started
-    if isinstance(classify, Steady):
-        return Round(seconds, classify.rows[-1], predictions)
-    rows = len(work.images) * work.protocol.evaluations(work.backbone.num_classes)
-    return Round(seconds, rows, predictions)
-
-
-def _sharing(is_shared: bool) -> AbstractContextManager[object]:
-    """A context in which a classifier that begins shares what it can, or nothing."""
-    if is_shared:
-        return nullcontext()
-    return mock.patch.object(sharing, "shared_modules", return_value=[])
-
-
-def _ours(work: Work, size: int, *, is_shared: bool) -> list[int]:
-    """Predictions of the classifier."""
-    with _sharing(is_shared):
-        classifier = DiffusionClassifier(
-            work.backbone, work.protocol, LOSSES["l2"], seed=0, batch_size=size, device=_CPU
-        )
-        return [result.prediction for result in classifier.classify(work.images)]
-
-
-def _plain(work: Work, size: int) -> list[int]:
-    return classify_plainly(work.backbone, work.protocol, work.images, size, _CPU)
-
-
 def _show(name: str, rows: list[Any]) -> None:
-    plain = [row["seconds"] for row in rows if row["variant"] == "plain loop"]
+    plain = {_turn(row): row["seconds"] for row in rows if row["variant"] == _PLAIN}
     for variant in dict.fromkeys(row["variant"] for row in rows):
-        own = [row["seconds"] for row in rows if row["variant"] == variant]
-        faster = timing.spread(timing.ratios(plain, own))
-        equal, count = (
-            next(row[key] for row in rows if row["variant"] == variant)
-            for key in ("equal_predictions", "images")
-        )
+        own = [row for row in rows if row["variant"] == variant]
+        faster = timing.spread(plain[_turn(row)] / row["seconds"] for row in own)
+        equal = min(row["equal_predictions"] for row in own)
         print(
-            f"{name:12}{variant:25}{faster} times as fast as the plain loop, "
-            f"{equal} of {count} predictions are equal",
+            f"{name:12}{variant:31}{faster} times as fast as the plain loop, "
+            f"{equal} of {own[0]['images']} predictions are equal",
             flush=True,
         )
+
+
+def _turn(row: Any) -> tuple[int, int]:
+    return row["process"], row["round"]
 
 
 if __name__ == "__main__":

@@ -72,7 +72,8 @@ def _engine(rows: pd.DataFrame) -> Table:
                 for process, here in part.groupby("process")
             ]
             rate = spread(part["images"] / part["seconds"])
-            equal = f"{part['equal_predictions'].sum()} of {part['images'].sum()}"
+            # Every round of every process has the same images.
+            equal = f"{part['equal_predictions'].min()} of {part['images'].iloc[0]}"
             middles = spread(statistics.median(each) for each in faster)
             every_round = spread(chain.from_iterable(faster))
             lines.append(

@@ -8,6 +8,7 @@ from torch import Tensor
 from bigain.backbones.base import Classes, PredictsNoise
 from bigain.backbones.noise_schedules import variance_preserving
 from bigain.config.architectures import ARCHITECTURES
+from bigain.patching.onednn import use_onednn
 from bigain.tasks.efficiency import TimeSettings, build_random
 
 __all__ = ["RandomBackbone"]
@@ -18,6 +19,8 @@ _MINI_TOKENS = 4
 
 class RandomBackbone(PredictsNoise):
     """A `Backbone` (`bigain.backbones.base`) without files; SDXL is not supported.
+
+    Its linear layers compute as those of a run do.
 
     Args:
         name: A backbone of the configuration.
@@ -39,6 +42,7 @@ class RandomBackbone(PredictsNoise):
         architecture = ARCHITECTURES[name]
         settings = TimeSettings(name, 1, 1, 0, device, dtype)
         self.denoiser = build_random(name, "sdpa", 0, settings)
+        use_onednn(self.denoiser)
         self.num_classes = self.null_class = num_classes
         channels = int(architecture.settings["in_channels"])
         side = side or int(architecture.settings["sample_size"])

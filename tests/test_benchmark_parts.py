@@ -7,6 +7,7 @@ from pathlib import Path
 
 import bench
 import engine
+import engine_variants
 import frechet
 import growth
 import operators
@@ -16,9 +17,13 @@ import steady
 import timing
 import torch
 from plain_loop import classify_plainly
+from random_backbone import RandomBackbone
+from torch import nn
 
 from bigain.engine.build import build_backbone, build_dataset
 from bigain.launch.compose import compose_config
+from bigain.patching import onednn
+from bigain.patching.projections import KeptProjections
 from bigain.tasks.classifier import LOSSES, DiffusionClassifier
 from bigain.tasks.protocol import StagedProtocol
 
@@ -51,11 +56,11 @@ def test_the_best_batch_size_is_that_of_the_least_seconds() -> None:
 
 
 def test_a_classifier_that_goes_on_counts_its_rows_and_repeats_its_images() -> None:
-    work = engine._work("mini_unet", 2)
+    work = engine_variants.work_of("mini_unet", 2)
     work = work._replace(protocol=StagedProtocol((1, 3), (4, 1)))
     plain = classify_plainly(work.backbone, work.protocol, work.images, 7, CPU)
     endless = steady.Steady(work, 16)
-    rounds = [engine._round(endless, work) for _ in range(3)]
+    rounds = [engine_variants._round(endless, work) for _ in range(3)]
     assert [each.predictions for each in rounds] == 3 * [plain]
     assert [each.rows for each in rounds] == endless.rows[1:]
     assert all(count % 16 == 0 for count in endless.rows)
@@ -64,13 +69,17 @@ def test_a_classifier_that_goes_on_counts_its_rows_and_repeats_its_images() -> N
 
 
 def test_seconds_are_those_of_the_evaluations_of_the_images() -> None:
-    found = [engine.Round(3.0, 500, [1, 2]), engine.Round(8.0, 250, [1, 2])]
+    found = [engine_variants.Round(3.0, 500, [1, 2]), engine_variants.Round(8.0, 250, [1, 2])]
     rows = engine._rows("mini_unet", "ours", 32, found, [1, 2])
     assert [row["evaluations"] for row in rows] == [250, 250]  # two images, 50 + 75 of each
     assert [row["seconds"] for row in rows] == [1.5, 8.0]
     assert [row["equal_predictions"] for row in rows] == [2, 2]
     compiled = engine._rows("mini_unet", "compile", 32, found, [1, 3])
     assert [row["equal_predictions"] for row in compiled] == [1, 1]
+    found[0] = found[0]._replace(predictions=[0, 2])  # of the first round alone
+    changing = engine._rows("mini_unet", "compile", 32, found, [1, 2])
+    assert [row["equal_predictions"] for row in changing] == [1, 1]
+    found[0] = found[0]._replace(predictions=[1, 2])
     with pytest.raises(SystemExit, match="ours"):
         engine._rows("mini_unet", "ours", 32, found, [1, 3])
 
@@ -82,11 +91,67 @@ def test_only_variants_that_say_so_keep_memory(
     variant: str, is_kept: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = []
-    monkeypatch.setattr(engine, "keep_freed_memory", lambda: calls.append(variant))
+    monkeypatch.setattr(engine_variants, "keep_freed_memory", lambda: calls.append(variant))
     monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
-    classify = engine._begin(engine.VARIANTS[variant], "mini_unet", 16, 1, tmp_path)
+    setting = engine_variants.VARIANTS[variant]
+    classify = engine_variants.begin(setting, "mini_unet", 16, 1, tmp_path)
     assert len(classify().predictions) == 1
     assert calls == [variant] * is_kept
+
+
+@pytest.mark.parametrize(
+    ("variant", "uses_onednn"),
+    [
+        *[("ours", True), ("no sharing", True), ("compile", True)],
+        *[("linear layers by MKL", False), ("compile, linear layers by MKL", False)],
+        *[("plain loop", False), ("plain loop, memory kept", False)],
+    ],
+)
+@pytest.mark.parametrize("is_random", [False, True])
+def test_variants_differ_in_their_linear_layers(
+    variant: str, uses_onednn: bool, is_random: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onednn, "is_faster", lambda: True)
+    with engine_variants._without(engine_variants.VARIANTS[variant]):
+        work = engine_variants.work_of("mini_dit", 1)
+        backbone = RandomBackbone("mini_dit", 10, CPU) if is_random else work.backbone
+    kinds = {type(each) for each in backbone.denoiser.modules() if isinstance(each, nn.Linear)}
+    assert (onednn.OneDnnLinear in kinds) is uses_onednn
+
+
+@pytest.mark.parametrize("variant", ["ours", "no kept projections"])
+def test_a_variant_projects_prompts_at_every_forward(variant: str, tiny_unet: nn.Module) -> None:
+    context = torch.randn(4, 3, 6)
+    path = "down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k"
+    with (
+        engine_variants._without(engine_variants.VARIANTS[variant]),
+        KeptProjections(tiny_unet, context),
+    ):
+        is_kept = not isinstance(tiny_unet.get_submodule(path), nn.Linear)
+    assert is_kept is (variant == "ours")
+
+
+def test_variants_that_are_ours_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onednn, "is_faster", lambda: False)
+    plain = {"plain loop", "plain loop, memory kept"}
+    common = {"ours", *plain, "memory not kept"}
+    assert set(engine.default_variants("dit_xl2_512")) == common
+    assert set(engine.default_variants("sd20")) == {*common, "no sharing", "no kept projections"}
+    assert "no kept projections" not in engine.default_variants("mini_unet")
+    assert "linear layers by MKL" not in engine.default_variants("mini_dit")
+    monkeypatch.setattr(onednn, "is_faster", lambda: True)
+    assert set(engine.default_variants("dit_xl2_512")) == {*common, "linear layers by MKL"}
+    assert "compile, linear layers by MKL" in engine.default_variants("mini_dit")
+
+
+def test_three_processes_of_full_size_fit_the_memory() -> None:
+    names = list(engine_variants.VARIANTS)
+    found = engine.groups("sd20", names)
+    assert all(len(group) <= 3 and group[0] == "plain loop" for group in found)
+    others = [name for group in found for name in group[1:]]
+    assert sorted([*others, "plain loop"]) == sorted(names)
+    assert engine.groups("mini_unet", ["compile", "ours"]) == [["plain loop", "ours", "compile"]]
+    assert engine.groups("sd20", ["plain loop"]) == [["plain loop"]]
 
 
 @pytest.mark.parametrize("axis", list(growth._AXES))
@@ -137,7 +202,7 @@ def test_the_page_has_ratios_of_rounds_of_one_process(tmp_path: Path) -> None:
         file.add(backbone="sd20", variant=variant, **own)
     page.write_page(tmp_path, {"engine": "python this"})
     text = (tmp_path / "README.md").read_text("utf-8")
-    assert "| sd20 | ours | 8 | 1.25 | 2.500 (2.000-3.000) | 2.000-3.000 | 4 of 6 |" in text
+    assert "| sd20 | ours | 8 | 1.25 | 2.500 (2.000-3.000) | 2.000-3.000 | 2 of 3 |" in text
     assert "`python this`" in text
     assert "commit abc, 2026-01-02, torch 2.9, a chip, 2 cores, threads: 1." in text
     assert "tomesd" not in text
