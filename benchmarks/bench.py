@@ -49,8 +49,8 @@ PARTS = {
     ),
     "full_size": Part(
         "engine",
-        "--backbones sd20 dit_xl2_512 --rounds 3 --processes 1",
-        "--backbones mini_dit --images 1 --sizes 32 --rounds 1",
+        "--backbones sd20 dit_xl2_512 --rounds 2 --processes 2",
+        "--backbones mini_dit --images 1 --sizes 32 --rounds 1 --processes 1",
     ),
     "operators": Part("operators", "", "--repeats 1 --processes 1 --shapes 1"),
     "mini_unet": Part(
@@ -64,8 +64,8 @@ PARTS = {
         "--backbone mini_unet --repeats 1",
     ),
     "frechet": Part("frechet", "", "--images 4 --rounds 1"),
-    "peak": Part("peak", "", "--backbones mini_unet --rounds 1"),
-    "growth": Part("growth", "", "--points 2 --rounds 1"),
+    "peak": Part("peak", "--processes 2", "--backbones mini_unet --rounds 1 --processes 1"),
+    "growth": Part("growth", "--processes 2", "--points 2 --rounds 1 --processes 1"),
     "harness": Part("harness", "--images 12 --repeats 2", "--images 2 --repeats 1"),
     "workers": Part(
         "workers", "--images 10 --rounds 4", "--backbones mini_unet --images 4 --rounds 1"

@@ -49,8 +49,10 @@ __all__ = ["best_size", "default_variants", "groups", "main"]
 _PLAIN = "plain loop"
 _FULL_SIZE_BATCH = 3
 
-_FULL_SIZE = ("ours", _PLAIN, "plain loop, memory kept", "memory not kept", "no sharing")
-_FULL_SIZE += ("no kept projections", "linear layers by MKL")
+_FULL_SIZE = (
+    *("ours", _PLAIN, "plain loop, memory kept", "memory not kept", "no sharing"),
+    *("no kept projections", "linear layers by MKL"),
+)
 
 _TOGETHER = 3
 """Processes with weights of full size that fit in 24 GB."""

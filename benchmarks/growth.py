@@ -2,8 +2,9 @@
 
 `python benchmarks/growth.py` classifies random latents with the architecture of the mini U-Net and
 random weights, one thread.  One quantity changes at a time; its values run in turn.  It prints the
-exponent p of time ~ quantity^p, fitted to the medians: 1 is proportional.  Tokens change with the
-side of the latents, with and without an operator.  Every point is a whole number of full batches.
+exponent p of time ~ quantity^p, fitted to the medians of each process, with the spread over the
+processes: 1 is proportional.  Tokens change with the side of the latents, with and without an
+operator.  Every point is a whole number of full batches.
 """
 
 import argparse
@@ -20,7 +21,6 @@ import torch
 from random_backbone import RandomBackbone
 
 import bigain
-from bigain.machine import keep_freed_memory
 from bigain.operators import Operator, ToMe
 from bigain.tasks.classifier import LOSSES, DiffusionClassifier
 from bigain.tasks.protocol import StagedProtocol
@@ -53,18 +53,29 @@ def main() -> None:
     parser.add_argument("--points", type=int, default=4, help="at most so many values of each")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--csv", type=Path)
+    parser.add_argument("--processes", type=int, default=1)
     options = parser.parse_args()
-    torch.set_num_threads(1)
-    keep_freed_memory()
-    file = timing.RowFile(options.csv, timing.conditions())
+    file = timing.RowFile(options.csv, {**timing.conditions(), "threads": 1})
     for axis in options.axes:
-        tasks = {str(value): _task(axis, value) for value in _AXES[axis][: options.points]}
-        found = timing.interleaved(tasks, options.rounds, clock=time.process_time)
-        for value, times in found.items():
-            for number, seconds in enumerate(times):
-                file.add(axis=axis, value=int(value), round=number, seconds=round(seconds, 5))
-        medians = [statistics.median(times) for times in found.values()]
-        print(f"{axis:20} time ~ n^{exponent([int(v) for v in found], medians):.2f}", flush=True)
+        values = _AXES[axis][: options.points]
+        powers = []
+        for process in range(options.processes):
+            found = timing.in_fresh_process(_measured, axis, values, options.rounds)
+            for value, times in found.items():
+                about = {"axis": axis, "value": value, "process": process}
+                for number, seconds in enumerate(times):
+                    file.add(**about, round=number, seconds=round(seconds, 5))
+            medians = [statistics.median(times) for times in found.values()]
+            powers.append(exponent(values, medians))
+        print(f"{axis:20} time ~ n^p, p = {timing.spread(powers)}", flush=True)
+
+
+def _measured(axis: str, values: Sequence[int], rounds: int) -> dict[int, list[float]]:
+    """Seconds at each value, in turn, in this process."""
+    torch.set_num_threads(1)
+    tasks = {str(value): _task(axis, value) for value in values}
+    found = timing.interleaved(tasks, rounds, clock=time.process_time)
+    return {int(value): times for value, times in found.items()}
 
 
 def exponent(values: Sequence[float], seconds: Sequence[float]) -> float:

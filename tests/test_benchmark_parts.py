@@ -12,6 +12,8 @@ import frechet
 import growth
 import operators
 import page
+import pandas as pd
+import peak
 import pytest
 import steady
 import timing
@@ -19,6 +21,7 @@ import torch
 from plain_loop import classify_plainly
 from random_backbone import RandomBackbone
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from bigain.engine.build import build_backbone, build_dataset
 from bigain.launch.compose import compose_config
@@ -165,6 +168,52 @@ def test_points_of_growth_are_full_batches(axis: str) -> None:
 
 def test_the_exponent_of_growth() -> None:
     assert growth.exponent([1, 2, 4], [3.0, 12.0, 48.0]) == pytest.approx(2.0)
+
+
+def test_the_peak_is_that_of_the_fastest_product_of_each_round() -> None:
+    seconds = {"forward": [9.0, 9.0], "a": [2.0, 1.0], "b": [4.0, 8.0]}
+    best = peak.peaks(seconds, {"a": 10, "b": 24})
+    assert best == [("b", 6.0), ("a", 10.0)]
+
+
+def test_the_products_of_the_peak(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their FLOPs, as torch counts them."""
+    monkeypatch.setattr(peak, "_SIDE", 64)
+    monkeypatch.setattr(peak, "_CHANNELS", 8)
+    for name, (product, flops) in peak.products().items():
+        with FlopCounterMode(display=False) as counted:
+            product()
+        assert counted.get_total_flops() == flops, name
+    assert len(peak.products()) == 2 + torch.backends.mkldnn.is_available()
+
+
+@pytest.mark.parametrize("has_names", [False, True])
+def test_the_page_says_what_the_peak_is_of(has_names: bool) -> None:
+    names = {"peak_of": ["torch.mm", "oneDNN"]} if has_names else {}
+    numbers = {"forward_s": [2.0, 2.0], "peak_gflop_per_s": [9.0, 11.0]}
+    about = {"backbone": ["sd20"] * 2, "batch": [1, 1], "forward_gflops": [10.0, 10.0]}
+    rows = pd.DataFrame({**about, **numbers, **names, "share_of_peak": [0.5, 0.4]})
+    _, (line,) = page._peak(rows)
+    assert line[4] == "10"
+    assert line[5] == ("oneDNN, torch.mm" if has_names else "torch.mm 2048 x 2048")
+    assert line[6] == (0.45, 0.4, 0.5)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_the_page_has_an_exponent_of_growth_for_each_process(processes: int) -> None:
+    times = {0: [1.0, 2.0, 4.0], 1: [1.0, 4.0, 16.0]}
+    rows = pd.DataFrame(
+        [
+            {"axis": "images", "value": value, "process": process, "seconds": seconds}
+            for process in range(processes)
+            for value, seconds in zip([1, 2, 4], times[process], strict=True)
+        ]
+    )
+    older = rows.drop(columns="process") if processes == 1 else rows
+    _, ((axis, _, power),) = page._growth(older)
+    expected = (1.0, 1.0, 1.0) if processes == 1 else (1.5, 1.0, 2.0)
+    assert axis == "images"
+    assert power == pytest.approx(expected)
 
 
 def test_operators_are_compared_round_by_round() -> None:
