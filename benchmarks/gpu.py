@@ -8,7 +8,7 @@ part that ends early loses only what it had not measured yet:
                 that runs out, compiled code
     tables      Tables 11 and 18: every operator in SD-2.0 and DiT-XL/2-512 at full size, random
                 weights, float16, batch 4, 50 steps, fused and plain attention
-    throughput  the classifier's images per second at full size, until memory ends
+    throughput  the classifier's images per second at full size, batches doubled until memory ends
     profile     the five largest costs of a step
 
 Every row has the card, its driver and the commit; `device.json` has them of the last start, with
@@ -21,6 +21,7 @@ the script without a GPU.
 import argparse
 import json
 import platform
+import re
 import subprocess
 import sys
 import time
@@ -42,6 +43,7 @@ from bigain.runs.provenance import package_versions
 
 __all__ = ["PARTS", "main"]
 
+WRONG_ARGUMENTS = 2
 NO_DEVICE = 3
 
 Measure = Callable[[Plan, RowFile, Deadline], bool]
@@ -69,13 +71,15 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--results", type=Path, default=ROOT / "results" / "gpu")
     parser.add_argument("--here", choices=list(PARTS), help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", options.device):
+        return _refuse(f"--device {options.device}: allowed: cuda, cuda:N, cpu")
     if options.device.startswith("cuda") and not torch.cuda.is_available():
         print("gpu-check: no CUDA device here; nothing was measured or written")
         return NO_DEVICE
     try:
         device = _with_index(resolve_device(options.device))
     except UserError as error:
-        parser.error(str(error))
+        return _refuse(str(error))
     if options.here:
         return _measure(options.here, device, options.tiny, options.results)
     options.results.mkdir(parents=True, exist_ok=True)
@@ -83,6 +87,11 @@ def main(argv: list[str] | None = None) -> int:
     (options.results / "device.json").write_text(text, encoding="utf-8")
     codes = [_run(name, options) for name in options.only]
     return int(any(codes))
+
+
+def _refuse(message: str) -> int:
+    print(f"gpu-check: {message}", file=sys.stderr)
+    return WRONG_ARGUMENTS
 
 
 def _with_index(device: torch.device) -> torch.device:

@@ -1,5 +1,6 @@
 """How much `gpu.py` measures, until when, and which errors cost a part only one row."""
 
+import math
 import time
 from typing import NamedTuple
 
@@ -32,7 +33,8 @@ class Plan(NamedTuple):
         steps: Denoising steps of a repeat.
         repeats: At most so many, while there is time.
         classes: Of the classifier whose speed is measured.
-        batch_sizes: Its batch sizes, increasing.
+        smallest: Its first batch size, which is doubled until memory or time ends.
+        largest: No batch size is larger.
         batches: Full batches of each that count, at least, while there is time.
         side: Of the matrices whose product is the peak.
 
@@ -53,7 +55,8 @@ class Plan(NamedTuple):
     steps: int
     repeats: int
     classes: int
-    batch_sizes: tuple[int, ...]
+    smallest: int
+    largest: float
     batches: int
     side: int
 
@@ -74,7 +77,8 @@ FULL = Plan(
     steps=50,
     repeats=5,
     classes=37,
-    batch_sizes=(4, 16, 64, 128, 256, 512, 1024),
+    smallest=4,
+    largest=math.inf,
     batches=10,
     side=8192,
 )
@@ -96,7 +100,8 @@ TINY = Plan(
     steps=1,
     repeats=1,
     classes=4,
-    batch_sizes=(4, 8),
+    smallest=4,
+    largest=8,
     batches=10,
     side=256,
 )

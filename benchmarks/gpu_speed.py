@@ -31,8 +31,9 @@ OPERATORS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("sito", "tome", "lgtm", "cached", "abm"), (_RATIO,)),
     **dict.fromkeys(("todo", "ie_kvd"), (_FACTOR,)),
     **dict.fromkeys(("lgtm_enc_ie_kvd_dec", "ie_kvd_enc_lgtm_dec"), (_RATIO, _FACTOR)),
+    "toma": (_RATIO,),
 }
-"""The rows of Tables 11 and 18."""
+"""The rows of Tables 11 and 18, and ToMA, which merges and restores by matrix products."""
 
 _BATCH = 4
 _SHOWN = 5

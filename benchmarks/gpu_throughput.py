@@ -5,6 +5,7 @@ An error costs its own backbone only: the row has the message and no numbers.
 
 import statistics
 import time
+from collections.abc import Collection, Iterator
 from itertools import count
 from typing import Any
 
@@ -21,6 +22,9 @@ from bigain.tasks.protocol import StagedProtocol
 
 __all__ = ["throughput"]
 
+_SHARE = 1 / 8
+"""Of the time that is left: the most for the next batch size of a backbone."""
+
 
 class _Counting(RandomBackbone):
     """A random backbone that counts the forwards and rows that it was asked for."""
@@ -36,24 +40,20 @@ class _Counting(RandomBackbone):
 
 
 def throughput(plan: Plan, file: RowFile, deadline: Deadline) -> bool:
-    """The classifier at each batch size until memory or time ends, a row each.
+    """The classifier at 4, 8, 16, ... evaluations in a batch until memory or time ends, a row each.
 
-    The time that is left is shared by the cells that are left.  False if a cell was not measured
-    though it fits the memory.
+    False if time ends first, or a batch was not measured though it fits the memory.
     """
     dtype = DTYPES[plan.dtype]
     peak = _peak(plan)
     backbones = {name: _Counting(name, plan.classes, plan.device, dtype) for name in plan.backbones}
     flops = {name: count_flops(name).total for name in plan.backbones}
-    cells = [(size, name) for size in plan.batch_sizes for name in plan.backbones]
     is_whole = True
-    for done, (size, name) in enumerate(cells):
+    for size, name in _cells(plan, backbones):
         if deadline.is_over:
-            print(f"no time was left for {len(cells) - done} of {len(cells)} cells", flush=True)
+            print(f"no time was left from {name}, batch size {size} on", flush=True)
             return False
-        if name not in backbones:
-            continue
-        limit = Deadline(deadline.left / (len(cells) - done))
+        limit = Deadline(_SHARE * deadline.left)
         message = ""
         row: dict[str, float] | None = None
         try:
@@ -67,6 +67,14 @@ def throughput(plan: Plan, file: RowFile, deadline: Deadline) -> bool:
         file.add(backbone=name, dtype=plan.dtype, batch_size=size, **rates, message=message)
         print(*file.rows[-1].items(), flush=True)
     return is_whole
+
+
+def _cells(plan: Plan, left: Collection[str]) -> Iterator[tuple[int, str]]:
+    """(batch size, backbone) while it is in `left`, which shrinks meanwhile."""
+    size = plan.smallest
+    while left and size <= plan.largest:
+        yield from ((size, name) for name in plan.backbones if name in left)
+        size *= 2
 
 
 def _rates(row: dict[str, float] | None, flops: int, peak: float) -> dict[str, float | str]:
