@@ -2,6 +2,9 @@
 
 import json
 import logging
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -17,6 +20,7 @@ from bigain.engine.tasks import build_task
 from bigain.launch.compose import compose_config
 from bigain.runs.samples import read_samples
 
+ROOT = Path(__file__).parents[2]
 # Without an operator and with each kind of them.
 OPERATORS = {
     "none": ["operator=none"],
@@ -45,6 +49,43 @@ def test_something_of_every_backbone_is_compiled(
     (found,) = compiled.records(compiled.ids)
     assert found["scores"] == expected["scores"]
     assert compiled.facts()["compiled"]["graphs"] >= 1
+
+
+RUN = """
+import json, sys
+from torch._dynamo.utils import counters
+from bigain.launch.app import run_command_line
+code = run_command_line(sys.argv[1:])
+print(json.dumps(counters["inductor"]))
+sys.exit(code)
+"""
+"""A run in a process of its own, and what torch's compiler did."""
+
+
+@pytest.mark.slow
+def test_a_second_process_takes_the_code_of_the_first(tmp_path: Path) -> None:
+    def compiled(results: str) -> tuple[int, int, set[str]]:
+        """Graphs that were found and not found in the folder of code, and its files."""
+        places = [f"paths.results={tmp_path / results}", f"paths.cache={tmp_path}"]
+        command = ["backbone=mini_dit", "operator=none", *SHORT, "threads=1", "compile=true"]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        environment.pop("TORCHINDUCTOR_CACHE_DIR", None)
+        done = subprocess.run(
+            [sys.executable, "-c", RUN, *command, *places],
+            capture_output=True,
+            text=True,
+            check=False,
+            env=environment,
+        )
+        assert done.returncode == 0, done.stderr
+        counted = json.loads(done.stdout.splitlines()[-1])
+        hits, misses = (counted.get(f"fxgraph_cache_{end}", 0) for end in ("hit", "miss"))
+        return hits, misses, {str(path) for path in (tmp_path / "code").rglob("*")}
+
+    hits, graphs, files = compiled("first")
+    assert hits == 0
+    assert graphs >= 1
+    assert compiled("second") == (graphs, 0, files)
 
 
 @pytest.mark.slow
