@@ -12,12 +12,13 @@ settings an operator has is stated once too, in its YAML; `bigain.launch.compose
 """
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from bigain.config.base import NEUTRAL, SETTING_COLUMNS, Settings
+from bigain.config.base import NEUTRAL, SETTING_COLUMNS, Settings, not_allowed
 
 __all__ = ["OperatorConfig", "operator_title", "other_settings", "setting_cell"]
 
@@ -44,6 +45,14 @@ class OperatorConfig(Settings):
             return plain
         parts = plain["scope"].split("+")
         return {**plain, "scope": "+".join(_PAPERS_WORDS.get(part, part) for part in parts)}
+
+    @model_validator(mode="after")
+    def _finite(self) -> Self:
+        """A configuration is kept as JSON, which has no infinity and no NaN."""
+        for key, value in (self.model_extra or {}).items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise not_allowed(f"operator.{key}", value, "a finite number")
+        return self
 
     @property
     def scope(self) -> str:

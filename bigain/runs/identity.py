@@ -204,10 +204,13 @@ def describing_columns(config: Config) -> dict[str, Any]:
 def _other_settings(plain: Mapping[str, Any]) -> str | None:
     """What tells runs apart whose `SETTING_COLUMNS` agree, in one cell; None if nothing does."""
     words = other_settings(plain["operator"])
-    score = plain.get("task", {}).get("score")
-    words |= {"task.score": score} if score else {}
     flow = {key: plain["backbone"].get(key) for key in _OF_FLOW}
-    words |= {f"backbone.{key}": value for key, value in flow.items() if value is not None}
+    flow = {f"backbone.{key}": value for key, value in flow.items() if value is not None}
+    task = plain.get("task", {})
+    # With flow matching, whose default is the velocity, the noise is named, too.
+    noise = "noise" if flow and task.get("name") == "classification" else None
+    words |= {"task.score": score} if (score := task.get("score") or noise) else {}
+    words |= flow
     words |= {"batch_size": plain["batch_size"]} if depends_on_batch_size(plain) else {}
     return " ".join(f"{key}={value}" for key, value in words.items()) or None
 

@@ -29,6 +29,9 @@ QUALITIES = (
 COSTS = ("flops_g", "time_ms_per_step", "speedup")
 """What it takes."""
 
+_RECREATED = ("dip_go", "mosaic_diff")
+"""Operators after a method whose classifier is not published (docs/pruning.md); labels say so."""
+
 _PROTOCOL = ("trial_list", "keep_list", "allocation", "steps", "sampler", "guidance_scale")
 """Settings of a task that name a group before all others."""
 
@@ -39,9 +42,10 @@ class Point:
 
     Attributes:
         operator: Its name.
-        label: With the settings that differ from the defaults.
+        label: With the settings that differ from the defaults; a re-creation is `after` its method.
         runs: Task -> the run that measured it.
-        metrics: Metric id -> value with interval and n, those of `QUALITIES` and `COSTS`.
+        metrics: Metric id -> value with interval and n, those of `QUALITIES` and `COSTS`.  The
+            speed-up of the baseline is 1 where its time was measured.
         config: The configuration of one of its runs.
 
     """
@@ -171,7 +175,11 @@ def _point(row: JointRow) -> Point:
     found = {name: row.metrics[name] for name in (*QUALITIES, *COSTS) if name in row.metrics}
     shown = {name: metric for name, metric in found.items() if metric.is_known}
     config = row.run.config
-    return Point(config["operator"]["name"], row.operator, row.runs, shown, config)
+    operator = config["operator"]["name"]
+    if operator == "none" and "time_ms_per_step" in shown:
+        shown["speedup"] = Metric.exact("speedup", 1.0, "ratio")
+    label = f"after {row.operator}" if operator in _RECREATED else row.operator
+    return Point(operator, label, row.runs, shown, config)
 
 
 def _words(ways: Mapping[str, Sequence[JointRun]]) -> dict[str, str]:

@@ -323,3 +323,12 @@ def test_a_plan_for_all_classes_leaves_the_batch_size_out_of_the_name() -> None:
     assert names != {run_id(compose_config(["operator=lgtm"]))}
     assert compose_config(["operator=lgtm", "batch_size=9"])
     assert compose_config([*common, "task=generation"]).title.endswith("plan=shared")
+
+
+@pytest.mark.parametrize(
+    "override", ["operator=toma operator.tau=inf", "operator=sito operator.sim_beta=nan"]
+)
+def test_a_setting_of_an_operator_is_a_number_that_json_has(override: str) -> None:
+    key_and_value = override.split()[1]
+    with pytest.raises(UserError, match=rf"^{key_and_value}: allowed: "):
+        compose_config(override.split())

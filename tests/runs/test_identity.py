@@ -422,3 +422,22 @@ def test_every_exclusion_by_measure_names_a_key_that_exists(make_config: Make) -
         group, _, key = dotted.partition(".")
         assert not key or key in plain[group] or (group == "backbone" and key in hub)
         assert group in plain
+
+
+@pytest.mark.parametrize(
+    ("overrides", "score"),
+    [
+        (["backbone=sd3_medium"], "velocity"),
+        (["backbone=sd3_medium", "task.score=noise"], "noise"),
+        (["backbone=sd21", "task.score=velocity"], "velocity"),
+        (["backbone=sd21"], None),
+    ],
+)
+def test_a_score_that_could_be_taken_for_another_is_named(
+    overrides: list[str], score: str | None
+) -> None:
+    columns = describing_columns(compose_config(["dataset=pets", *overrides]))
+    words = str(columns["settings"]).split()
+    assert [word for word in words if word.startswith("task.score=")] == (
+        [] if score is None else [f"task.score={score}"]
+    )

@@ -135,15 +135,48 @@ def test_no_finished_run_is_left_out(
     assert shown == made
 
 
+EFFICIENCY = {"name": "efficiency", "measure": "time", "steps": 1, "repeats": 1, "warmup": 0}
+
+
+def test_the_baseline_is_as_fast_as_itself(
+    tmp_path: Path, make_config: Make, tome: dict[str, Any]
+) -> None:
+    finished(tmp_path, make_config(), acc1=80.0)
+    finished(tmp_path, make_config(task=EFFICIENCY), time_ms_per_step=5.0)
+    finished(tmp_path, make_config(operator=tome), acc1=70.0)
+    timed = make_config(operator=tome, task=EFFICIENCY)
+    finished(tmp_path, timed, time_ms_per_step=5.0, speedup=0.9)
+    (group,) = found_in(tmp_path)
+    assert [point.metrics["speedup"].value for point in group.points] == [1.0, 0.9]
+    assert fronts(group)["speedup", "acc1"] == [0], "a slower and worse operator is dominated"
+
+
+def test_without_a_time_the_baseline_has_no_speed_up(
+    tmp_path: Path, make_config: Make, tome: dict[str, Any]
+) -> None:
+    finished(tmp_path, make_config(), acc1=80.0)
+    finished(tmp_path, make_config(operator=tome), acc1=70.0)
+    (group,) = found_in(tmp_path)
+    assert not any("speedup" in point.metrics for point in group.points)
+
+
+@pytest.mark.parametrize("name", ["dip_go", "mosaic_diff"])
+def test_a_re_creation_is_named_so(name: str, tmp_path: Path, make_config: Make) -> None:
+    finished(tmp_path, make_config(), acc1=80.0)
+    operator = {"_target_": "bigain.operators.Any", "name": name, "target": 0.1}
+    finished(tmp_path, make_config(operator=operator), acc1=70.0)
+    (group,) = found_in(tmp_path)
+    assert [point.label.split()[:2] for point in group.points][1] == ["after", name]
+
+
 def test_times_of_one_machine_alone_are_compared(
     tmp_path: Path, make_config: Make, tome: dict[str, Any]
 ) -> None:
-    efficiency = {"name": "efficiency", "measure": "time", "steps": 1, "repeats": 1, "warmup": 0}
     timed = {}
     for ratio in (0.3, 0.5, 0.7):
         operator = {**tome, "ratio": ratio}
         finished(tmp_path, make_config(operator=operator), acc1=100 * ratio)
-        config = make_config(operator=operator, task=efficiency)
+        config = make_config(operator=operator, task=EFFICIENCY)
         timed[finished(tmp_path, config, time_ms_per_step=10 * ratio)] = ratio
 
     def machine(run: JointRun) -> str:
