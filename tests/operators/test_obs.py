@@ -71,6 +71,48 @@ def test_units_are_heads_of_one_column_where_they_go_one_by_one(
     torch.testing.assert_close(left, heads)
 
 
+def one_unit_after_the_other(
+    w: np.ndarray, h: np.ndarray, remove: int
+) -> tuple[np.ndarray, list[int], list[int]]:
+    """Chunks of half of what is left to remove, at least 64; also the sizes of the chunks.
+
+    The errors are those at the start of a chunk.  The inverse of what is left of H is computed anew
+    for every chunk and every unit.
+    """
+    w, h, sizes = w.copy(), h.copy(), []
+    zero = h.diagonal() == 0
+    h += 0.01 * h.diagonal().mean() * np.eye(len(h))
+    h[zero, zero] = 1
+    w[:, zero] = 0
+    left = list(range(len(h)))
+    while remove:
+        sizes.append(min(remove, max(64, remove // 2)))
+        remove -= sizes[-1]
+        inverse = np.linalg.inv(h[np.ix_(left, left)])
+        errors = (w[:, left] ** 2).sum(axis=0) / inverse.diagonal()
+        for unit in [left[place] for place in errors.argsort()[: sizes[-1]]]:
+            inverse = np.linalg.inv(h[np.ix_(left, left)])
+            place = left.index(unit)
+            w[:, left] -= np.outer(w[:, unit], inverse[place] / inverse[place, place])
+            left.pop(place)
+    return w[:, left], left, sizes
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_units_are_those_of_the_transcription_over_several_chunks(seed: int) -> None:
+    w, x, _ = random_layer(seed, inputs=250)
+    x[:, 17 * seed] = 0
+    h = 2 * x.T @ x / len(x)
+    left, kept = prune_units(w, h, 215)
+    wanted, wanted_kept, sizes = one_unit_after_the_other(w.numpy(), h.numpy(), 215)
+    assert sizes == [107, 64, 44]
+    assert kept == wanted_kept
+    assert left.numpy() == pytest.approx(wanted, abs=1e-8)
+    # Had all of them gone by the errors of the first chunk, other units would have stayed.
+    errors = w.square().sum(dim=0) / damped_inverse(h).diagonal()
+    assert kept != sorted(errors.argsort()[215:].tolist())
+
+
 def test_identity_curvature_orders_by_norm_and_compensates_nothing() -> None:
     w, _, _ = random_layer(1)
     left, kept = prune_units(w, torch.eye(12, dtype=torch.float64), 5)
