@@ -193,9 +193,7 @@ def describing_columns(config: Config) -> dict[str, Any]:
     plain = resolved(config)
     settings = {key: setting_cell(plain["operator"].get(key)) for key in SETTING_COLUMNS}
     named = {key: plain[key]["name"] for key in ("backbone", "dataset", "task", "operator")}
-    named["dataset"] = dataset_name(plain)
-    if "dataset" in _excluded(plain, EXCLUDED):
-        named["dataset"] = None
+    named["dataset"] = None if "dataset" in _excluded(plain, EXCLUDED) else dataset_name(plain)
     columns = {"run_id": run_id(config), "profile": plain["profile"], "seed": plain["seed"]}
     columns |= named | settings | {"settings": _other_settings(plain)}
     return {key: columns[key] for key in DESCRIBING_COLUMNS}
@@ -204,8 +202,8 @@ def describing_columns(config: Config) -> dict[str, Any]:
 def _other_settings(plain: Mapping[str, Any]) -> str | None:
     """What tells runs apart whose `SETTING_COLUMNS` agree, in one cell; None if nothing does."""
     words = other_settings(plain["operator"])
-    flow = {key: plain["backbone"].get(key) for key in _OF_FLOW}
-    flow = {f"backbone.{key}": value for key, value in flow.items() if value is not None}
+    own = ((f"backbone.{key}", plain["backbone"].get(key)) for key in _OF_FLOW)
+    flow = {key: value for key, value in own if value is not None}
     task = plain.get("task", {})
     # With flow matching, whose default is the velocity, the noise is named, too.
     noise = "noise" if flow and task.get("name") == "classification" else None
