@@ -1,7 +1,7 @@
 """The runs of docs/decomposition.md: `python scripts/decomposition.py [key=value ...]`.
 
-Makes those that are missing, the registered hypotheses first, through the launchers that tables
-use: `hydra/launcher=joblib` makes several at a time.  `--list` prints their commands instead.
+Makes those that are missing, the registered runs first, through the launchers that tables use:
+`hydra/launcher=joblib` makes several at a time.  `--list` prints their commands instead.
 `scripts/decomposition_results.py` computes what was registered from those that are finished.
 """
 
@@ -16,7 +16,7 @@ from bigain.launch.compose import compose_config
 from bigain.launch.plan import PlannedRun
 from bigain.launch.sweep import launch_runs
 
-__all__ = ["VARIANTS", "Run", "main", "registered"]
+__all__ = ["EXPLORATORY", "VARIANTS", "Run", "exploratory", "main", "planned", "registered"]
 
 VARIANTS = {
     "ToMe, paired": "operator=tome",
@@ -27,7 +27,10 @@ VARIANTS = {
     "L-GTM, as released": "operator=lgtm operator.destinations=as_released",
     "L-GTM, shared": "operator=lgtm operator.plan=shared",
 }
-"""Name -> settings."""
+"""Name -> settings, of the registered variants."""
+
+EXPLORATORY = {"ToMe, one plan": "operator=tome operator.plan=shared"}
+"""The same of variants that were added after the registration: described, never tested."""
 
 BASELINE = "baseline"
 BACKBONES = ("mini_unet", "mini_dit")
@@ -35,11 +38,11 @@ _PROTOCOL = ("task.trial_list=[5]", "task.keep_list=[1]", "dataset.limit=1000")
 
 
 class Run(NamedTuple):
-    """One of the registered runs.
+    """One run of the decomposition.
 
     Attributes:
         backbone: Its name.
-        variant: `baseline`, or a key of `VARIANTS`.
+        variant: `baseline`, or a key of `VARIANTS` or `EXPLORATORY`.
         ratio: Merge ratio; 0 of the baseline.
         seed: Of noise and draws.
 
@@ -55,18 +58,31 @@ class Run(NamedTuple):
         """What a user types for it."""
         own = "operator=none"
         if self.variant != BASELINE:
-            own = f"{VARIANTS[self.variant]} operator.ratio={self.ratio}"
+            settings = (VARIANTS | EXPLORATORY)[self.variant]
+            own = f"{settings} operator.ratio={self.ratio}"
         seed = [f"seed={self.seed}"] if self.seed else []
         return (f"backbone={self.backbone}", *_PROTOCOL, *own.split(), *seed)
 
 
 def registered() -> Iterator[Run]:
-    """All runs: ratio 0.7 with seed 0, then the other ratios, then the other seeds."""
+    """The registered runs: ratio 0.7 with seed 0, then the other ratios, then the other seeds."""
     for ratio, seed in ((0.7, 0), (0.5, 0), (0.3, 0), (0.7, 1), (0.7, 2)):
         for backbone in BACKBONES:
             if ratio == 0.7:
                 yield Run(backbone, BASELINE, 0.0, seed)
             yield from (Run(backbone, variant, ratio, seed) for variant in VARIANTS)
+
+
+def exploratory() -> Iterator[Run]:
+    """Runs that were added after the registration."""
+    for backbone in BACKBONES:
+        yield from (Run(backbone, variant, 0.7, 0) for variant in EXPLORATORY)
+
+
+def planned() -> Iterator[Run]:
+    """All runs, the registered ones first."""
+    yield from registered()
+    yield from exploratory()
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -77,7 +93,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     own = [each for each in options.setting if not each.startswith("hydra")]
     hydra = [each for each in options.setting if each.startswith("hydra")]
-    words = [(*run.overrides, *own) for run in registered()]
+    words = [(*run.overrides, *own) for run in planned()]
     if options.list:
         sys.stdout.writelines(f"python -m bigain {shlex.join(each)}\n" for each in words)
         return 0

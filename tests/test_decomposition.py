@@ -4,7 +4,7 @@ import zlib
 
 import numpy as np
 import pytest
-from decomposition import BASELINE, Run, registered
+from decomposition import BASELINE, Run, exploratory, planned, registered
 from decomposition_results import DELTA, HYPOTHESES, TESTS, Finished, rows, verdict
 
 from bigain.launch.compose import compose_config
@@ -38,6 +38,17 @@ def test_the_plan_has_every_variant_at_every_ratio_and_three_seeds_at_the_larges
     )
     assert shared["plan"] == "shared"
     assert forward["draws"] == "per_forward"
+
+
+def test_runs_that_were_added_later_are_planned_and_not_registered() -> None:
+    added = [*exploratory()]
+    assert [*planned()] == [*registered(), *added]
+    assert not {*added} & {*registered()}
+    settings = [compose_config(run.overrides).operator.model_dump() for run in added]
+    assert {(own["name"], own["plan"], own["ratio"]) for own in settings} == {
+        ("tome", "shared", 0.7)
+    }
+    assert {run.backbone for run in added} == {"mini_unet", "mini_dit"}
 
 
 def test_a_difference_is_that_of_the_margins_over_the_spread() -> None:
