@@ -13,6 +13,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from marks import between
+
 from bigain.config.paper import load_paper
 from bigain.errors import UserError
 from bigain.files import replace_text
@@ -49,8 +51,8 @@ def texts(root: Path) -> Mapping[Path, str]:
     page, readme = root / "docs" / "results.md", root / "README.md"
     return {
         results / "mini" / "claims.csv": claims_csv(found),
-        page: _between(page, "claims", claims_markdown(spec, found)),
-        readme: _between(readme, "results", rivals_markdown(spec, runs)),
+        page: between(page, "claims", claims_markdown(spec, found)),
+        readme: between(readme, "results", rivals_markdown(spec, runs)),
     }
 
 
@@ -59,16 +61,6 @@ def _check_pages(spec: ClaimsSpec, docs: Path) -> None:
         page = docs / claim.page.partition("#")[0]
         if claim.page and not page.is_file():
             raise UserError(f"configs/claims.yaml: {claim.id}: page={claim.page}: no such file")
-
-
-def _between(path: Path, name: str, text: str) -> str:
-    """The file with another text between its marks."""
-    begin, end = f"<!-- {name}:begin -->\n", f"<!-- {name}:end -->"
-    before, found, rest = path.read_text(encoding="utf-8").partition(begin)
-    _, ended, after = rest.partition(end)
-    if not found or not ended:
-        raise UserError(f"{path}: has no marks {begin.strip()} and {end}")
-    return f"{before}{begin}{text}{end}{after}"
 
 
 def main(arguments: list[str] | None = None) -> int:

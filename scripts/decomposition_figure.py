@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from decomposition import BACKBONES, VARIANTS
+from decomposition import BACKBONES, EXPLORATORY, VARIANTS
 from matplotlib.figure import Figure
 from matplotlib.ticker import MultipleLocator
 
@@ -28,11 +28,13 @@ def draw(found: Sequence[Mapping[str, Any]], path: Path) -> list[Path]:
         What was written.
 
     """
+    added = (f"{name} (added later)" for name in EXPLORATORY if _has(found, name))
+    names = [*VARIANTS, *added]
     figure = Figure(figsize=(7.0, 3.6), layout="constrained")
     axes = figure.subplots(1, len(BACKBONES), sharex=True, sharey=True)
     for axis, backbone in zip(axes, BACKBONES, strict=True):
         _panel(axis, backbone, found)
-    axes[0].set_yticks(range(len(VARIANTS)), VARIANTS)
+    axes[0].set_yticks(range(len(names)), names)
     axes[0].invert_yaxis()
     axes[0].xaxis.set_major_locator(MultipleLocator(0.1))
     axes[0].legend(frameon=False, fontsize="small")
@@ -40,12 +42,16 @@ def draw(found: Sequence[Mapping[str, Any]], path: Path) -> list[Path]:
     return save(figure, path)
 
 
+def _has(found: Sequence[Mapping[str, Any]], variant: str) -> bool:
+    return any(row["first"] == variant for row in found)
+
+
 def _panel(axis: Any, backbone: str, found: Sequence[Mapping[str, Any]]) -> None:
     own = [row for row in found if row["backbone"] == backbone and row["seed"] == "0"]
     shown = [ratio for ratio in _SHADES if any(row["ratio"] == ratio for row in own)]
     for shift, ratio in enumerate(shown):
         shade = _SHADES[ratio]
-        for place, variant in enumerate(VARIANTS):
+        for place, variant in enumerate((*VARIANTS, *EXPLORATORY)):
             for row in own:
                 if row["ratio"] == ratio and row["first"] == variant:
                     y = place + 0.22 * (shift - (len(shown) - 1) / 2)

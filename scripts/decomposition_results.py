@@ -4,7 +4,8 @@
 
 Reads the runs of `scripts/decomposition.py`, in their folders or published, and writes
 `decomposition.csv`, `decomposition.md` and `figures/decomposition.{svg,png}` into
-`<results>/mini`.  A run that is missing has no row.
+`<results>/mini`; of the repository's own results also the tables of docs/decomposition.md.  A run
+that is missing has no row.
 """
 
 import argparse
@@ -16,9 +17,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from decomposition import BACKBONES, BASELINE, VARIANTS, Run, registered
+from decomposition import BACKBONES, BASELINE, EXPLORATORY, VARIANTS, Run, planned, registered
 from decomposition_figure import draw
+from decomposition_page import markdown, page_parts
+from marks import between
 
+from bigain.files import replace_text
 from bigain.launch.compose import compose_config
 from bigain.metrics.intervals import PairedResult, Values, holm, paired_difference
 from bigain.metrics.trials import Scale, Trials
@@ -29,7 +33,9 @@ from bigain.runs.trials import read_trials
 from bigain.tables.bounds import level_bounds
 from bigain.tables.ranks import LEVEL
 
-__all__ = ["DELTA", "HYPOTHESES", "TESTS", "Finished", "main", "rows", "verdict"]
+__all__ = ["DELTA", "EXPLORED", "HYPOTHESES", "TESTS", "Finished", "main", "rows", "verdict"]
+
+ROOT = Path(__file__).parents[1]
 
 DELTA = level_bounds()["best_margin"]
 """Half the width of what counts as level, in units of sigma_t."""
@@ -44,8 +50,14 @@ HYPOTHESES = {
 }
 """Name -> (first, second, where first - second is expected)."""
 
-UNREGISTERED = (("L-GTM, as released", "ToMe, paired"),)
-"""What is described beside the hypotheses, without a test: (first, second)."""
+EXPLORED = (
+    ("L-GTM, as released", "ToMe, paired"),
+    ("L-GTM, shared", "ToMe, paired"),
+    ("L-GTM, shared", "random, per sample"),
+    ("ToMe, one plan", "ToMe, paired"),
+    ("L-GTM, shared", "ToMe, one plan"),
+)
+"""What was not registered, and is described without a test: (first, second)."""
 
 TESTS = len(BACKBONES) * len(HYPOTHESES)
 """The registered tests, corrected together; one that was not run counts with p = 1."""
@@ -93,13 +105,13 @@ class Place(NamedTuple):
 
 
 def read_runs(results: Path) -> dict[Run, Finished]:
-    """The registered runs that are finished and whose baseline is.
+    """The runs that are finished and whose baseline is.
 
     Raises:
         UserError: The files of a run are damaged, or it cannot be paired with its baseline.
 
     """
-    found = {run: own for run in registered() if (own := _read(results, run)) is not None}
+    found = {run: own for run in planned() if (own := _read(results, run)) is not None}
     finished = {}
     for run, own in found.items():
         baseline = found.get(Run(run.backbone, BASELINE, 0.0, run.seed))
@@ -118,7 +130,7 @@ def _read(results: Path, run: Run) -> FinishedRun | None:
 
 
 def rows(runs: dict[Run, Finished]) -> list[dict[str, Any]]:
-    """Differences of the hypotheses, then those of each variant to the baseline and to ToMe."""
+    """Differences of the hypotheses, those not registered, and of each variant to the baseline."""
     compared = [*_compared(runs)]
     family = [row for row in compared if row["p_holm"] is not None]
     missing = [1.0] * (TESTS - len(family))
@@ -134,7 +146,8 @@ def _compared(runs: dict[Run, Finished]) -> Iterator[dict[str, Any]]:
     for place in _places(runs):
         for name, pair in pairs.items():
             yield from _differences(runs, place, name, *pair)
-        for pair in (*UNREGISTERED, *((variant, BASELINE) for variant in VARIANTS)):
+        beside = ((variant, BASELINE) for variant in (*VARIANTS, *EXPLORATORY))
+        for pair in (*EXPLORED, *beside):
             yield from _differences(runs, place, "", *pair)
 
 
@@ -212,49 +225,14 @@ def write_csv(path: Path, found: Sequence[dict[str, Any]]) -> None:
             writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
 
 
-def markdown(found: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """The registered tests, and each variant beside the baseline."""
-    yield "## The registered tests: ratio 0.7, seed 0"
-    yield ""
-    yield "| | difference | backbone | margin, sigma_t | p | p, Holm | verdict |"
-    yield "|---|---|---|---|---|---|---|"
-    for row in (each for each in found if each["p_holm"] is not None):
-        what = f"{row['first']} - {row['second']}"
-        numbers = f"{_text(row)} | {row['p']:.2g} | {row['p_holm']:.2g} | {_verdict(row)}"
-        yield f"| {row['hypothesis']} | {what} | {row['backbone']} | {numbers} |"
-    for backbone in BACKBONES:
-        yield from ("", f"## Beside the baseline: {backbone}", "")
-        quantities = "margin, sigma_t | accuracy, points | AUC, points | noise error, %"
-        yield f"| ratio, seed | variant | {quantities} |"
-        yield "|---|---|---|---|---|---|"
-        own = [row for row in found if row["backbone"] == backbone and row["second"] == BASELINE]
-        cells: dict[tuple[float, str, str], list[str]] = {}
-        for row in own:
-            cells.setdefault((row["ratio"], row["seed"], row["first"]), []).append(_text(row))
-        for (ratio, seed, variant), texts in cells.items():
-            yield f"| {ratio}, {seed} | {variant} | {' | '.join(texts)} |"
-
-
-def _verdict(row: dict[str, Any]) -> str:
-    """With a mark where it rests on the interval, and the corrected p does not say so."""
-    by_interval = row["verdict"] == "contradicted" and row["p_holm"] >= LEVEL
-    return f"{row['verdict']} [by the interval]" if by_interval else str(row["verdict"])
-
-
-def _text(row: dict[str, Any]) -> str:
-    digits = 3 if row["quantity"] == _ENDPOINT else 2
-    value, low, high = (f"{row[key]:+.{digits}f}" for key in ("value", "ci_low", "ci_high"))
-    return f"{value} [{low}, {high}]"
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Write the files; 1 if no run is finished."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--results", type=Path, default=Path("results"), help="default: results")
     options = parser.parse_args(arguments)
     runs = read_runs(options.results)
-    planned = sum(1 for _ in registered())
-    sys.stdout.write(f"{len(runs)} of {planned} runs are finished, with their baseline\n")
+    missing = [run for run in registered() if run not in runs]
+    sys.stdout.write(f"{len(runs)} runs are finished; {len(missing)} registered ones are not\n")
     if not runs:
         return 1
     folder, found = options.results / "mini", rows(runs)
@@ -264,6 +242,10 @@ def main(arguments: list[str] | None = None) -> int:
     (folder / "decomposition.md").write_text(text, encoding="utf-8")
     own = [row for row in found if row["second"] == BASELINE and row["quantity"] == _ENDPOINT]
     draw(own, folder / "figures" / "decomposition")
+    if options.results.resolve() == (ROOT / "results").resolve():
+        page = ROOT / "docs" / "decomposition.md"
+        for name, part in page_parts(found, missing).items():
+            replace_text(page, between(page, name, part))
     sys.stdout.write(text)
     return 0
 

@@ -3,10 +3,8 @@
 import csv
 import gzip
 import math
-import re
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -136,46 +134,3 @@ def _verdict(row: dict[str, str]) -> str:
     if float(row["p_holm"]) >= 0.05:
         return "inconclusive"
     return "supported" if float(row["value"]) * sign > 0 else "contradicted"
-
-
-def test_the_page_has_the_numbers_of_the_file() -> None:
-    page = (ROOT / "docs" / "decomposition.md").read_text("utf-8")
-    cells = re.findall(
-        r"^\| (H\d) \|.*?\| (mini_\w+) \| (.+?) \| (\S+) \| (\w+)( \[.+\])? \|$", page, re.M
-    )
-    found = {(name, backbone): rest for name, backbone, *rest in cells}
-    assert set(found) == {(row["hypothesis"], row["backbone"]) for row in TESTED}
-    for row in TESTED:
-        text, p_holm, verdict, mark = found[row["hypothesis"], row["backbone"]]
-        assert text == _text(row, 3)
-        assert p_holm == f"{float(row['p_holm']):.2g}"
-        assert verdict == row["verdict"]
-        assert bool(mark) == (verdict == "contradicted" and float(row["p_holm"]) >= 0.05)
-    beside = {
-        (row["backbone"], row["first"], row["quantity"]): row
-        for row in ROWS
-        if row["second"] == "baseline" and (row["ratio"], row["seed"]) == ("0.7", "0")
-    }
-    lines = re.findall(
-        r"^\| (mini_\w+) \| (.+?) \| (.+?) \| (.+?) \| (.+?) \| (.+?) \|$", page, re.M
-    )
-    shown = 0
-    for backbone, variant, *texts in lines:
-        for quantity, text in zip(("margin", "accuracy", "auc", "noise_error"), texts, strict=True):
-            own: dict[str, Any] = beside[backbone, variant, quantity]
-            assert text == _text(own, 3 if quantity == "margin" else 2)
-            shown += 1
-    assert shown == len(beside)
-    plain = " ".join(page.split())
-    described = [r for r in ROWS if not r["hypothesis"] and r["second"] == "ToMe, paired"]
-    described = [r for r in described if (r["ratio"], r["seed"]) == ("0.7", "0")]
-    seeds = [r for r in ROWS if r["hypothesis"] == "H2" and r["seed"] != "0"]
-    described += [r for r in seeds if r["ratio"] == "0.7"]
-    described += [r for r in ROWS if r["hypothesis"] and r["ratio"] != "0.7"]
-    for row in (each for each in described if each["quantity"] == "margin"):
-        assert _text(row, 3) in plain
-
-
-def _text(row: dict[str, str], digits: int) -> str:
-    value, low, high = (float(row[key]) for key in ("value", "ci_low", "ci_high"))
-    return f"{value:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}]"
