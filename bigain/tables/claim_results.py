@@ -4,9 +4,10 @@ Differences are those of `bigain.tables.differences` and `bigain.tables.trial_ce
 growth is the paired difference of two differences, by t over images:
 (first - second) - (third - fourth).
 
-p values have Holm's correction.  A hypothesis of a table has the corrected p of the tables' family,
-one that docs/decomposition.md registered has that of its twelve tests.  The others form families of
-their own, one for each kind of `bigain.tables.verdicts`.
+p values have Holm's correction, in which a test that was not run counts with p = 1.  A hypothesis
+of a table has the corrected p of the tables' family, one that docs/decomposition.md registered has
+that of its twelve tests.  The others form families of their own, one for each kind of
+`bigain.tables.verdicts`.
 
 The verdict of a test is that of the tables; with two more expectations:
 
@@ -24,18 +25,18 @@ from pathlib import Path
 import pandas as pd
 
 from bigain.config.paper import PaperValues
-from bigain.metrics import Metric, holm, paired_difference
+from bigain.metrics import Metric, paired_difference
 from bigain.tables.bounds import level_bounds
 from bigain.tables.claim_runs import ClaimRuns
 from bigain.tables.claim_sizes import counted_size, printed_size
 from bigain.tables.claims import BandTest, Claim, ClaimsSpec, CountTest, Expected, PairTest
 from bigain.tables.differences import Difference, paired_differences, scaled
-from bigain.tables.families import Corrected
+from bigain.tables.families import Corrected, holm_of_planned
 from bigain.tables.quantities import QUANTITIES
 from bigain.tables.ranks import LEVEL
 from bigain.tables.sources import Hypothesis
 from bigain.tables.trial_cells import trial_differences
-from bigain.tables.verdicts import excludes_size, verdict_of
+from bigain.tables.verdicts import Kind, excludes_size, verdict_of
 
 __all__ = ["Finding", "claim_verdict", "measure_claims", "overall", "read_registered"]
 
@@ -58,7 +59,7 @@ class Finding:
         beside: Of bands: the number that it is compared with.
         p: Of the single test; NaN without one.
         adjusted: With Holm's correction.
-        family: Which correction: `tables`, `decomposition` or `claims`; empty without a test.
+        family: Which correction: `tables`, `decomposition` or `claims`; empty if it is no test.
         verdict: One of the four, or `not run`.
         excludes: Whether the interval excludes the paper's size; None where units differ.
         runs: Ids of the runs, first minus second (and of the pair it grew from).
@@ -250,13 +251,13 @@ def _band_verdict(own: Metric, ends: tuple[float, float], *, is_above: bool) -> 
 
 def _judged(findings: Iterable[Finding], known: Mapping[str, Corrected]) -> Iterator[Finding]:
     findings = list(findings)
-    tested = [each for each in findings if each.measured and not math.isnan(each.p)]
-    places = {**known, "claims": _own_families(tested, known)}
+    paired = [each for each in findings if each.runs and not each.is_counted]
+    places = {**known, "claims": _own_families(paired, known)}
     for each in findings:
+        family = next((name for name, own in places.items() if each.hypothesis in own), "")
         if each.measured is None or math.isnan(each.p):
-            yield each
+            yield replace(each, family=family)
             continue
-        family = next(name for name, own in places.items() if each.hypothesis in own)
         adjusted = places[family][each.hypothesis]
         difference = Difference(each.measured, each.p)
         same = each.metric in _SAME_UNIT and each.paper is not None
@@ -269,15 +270,15 @@ def _judged(findings: Iterable[Finding], known: Mapping[str, Corrected]) -> Iter
         )
 
 
-def _own_families(tested: Sequence[Finding], known: Mapping[str, Corrected]) -> Corrected:
+def _own_families(findings: Sequence[Finding], known: Mapping[str, Corrected]) -> Corrected:
     """Corrected p values of the hypotheses that no other family has, by kind."""
-    kinds: dict[str, dict[Hypothesis, float]] = {}
-    for each in tested:
+    measured: dict[Kind, dict[Hypothesis, float]] = {}
+    planned: dict[Kind, set[Hypothesis]] = {}
+    for each in findings:
         if not any(each.hypothesis in own for own in known.values()):
-            kind = "margin" if each.metric == "best_margin" else "paper"
-            kinds.setdefault(kind, {})[each.hypothesis] = each.p
-    return {
-        hypothesis: p
-        for family in kinds.values()
-        for hypothesis, p in zip(family, holm(list(family.values())), strict=True)
-    }
+            kind: Kind = "margin" if each.metric == "best_margin" else "paper"
+            if each.measured is None:
+                planned.setdefault(kind, set()).add(each.hypothesis)
+            else:
+                measured.setdefault(kind, {})[each.hypothesis] = each.p
+    return holm_of_planned(measured, planned)

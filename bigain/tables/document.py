@@ -205,12 +205,14 @@ _VERDICTS = (
     "*level*: the 95 % interval of the difference lies inside of +-delta, whether it contains 0 or "
     "not. *supported*: not level, and the method that the paper puts ahead is ahead here too, with "
     "p < 0.05 after correction. *contradicted*: not level, and it is behind, with p < 0.05 after "
-    "correction. *inconclusive*: none of these. The deltas stand in `configs/verdicts.yaml`; they "
-    "were set before the runs with errors of all classes were made.",
+    "correction. *inconclusive*: none of these. The deltas stand in `configs/verdicts.yaml`. That "
+    "of the margin was set before the runs with errors of all classes were made; the others were "
+    "set after the runs: values of accuracy, mAP and the Frechet distance were known by then.",
     "*p* is the p value of the single test, *p, Holm* the one with Holm's correction, which "
-    "decides. A family is all that was measured of one kind of orderings, in all tables of the "
-    "profile: those in the paper's quantities, those in the margin, those in the noise error. Two "
-    "runs that several tables compare in one quantity are one hypothesis and count once.",
+    "decides. A family is all that is planned of one kind of orderings, in all tables of the "
+    "profile: those in the paper's quantities, those in the margin, those in the noise error. One "
+    "that was not run counts with p = 1. Two runs that several tables compare in one quantity are "
+    "one hypothesis and count once.",
     "A verdict is about the order. *paper's size* says, for the paper's own quantities alone, "
     "whether the interval excludes the difference that the paper prints (*excluded*) or contains "
     "it (*possible*).",

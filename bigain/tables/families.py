@@ -1,17 +1,18 @@
-"""Holm's correction for the paper's orderings, over the measured ones of all tables together.
+"""Holm's correction for the paper's orderings, over those of all tables together.
 
-With many comparisons a small p value becomes likely by chance alone.  A family is all that was
-measured, in the profile, of one kind of orderings (`bigain.tables.verdicts`), whatever tables are
-rendered: so a table says the same alone and among all.  Two runs that several tables compare in one
-metric are one hypothesis, and count once.
+With many comparisons a small p value becomes likely by chance alone.  A family is all that is
+planned, in the profile, of one kind of orderings (`bigain.tables.verdicts`), whatever tables are
+rendered: so a table says the same alone and among all.  One that was not measured counts with
+p = 1, so no family grows when a run finishes.  Two runs that several tables compare in one metric
+are one hypothesis, and count once.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 from bigain.config.paper import load_paper
 from bigain.metrics import holm
 from bigain.runs.archive import Archive
-from bigain.runs.identity import describing_columns
+from bigain.runs.identity import describing_columns, run_id
 from bigain.runs.store import RunStore, damaged_runs, run_folders
 from bigain.tables.cells import measure, named_pairs
 from bigain.tables.planner import CellKey, Compose, Plan, commands_of, has_setting, plan_cells
@@ -20,10 +21,10 @@ from bigain.tables.sources import Hypothesis, Sources
 from bigain.tables.spec import TableSpec
 from bigain.tables.verdicts import Kind, orderings
 
-__all__ = ["Corrected", "Families", "corrected_of"]
+__all__ = ["Corrected", "Families", "corrected_of", "holm_of_planned"]
 
 Corrected = Mapping[Hypothesis, float]
-"""p values with Holm's correction."""
+"""p values with Holm's correction; 1 of what was planned and not measured."""
 
 _NAMED = ("backbone", "dataset", "task", "operator")
 _ALONG = ("ratio", "factor", "scope", "score")
@@ -52,8 +53,29 @@ class Families:
         """
         key = (plan.results, plan.profile, plan.grid, plan.extra)
         if key not in self._known:
-            self._known[key] = corrected_of(list(self._sources(plan)))
+            sources = list(self._sources(plan))
+            self._known[key] = corrected_of(sources, self._planned(sources))
         return self._known[key]
+
+    def _planned(self, tables: Sequence[Sources]) -> Mapping[Kind, Collection[Hypothesis]]:
+        """What is not measured; its runs are named without a user's settings, which all share."""
+        found: dict[Kind, set[Hypothesis]] = {}
+        for sources in tables:
+            plan = sources.plan
+            commands = commands_of(plan.spec, plan.profile, plan.grid, ())
+            open_ones = [
+                each
+                for each in orderings(sources, planned=True)
+                if each.difference is None and each.paper_says is not None
+                if all(cell in commands for cell in each.cells)
+            ]
+            cells = list(dict.fromkeys(cell for each in open_ones for cell in each.cells))
+            configs = self._compose([commands[cell] for cell in cells])
+            names = {cell: run_id(own) for cell, own in zip(cells, configs, strict=True)}
+            for each in open_ones:
+                runs = frozenset(names[cell] for cell in each.cells)
+                found.setdefault(each.kind, set()).add(Hypothesis(runs, each.metric))
+        return found
 
     def _sources(self, plan: Plan) -> Iterator[Sources]:
         done = _finished(Archive(plan.results, plan.profile))
@@ -64,17 +86,34 @@ class Families:
                 yield Sources(own, measure(own, plan.results, named_pairs), paper)
 
 
-def corrected_of(tables: Sequence[Sources]) -> Corrected:
-    """The corrected p values of the hypotheses in these tables."""
+def corrected_of(
+    tables: Sequence[Sources], planned: Mapping[Kind, Collection[Hypothesis]] | None = None
+) -> Corrected:
+    """The corrected p values of the hypotheses in these tables.
+
+    Args:
+        tables: With what was measured.
+        planned: Further hypotheses of each kind, without a measurement.
+
+    """
     kinds: dict[Kind, dict[Hypothesis, float]] = {}
     for each in (ordering for sources in tables for ordering in orderings(sources)):
         if each.hypothesis is not None and each.difference is not None:
             kinds.setdefault(each.kind, {})[each.hypothesis] = each.difference.p
-    return {
-        hypothesis: p
-        for family in kinds.values()
-        for hypothesis, p in zip(family, holm(list(family.values())), strict=True)
-    }
+    return holm_of_planned(kinds, planned or {})
+
+
+def holm_of_planned(
+    measured: Mapping[Kind, Mapping[Hypothesis, float]],
+    planned: Mapping[Kind, Collection[Hypothesis]],
+) -> Corrected:
+    """Holm's correction in each family, where all that is planned and not measured has p = 1."""
+    found: dict[Hypothesis, float] = {}
+    for kind in {**measured, **planned}:
+        own = dict(measured.get(kind, {}))
+        own |= {each: 1.0 for each in planned.get(kind, ()) if each not in own}
+        found |= zip(own, holm(list(own.values())), strict=True)
+    return found
 
 
 def _part(spec: TableSpec, plan: Plan, done: Sequence[Mapping[str, str]], compose: Compose) -> Plan:

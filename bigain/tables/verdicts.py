@@ -23,6 +23,7 @@ from typing import Literal
 from bigain.tables.bounds import level_bounds
 from bigain.tables.differences import Difference
 from bigain.tables.document import Cell, Line, Panel
+from bigain.tables.planner import CellKey
 from bigain.tables.quantities import QUANTITIES, format_difference
 from bigain.tables.ranks import LEVEL
 from bigain.tables.sources import Hypothesis, Sources
@@ -56,6 +57,8 @@ class Ordering:
         paper_says: Whether the first is the better one; None if both are level.
         difference: Measured; None if a run is missing.
         adjusted: Its p value with Holm's correction; NaN without one.
+        cells: The two that are compared.
+        metric: In what.
         hypothesis: What is tested; None if nothing was measured or the paper orders nothing.
         verdict: One of `VERDICTS`, or empty without a measurement.
         excludes_paper: Whether the interval excludes the paper's difference; None where that is
@@ -70,14 +73,23 @@ class Ordering:
     paper_says: bool | None
     difference: Difference | None
     adjusted: float
+    cells: tuple[CellKey, CellKey]
+    metric: str
     hypothesis: Hypothesis | None
     verdict: str
     excludes_paper: bool | None
 
 
-def orderings(sources: Sources) -> list[Ordering]:
-    """All that the table's comparisons and the paper's values give."""
-    compared = (each for each in sources.blocks if QUANTITIES[each.metric].deltas)
+def orderings(sources: Sources, *, planned: bool = False) -> list[Ordering]:
+    """All that the table's comparisons and the paper's values give.
+
+    Args:
+        sources: The table.
+        planned: Also those of optional blocks that no run has.
+
+    """
+    shown = sources.plan.spec.profile(sources.plan.profile).blocks if planned else sources.blocks
+    compared = (each for each in shown if QUANTITIES[each.metric].deltas)
     blocks = (each for each in compared if each.beside or each.orders)
     return [ordering for block in blocks for ordering in _of_block(sources, block)]
 
@@ -145,6 +157,8 @@ def _ordering(
         paper_says=says,
         difference=difference,
         adjusted=adjusted,
+        cells=(one, other),
+        metric=block.metric,
         hypothesis=sources.hypothesis(one, other, block.metric)
         if difference and says is not None
         else None,

@@ -12,11 +12,11 @@ from bigain.metrics import Metric, holm
 from bigain.runs.identity import describing_columns
 from bigain.tables.cells import Measured, measure
 from bigain.tables.differences import Difference
-from bigain.tables.families import _may_be_done, corrected_of
+from bigain.tables.families import Corrected, _may_be_done, corrected_of, holm_of_planned
 from bigain.tables.planner import NONE, CellKey, Compose, Plan, PlannedRun, commands_of, plan_table
 from bigain.tables.ranks import ranks
 from bigain.tables.render import families_of_all, load_spec
-from bigain.tables.sources import Sources
+from bigain.tables.sources import Hypothesis, Sources
 from bigain.tables.spec import Block
 from bigain.tables.verdicts import orderings
 
@@ -43,35 +43,61 @@ def test_a_hypothesis_in_several_tables_counts_once(
     plans = {number: make_plan(number) for number in (4, 6, 17)}
     families = families_of_all(compose)
     alone = families.of(plans[4])
-    assert {each.metric for each in alone} == {"acc1", "eps_error_rise"}
-    assert len(alone) == 2
     found = {}
     for number, plan in plans.items():
         assert families_of_all(compose).of(plan) == alone, "whatever table is rendered"
         sources = Sources(plan, measure(plan, plan.results), load_paper(), alone)
         found[number] = [each for each in orderings(sources) if each.difference]
     assert {len(each) for each in found.values()} == {2}
-    for ordering in (each for several in found.values() for each in several):
-        assert ordering.difference is not None
-        assert ordering.adjusted == ordering.difference.p, "each kind has one member"
+    every = [each for several in found.values() for each in several]
+    measured = {each.hypothesis: each for each in every if each.hypothesis}
+    assert {each.metric for each in measured} == {"acc1", "eps_error_rise"}
+    for each in measured.values():
+        assert each.difference is not None
+        size = family_size(alone, each.kind)
+        assert each.adjusted == pytest.approx(min(1.0, size * each.difference.p))
 
 
-def test_what_other_tables_measured_raises_p(
+def family_size(corrected: Corrected, kind: str) -> int:
+    """How many hypotheses are in the family of a kind, measured or not."""
+    own = {"margin": {"best_margin"}, "noise error": {"eps_error_rise", "eps_rise_equal"}}
+    others = set.union(*own.values())
+    return sum(
+        each.metric in own[kind] if kind in own else each.metric not in others for each in corrected
+    )
+
+
+def test_a_run_that_finishes_leaves_its_family_as_large(
     make_plan: MakePlan, runner: Runner, compose: Compose
 ) -> None:
+    """What is planned counts with p = 1 from the start, so p rises no further."""
     run_some(make_plan, runner, 4, NONE, "tome", "lgtm")
+    before = families_of_all(compose).of(make_plan(4))
     run_some(make_plan, runner, 7, "cached", "abm")
-    plan, other = make_plan(4), make_plan(7)
-    corrected = families_of_all(compose).of(plan)
-    tables = [Sources(each, measure(each, each.results), load_paper()) for each in (plan, other)]
+    after = families_of_all(compose).of(make_plan(4))
+    for kind in ("paper", "margin", "noise error"):
+        assert family_size(before, kind) == family_size(after, kind) > 0
+    plans = [make_plan(number) for number in (4, 7)]
+    tables = [Sources(each, measure(each, each.results), load_paper()) for each in plans]
     raw = {
         each.hypothesis: each.difference.p
         for each in (ordering for sources in tables for ordering in orderings(sources))
         if each.difference and each.hypothesis and each.kind == "paper"
     }
     assert len(raw) == 4, "one in Table 4, three in Table 7"
-    expected = dict(zip(raw, holm(list(raw.values())), strict=True))
-    assert {key: p for key, p in corrected.items() if key.metric == "acc1"} == expected
+    missing = family_size(after, "paper") - len(raw)
+    expected = dict(zip(raw, holm([*raw.values(), *[1.0] * missing]), strict=False))
+    assert {key: after[key] for key in raw} == expected
+    others = {key: p for key, p in after.items() if key.metric == "acc1" and key not in raw}
+    assert set(others.values()) == {1.0}
+
+
+def test_what_is_planned_and_not_measured_has_a_p_of_one() -> None:
+    first, second, third = (Hypothesis(frozenset({"a", each}), "acc1") for each in "bcd")
+    found = holm_of_planned({"paper": {first: 0.02}}, {"paper": {second, third}})
+    assert found == {first: pytest.approx(0.06), second: 1.0, third: 1.0}
+    done = holm_of_planned({"paper": {first: 0.02, second: 0.9}}, {"paper": {second, third}})
+    assert done[first] == found[first]
 
 
 def test_nothing_finished_is_no_family(make_plan: MakePlan, compose: Compose) -> None:
