@@ -21,7 +21,7 @@ from bigain.runs.pairing import FinishedRun, check_pair, read_finished
 from bigain.runs.store import damaged_runs, run_folders
 from bigain.runs.trials import missing_scale, read_trials, scale_of
 
-__all__ = ["COLUMNS", "MarginRow", "analyse", "groups_of", "markdown", "tidy"]
+__all__ = ["COLUMNS", "MarginRow", "analyse", "groups_of", "markdown", "table", "tidy"]
 
 COLUMNS = (
     *("run", "reference", "backbone", "dataset", "seed", "operator", "weighting", "trials", "n"),
@@ -165,10 +165,11 @@ def markdown(rows: Sequence[MarginRow]) -> str:
         backbone, dataset, seed = row.group
         head = f"{backbone}, {dataset}, seed {seed}, against {row.reference}"
         blocks.setdefault(f"{head}; margins {_WEIGHTINGS[row.weighting]}", []).append(row)
-    return "\n".join(f"{head}\n\n{_table(own)}" for head, own in blocks.items())
+    return "\n".join(f"{head}\n\n{table(own)}" for head, own in blocks.items())
 
 
-def _table(rows: Sequence[MarginRow]) -> str:
+def table(rows: Sequence[MarginRow]) -> str:
+    """One line for each row."""
     names = ["operator", "n", *_SHOWN, "Theorem 1", "Theorem 1 within"]
     lines = [f"| {' | '.join(names)} |", "|" + "---|" * len(names)]
     for row in rows:
