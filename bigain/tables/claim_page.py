@@ -225,9 +225,11 @@ def _share(metric: Metric) -> str:
 
 
 def _link(claim: Claim) -> str:
-    if claim.table is not None:
-        return f"[Table {claim.table}](../results/mini/tables/table{claim.table:02d}.md)"
-    return f"[page]({claim.page})" if claim.page else ""
+    """The table, and the page; where there are both, the page has the margin."""
+    name = f"table{claim.table:02d}.md" if claim.table is not None else ""
+    table = f"[Table {claim.table}](../results/mini/tables/{name})" if name else ""
+    page = f"[{'margin' if table else 'page'}]({claim.page})" if claim.page else ""
+    return ", ".join(filter(None, (table, page)))
 
 
 def _row(finding: Finding) -> dict[str, object]:

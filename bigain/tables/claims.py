@@ -135,7 +135,7 @@ class Claim(Part):
         text: What the paper says.
         place: Where.
         table: The table that shows the same runs.
-        page: What shows them, if it is no table; relative to docs/.
+        page: What shows them, or their margin beside the table; relative to docs/.
         question: Whether it is a question of ours, which the paper does not answer.
         backbones: On which it is tested.
         note: What a reader must know.
