@@ -196,6 +196,66 @@ def test_files_and_pages_are_those_that_make_claims_writes(
     assert claims.main(["--check"]) == 0, capsys.readouterr().out
 
 
+def band_share(backbone: str, band: str) -> str:
+    """Per cent of the baseline's margin that is in a band."""
+    own = {
+        row["band"]: float(row["value"])
+        for row in read_csv(MINI / "bands.csv")
+        if (row["backbone"], row["operator"], row["timestep"]) == (backbone, "none", "all")
+        and row["quantity"] == "margin"
+    }
+    return f"{100 * own[band] / own['all']:.0f}"
+
+
+def delta_share(backbone: str) -> str:
+    """Per cent that the delta of the distance is of the baseline's distance."""
+    level = yaml.safe_load((ROOT / "configs" / "verdicts.yaml").read_text("utf-8"))["level"]
+    run = run_id(compose_config([f"backbone={backbone}", "task=generation"]))
+    return f"{100 * level['frechet_mini'] / value(run, 'frechet_mini').value:.0f}"
+
+
+SETTINGS = {
+    *map(str, range(1, 11)),  # lines of the answer, and small settings
+    *("0", "2.0", "2.14", "0.42", "64", "95", "0.05"),  # versions, names and levels
+    *("30", "50", "70", "0.7", "20", "25", "400", "1,000"),  # ratios, trials, images
+    *map(str, range(11, 20)),  # tables, and a grid of 16 x 16
+    *("256", "4,096", "0.01"),  # grids, rounding
+    *("0.34", "1.85", "1.33"),  # printed by the paper
+}
+"""Numbers of the prose that no run gives."""
+
+
+def wrong_numbers(page: str) -> list[str]:
+    """Numbers of the prose that are no settings and that the records do not give."""
+    text = page.partition("<!-- claims:begin -->")[0] + page.partition("<!-- claims:end -->")[2]
+    text = re.sub(r"^\| mini_.*$", "", text, flags=re.M)
+    text = re.sub(r"`[^`]*`|\]\([^)]*\)|```.*?```", "", text, flags=re.S)
+    shares = [band_share(each, "low") for each in ("mini_dit", "mini_unet")]
+    own = [f"low ones have {shares[0]} % of it on the DiT, {shares[1]} % on the U-Net"]
+    deltas = [delta_share(each) for each in ("mini_unet", "mini_dit")]
+    own.append(f"is 0.05: {deltas[0]} % of the U-Net's baseline and {deltas[1]} % of the DiT's")
+    text = " ".join(text.split())
+    wrong = [each for each in own if each not in text]
+    for each in own:
+        text = text.replace(each, "")
+    found = re.findall(r"(?<![\w.])[-+\u2212]?\d[\d,]*(?:\.\d+)?", text)
+    return wrong + [each for each in found if each.strip(",") not in SETTINGS]
+
+
+def test_the_prose_has_no_number_that_the_records_do_not_give() -> None:
+    assert wrong_numbers(RESULTS) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("have 64 %", "have 65 %"), ("49 % on", "48 % on"), ("0.05: 19 %", "0.05: 18 %")],
+)
+def test_another_number_in_the_prose_would_be_seen(old: str, new: str) -> None:
+    assert old in RESULTS
+    assert wrong_numbers(RESULTS.replace(old, new))
+    assert wrong_numbers(f"{RESULTS}\nL-GTM loses 0.173 sigma_t.\n")
+
+
 def test_no_other_interval_stands_on_the_pages() -> None:
     """So that every number with an interval is one of those above."""
     interval = re.compile(r"\[[-+−]?\d+\.\d+, [-+−]?\d+\.\d+\]")
