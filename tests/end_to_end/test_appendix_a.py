@@ -22,7 +22,8 @@ FOUND = {(row["run"], row["weighting"], row["quantity"]): row for row in RECORDS
 
 def margins(run: str, reference: str, weighting: str) -> Floats:
     """The smallest error of a wrong class minus that of the true one, (images, trials)."""
-    errors, labels = read(run)
+    errors, found = read(run)
+    labels = found.astype(np.int64)
     own = np.take_along_axis(errors, labels[:, None, None], axis=2)[:, :, 0]
     others = errors.copy()
     np.put_along_axis(others, labels[:, None, None], np.inf, axis=2)
