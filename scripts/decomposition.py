@@ -9,6 +9,7 @@ import argparse
 import shlex
 import sys
 from collections.abc import Iterator
+from itertools import product
 from typing import NamedTuple
 
 from bigain.errors import UserError
@@ -75,8 +76,8 @@ def registered() -> Iterator[Run]:
 
 def exploratory() -> Iterator[Run]:
     """Runs that were added after the registration."""
-    for backbone in BACKBONES:
-        yield from (Run(backbone, variant, 0.7, 0) for variant in EXPLORATORY)
+    for seed, backbone in product((0, 1, 2), BACKBONES):
+        yield from (Run(backbone, variant, 0.7, seed) for variant in EXPLORATORY)
 
 
 def planned() -> Iterator[Run]:
