@@ -9,7 +9,7 @@ import json
 import sys
 from collections.abc import Iterator
 
-from decomposition import registered
+from decomposition import planned
 
 from bigain.files import replace_text
 from bigain.launch.compose import compose_config, compose_configs
@@ -33,7 +33,7 @@ def main() -> int:
         sys.stdout.write(f"table {number}: {len(found)} counts\n")
         sys.stdout.flush()
         replace_text(SHIPPED_FLOPS, json.dumps(known | found, indent=0, sort_keys=True) + "\n")
-    for own in registered():
+    for own in planned():
         config = compose_config(own.overrides)
         name = flops_name(config)
         if name not in found:
