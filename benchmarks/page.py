@@ -200,8 +200,8 @@ SECTIONS: dict[str, tuple[str, str, Callable[[pd.DataFrame], Table]]] = {
     ),
     "peak": (
         "Share of the machine's peak",
-        "Peak: the fastest of a few float32 products, of matrices by two libraries and of a "
-        "convolution, measured in turn with a forward of the denoiser.",
+        "Peak: the fastest of the float32 products that were tried, measured in turn with a "
+        "forward of the denoiser; a forward whose own products were not tried can exceed it.",
         _peak,
     ),
     "growth": (

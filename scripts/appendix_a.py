@@ -33,9 +33,10 @@ def rows_of(results: Path) -> Iterator[MarginRow]:
     groups, _ = groups_of(results, "mini")
     found = {group[-1].run_id: group for group in groups}
     for name in baselines:
-        if name in found:
-            rows, _ = analyse(found[name])
-            yield from sorted(rows, key=lambda row: (row.run != name, row.operator))
+        if name not in found:
+            raise SystemExit(f"run_id={name}: the baseline has no published errors")
+        rows, _ = analyse(found[name])
+        yield from sorted(rows, key=lambda row: (row.run != name, row.operator))
 
 
 def main() -> int:

@@ -1,11 +1,12 @@
 """Linear layers through oneDNN, where MKL is slow.
 
 On an x86 processor torch multiplies matrices in float32 with Intel's MKL.  On processors of other
-makers MKL has no code for AVX-512 and runs at less than half their speed.  oneDNN, which torch has
-for convolutions, uses what the processor has.  Both sum in float32, in another order: results agree
-to rounding, as those of two batch sizes do.
+makers MKL has no code for AVX-512.  oneDNN, which torch has for convolutions, uses what the
+processor has.  Both sum in float32, in another order: results agree to rounding, as those of two
+batch sizes do.
 
-Only layers without a gradient go through oneDNN.
+Only float32 on a CPU goes through oneDNN, without a gradient and without autocast; a layer that
+was moved or converted later computes as any other.
 """
 
 from typing import Any
@@ -43,11 +44,12 @@ register_flop_formula(torch.ops.bigain.linear)(_flops_of_linear)
 
 
 class OneDnnLinear(nn.Linear):
-    """`nn.Linear` in float32 on a CPU; without a gradient oneDNN computes it."""
+    """`nn.Linear` that oneDNN computes where it can."""
 
     def forward(self, input: Tensor) -> Tensor:
         """`input` (..., in_features) -> (..., out_features)."""
-        if torch.is_grad_enabled():
+        is_other = torch.is_grad_enabled() or torch.is_autocast_enabled("cpu")
+        if is_other or not (_is_plain(input) and _is_plain(self.weight)):
             return super().forward(input)
         product: Tensor = torch.ops.bigain.linear(input, self.weight, self.bias)
         return product
@@ -77,5 +79,5 @@ def is_faster() -> bool:
     return has_avx512 and "intel" not in (cpu_model() or "intel").lower()
 
 
-def _is_plain(weight: Tensor) -> bool:
-    return weight.device.type == "cpu" and weight.dtype == torch.float32
+def _is_plain(tensor: Tensor) -> bool:
+    return tensor.device.type == "cpu" and tensor.dtype == torch.float32

@@ -76,6 +76,20 @@ def test_calls_onednn_only_without_a_gradient() -> None:
 
 
 @pytest.mark.usefixtures("faster")
+def test_a_layer_that_is_converted_later_computes_as_any_other() -> None:
+    torch.manual_seed(0)
+    layer, x = nn.Linear(5, 6), torch.randn(3, 5)
+    ours = switched(layer)
+    with torch.inference_mode():
+        with torch.autocast("cpu", torch.bfloat16):
+            assert torch.equal(ours(x), layer(x))
+            assert ours(x).dtype == torch.bfloat16
+        for dtype in (torch.float64, torch.bfloat16):
+            assert torch.equal(ours.to(dtype)(x.to(dtype)), layer.to(dtype)(x.to(dtype)))
+        assert ours.to("meta")(x.to("meta", torch.bfloat16)).shape == (3, 6)
+
+
+@pytest.mark.usefixtures("faster")
 def test_counts_the_flops_of_a_linear_layer() -> None:
     layer = nn.Linear(5, 6)
     for each in (layer, switched(layer)):
