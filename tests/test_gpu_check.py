@@ -104,7 +104,8 @@ def test_every_operator_of_the_tables_is_timed(measured: Measured) -> None:
 def test_the_throughput_is_measured_at_each_batch_size(measured: Measured) -> None:
     rows = measured("throughput")
     assert [row["batch_size"] for row in rows] == ["4", "4", "8", "8"]
-    assert all(0 < float(row["share_of_peak"]) < 1 for row in rows)
+    # On a CPU the peak is a product of MKL, and the layers' products may be those of oneDNN.
+    assert all(0 < float(row["share_of_peak"]) < 4 for row in rows)
     for row in rows:
         assert int(row["batches"]) >= TINY.batches
         assert int(row["rows"]) == int(row["batches"]) * int(row["batch_size"])
