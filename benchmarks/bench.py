@@ -95,7 +95,7 @@ def main(argv: list[str] | None = None) -> int:
             failed.append(name)
         seconds, processor = time.monotonic() - started, _children() - used
         print(f"{name}: {seconds:.0f} s, {processor:.0f} s of the processor\n", flush=True)
-    write_page(options.results, {name: part.command(False) for name, part in PARTS.items()})
+    write_page(options.results)
     if failed:
         print(f"failed: {', '.join(failed)}")
     return 1 if failed else 0

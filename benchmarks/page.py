@@ -1,7 +1,7 @@
 """The page `results/benchmarks/README.md`, made of the CSV files beside it; no number is typed."""
 
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
 
@@ -23,14 +23,8 @@ the processor. Each section has the command that repeats it.
 Table = tuple[list[str], list[list[object]]]
 
 
-def write_page(folder: Path, commands: Mapping[str, str]) -> None:
-    """Write the page of all sections whose file is in `folder`.
-
-    Args:
-        folder: Where the CSV files are.
-        commands: Name of a file, without .csv -> the command that makes it.
-
-    """
+def write_page(folder: Path) -> None:
+    """Write the page of all sections whose CSV file is in `folder`."""
     parts = [_TOP]
     for name, (title, text, make) in SECTIONS.items():
         path = folder / f"{name}.csv"
@@ -39,7 +33,8 @@ def write_page(folder: Path, commands: Mapping[str, str]) -> None:
             header, lines = make(rows)
             parts.append(f"## {title}\n\n{text}\n")
             parts.append(_markdown(header, lines))
-            parts.append(f"`{commands[name]}`, [{name}.csv]({name}.csv); {_made(rows)}\n")
+            command = rows.iloc[0]["command"]
+            parts.append(f"`{command}`, [{name}.csv]({name}.csv); {_made(rows)}\n")
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "README.md").write_text("\n".join(parts), encoding="utf-8")
 

@@ -10,6 +10,7 @@ This module loads no torch: some benchmarks time that.
 
 import csv
 import os
+import shlex
 import statistics
 import sys
 import time
@@ -28,7 +29,7 @@ __all__ = ["CONDITIONS", "ROOT", "Apart", "RowFile", "Spread", "conditions", "in
 __all__ += ["in_turn", "interleaved", "ratios", "spread", "write_rows"]
 
 ROOT = Path(__file__).resolve().parents[1]
-CONDITIONS = ("commit", "made", "device", "cores", "threads", "torch")
+CONDITIONS = ("command", "commit", "made", "device", "cores", "threads", "torch")
 """The last columns of every CSV file of a benchmark."""
 
 _CODE = ("benchmarks", "bigain", "configs")
@@ -155,9 +156,10 @@ def in_fresh_process(function: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def conditions(device: str | None = None) -> dict[str, Any]:
-    """Where and when this process measures: the columns `CONDITIONS`.
+    """How, where and when this process measures: the columns `CONDITIONS`.
 
-    The commit ends with + if the code differs from it.
+    The command is what a user types for the same, without the file of rows.  The commit ends with
+    + if the code differs from it.
 
     Args:
         device: What computes; None: the processor.
@@ -166,9 +168,17 @@ def conditions(device: str | None = None) -> dict[str, Any]:
     commit, torch = git_state(ROOT)["git_commit"] or "unknown", sys.modules.get("torch")
     changes = command_output("git", "-C", str(ROOT), "status", "--porcelain", "--", *_CODE)
     commit = commit[:12] + ("+" if changes else "")
-    values = (commit, now(), device or _processor(torch), os.cpu_count())
+    values = (_command(sys.argv), commit, now(), device or _processor(torch), os.cpu_count())
     threads = torch.get_num_threads() if torch else 1
     return dict(zip(CONDITIONS, (*values, threads, package_version("torch")), strict=True))
+
+
+def _command(words: Sequence[str]) -> str:
+    script, *settings = words
+    if "--csv" in settings:
+        at = settings.index("--csv")
+        del settings[at : at + 2]
+    return shlex.join(["python", f"benchmarks/{Path(script).name}", *settings])
 
 
 def _processor(torch: Any) -> str | None:

@@ -242,14 +242,14 @@ def test_every_part_has_a_script_and_a_section() -> None:
 
 def test_the_page_has_ratios_of_rounds_of_one_process(tmp_path: Path) -> None:
     place = {"commit": "abc", "made": "2026-01-02T03:04:05", "device": "a chip", "cores": 2}
-    place |= {"torch": "2.9", "threads": 1}
+    place |= {"torch": "2.9", "threads": 1, "command": "python this"}
     file = timing.RowFile(tmp_path / "engine.csv", place)
     seconds = {("plain loop", 0): 4.0, ("plain loop", 1): 9.0, ("ours", 0): 2.0, ("ours", 1): 3.0}
     for (variant, process), each in seconds.items():
         own = {"batch_size": 8, "images": 3, "process": process, "round": 0, "seconds": each}
         own["equal_predictions"] = 3 if variant == "plain loop" else 2
         file.add(backbone="sd20", variant=variant, **own)
-    page.write_page(tmp_path, {"engine": "python this"})
+    page.write_page(tmp_path)
     text = (tmp_path / "README.md").read_text("utf-8")
     assert "| sd20 | ours | 8 | 1.25 | 2.500 (2.000-3.000) | 2.000-3.000 | 2 of 3 |" in text
     assert "`python this`" in text
@@ -267,5 +267,6 @@ def test_the_driver_measures_and_writes_the_page(
     rows = list(csv.DictReader((tmp_path / "growth.csv").read_text("utf-8").splitlines()))
     assert [row["value"] for row in rows] == ["1", "2"]
     assert set(timing.CONDITIONS) <= set(rows[0])
+    assert {row["command"] for row in rows} == {f"python benchmarks/growth.py {small.short}"}
     assert "| images | 1: " in (tmp_path / "README.md").read_text("utf-8")
     assert bench.main(["--results", str(tmp_path), "--only", "peak"]) == 1
