@@ -97,7 +97,7 @@ dashboard: $(STAMP) ## the finished runs on a local page, without an account, un
 chaos: $(STAMP) ## kill runs and sweeps at random moments, restart, compare with runs without a kill; KILLS=50
 	$(TEST_ENV) $(PYTHON_BIN) scripts/chaos.py --kills $(KILLS) $(ARGS)
 
-bench: $(STAMP) ## all benchmarks and their page, into results/benchmarks: half an hour on two idle cores; ARGS="--only engine operators", ARGS=--quick
+bench: $(STAMP) ## all benchmarks and their page, into results/benchmarks: over an hour on two idle cores; ARGS="--only engine operators", ARGS=--quick
 	$(TEST_ENV) $(PYTHON_BIN) benchmarks/bench.py $(ARGS)
 
 bench-journal: $(STAMP) ## opening, appending and counting journals of many records: minutes
