@@ -10,12 +10,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from bigain.config import BACKBONE_TITLES
 from bigain.files import csv_text
 from bigain.metrics import Metric
+from bigain.tables.bounds import level_bounds
 from bigain.tables.claim_results import NOT_RUN, Finding, overall
 from bigain.tables.claim_runs import ClaimRuns
 from bigain.tables.claims import Claim, ClaimsSpec
 from bigain.tables.differences import Difference, paired_differences
 from bigain.tables.document import DASH
 from bigain.tables.quantities import QUANTITIES, format_difference, format_metric
+from bigain.tables.sources import Hypothesis
 from bigain.tables.trial_cells import trial_differences, trial_metrics
 from bigain.tables.verdicts import VERDICTS
 
@@ -138,16 +140,27 @@ def _commands(findings: Sequence[Finding]) -> Mapping[str, int]:
 
 
 def _counts(findings: Sequence[Finding]) -> str:
-    """How many comparisons have each verdict, as that claim expects them that names them first."""
-    verdicts: dict[object, str] = {}
-    for each in findings:
-        if not each.claim.question and not each.is_counted:
-            key = each.hypothesis if each.runs else (each.claim.id, each.backbone, each.label)
-            verdicts.setdefault(key, each.verdict)
-    own = list(verdicts.values())
-    counts = [f"{own.count(name)} {name}" for name in (*VERDICTS, NOT_RUN)]
+    """How many comparisons have each verdict, as that claim expects them that names them first.
+
+    Of all, and of those in the margin.  Bands have no p value and are not among them.
+    """
+    tested = [each for each in findings if not each.claim.question and not each.is_counted]
+    verdicts: dict[Hypothesis, str] = {}
+    for each in tested:
+        if each.runs:
+            verdicts.setdefault(each.hypothesis, each.verdict)
+    margins = [verdict for key, verdict in verdicts.items() if key.metric == "best_margin"]
     once = "each once, with the verdict of the first claim that names it"
-    return f"{len(own)} comparisons, {once}: {', '.join(counts)}."
+    text = f"{len(verdicts)} comparisons, {once}: {_listed(list(verdicts.values()))}."
+    if margins:
+        text += f" Of these, {len(margins)} are of the margin: {_listed(margins)}."
+    if bands := sum(not each.runs for each in tested):
+        text += f" Not counted: {bands} of frequency bands, without a p value."
+    return text
+
+
+def _listed(verdicts: Sequence[str]) -> str:
+    return ", ".join(f"{verdicts.count(name)} {name}" for name in (*VERDICTS, NOT_RUN))
 
 
 def _text(claim: Claim) -> str:
@@ -213,10 +226,20 @@ def _number(finding: Finding) -> str:
     if finding.is_counted:
         return format_metric(finding.measured)
     if finding.metric in QUANTITIES:
-        return f"{format_difference(finding.measured)}, n = {finding.measured.n:,}"
+        number = f"{format_difference(finding.measured)}, n = {finding.measured.n:,}"
+        return ", ".join((number, *_criteria(finding)))
     text = _share(finding.measured)
     text = f"{text}, low {_share(finding.beside)}" if finding.beside else text
-    return f"{text}, n = {finding.measured.n:,}"
+    return f"{text}, n = {finding.measured.n:,}, no p"
+
+
+def _criteria(finding: Finding) -> Iterator[str]:
+    """Delta where the claim is about the interval, and p, single and with Holm's correction."""
+    if finding.expected in ("level", "not_worse"):
+        yield f"delta {level_bounds()[finding.metric]:g}"
+    for name, p in (("p", finding.p), ("Holm", finding.adjusted)):
+        if not math.isnan(p):
+            yield f"{name} < 0.0001" if p < 1e-4 else f"{name} {p:.2g}"
 
 
 def _share(metric: Metric) -> str:

@@ -2,12 +2,13 @@
 
 Differences are those of `bigain.tables.differences` and `bigain.tables.trial_cells`.  A test of
 growth is the paired difference of two differences, by t over images:
-(first - second) - (third - fourth).
+(first - second) - (third - fourth).  A margin is that of the first stage, of the runs of its own
+protocol or of those whose accuracy is tested (`PairTest.protocol`).
 
 p values have Holm's correction, in which a test that was not run counts with p = 1.  A hypothesis
 of a table has the corrected p of the tables' family, one that docs/decomposition.md registered has
-that of its twelve tests.  The others form families of their own, one for each kind of
-`bigain.tables.verdicts`.
+that of its twelve tests.  The others have that of one family of all comparisons of the claims, in
+whatever metric, also those of tables and registration.
 
 The verdict of a test is that of the tables; with two more expectations:
 
@@ -22,21 +23,18 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import pandas as pd
-
 from bigain.config.paper import PaperValues
-from bigain.metrics import Metric, paired_difference
+from bigain.metrics import Metric, holm
 from bigain.tables.bounds import level_bounds
 from bigain.tables.claim_runs import ClaimRuns
 from bigain.tables.claim_sizes import counted_size, printed_size
 from bigain.tables.claims import BandTest, Claim, ClaimsSpec, CountTest, Expected, PairTest
-from bigain.tables.differences import Difference, paired_differences, scaled
-from bigain.tables.families import Corrected, holm_of_planned
+from bigain.tables.differences import Difference
+from bigain.tables.families import Corrected
 from bigain.tables.quantities import QUANTITIES
 from bigain.tables.ranks import LEVEL
 from bigain.tables.sources import Hypothesis
-from bigain.tables.trial_cells import trial_differences
-from bigain.tables.verdicts import Kind, excludes_size, verdict_of
+from bigain.tables.verdicts import excludes_size, verdict_of
 
 __all__ = ["Finding", "claim_verdict", "measure_claims", "overall", "read_registered"]
 
@@ -176,39 +174,32 @@ def _paired(
     backbone: str,
     test: PairTest,
 ) -> Finding:
-    names = (*test.runs, "none") if test.metric == "best_margin" else test.runs
-    words = [spec.words(backbone, test.metric, name, test.set) for name in names]
+    is_margin = test.metric == "best_margin"
+    names = (*test.runs, "none") if is_margin else test.runs
+    words = [spec.words(backbone, test.settings_of, name, test.set) for name in names]
     ids = [runs.run_id(each) for each in words]
     finding = Finding(
         *(claim, backbone, test.label, test.metric, test.expected),
         printed_size(spec, paper, backbone, test),
         runs=tuple(ids[: len(test.runs)]),
-        missing=tuple(own for own, name in zip(words, ids, strict=True) if not runs.has(name)),
+        missing=tuple(dict.fromkeys(_missing(runs, zip(words, ids, strict=True), is_margin))),
     )
     if finding.missing:
         return finding
     runs.check(ids)
-    difference = _difference(runs, test, ids)
+    difference = runs.difference(test, ids)
     return replace(finding, measured=difference.metric, p=difference.p)
 
 
-def _difference(runs: ClaimRuns, test: PairTest, ids: Sequence[str]) -> Difference:
-    if test.metric == "best_margin":
-        first, second = (runs.trials(name, ids[-1]) for name in ids[:2])
-        return trial_differences(first, second, None)[test.metric]
-    frames = [runs.frame(name) for name in ids]
-    work = QUANTITIES[test.metric].work
-    if test.start is None:
-        return paired_differences(work, frames[0], frames[1], None)[test.metric]
-    values = [_by_image(test.metric, frame) for frame in frames]
-    found = paired_difference(values[0] - values[1], values[2] - values[3])
-    unit = "points" if test.metric == "acc1" else "feature^2"
-    return Difference(scaled(test.metric, found, 1.0, unit), found.p)
-
-
-def _by_image(metric: str, frame: pd.DataFrame) -> "pd.Series[float]":
-    indexed = frame.set_index("image_id")
-    return 100.0 * indexed["correct"] if metric == "acc1" else indexed["frechet_value"]
+def _missing(
+    runs: ClaimRuns, named: Iterable[tuple[tuple[str, ...], str]], has_errors: bool
+) -> Iterator[tuple[str, ...]]:
+    """The words of runs that are not there, or that lack the errors which a margin needs."""
+    for words, name in named:
+        if not runs.has(name):
+            yield words
+        elif has_errors and not runs.has_errors(name):
+            yield (*words, "force=true")
 
 
 def _counted(
@@ -252,7 +243,7 @@ def _band_verdict(own: Metric, ends: tuple[float, float], *, is_above: bool) -> 
 def _judged(findings: Iterable[Finding], known: Mapping[str, Corrected]) -> Iterator[Finding]:
     findings = list(findings)
     paired = [each for each in findings if each.runs and not each.is_counted]
-    places = {**known, "claims": _own_families(paired, known)}
+    places = {**known, "claims": _own_family(paired)}
     for each in findings:
         family = next((name for name, own in places.items() if each.hypothesis in own), "")
         if each.measured is None or math.isnan(each.p):
@@ -270,15 +261,8 @@ def _judged(findings: Iterable[Finding], known: Mapping[str, Corrected]) -> Iter
         )
 
 
-def _own_families(findings: Sequence[Finding], known: Mapping[str, Corrected]) -> Corrected:
-    """Corrected p values of the hypotheses that no other family has, by kind."""
-    measured: dict[Kind, dict[Hypothesis, float]] = {}
-    planned: dict[Kind, set[Hypothesis]] = {}
-    for each in findings:
-        if not any(each.hypothesis in own for own in known.values()):
-            kind: Kind = "margin" if each.metric == "best_margin" else "paper"
-            if each.measured is None:
-                planned.setdefault(kind, set()).add(each.hypothesis)
-            else:
-                measured.setdefault(kind, {})[each.hypothesis] = each.p
-    return holm_of_planned(measured, planned)
+def _own_family(findings: Sequence[Finding]) -> Corrected:
+    """Corrected p values of all comparisons of the claims, in one family."""
+    p_values = {each.hypothesis: 1.0 for each in findings}
+    p_values |= {each.hypothesis: each.p for each in findings if each.measured is not None}
+    return dict(zip(p_values, holm(list(p_values.values())), strict=True))

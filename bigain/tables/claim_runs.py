@@ -8,16 +8,22 @@ from pathlib import Path
 import pandas as pd
 
 from bigain.errors import UserError
-from bigain.metrics import Metric
+from bigain.metrics import Metric, paired_difference
 from bigain.metrics.trials import Trials
 from bigain.runs.archive import Archive
 from bigain.runs.identity import run_id
 from bigain.runs.pairing import FinishedRun
 from bigain.runs.trials import read_trials
+from bigain.tables.claims import PairTest
+from bigain.tables.differences import Difference, paired_differences, scaled
 from bigain.tables.planner import Compose
-from bigain.tables.trial_cells import TrialValues, trial_values
+from bigain.tables.quantities import QUANTITIES
+from bigain.tables.trial_cells import TrialValues, trial_differences, trial_values
 
 __all__ = ["ClaimRuns"]
+
+_UNITS = {"acc1": "points", "best_margin": "sigma_t", "frechet_mini": "feature^2"}
+"""Of the metrics that have a value of each image."""
 
 
 class ClaimRuns:
@@ -42,6 +48,10 @@ class ClaimRuns:
         """Whether a run is finished, here or published."""
         return self._archive.is_available(name)
 
+    def has_errors(self, name: str) -> bool:
+        """Whether the errors of all classes in its first stage are here or published."""
+        return self._archive.errors_path(name).is_file()
+
     def check(self, names: Sequence[str]) -> None:
         """Raise UserError if the runs are not of the same weights and images as the first."""
         for name in names[1:]:
@@ -49,6 +59,31 @@ class ClaimRuns:
             own, first = (self.frame(each)["image_id"] for each in (name, names[0]))
             if not own.equals(first):
                 raise UserError(f"runs {name}, {names[0]}: do not cover the same images")
+
+    def difference(self, test: PairTest, names: Sequence[str]) -> Difference:
+        """First minus second, or that minus (third minus fourth) where the test is of growth.
+
+        Args:
+            test: What is compared.
+            names: Ids of its runs; of a margin, the baseline at the end.
+
+        """
+        if test.start is not None:
+            a, b, c, d = (self._by_image(test.metric, name, names[-1]) for name in names[:4])
+            found = paired_difference(a - b, c - d)
+            return Difference(scaled(test.metric, found, 1.0, _UNITS[test.metric]), found.p)
+        if test.metric == "best_margin":
+            first, second = (self.trials(name, names[-1]) for name in names[:2])
+            return trial_differences(first, second, None)[test.metric]
+        row, versus = map(self.frame, names)
+        work = QUANTITIES[test.metric].work
+        return paired_differences(work, row, versus, None)[test.metric]
+
+    def _by_image(self, metric: str, name: str, baseline: str) -> "pd.Series[float]":
+        if metric == "best_margin":
+            return self.trials(name, baseline).decisions[metric]
+        indexed = self.frame(name).set_index("image_id")
+        return 100.0 * indexed["correct"] if metric == "acc1" else indexed["frechet_value"]
 
     def metric(self, name: str, metric: str) -> Metric:
         """What a run states of itself."""

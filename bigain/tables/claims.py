@@ -24,7 +24,7 @@ __all__ += ["GROWTH", "Rival", "load_claims"]
 Expected = Literal["above", "below", "level", "not_worse"]
 """What the paper says of a difference; `not_worse` is level or better."""
 
-GROWTH = ("acc1", "frechet_mini")
+GROWTH = ("acc1", "best_margin", "frechet_mini")
 """Metrics with a value of each image, which a test of growth needs."""
 
 Backbone = Literal["mini_unet", "mini_dit"]
@@ -51,6 +51,8 @@ class PairTest(Part):
         label: What is compared, in a few words.
         metric: Id of a quantity, a key of `ClaimsSpec.protocols`.
         expected: What the paper says.
+        protocol: Key of `ClaimsSpec.protocols` whose runs are compared; by default `metric`.  A
+            margin of `acc1` is that of the first stage of the runs whose accuracy is tested.
         first: Name of a run.
         second: Name of a run.
         start: Names of a second pair; the test is then whether the difference is another one.
@@ -63,6 +65,7 @@ class PairTest(Part):
     label: str
     metric: str
     expected: Expected
+    protocol: str = ""
     first: str
     second: str
     start: tuple[str, str] | None = Field(None, alias="from")
@@ -81,6 +84,11 @@ class PairTest(Part):
     def runs(self) -> tuple[str, ...]:
         """The names of its runs: two, or four."""
         return (self.first, self.second, *(self.start or ()))
+
+    @property
+    def settings_of(self) -> str:
+        """The key of the protocol of its runs."""
+        return self.protocol or self.metric
 
 
 class CountTest(Part):
@@ -190,18 +198,19 @@ class ClaimsSpec(Part):
         names = [each.run for each in self.rivals] + [run for test in tests for run in test.runs]
         _check("run", names, self.runs)
         _check("metric", (test.metric for test in tests), self.protocols)
+        _check("protocol", (test.settings_of for test in tests), self.protocols)
         ids = [claim.id for claim in self.claims]
         if len(set(ids)) < len(ids):
             raise ValueError(f"a claim twice: {ids}")
         return self
 
     def words(
-        self, backbone: str, metric: str, name: str, more: tuple[str, ...]
+        self, backbone: str, protocol: str, name: str, more: tuple[str, ...]
     ) -> tuple[str, ...]:
         """The overrides of a run, as a user types them."""
         return (
             f"backbone={backbone}",
-            *self.protocols[metric],
+            *self.protocols[protocol],
             *more,
             *self.runs[name].run.split(),
         )

@@ -34,6 +34,10 @@ def difference(runs: Sequence[str], metric: str, baseline: str = "") -> Found:
     if len(own) == 2:
         none = recompute.run_of(MINI, baseline) if baseline else own[1]
         return difference_of(metric, Pair(own[0], none, own[1]))
+    if metric == "best_margin":
+        none = recompute.run_of(MINI, baseline)
+        a, b, c, d = (run.trials.margin(none.trials) for run in own)
+        return paired(a - b, c - d)
     column, scale = {"acc1": ("correct", 100), "frechet_mini": ("frechet_value", 1)}[metric]
     a, b, c, d = (scale * run.column(column) for run in own)
     return paired(a - b, c - d)

@@ -23,6 +23,7 @@ from tests.end_to_end.recomputed import (
 
 ROWS = read_csv(MINI / "claims.csv")
 SPEC: dict[str, Any] = yaml.safe_load((ROOT / "configs" / "claims.yaml").read_text("utf-8"))
+DELTAS = yaml.safe_load((ROOT / "configs" / "verdicts.yaml").read_text("utf-8"))["level"]
 DIGITS = {"best_margin": 3, "frechet_mini": 3}
 RESULTS = (ROOT / "docs" / "results.md").read_text("utf-8")
 README = (ROOT / "README.md").read_text("utf-8")
@@ -51,6 +52,22 @@ def shown(row: dict[str, str]) -> str:
     return f"{row['label']}: {text}".replace(": -0.00 ", ": 0.00 ").replace("-", "−")
 
 
+def criteria(row: dict[str, str]) -> str:
+    """What follows the number: delta where the claim is about the interval, and both p values."""
+    if not row["runs"]:
+        return ", no p: "
+    texts = [
+        short(name, float(row[key])) for name, key in (("p", "p"), ("Holm", "p_holm")) if row[key]
+    ]
+    if row["expected"] in ("level", "not_worse"):
+        texts.insert(0, f"delta {DELTAS[row['metric']]}")
+    return f"{''.join(f', {each}' for each in texts)}: "
+
+
+def short(name: str, p: float) -> str:
+    return f"{name} < 0.0001" if p < 0.0001 else f"{name} {p:.2g}"
+
+
 def claims_of_the_page() -> Iterator[tuple[dict[str, Any], list[str]]]:
     """Each claim and the cells of its row: first the paper's, then our questions, then counts."""
     rows = [cells for cells in between(RESULTS, "claims") if cells[1] != "where"]
@@ -70,6 +87,7 @@ def test_the_page_has_the_numbers_of_the_file() -> None:
             )
             if row["value"]:
                 assert text.startswith(shown(row)), (text, shown(row))
+                assert text[len(shown(row)) :].startswith(criteria(row)), (text, criteria(row))
                 assert row["verdict"] in text
                 assert not row["papers_size"] or row["papers_size"] in text
             else:
@@ -106,21 +124,26 @@ def test_the_verdicts_in_bold_follow_from_those_of_the_file() -> None:
 
 
 def test_the_total_counts_each_comparison_once() -> None:
-    verdicts: dict[object, str] = {}
-    for row in ROWS:
-        claim = next(each for each in SPEC["claims"] if each["id"] == row["claim"])
-        if not claim.get("question") and row["expected"] != "equal":
-            name = (frozenset(row["runs"].split()), row["metric"]) if row["runs"] else None
-            verdicts.setdefault(
-                name or (row["claim"], row["backbone"], row["label"]), row["verdict"]
-            )
-    own = list(verdicts.values())
+    """Bands have no p value and are not among them."""
+    verdicts: dict[tuple[frozenset[str], str], str] = {}
+    questions = {each["id"] for each in SPEC["claims"] if each.get("question")}
+    own = [row for row in ROWS if row["claim"] not in questions and row["expected"] != "equal"]
+    for row in own:
+        if row["runs"]:
+            name = (frozenset(row["runs"].split()), row["metric"])
+            verdicts.setdefault(name, row["verdict"])
     (line,) = (each for each in RESULTS.splitlines() if " comparisons, each once" in each)
-    counts = {name: int(n) for n, name in re.findall(r"(\d+) ([a-z ]+?)(?=[,.]|$)", line)}
-    assert counts.pop("comparisons") == len(own)
-    assert sum(counts.values()) == len(own)
-    for name, n in counts.items():
-        assert n == own.count(name)
+    whole, margins, bands = re.split(r"(?<=\.) ", line)
+    check_counts(whole, "comparisons", list(verdicts.values()))
+    of_margin = [each for (_, metric), each in verdicts.items() if metric == "best_margin"]
+    check_counts(margins, "are of the margin", of_margin)
+    assert f": {sum(not row['runs'] for row in own)} of frequency bands" in bands
+
+
+def check_counts(text: str, name: str, verdicts: list[str]) -> None:
+    counts = {name: int(n) for n, name in re.findall(r"(\d+) ([a-z ]+?)(?=[,.:]|$)", text)}
+    assert counts.pop(name) == len(verdicts) == sum(counts.values())
+    assert counts == {each: verdicts.count(each) for each in counts}
 
 
 def low_band(backbone: str) -> str:
@@ -221,6 +244,7 @@ SETTINGS = {
     *map(str, range(11, 20)),  # tables, and a grid of 16 x 16
     *("256", "4,096", "0.01"),  # grids, rounding
     *("0.34", "1.85", "1.33"),  # printed by the paper
+    *("2026", "01", "0.3", "0.5"),  # a date, and ratios
 }
 """Numbers of the prose that no run gives."""
 

@@ -94,7 +94,9 @@ def test_the_page_says_what_was_found_and_what_is_missing() -> None:
         excludes=True,
         runs=("a", "b"),
     )
-    missing = finding("not run", missing=(("operator=tome", "task.trial_list=[5]"),))
+    missing = finding(
+        "not run", runs=("a", "c"), missing=(("operator=tome", "task.trial_list=[5]"),)
+    )
     found = [
         Finding(**{**vars(each), "claim": tested, "label": label})
         for each, label in ((measured, "0.7"), (missing, "0.5"))
@@ -115,7 +117,7 @@ def test_the_page_says_what_was_found_and_what_is_missing() -> None:
     assert "not tested: no model" in page.splitlines()[5]
     first, second = claims_csv(found).splitlines()[1:]
     assert first.endswith(",inconclusive,excluded,a b,")
-    assert second.endswith(",not run,,,operator=tome 'task.trial_list=[5]'")
+    assert second.endswith(",not run,,a c,operator=tome 'task.trial_list=[5]'")
 
 
 def claim(name: str, **more: Any) -> Claim:
@@ -155,6 +157,44 @@ def test_the_margin_has_a_verdict_beside_that_of_the_papers_metrics() -> None:
     assert cell.startswith("**inconclusive**; by the margin: **contradicted**<br>")
 
 
+@pytest.mark.parametrize(
+    ("expected", "p", "adjusted", "text"),
+    [
+        ("above", 0.004, 0.12, ", n = 400, p 0.004, Holm 0.12: **level**"),
+        ("not_worse", 1e-9, 0.00012, ", n = 400, delta 1.5, p < 0.0001, Holm 0.00012: **level**"),
+        ("level", 0.5, 1.0, ", n = 400, delta 1.5, p 0.5, Holm 1: **level**"),
+    ],
+)
+def test_a_number_has_both_p_values(expected: str, p: float, adjusted: float, text: str) -> None:
+    own = claim("y")
+    spec = ClaimsSpec(protocols={}, runs={}, rivals=(), claims=(own,))
+    found = of(own, "level", expected=expected, p=p, adjusted=adjusted, runs=("a", "b"))
+    assert text in claims_markdown(spec, [found])
+
+
+def test_bands_have_no_p_and_are_not_counted() -> None:
+    own = claim("y")
+    spec = ClaimsSpec(protocols={}, runs={}, rivals=(), claims=(own,))
+    found = [
+        of(own, "supported", "best_margin", runs=("a", "b")),
+        of(own, "contradicted", "margin_covariance"),
+    ]
+    page = claims_markdown(spec, found)
+    total = page.splitlines()[0]
+    assert total.startswith("1 comparisons, ")
+    assert "1 supported, 0 contradicted" in total
+    assert "Of these, 1 are of the margin: 1 supported, 0 contradicted" in total
+    assert "Not counted: 1 of frequency bands" in total
+    assert "n = 400, no p: contradicted" in page
+
+
+def test_every_test_of_accuracy_has_one_of_the_margin() -> None:
+    for each in load_claims().claims:
+        tests = [(test.metric, test.expected, test.runs) for test in each.tests]
+        for metric, *rest in tests:
+            assert metric not in ("acc1", "map_image") or ("best_margin", *rest) in tests
+
+
 def test_counts_have_a_table_of_their_own() -> None:
     count = CountTest(label="x", run="a=b", metric="flops_g", within=0.1, size=2.0)
     own = claim("y", bands=(), counts=(count,))
@@ -184,8 +224,8 @@ def test_registered_tests_are_those_with_a_corrected_p(tmp_path: Path) -> None:
         ({"metric": "acc5"}, "metric=acc5: allowed: acc1, map_image"),
         ({"expected": "more"}, "'above', 'below', 'level' or 'not_worse'"),
         ({"paper": {"mini_unet": "4/sd20/pets"}, "colour": 1}, "colour"),
-        ({"metric": "best_margin", "from": ["lgtm_0.3", "tome_0.3"]}, "allowed: acc1, frechet"),
-        ({"metric": "map_image", "from": ["lgtm_0.3", "tome_0.3"]}, "allowed: acc1, frechet"),
+        ({"metric": "map_image", "from": ["lgtm_0.3", "tome_0.3"]}, "allowed: acc1, best_margin"),
+        ({"protocol": "acc5"}, "protocol=acc5: allowed: acc1, map_image"),
         ({"cells": {"none": "none/"}}, "cells=none: allowed: lgtm_0.7, tome_0.7"),
     ],
 )
