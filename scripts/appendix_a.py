@@ -2,21 +2,38 @@
 
     python scripts/appendix_a.py
 
-Of the first stage of 1,000 images, seed 0, both minis: the runs of `scripts/decomposition.py` at
-0.7, and all others that have the same baseline.  What the numbers are stands in docs/runs.md
-(`bigain analysis`).  It starts no run.
+Of both minis, seed 0, the first stage of
+
+* 1,000 images: the runs of `scripts/decomposition.py`, and all others that have the same baseline;
+* the tables' 400 images, at the tables' timesteps: all runs that have the tables' baseline.
+
+On the page, an operator with 1,000 images has no second row.  Holm's correction counts the rows of
+the page of a backbone: each operator once.  What the numbers are stands in docs/runs.md (`bigain
+analysis`).  It starts no run.
 """
 
+import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from decomposition import BACKBONES, BASELINE, Run
 from marks import between
 
+from bigain.config.operator import operator_title, other_settings
 from bigain.files import csv_text, replace_text
 from bigain.launch.compose import compose_config
-from bigain.runs.analysis import COLUMNS, MarginRow, analyse, groups_of, table, tidy
+from bigain.runs.analysis import (
+    COLUMNS,
+    MarginRow,
+    analyse,
+    groups_of,
+    table,
+    tidy,
+    with_holm,
+)
 from bigain.runs.identity import run_id
 
 __all__ = ["main"]
@@ -24,39 +41,61 @@ __all__ = ["main"]
 ROOT = Path(__file__).parents[1]
 
 
-def rows_of(results: Path) -> Iterator[MarginRow]:
-    """Those of the two baselines' groups, the baselines first."""
-    baselines = [
-        run_id(compose_config([*Run(backbone, BASELINE, 0.0, 0).overrides]))
-        for backbone in BACKBONES
-    ]
+def rows_of(results: Path) -> Iterator[list[MarginRow]]:
+    """Of each backbone: those with 1,000 images, then the tables', the baselines first."""
     groups, _ = groups_of(results, "mini")
     found = {group[-1].run_id: group for group in groups}
-    for name in baselines:
-        if name not in found:
-            raise SystemExit(f"run_id={name}: the baseline has no published errors")
-        rows, _ = analyse(found[name])
-        yield from sorted(rows, key=lambda row: (row.run != name, row.operator))
+    for backbone in BACKBONES:
+        own: list[MarginRow] = []
+        for settings in (
+            Run(backbone, BASELINE, 0.0, 0).overrides,
+            (f"backbone={backbone}", "operator=none"),
+        ):
+            name = run_id(compose_config([*settings]))
+            if name not in found:
+                raise SystemExit(f"run_id={name}: the baseline has no published errors")
+            rows, _ = analyse(found[name])
+            own += sorted(rows, key=lambda row: (row.run != row.reference, row.operator))
+        yield own
 
 
 def main() -> int:
     """Write both files."""
-    rows = list(rows_of(ROOT / "results"))
-    replace_text(ROOT / "results" / "mini" / "appendix_a.csv", csv_text(COLUMNS, tidy(rows)))
+    everything: list[MarginRow] = []
     page = ROOT / "docs" / "metrics.md"
-    for backbone in BACKBONES:
-        shown = [row for row in rows if row.group[0] == backbone and row.weighting == "equal"]
-        replace_text(page, between(page, f"appendix a {backbone}", _table(shown)))
+    for backbone, rows in zip(BACKBONES, rows_of(ROOT / "results"), strict=True):
+        again = _repeated(rows)
+        once = [row for row in rows if row.run not in again]
+        repeated = [replace(row, p_holm=math.nan) for row in rows if row.run in again]
+        family = with_holm(once)
+        everything += [*family, *repeated]
+        text = table([row for row in family if row.weighting == "equal"])
+        replace_text(page, between(page, f"appendix a {backbone}", text))
+    path, records = ROOT / "results" / "mini" / "appendix_a.csv", map(_record, tidy(everything))
+    replace_text(path, csv_text(COLUMNS, records))
     return 0
 
 
-def _table(rows: Sequence[MarginRow]) -> str:
-    """Without the smaller ratios, which are in the file."""
-    return table([row for row in rows if row.run == row.reference or _is_shown(row.operator)])
+def _record(found: Mapping[str, Any]) -> dict[str, Any]:
+    """With nine digits."""
+    return {
+        key: f"{value:.9g}" if isinstance(value, float) else value for key, value in found.items()
+    }
 
 
-def _is_shown(operator: str) -> bool:
-    return not any(f"ratio={ratio}" in operator for ratio in (0.3, 0.5))
+def _repeated(rows: Sequence[MarginRow]) -> set[str]:
+    """Runs of the tables whose operator has a run of 1,000 images."""
+    most = max(row.n for row in rows)
+    first = {_settings(row) for row in rows if row.n == most}
+    others = (row for row in rows if row.n < most and row.run != row.reference)
+    return {row.run for row in others if _settings(row) in first}
+
+
+def _settings(row: MarginRow) -> tuple[str, ...]:
+    """Of its operator, all that matter; earlier runs lack some that are neutral."""
+    operator = row.config["operator"]
+    others = (f"{key}={value}" for key, value in other_settings(operator).items())
+    return operator_title(operator), str(operator.get("scope")), *others
 
 
 if __name__ == "__main__":

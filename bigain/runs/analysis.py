@@ -7,12 +7,13 @@ timesteps count alike; and `raw`, in units of the loss, where low noise counts m
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from bigain.config.operator import operator_title
+from bigain.config.operator import operator_title, other_settings
 from bigain.errors import UserError
+from bigain.metrics.intervals import CONFIDENCE, holm
 from bigain.metrics.margins import Estimate, criterion, margin_parts
 from bigain.metrics.trials import Trials
 from bigain.runs.archive import Archive
@@ -21,11 +22,11 @@ from bigain.runs.pairing import FinishedRun, check_pair, read_finished
 from bigain.runs.store import damaged_runs, run_folders
 from bigain.runs.trials import missing_scale, read_trials, scale_of
 
-__all__ = ["COLUMNS", "MarginRow", "analyse", "groups_of", "markdown", "table", "tidy"]
+__all__ = ["COLUMNS", "MarginRow", "analyse", "groups_of", "markdown", "table", "tidy", "with_holm"]
 
 COLUMNS = (
-    *("run", "reference", "backbone", "dataset", "seed", "operator", "weighting", "trials", "n"),
-    *("quantity", "value", "ci_low", "ci_high"),
+    *("run", "reference", "backbone", "dataset", "seed", "operator", "weighting", "trials"),
+    *("timesteps", "n", "quantity", "value", "ci_low", "ci_high", "p", "p_holm"),
 )
 """The columns of a tidy record."""
 
@@ -33,7 +34,8 @@ _WEIGHTINGS = {
     "equal": "in units of sigma_t, timesteps count alike",
     "raw": "raw, low noise counts most",
 }
-_SHOWN = ("mean", "variance", "between", "within", "ratio", "ratio_within", "gain", "gain_within")
+_SHOWN = ("mean", "variance", "between", "within", "ratio", "gain", "snr_change")
+_TESTED = ("baseline_mean", "snr_change", "snr_change_within")
 
 
 @dataclass(frozen=True)
@@ -44,21 +46,25 @@ class MarginRow:
         run: Its id.
         reference: The run that it is compared with; its own id for the reference itself.
         config: Its configuration.
+        operator: Its operator in a few words, no two in a group alike.
         weighting: `equal` or `raw`.
-        trials: Of the first stage.
+        timesteps: Of the first stage's trials.
         n: Images of both that have margins.
         found: Quantity -> estimate, those of `margin_parts` and, unless this is the reference, of
             `criterion`.
+        p_holm: p of `snr_change` with Holm's correction over a family of operators, NaN without.
 
     """
 
     run: str
     reference: str
     config: Mapping[str, Any]
+    operator: str
     weighting: str
-    trials: int
+    timesteps: tuple[int, ...]
     n: int
     found: Mapping[str, Estimate]
+    p_holm: float = math.nan
 
     @property
     def group(self) -> tuple[str, str, int]:
@@ -66,21 +72,27 @@ class MarginRow:
         names = str(self.config["backbone"]["name"]), dataset_name(self.config)
         return (*names, int(self.config["seed"]))
 
-    @property
-    def operator(self) -> str:
-        """Its operator in a few words."""
-        return operator_title(self.config["operator"])
+    def verdict(self, part: str = "") -> str:
+        """Whether Theorem 1's criterion holds, by 95 % intervals; empty for the reference.
 
-    def verdict(self, gain: str = "gain") -> str:
-        """Whether Theorem 1's criterion holds: by its interval; empty for the reference.
-
-        `not covered` if a mean is not positive in all bootstrap draws: the theorem assumes it.
+        It `holds` if the baseline's mean and `snr_change` are above 0, it `fails` if the latter is
+        below 0, so that the bound is not tighter; else it is `not decided`.  With `_within`, for
+        the part within timesteps.
         """
-        if gain not in self.found:
+        change = self.found.get(f"snr_change{part}")
+        return "" if change is None else self._decided(change.sign)
+
+    def corrected(self) -> str:
+        """The same after Holm's correction of `snr_change`; empty without one."""
+        if math.isnan(self.p_holm):
             return ""
-        if math.isnan(self.found[gain].ci_low):
-            return "not covered"
-        return {1: "holds", -1: "fails", 0: "open"}[self.found[gain].sign]
+        side = int(math.copysign(1, self.found["snr_change"].value))
+        return self._decided(side if self.p_holm < 1 - CONFIDENCE else 0)
+
+    def _decided(self, side: int) -> str:
+        if side > 0 and self.found["baseline_mean"].sign > 0:
+            return "holds"
+        return "fails" if side < 0 else "not decided"
 
 
 def analyse(runs: Sequence[FinishedRun]) -> tuple[list[MarginRow], list[str]]:
@@ -100,6 +112,7 @@ def analyse(runs: Sequence[FinishedRun]) -> tuple[list[MarginRow], list[str]]:
     if by is None:
         reasons = [f"no margins in units of sigma_t: {missing_scale(reference)}"]
     weights = {"raw": None} if by is None else {"equal": by.scale.spread, "raw": None}
+    titles = _titles(runs)
     for run in runs:
         own, why = _usable(run)
         if own is None:
@@ -113,9 +126,21 @@ def analyse(runs: Sequence[FinishedRun]) -> tuple[list[MarginRow], list[str]]:
             left, right = a.loc[common].to_numpy(), b.loc[common].to_numpy()
             found = margin_parts(left)
             found |= criterion(left, right) if run is not reference else {}
-            names = run.run_id, reference.run_id, run.config
-            rows.append(MarginRow(*names, weighting, left.shape[1], len(left), found))
-    return rows, reasons
+            names = run.run_id, reference.run_id, run.config, titles[run.run_id], weighting
+            steps = tuple(int(each) for each in own.timesteps)
+            rows.append(MarginRow(*names, steps, len(left), found))
+    return with_holm(rows), reasons
+
+
+def with_holm(rows: Sequence[MarginRow]) -> list[MarginRow]:
+    """The rows with corrected p values: all operators of a weighting are a family."""
+    found = dict[int, float]()
+    for weighting in _WEIGHTINGS:
+        own = [i for i, row in enumerate(rows) if row.weighting == weighting]
+        none = Estimate(math.nan, math.nan, math.nan)
+        p_values = [rows[i].found.get("snr_change", none).p for i in own]
+        found |= dict(zip(own, holm(p_values), strict=True))
+    return [replace(row, p_holm=found[i]) for i, row in enumerate(rows)]
 
 
 def groups_of(results: Path, profile: str) -> tuple[list[list[FinishedRun]], list[str]]:
@@ -143,16 +168,18 @@ def groups_of(results: Path, profile: str) -> tuple[list[list[FinishedRun]], lis
 
 
 def tidy(rows: Iterable[MarginRow]) -> list[dict[str, Any]]:
-    """One record for each row and quantity, with the keys `COLUMNS`; None where there is none."""
+    """One record for each row and quantity, with the keys `COLUMNS`; None where there is none.
+
+    An interval without an end has `-inf` or `inf` there, as text: JSON has no such number.
+    """
     return [
         {"run": row.run, "reference": row.reference}
         | dict(zip(("backbone", "dataset", "seed"), row.group, strict=True))
-        | {"operator": row.operator, "weighting": row.weighting, "trials": row.trials, "n": row.n}
-        | {"quantity": quantity}
-        | {
-            name: value if math.isfinite(value := getattr(estimate, name)) else None
-            for name in ("value", "ci_low", "ci_high")
-        }
+        | {"operator": row.operator, "weighting": row.weighting, "trials": len(row.timesteps)}
+        | {"timesteps": " ".join(map(str, row.timesteps)), "n": row.n, "quantity": quantity}
+        | {name: _cell(getattr(estimate, name)) for name in ("value", "ci_low", "ci_high")}
+        | {"p": _cell(estimate.p) if quantity in _TESTED else None}
+        | {"p_holm": _cell(row.p_holm) if quantity == "snr_change" else None}
         for row in rows
         for quantity, estimate in row.found.items()
     ]
@@ -170,21 +197,57 @@ def markdown(rows: Sequence[MarginRow]) -> str:
 
 def table(rows: Sequence[MarginRow]) -> str:
     """One line for each row."""
-    names = ["operator", "n", *_SHOWN, "Theorem 1", "Theorem 1 within"]
+    names = ["operator", "n", "timesteps", *_SHOWN, "p", "p (Holm)"]
+    names += ["Theorem 1", "after Holm", "within timesteps"]
     lines = [f"| {' | '.join(names)} |", "|" + "---|" * len(names)]
     for row in rows:
         numbers = [_number(row.found.get(name)) for name in _SHOWN]
-        verdicts = [row.verdict(), row.verdict("gain_within")]
-        lines.append(f"| {' | '.join([row.operator, str(row.n), *numbers, *verdicts])} |")
+        change = row.found.get("snr_change")
+        p_values = ["" if change is None else f"{change.p:.2g}"]
+        p_values.append("" if math.isnan(row.p_holm) else f"{row.p_holm:.2g}")
+        verdicts = [row.verdict(), row.corrected(), row.verdict("_within")]
+        steps = f"{row.timesteps[0]} to {row.timesteps[-1]}"
+        cells = [row.operator, str(row.n), steps, *numbers, *p_values, *verdicts]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
 def _number(estimate: Estimate | None) -> str:
-    if estimate is None or math.isnan(estimate.value):
+    if estimate is None:
         return "—"
-    ends = estimate.ci_low, estimate.ci_high
-    interval = "" if math.isnan(sum(ends)) else f" [{ends[0]:.3g}, {ends[1]:.3g}]"
-    return f"{estimate.value:.3g}{interval}"
+    value = "—" if math.isnan(estimate.value) else f"{estimate.value:.3g}"
+    low, high = estimate.ci_low, estimate.ci_high
+    if math.isnan(low + high) and not math.isinf(low):
+        return value
+    left = "(−∞" if low == -math.inf else f"[{low:.3g}"
+    return f"{value} {left}, " + ("∞)" if high == math.inf else f"{high:.3g}]")
+
+
+def _cell(value: float) -> float | str | None:
+    if math.isnan(value):
+        return None
+    return str(value) if math.isinf(value) else value
+
+
+def _titles(runs: Sequence[FinishedRun]) -> dict[str, str]:
+    """Run id -> its operator, with the settings that tell it from others of the same title."""
+    titles = {run.run_id: operator_title(run.config["operator"]) for run in runs}
+    settings = {run.run_id: _more_settings(run.config["operator"]) for run in runs}
+    found = {}
+    for name, title in titles.items():
+        same = [settings[each] for each, other in titles.items() if other == title]
+        own = settings[name]
+        apart = {key for key in own if any(each.get(key) != own[key] for each in same)}
+        words = [f"{key}={value}" for key, value in own.items() if key in apart | {"target"}]
+        found[name] = " ".join([title, *words])
+    return found
+
+
+def _more_settings(operator: Mapping[str, Any]) -> dict[str, str]:
+    """Those that a title lacks; not the names of calibrations, which follow from the others."""
+    found = other_settings(operator)
+    found |= {"scope": str(operator["scope"])} if "scope" in operator else {}
+    return {key: value for key, value in found.items() if key != "calibration"}
 
 
 def _usable(run: FinishedRun) -> tuple[Trials | None, str]:

@@ -47,7 +47,7 @@ def test_three_formats_have_the_same_runs(
         value = record["value"]
         assert (float(row["value"]) if row["value"] else None) == value
     text = output(capsys, *place)
-    assert [line.count("|") for line in text.splitlines() if line.startswith("| ")] == [13] * 6
+    assert [line.count("|") for line in text.splitlines() if line.startswith("| ")] == [16] * 6
     (other,) = (name for name in names if name != reference)
     assert output(capsys, other[:8], reference, *place) == text
 

@@ -84,8 +84,10 @@ def test_intervals_cover_and_repeat() -> None:
 
 def test_an_operator_that_changes_nothing_has_a_gain_of_zero() -> None:
     table = drawn(20, [1.0, 2.0, 3.0], 0.5)
-    for each in criterion(table, table).values():
-        assert (each.value, each.ci_low, each.ci_high) == (0, 0, 0)
+    found = criterion(table, table)
+    assert found.pop("baseline_mean") == margin_parts(table)["mean"]
+    for each in found.values():
+        assert (each.value, each.ci_low, each.ci_high, each.p) == (0, 0, 0, 1)
         assert each.sign == 0
 
 
@@ -118,15 +120,78 @@ def test_the_criterion_holds_exactly_when_the_ratio_falls() -> None:
 
 def test_where_margins_are_not_positive_the_theorem_says_nothing() -> None:
     good, bad = drawn(20, [1.0, 2.0], 0.3), drawn(20, [-1.0, -2.0], 0.3)
-    for own, base in ((bad, good), (good, bad)):
-        found = criterion(own, base)
-        assert np.isnan([found[name].value for name in ("margin_cost", "gain")]).all()
+    lost, gained = criterion(bad, good), criterion(good, bad)
+    for found in (lost, gained):
+        assert np.isnan([found[name].value for name in ("gain", "first_order")]).all()
         assert found["gain"].sign == 0
-    assert np.isnan(margin_parts(bad)["ratio"].value)
+    assert lost["margin_cost"].value > 1
+    assert np.isnan(lost["gain"].ci_high), "no draw of the operator has a bound"
+    assert np.isnan(gained["margin_cost"].value)
+    assert (gained["gain"].ci_low, gained["gain"].ci_high) == (-np.inf, np.inf)
+    assert (lost["snr_change"].sign, gained["snr_change"].sign) == (-1, 1)
+    assert (lost["baseline_mean"].sign, gained["baseline_mean"].sign) == (1, -1)
+    assert np.isnan([margin_parts(bad)["ratio"].value, margin_parts(bad)["ratio"].ci_low]).all()
     assert margin_parts(bad)["mean"].ci_high < 0
+
+
+def near_zero(level: float, n: int = 400) -> Floats:
+    """The mean is `level` standard errors from 0: the sum over images of a row is its level."""
+    table = drawn(n, [0.0, 0.0], 1.0)
+    error = table.mean(axis=1).std() / np.sqrt(n)
+    return np.asarray(table - table.mean() + level * error)
+
+
+def test_a_few_draws_without_a_positive_mean_do_not_take_the_interval_away() -> None:
+    """At 2.2 standard errors 1.4 % of the draws are such ones; at 1.5, 6.7 %."""
+    for level, has_end in ((2.2, True), (1.5, False)):
+        found = margin_parts(near_zero(level))
+        assert np.isfinite([found["ratio"].value, found["ratio"].ci_low]).all()
+        assert np.isfinite(found["ratio"].ci_high) == has_end == (found["mean"].sign > 0)
+        ends = found["snr"].ci_low, found["snr"].ci_high
+        assert found["ratio"].ci_low == pytest.approx(ends[1] ** -2)
+        assert not has_end or found["ratio"].ci_high == pytest.approx(ends[0] ** -2)
+        assert found["snr"].value == pytest.approx(found["ratio"].value ** -0.5)
+    below = margin_parts(near_zero(-1.0))["ratio"]
+    assert np.isnan(below.value)
+    assert below.ci_low > 0
+    assert below.ci_high == np.inf
+
+
+def test_the_criterion_is_decided_where_the_gain_has_no_end() -> None:
+    """The means are 1.5 standard errors from 0, their difference many of its own."""
+    base = near_zero(1.5)
+    found = criterion(0.9 * base - 0.1, base)
+    assert found["gain"].ci_low == -np.inf
+    assert found["gain"].sign == 0
+    assert found["snr_change"].sign == -1
+    assert found["snr_change"].p == 1 / 4000
+    better = criterion(0.5 * (base + 0.1), base)
+    assert better["snr_change"].sign == 1
+    assert better["baseline_mean"].sign == 0
+
+
+def test_the_change_has_the_sign_of_the_gain() -> None:
+    base = drawn(25, [1.0, 2.0, 3.0], 0.6, seed=1)
+    for seed in range(8):
+        own = 0.9 * base + drawn(25, [0.1, 0.0, 0.2], 0.3 * (seed % 3), seed=seed)
+        found = values(criterion(own, base))
+        for part in ("", "_within"):
+            assert (found[f"gain{part}"] > 0) == (found[f"snr_change{part}"] > 0)
+
+
+def test_the_change_covers_and_rejects_as_it_says() -> None:
+    """True change 0 with a mean near 0: about one in twenty intervals does not cover it."""
+    wrong = 0
+    for seed in range(100):
+        base, own = (drawn(60, [0.1, 0.1], 1.0, seed=seed + shift) for shift in (0, 1000))
+        change = criterion(own, base)["snr_change"]
+        assert (change.p < 0.05) == (change.sign != 0) or 0.04 < change.p < 0.06
+        wrong += change.sign != 0
+    assert wrong <= 12
 
 
 def test_a_single_image_has_no_interval() -> None:
     found = margin_parts(np.array([[1.0, 3.0]]))
     assert (found["mean"].value, found["variance"].value) == (2, 2)
     assert np.isnan([found["within"].value, found["mean"].ci_low, found["mean"].ci_high]).all()
+    assert np.isnan(found["mean"].p)

@@ -4,7 +4,7 @@ import math
 import shlex
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,18 @@ import pytest
 from bigain.config import RunConfig
 from bigain.launch.compose import compose_config
 from bigain.metrics import Metric
+from bigain.metrics.intervals import holm
 from bigain.metrics.margins import Estimate, criterion, margin_parts
-from bigain.runs.analysis import COLUMNS, MarginRow, analyse, groups_of, markdown, tidy
+from bigain.runs.analysis import (
+    COLUMNS,
+    MarginRow,
+    analyse,
+    groups_of,
+    markdown,
+    table,
+    tidy,
+    with_holm,
+)
 from bigain.runs.archive import Archive
 from bigain.runs.errors import ERRORS, packed
 from bigain.runs.files import METRIC_COLUMNS, Evaluation, write_metrics
@@ -77,7 +87,7 @@ def test_rows_have_the_parts_and_the_criterion_of_both_weightings(
     for row, spread in zip(rows[:2], (by.scale.spread, None), strict=True):
         left, right = (each.margins(spread).to_numpy() for each in (own, base))
         assert row.found == {**margin_parts(left), **criterion(left, right)}
-        assert (row.reference, row.n, row.trials) == (runs[-1].run_id, 40, 4)
+        assert (row.reference, row.n, row.timesteps) == (runs[-1].run_id, 40, (100, 300, 500, 700))
     assert rows[0].found["mean"].value > 1 > rows[1].found["mean"].value > 0
     assert set(rows[-1].found) == set(margin_parts(np.ones((3, 2)))), "of the reference the parts"
 
@@ -87,20 +97,61 @@ def test_the_verdict_is_that_of_the_ratio(runs: list[FinishedRun]) -> None:
     assert (louder.verdict(), quieter.verdict(), reference.verdict()) == ("fails", "holds", "")
     assert louder.found["ratio"].value > reference.found["ratio"].value
     assert quieter.found["ratio"].value < reference.found["ratio"].value
-    assert quieter.verdict("gain_within") == "holds"
+    assert quieter.verdict("_within") == "holds"
+
+
+ABOVE, BELOW, AROUND = (Estimate(0.1, low, low + 0.2, 0.01) for low in (0.01, -0.3, -0.1))
 
 
 @pytest.mark.parametrize(
-    ("estimate", "verdict"),
+    ("change", "premise", "verdict"),
     [
-        (Estimate(0.1, -0.1, 0.3), "open"),
-        (Estimate(0.1, math.nan, math.nan), "not covered"),
-        (Estimate(math.nan, math.nan, math.nan), "not covered"),
+        (ABOVE, ABOVE, "holds"),
+        (ABOVE, AROUND, "not decided"),
+        (AROUND, ABOVE, "not decided"),
+        (BELOW, ABOVE, "fails"),
+        (BELOW, AROUND, "fails"),
     ],
 )
-def test_verdicts_of_an_unclear_gain(estimate: Estimate, verdict: str) -> None:
-    row = MarginRow("a", "b", {}, "raw", 5, 10, {"gain": estimate})
+def test_a_verdict_needs_the_premise_to_hold_but_not_to_fail(
+    change: Estimate, premise: Estimate, verdict: str
+) -> None:
+    found = {"snr_change": change, "baseline_mean": premise}
+    row = MarginRow("a", "b", {}, "tome", "raw", (100, 300), 10, found)
     assert row.verdict() == verdict
+    assert row.corrected() == "", "no family"
+    assert replace(row, p_holm=0.2).corrected() == "not decided"
+    side = replace(row, p_holm=0.01, found=found | {"snr_change": replace(change, value=-1.0)})
+    assert side.corrected() == "fails"
+
+
+def test_all_operators_of_a_weighting_are_a_family(runs: list[FinishedRun]) -> None:
+    rows, _ = analyse(runs)
+    for weighting in ("equal", "raw"):
+        own = [row for row in rows if row.weighting == weighting]
+        p_values = [row.found["snr_change"].p for row in own[:-1]]
+        assert [row.p_holm for row in own[:-1]] == holm(p_values)
+        assert math.isnan(own[-1].p_holm)
+    alone = with_holm(rows[:1])
+    assert alone[0].p_holm == rows[0].found["snr_change"].p
+
+
+def test_operators_of_one_title_are_told_apart(
+    tmp_path: Path, make_config: Make, make_record: MakeRecord, tome: dict[str, Any]
+) -> None:
+    scopes = [{**tome, "ratio": 0.7, "scope": scope} for scope in ("self", "self+mlp")]
+    configs = [*(make_config(operator=each) for each in scopes), make_config()]
+    rows, _ = analyse([finished(tmp_path, config, make_record, 0.1) for config in configs])
+    titles = [row.operator for row in rows if row.weighting == "raw"]
+    assert titles == ["tome ratio=0.7 scope=self", "tome ratio=0.7 scope=self+mlp", "none"]
+
+
+def test_an_interval_without_an_end_is_readable(runs: list[FinishedRun]) -> None:
+    found = {"ratio": Estimate(9.0, 3.0, math.inf)}
+    row = replace(analyse(runs)[0][0], found=found, p_holm=math.nan)
+    (record,) = tidy([row])
+    assert (record["ci_low"], record["ci_high"], record["p"]) == (3.0, "inf", None)
+    assert "| 9 [3, ∞) |" in table([row])
 
 
 def test_without_errors_a_run_is_left_out_and_said(tmp_path: Path, runs: list[FinishedRun]) -> None:
@@ -177,6 +228,6 @@ def test_tables_and_records_have_the_same_numbers(runs: list[FinishedRun]) -> No
     assert (first["quantity"], first["weighting"], first["n"]) == ("mean", "equal", 40)
     line = next(line for line in text.splitlines() if line.startswith("| tome ratio=0.7"))
     assert f"| {first['value']:.3g} [{first['ci_low']:.3g}, {first['ci_high']:.3g}] |" in line
-    assert line.endswith("| fails | fails |")
+    assert line.endswith("| fails | fails | fails |")
     none = next(line for line in text.splitlines() if line.startswith("| none"))
-    assert none.endswith("| — | — |  |  |")
+    assert none.endswith("| — | — |  |  |  |  |  |")
