@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 from bigain.tables import latex
 from bigain.tables.document import Cell, Document, Panel, inline, legend
+from bigain.tables.gaps import PAPERS, Gaps, together
 
 __all__ = ["RENDERERS", "html_environment", "render_html", "render_latex", "render_legend"]
 __all__ += ["render_markdown"]
@@ -39,10 +40,12 @@ def render_markdown(document: Document) -> str:
     return page.rstrip() + "\n"
 
 
-def render_legend(profile: str) -> str:
-    """The README.md that stands beside the tables of a profile."""
-    sections = legend(profile)
-    return _markdown().get_template("legend.md.j2").render(profile=profile, sections=sections)
+def render_legend(profile: str, gaps: Sequence[Gaps] = ()) -> str:
+    """The README.md that stands beside the tables of a profile, with the `gaps` of each."""
+    page = _markdown().get_template("legend.md.j2")
+    sections, total = legend(profile), [each for each in gaps if int(each.name) <= PAPERS]
+    shown = [*total, together(total, f"1 to {PAPERS}"), *gaps[len(total) :]] if total else gaps
+    return page.render(profile=profile, sections=sections, gaps=shown)
 
 
 def render_latex(document: Document) -> str:

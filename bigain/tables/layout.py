@@ -12,8 +12,9 @@ from bigain.config import (
 )
 from bigain.tables.document import MARKS, Cell, Document, Panel
 from bigain.tables.panels import number_panels
-from bigain.tables.planner import Plan
+from bigain.tables.planner import NONE, Plan
 from bigain.tables.sources import Sources, footnotes_of
+from bigain.tables.tidy import compares
 from bigain.tables.verdicts import verdict_panels
 
 __all__ = ["cells_of", "lay_out"]
@@ -75,7 +76,7 @@ def _measured(sources: Sources) -> tuple[int, int]:
         for block in sources.blocks
         for row in plan.rows
         for column in plan.columns_of(block)
-        if row.run
+        if row.run and not (row.method == NONE and compares(block.metric))
     ]
     planned = dict.fromkeys(each for each in cells if each[0] in plan.runs)
     return sum(sources.metric(*each) is not None for each in planned), len(planned)

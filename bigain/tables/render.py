@@ -3,6 +3,7 @@
 A table without runs is made from data, configuration and code; the others from a plan and its runs.
 """
 
+import csv
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from bigain.tables.cells import measure
 from bigain.tables.document import Document
 from bigain.tables.families import Families
 from bigain.tables.formats import RENDERERS, render_legend
+from bigain.tables.gaps import Gaps, count_gaps
 from bigain.tables.layout import lay_out
 from bigain.tables.planner import Compose, Plan, adding, plan_table, refuse_fixed_keys
 from bigain.tables.sources import Sources
@@ -120,8 +122,19 @@ def write_table(table: Table, folder: Path, formats: Sequence[str] = ()) -> list
 
 
 def write_legend(profile: str, folder: Path) -> None:
-    """Write the README.md that says how to read the tables of a profile."""
-    _write(folder / "README.md", render_legend(profile))
+    """Write the README.md that says how to read the tables of a profile, and what they lack.
+
+    The gaps are those of the CSV files in `folder`, whenever each was written.
+    """
+    _write(folder / "README.md", render_legend(profile, list(_gaps(profile, folder))))
+
+
+def _gaps(profile: str, folder: Path) -> Iterator[Gaps]:
+    for spec in _tables_with_runs():
+        path = folder / f"{table_name(spec.number)}.csv"
+        if path.is_file():
+            with path.open(encoding="utf-8", newline="") as lines:
+                yield count_gaps(spec, profile, csv.DictReader(lines))
 
 
 def _write(path: Path, text: str) -> None:

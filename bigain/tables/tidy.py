@@ -12,7 +12,7 @@ from bigain.tables.planner import NONE, CellKey
 from bigain.tables.quantities import QUANTITIES
 from bigain.tables.sources import Sources
 
-__all__ = ["COLUMNS", "render_csv", "render_static_csv"]
+__all__ = ["COLUMNS", "compares", "render_csv", "render_static_csv"]
 
 COLUMNS = (
     *("table", "source", "profile", "backbone", "dataset", "task", "row", "method", "versus"),
@@ -66,11 +66,11 @@ def _runs(sources: Sources) -> Iterator[Row]:
         for metric in [*known, *(name for name in wanted if name not in known)]:
             if metric in known:
                 yield place | _numbers(known[metric])
-            elif cell.row != NONE or not _compares(metric):
+            elif cell.row != NONE or not compares(metric):
                 yield place | {"metric": metric}
 
 
-def _compares(metric: str) -> bool:
+def compares(metric: str) -> bool:
     """Whether a quantity compares with the baseline, so that the baseline itself has none."""
     of_time = metric in ("speedup", "acceleration_percent", "flops_saved_percent")
     return QUANTITIES[metric].needs_none or of_time
