@@ -136,7 +136,7 @@ class PlannedPoint:
 
 @dataclass(frozen=True)
 class Point:
-    """One difference to the baseline with its 95 % interval (NaN where there is none)."""
+    """A difference to the baseline, its 95 % interval or NaN; a missing run has no value either."""
 
     sparsity: float
     value: float
@@ -201,8 +201,12 @@ def read_runs(path: Path) -> Runs:
     return {(row.cells["run_id"], row.metric.metric) for row in rows}
 
 
-def measured_curves(planned: Sequence[PlannedPoint], archive: Archive) -> list[Curve]:
+def measured_curves(
+    planned: Sequence[PlannedPoint], archive: Archive, wanted: Collection[str] = ()
+) -> list[Curve]:
     """One curve for each operator that has at least one run; none without the baseline's run.
+
+    A curve has a gap where a planned run is missing whose id is `wanted`.
 
     Raises:
         UserError: Records are damaged, or a run is of other weights or images than the baseline.
@@ -217,9 +221,12 @@ def measured_curves(planned: Sequence[PlannedPoint], archive: Archive) -> list[C
             found = _difference(archive, plan, baseline)
             scale = 100.0 if plan.task == "classification" else 1.0
             numbers = (scale * each for each in (found.mean, found.ci_low, found.ci_high))
-            points.setdefault(plan.variant.operator, []).append(
-                Point(plan.variant.sparsity, *numbers)
-            )
+            point = Point(plan.variant.sparsity, *numbers)
+            points.setdefault(plan.variant.operator, []).append(point)
+    for plan in planned:
+        own = points.get(plan.variant.operator)
+        if own and plan not in available and plan.run_id in wanted:
+            own.append(Point(plan.variant.sparsity, math.nan))
     return _curves(points)
 
 
@@ -243,17 +250,14 @@ def paper_curves(paper: PaperValues, pair: Pair, task: str) -> list[Curve]:
         drawn = key.method in _OPERATORS and (not key.setting or _STRENGTH.fullmatch(key.setting))
         if here and key.table in _TABLES and drawn and value.text:
             variant = _variant(key.method, key.setting)
-            points.setdefault(variant.operator, []).append(
-                Point(variant.sparsity, float(value.text))
-            )
+            point = Point(variant.sparsity, float(value.text))
+            points.setdefault(variant.operator, []).append(point)
     baseline = {point.value for point in points.pop("none", [])}  # two tables print it
     if len(baseline) != 1:
         return []
-    return _curves({name: _minus(own, min(baseline)) for name, own in points.items()})
-
-
-def _minus(points: Sequence[Point], baseline: float) -> list[Point]:
-    return [Point(point.sparsity, point.value - baseline) for point in points]
+    (zero,) = baseline
+    apart = {n: [Point(p.sparsity, p.value - zero) for p in own] for n, own in points.items()}
+    return _curves(apart)
 
 
 def missing_commands(

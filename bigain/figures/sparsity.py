@@ -8,7 +8,7 @@ the tokens, downsampling 75 to 98 % of the keys and values, so the axis is stret
 import math
 import statistics
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from matplotlib.axes import Axes
@@ -87,7 +87,8 @@ def produce(request: FigureRequest) -> Iterator[str]:
             points = table_points(request, pair, task)
             wanted = table_points(request, pair, task, "default")
             commands = missing_commands(request, pair, wanted, runs)
-            row += charts_of(pair, points, archive, paper, commands)
+            ids = {point.run_id for point in wanted}
+            row += charts_of(pair, points, archive, paper, commands, ids)
             notes += _coverage(request, pair, wanted, runs)
         rows.append(row)
     yield from map(str, save(draw_charts(rows), request.folder / "figure2"))
@@ -100,15 +101,16 @@ def charts_of(
     archive: Archive,
     paper: PaperValues,
     missing: Sequence[str],
+    wanted: Collection[str] = (),
 ) -> list[Chart]:
     """Two charts of one task: what was measured, and what the paper prints.
 
     A point of `points` is drawn if it and the baseline have a run; `missing` are the commands that
-    a chart without any curve shows.
+    a chart without any curve shows.  A curve is broken where one of the runs `wanted` is missing.
     """
     task, images = points[0].task, points[0].config.dataset.num_images
     metric, printed = pair.metric(task), "acc1" if task == "classification" else "fid"
-    curves = tuple(measured_curves(points, archive))
+    curves = tuple(measured_curves(points, archive, wanted))
     commands = () if curves else tuple(missing)
     title = f"{pair.title}\nmeasured, n = {images:,} {_NOUNS[task]}"
     papers = f"{pair.paper_title}\nas the paper prints"
@@ -170,7 +172,8 @@ def _draw(axis: Axes, chart: Chart) -> None:
 
 
 def _draw_operator(axis: Axes, curve: Curve) -> None:
-    look, measured = OPERATORS[curve.operator], not math.isnan(curve.points[0].low)
+    look = OPERATORS[curve.operator]
+    measured = not all(math.isnan(point.low) for point in curve.points)
     shift = _DODGE.get(curve.operator, 0.0) if measured else 0.0
     places = [place_of(point.sparsity) + shift for point in curve.points]
     axis.plot(
@@ -191,7 +194,8 @@ def _draw_operator(axis: Axes, curve: Curve) -> None:
 
 def _made_logarithmic(axis: Axes, chart: Chart) -> bool:
     """Make the axis of a wide range of distances logarithmic, but linear around 0."""
-    sizes = [abs(point.value) for curve in chart.curves for point in curve.points]
+    values = (point.value for curve in chart.curves for point in curve.points)
+    sizes = [abs(value) for value in values if not math.isnan(value)]
     if chart.metric == "acc1" or not sizes or max(sizes) < _WIDE * statistics.median(sizes):
         return False
     linear = 10 ** math.ceil(math.log10(max(statistics.median(sizes), max(sizes) / 1000)))
@@ -209,7 +213,8 @@ def _sparsity_axis(axis: Axes) -> None:
     axis.set_xticks(places, [*map(str, _RATIOS), *labels])
     axis.set_xlim(0, place_of(1))
     axis.axvline(_BETWEEN_FAMILIES, color="#BBBBBB", linewidth=0.6, zorder=0)
-    axis.set_xlabel("tokens merged  |  keys, values removed, %", fontsize=7)
+    # In two lines, since the layout does not make room for one that is wider than its axis.
+    axis.set_xlabel("tokens merged (left), or keys\nand values removed (right), %", fontsize=7)
 
 
 def _say_no_run(axis: Axes, commands: Sequence[str]) -> None:

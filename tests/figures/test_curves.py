@@ -1,3 +1,4 @@
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -110,6 +111,22 @@ def test_curves_hold_the_planned_runs_and_no_others(
     (point,) = curve.points
     assert (curve.operator, point.sparsity, point.value) == ("tome", 0.7, -50.0)
     assert point.low < -50.0 < point.high
+
+
+def test_a_planned_run_that_is_missing_is_a_gap(
+    call: FigureRequest, write_runs: WriteRuns, write_records: WriteRecords
+) -> None:
+    variants = [Variant("none"), *(Variant("todo", "factor", each) for each in (2, 3, 4))]
+    none, two, three, four = plan_points(call, UNET, "classification", variants)
+    done = (none, two, four)
+    write_runs({(each.run_id, "acc1"): 1.0 for each in done})
+    for each in done:
+        write_records(each.run_id, [True, False])
+    planned, archive = [none, two, three, four], Archive(call.results, "mini")
+    (curve,) = measured_curves(planned, archive, {each.run_id for each in planned})
+    assert [math.isnan(point.value) for point in curve.points] == [False, True, False]
+    (curve,) = measured_curves(planned, archive, {each.run_id for each in done})
+    assert [point.sparsity for point in curve.points] == [0.75, 1 - 1 / 16]
 
 
 def test_distances_are_paired_over_samples(

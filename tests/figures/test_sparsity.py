@@ -1,3 +1,4 @@
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -80,6 +81,25 @@ def test_differences_intervals_and_the_baseline_at_0_are_drawn() -> None:
     assert axis.get_ylabel() == "Acc@1, points,\nminus no acceleration"
     (axis,) = draw_charts([[chart(Curve("lgtm", (Point(0.3, 70.0),)))]]).axes
     assert not axis.collections, "printed values have no intervals"
+
+
+def test_a_curve_is_broken_where_a_run_is_missing() -> None:
+    points = (Point(0.75, -1.0, -2.0, 0.0), Point(8 / 9, math.nan), Point(0.96, -9.0, -12.0, -6.0))
+    (axis,) = draw_charts([[chart(Curve("avg_pool", points), metric="frechet_mini")]]).axes
+    line = next(line for line in axis.lines if line.get_marker() == "v")
+    assert np.isnan(np.asarray(line.get_ydata(), dtype=float)).tolist() == [False, True, False]
+    assert len(axis.collections[0].get_segments()) >= 2  # type: ignore[attr-defined]
+
+
+def test_no_label_leaves_the_figure() -> None:
+    figure = draw_charts([[chart(SOME)] * 4] * 2)
+    figure.draw_without_rendering()
+    width, height = figure.bbox.size
+    for axis in figure.axes:
+        for text in (axis.xaxis.label, axis.yaxis.label):
+            box = text.get_window_extent()
+            assert 0 <= box.x0 < box.x1 <= width
+            assert 0 <= box.y0 < box.y1 <= height
 
 
 @pytest.mark.parametrize(
