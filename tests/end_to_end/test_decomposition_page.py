@@ -183,7 +183,8 @@ SETTINGS = {
     *("0.3", "0.5", "0.7", "0.05", "95", "0.02", "0.01"),  # ratios and levels
     *("1,000", "10", "50"),  # images, classes, evaluations
     *("100", "300", "500", "700", "900", "-100"),  # timesteps
-    *("16", "64", border(16), border(64)),  # grids
+    *("16", "32", "64", border(16), border(64)),  # grids
+    *("31", "28", "27", "25"),  # per cent of random maps, measured in tests/operators/test_cells.py
     *("260", "3,669"),  # evaluations and images of Pets
     *(str(len(RUNS)), f"{len(RUNS) * 50 * 1000 / 1e6:.1f}", f"{ADDED * 50 * 1000 / 1e6:.1f}"),
 }

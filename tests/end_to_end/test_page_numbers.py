@@ -245,6 +245,9 @@ SETTINGS = {
     *("256", "4,096", "0.01"),  # grids, rounding
     *("0.34", "1.85", "1.33"),  # printed by the paper
     *("2026", "01", "0.3", "0.5"),  # a date, and ratios
+    *("100", "300", "500", "700", "900"),  # timesteps of a first stage alone
+    *("125", "325", "525", "725", "925"),  # and of that of the whole protocol
+    *("0.8", "0.9", "1.2"),  # alpha
 }
 """Numbers of the prose that no run gives."""
 

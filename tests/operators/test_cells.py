@@ -170,11 +170,16 @@ def test_destinations_as_released_are_the_loops_of_the_description(
         assert all(token in members for token, members in pairs)
 
 
-@pytest.mark.parametrize("side", [32, 64], ids=["dit", "sd"])
-def test_the_released_code_takes_the_smoothest_token_in_25_to_29_percent(side: int) -> None:
+@pytest.mark.parametrize(
+    ("side", "maps", "percent"), [(16, 1600, 31), (32, 400, 28), (64, 100, 27)]
+)
+def test_how_often_the_released_code_takes_the_smoothest_token(
+    side: int, maps: int, percent: int
+) -> None:
+    """On random maps; the numbers stand in docs/operators.md and docs/decomposition.md."""
     torch.manual_seed(0)
-    scores = laplacian_l1(torch.randn(40, side * side, 8), (side, side))
+    scores = laplacian_l1(torch.randn(maps, side * side, 8), (side, side))
     released, eq7 = (
         rule(scores, (side, side), (2, 2)) for rule in (lowest_score_of_strip, lowest_score)
     )
-    assert 0.25 < (released == eq7).double().mean() < 0.29
+    assert round(100 * (released == eq7).double().mean().item()) == percent
