@@ -130,7 +130,7 @@ def _read(path: Path) -> dict[str, Tensor] | None:
     """An intact entry, marked as used now; None if there is none."""
     try:
         tensors: dict[str, Tensor] = load_file(path)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, SafetensorError, ValueError) as error:
         _LOG.warning("%s: is damaged and is computed again (%s)", path, error)

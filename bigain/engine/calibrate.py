@@ -23,6 +23,7 @@ from bigain.runs.calibrations import (
     with_calibration,
     write_calibration,
 )
+from bigain.runs.files import check_results, make_results
 from bigain.tasks.race_model import WEIGHTS, RaceModel, held_out_fit
 from bigain.tasks.racing import grid_of
 
@@ -83,6 +84,7 @@ def calibrate(config: RunConfig) -> Calibrated:
         check_fit(config, kept)
         return Calibrated(path, kept, 0)
     task = config.task_as(ClassificationConfig)
+    check_results(config.paths.results)
     images = load_whole(config.dataset)
     found = gather_errors(config, images, _positions(config, images))
     weigh = WEIGHTS[task.of_race.weighing]
@@ -97,6 +99,7 @@ def calibrate(config: RunConfig) -> Calibrated:
         "fit": fit,
         "covariance": model.s.tolist(),
     }
+    make_results(config.paths.results)
     return Calibrated(write_calibration(config, content), fit, found.computed)
 
 

@@ -23,12 +23,14 @@ from bigain.devices import choose_threads, limited_threads, resolve_device
 from bigain.engine import build
 from bigain.engine.build_calibrated import CONTENT, check_apart_from, read_content
 from bigain.engine.build_operator import build_operator, check_operator
+from bigain.engine.cache_folder import make_cache, named_cache
 from bigain.engine.calibrate_masks import calibrate_masks
 from bigain.engine.calibrate_stages import calibrate_stages
 from bigain.engine.calibration_material import Made, Material
 from bigain.errors import UserError
 from bigain.files import replace_file, replace_text
 from bigain.operators import DiPGO, MosaicDiff
+from bigain.runs.files import check_results, make_results
 from bigain.runs.operator_calibrations import (
     identity_of,
     operator_calibration_id,
@@ -76,17 +78,19 @@ def calibrate_operator(config: RunConfig) -> CalibratedOperator:
     """Find the calibration of an operator, or make it; with `config.force` make it in any case.
 
     Raises:
-        UserError: As `check_images_of_operator`; weights are missing.
+        UserError: As `check_images_of_operator`; weights are missing, or a folder cannot be used.
 
     """
     ids = check_images_of_operator(config)
     if _is_there(config):
         path = planned_calibration(config)
         return CalibratedOperator(path, 0, str(read_content(config, path)["summary"]))
+    check_results(config.paths.results)
+    make_cache(config.paths.cache)
     device = resolve_device(config.device)
     threads = choose_threads(config.threads, is_mini=config.backbone.is_mini)
     images = _images(config)
-    with limited_threads(threads.count):
+    with named_cache(config.paths.cache), limited_threads(threads.count):
         backbone = build.build_backbone(
             config.backbone, device, config.dtype, build.build_caches(config)
         )
@@ -111,6 +115,7 @@ def calibrate_operator(config: RunConfig) -> CalibratedOperator:
 def _write(config: RunConfig, content: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Path:
     """JSON, or safetensors with the JSON in its head; the same content has the same bytes."""
     path = own_calibration_path(config, ".safetensors" if tensors else ".json")
+    make_results(config.paths.results)
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(content, indent=None if tensors else 1) + "\n"
     if tensors:

@@ -13,7 +13,7 @@ import torch
 from bigain.config import GenerationConfig, RunConfig
 from bigain.devices import choose_threads, device_name, limited_threads, resolve_device
 from bigain.engine import build
-from bigain.engine.stopping import named_faults
+from bigain.engine.cache_folder import check_cache, named_cache
 from bigain.runs.identity import resolved
 from bigain.tasks.batch_size import evaluations_per_second, kept_size, sufficient_size
 from bigain.tasks.generation import conditions_of
@@ -31,15 +31,16 @@ def with_images_per_forward(config: RunConfig) -> RunConfig:
 
     Raises:
         UserError: Data, weights or device are not as configured, a single image does not fit the
-            memory, or the file of numbers is damaged.
-        FaultError: The folder `paths.cache` cannot be written to.
+            memory, the file of numbers is damaged, or the folder `paths.cache` cannot be used.
+        FaultError: The disk of that folder is full or broken.
 
     """
     task, folder = config.task_as(GenerationConfig), config.paths.cache
+    check_cache(config)
     device, plain = resolve_device(config.device), resolved(config)
     rows = 1 if task.guidance_scale == 1 else 2  # the unconditional half of a guided batch
     threads = choose_threads(config.threads, is_mini=config.backbone.is_mini)
-    with named_faults(folder), limited_threads(threads.count):
+    with named_cache(folder), limited_threads(threads.count):
         about = {
             "machine": device_name(device),
             "threads": torch.get_num_threads(),

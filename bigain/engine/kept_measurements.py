@@ -5,6 +5,7 @@ measured, and everything that follows is computed from the files: an interrupted
 same result, bit for bit, as one that was not.
 """
 
+import errno
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -110,4 +111,11 @@ def as_tensors(folder: Path) -> KeptMeasurements[Mapping[str, Tensor]]:
 
 def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     own = {name: tensor.contiguous() for name, tensor in tensors.items()}
-    replace_file(path, lambda temporary: save_file(own, temporary))
+
+    def save(temporary: Path) -> None:
+        try:
+            save_file(own, temporary)
+        except SafetensorError as error:  # it has no number
+            raise OSError(errno.EIO, str(error), str(temporary)) from error
+
+    replace_file(path, save)

@@ -13,6 +13,7 @@ from bigain.config import ClassificationConfig, RunConfig
 from bigain.data.base import Dataset
 from bigain.devices import choose_threads, limited_threads, resolve_device
 from bigain.engine import build
+from bigain.engine.cache_folder import make_cache, named_cache
 from bigain.engine.kept_measurements import as_json
 from bigain.runs.calibrations import errors_folder
 from bigain.runs.provenance import weights_of
@@ -42,13 +43,14 @@ def gather_errors(config: RunConfig, images: Dataset, positions: Sequence[int]) 
     """The errors of the images at these positions, in this order, of `task.race.classes` classes.
 
     Raises:
-        UserError: Weights are missing, or an image cannot be read.
+        UserError: Weights are missing, or an image cannot be read, or `paths.cache` cannot be used.
 
     """
+    make_cache(config.paths.cache)
     ids = [images.image_ids[position] for position in positions]
     device = resolve_device(config.device)
     threads = choose_threads(config.threads, is_mini=config.backbone.is_mini)
-    with limited_threads(threads.count):
+    with named_cache(config.paths.cache), limited_threads(threads.count):
         caches = build.build_caches(config)
         backbone = build.build_backbone(config.backbone, device, config.dtype, caches)
         backbone.condition_on(images)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from bigain.config import RunConfig
 from bigain.data.places import warn_of_variable
+from bigain.engine.cache_folder import check_cache, named_cache
 from bigain.engine.inputs import check_inputs, same_images
 from bigain.engine.stopping import Stopping, named_faults
 from bigain.runs.files import METRICS, Record, read_csv
@@ -59,8 +60,8 @@ def run(config: RunConfig, *, progress: bool = True) -> RunOutcome:
         Stopped: SIGTERM was received.
         FaultError: The disk is full, the results are gone, or another process took over the shard.
         UserError: Data, weights or device are not as configured, the finished run was made from
-            other data or weights, another process works on the same shard, or a lost image does
-            not come out as it was.
+            other data or weights, another process works on the same shard, a lost image does
+            not come out as it was, or `paths.cache` cannot be used.
 
     """
     if config.needs_images:
@@ -80,8 +81,10 @@ def run(config: RunConfig, *, progress: bool = True) -> RunOutcome:
     threads = choose_threads(config.threads, is_mini=config.backbone.is_mini)
     with ExitStack() as stack:
         stack.enter_context(named_faults(store.folder))
+        stack.enter_context(named_cache(config.paths.cache, store.folder))
         stop = stack.enter_context(Stopping())
         stack.enter_context(limited_threads(threads.count))
+        check_cache(config)
         task = build_task(config)
         session = stack.enter_context(store.open(config, task.ids, collect(task.origin)))
         lost = task.files.missing(session.stored)

@@ -13,7 +13,7 @@ from typing import Any, Self, TypeVar
 
 from bigain.errors import FaultError
 
-__all__ = ["STOPPED", "Stopped", "Stopping", "named_faults"]
+__all__ = ["MACHINES", "STOPPED", "Stopped", "Stopping", "named_faults"]
 
 STOPPED = 143
 """Exit code of a process that SIGTERM ended, as shells count it: 128 + 15."""
@@ -23,7 +23,7 @@ REPEATS = 3.0
 
 _T = TypeVar("_T")
 
-_MACHINES = (
+MACHINES = (
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.ESTALE),
     *(errno.ENODEV, errno.ENXIO, errno.ENOTCONN),
 )
@@ -100,7 +100,7 @@ def named_faults(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         place = folder if error.filename is None else Path(os.fsdecode(error.filename))
-        if error.errno not in _MACHINES and not (error.errno and place.is_relative_to(folder)):
+        if error.errno not in MACHINES and not (error.errno and place.is_relative_to(folder)):
             raise
         raise FaultError(
             f"{place}: {error.strerror}; all records so far are in {folder}: mend this, then the "

@@ -19,7 +19,14 @@ from bigain.errors import FaultError, UserError
 from bigain.launch.compose import CONFIG_NAME, own_launchers
 from bigain.launch.jobs import job
 from bigain.launch.overrides import quote_homes
-from bigain.launch.plan import Plan, check_calibrations, check_operators, name_runs, plan_runs
+from bigain.launch.plan import (
+    Plan,
+    check_caches,
+    check_calibrations,
+    check_operators,
+    name_runs,
+    plan_runs,
+)
 from bigain.launch.summary import list_failures, note_shards
 from bigain.launch.sweep import launch_one, launch_sweep
 from bigain.locations import CONFIGS
@@ -60,6 +67,7 @@ def run_command_line(arguments: Sequence[str]) -> int:
         # A sweep writes its record there now; a single run makes its folder when it starts.
         (make_results if plan.is_sweep else check_results)(results)
     check_operators(plan.runs)
+    check_caches(plan)
     plan = name_runs(plan)
     if not plan.is_sweep:
         failure = launch_one(plan)

@@ -14,6 +14,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from bigain.config import GenerationConfig, RunConfig
+from bigain.engine.cache_folder import check_cache
 from bigain.errors import UserError
 from bigain.launch.compose import compose_with, config_loader, hydra_settings
 from bigain.launch.engines import check_installed, is_elsewhere
@@ -24,8 +25,8 @@ from bigain.runs.identity import run_id
 from bigain.runs.operator_calibrations import need_operator_calibration
 from bigain.runs.store import RunStore
 
-__all__ = ["Plan", "PlannedRun", "check_calibrations", "check_operators", "name_runs"]
-__all__ += ["plan_runs"]
+__all__ = ["Plan", "PlannedRun", "check_caches", "check_calibrations", "check_operators"]
+__all__ += ["name_runs", "plan_runs"]
 
 
 @dataclass(frozen=True)
@@ -120,6 +121,19 @@ def check_operators(runs: Sequence[Launched]) -> None:
             check_operator(run.config)
 
 
+def check_caches(plan: Plan) -> None:
+    """Make the folder `paths.cache` of all unfinished runs that need it.
+
+    Raises:
+        UserError: That is impossible on this machine, which makes the runs.
+
+    """
+    if not is_elsewhere(plan.hydra):
+        for run in plan.runs:
+            if not _is_finished(run.config):
+                check_cache(run.config)
+
+
 def _is_finished(config: RunConfig) -> bool:
     return config.has_name and RunStore(config.paths.results, run_id(config)).is_finished()
 
@@ -130,8 +144,9 @@ def name_runs(plan: Plan) -> Plan:
     A number is measured, which loads the backbone, where none is kept.
 
     Raises:
-        UserError: The runs are to be made on other machines, or weights or data are missing.
-        FaultError: The folder `paths.cache` cannot be written to.
+        UserError: The runs are to be made on other machines, weights or data are
+            missing, or `paths.cache` cannot be used.
+        FaultError: The disk of the folder `paths.cache` is full or broken.
 
     """
     if all(run.config.has_name for run in plan.runs):

@@ -9,6 +9,7 @@ Every size of a batch has its own code, made at its first forward.  The classifi
 one size for each number of classes.
 """
 
+import errno
 import logging
 import os
 import shutil
@@ -159,6 +160,9 @@ def _folder_of_code(cache: Path) -> Iterator[None]:
     if before not in (None, default_cache_dir()):
         yield
         return
+    cache.mkdir(parents=True, exist_ok=True)
+    if not os.access(cache, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(cache))
     os.environ[_CACHE] = str(cache)
     try:
         yield

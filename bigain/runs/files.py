@@ -39,6 +39,7 @@ __all__ = [
     "METRIC_COLUMNS",
     "NOT_IN_SAMPLES",
     "SAMPLES",
+    "WRITABLE",
     "Evaluate",
     "Evaluation",
     "Record",
@@ -61,6 +62,9 @@ CONFIG = "config.yaml"
 MANIFEST = "manifest.json"
 SAMPLES = "samples.csv"
 METRICS = "metrics.csv"
+
+WRITABLE = "a folder that you can write to"
+"""What is allowed where a setting names a folder for files."""
 
 METRIC_COLUMNS = (
     *(name for name in DESCRIBING_COLUMNS if name != "settings"),
@@ -113,22 +117,27 @@ Evaluate = Callable[[Records], Evaluation]
 """Records of all images in dataset order -> the result of the run."""
 
 
-def check_results(results: Path) -> None:
-    """Raise UserError unless `results` is a writable folder or could be created as one."""
+def check_results(results: Path, key: str = "paths.results") -> None:
+    """Raise UserError unless `results` is a writable folder or could be created as one.
+
+    Args:
+        results: The folder.
+        key: The setting that names it.
+
+    """
     nearest = next(path for path in [results, *results.absolute().parents] if path.exists())
     if not (nearest.is_dir() and os.access(nearest, os.W_OK)):
         place = "" if nearest == results else f" ({nearest} is not)"
-        raise UserError(f"paths.results={results}: allowed: a folder that you can write to{place}")
+        raise UserError(f"{key}={results}: allowed: {WRITABLE}{place}")
 
 
-def make_results(results: Path) -> None:
+def make_results(results: Path, key: str = "paths.results") -> None:
     """Create the folder `results` if it does not exist; raises UserError if that is impossible."""
-    check_results(results)
+    check_results(results, key)
     try:
         results.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        allowed = "allowed: a folder that you can write to"
-        raise UserError(f"paths.results={results}: {allowed} ({error.strerror})") from error
+        raise UserError(f"{key}={results}: allowed: {WRITABLE} ({error.strerror})") from error
 
 
 def need_results(results: Path) -> None:

@@ -6,6 +6,7 @@ runs ship in `bigain/assets/flops.json` (`scripts/count_flops.py`); others are k
 """
 
 import json
+from contextlib import suppress
 from pathlib import Path
 
 from bigain.files import parse_json, replace_text
@@ -50,10 +51,10 @@ def known_flops(config: Config, cache: Path | None = None) -> int | None:
 
 
 def keep_flops(config: Config, cache: Path, flops: int) -> None:
-    """Keep a count in the folder `paths.cache`."""
-    cache.mkdir(parents=True, exist_ok=True)
+    """Keep a count in the folder `paths.cache`; where that cannot be, it is counted again."""
     known = _read(cache / _KEPT) | {_kept_name(flops_name(config)): flops}
-    replace_text(cache / _KEPT, json.dumps(known, indent=1, sort_keys=True) + "\n")
+    with suppress(OSError):
+        replace_text(cache / _KEPT, json.dumps(known, indent=1, sort_keys=True) + "\n")
 
 
 def _kept_name(name: str) -> str:
