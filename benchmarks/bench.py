@@ -2,7 +2,8 @@
 
 Each part is a script that also runs alone, with more settings.  It writes
 `results/benchmarks/PART.csv`; `README.md` beside the files is made of all that are there.
-`--quick` measures so little that the numbers say nothing: it tries whether all parts run.
+`--quick` measures so little that the numbers say nothing: it tries whether all parts run, and
+writes into a temporary folder unless `--results` names one.
 """
 
 import argparse
@@ -10,6 +11,7 @@ import os
 import shlex
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -17,7 +19,10 @@ from typing import NamedTuple
 from page import write_page
 from timing import ROOT
 
-__all__ = ["PARTS", "Part", "main"]
+__all__ = ["COMMITTED", "PARTS", "Part", "main"]
+
+COMMITTED = ROOT / "results" / "benchmarks"
+"""The folder of the files that are committed."""
 
 
 class Part(NamedTuple):
@@ -82,20 +87,26 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--only", nargs="+", choices=list(PARTS), default=list(PARTS))
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--page", action="store_true", help="measure nothing, write the page")
-    parser.add_argument("--results", type=Path, default=ROOT / "results" / "benchmarks")
+    parser.add_argument(
+        "--results", type=Path, help="default: results/benchmarks, with --quick a temporary folder"
+    )
     options = parser.parse_args(argv)
+    results = options.results or COMMITTED
+    if options.quick and options.results is None:
+        results = Path(tempfile.mkdtemp(prefix="bigain-bench-"))
+        print(f"into {results}", flush=True)
     failed = []
     for name in [] if options.page else options.only:
         command = PARTS[name].command(options.quick)
         print(f"{name}: {command}", flush=True)
         words = [sys.executable, *shlex.split(command)[1:]]
-        words += ["--csv", str(options.results / f"{name}.csv")]
+        words += ["--csv", str(results / f"{name}.csv")]
         started, used = time.monotonic(), _children()
         if subprocess.run(words, cwd=ROOT, check=False).returncode:
             failed.append(name)
         seconds, processor = time.monotonic() - started, _children() - used
         print(f"{name}: {seconds:.0f} s, {processor:.0f} s of the processor\n", flush=True)
-    write_page(options.results)
+    write_page(results)
     if failed:
         print(f"failed: {', '.join(failed)}")
     return 1 if failed else 0

@@ -3,6 +3,8 @@
 import csv
 import json
 import shlex
+import subprocess
+import tempfile
 from pathlib import Path
 
 import bench
@@ -270,3 +272,26 @@ def test_the_driver_measures_and_writes_the_page(
     assert {row["command"] for row in rows} == {f"python benchmarks/growth.py {small.short}"}
     assert "| images | 1: " in (tmp_path / "README.md").read_text("utf-8")
     assert bench.main(["--results", str(tmp_path), "--only", "peak"]) == 1
+
+
+def test_quick_numbers_go_to_a_temporary_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    committed, named = tmp_path / "committed", tmp_path / "named"
+    written: list[Path] = []
+
+    def measured(words: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        written.append(Path(words[words.index("--csv") + 1]).parent)
+        return subprocess.CompletedProcess(words, 0)
+
+    monkeypatch.setattr(bench, "COMMITTED", committed)
+    monkeypatch.setattr(subprocess, "run", measured)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    assert bench.main(["--quick", "--only", "growth"]) == 0
+    assert not committed.exists()
+    assert bench.main(["--quick", "--only", "growth", "--results", str(named)]) == 0
+    assert bench.main(["--only", "growth"]) == 0
+    assert written[0].parent == tmp_path
+    assert written[0].name.startswith("bigain-bench-")
+    assert (written[0] / "README.md").is_file()
+    assert written[1:] == [named, committed]

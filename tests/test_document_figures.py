@@ -3,8 +3,12 @@
 import csv
 import datetime
 import re
+import shutil
+import statistics
+from collections import defaultdict
 from pathlib import Path
 
+import page
 import pytest
 import race_rules
 import saved_flops
@@ -26,6 +30,15 @@ def test_a_measured_file_says_at_which_commit_when_and_where(path: Path) -> None
         assert re.fullmatch(r"[0-9a-f]{12}\+?", row["commit"])
         assert datetime.datetime.fromisoformat(row["made"]).tzinfo is not None
         assert all(row[name] for name in timing.CONDITIONS)
+
+
+def test_the_page_is_that_of_the_measured_files(tmp_path: Path) -> None:
+    assert set(page.SECTIONS) <= {path.stem for path in FILES}
+    for path in FILES:
+        shutil.copy(path, tmp_path)
+    page.write_page(tmp_path)
+    made, committed = tmp_path / "README.md", FILES[0].parent / "README.md"
+    assert made.read_text("utf-8") == committed.read_text("utf-8")
 
 
 def test_every_measured_file_is_named_in_a_document() -> None:
@@ -62,3 +75,107 @@ def test_what_is_computed_once_for_all_classes_is_that_of_the_document() -> None
     assert [each for each in giga if f"({each})" not in text] == []
     assert f"{sum(parts.values()) / 1e9:.1f} G of 804.26 G" in text
     assert saved_flops.shared("sdxl") == {}
+
+
+def measured(name: str) -> list[dict[str, str]]:
+    path = ROOT / "results" / "benchmarks" / f"{name}.csv"
+    return list(csv.DictReader(path.read_text("utf-8").splitlines()))
+
+
+def times_the_plain_loop(name: str) -> dict[tuple[str, str], tuple[str, str, str]]:
+    """(backbone, variant) -> median, lowest and highest ratio of the same round and process."""
+    seconds: dict[tuple[str, str], dict[tuple[str, str], float]] = defaultdict(dict)
+    for row in measured(name):
+        if int(row["process"]) >= 0:  # the others chose the sizes of batches
+            turn = row["process"], row["round"]
+            assert turn not in seconds[row["backbone"], row["variant"]]
+            seconds[row["backbone"], row["variant"]][turn] = float(row["seconds"])
+    found = {}
+    for (backbone, variant), own in seconds.items():
+        plain = seconds[backbone, "plain loop"]
+        assert own.keys() == plain.keys()
+        ratios = [plain[turn] / own[turn] for turn in own]
+        three = statistics.median(ratios), min(ratios), max(ratios)
+        found[backbone, variant] = (f"{three[0]:.3f}", f"{three[1]:.3f}", f"{three[2]:.3f}")
+    return found
+
+
+def table_after(name: str, header: str) -> list[list[str]]:
+    """The cells of the one table with this header."""
+    lines = lines_of(name)
+    assert lines.count(header) == 1
+    start = lines.index(header) + 2
+    end = next(n for n in range(start, len(lines)) if not lines[n].startswith("|"))
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[start:end]]
+
+
+VARIANTS = {
+    "ours": "ours",
+    "ours, linear layers by MKL": "linear layers by MKL",
+    "ours, freed memory not kept": "memory not kept",
+    "plain loop, freed memory kept": "plain loop, memory kept",
+    "`compile=true`": "compile",
+    "`compile=true`, linear layers by MKL": "compile, linear layers by MKL",
+    "`dtype=bfloat16`": "bfloat16",
+    "`compile=true dtype=bfloat16`": "compile + bfloat16",
+}
+"""A row of the document -> its variant in the file."""
+
+
+@pytest.mark.parametrize(
+    ("name", "header"),
+    [
+        ("engine", "| | mini U-Net | mini DiT |"),
+        ("engine_xeon", "| times the plain loop | U-Net | DiT |"),
+    ],
+)
+def test_the_engine_s_speeds_are_those_of_its_file(name: str, header: str) -> None:
+    found, rows = times_the_plain_loop(name), table_after("hardware", header)
+    compared = 0
+    for label, *cells in rows:
+        if label.startswith("Xeon without bf16"):  # of an older commit, which the page names
+            continue
+        variant = VARIANTS[label.removeprefix("Xeon with AMX: ")]
+        three = [found[backbone, variant] for backbone in ("mini_unet", "mini_dit")]
+        assert cells == [f"{middle} ({low}-{high})" for middle, low, high in three], label
+        compared += 1
+    assert compared >= 4
+
+
+def test_races_are_those_of_their_file() -> None:
+    header = next(line for line in lines_of("racing") if line.startswith("| backbone, z |"))
+    shown = [cells for cells in table_after("racing", header) if "published" not in cells[0]]
+    rows = {(row["backbone"], float(row["z"])): row for row in measured("racing")}
+    names = {"mini U-Net": "mini_unet", "mini DiT": "mini_dit"}
+    seen = set()
+    for first, *cells in shown:
+        name, z = first.split(", ")
+        row = rows[names[name], float(z)]
+        seen.add((names[name], float(z)))
+        columns = (
+            *("evaluations", "evaluations_p10", "evaluations_p90", "share", "rounds", "acc1"),
+            *("staged_acc1", "difference", "ci_low", "ci_high", "gained", "lost"),
+            *("same_decision", "same_low", "same_high", "spent"),
+        )
+        expected = [float(row[column]) for column in columns]
+        expected[3] *= 100
+        text = re.sub(r"(\d)-(\d)", r"\1 \2", " ".join(cells))
+        numbers = re.findall(r"[-+]?\d+(?:\.\d+)?", text)
+        assert len(numbers) == len(expected)
+        for number, value in zip(numbers, expected, strict=True):
+            half = 0.5 * 10 ** -len(number.partition(".")[2])
+            assert abs(float(number) - value) <= half + 1e-9, (first, number, value)
+    assert seen == set(rows)
+
+
+def test_speeds_at_full_size_are_those_of_their_file() -> None:
+    text, found = " ".join(lines_of("efficiency")), times_the_plain_loop("full_size")
+    shown = [("sd20", "ours"), ("dit_xl2_512", "ours"), ("sd20", "no sharing")]
+    for key in shown:
+        middle, low, high = found[key]
+        assert f"{middle} ({low} to {high})" in text, key
+    own = [row for row in measured("full_size") if (row["backbone"], row["variant"]) == shown[0]]
+    seconds = statistics.median(float(row["seconds"]) for row in own)
+    assert {row["classes"] for row in own} == {"3"}
+    assert f"({seconds:.1f} s for three, commit {own[0]['commit'][:7]}" in text
+    assert f"about {seconds / 3:.0f} s per forward of one image" in text
