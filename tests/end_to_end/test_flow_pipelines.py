@@ -138,7 +138,7 @@ def test_a_run_equals_the_plain_loop(
         except UnreadableImage:
             continue
         row = samples.loc[sample.image_id]
-        assert np.allclose(row["scores"], errors.mean(axis=0), rtol=1e-4, atol=1e-5)
+        assert np.allclose(row["scores"], errors.mean(axis=0), rtol=1e-5, atol=0)
         assert row["prediction"] == int(np.argmin(errors.mean(axis=0)))
         compared += 1
     assert compared >= 1
