@@ -170,9 +170,9 @@ SECTIONS: dict[str, tuple[str, str, Callable[[pd.DataFrame], Table]]] = {
         "The classifier beside a plain loop",
         "Ours and a loop over images, stages, classes and trials as published diffusion "
         "classifiers have it (`benchmarks/plain_loop.py`), each at the better of two batch sizes, "
-        "10 and 32, and in a process of its own; ours without one part at a time, and with more. The end of a run, "
-        "whose last batches are not full, and the time to compile do not count. Predictions are "
-        "compared with those of the plain loop.",
+        "10 and 32, and in a process of its own; ours without one part at a time, and with more. "
+        "The end of a run, whose last batches are not full, and the time to compile do not count. "
+        "Predictions are compared with those of the plain loop.",
         _engine,
     ),
     "full_size": (
