@@ -169,10 +169,18 @@ def test_four_of_the_rows_of_1000_images_have_no_errors() -> None:
         named(b, "dataset.limit=1000", f"operator={o}", *([f"operator.{s}"] if s else []))
         for b, o, s in words
     }
-    assert len(runs) == 6
+    assert len(runs) == 9
     lacking = {each for each in runs if not (MINI / "errors" / f"{each}.npz").is_file()}
     assert lacking == set(re.findall(r"`([0-9a-f]{16})`", part))
     assert len(lacking) == 4
+
+
+def test_lgtm_loses_accuracy_on_1000_images_and_not_visibly_on_400() -> None:
+    words = ("operator=lgtm", "operator.ratio=0.7")
+    for limit, is_seen in ((400, False), (1000, True)):
+        few = [f"dataset.limit={limit}"] if limit != 400 else []
+        own, none = (named("mini_unet", *each, *few) for each in (words, ("operator=none",)))
+        assert (difference((own, none), "acc1").high < 0) is is_seen
 
 
 # docs/operators.md and README.md of the tables.
