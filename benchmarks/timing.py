@@ -183,7 +183,11 @@ def _command(words: Sequence[str]) -> str:
 
 def _processor(torch: Any) -> str | None:
     """Its model, and the widest instructions that torch uses: one name has several kinds."""
-    kind = torch.backends.cpu.get_cpu_capability() if torch else ""
+    if torch:
+        kind = torch.backends.cpu.get_cpu_capability()
+    else:  # in a process of its own, because this one is measured without torch
+        program = "import torch; print(torch.backends.cpu.get_cpu_capability())"
+        kind = command_output(sys.executable, "-c", program)
     model = cpu_model()
     return f"{model}, {kind}" if model and kind else model
 

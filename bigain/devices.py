@@ -19,8 +19,10 @@ __all__ = [
     "Threads",
     "attention_backend",
     "choose_threads",
+    "cpu_capability",
     "device_name",
     "limited_threads",
+    "machine_name",
     "on_own_stream",
     "peak_memory",
     "reset_peak_memory",
@@ -212,6 +214,20 @@ def device_name(device: torch.device) -> str | None:
     if device.type == "cuda":
         return str(torch.cuda.get_device_name(device))
     return cpu_model()
+
+
+def machine_name(device: torch.device) -> str | None:
+    """`device_name`, for a processor with the widest instructions that torch uses.
+
+    Processors of one name have several kinds.
+    """
+    name = device_name(device)
+    return f"{name}, {cpu_capability()}" if name and device.type == "cpu" else name
+
+
+def cpu_capability() -> str:
+    """The widest instructions that torch uses on this processor, such as AVX512."""
+    return str(torch.backends.cpu.get_cpu_capability())
 
 
 def reset_peak_memory(device: torch.device) -> None:

@@ -3,6 +3,7 @@
 import csv
 import os
 import random
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -14,6 +15,7 @@ import pandas as pd
 import pytest
 import racing
 import timing
+import torch
 import workers
 
 from bigain.tasks.packing import Packed
@@ -84,6 +86,16 @@ def test_a_task_apart_has_its_own_process_and_keeps_its_state() -> None:
     with closing(timing.Apart(partial, random.Random(3).random)) as apart:
         mine = random.Random(3)
         assert [apart() for _ in range(3)] == [mine.random() for _ in range(3)]
+
+
+def test_the_instructions_are_named_with_and_without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timing, "cpu_model", lambda: "chip")
+    kind = torch.backends.cpu.get_cpu_capability()
+    assert timing.conditions()["device"] == f"chip, {kind}"
+    monkeypatch.delitem(sys.modules, "torch")
+    found = timing.conditions()
+    assert (found["device"], found["threads"]) == (f"chip, {kind}", 1)
+    assert "torch" not in sys.modules
 
 
 def test_a_file_of_rows_is_whole_after_each_row_and_says_where_it_was_made(tmp_path: Path) -> None:

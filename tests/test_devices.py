@@ -12,6 +12,7 @@ from bigain.devices import (
     choose_threads,
     device_name,
     limited_threads,
+    machine_name,
     on_own_stream,
     peak_memory,
     reset_peak_memory,
@@ -202,6 +203,12 @@ def test_the_graphics_card_is_waited_for_and_named(monkeypatch: pytest.MonkeyPat
     assert waited == [torch.device("cuda:1")]
     assert device_name(torch.device("cuda:1")) == "card 1"
     assert device_name(torch.device("cpu")) == cpu_model()
+    assert machine_name(torch.device("cuda:1")) == "card 1"
+    monkeypatch.setattr("bigain.devices.cpu_model", lambda: "chip")
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
+    assert machine_name(torch.device("cpu")) == "chip, AVX2"
+    monkeypatch.setattr("bigain.devices.cpu_model", lambda: None)
+    assert machine_name(torch.device("cpu")) is None
 
 
 def test_a_stream_of_its_own_begins_after_what_was_launched(

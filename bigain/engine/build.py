@@ -25,7 +25,7 @@ from bigain.config import (
 )
 from bigain.data.base import SELECTIONS, OpenedDataset, load_dataset, load_reference
 from bigain.data.contents import files_hash, require_readable
-from bigain.devices import DTYPES, device_name, reset_peak_memory, resolve_device
+from bigain.devices import DTYPES, machine_name, reset_peak_memory, resolve_device
 from bigain.engine.build_backbone import published_class
 from bigain.engine.build_calibrated import build_placed
 from bigain.engine.build_protocol import build_packing
@@ -161,7 +161,7 @@ def build_batch_size(config: RunConfig, backbone: Backbone, device: torch.device
         return config.batch_size
     plain = resolved(config)
     about = {
-        **{"machine": device_name(device), "threads": torch.get_num_threads()},
+        **{"machine": machine_name(device), "threads": torch.get_num_threads()},
         **{key: plain[key] for key in ("dtype", "operator")},
         **{key: plain["backbone"].get(key) for key in ("name", "sites", "attention")},
         "classes": backbone.num_classes,

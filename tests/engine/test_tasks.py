@@ -74,6 +74,7 @@ def test_an_automatic_batch_size_is_measured_for_the_first_run_alone(
     assert task.facts()["micro_batch"] == 2
     (kept,) = json.loads((tmp_path / "batch_sizes.json").read_text())
     assert json.loads(kept)["operator"]["ratio"] == 0.7
+    assert json.loads(kept)["machine"].endswith(f", {torch.backends.cpu.get_cpu_capability()}")
 
 
 def test_a_run_without_a_compiler_ends_before_a_model_is_loaded(
