@@ -8,7 +8,6 @@ field whose description says what is allowed.
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -92,10 +91,9 @@ def _one(detail: Mapping[str, Any], typed: Mapping[str, str], groups: Iterable[s
 
 
 def _combination(context: Mapping[str, Any], typed: Mapping[str, str]) -> str:
-    """The line of `not_allowed`; a path is quoted as typed, which is not always absolute."""
-    key, value = context["key"], context["value"]
-    written = f"{key}={value}"
-    written = typed.get(key, written) if isinstance(value, Path) else written
+    """The line of `not_allowed`, with the setting as it was typed, where it was."""
+    key = context["key"]
+    written = typed.get(key, f"{key}={context['value']}")
     return f"{written}: allowed: {context['allowed']}"
 
 

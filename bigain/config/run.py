@@ -225,13 +225,14 @@ class RunConfig(Settings):
         if allowed:
             raise not_allowed("operator.plan", "shared", f"each_class, because {allowed}")
         if isinstance(task, ClassificationConfig):
-            self._check_number("operator.plan=shared needs room for all classes of an image")
             self._check_room()
 
     def _check_room(self) -> None:
-        """All classes of an image fit into a batch."""
+        """All classes of an image fit into a batch, whose size is a number."""
         classes = self.dataset.facts.num_classes if self.dataset.is_known else 0
-        if self.named_batch_size < classes:
+        if not classes:
+            self._check_number("operator.plan=shared needs room for all classes of an image")
+        elif self.batch_size == "auto" or self.batch_size < classes:
             allowed = f"at least {classes}, the number of classes of dataset={self.dataset.name}, "
             allowed = f"{allowed}which with operator.plan=shared are in one batch"
             raise not_allowed("batch_size", self.batch_size, allowed)

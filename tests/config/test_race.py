@@ -62,7 +62,7 @@ def test_the_defaults_of_the_published_rules() -> None:
     ("rule", "overrides"),
     [
         ("gaussian", ["p=0.1", "stages=[[3,2]]"]),
-        ("t_test", ["z=3", "looks=[5]", "weights=spread", "stages=[[3,2]]"]),
+        ("t_test", ["z=3", "looks=[1,3]", "weights=spread", "stages=[[3,2]]"]),
         (
             "halving",
             ["z=2.54", "p=0.1", "minimum=3", "looks=[5]", "weights=ones", "images=20", "classes=4"],
@@ -71,10 +71,9 @@ def test_the_defaults_of_the_published_rules() -> None:
 )
 def test_a_setting_of_another_rule_is_refused_by_its_name(rule: str, overrides: list[str]) -> None:
     for override in overrides:
-        key = override.partition("=")[0]
         line = complaint(f"task.race.rule={rule}", f"task.race.{override}")
-        assert line.startswith(f"task.race.{key}=")
-        assert f": allowed: null with task.race.rule={rule}; it is a setting of " in line
+        allowed = f"allowed: null with task.race.rule={rule}; it is a setting of "
+        assert line.startswith(f"task.race.{override}: {allowed}")
 
 
 @pytest.mark.parametrize(
@@ -98,7 +97,7 @@ def test_stages_that_cannot_be_are_refused(override: str, allowed: str) -> None:
     ("override", "grid", "stages", "example"),
     [
         ("task.trial_list=[5]", "[5]", "[[3,5],[6,3],[12,2]]", "[[2,5]]"),
-        ("task.trial_list=[2,6]", "[2, 6]", "[[3,5],[6,3],[12,2]]", "[[3,5]]"),
+        ("task.trial_list=[2,6]", "[2,6]", "[[3,5],[6,3],[12,2]]", "[[3,5]]"),
         ("task.race.stages=[[20,4]]", "[5, 20]", "[[20,4]]", "[[10,4]]"),
     ],
 )
@@ -145,9 +144,9 @@ def test_the_name_of_a_race_has_what_changes_it(override: str, same: bool) -> No
         ("task.race.z=0", "task.race.z=0: allowed: a number > 0, or inf"),
         ("task.race.minimum=0", "task.race.minimum=0: allowed: an integer from 1"),
         ("task.race.minimum=21", "task.race.minimum=21: allowed: 1 to 20"),
-        ("task.race.looks=[2,2]", "task.race.looks=[2, 2]: allowed: null or increasing"),
-        ("task.race.looks=[1,5]", "task.race.looks=[1, 5]: allowed: null or increasing"),
-        ("task.race.looks=[2,20]", "task.race.looks=[2, 20]: allowed: null or increasing"),
+        ("task.race.looks=[2,2]", "task.race.looks=[2,2]: allowed: null or increasing"),
+        ("task.race.looks=[1,5]", "task.race.looks=[1,5]: allowed: null or increasing"),
+        ("task.race.looks=[2,20]", "task.race.looks=[2,20]: allowed: null or increasing"),
         ("task.race.looks=[]", "task.race.looks=[]: allowed: null or increasing"),
         ("task.race.audit=2", "task.race.audit=2: allowed: a number from 0 to 1"),
         ("task.race.images=9", "task.race.images=9: allowed: an integer >= 10"),

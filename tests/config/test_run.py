@@ -302,7 +302,10 @@ def test_an_automatic_batch_size_is_not_in_the_name() -> None:
             "batch_size=9",
             "batch_size=9: allowed: at least 10, the number of classes of dataset=fas",
         ),
-        ("batch_size=auto", "batch_size=auto: allowed: an integer >= 1, because operator.plan=sh"),
+        (
+            "batch_size=auto",
+            "batch_size=auto: allowed: at least 10, the number of classes of dataset=fas",
+        ),
         ("task.allocation=racing", "operator.plan=shared: allowed: each_class, because in a race"),
         ("task=efficiency task.measure=all", "operator.plan=shared: .* because task.measure=all"),
         ("task=efficiency task.measure=flops", "operator.plan=shared: .* task.measure=flops"),

@@ -213,7 +213,7 @@ def test_a_damaged_or_foreign_file_is_refused(made: Path, tmp_path: Path) -> Non
         (["task.allocation=racing"], "task.allocation=racing: allowed: staged"),
         (["compile=true"], "compile=true: allowed: false"),
         (["task=efficiency", "task.measure=time"], "task.measure=time: allowed: flops"),
-        (["operator.trial_list=[5,10]"], "operator.trial_list=[5, 10]: allowed: [5,20]"),
+        (["operator.trial_list=[5,10]"], "operator.trial_list=[5,10]: allowed: [5,20]"),
         (["backbone.sites.blocks=[0]"], "backbone.sites.blocks=[0]: allowed: no sites with"),
     ],
 )
