@@ -41,17 +41,27 @@ OF_UNETS: dict[str, tuple[str, ...]] = {
     "lgtm scope=self+cross+mlp": MERGING,
     "dip_go target=0.3 protect_cross_attention=false": CALIBRATED,
 }
+OF_FLOWS: dict[str, tuple[str, ...]] = {
+    # Draws of a run are by the timestep of the grid; a flow model alone sees another number.
+    "none": (),
+    **dict.fromkeys(("lgtm", "tome random=false"), MERGING),
+}
+OTHERS = ("sd15", "sd21", "sdxl", "dit_xl2_512")
+FLOWS = ("sd3_medium", "sd35_medium")
 CASES = [
     *[(name, operator) for name in ("mini_unet", "mini_dit", "sd20") for operator in OPERATORS],
     *[(name, operator) for name in ("mini_unet", "sd20") for operator in OF_UNETS],
-    *[(name, "lgtm") for name in ("sd21", "sdxl", "dit_xl2_512")],
+    *[(name, operator) for name in OTHERS for operator in ("none", "tome", "lgtm")],
+    *[(name, "todo") for name in ("sd15", "sdxl")],
+    *[(name, operator) for name in FLOWS for operator in OF_FLOWS],
+    ("flux_dev", "none"),  # which has no place for an operator
 ]
 
 
 def config_of(backbone: list[str], operator: str, folder: Path) -> RunConfig:
     """The settings of a run; what its operator is made from is made now."""
     name, *further = operator.split()
-    own = {**OPERATORS, **OF_UNETS}[operator]
+    own = {**OPERATORS, **OF_UNETS, **OF_FLOWS}[operator]
     command = [
         *(*backbone, f"operator={name}", *(f"operator.{each}" for each in (*own, *further))),
         f"task.trial_list={list(PROTOCOL.trial_list)}",
@@ -68,17 +78,22 @@ def config_of(backbone: list[str], operator: str, folder: Path) -> RunConfig:
 @torch.inference_mode()
 def looped(backbone: Backbone, image_id: int, latents: Tensor) -> tuple[int, np.ndarray]:
     """Prediction and errors (trials, classes), each class and trial in a forward of its own."""
+    schedule = backbone.schedule
     stages = zip(PROTOCOL.stages(), PROTOCOL.keep_list, strict=True)
     grid = [(t, keep) for timesteps, keep in stages for t in timesteps]
     errors = np.full((len(grid), backbone.num_classes), math.nan)
     alive = list(range(backbone.num_classes))
     for row, (t, keep) in enumerate(grid):
         noise = keyed_noise(0, "classification", image_id, t, shape=tuple(latents.shape))
-        abar = float(backbone.schedule.alphas_cumprod[t])
-        noisy = math.sqrt(abar) * latents + math.sqrt(1 - abar) * noise
+        abar, level = float(schedule.alphas_cumprod[t]), float(schedule.b[t])
+        if schedule.is_straight:  # flow matching, whose score is the velocity
+            noisy, target = (1 - level) * latents + level * noise, noise - latents
+        else:
+            noisy, target = math.sqrt(abar) * latents + math.sqrt(1 - abar) * noise, noise
+        predict = backbone.predict if schedule.is_straight else backbone.predict_noise
         for label in alive:
-            predicted = backbone.predict_noise(noisy, torch.tensor([t]), torch.tensor([label]))
-            errors[row, label] = float((predicted - noise).double().square().mean())
+            predicted = predict(noisy, torch.tensor([t]), torch.tensor([label]))
+            errors[row, label] = float((predicted - target).double().square().mean())
         if row + 1 == len(grid) or grid[row + 1][1] != keep:
             means = np.nanmean(errors, axis=0)
             alive = sorted(sorted(alive, key=lambda c: means[c])[:keep])
