@@ -19,6 +19,9 @@ from typing import NamedTuple
 from page import write_page
 from timing import ROOT
 
+from bigain.errors import in_one_line
+from bigain.runs.files import make_results
+
 __all__ = ["COMMITTED", "PARTS", "Part", "main"]
 
 COMMITTED = ROOT / "results" / "benchmarks"
@@ -95,6 +98,7 @@ def main(argv: list[str] | None = None) -> int:
     if options.quick and options.results is None:
         results = Path(tempfile.mkdtemp(prefix="bigain-bench-"))
         print(f"into {results}", flush=True)
+    make_results(results, "--results")
     failed = []
     for name in [] if options.page else options.only:
         command = PARTS[name].command(options.quick)
@@ -119,4 +123,4 @@ def _children() -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(in_one_line(main))

@@ -35,6 +35,7 @@ backbone.
 """
 
 import argparse
+import sys
 import tempfile
 from collections.abc import Mapping
 from contextlib import ExitStack, closing
@@ -43,6 +44,9 @@ from typing import Any
 
 import timing
 from engine_variants import MINI, VARIANTS, Round, begin, can_differ, protocol_of
+from random_backbone import WITHOUT_FILES
+
+from bigain.errors import in_one_line
 
 __all__ = ["best_size", "default_variants", "groups", "main"]
 
@@ -63,11 +67,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--backbones", nargs="+", default=[*MINI, "sd20", "dit_xl2_512"])
-    parser.add_argument("--images", type=int, default=4, help="of the mini backbones")
-    parser.add_argument("--sizes", type=int, nargs="+", default=[10, 20, 32, 64])
-    parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--processes", type=int, default=3, help="of each variant")
+    parser.add_argument(
+        "--backbones", nargs="+", choices=WITHOUT_FILES, default=[*MINI, "sd20", "dit_xl2_512"]
+    )
+    parser.add_argument("--images", type=timing.positive, default=4, help="of the mini backbones")
+    parser.add_argument("--sizes", type=timing.positive, nargs="+", default=[10, 20, 32, 64])
+    parser.add_argument("--rounds", type=timing.positive, default=2)
+    parser.add_argument("--processes", type=timing.positive, default=3, help="of each variant")
     parser.add_argument(
         "--variants", nargs="+", choices=list(VARIANTS), help="beside the plain loop"
     )
@@ -184,4 +190,4 @@ def _turn(row: Any) -> tuple[int, int]:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(in_one_line(main))

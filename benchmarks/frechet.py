@@ -23,6 +23,7 @@ from pytorch_fid import inception
 from torch import nn
 
 from bigain.data.fashion_mnist import FashionMNIST
+from bigain.errors import in_one_line
 
 __all__ = ["distance", "main"]
 
@@ -38,9 +39,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--images", type=int, default=50, help="in each folder")
-    parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--images", type=timing.at_least(2), default=50, help="in each folder")
+    parser.add_argument("--rounds", type=timing.positive, default=2)
+    parser.add_argument("--threads", type=timing.positive, default=2)
     parser.add_argument("--csv", type=Path)
     options = parser.parse_args()
     place = {**timing.conditions(), "threads": options.threads}
@@ -117,4 +118,4 @@ def _write_weights(home: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(in_one_line(main))

@@ -39,6 +39,7 @@ from timing import ROOT, RowFile, conditions
 from bigain.devices import device_name, resolve_device
 from bigain.errors import UserError
 from bigain.machine import command_output
+from bigain.runs.files import make_results
 from bigain.runs.provenance import package_versions
 
 __all__ = ["PARTS", "main"]
@@ -82,7 +83,10 @@ def main(argv: list[str] | None = None) -> int:
         return _refuse(str(error))
     if options.here:
         return _measure(options.here, device, options.tiny, options.results)
-    options.results.mkdir(parents=True, exist_ok=True)
+    try:
+        make_results(options.results, "--results")
+    except UserError as error:
+        return _refuse(str(error))
     text = json.dumps(_about(device), indent=2) + "\n"
     (options.results / "device.json").write_text(text, encoding="utf-8")
     codes = [_run(name, options) for name in options.only]

@@ -10,6 +10,7 @@ operator.  Every point is a whole number of full batches.
 import argparse
 import math
 import statistics
+import sys
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -21,6 +22,7 @@ import torch
 from random_backbone import RandomBackbone
 
 import bigain
+from bigain.errors import in_one_line
 from bigain.operators import Operator, ToMe
 from bigain.tasks.classifier import LOSSES, DiffusionClassifier
 from bigain.tasks.protocol import StagedProtocol
@@ -50,10 +52,12 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--axes", nargs="+", default=list(_AXES), choices=list(_AXES))
-    parser.add_argument("--points", type=int, default=4, help="at most so many values of each")
-    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument(
+        "--points", type=timing.positive, default=4, help="at most so many values of each"
+    )
+    parser.add_argument("--rounds", type=timing.positive, default=2)
     parser.add_argument("--csv", type=Path)
-    parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--processes", type=timing.positive, default=1)
     options = parser.parse_args()
     file = timing.RowFile(options.csv, {**timing.conditions(), "threads": 1})
     for axis in options.axes:
@@ -112,4 +116,4 @@ def _classify(
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(in_one_line(main))

@@ -15,6 +15,7 @@ disk, because each record is on disk before the next image begins; it needs idle
 
 import argparse
 import statistics
+import sys
 import tempfile
 import time
 from collections import defaultdict
@@ -26,6 +27,8 @@ from typing import Any, NamedTuple
 from unittest import mock
 
 import timing
+
+from bigain.errors import in_one_line
 
 __all__ = ["Clock", "main"]
 
@@ -109,10 +112,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--images", type=int, default=24)
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--images", type=timing.positive, default=24)
+    parser.add_argument("--repeats", type=timing.positive, default=5)
     parser.add_argument("--csv", type=Path)
     arguments = parser.parse_args()
+    timing.check_csv(arguments.csv)
     imports = _imports()
     measured: dict[str, list[dict[str, Cost]]] = {name: [] for name in _BACKBONES}
     for _ in range(arguments.repeats):
@@ -248,4 +252,4 @@ def _show(rows: list[Mapping[str, str | float]]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(in_one_line(main))

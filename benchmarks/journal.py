@@ -13,6 +13,7 @@ import argparse
 import json
 import random
 import resource
+import sys
 import tempfile
 import time
 import tracemalloc
@@ -25,8 +26,9 @@ import numpy as np
 import timing
 
 from bigain.cli.status import status_rows
+from bigain.errors import in_one_line
 from bigain.runs.errors import packed
-from bigain.runs.files import FIRST_STAGE
+from bigain.runs.files import FIRST_STAGE, make_results
 from bigain.runs.identity import run_id
 from bigain.runs.journal import count_records, iterate_journals, journal_name
 from bigain.runs.session import RunSession
@@ -43,12 +45,18 @@ _MOST_SCORES = 100_000_000
 def main() -> None:
     """Measure, print, and write a CSV if told so."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--records", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
-    parser.add_argument("--classes", type=int, nargs="+", default=[10, 1000])
-    parser.add_argument("--runs", type=int, default=0, help="also time status over so many runs")
+    parser.add_argument(
+        "--records", type=timing.positive, nargs="+", default=[10_000, 100_000, 1_000_000]
+    )
+    parser.add_argument("--classes", type=timing.positive, nargs="+", default=[10, 1000])
+    parser.add_argument(
+        "--runs", type=timing.at_least(0), default=0, help="also time status over so many runs"
+    )
     parser.add_argument("--folder", type=Path, help="where to write (default: a temporary folder)")
     parser.add_argument("--csv", type=Path, help="a file for the rows of journals")
     options = parser.parse_args()
+    if options.folder is not None:
+        make_results(options.folder, "--folder")
     file = timing.RowFile(options.csv, timing.conditions())
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         for classes, records in product(options.classes, options.records):
@@ -154,4 +162,4 @@ def _timed(name: str, work: Callable[[], object]) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(in_one_line(main))

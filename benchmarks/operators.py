@@ -9,6 +9,7 @@ each of `--processes` processes, ratios are those of one round; with one thread 
 
 import argparse
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -19,6 +20,7 @@ import timing
 import torch
 from torch import Tensor, nn
 
+from bigain.errors import in_one_line
 from bigain.operators import (
     ABM,
     IEKVD,
@@ -67,10 +69,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--repeats", type=int, default=6)
-    parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--shapes", type=int, default=len(_SHAPES), help="the first so many")
+    parser.add_argument("--repeats", type=timing.positive, default=6)
+    parser.add_argument("--processes", type=timing.positive, default=2)
+    parser.add_argument("--threads", type=timing.positive, default=1)
+    parser.add_argument(
+        "--shapes", type=timing.positive, default=len(_SHAPES), help="the first so many"
+    )
     parser.add_argument("--csv", type=Path)
     options = parser.parse_args()
     file = timing.RowFile(options.csv, {**timing.conditions(), "threads": options.threads})
@@ -182,4 +186,4 @@ def _tomesd_tasks(x: Tensor, side: int) -> dict[str, Callable[[], object]]:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(in_one_line(main))

@@ -7,6 +7,7 @@ those of a run (`bigain.patching.onednn`).  A forward's FLOPs are counted as by 
 """
 
 import argparse
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -18,6 +19,7 @@ import torch
 from torch import nn
 
 from bigain.backbones.denoisers import build_denoiser, example_inputs
+from bigain.errors import in_one_line
 from bigain.patching.onednn import use_onednn
 from bigain.tasks.flops import count_flops
 
@@ -42,8 +44,8 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--backbones", nargs="+", default=list(_BATCHES), choices=list(_BATCHES))
-    parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--rounds", type=timing.positive, default=2)
+    parser.add_argument("--processes", type=timing.positive, default=1)
     parser.add_argument("--csv", type=Path)
     options = parser.parse_args()
     file = timing.RowFile(options.csv, {**timing.conditions(), "threads": 1})
@@ -122,4 +124,4 @@ def matrix_product(side: int, device: torch.device, dtype: torch.dtype) -> tuple
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(in_one_line(main))

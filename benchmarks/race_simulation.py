@@ -9,13 +9,16 @@ grid decides alike.
 
 import argparse
 import math
+import sys
 from pathlib import Path
 
+import timing
 import torch
 from safetensors.torch import load_file
 
 from bigain.config import ClassificationConfig
 from bigain.engine.build_protocol import gaussian_rule
+from bigain.errors import in_one_line
 from bigain.launch.compose import compose_config
 from bigain.metrics import wilson
 from bigain.tasks.protocol import Allocation, StagedProtocol
@@ -33,9 +36,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--classes", nargs="+", type=int, default=[37, 100, 1000])
-    parser.add_argument("--images", type=int, default=1000)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--classes", nargs="+", type=timing.positive, default=[37, 100, 1000])
+    parser.add_argument("--images", type=timing.positive, default=1000)
+    parser.add_argument("--seed", type=timing.at_least(0), default=0)
     arguments = parser.parse_args()
     tables = load_file(_TABLES)
     config = compose_config(["task.allocation=racing"])
@@ -66,4 +69,4 @@ def simulated(protocol: Allocation, s: torch.Tensor, classes: int, images: int, 
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(in_one_line(main))

@@ -25,9 +25,11 @@ from bigain.config import ClassificationConfig
 from bigain.data.fashion_mnist import SLICE_SIZE, FashionMNIST
 from bigain.data.whole import load_whole
 from bigain.engine.build_protocol import gaussian_rule
+from bigain.errors import in_one_line
 from bigain.launch.compose import compose_config
 from bigain.metrics import paired_accuracy, wilson
 from bigain.runs.calibrations import errors_folder, read_calibration
+from bigain.runs.files import make_results
 from bigain.runs.identity import run_id
 from bigain.runs.pairing import FinishedRun, read_finished
 from bigain.tasks.protocol import StagedProtocol
@@ -45,6 +47,7 @@ _ORDERS = {
 """Which images of the test split's order come first."""
 _PARTS = 10
 _RACE = "task.allocation=racing"
+_MINI = ["mini_dit", "mini_unet"]
 
 
 def main() -> None:
@@ -52,18 +55,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--backbones", nargs="+", default=["mini_dit", "mini_unet"])
+    parser.add_argument("--backbones", nargs="+", choices=_MINI, default=_MINI)
     parser.add_argument("--images", choices=[*_ORDERS, "calibration"], default="fresh")
-    parser.add_argument("--count", type=int, default=1000)
+    parser.add_argument("--count", type=timing.positive, default=1000)
     parser.add_argument("--z", help="instead of the default, such as `--choose-z` has chosen")
     parser.add_argument("--root", type=Path, help="the folder of the full Fashion-MNIST")
     parser.add_argument("--results", type=Path, required=True, help="where the runs are made")
     parser.add_argument("--csv", type=Path, help="rows of other images or backbones in it stay")
     arguments = parser.parse_args()
+    timing.check_csv(arguments.csv)
     whole = FashionMNIST.open_all(arguments.root).image_ids
     is_held_out, is_fresh = arguments.images == "calibration", arguments.images == "fresh"
     order = "fresh" if is_held_out else arguments.images
-    arguments.results.mkdir(parents=True, exist_ok=True)
+    make_results(arguments.results, "--results")
     index = arguments.results / f"{order}.txt"
     index.write_text("".join(f"{image_id}\n" for image_id in whole[_ORDERS[order]]))
     known = _rows(arguments.csv)
@@ -158,7 +162,10 @@ def _committed(backbone: str) -> FinishedRun:
 
 
 def _bigain(*words: str) -> None:
-    subprocess.run([sys.executable, "-m", "bigain", *words], check=True, cwd=timing.ROOT)
+    """Carry out a command, which says itself what is wrong."""
+    code = subprocess.run([sys.executable, "-m", "bigain", *words], check=False, cwd=timing.ROOT)
+    if code.returncode:
+        raise SystemExit(code.returncode)
 
 
 def _rows(path: Path | None) -> list[dict[str, Any]]:
@@ -169,4 +176,4 @@ def _rows(path: Path | None) -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(in_one_line(main))

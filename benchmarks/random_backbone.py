@@ -11,14 +11,21 @@ from bigain.config.architectures import ARCHITECTURES
 from bigain.patching.onednn import use_onednn
 from bigain.tasks.efficiency import TimeSettings, build_random
 
-__all__ = ["RandomBackbone"]
+__all__ = ["WITHOUT_FILES", "RandomBackbone"]
+
+WITHOUT_FILES = tuple(
+    name
+    for name, about in ARCHITECTURES.items()
+    if not about.is_flow and "addition_embed_type" not in about.settings
+)
+"""The backbones that a `RandomBackbone` can be; SDXL and flow matching have more inputs."""
 
 _PROMPT_TOKENS = 77
 _MINI_TOKENS = 4
 
 
 class RandomBackbone(PredictsNoise):
-    """A `Backbone` (`bigain.backbones.base`) without files; SDXL is not supported.
+    """A `Backbone` (`bigain.backbones.base`) without files, one of `WITHOUT_FILES`.
 
     Its linear layers compute as those of a run do.
 

@@ -8,8 +8,10 @@ several processes, and its spread is over all of them.
 This module loads no torch: some benchmarks time that.
 """
 
+import argparse
 import csv
 import os
+import re
 import shlex
 import statistics
 import sys
@@ -22,11 +24,14 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
+from bigain.errors import UserError
 from bigain.machine import command_output, cpu_model, keep_freed_memory
+from bigain.runs.files import make_results
 from bigain.runs.provenance import git_state, now, package_version
 
-__all__ = ["CONDITIONS", "ROOT", "Apart", "RowFile", "Spread", "conditions", "in_fresh_process"]
-__all__ += ["in_turn", "interleaved", "ratios", "spread", "write_rows"]
+__all__ = ["CONDITIONS", "ROOT", "Apart", "RowFile", "Spread", "at_least", "check_csv"]
+__all__ += ["conditions", "in_fresh_process", "in_turn", "interleaved", "positive", "ratios"]
+__all__ += ["spread", "write_rows"]
 
 ROOT = Path(__file__).resolve().parents[1]
 CONDITIONS = ("command", "commit", "made", "device", "cores", "threads", "torch")
@@ -35,6 +40,21 @@ CONDITIONS = ("command", "commit", "made", "device", "cores", "threads", "torch"
 _CODE = ("benchmarks", "bigain", "configs")
 
 Row = Mapping[str, Any]
+
+
+def at_least(least: int) -> Callable[[str], int]:
+    """The type of an argument that is an integer of at least `least`."""
+
+    def integer(text: str) -> int:
+        if not re.fullmatch(r"\d+", text, re.ASCII) or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text}: allowed: an integer >= {least}")
+        return int(text)
+
+    return integer
+
+
+positive = at_least(1)
+"""The type of an argument that counts something."""
 
 
 class Spread(NamedTuple):
@@ -203,6 +223,15 @@ def write_rows(path: Path | None, rows: Sequence[Row]) -> None:
         writer.writerows(rows)
 
 
+def check_csv(path: Path | None) -> None:
+    """Raise UserError, before anything is measured, unless the file can be written."""
+    if path is None:
+        return
+    if path.is_dir():
+        raise UserError(f"--csv={path}: is a folder; allowed: a file")
+    make_results(path.absolute().parent, "--csv, its folder")
+
+
 class RowFile:
     """A CSV file that is whole after each row.
 
@@ -210,9 +239,13 @@ class RowFile:
         path: Where it is; None: nowhere.
         place: Columns that each row has beside its own, such as `conditions()`.
 
+    Raises:
+        UserError: The file cannot be written.
+
     """
 
     def __init__(self, path: Path | None, place: Row) -> None:
+        check_csv(path)
         self._path = path
         self._place = place
         self.rows: list[Row] = []

@@ -22,6 +22,7 @@ import timing
 import torch  # a run imports it anyway
 
 from bigain.config import TrackingConfig
+from bigain.errors import in_one_line
 from bigain.launch.compose import compose_config
 from bigain.runs.archive import Archive
 from bigain.runs.files import SAMPLES
@@ -33,6 +34,7 @@ __all__ = ["main"]
 
 _RESULTS = Path(__file__).parents[1] / "results"
 _RUNS = 5
+_TRACKERS = ["wandb", "trackio"]
 _COLUMNS = ("tracker", "once_s", "run_s", "images", "first_run_s", "reference_s", "share_percent")
 
 
@@ -41,8 +43,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--trackers", nargs="+", default=["wandb", "trackio"], metavar="NAME")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--trackers", nargs="+", choices=_TRACKERS, default=_TRACKERS)
+    parser.add_argument("--rounds", type=timing.positive, default=3)
     parser.add_argument("--csv", type=Path, help="a file for the rows")
     parser.add_argument("--one", nargs=2, metavar=("TRACKER", "RUNS"), help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -127,4 +129,4 @@ def _reference() -> tuple[str, float, int]:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(in_one_line(main))

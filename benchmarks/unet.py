@@ -10,6 +10,7 @@ acts at the same sites (`max_downsample=1`).  With one thread it is processor ti
 
 import argparse
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -24,6 +25,8 @@ from torch import nn
 
 import bigain
 from bigain.backbones.denoisers import build_denoiser, example_inputs
+from bigain.config.architectures import ARCHITECTURES
+from bigain.errors import in_one_line
 from bigain.operators import ABM, IEKVD, LGTM, CachedAssignment, Operator, SiTo, ToDo, ToMe
 from bigain.tasks.flops import count_flops
 
@@ -35,17 +38,20 @@ _OPERATORS: tuple[Operator, ...] = (
 
 Contexts = dict[str, Callable[[], AbstractContextManager[object]]]
 
+_NAMES = [name for name, about in ARCHITECTURES.items() if about.blocks is None]
+"""The U-Nets."""
+
 
 def main() -> None:
     """Print one line per operator, and write a CSV file if told so."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--backbone", default="sd20")
-    parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--processes", type=int, default=1)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--backbone", choices=_NAMES, default="sd20")
+    parser.add_argument("--repeats", type=timing.positive, default=7)
+    parser.add_argument("--processes", type=timing.positive, default=1)
+    parser.add_argument("--threads", type=timing.positive, default=2)
+    parser.add_argument("--batch", type=timing.positive, default=1)
     names = ["tomesd", *(type(operator).__name__ for operator in _OPERATORS)]
     parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="NAME")
     parser.add_argument("--csv", type=Path)
@@ -131,4 +137,4 @@ def _flop_shares(backbone: str) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(in_one_line(main))

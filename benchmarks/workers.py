@@ -21,9 +21,12 @@ from pathlib import Path
 
 import timing
 
+from bigain.errors import in_one_line
+
 __all__ = ["main", "rate"]
 
 _LOOK = 0.01
+_MINI = ["mini_dit", "mini_unet"]
 
 
 def main() -> None:
@@ -31,10 +34,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--backbones", nargs="+", default=["mini_dit", "mini_unet"])
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--images", type=int, default=16, help="of each worker; at least 3")
-    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--backbones", nargs="+", choices=_MINI, default=_MINI)
+    parser.add_argument("--workers", type=timing.positive, default=2)
+    parser.add_argument(
+        "--images", type=timing.at_least(3), default=16, help="of each worker; at least 3"
+    )
+    parser.add_argument("--rounds", type=timing.positive, default=2)
     parser.add_argument("--csv", type=Path)
     arguments = parser.parse_args()
     file = timing.RowFile(arguments.csv, {**timing.conditions(), "threads": 1})
@@ -116,4 +121,4 @@ def _arrivals(results: Path, processes: list[subprocess.Popen[bytes]]) -> list[l
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(in_one_line(main))

@@ -1,6 +1,10 @@
 """The exceptions that the command line shows as one line, without a traceback."""
 
-__all__ = ["FaultError", "UserError"]
+import os
+import sys
+from collections.abc import Callable
+
+__all__ = ["FaultError", "UserError", "in_one_line"]
 
 
 class UserError(Exception):
@@ -16,3 +20,22 @@ class FaultError(Exception):
 
     The command line prints the message to stderr and ends with code 1.
     """
+
+
+def in_one_line(main: Callable[[], int | None]) -> int:
+    """The exit code of a script, whose mistakes and missing files are one line on stderr.
+
+    Args:
+        main: The script; it returns its exit code, None for 0.
+
+    """
+    try:
+        return main() or 0
+    except (UserError, FaultError) as error:
+        sys.stderr.write(f"{' '.join(str(error).split())}\n")
+        return 2 if isinstance(error, UserError) else 1
+    except OSError as error:
+        if error.filename is None:
+            raise
+        sys.stderr.write(f"{os.fsdecode(error.filename)}: {error.strerror}\n")
+        return 1

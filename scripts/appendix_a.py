@@ -23,6 +23,7 @@ from decomposition import BACKBONES, BASELINE, Run
 from marks import between
 
 from bigain.config.operator import operator_title, other_settings
+from bigain.errors import in_one_line
 from bigain.files import csv_text, replace_text
 from bigain.launch.compose import compose_config
 from bigain.runs.analysis import (
@@ -99,4 +100,4 @@ def _settings(row: MarginRow) -> tuple[str, ...]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(in_one_line(main))

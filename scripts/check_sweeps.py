@@ -22,6 +22,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from bigain.errors import in_one_line
+
 SETTINGS = ("task.trial_list=[1,2]",)
 SEEDS = "seed=0,1,2,3"
 RUN_SECONDS = 6.0
@@ -251,4 +253,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    sys.exit(in_one_line(main))

@@ -16,6 +16,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from bigain.errors import UserError, in_one_line
+
 ROOT = Path(__file__).parents[1]
 TABLES = range(1, 19)
 WORDS = ("note",)
@@ -58,7 +60,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _at(commit: str, path: str) -> str:
     command = ["git", "show", f"{commit}:{path}"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise UserError(f"--base={commit}: {done.stderr.strip()}")
     return done.stdout
 
 
@@ -108,4 +112,4 @@ def _rows(text: str) -> Iterator[list[str]]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(in_one_line(main))

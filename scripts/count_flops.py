@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from decomposition import planned
 
+from bigain.errors import in_one_line
 from bigain.files import replace_text
 from bigain.launch.compose import compose_config, compose_configs
 from bigain.runs.flops import SHIPPED_FLOPS, flops_name
@@ -50,4 +51,4 @@ def _runs(spec: TableSpec) -> Iterator[PlannedRun]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(in_one_line(main))

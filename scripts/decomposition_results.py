@@ -22,6 +22,7 @@ from decomposition_figure import draw
 from decomposition_page import markdown, page_parts
 from marks import between
 
+from bigain.errors import in_one_line
 from bigain.files import replace_text
 from bigain.launch.compose import compose_config
 from bigain.metrics.intervals import PairedResult, Values, holm, paired_difference
@@ -251,4 +252,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(in_one_line(main))

@@ -14,6 +14,8 @@ import sys
 import tomllib
 from pathlib import Path
 
+from bigain.errors import in_one_line
+
 __all__ = ["floors", "main", "picture", "purpose", "with_picture"]
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -77,4 +79,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(in_one_line(main))

@@ -14,6 +14,7 @@ import ast
 import csv
 import hashlib
 import io
+import sys
 import zipfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
 
 from bigain.data.base import CLASSES
 from bigain.data.imagenet import LISTS, VAL_LABELS, val_order
+from bigain.errors import in_one_line
 from bigain.files import replace_text
 
 NAMES = "open_clip/zero_shot_metadata.py"
@@ -105,4 +107,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(in_one_line(main))

@@ -1,11 +1,13 @@
 """Write the slice of Fashion-MNIST that ships: the first 1,000 test images of the fixed order."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
 from safetensors.numpy import save_file
 
 from bigain.data.fashion_mnist import SLICE_SIZE, find_root, ordered_test_split
+from bigain.errors import in_one_line
 from bigain.files import replace_file
 
 TARGET = Path(__file__).parent.parent / "bigain" / "assets" / "fashion_mnist_test_1000.safetensors"
@@ -23,4 +25,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(in_one_line(main))

@@ -5,8 +5,10 @@ BIGAIN_DATA=data/tiny python -m bigain dataset=pets dataset.limit=37 ...
 """
 
 import argparse
+import sys
 from pathlib import Path
 
+from bigain.errors import in_one_line
 from bigain.testing.datasets import TINY, write_tiny
 
 
@@ -22,4 +24,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(in_one_line(main))

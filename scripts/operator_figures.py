@@ -4,6 +4,7 @@ Each shows the plan of one forward of the shipped mini U-Net on a Fashion-MNIST 
 """
 
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from bigain.backbones.base import Backbone
 from bigain.engine import build
+from bigain.errors import in_one_line
 from bigain.launch.compose import compose_config
 from bigain.operators import (
     ABM,
@@ -97,4 +99,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if sys.argv[1:] else FOLDER)
+    sys.exit(in_one_line(partial(main, Path(sys.argv[1]) if sys.argv[1:] else FOLDER)))

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from bigain.config import ClassificationConfig
 from bigain.engine.build_protocol import gaussian_rule
+from bigain.errors import in_one_line
 from bigain.launch.compose import compose_config
 from bigain.tasks.protocol import StagedProtocol
 from bigain.tasks.race_model import WEIGHTS, RaceModel, greedy_order, spread_order
@@ -99,4 +100,4 @@ def _alike(own: int, plain: int) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(in_one_line(main))

@@ -10,6 +10,7 @@ are not computed again.
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 import torch
@@ -17,6 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from bigain.engine.calibrate import calibrate
+from bigain.errors import in_one_line
 from bigain.launch.compose import compose_config
 from bigain.runs.calibrations import errors_folder, read_calibration
 from bigain.tasks.race_model import covariance
@@ -59,4 +61,4 @@ def _errors(overrides: list[str]) -> Tensor:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(in_one_line(main))

@@ -26,6 +26,8 @@ from recompute_quantities import OF_FEATURES, RUNS, Pair, difference
 from recompute_records import Run
 from recompute_statistics import Found
 
+from bigain.errors import UserError, in_one_line
+
 __all__ = [
     "Cell",
     "agrees",
@@ -52,6 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--profile", type=Path, default=ROOT / "results" / "mini", help="folder")
     options = parser.parse_args(arguments)
     cells = list(measured_cells(options.profile))
+    if not cells:
+        raise UserError(f"--profile={options.profile}: has no tables; allowed: a folder with some")
     known = [cell for cell in cells if not is_lacking(options.profile, cell)]
     drawn = draw(known, options.cells or len(known), options.seed)
     found = [text for cell in drawn for text in problems(options.profile, cell)]
@@ -137,4 +141,4 @@ def run_of(folder: Path, name: str) -> Run:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(in_one_line(main))

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from bigain.engine.build import build_backbone, build_dataset
+from bigain.errors import UserError, in_one_line
 from bigain.launch.compose import compose_config
 from bigain.metrics import mean_interval
 from bigain.operators import ABM, IEKVD, LGTM, Identity, Operator, ToDo
@@ -60,7 +61,10 @@ def forward_of(name: str, images: int) -> Callable[[Operator, int], Tensor]:
 def main() -> None:
     """Print one line for each backbone and pair."""
     torch.set_num_threads(1)
-    images = int(sys.argv[1]) if len(sys.argv) > 1 else 100
+    given = sys.argv[1] if len(sys.argv) > 1 else "100"
+    if not given.isdecimal() or int(given) < 2:
+        raise UserError(f"{given}: allowed: a number of images, at least 2")
+    images = int(given)
     for name, alpha in ALPHA.items():
         predict = forward_of(name, images)
         for what, timestep, first, second in pairs(alpha):
@@ -72,4 +76,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(in_one_line(main))

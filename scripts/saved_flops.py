@@ -17,6 +17,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from bigain.backbones.denoisers import build_denoiser, example_inputs
+from bigain.errors import in_one_line
 from bigain.patching.projections import KeptProjections
 from bigain.patching.sharing import Sharing, shared_modules
 from bigain.tasks.flops import count_model_flops
@@ -106,4 +107,4 @@ def _giga(count: int) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(in_one_line(main))

@@ -12,6 +12,7 @@ from pathlib import Path
 from shutil import copyfile
 
 from bigain.backbones.weight_files import weights_path
+from bigain.errors import in_one_line
 from bigain.files import file_sha256, replace_file, replace_text
 from bigain.locations import CONFIGS
 
@@ -40,4 +41,4 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(in_one_line(partial(main, sys.argv[1:])))
