@@ -80,7 +80,9 @@ def test_the_script_writes_what_is_asked_for(
     monkeypatch.setattr(
         sys, "argv", [str(script), str(tmp_path), "--dataset=pets", "--dataset=coco2017"]
     )
-    runpy.run_path(str(script), run_name="__main__")
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(str(script), run_name="__main__")
+    assert end.value.code == 0
     told = capsys.readouterr().out.splitlines()
     assert [line.partition(":")[0] for line in told] == ["pets", "coco2017"]
     assert "use dataset.limit=37 or less" in told[0]
