@@ -17,7 +17,18 @@ from bigain.launch.compose import compose_config
 from bigain.launch.plan import PlannedRun
 from bigain.launch.sweep import launch_runs
 
-__all__ = ["EXPLORATORY", "VARIANTS", "Run", "exploratory", "main", "planned", "registered"]
+__all__ = [
+    "EXPLORATORY",
+    "MORE_SEEDS",
+    "REGISTERED_SEEDS",
+    "VARIANTS",
+    "Run",
+    "exploratory",
+    "main",
+    "narrowing",
+    "planned",
+    "registered",
+]
 
 VARIANTS = {
     "ToMe, paired": "operator=tome",
@@ -32,6 +43,11 @@ VARIANTS = {
 
 EXPLORATORY = {"ToMe, one plan": "operator=tome operator.plan=shared"}
 """The same of variants that were added after the registration: described, never tested."""
+
+NARROWED = ("ToMe, paired", "L-GTM, Eq. 7")
+REGISTERED_SEEDS = (0, 1, 2)
+MORE_SEEDS = range(3, 17)
+"""Of `narrowing`: without a baseline of their own."""
 
 BASELINE = "baseline"
 BACKBONES = ("mini_unet", "mini_dit")
@@ -64,6 +80,12 @@ class Run(NamedTuple):
         seed = [f"seed={self.seed}"] if self.seed else []
         return (f"backbone={self.backbone}", *_PROTOCOL, *own.split(), *seed)
 
+    @property
+    def baseline(self) -> "Run":
+        """The run whose errors give sigma_t: of the same seed where that was registered, else 0."""
+        seed = self.seed if self.seed in REGISTERED_SEEDS else 0
+        return Run(self.backbone, BASELINE, 0.0, seed)
+
 
 def registered() -> Iterator[Run]:
     """The registered runs: ratio 0.7 with seed 0, then the other ratios, then the other seeds."""
@@ -76,14 +98,21 @@ def registered() -> Iterator[Run]:
 
 def exploratory() -> Iterator[Run]:
     """Runs that were added after the registration."""
-    for seed, backbone in product((0, 1, 2), BACKBONES):
+    for seed, backbone in product(REGISTERED_SEEDS, BACKBONES):
         yield from (Run(backbone, variant, 0.7, seed) for variant in EXPLORATORY)
+
+
+def narrowing() -> Iterator[Run]:
+    """More seeds of H2 on the DiT, where the interval of three was wide: described, not tested."""
+    for seed in MORE_SEEDS:
+        yield from (Run("mini_dit", variant, 0.7, seed) for variant in NARROWED)
 
 
 def planned() -> Iterator[Run]:
     """All runs, the registered ones first."""
     yield from registered()
     yield from exploratory()
+    yield from narrowing()
 
 
 def main(arguments: list[str] | None = None) -> int:

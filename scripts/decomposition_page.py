@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from decomposition import BACKBONES, BASELINE, Run, registered
+from decomposition import BACKBONES, BASELINE, MORE_SEEDS, REGISTERED_SEEDS, Run, registered
 
 from bigain.config import BACKBONE_TITLES
 from bigain.tables.ranks import LEVEL
@@ -13,6 +13,9 @@ __all__ = ["markdown", "page_parts"]
 Row = Mapping[str, Any]
 
 _ENDPOINT = "margin"
+_NARROWED = ("mini_dit", 0.7)
+"""Backbone and ratio of `decomposition.narrowing`."""
+
 _PLACES = ((0.7, "0"), (0.7, "0 1 2"), (0.5, "0"), (0.3, "0"))
 """Ratio and seeds of the columns of what was not registered."""
 
@@ -38,12 +41,20 @@ def page_parts(found: Sequence[Row], missing: Sequence[Run]) -> dict[str, str]:
         "tests": _tests(found),
         "seeds": _differences(registered_rows, seeds),
         "ratios": _differences(registered_rows, ratios),
+        "more seeds": _differences(*_more_seeds(found)),
     }
     for backbone in BACKBONES:
         parts[f"beside {backbone}"] = _beside(found, backbone, (0.7, "0"))
         own = [(backbone, *place) for place in _PLACES]
         parts[f"explored {backbone}"] = _differences(_explored(found), own)
     return {name: "\n".join(lines) + "\n" for name, lines in parts.items()}
+
+
+def _more_seeds(found: Sequence[Row]) -> tuple[list[Row], list[tuple[str, float, str]]]:
+    """H2 on the DiT at 0.7: its rows, and the places of the registered seeds and of all."""
+    rows = [row for row in found if row["hypothesis"] == "H2" and _place(row)[:2] == _NARROWED]
+    places = (REGISTERED_SEEDS, (*REGISTERED_SEEDS, *MORE_SEEDS))
+    return rows, [(*_NARROWED, " ".join(map(str, seeds))) for seeds in places]
 
 
 def _count(missing: Sequence[Run]) -> str:
@@ -80,7 +91,7 @@ def _differences(found: Sequence[Row], places: Sequence[tuple[str, float, str]])
         (row["hypothesis"], row["first"], row["second"], _place(row)): _text(row) for row in own
     }
     titles = (
-        f"{BACKBONE_TITLES[backbone]}, {ratio}, seed{'s' * (len(seeds) > 1)} {seeds}"
+        f"{BACKBONE_TITLES[backbone]}, {ratio}, {_seeds(seeds)}"
         for backbone, ratio, seeds in places
     )
     pairs = dict.fromkeys((row["hypothesis"], row["first"], row["second"]) for row in own)
@@ -91,6 +102,14 @@ def _differences(found: Sequence[Row], places: Sequence[tuple[str, float, str]])
         texts = [cells.get((name, first, second, place), "—") for place in places]
         if set(texts) != {"—"}:
             yield f"| {f'{name} | ' * names}{first} - {second} | {' | '.join(texts)} |"
+
+
+def _seeds(text: str) -> str:
+    """`seed 0`, `seeds 0 1 2`, `seeds 0 to 16`."""
+    first, *others = text.split()
+    if len(others) > 3:
+        return f"seeds {first} to {others[-1]}"
+    return f"seed{'s' * bool(others)} {text}"
 
 
 def _place(row: Row) -> tuple[str, float, str]:

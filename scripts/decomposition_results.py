@@ -17,7 +17,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from decomposition import BACKBONES, BASELINE, EXPLORATORY, VARIANTS, Run, planned, registered
+from decomposition import (
+    BACKBONES,
+    BASELINE,
+    EXPLORATORY,
+    REGISTERED_SEEDS,
+    VARIANTS,
+    Run,
+    planned,
+    registered,
+)
 from decomposition_figure import draw
 from decomposition_page import markdown, page_parts
 from marks import between
@@ -109,16 +118,17 @@ def read_runs(results: Path) -> dict[Run, Finished]:
     """The runs that are finished and whose baseline is.
 
     Raises:
-        UserError: The files of a run are damaged, or it cannot be paired with its baseline.
+        UserError: The files of a run are damaged, or it cannot be paired with those of its seed.
 
     """
     found = {run: own for run in planned() if (own := _read(results, run)) is not None}
     finished = {}
+    pairs: dict[tuple[str, int], FinishedRun] = {}
     for run, own in found.items():
-        baseline = found.get(Run(run.backbone, BASELINE, 0.0, run.seed))
+        baseline = found.get(run.baseline)
         trials = read_trials(own)
         if baseline is not None and trials is not None:
-            check_pair(own, baseline)
+            check_pair(own, pairs.setdefault((run.backbone, run.seed), own))
             scale = trials if run.variant == BASELINE else read_trials(baseline)
             if scale is not None:
                 finished[run] = Finished(own.run_id, trials, scale.scale)
@@ -153,12 +163,17 @@ def _compared(runs: dict[Run, Finished]) -> Iterator[dict[str, Any]]:
 
 
 def _places(runs: dict[Run, Finished]) -> dict[Place, None]:
-    """Each backbone, ratio and seed with runs, and then all seeds of those with several."""
+    """Each backbone, ratio and seed with runs, then the registered seeds, and then all seeds."""
     single = dict.fromkeys(Place(run.backbone, run.ratio, (run.seed,)) for run in runs if run.ratio)
     seeds: dict[tuple[str, float], set[int]] = {}
     for backbone, ratio, (seed,) in single:
         seeds.setdefault((backbone, ratio), set()).add(seed)
-    pooled = (Place(*key, tuple(sorted(own))) for key, own in seeds.items() if len(own) > 1)
+    pooled = (
+        Place(*key, tuple(sorted(own)))
+        for key, found in seeds.items()
+        for own in (found & {*REGISTERED_SEEDS}, found)
+        if len(own) > 1
+    )
     return single | dict.fromkeys(pooled)
 
 

@@ -4,7 +4,7 @@ import zlib
 
 import numpy as np
 import pytest
-from decomposition import BASELINE, Run, exploratory, planned, registered
+from decomposition import BASELINE, Run, exploratory, narrowing, planned, registered
 from decomposition_results import DELTA, HYPOTHESES, TESTS, Finished, rows, verdict
 
 from bigain.launch.compose import compose_config
@@ -42,13 +42,25 @@ def test_the_plan_has_every_variant_at_every_ratio_and_three_seeds_at_the_larges
 
 def test_runs_that_were_added_later_are_planned_and_not_registered() -> None:
     added = [*exploratory()]
-    assert [*planned()] == [*registered(), *added]
-    assert not {*added} & {*registered()}
+    assert [*planned()] == [*registered(), *added, *narrowing()]
+    assert not {*added, *narrowing()} & {*registered()}
     settings = [compose_config(run.overrides).operator.model_dump() for run in added]
     assert {(own["name"], own["plan"], own["ratio"]) for own in settings} == {
         ("tome", "shared", 0.7)
     }
     assert {run.backbone for run in added} == {"mini_unet", "mini_dit"}
+
+
+def test_what_narrows_h2_has_its_two_runs_for_each_seed_and_the_spread_of_seed_0() -> None:
+    more = [*narrowing()]
+    first, second, _ = HYPOTHESES["H2"]
+    seeds = {run.seed for run in more}
+    assert len(more) == 2 * len(seeds)
+    assert {(run.variant, run.ratio) for run in more} == {(first, 0.7), (second, 0.7)}
+    assert not seeds & {run.seed for run in registered()}
+    assert {run.backbone for run in more} == {"mini_dit"}
+    assert {run.baseline for run in more} == {Run("mini_dit", BASELINE, 0.0, 0)}
+    assert all(run.baseline.seed == run.seed for run in registered())
 
 
 def test_a_difference_is_that_of_the_margins_over_the_spread() -> None:
@@ -88,11 +100,14 @@ def test_all_tests_of_the_largest_ratio_are_one_family_and_no_others() -> None:
 
 def test_several_seeds_are_also_described_by_the_mean_of_each_image() -> None:
     names = ("ToMe, paired", "L-GTM, Eq. 7", BASELINE)
-    keys = [Run("mini_unet", n, 0.7 if n != BASELINE else 0.0, s) for s in (0, 1, 2) for n in names]
+    keys = [
+        Run("mini_unet", n, 0.7 if n != BASELINE else 0.0, s) for s in (0, 1, 2, 3) for n in names
+    ]
     runs = {run: finished(run, 1.0 + (run.variant == names[1]), 0.5) for run in keys}
     compared = [row for row in rows(runs) if row["quantity"] == "margin"]
     h2 = {row["seed"]: row for row in compared if row["hypothesis"] == "H2"}
-    assert set(h2) == {"0", "1", "2", "0 1 2"}
+    # The registered seeds keep a row of their own when there are more.
+    assert set(h2) == {"0", "1", "2", "3", "0 1 2", "0 1 2 3"}
     pooled, single = h2["0 1 2"], [h2[each] for each in "012"]
     assert pooled["value"] == pytest.approx(np.mean([row["value"] for row in single]))
     # The seeds' noises are independent, so that of their mean is smaller by sqrt(3).

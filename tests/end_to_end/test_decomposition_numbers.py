@@ -40,15 +40,18 @@ def read(run: str) -> tuple[Floats, Floats]:
 
 
 def baseline_of(row: dict[str, str]) -> str:
-    """The runs without an operator of the same backbone and seeds, separated by spaces."""
-    same = (row["backbone"], row["seed"])
-    found = {
-        other["second_run"]
-        for other in ROWS
-        if other["second"] == "baseline" and (other["backbone"], other["seed"]) == same
-    }
-    (run,) = found
-    return run
+    """The run without an operator of each seed; of seed 0 for the seeds after 2."""
+    own = baselines(row["backbone"])
+    return " ".join(own.get(seed, own["0"]) for seed in row["seed"].split())
+
+
+@cache
+def baselines(backbone: str) -> dict[str, str]:
+    """Seed -> the run without an operator."""
+    own = [row for row in ROWS if (row["backbone"], row["second"]) == (backbone, "baseline")]
+    found = {(row["seed"], row["second_run"]) for row in own if " " not in row["seed"]}
+    assert sorted(seed for seed, _ in found) == ["0", "1", "2"]
+    return dict(found)
 
 
 def values(runs: str, quantity: str, baselines: str) -> Floats:
