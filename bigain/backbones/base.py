@@ -90,9 +90,13 @@ class Backbone(Protocol):
         """eps_theta(x_t, c, t), whatever the network predicts; see `PredictsNoise`."""
         ...
 
+    def model_timesteps(self, timesteps: Tensor) -> Tensor:
+        """What the network is told at t, the key of an operator's random draws; see there."""
+        ...
+
 
 class PredictsNoise:
-    """`predict_noise` of any backbone, by the map of its schedule."""
+    """`predict_noise` of any backbone by the map of its schedule; `model_timesteps` of most."""
 
     schedule: NoiseSchedule
 
@@ -104,3 +108,11 @@ class PredictsNoise:
         """eps_theta(x_t, c, t) in fp32, shape of `latents`; arguments of `predict`."""
         output = self.predict(latents, timesteps, classes)
         return self.schedule.as_score("noise", output, latents, timesteps)
+
+    def model_timesteps(self, timesteps: Tensor) -> Tensor:
+        """What the network's embedding of time is given in `predict` at the timesteps t, (B,).
+
+        Here t itself; in flow matching 1000 times the noise level.  Both on the CPU, so that an
+        operator, whose random draws depend on it, need not wait for the device.
+        """
+        return timesteps

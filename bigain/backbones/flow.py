@@ -52,6 +52,10 @@ class _FlowPipeline(TextPipeline):
         channels, side = int(settings.in_channels), self._flow.latent_side
         return channels // (PATCH**2 if self._flow.architecture.is_packed else 1), side, side
 
+    def model_timesteps(self, timesteps: Tensor) -> Tensor:
+        """1000 s at the timesteps t, (B,), both on the CPU; see `PredictsNoise`."""
+        return 1000 * self.schedule.b.float()[timesteps]
+
     def _conditions(self, classes: Tensor) -> dict[str, Tensor]:
         """The prompts of some classes, as the transformer takes them."""
         if self.encoder_hidden_states is None or self._pooled is None:

@@ -85,7 +85,8 @@ class Sharing:
         Args:
             groups: Numbers on the CPU, shape (B,), equal for rows with the same latents and
                 timestep.  Such rows are neighbours.
-            timesteps: Of each row, on the CPU, so that random draws need not fetch them; (B,).
+            timesteps: Those that the model is told, of each row, on the CPU, so that random draws
+                need not fetch them; (B,).
             distinct: How many rows the shared modules compute, at least as many as there are
                 groups; None: as many as there are.
 

@@ -154,7 +154,8 @@ def evaluations_per_second(
         for _ in range(_FORWARDS):
             synchronize(device)
             began = clock()
-            with sharing.rows(groups, timesteps), kept.of(classes) if kept else nullcontext():
+            told = backbone.model_timesteps(timesteps)
+            with sharing.rows(groups, told), kept.of(classes) if kept else nullcontext():
                 backbone.predict(latents, timesteps.to(device), classes)
             synchronize(device)
             seconds.append(clock() - began)

@@ -236,7 +236,8 @@ class DiffusionClassifier:
         distinct = batch.distinct if len(chunk) == len(batch) else None
         classes = to_device(batch.classes[rows], self.device)
         noisy, timesteps = batch.noisy[rows], batch.timesteps[rows]
-        shared = sharing.rows(batch.trials[rows], timesteps, distinct)
+        told = self._backbone.model_timesteps(timesteps)
+        shared = sharing.rows(batch.trials[rows], told, distinct)
         with shared, kept.of(classes):
             output = self._backbone.predict(noisy, to_device(timesteps, self.device), classes)
         prediction = self._backbone.schedule.as_score(self._loss.score, output, noisy, timesteps)

@@ -42,9 +42,8 @@ OF_UNETS: dict[str, tuple[str, ...]] = {
     "dip_go target=0.3 protect_cross_attention=false": CALIBRATED,
 }
 OF_FLOWS: dict[str, tuple[str, ...]] = {
-    # Draws of a run are by the timestep of the grid; a flow model alone sees another number.
     "none": (),
-    **dict.fromkeys(("lgtm", "tome random=false"), MERGING),
+    **dict.fromkeys(("lgtm", "tome", "tome draws=per_sample"), MERGING),
 }
 OTHERS = ("sd15", "sd21", "sdxl", "dit_xl2_512")
 FLOWS = ("sd3_medium", "sd35_medium")
