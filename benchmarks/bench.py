@@ -74,6 +74,7 @@ PARTS = {
     "frechet": Part("frechet", "", "--images 4 --rounds 1"),
     "peak": Part("peak", "--processes 2", "--backbones mini_unet --rounds 1 --processes 1"),
     "growth": Part("growth", "--processes 2", "--points 2 --rounds 1 --processes 1"),
+    "precision": Part("precision", "", "--backbones mini_unet --count 2"),
     "harness": Part("harness", "--images 12 --repeats 2", "--images 2 --repeats 1"),
     "workers": Part(
         "workers", "--images 10 --rounds 4", "--backbones mini_unet --images 4 --rounds 1"

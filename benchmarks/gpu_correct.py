@@ -132,9 +132,9 @@ def _checks(plan: Plan) -> Iterator[Check]:
         other = "batch_size=24"
         yield Check(other, own, partial(_beside, plan, own, other, has_limit=True))
         yield Check("memory ran out", plain, partial(_memory, plan, plain))
-        for dtype in ("bfloat16", "float16"):
-            other = f"dtype={dtype}"
-            yield Check(other, own, partial(_beside, plan, own, other, has_limit=False))
+        for operator, dtype in product(plan.operators, ("bfloat16", "float16")):
+            low, other = (f"backbone={backbone}", *HEADLINES[operator]), f"dtype={dtype}"
+            yield Check(other, low, partial(_beside, plan, low, other, has_limit=False))
     for backbone in _BACKBONES if plan.compiles else ():
         own, other = (f"backbone={backbone}", *HEADLINES["tome"]), "compile=true"
         yield Check(other, own, partial(_beside, plan, own, other, has_limit=True))

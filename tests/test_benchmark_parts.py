@@ -16,6 +16,7 @@ import operators
 import page
 import pandas as pd
 import peak
+import precision
 import pytest
 import steady
 import timing
@@ -199,6 +200,22 @@ def test_the_page_says_what_the_peak_is_of(has_names: bool) -> None:
     assert line[4] == "10"
     assert line[5] == ("oneDNN, torch.mm" if has_names else "torch.mm 2048 x 2048")
     assert line[6] == (0.45, 0.4, 0.5)
+
+
+def test_precisions_are_compared_image_by_image() -> None:
+    """Records of three images beside those of four in another order, the last one not asked for."""
+    reference = [
+        {"image_id": each, "prediction": each % 3, "true_errors": [1.0, 2.0]} for each in range(4)
+    ]
+    own = [{**record, "true_errors": [1.0, 2.5]} for record in reference[2::-1]]
+    own[1]["prediction"] = 2
+    found = precision.row(own, reference)
+    assert (found["images"], found["equal_predictions"], found["other_images"]) == (3, 2, "1")
+    assert found["largest_relative"] == 0.25
+    # Wilson by hand: z = 1.96, k = 2, n = 3.
+    assert (found["equal_low"], found["equal_high"]) == pytest.approx((20.77, 93.85), abs=0.01)
+    _, (line,) = page._precision(pd.DataFrame([{"backbone": "a", "operator": "none", **found}]))
+    assert line[2:4] == ["2 of 3", "66.67 [20.77, 93.85]"]
 
 
 @pytest.mark.parametrize("processes", [1, 2])
