@@ -16,8 +16,10 @@ _TOP = """\
 
 Made by `make bench` from the CSV files in this folder; each row there has the commit, the time, the
 processor and the threads. A + after a commit: the code differed from it. What is compared ran in
-turn, and ratios are those of one round: median (smallest-largest). With one thread, times are of
-the processor. Each section has the command that repeats it.
+turn, and ratios are those of one round: median (smallest-largest). With one thread, times are
+processor time, not time on the clock. Each section has the command that repeats it. Before commit
+d017c5e linear layers of no part went through oneDNN. Files that have no section are shown in
+`docs/`.
 """
 
 Table = tuple[list[str], list[list[object]]]
@@ -182,6 +184,9 @@ SECTIONS: dict[str, tuple[str, str, Callable[[pd.DataFrame], Table]]] = {
         "classifiers have it (`benchmarks/plain_loop.py`), each at the better of two batch sizes, "
         "10 and 32, and in a process of its own; ours without one part at a time, and with more. "
         "The end of a run, whose last batches are not full, and the time to compile do not count. "
+        "*memory not kept*: freed memory goes back to the system. *no sharing*: what does not "
+        "depend on the class is computed for each class. *linear layers by MKL*: not by oneDNN. "
+        "*one image a time*: batches are not filled across images. "
         "Predictions are compared with those of the plain loop.",
         _engine,
     ),
@@ -205,8 +210,9 @@ SECTIONS: dict[str, tuple[str, str, Callable[[pd.DataFrame], Table]]] = {
     ),
     "peak": (
         "Share of the machine's peak",
-        "Peak: the fastest of the float32 products that were tried, measured in turn with a "
-        "forward of the denoiser; a forward whose own products were not tried can exceed it.",
+        "Peak: the fastest of the float32 products that were tried (column *of*), measured in turn "
+        "with a forward of the denoiser. A share above 1 means that the machine can do more than "
+        "that product shows.",
         _peak,
     ),
     "growth": (
@@ -222,8 +228,10 @@ SECTIONS: dict[str, tuple[str, str, Callable[[pd.DataFrame], Table]]] = {
     ),
     "harness": (
         "What a mini run costs beside its denoiser",
-        "Processor time by part; imports happen once. Any loop around these denoisers imports "
-        "torch and diffusers, so that is not part of the harness.",
+        "Processor time by part, measured with few images and scaled to 400; imports happen once. "
+        "The harness is all but the denoiser, the encoder, and torch and diffusers, which any loop "
+        "around these denoisers imports. *equal rows* are copies that save the denoiser work, so "
+        "they count as its time, not as the harness's.",
         _harness,
     ),
     "workers": ("Workers", "Processes with one thread each, on shards of one run.", _workers),

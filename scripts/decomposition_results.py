@@ -24,6 +24,7 @@ from decomposition import (
     REGISTERED_SEEDS,
     VARIANTS,
     Run,
+    narrowing,
     planned,
     registered,
 )
@@ -122,6 +123,9 @@ def read_runs(results: Path) -> dict[Run, Finished]:
 
     """
     found = {run: own for run in planned() if (own := _read(results, run)) is not None}
+    late = {*narrowing()}
+    if not late <= found.keys():  # they are looked at together, when all are there
+        found = {run: own for run, own in found.items() if run not in late}
     finished = {}
     pairs: dict[tuple[str, int], FinishedRun] = {}
     for run, own in found.items():

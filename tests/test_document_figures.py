@@ -82,8 +82,8 @@ def measured(name: str) -> list[dict[str, str]]:
     return list(csv.DictReader(path.read_text("utf-8").splitlines()))
 
 
-def times_the_plain_loop(name: str) -> dict[tuple[str, str], tuple[str, str, str]]:
-    """(backbone, variant) -> median, lowest and highest ratio of the same round and process."""
+def times_as_fast(name: str, other: str = "plain loop") -> dict[tuple[str, str], list[float]]:
+    """(backbone, variant) -> its speed over that of another, round by round of each process."""
     seconds: dict[tuple[str, str], dict[tuple[str, str], float]] = defaultdict(dict)
     for row in measured(name):
         if int(row["process"]) >= 0:  # the others chose the sizes of batches
@@ -92,12 +92,13 @@ def times_the_plain_loop(name: str) -> dict[tuple[str, str], tuple[str, str, str
             seconds[row["backbone"], row["variant"]][turn] = float(row["seconds"])
     found = {}
     for (backbone, variant), own in seconds.items():
-        plain = seconds[backbone, "plain loop"]
-        assert own.keys() == plain.keys()
-        ratios = [plain[turn] / own[turn] for turn in own]
-        three = statistics.median(ratios), min(ratios), max(ratios)
-        found[backbone, variant] = (f"{three[0]:.3f}", f"{three[1]:.3f}", f"{three[2]:.3f}")
+        theirs = seconds.get((backbone, other), {})
+        found[backbone, variant] = [theirs[turn] / own[turn] for turn in own if turn in theirs]
     return found
+
+
+def spread_of(ratios: list[float]) -> str:
+    return f"{statistics.median(ratios):.3f} ({min(ratios):.3f}-{max(ratios):.3f})"
 
 
 def table_after(name: str, header: str) -> list[list[str]]:
@@ -109,6 +110,7 @@ def table_after(name: str, header: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[start:end]]
 
 
+MINI = ("mini_unet", "mini_dit")
 VARIANTS = {
     "ours": "ours",
     "ours, linear layers by MKL": "linear layers by MKL",
@@ -130,16 +132,52 @@ VARIANTS = {
     ],
 )
 def test_the_engine_s_speeds_are_those_of_its_file(name: str, header: str) -> None:
-    found, rows = times_the_plain_loop(name), table_after("hardware", header)
+    found, rows = times_as_fast(name), table_after("hardware", header)
     compared = 0
     for label, *cells in rows:
         if label.startswith("Xeon without bf16"):  # of an older commit, which the page names
             continue
         variant = VARIANTS[label.removeprefix("Xeon with AMX: ")]
-        three = [found[backbone, variant] for backbone in ("mini_unet", "mini_dit")]
-        assert cells == [f"{middle} ({low}-{high})" for middle, low, high in three], label
+        assert cells == [spread_of(found[backbone, variant]) for backbone in MINI], label
         compared += 1
     assert compared >= 4
+
+
+def test_speeds_beside_other_variants_are_those_of_the_file() -> None:
+    kept = times_as_fast("engine", "plain loop, memory kept")
+    six = [
+        f"{statistics.median(kept[backbone, variant]):.2f}"
+        for variant in ("ours", "compile", "compile + bfloat16")
+        for backbone in MINI
+    ]
+    text = " ".join("\n".join(lines_of("hardware")).split())
+    sentence = text.partition("Beside the loop that keeps freed memory")[2].partition(" No gain")[0]
+    assert re.findall(r"\d\.\d\d", sentence) == six
+    plain = times_as_fast("engine")
+    four = [
+        f"{statistics.median(plain[backbone, variant]):.3f}"
+        for backbone in MINI
+        for variant in ("one image a time", "ours")
+    ]
+    sentence = text.partition("the row `one image a time`")[2].partition(" on the DiT.")[0]
+    assert re.findall(r"\d\.\d{3}", sentence) == four
+    rows = table_after(
+        "efficiency", "| channels_last over the same without it | mini U-Net | mini DiT |"
+    )
+    for (_, *cells), (other, variant) in zip(
+        rows, {"ours": "channels_last", "compile": "compile + channels_last"}.items(), strict=True
+    ):
+        found = times_as_fast("engine", other)
+        assert cells == [spread_of(found[backbone, variant]) for backbone in MINI]
+
+
+def test_decisions_in_bfloat16_are_those_of_their_file() -> None:
+    rows = {row["backbone"]: row for row in measured("precision")}
+    unet, dit = (rows[each]["equal_predictions"] for each in MINI)
+    assert {row["images"] for row in rows.values()} == {"500"}
+    text = " ".join("\n".join(lines_of("hardware")).split())
+    assert f"predicts {unet} of the first 500 test images" in text
+    assert f"on the U-Net, and {dit} on the DiT ([precision.csv]" in text
 
 
 def test_races_are_those_of_their_file() -> None:
@@ -169,11 +207,10 @@ def test_races_are_those_of_their_file() -> None:
 
 
 def test_speeds_at_full_size_are_those_of_their_file() -> None:
-    text, found = " ".join(lines_of("efficiency")), times_the_plain_loop("full_size")
+    text, found = " ".join(lines_of("efficiency")), times_as_fast("full_size")
     shown = [("sd20", "ours"), ("dit_xl2_512", "ours"), ("sd20", "no sharing")]
     for key in shown:
-        middle, low, high = found[key]
-        assert f"{middle} ({low} to {high})" in text, key
+        assert spread_of(found[key]).replace("-", " to ") in text, key
     own = [row for row in measured("full_size") if (row["backbone"], row["variant"]) == shown[0]]
     seconds = statistics.median(float(row["seconds"]) for row in own)
     assert {row["classes"] for row in own} == {"3"}

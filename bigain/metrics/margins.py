@@ -34,7 +34,7 @@ If it is > 0 and mu > 0, then mu' > 0 as well, and rho' < rho.  If it is <= 0, t
 tighter, whatever the signs: rho' >= rho, or mu' <= 0 and an operator without a bound.  So Theorem 1
 needs two numbers, each above 0: mu of the baseline and snr_change.
 
-Intervals: order statistics of 4,000 bootstrap draws of images, the same draws for both runs.  A
+Intervals: order statistics of 20,000 bootstrap draws of images, the same draws for both runs.  A
 draw with mu <= 0 has the ratio +inf: the interval of rho is then the image of that of snr, without
 an upper end where snr may be 0 or less (Fieller's set of one side).  A draw with mu > 0 >= mu' has
 the gain -inf.  A draw with mu <= 0 has no gain, and counts as -inf for the lower end and as +inf
@@ -54,7 +54,7 @@ __all__ = ["Estimate", "criterion", "margin_parts"]
 Floats = NDArray[np.float64]
 
 _SEED = 20261129
-_DRAWS, _AT_ONCE = 4_000, 500
+_DRAWS, _AT_ONCE = 20_000, 500
 _ENDS = 2.5, 97.5
 
 
@@ -68,7 +68,7 @@ class Estimate:
             in the interval is finite.
         ci_high: Upper end, inf where there is none.
         p: Two-sided, that the number is 0: twice the smaller share of draws on either side, at
-            least 1/4,000; undefined draws are on both.  NaN for fewer than two images.
+            least 1/20,000; undefined draws are on both.  NaN for fewer than two images.
 
     """
 

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from functools import cache
 
+import numpy as np
 import pandas as pd
 import pytest
 from decomposition import BASELINE, EXPLORATORY, VARIANTS, Run, narrowing, planned, registered
@@ -17,7 +18,7 @@ from recompute_statistics import Found, mcnemar, paired
 from bigain.launch.compose import compose_config
 from bigain.runs.identity import run_id
 from tests.end_to_end.recomputed import MINI, ROOT, holm
-from tests.end_to_end.test_decomposition_numbers import DELTA, EXPECTED, values
+from tests.end_to_end.test_decomposition_numbers import DELTA, EXPECTED, read, values
 
 PAGE = (ROOT / "docs" / "decomposition.md").read_text("utf-8")
 TITLES = {"mini U-Net": "mini_unet", "mini DiT": "mini_dit"}
@@ -296,6 +297,15 @@ def test_what_is_said_of_three_seeds() -> None:
     assert dit.high < 0
     assert dit.high - dit.low > abs(dit.value) / 3
     assert dit.low < -DELTA
+
+
+def test_the_spread_of_the_classes_hardly_differs_between_the_seeds() -> None:
+    """So that of seed 0 serves for the further seeds."""
+    spreads = []
+    for seed in (0, 1, 2):
+        errors, _ = read(published()[Run("mini_dit", BASELINE, 0.0, seed)])
+        spreads.append(errors.std(axis=2).mean(axis=0))
+    assert (np.max(spreads, axis=0) / np.min(spreads, axis=0)).max() < 1.02
 
 
 def test_what_is_said_of_smaller_ratios() -> None:

@@ -56,6 +56,15 @@ def test_what_merging_costs(operator: str, ratio: float) -> None:
     assert (unet_margin.high < 0) == (ratio == 0.7)
 
 
+def test_adaptive_block_merge_is_behind_lgtm_on_the_unet_alone() -> None:
+    words = [(f"operator={each}", "operator.ratio=0.7") for each in ("abm", "lgtm")]
+    unet, dit = (
+        difference([named(b, *each) for each in words], "acc1") for b in ("mini_unet", "mini_dit")
+    )
+    assert unet.high < -5
+    assert dit.high > 0
+
+
 @pytest.mark.parametrize("words", [ABM, SITO])
 def test_other_merging_costs_the_unet_margin_at_half(words: tuple[str, ...]) -> None:
     """So the line names ToMe and L-GTM."""
@@ -255,3 +264,4 @@ def test_the_empty_cells_of_the_tables_are_counted_again() -> None:
     cells, empty, percent, runs, missing = counts["1 to 18"]
     assert [cells, empty, 0, runs, missing] == total.tolist()
     assert percent == round(100 * empty / cells, 1)
+    assert percent <= 15, "no more than this was promised to be empty"

@@ -164,7 +164,7 @@ def test_the_criterion_is_decided_where_the_gain_has_no_end() -> None:
     assert found["gain"].ci_low == -np.inf
     assert found["gain"].sign == 0
     assert found["snr_change"].sign == -1
-    assert found["snr_change"].p == 1 / 4000
+    assert found["snr_change"].p == 1 / 20_000
     better = criterion(0.5 * (base + 0.1), base)
     assert better["snr_change"].sign == 1
     assert better["baseline_mean"].sign == 0
