@@ -10,7 +10,7 @@ is a row, too.
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -42,6 +42,7 @@ _LIMIT = 1e-4
 _ROUNDING = 1e-5
 
 Records = list[dict[str, Any]]
+Few = Callable[[tuple[str, ...]], tuple[Records, float, int]]
 
 
 class Comparison(NamedTuple):
@@ -122,7 +123,11 @@ def compare(records: Records, reference: Records) -> Comparison:
 
 
 def _checks(plan: Plan) -> Iterator[Check]:
-    """Every check, the committed records first, and last what waits for a compiler."""
+    """Every check, the committed records first, and last what waits for a compiler.
+
+    A run with which several are compared is made once.
+    """
+    few = cache(partial(_few, plan))
     for backbone, operator in product(_BACKBONES, plan.operators):
         own = (f"backbone={backbone}", *HEADLINES[operator])
         yield Check("committed records", own, partial(_committed, plan, own))
@@ -130,14 +135,14 @@ def _checks(plan: Plan) -> Iterator[Check]:
         plain, own = (f"backbone={backbone}",), (f"backbone={backbone}", *HEADLINES["tome"])
         yield Check("the same run twice", own, partial(_twice, plan, own))
         other = "batch_size=24"
-        yield Check(other, own, partial(_beside, plan, own, other, has_limit=True))
+        yield Check(other, own, partial(_beside, few, own, other, has_limit=True))
         yield Check("memory ran out", plain, partial(_memory, plan, plain))
         for operator, dtype in product(plan.operators, ("bfloat16", "float16")):
             low, other = (f"backbone={backbone}", *HEADLINES[operator]), f"dtype={dtype}"
-            yield Check(other, low, partial(_beside, plan, low, other, has_limit=False))
+            yield Check(other, low, partial(_beside, few, low, other, has_limit=False))
     for backbone in _BACKBONES if plan.compiles else ():
         own, other = (f"backbone={backbone}", *HEADLINES["tome"]), "compile=true"
-        yield Check(other, own, partial(_beside, plan, own, other, has_limit=True))
+        yield Check(other, own, partial(_beside, few, own, other, has_limit=True))
 
 
 def _committed(plan: Plan, own: tuple[str, ...]) -> Found:
@@ -160,10 +165,10 @@ def _twice(plan: Plan, own: tuple[str, ...]) -> Found:
     return Found(found, seconds, found.is_rounding, f"{bits} bits")
 
 
-def _beside(plan: Plan, own: tuple[str, ...], other: str, *, has_limit: bool) -> Found:
+def _beside(few: Few, own: tuple[str, ...], other: str, *, has_limit: bool) -> Found:
     """A run with one more setting against the run without it."""
-    first, _, _ = _few(plan, own)
-    records, seconds, _ = _few(plan, (*own, other))
+    first, _, _ = few(own)
+    records, seconds, _ = few((*own, other))
     found = compare(records, first)
     return Found(found, seconds, found.is_same if has_limit else None)
 

@@ -17,9 +17,10 @@ _TOP = """\
 Made by `make bench` from the CSV files in this folder; each row there has the commit, the time, the
 processor and the threads. A + after a commit: the code differed from it. What is compared ran in
 turn, and ratios are those of one round: median (smallest-largest). With one thread, times are
-processor time, not time on the clock. Each section has the command that repeats it. Before commit
-d017c5e linear layers of no part went through oneDNN. Files that have no section are shown in
-`docs/`.
+processor time, not time on the clock. Each section has the command that repeats it. Linear layers
+can go through oneDNN since commit d017c5e; sections of older days (full size, operators, whole
+U-Nets, Frechet distance, peak, growth) were measured without it. Files that have no section are
+shown in `docs/`.
 """
 
 Table = tuple[list[str], list[list[object]]]

@@ -6,6 +6,7 @@ defaults of the protocol, with the same noise.  The committed runs are those of 
 
 import argparse
 import sys
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -40,16 +41,20 @@ def main() -> None:
     if options.count > SLICE_SIZE:
         raise UserError(f"--count={options.count}: allowed: 1 to {SLICE_SIZE}")
     torch.set_num_threads(1)
+    cases = {
+        (backbone, operator): (f"backbone={backbone}", *HEADLINES[operator])
+        for backbone, operator in product(options.backbones, options.operators)
+    }
+    references = {case: committed(own) for case, own in cases.items()}
     file = timing.RowFile(options.csv, {**timing.conditions(), "threads": 1})
-    for backbone in options.backbones:
-        for operator in options.operators:
-            own = (f"backbone={backbone}", *HEADLINES[operator])
-            limit = f"dataset.limit={options.count}"
-            reference = committed(own)
-            task = build_task(compose_config([*own, *_SETTINGS, limit]))
-            records = [dict(record) for record in task.records(task.ids)]
-            file.add(backbone=backbone, operator=operator, **row(records, reference))
-            print(*file.rows[-1].items(), flush=True)
+    for (backbone, operator), own in cases.items():
+        limit = f"dataset.limit={options.count}"
+        task = build_task(compose_config([*own, *_SETTINGS, limit]))
+        records = [dict(record) for record in task.records(task.ids)]
+        file.add(
+            backbone=backbone, operator=operator, **row(records, references[backbone, operator])
+        )
+        print(*file.rows[-1].items(), flush=True)
 
 
 def committed(own: tuple[str, ...]) -> Records:

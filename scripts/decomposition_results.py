@@ -12,7 +12,7 @@ import argparse
 import csv
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -119,7 +119,7 @@ def read_runs(results: Path) -> dict[Run, Finished]:
     """The runs that are finished and whose baseline is.
 
     Raises:
-        UserError: The files of a run are damaged, or it cannot be paired with those of its seed.
+        UserError: The files of a run are damaged, or it cannot be paired with its baseline.
 
     """
     found = {run: own for run in planned() if (own := _read(results, run)) is not None}
@@ -127,16 +127,21 @@ def read_runs(results: Path) -> dict[Run, Finished]:
     if not late <= found.keys():  # they are looked at together, when all are there
         found = {run: own for run, own in found.items() if run not in late}
     finished = {}
-    pairs: dict[tuple[str, int], FinishedRun] = {}
     for run, own in found.items():
         baseline = found.get(run.baseline)
         trials = read_trials(own)
         if baseline is not None and trials is not None:
-            check_pair(own, pairs.setdefault((run.backbone, run.seed), own))
+            check_pair(own, _with_seed(baseline, run.seed))
             scale = trials if run.variant == BASELINE else read_trials(baseline)
             if scale is not None:
                 finished[run] = Finished(own.run_id, trials, scale.scale)
     return finished
+
+
+def _with_seed(baseline: FinishedRun, seed: int) -> FinishedRun:
+    """A baseline whose sigma_t serves another seed; all else must agree."""
+    config = {**baseline.config, "seed": seed}
+    return replace(baseline, manifest={**baseline.manifest, "config": config})
 
 
 def _read(results: Path, run: Run) -> FinishedRun | None:
@@ -167,11 +172,16 @@ def _compared(runs: dict[Run, Finished]) -> Iterator[dict[str, Any]]:
 
 
 def _places(runs: dict[Run, Finished]) -> dict[Place, None]:
-    """Each backbone, ratio and seed with runs, then the registered seeds, and then all seeds."""
-    single = dict.fromkeys(Place(run.backbone, run.ratio, (run.seed,)) for run in runs if run.ratio)
+    """Each backbone, ratio and registered seed with runs, then all of these, then all seeds."""
     seeds: dict[tuple[str, float], set[int]] = {}
-    for backbone, ratio, (seed,) in single:
-        seeds.setdefault((backbone, ratio), set()).add(seed)
+    for run in runs:
+        if run.ratio:
+            seeds.setdefault((run.backbone, run.ratio), set()).add(run.seed)
+    single = dict.fromkeys(
+        Place(run.backbone, run.ratio, (run.seed,))
+        for run in runs
+        if run.ratio and run.seed in REGISTERED_SEEDS
+    )
     pooled = (
         Place(*key, tuple(sorted(own)))
         for key, found in seeds.items()
@@ -190,13 +200,15 @@ def _differences(
     theirs = [runs[key] for seed in seeds if (key := Run(backbone, second, level, seed)) in runs]
     if not len(ours) == len(theirs) == len(seeds):
         return
-    for quantity, unit in _UNITS.items():
+    is_registered = {*seeds} <= {*REGISTERED_SEEDS}
+    for quantity, unit in _UNITS.items() if is_registered else [(_ENDPOINT, 1.0)]:
         found = paired_difference(_mean(ours, quantity), _mean(theirs, quantity))
         is_tested = bool(name) and quantity == _ENDPOINT and (ratio, seeds) == (0.7, (0,))
         words = (backbone, ratio, " ".join(map(str, seeds)), name, first, second, quantity)
         yield {
             **dict(zip(_COLUMNS, words, strict=False)),
             **_numbers(found, unit),
+            **({} if is_registered else {"p": None}),
             "p_holm": 1.0 if is_tested else None,
             "verdict": "",
             "first_run": " ".join(each.run_id for each in ours),

@@ -91,7 +91,7 @@ class Backbone(Protocol):
         ...
 
     def model_timesteps(self, timesteps: Tensor) -> Tensor:
-        """What the network is told at t, the key of an operator's random draws; see there."""
+        """What the network is told at t; see `PredictsNoise.model_timesteps`."""
         ...
 
 

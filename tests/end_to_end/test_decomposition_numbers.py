@@ -82,7 +82,9 @@ def values_of_one(run: str, quantity: str, baseline: str) -> Floats:
 @pytest.mark.parametrize("quantity", ["margin", "accuracy", "auc", "noise_error"])
 def test_values_and_intervals_follow_from_the_errors(quantity: str) -> None:
     checked = [row for row in ROWS if row["quantity"] == quantity]
-    assert len(checked) == len(ROWS) / 4 > 0
+    further = [row for row in ROWS if not row["p"]]
+    assert len(checked) == (len(ROWS) - len(further)) / 4 + len(further) * (quantity == "margin")
+    assert len(further) <= 1 < len(checked)
     for row in checked:
         first, second = (
             values(row[which], quantity, baseline_of(row)) for which in ("first_run", "second_run")
@@ -98,7 +100,7 @@ def test_values_and_intervals_follow_from_the_errors(quantity: str) -> None:
         assert float(row["ci_low"]) == pytest.approx(difference.mean() - half, abs=1e-4 * half)
         assert float(row["ci_high"]) == pytest.approx(difference.mean() + half, abs=1e-4 * half)
         p = 2 * stats.t.sf(abs(difference.mean() / error), n - 1)
-        assert float(row["p"]) == pytest.approx(p, rel=1e-3)
+        assert not row["p"] or float(row["p"]) == pytest.approx(p, rel=1e-3)
 
 
 def test_accuracies_have_the_test_of_mcnemar() -> None:
