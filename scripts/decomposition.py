@@ -45,6 +45,8 @@ EXPLORATORY = {"ToMe, one plan": "operator=tome operator.plan=shared"}
 """The same of variants that were added after the registration: described, never tested."""
 
 NARROWED = ("ToMe, paired", "L-GTM, Eq. 7")
+"""The variants of `narrowing`."""
+
 REGISTERED_SEEDS = (0, 1, 2)
 MORE_SEEDS = range(3, 17)
 """Of `narrowing`: without a baseline of their own."""

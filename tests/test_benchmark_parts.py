@@ -27,6 +27,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from bigain.engine.build import build_backbone, build_dataset
+from bigain.errors import UserError
 from bigain.launch.compose import compose_config
 from bigain.patching import onednn
 from bigain.patching.projections import KeptProjections
@@ -216,6 +217,13 @@ def test_precisions_are_compared_image_by_image() -> None:
     assert (found["equal_low"], found["equal_high"]) == pytest.approx((20.77, 93.85), abs=0.01)
     _, (line,) = page._precision(pd.DataFrame([{"backbone": "a", "operator": "none", **found}]))
     assert line[2:4] == ["2 of 3", "66.67 [20.77, 93.85]"]
+
+
+def test_a_precision_without_committed_records_is_refused() -> None:
+    own = ("backbone=mini_dit", "operator=lgtm", "operator.ratio=0.7", "seed=99")
+    with pytest.raises(UserError, match=r"seed=99 dataset\.limit=1000"):
+        precision.committed(own)
+    assert len(precision.committed(("backbone=mini_dit",))) == 1000
 
 
 @pytest.mark.parametrize("processes", [1, 2])

@@ -1,7 +1,10 @@
 """The registered tests of docs/decomposition.md, on errors whose margins are known."""
 
 import zlib
+from pathlib import Path
+from typing import Any
 
+import decomposition_results
 import numpy as np
 import pytest
 from decomposition import BASELINE, Run, exploratory, narrowing, planned, registered
@@ -9,6 +12,7 @@ from decomposition_results import DELTA, HYPOTHESES, TESTS, Finished, rows, verd
 
 from bigain.launch.compose import compose_config
 from bigain.metrics.trials import Scale, Trials
+from bigain.runs.pairing import FinishedRun
 
 IMAGES, TRIALS, CLASSES = 60, 5, 10
 SCALE = Scale(np.full(TRIALS, 2.0), np.ones(TRIALS))
@@ -61,6 +65,34 @@ def test_what_narrows_h2_has_its_two_runs_for_each_seed_and_the_spread_of_seed_0
     assert {run.backbone for run in more} == {"mini_dit"}
     assert {run.baseline for run in more} == {Run("mini_dit", BASELINE, 0.0, 0)}
     assert all(run.baseline.seed == run.seed for run in registered())
+
+
+@pytest.mark.parametrize("lacking", [0, 1])
+def test_further_seeds_are_read_all_together_with_the_spread_of_seed_0(
+    lacking: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    absent = {*narrowing()} - {*[*narrowing()][lacking:]}
+    by_id = {str(run): run for run in planned() if run not in absent}
+    paired = []
+
+    def read(_results: Path, run: Run) -> FinishedRun | None:
+        manifest: Any = {"config": {"seed": run.seed}}
+        unread: Any = None
+        return FinishedRun(str(run), manifest, unread, unread) if str(run) in by_id else None
+
+    def check(first: FinishedRun, second: FinishedRun) -> None:
+        assert first.config == second.config
+        paired.append((by_id[first.run_id], by_id[second.run_id]))
+
+    monkeypatch.setattr(decomposition_results, "_read", read)
+    monkeypatch.setattr(decomposition_results, "check_pair", check)
+    trials = finished(Run("mini_dit", BASELINE, 0.0, 0), 1.0, 0.1).trials
+    monkeypatch.setattr(decomposition_results, "read_trials", lambda _: trials)
+    found = decomposition_results.read_runs(tmp_path)
+    further = {run for run in found if run in {*narrowing()}}
+    assert further == (set() if lacking else {*narrowing()})
+    assert {*registered()} < set(found)
+    assert all(second == first.baseline for first, second in paired)
 
 
 def test_a_difference_is_that_of_the_margins_over_the_spread() -> None:
